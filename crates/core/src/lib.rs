@@ -1,0 +1,98 @@
+//! What a turn of the opencode agent *is*: the events, the state machine of a turn, the conversation, and the
+//! [`Executor`] trait that something outside implements to make a turn happen.
+//!
+//! # How it works
+//!
+//! ```text
+//! Prompt ──► Executor::start ──► Signal… ──► Turn (state machine) ──► Conversation
+//!                ▲                  │
+//!                └──── Control ◄────┘    interrupt · kill
+//! ```
+//!
+//! [`Turn`] is a plain synchronous value: [`Turn::apply`] takes what happened and answers what changed. It holds no lock,
+//! no channel and no clock, so every order of events can be tested without a process. [`TurnRunner`] is the async shell
+//! around it: it moves signals in and changes out, keeps the limits, and lets any number of watchers look.
+//!
+//! The crate does no I/O. Time comes in as an argument or from tokio's clock.
+//!
+//! # Example
+//!
+//! An executor that answers from memory, and a turn on it:
+//!
+//! ```
+//! use opencode_run_core::{
+//!     Ending, Event, Executor, Observed, PartId, Prompt, RunState, Signal, StartError, StartedTurn, StepReason,
+//!     Task, TurnRequest, TurnRunner, Usage,
+//! };
+//! use std::{sync::Arc, time::SystemTime};
+//!
+//! struct Parrot;
+//!
+//! #[async_trait::async_trait]
+//! impl Executor for Parrot {
+//!     async fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError> {
+//!         let (turn, driver) = StartedTurn::channel(8);
+//!         tokio::spawn(async move {
+//!             let text = Event::Text { part: PartId::new("p1"), text: request.prompt.message };
+//!             let stop = Event::StepFinish { reason: StepReason::Stop, usage: Usage::default(), cost: 0.0 };
+//!             for event in [Event::StepStart, text, stop] {
+//!                 driver.signals.send(Signal::Event(Observed::new(event))).await.ok();
+//!             }
+//!             driver.signals.send(Signal::Ended(Ending::Finished)).await.ok();
+//!         });
+//!         Ok(turn)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runner = TurnRunner::new(Arc::new(Parrot), Task::new("parrot", "/tmp/parrot"));
+//! let turn = runner.run(Prompt::new("hello"), SystemTime::UNIX_EPOCH).await?;
+//! assert_eq!(turn.state, RunState::Completed);
+//! assert_eq!(turn.output(), "hello");
+//! # Ok(())
+//! # }
+//! ```
+
+mod conversation;
+mod event;
+mod event_log;
+mod executor;
+mod failure;
+mod model;
+mod permission;
+mod prompt;
+mod recorder;
+mod state;
+mod tool;
+mod traffic;
+mod turn;
+mod turn_runner;
+mod usage;
+
+#[cfg(feature = "mock")]
+pub mod mock;
+
+pub use conversation::{Conversation, Dropped, Entry, EntryContent, Task, TurnRecord};
+pub use event::{
+    Event, Observed, PartId, PermissionAsk, QuestionAsk, RawJson, ReportedError, SessionId, StepReason, TurnEvent,
+};
+pub use event_log::{EventItem, Events};
+pub use executor::{Control, Ending, Executor, Signal, StartError, StartedTurn, TurnDriver, TurnRequest};
+pub use failure::{FailureKind, LimitKind, ProcessExit, TurnFailure};
+pub use model::{
+    ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
+    ProviderPackage, UnknownSourceType,
+};
+pub use permission::{PermissionAnswer, PermissionHandler, PermissionPolicy};
+pub use prompt::{Limits, Prompt};
+pub use recorder::{Recorder, TurnStart};
+pub use state::RunState;
+pub use tool::{ToolCall, ToolState};
+pub use traffic::{Budget, ModelTraffic};
+pub use turn::{Changes, Input, LONGEST_TOOL_LIMIT, MOST_ENTRIES, TOOL_LIMIT, Turn, UNKNOWN_STEPS};
+pub use turn_runner::{RunError, TurnRunner};
+pub use usage::Usage;
+
+/// The secret string type that a [`ModelConfig`] holds its key in, re-exported so that callers need not depend on it.
+pub use secrecy::{ExposeSecret, SecretString};

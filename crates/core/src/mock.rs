@@ -1,0 +1,114 @@
+//! Executors for tests: a mockall mock, and a script that plays the executor's side of a turn.
+//!
+//! Behind the feature `mock`, for the tests of whoever consumes [`Executor`].
+
+use crate::{Control, Executor, Signal, StartError, StartedTurn, TurnDriver, TurnRequest};
+use async_trait::async_trait;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+mockall::mock! {
+    /// A mock of [`Executor`].
+    #[derive(Debug)]
+    pub Executor {}
+
+    #[async_trait]
+    impl Executor for Executor {
+        async fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError>;
+    }
+}
+
+/// One thing that a [`ScriptedExecutor`] does in a turn.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Act {
+    /// Sends a signal.
+    Send(Signal),
+    /// Waits, by tokio's clock.
+    Pause(Duration),
+    /// Waits for this control, whatever else comes before it.
+    Await(Control),
+    /// Goes away without an ending.
+    Vanish,
+}
+
+/// An executor that plays one list of acts a turn and remembers what it was asked.
+#[derive(Debug, Clone, Default)]
+pub struct ScriptedExecutor {
+    scripts: Arc<Mutex<VecDeque<Vec<Act>>>>,
+    requests: Arc<Mutex<Vec<TurnRequest>>>,
+    controls: Arc<Mutex<Vec<Control>>>,
+}
+
+impl ScriptedExecutor {
+    /// Makes an executor without turns: starting one fails.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a turn.
+    #[must_use]
+    pub fn turn(self, acts: impl IntoIterator<Item = Act>) -> Self {
+        lock(&self.scripts).push_back(acts.into_iter().collect());
+        self
+    }
+
+    /// Adds a turn of signals alone.
+    #[must_use]
+    pub fn signals(self, signals: impl IntoIterator<Item = Signal>) -> Self {
+        self.turn(signals.into_iter().map(Act::Send))
+    }
+
+    /// Returns what was asked so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<TurnRequest> {
+        lock(&self.requests).clone()
+    }
+
+    /// Returns the controls that came so far; the end of a turn's controls counts as a kill.
+    #[must_use]
+    pub fn controls(&self) -> Vec<Control> {
+        lock(&self.controls).clone()
+    }
+}
+
+#[async_trait]
+impl Executor for ScriptedExecutor {
+    async fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError> {
+        lock(&self.requests).push(request);
+        let script = lock(&self.scripts).pop_front();
+        let Some(acts) = script else {
+            return Err(StartError::new(crate::FailureKind::Opencode, "the script has no further turn"));
+        };
+        let (turn, driver) = StartedTurn::channel(1);
+        tokio::spawn(play(acts, driver, Arc::clone(&self.controls)));
+        Ok(turn)
+    }
+}
+
+async fn play(acts: Vec<Act>, mut driver: TurnDriver, seen: Arc<Mutex<Vec<Control>>>) {
+    for act in acts {
+        match act {
+            Act::Send(signal) => {
+                if driver.signals.send(signal).await.is_err() {
+                    return;
+                }
+            }
+            Act::Pause(time) => tokio::time::sleep(time).await,
+            Act::Await(wanted) => loop {
+                let control = driver.controls.recv().await.unwrap_or(Control::Kill);
+                lock(&seen).push(control);
+                if control == wanted || control == Control::Kill {
+                    break;
+                }
+            },
+            Act::Vanish => return,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,57 @@
+//! Which model answers: by name, or as a source with an endpoint, a key and parameters.
+
+mod config;
+mod name;
+mod provider;
+mod source_type;
+
+pub use config::{ModelConfig, ModelProblem};
+pub use name::{ModelName, ModelNameError};
+pub use provider::{ModelParameter, ProviderPackage};
+pub use source_type::{ModelSourceType, UnknownSourceType};
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The model of a turn.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ModelChoice {
+    /// A model that opencode knows by itself.
+    Named(ModelName),
+    /// A model source: everything that is needed to reach it comes with it.
+    Source {
+        /// The kind of work that the source is for.
+        source: ModelSourceType,
+        /// The source.
+        config: Arc<ModelConfig>,
+    },
+}
+
+impl From<ModelName> for ModelChoice {
+    fn from(name: ModelName) -> Self {
+        Self::Named(name)
+    }
+}
+
+impl fmt::Display for ModelChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => name.fmt(f),
+            Self::Source { config, .. } => f.pad(&config.model),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_shown_by_its_name_alone() {
+        let named = ModelChoice::from("a/b".parse::<ModelName>().unwrap());
+        let config = ModelConfig { api_key: Some("sk-1".into()), ..ModelConfig::new("large") };
+        let source = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) };
+        assert_eq!(format!("{named}, {source}"), "a/b, large");
+    }
+}

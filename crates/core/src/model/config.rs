@@ -1,0 +1,369 @@
+//! One model with all that is needed to reach it.
+
+use super::{ModelName, ModelParameter, ProviderPackage};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A model, where it is reached, with which key and which parameters.
+///
+/// It reads from and writes to any serde format. The key is read but **never written**: what is written can be shown,
+/// logged and stored. `Debug` shows `[redacted]` in its place.
+///
+/// A config without a base URL names a model that opencode already knows (`provider/model`); its parameters apply to
+/// that model.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field, from files and forms of their own")]
+pub struct ModelConfig {
+    /// The model's id at its provider; `provider/model` where there is no base URL.
+    pub model: String,
+    /// Where the provider is reached, such as `https://api.example.com/v1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// The provider's key.
+    #[serde(skip_serializing)]
+    pub api_key: Option<SecretString>,
+    /// A file that holds the key and nothing else, in the place of the key itself. An executor does not look at it: whoever
+    /// holds the model sources reads it when the source is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_file: Option<PathBuf>,
+    /// A command that prints the key, such as a password manager's, in the place of the key itself. As with the file, an
+    /// executor does not run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_command: Option<String>,
+    /// The header that carries the key, where it is not the one that the provider's package uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key_header: Option<String>,
+    /// The npm package by which opencode talks to the provider.
+    pub provider: ProviderPackage,
+    /// Sampling temperature, from 0 to 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// The most tokens that an answer may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// Nucleus sampling, above 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// How many candidates are sampled from, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
+    /// The model's context length in tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<u32>,
+    /// USD for a million tokens of input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_input: Option<f64>,
+    /// USD for a million tokens of output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_output: Option<f64>,
+}
+
+/// Something in a [`ModelConfig`] that cannot reach the model as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ModelProblem {
+    /// The setting that the problem is about.
+    pub parameter: ModelParameter,
+    /// What is wrong and what to do. It shows no text of the config, which could be a key in the wrong place.
+    pub reason: String,
+}
+
+impl ModelConfig {
+    /// Makes a config of a model's id alone.
+    pub fn new(model: impl Into<String>) -> Self {
+        Self { model: model.into(), ..Self::default() }
+    }
+
+    /// Returns everything that would not reach the model, in the order of the settings; empty where all will.
+    #[must_use]
+    pub fn problems(&self) -> Vec<ModelProblem> {
+        let mut found = Vec::new();
+        let mut problem = |parameter, reason: String| found.push(ModelProblem { parameter, reason });
+
+        // The URL is not shown: it may hold a password, or a key that a quote left open brought into it.
+        if self.base_url.as_deref().is_some_and(|url| !is_http_url(url)) {
+            problem(
+                ModelParameter::BaseUrl,
+                "it is not a base URL: write http:// or https://, a host and a path, and no user, query or fragment"
+                    .to_owned(),
+            );
+        }
+        if let Some(key) = &self.api_key
+            && (key.expose_secret().is_empty() || !key.expose_secret().chars().all(|c| c.is_ascii_graphic()))
+        {
+            problem(
+                ModelParameter::ApiKey,
+                "the key is empty or holds more than ASCII letters, digits and signs, so it fits in no HTTP header"
+                    .to_owned(),
+            );
+        }
+        let origins = self.key_origins();
+        if let ([parameter, ..], None) = (origins.as_slice(), &self.base_url) {
+            problem(
+                *parameter,
+                "a key without a base URL goes nowhere: add the base URL, or log in to the provider in opencode"
+                    .to_owned(),
+            );
+        }
+        if let [first, second, ..] = origins.as_slice() {
+            problem(*second, format!("{first} gives a key already: remove one of the two"));
+        }
+        if self.api_key_file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
+            problem(ModelParameter::ApiKeyFile, "it names no file: write its path".to_owned());
+        }
+        if self.api_key_command.as_ref().is_some_and(|command| command.trim().is_empty()) {
+            problem(ModelParameter::ApiKeyCommand, "it names no command: write one that prints the key".to_owned());
+        }
+        if let Some(header) = &self.api_key_header {
+            if !is_free_header(header) {
+                let reason = "it is no name of a header that can carry a key: write one such as X-Api-Key";
+                problem(ModelParameter::ApiKeyHeader, reason.to_owned());
+            } else if origins.is_empty() {
+                problem(ModelParameter::ApiKeyHeader, "there is no key for it to carry: set one".to_owned());
+            }
+        }
+        if self.model.is_empty() {
+            problem(ModelParameter::Model, "a source needs a model: say which one".to_owned());
+        } else if self.model.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            problem(ModelParameter::Model, "a model's id holds no space or control character".to_owned());
+        } else if self.base_url.is_none() && self.model.parse::<ModelName>().is_err() {
+            problem(
+                ModelParameter::Model,
+                "without a base URL the model is one that opencode knows: write it as provider/model, such as \
+                 anthropic/claude-sonnet-4-5, or set the base URL"
+                    .to_owned(),
+            );
+        }
+        let mut number = |parameter, value: Option<f64>, fits: fn(f64) -> bool, range: &str| {
+            if let Some(value) = value
+                && !(value.is_finite() && fits(value))
+            {
+                problem(parameter, format!("{value} is out of range: it goes {range}"));
+            }
+        };
+        number(ModelParameter::Temperature, self.temperature, |t| (0.0..=2.0).contains(&t), "from 0 to 2");
+        number(ModelParameter::MaxTokens, self.max_tokens.map(f64::from), |n| n >= 1.0, "from 1 up");
+        number(ModelParameter::TopP, self.top_p, |p| p > 0.0 && p <= 1.0, "above 0 to 1");
+        number(ModelParameter::TopK, self.top_k.map(f64::from), |k| k >= 1.0, "from 1 up");
+        number(ModelParameter::Context, self.context.map(f64::from), |n| n >= 1.0, "from 1 up");
+        number(ModelParameter::PriceInput, self.price_input, |p| p >= 0.0, "from 0 up");
+        number(ModelParameter::PriceOutput, self.price_output, |p| p >= 0.0, "from 0 up");
+
+        let package = self.provider.as_str();
+        if package.is_empty() || package.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            problem(ModelParameter::Provider, "it is not the name of an npm package: write one".to_owned());
+        } else if self.top_k.is_some() && self.base_url.is_none() {
+            let reason = "without a base URL it is not known whether the model's package passes it on: remove it";
+            problem(ModelParameter::TopK, reason.to_owned());
+        }
+        found
+    }
+
+    /// Returns the settings that say where the key comes from: none, or one, unless the config has a problem.
+    fn key_origins(&self) -> Vec<ModelParameter> {
+        [
+            (ModelParameter::ApiKey, self.api_key.is_some()),
+            (ModelParameter::ApiKeyFile, self.api_key_file.is_some()),
+            (ModelParameter::ApiKeyCommand, self.api_key_command.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(parameter, is_set)| is_set.then_some(parameter))
+        .collect()
+    }
+
+    /// Returns the host (and port) of the base URL, to be shown to people; none without a base URL.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        let rest = self.base_url.as_deref()?.split_once("://")?.1;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        Some(authority.rsplit('@').next().unwrap_or(authority))
+    }
+}
+
+/// Whether a text is the name of an HTTP header that is not one of those by which HTTP itself works.
+fn is_free_header(name: &str) -> bool {
+    const TAKEN: [&str; 10] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !name.is_empty() && name.chars().all(is_token) && !TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name))
+}
+
+/// Whether a text is an http(s) URL with a host and without credentials, spaces, query or fragment in it.
+///
+/// The host is held to plain letters, so that what is shown of it is what is spoken to: a parser of URLs takes `\` for
+/// `/`, undoes percent signs, and knows letters that only look like others. An international name has its `xn--` form.
+fn is_http_url(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let plain = match literal {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)),
+    };
+    plain
+        && port.is_none_or(|port| !port.starts_with('+') && port.parse::<u16>().is_ok_and(|port| port > 0))
+        && !url.contains(|c: char| c.is_whitespace() || c.is_control() || c == '?' || c == '#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> ModelConfig {
+        ModelConfig { base_url: Some("http://127.0.0.1:1/v1".to_owned()), ..ModelConfig::new("gpt-4") }
+    }
+
+    fn blamed(config: &ModelConfig) -> Vec<ModelParameter> {
+        config.problems().into_iter().map(|problem| problem.parameter).collect()
+    }
+
+    #[test]
+    fn a_whole_source_has_no_problem() {
+        let config = ModelConfig {
+            api_key: Some("sk-1".into()),
+            temperature: Some(0.0),
+            max_tokens: Some(1),
+            top_p: Some(1.0),
+            top_k: Some(1),
+            context: Some(1),
+            price_input: Some(0.0),
+            price_output: Some(0.5),
+            ..source()
+        };
+        assert_eq!(config.problems(), []);
+        assert_eq!(ModelConfig::new("openai/gpt-4").problems(), []);
+        for url in ["https://x", "http://[::1]/v1", "http://[::1]:80/v1", "http://my_host:1/v1/", "https://x/a:b@c"] {
+            assert_eq!(ModelConfig { base_url: Some(url.to_owned()), ..source() }.problems(), [], "{url}");
+        }
+    }
+
+    #[test]
+    fn each_wrong_setting_is_named() {
+        let none = source;
+        for model in ["", "gpt 4", "gpt\u{7}4"] {
+            assert_eq!(
+                blamed(&ModelConfig { model: model.to_owned(), ..none() }),
+                [ModelParameter::Model],
+                "{model:?}"
+            );
+        }
+        assert_eq!(blamed(&ModelConfig::new("gpt-4")), [ModelParameter::Model]);
+        assert_eq!(blamed(&ModelConfig { temperature: Some(2.1), ..none() }), [ModelParameter::Temperature]);
+        assert_eq!(blamed(&ModelConfig { temperature: Some(f64::NAN), ..none() }), [ModelParameter::Temperature]);
+        assert_eq!(blamed(&ModelConfig { max_tokens: Some(0), ..none() }), [ModelParameter::MaxTokens]);
+        assert_eq!(blamed(&ModelConfig { top_p: Some(0.0), ..none() }), [ModelParameter::TopP]);
+        assert_eq!(blamed(&ModelConfig { top_k: Some(0), ..none() }), [ModelParameter::TopK]);
+        assert_eq!(blamed(&ModelConfig { context: Some(0), ..none() }), [ModelParameter::Context]);
+        assert_eq!(blamed(&ModelConfig { price_input: Some(-1.0), ..none() }), [ModelParameter::PriceInput]);
+        assert_eq!(blamed(&ModelConfig { price_output: Some(-1.0), ..none() }), [ModelParameter::PriceOutput]);
+        for key in ["", "a b", "a\nb", "\u{201c}a\u{201d}"] {
+            assert_eq!(
+                blamed(&ModelConfig { api_key: Some(key.into()), ..none() }),
+                [ModelParameter::ApiKey],
+                "{key:?}"
+            );
+        }
+        for package in ["", "a b", "a\nb"] {
+            let config = ModelConfig { provider: ProviderPackage::new(package), top_k: Some(5), ..none() };
+            assert_eq!(blamed(&config), [ModelParameter::Provider], "{package:?}");
+        }
+        for url in [
+            "",
+            "api.example.com/v1",
+            "ftp://x",
+            "http://",
+            "http://:1/v1",
+            "http://x:/v1",
+            "http://x:65536",
+            "http://x:0",
+            "https://x/a b",
+            "https://x/a\u{7}b",
+            "https://x/v1#a",
+            "http://[::1/v1",
+            "http://u:p@x/v1",
+            "https://x/v1?key=1",
+            "http://a b",
+            "https://x\\.example.com/v1",
+            "https://%78/v1",
+            "https://\u{430}pi.example.com/v1",
+        ] {
+            let config = ModelConfig { base_url: Some(url.to_owned()), ..none() };
+            assert_eq!(blamed(&config), [ModelParameter::BaseUrl], "{url:?}");
+            assert!(!config.problems()[0].reason.contains("u:p"), "the URL is shown");
+        }
+        let homeless = ModelConfig { api_key: Some("sk-1".into()), ..ModelConfig::new("openai/gpt-4") };
+        assert_eq!(blamed(&homeless), [ModelParameter::ApiKey]);
+    }
+
+    #[test]
+    fn a_key_comes_from_one_place() {
+        let file = || ModelConfig { api_key_file: Some("/run/secrets/key".into()), ..source() };
+        let command = || ModelConfig { api_key_command: Some("pass show key".to_owned()), ..source() };
+        assert_eq!((file().problems(), command().problems()), (vec![], vec![]));
+        let two = ModelConfig { api_key_command: command().api_key_command, ..file() };
+        assert_eq!(blamed(&two), [ModelParameter::ApiKeyCommand]);
+        assert!(two.problems()[0].reason.contains("APIKEY_FILE"));
+        let two = ModelConfig { api_key: Some("sk-1".into()), ..file() };
+        assert_eq!(blamed(&two), [ModelParameter::ApiKeyFile]);
+        assert_eq!(
+            blamed(&ModelConfig { base_url: None, model: "a/b".to_owned(), ..file() }),
+            [ModelParameter::ApiKeyFile]
+        );
+        assert_eq!(blamed(&ModelConfig { api_key_file: Some("".into()), ..source() }), [ModelParameter::ApiKeyFile]);
+        let blank = ModelConfig { api_key_command: Some(" ".to_owned()), ..source() };
+        assert_eq!(blamed(&blank), [ModelParameter::ApiKeyCommand]);
+    }
+
+    #[test]
+    fn a_header_for_the_key_is_one_that_is_free() {
+        let with = |header: &str| ModelConfig {
+            api_key: Some("sk-1".into()),
+            api_key_header: Some(header.to_owned()),
+            ..source()
+        };
+        for header in ["X-Api-Key", "authorization", "api_key"] {
+            assert_eq!(with(header).problems(), [], "{header}");
+        }
+        for header in ["", "X Api", "X-Key:", "Content-Length", "host", "X-K\u{e9}y"] {
+            assert_eq!(blamed(&with(header)), [ModelParameter::ApiKeyHeader], "{header:?}");
+        }
+        assert_eq!(blamed(&ModelConfig { api_key: None, ..with("X-Key") }), [ModelParameter::ApiKeyHeader]);
+    }
+
+    #[test]
+    fn a_parameter_that_may_not_be_passed_on_is_a_problem() {
+        assert_eq!(blamed(&ModelConfig { top_k: Some(5), ..ModelConfig::new("a/b") }), [ModelParameter::TopK]);
+    }
+
+    #[test]
+    fn the_key_is_read_but_never_written_or_shown() {
+        let config: ModelConfig =
+            serde_json::from_str(r#"{"model":"m","base_url":"https://x/v1","api_key":"sk-secret"}"#).unwrap();
+        assert_eq!(config.api_key.as_ref().unwrap().expose_secret(), "sk-secret");
+        let written = serde_json::to_string(&config).unwrap();
+        assert!(!written.contains("sk-secret") && !written.contains("api_key"), "{written}");
+        assert!(!format!("{config:?}").contains("sk-secret"));
+    }
+
+    #[test]
+    fn the_host_is_shown_without_path() {
+        assert_eq!(source().host(), Some("127.0.0.1:1"));
+        assert_eq!(ModelConfig::new("a/b").host(), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! Who decides what the agent may do.
+
+use crate::PermissionAsk;
+use async_trait::async_trait;
+use std::fmt;
+use std::sync::Arc;
+
+/// What is answered when opencode asks whether a tool may do something.
+///
+/// opencode asks only for what its configuration neither allows nor denies; by default that is work outside of the task's
+/// directory, reading `.env` files, and a tool that is called over and over with the same input.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum PermissionPolicy {
+    /// No, with a reason, so that the agent can look for another way.
+    #[default]
+    Deny,
+    /// Yes.
+    Allow,
+    /// Somebody is asked, and the turn waits for the answer. Where the transport cannot carry an answer it is no.
+    Ask(Arc<dyn PermissionHandler>),
+}
+
+impl fmt::Debug for PermissionPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deny => "Deny",
+            Self::Allow => "Allow",
+            Self::Ask(_) => "Ask(..)",
+        })
+    }
+}
+
+/// Somebody who is asked.
+#[async_trait]
+pub trait PermissionHandler: Send + Sync {
+    /// Answers. A turn that ends meanwhile drops the future.
+    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer;
+}
+
+/// An answer to a [`PermissionAsk`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PermissionAnswer {
+    /// Yes, this time.
+    Once,
+    /// Yes, and to the like of it for as long as the session's server lives.
+    Always,
+    /// No.
+    Reject {
+        /// What the agent is told, so that it can go on another way. If it is empty, the turn ends on the refusal.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    #[async_trait]
+    impl PermissionHandler for Nobody {
+        async fn answer(&self, _: PermissionAsk) -> PermissionAnswer {
+            PermissionAnswer::Once
+        }
+    }
+
+    #[test]
+    fn a_policy_is_shown_without_who_is_asked() {
+        let policies = [PermissionPolicy::default(), PermissionPolicy::Allow, PermissionPolicy::Ask(Arc::new(Nobody))];
+        assert_eq!(format!("{policies:?}"), "[Deny, Allow, Ask(..)]");
+    }
+}

@@ -1,0 +1,115 @@
+//! What a turn makes of what comes to it.
+
+mod idle;
+mod properties;
+mod record;
+mod stopping;
+mod verdict;
+
+use super::*;
+use crate::{FailureKind, PermissionAnswer, PermissionHandler, PermissionPolicy, ProcessExit, RawJson, Usage};
+use serde_json::json;
+use std::sync::Arc;
+
+fn turn() -> Turn {
+    Turn::new(&Prompt::new("hello"), SystemTime::UNIX_EPOCH)
+}
+
+/// A turn with somebody who is asked for permissions.
+fn asking_turn(limits: Limits) -> Turn {
+    let asks = PermissionPolicy::Ask(Arc::new(Nobody));
+    Turn::new(&Prompt::new("hello").limits(limits).permissions(asks), SystemTime::UNIX_EPOCH)
+}
+
+struct Nobody;
+
+#[async_trait::async_trait]
+impl PermissionHandler for Nobody {
+    async fn answer(&self, _: PermissionAsk) -> PermissionAnswer {
+        PermissionAnswer::Once
+    }
+}
+
+/// Applies the inputs, one a second, and returns the turn.
+fn after(inputs: impl IntoIterator<Item = Input>) -> Turn {
+    let mut turn = turn();
+    for (second, input) in (1..).zip(inputs) {
+        turn.apply(Duration::from_secs(second), input);
+    }
+    turn
+}
+
+fn event(event: Event) -> Input {
+    Input::Event(Observed::new(event))
+}
+
+fn of_sub_agent(event: Event) -> Input {
+    Input::Event(Observed::new(event).from_sub_agent(SessionId::new("ses_sub")))
+}
+
+fn start() -> Input {
+    event(Event::StepStart)
+}
+
+fn finish(reason: StepReason) -> Input {
+    event(step_finish(reason, 0.0))
+}
+
+fn step_finish(reason: StepReason, cost: f64) -> Event {
+    Event::StepFinish { reason, usage: Usage { input: 10, output: 1, ..Usage::default() }, cost }
+}
+
+fn text(part: &str, text: &str) -> Event {
+    Event::Text { part: PartId::new(part), text: text.to_owned() }
+}
+
+fn delta(part: &str, delta: &str) -> Event {
+    Event::TextDelta { part: PartId::new(part), delta: delta.to_owned() }
+}
+
+fn tool(id: &str, input: serde_json::Value, state: ToolState) -> Event {
+    Event::Tool(ToolCall { id: id.to_owned(), tool: "bash".to_owned(), input, state })
+}
+
+fn running() -> ToolState {
+    at_work(None)
+}
+
+/// A tool at work that may take so many minutes.
+fn at_work(minutes: Option<u64>) -> ToolState {
+    ToolState::Running { title: None, limit: minutes.map(Duration::from_mins) }
+}
+
+fn permission(id: Option<String>, refused: bool) -> Event {
+    Event::Permission(PermissionAsk { id, permission: "bash".to_owned(), patterns: vec!["*".to_owned()], refused })
+}
+
+fn answered(output: &str) -> ToolState {
+    ToolState::Completed { title: None, output: output.to_owned() }
+}
+
+fn refused() -> ToolState {
+    ToolState::Failed { error: "rejected".to_owned(), refused: true }
+}
+
+fn reported(name: &str, status: Option<u16>) -> Input {
+    let (name, message) = (name.to_owned(), "boom".to_owned());
+    event(Event::Error(ReportedError { name, message, status, retryable: None, url: None }))
+}
+
+fn finished() -> Input {
+    Input::Ended(Ending::Finished)
+}
+
+fn crashed() -> Ending {
+    Ending::Failed(TurnFailure::Crashed { exit: ProcessExit::Code(3), stderr: String::new() })
+}
+
+/// Asserts that the turn failed in this way and with these words.
+#[track_caller]
+fn assert_failed(turn: &Turn, kind: FailureKind, words: &str) {
+    assert_eq!(turn.state(), RunState::Error);
+    let failure = turn.record().failure.as_ref().unwrap();
+    assert_eq!(failure.kind(), kind, "{failure}");
+    assert!(failure.to_string().contains(words), "{failure}");
+}

@@ -1,0 +1,113 @@
+//! How a turn ended: what the transport says, weighed against what was seen and asked before.
+
+use super::{Stop, Turn, UNKNOWN_STEPS};
+use crate::{Ending, EntryContent, LimitKind, ReportedError, RunState, StepReason, TurnFailure};
+
+/// How a turn ended.
+enum Verdict {
+    Completed,
+    Interrupted,
+    Failed(TurnFailure),
+}
+
+impl Turn {
+    pub(super) fn end(&mut self, ending: Ending) -> RunState {
+        self.record.state = match self.verdict(ending) {
+            Verdict::Completed => RunState::Completed,
+            Verdict::Interrupted => RunState::Interrupted,
+            Verdict::Failed(failure) => {
+                self.record.failure = Some(failure);
+                RunState::Error
+            }
+        };
+        self.record.state
+    }
+
+    /// Weighs how the turn ended against what was seen and asked before.
+    fn verdict(&self, ending: Ending) -> Verdict {
+        // A value that meets the schema is handed in by a tool call, and with it the turn is done.
+        let handed_in = self.record.structured.is_some();
+        let terminal = self.record.finish.as_ref().is_some_and(|reason| handed_in || reason.is_terminal());
+        let said_done = terminal && !self.step_open && self.error.is_none();
+        match (&self.stop, ending) {
+            // The end came before the stop took effect.
+            (_, Ending::Finished) if said_done => Verdict::Completed,
+            (Some(Stop::Asked), _) | (None, Ending::Stopped) => Verdict::Interrupted,
+            (Some(Stop::Failed(failure)), _) => Verdict::Failed(failure.clone()),
+            (None, Ending::Failed(failure)) => Verdict::Failed(failure),
+            (None, Ending::Finished) => Verdict::Failed(self.unsaid()),
+        }
+    }
+
+    /// Says why a turn that the transport holds for finished is not completed.
+    fn unsaid(&self) -> TurnFailure {
+        if let Some(error) = &self.error {
+            return error.clone().into();
+        }
+        if let Some(what) = &self.refusal {
+            return TurnFailure::Permission { what: what.clone() };
+        }
+        let protocol = |message: String| TurnFailure::Protocol { message };
+        match &self.record.finish {
+            _ if self.step_open => protocol("opencode stopped in the middle of a step".to_owned()),
+            Some(StepReason::Error) => TurnFailure::Provider {
+                message: "the answer ended in an error".to_owned(),
+                status: None,
+                retryable: None,
+                url: None,
+            },
+            Some(reason) => {
+                protocol(format!("opencode stopped after a step that ended in {reason}: more was to follow"))
+            }
+            None if self.record.dropped.messages > 0 => protocol(format!(
+                "opencode's output held {} bytes in messages too long or not readable, and no finished step",
+                self.record.dropped.bytes
+            )),
+            None => protocol("opencode ended without an error and without a single finished step".to_owned()),
+        }
+    }
+
+    /// Says that a time limit was reached, and what was seen last.
+    pub(super) fn limit_failure(&self, limit: LimitKind) -> TurnFailure {
+        let (what, at) = self.last;
+        let tool = self.record.entries.iter().rev().find_map(|entry| match &entry.content {
+            EntryContent::Tool(call) if !call.state.is_final() => Some(call.tool.as_str()),
+            _ => None,
+        });
+        let running = match tool {
+            _ if self.idle.waits_for_an_answer() => ", and an answer is waited for".to_owned(),
+            Some(tool) => format!(", with {tool} at work"),
+            None => String::new(),
+        };
+        let last_seen = format!("{what} after {:.1} s{running}", at.as_secs_f64());
+        match limit {
+            LimitKind::Total => TurnFailure::Timeout { limit: self.limits.total.unwrap_or_default(), last_seen },
+            LimitKind::Idle => TurnFailure::IdleTimeout { limit: self.limits.idle.unwrap_or_default(), last_seen },
+        }
+    }
+}
+
+/// Says that the turn's steps go on ending without a reason.
+pub(super) fn no_reason() -> TurnFailure {
+    TurnFailure::Provider {
+        message: format!(
+            "{UNKNOWN_STEPS} answers in a row ended without a finish reason, and opencode would ask again without end"
+        ),
+        status: None,
+        retryable: Some(false),
+        url: None,
+    }
+}
+
+impl From<ReportedError> for TurnFailure {
+    /// Takes an error that opencode reported for the failure of the turn.
+    fn from(error: ReportedError) -> Self {
+        let ReportedError { name, message, status, retryable, url } = error;
+        let of_provider = ["APIError", "ProviderAuthError", "ContentFilterError"].contains(&name.as_str());
+        if of_provider || status.is_some() {
+            Self::Provider { message, status, retryable, url }
+        } else {
+            Self::Opencode { message: if name.is_empty() { message } else { format!("{name}: {message}") } }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Turns that start, and turns that do not.
+
+use super::*;
+use crate::StartedTurn;
+use crate::mock::MockExecutor;
+
+/// An executor that takes ten seconds to start a turn.
+struct Slow(ScriptedExecutor);
+
+#[async_trait]
+impl Executor for Slow {
+    async fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError> {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        self.0.start(request).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_is_idle_before_its_first_turn() {
+    let runner = runner(&ScriptedExecutor::new());
+    assert_eq!((runner.state(), runner.is_running()), (RunState::Idle, false));
+    assert_eq!((runner.current_output(), runner.current_output_len()), (String::new(), 0));
+    assert_eq!((runner.session_id(), runner.recent_events(9).len()), (None, 0));
+    assert!(soon(runner.wait()).await.is_none());
+    assert!(soon(runner.events().next()).await.is_none());
+    assert!(soon(runner.every_event().next()).await.is_none());
+    assert!(runner.conversation().turns.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_turn_is_refused_while_one_runs() {
+    let executor = ScriptedExecutor::new().turn(until(Control::Kill)).turn(answer("later"));
+    let runner = runner(&executor);
+    start(&runner, "one").await.unwrap();
+    assert!(matches!(start(&runner, "two").await, Err(RunError::Busy)));
+    assert!(matches!(run(&runner, "two").await, Err(RunError::Busy)));
+    assert_eq!(executor.requests().len(), 1);
+    runner.kill();
+    soon(runner.wait()).await;
+    assert_eq!(run(&runner, "three").await.unwrap().output(), "later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_turn_is_refused_while_one_is_being_started() {
+    let executor = ScriptedExecutor::new().turn(answer("one"));
+    let runner = TurnRunner::new(Arc::new(Slow(executor)), Task::new("task", "/tmp/task"));
+    let (first, second) = tokio::join!(run(&runner, "one"), start(&runner, "two"));
+    assert_eq!(first.unwrap().output(), "one");
+    assert!(matches!(second, Err(RunError::Busy)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_fails_leaves_everything_as_it_was() {
+    let executor = ScriptedExecutor::new().turn(answer("one"));
+    let runner = runner(&executor);
+    run(&runner, "one").await.unwrap();
+    let before = runner.conversation();
+
+    let error = run(&runner, "two").await.unwrap_err();
+    assert!(matches!(&error, RunError::Start(error) if error.kind == FailureKind::Opencode), "{error}");
+    assert_eq!(runner.conversation(), before);
+    assert_eq!((runner.state(), runner.current_output()), (RunState::Completed, "one".to_owned()));
+    assert_eq!(runner.recent_events(9).len(), 3);
+    assert!(!runner.interrupt() && !runner.kill());
+
+    let _script = executor.turn(answer("three"));
+    assert_eq!(run(&runner, "three").await.unwrap().output(), "three");
+    assert_eq!(runner.conversation().turns.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_dropped_midway_frees_its_place() {
+    let executor = ScriptedExecutor::new().turn(answer("two"));
+    let runner = TurnRunner::new(Arc::new(Slow(executor.clone())), Task::new("task", "/tmp/task"));
+    let limit = Duration::from_secs(1);
+    assert!(tokio::time::timeout(limit, start(&runner, "one")).await.is_err());
+    assert_eq!((runner.state(), executor.requests().len()), (RunState::Idle, 0));
+    assert_eq!(run(&runner, "two").await.unwrap().output(), "two");
+    assert_eq!(runner.conversation().turns.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_turn_continues_the_session_of_the_first() {
+    let executor = ScriptedExecutor::new().turn(answer("one")).turn(answer("two"));
+    let runner = runner(&executor);
+    run(&runner, "first").await.unwrap();
+    assert_eq!(runner.session_id(), Some(SessionId::new("ses_1")));
+    run(&runner, "second").await.unwrap();
+
+    let sessions: Vec<_> = executor.requests().into_iter().map(|request| request.session).collect();
+    assert_eq!(sessions, [None, Some(SessionId::new("ses_1"))]);
+    let conversation = runner.conversation();
+    let turns: Vec<_> = conversation.turns.iter().map(|turn| (turn.message.as_str(), turn.output())).collect();
+    assert_eq!(turns, [("first", "one".to_owned()), ("second", "two".to_owned())]);
+    assert_eq!(conversation.session, Some(SessionId::new("ses_1")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_executor_gets_the_prompt_and_the_task() {
+    let mut executor = MockExecutor::new();
+    executor
+        .expect_start()
+        .withf(|request| request.prompt.message == "hello" && request.task.name == "task" && request.session.is_none())
+        .times(1)
+        .returning(|_| Err(StartError::new(FailureKind::Config, "no model").hint("name one")));
+    let runner = TurnRunner::new(Arc::new(executor), Task::new("task", "/tmp/task"));
+    let error = run(&runner, "hello").await.unwrap_err();
+    assert_eq!(error.to_string(), "no model");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_is_continued_where_it_was_left() {
+    let executor = ScriptedExecutor::new().turn(answer("one"));
+    let first = runner(&executor);
+    run(&first, "first").await.unwrap();
+
+    let executor = ScriptedExecutor::new().turn(answer("two"));
+    let second = TurnRunner::with_conversation(Arc::new(executor.clone()), first.conversation());
+    assert_eq!((second.state(), second.current_output()), (RunState::Completed, "one".to_owned()));
+    run(&second, "second").await.unwrap();
+    assert_eq!(executor.requests()[0].session, Some(SessionId::new("ses_1")));
+    assert_eq!(second.conversation().turns.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_was_kept_while_a_turn_ran_can_be_continued() {
+    let first = runner(&ScriptedExecutor::new().turn(until(Control::Kill)));
+    start(&first, "first").await.unwrap();
+    a_second().await;
+    let kept = first.conversation();
+    assert_eq!(kept.state(), RunState::Running);
+
+    let second = TurnRunner::with_conversation(Arc::new(ScriptedExecutor::new().turn(answer("two"))), kept);
+    assert!(!second.is_running() && !second.interrupt());
+    let record = soon(second.wait()).await.unwrap();
+    assert_eq!((record.state, record.output()), (RunState::Error, "half".to_owned()));
+    assert_eq!(record.failure.unwrap().kind(), FailureKind::Protocol);
+    assert_eq!(run(&second, "second").await.unwrap().output(), "two");
+}
+
+#[tokio::test]
+async fn a_runner_can_be_shown() {
+    let shown = format!("{:?}", runner(&ScriptedExecutor::new()));
+    assert!(shown.contains("executor: Executor"), "{shown}");
+}

@@ -1,0 +1,77 @@
+//! Tokens of a step, a turn or a conversation.
+
+use serde::{Deserialize, Serialize};
+use std::iter::Sum;
+use std::ops::{Add, AddAssign};
+
+/// Counts of tokens, as the model's provider reported them through opencode.
+///
+/// The five counts are disjoint: `input` does not hold what was read from the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Tokens of the request that were not in the cache.
+    pub input: u64,
+    /// Tokens of the answer.
+    pub output: u64,
+    /// Tokens that the model spent on reasoning.
+    pub reasoning: u64,
+    /// Tokens of the request that came from the provider's cache.
+    pub cache_read: u64,
+    /// Tokens of the request that were written to the provider's cache.
+    pub cache_write: u64,
+}
+
+impl Usage {
+    /// Returns the sum of all five counts.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        [self.output, self.reasoning, self.cache_read, self.cache_write]
+            .into_iter()
+            .fold(self.input, u64::saturating_add)
+    }
+}
+
+// A provider's counts are input from outside: a nonsensical one must not overflow into a panic.
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+        }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), Add::add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_each_count_and_never_overflows() {
+        let step = Usage { input: 1, output: 2, reasoning: 3, cache_read: 4, cache_write: 5 };
+        let sum: Usage = [step, step].into_iter().sum();
+        assert_eq!(sum, Usage { input: 2, output: 4, reasoning: 6, cache_read: 8, cache_write: 10 });
+        assert_eq!(sum.total(), 30);
+
+        let absurd = Usage { input: u64::MAX, ..step };
+        assert_eq!((absurd + step).input, u64::MAX);
+        assert_eq!(absurd.total(), u64::MAX);
+    }
+}
