@@ -1,0 +1,135 @@
+//! What holds for any file, said once: for the property tests of this crate, whose files resemble real ones, and for the fuzz
+//! target in `/fuzz`, which tries all others.
+//!
+//! No part of the interface. Each function panics where what it asserts does not hold.
+
+use crate::{EnvFileError, FoundEnvFile, LeftOut, ModelSource, assemble};
+use opencode_run_core::{ExposeSecret, ModelConfig, ModelParameter, ModelSourceType};
+use std::fmt::Write;
+use std::path::Path;
+
+/// The secret that stands in a file in the place of each [`MARK`]: it has letters of both cases and digits, as real ones do,
+/// so that no name of a key is made of it.
+const SECRET: &str = "Zq9Planted0Key7x";
+
+/// What of the secret tells that it is shown.
+const TELLING: &str = "Planted";
+
+/// Where the secret is to stand.
+const MARK: u8 = 1;
+
+/// Asserts of a file, in which the byte 1 stands for a secret, that no message shows the secret, that one which is only found
+/// is not held to less than one that is named, and that what was read can be written and read again.
+///
+/// # Panics
+///
+/// If one of it does not hold.
+pub fn env_file(bytes: &[u8]) {
+    let mut planted = Vec::with_capacity(bytes.len());
+    for byte in bytes {
+        match *byte {
+            MARK => planted.extend_from_slice(SECRET.as_bytes()),
+            byte => planted.push(byte),
+        }
+    }
+    let path = Path::new("f.env");
+    let named = assemble::named(path, Ok(planted.clone())).map_err(EnvFileError::new);
+    let (source, warnings) = assemble::found(path, Ok(Some(planted.clone())));
+    let found = FoundEnvFile { source, warnings };
+    hides_the_secret(&named, &found);
+    leaves_out_what_it_says(&planted, &found);
+    is_never_laxer(&named, &found);
+    for source in [named.as_ref().ok(), Some(&found.source)].into_iter().flatten() {
+        assert!(source.problems().is_empty(), "what came from a file is checked");
+        is_read_again(source);
+    }
+}
+
+fn hides_the_secret(named: &Result<ModelSource, EnvFileError>, found: &FoundEnvFile) {
+    let mut shown = format!("{:?}", found.warnings);
+    for warning in &found.warnings {
+        write!(shown, "\n{warning}").ok();
+    }
+    if let Err(error) = named {
+        write!(shown, "\n{error}\n{error:?}").ok();
+    }
+    for source in [named.as_ref().ok(), Some(&found.source)].into_iter().flatten() {
+        for (kind, model) in source.iter() {
+            // What is no key is shown, whatever it holds.
+            if settings(model).iter().all(|(is, value)| *is == ModelParameter::ApiKey || !value.contains(TELLING)) {
+                write!(shown, "\n{kind} {model:?}").ok();
+            }
+        }
+    }
+    assert!(!shown.contains(TELLING), "{shown}");
+}
+
+fn leaves_out_what_it_says(bytes: &[u8], found: &FoundEnvFile) {
+    let lines = bytes.split(|byte| *byte == b'\n').count();
+    for warning in &found.warnings {
+        assert!(warning.line.is_none_or(|line| (1..=lines).contains(&line)));
+        match warning.left_out {
+            LeftOut::Nothing => {}
+            LeftOut::Source(kind) => assert!(!found.source.has_model(kind)),
+            LeftOut::File => assert!(found.source.is_empty()),
+        }
+    }
+}
+
+fn is_never_laxer(named: &Result<ModelSource, EnvFileError>, found: &FoundEnvFile) {
+    match named {
+        Ok(source) => {
+            for (kind, model) in found.source.iter() {
+                assert_eq!(source.get_model(kind).map(|model| settings(model)), Some(settings(model)));
+            }
+            // What is fine when it is named is left out only where it would have a package of anyone run.
+            let lacks = |kind: &ModelSourceType| !found.source.has_model(*kind);
+            let doubted = source.configured().into_iter().filter(lacks).count();
+            assert_eq!(doubted, found.warnings.len());
+        }
+        Err(error) => assert!(!error.problems().is_empty()),
+    }
+}
+
+/// Writes the source as a file, every value in double quotes, and reads it.
+fn is_read_again(source: &ModelSource) {
+    let mut text = String::new();
+    for (kind, model) in source.iter() {
+        for (parameter, value) in settings(model) {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+            writeln!(text, "MODEL_{}_{parameter}=\"{value}\"", kind.as_str().to_uppercase()).ok();
+        }
+    }
+    match assemble::named(Path::new("f.env"), Ok(text.clone().into_bytes())) {
+        Ok(read) => {
+            let all =
+                |source: &ModelSource| source.iter().map(|(kind, model)| (kind, settings(model))).collect::<Vec<_>>();
+            assert_eq!(all(&read), all(source));
+        }
+        Err(problems) => panic!("{problems:?} in {text}"),
+    }
+}
+
+/// Returns the settings of a model that a file would have to make, and their values.
+fn settings(model: &ModelConfig) -> Vec<(ModelParameter, String)> {
+    let number = |value: Option<f64>| value.map(|value| value.to_string());
+    let count = |value: Option<u32>| value.map(|value| value.to_string());
+    let all = [
+        (ModelParameter::Model, Some(model.model.clone())),
+        (ModelParameter::BaseUrl, model.base_url.clone()),
+        (ModelParameter::ApiKey, model.api_key.as_ref().map(|key| key.expose_secret().to_owned())),
+        (ModelParameter::ApiKeyFile, model.api_key_file.as_ref().map(|file| file.to_string_lossy().into_owned())),
+        (ModelParameter::ApiKeyCommand, model.api_key_command.clone()),
+        (ModelParameter::ApiKeyHeader, model.api_key_header.clone()),
+        // Without a base URL there is no package to choose.
+        (ModelParameter::Provider, model.base_url.as_ref().map(|_| model.provider.to_string())),
+        (ModelParameter::Temperature, number(model.temperature)),
+        (ModelParameter::MaxTokens, count(model.max_tokens)),
+        (ModelParameter::TopP, number(model.top_p)),
+        (ModelParameter::TopK, count(model.top_k)),
+        (ModelParameter::Context, count(model.context)),
+        (ModelParameter::PriceInput, number(model.price_input)),
+        (ModelParameter::PriceOutput, number(model.price_output)),
+    ];
+    all.into_iter().filter_map(|(parameter, value)| Some((parameter, value?))).collect()
+}

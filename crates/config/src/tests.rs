@@ -1,0 +1,381 @@
+//! Whole files: what is read, what is said, and that no key shows in it.
+
+use crate::{EnvFileError, EnvKey, FoundEnvFile, LeftOut, ModelSource, ModelSourceType, with_key};
+use opencode_run_core::ExposeSecret;
+use proptest::prelude::*;
+use std::fmt::Debug;
+use std::path::Path;
+
+/// The key that is planted in bad files.
+const KEY: &str = "sk-Planted0Key";
+
+fn with_file<T>(bytes: impl AsRef<[u8]>, read: impl FnOnce(&Path) -> T) -> T {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.env");
+    std::fs::write(&path, bytes).unwrap();
+    read(&path)
+}
+
+fn named(text: impl AsRef<[u8]>) -> Result<ModelSource, EnvFileError> {
+    with_file(text, |path| ModelSource::from_env_file(path))
+}
+
+fn found(text: impl AsRef<[u8]>) -> FoundEnvFile {
+    with_file(text, |path| ModelSource::from_found_env_file(path))
+}
+
+/// A message without the folder that its file is in.
+fn without_folder(text: &str) -> String {
+    let cut = |line: &str| line.find("f.env").map_or(line.to_owned(), |at| line[at..].to_owned());
+    text.lines().map(cut).collect::<Vec<_>>().join("\n")
+}
+
+/// What is said about a text: as a named file, and as a found one with what is left of it.
+fn said(text: impl AsRef<[u8]>) -> String {
+    let text = text.as_ref();
+    let strict = match named(text) {
+        Ok(source) => format!("fine: {:?}", source.configured()),
+        Err(error) => without_folder(&error.to_string()),
+    };
+    let found = found(text);
+    let warnings: Vec<_> = found.warnings.iter().map(|warning| without_folder(&warning.to_string())).collect();
+    format!("named:\n{strict}\nfound: {:?}\n{}", found.source.configured(), warnings.join("\n"))
+}
+
+#[test]
+fn a_whole_file_arrives() {
+    let text = "\u{feff}# ours\r\nexport MODEL_CODE_BASEURL = \"https://api.example.com/v1\" # there\r\n\
+        MODEL_CODE_APIKEY='a$HOME${PATH}\\'\r\nMODEL_CODE_MODEL=large\r\nMODEL_CODE_TEMPERATURE=0.2\r\n\
+        MODEL_CODE_MAX_TOKENS=4096\r\nMODEL_CODE_TOP_P=0.9\r\nMODEL_CODE_TOP_K=40\r\nMODEL_CODE_CONTEXT=128000\r\n\
+        MODEL_CODE_PRICE_INPUT=3\r\nMODEL_CODE_PRICE_OUTPUT=15.5\r\nMODEL_CODE_PROVIDER=@ai-sdk/openai-compatible\r\n\
+        MODEL_DEFAULT_MODEL=openai/gpt-5\r\nMODEL_PLAN_MODEL=\r\nDATABASE_URL='postgres://x'\r\nMODEL_PATH=/m";
+    let source = named(text).unwrap();
+    assert_eq!(source.configured(), [ModelSourceType::Code, ModelSourceType::Default]);
+    let code = source.get_model(ModelSourceType::Code).unwrap();
+    assert_eq!(code.api_key.as_ref().unwrap().expose_secret(), "a$HOME${PATH}\\");
+    insta::assert_json_snapshot!(code.as_ref());
+    let found = found(text);
+    assert!(found.warnings.is_empty());
+    assert_eq!(found.source.configured(), source.configured());
+}
+
+#[test]
+fn values_that_are_wrong() {
+    insta::assert_snapshot!(said(
+        "MODEL_CODE_BASEURL=api.example.com/v1\nMODEL_CODE_MODEL=large\nMODEL_CODE_TEMPERATURE=hot\n\
+         MODEL_CODE_MAX_TOKENS=4k\nMODEL_CODE_TOP_P=1.5\nMODEL_CODE_PRICE_INPUT=NaN\nMODEL_CODE_CONTEXT=99999999999\n\
+         MODEL_PLAN_MODEL=openai/gpt-5\n"
+    ));
+}
+
+#[test]
+fn sources_that_are_half_there() {
+    insta::assert_snapshot!(said(
+        "# url and no model\nMODEL_CODE_TEMPERATURE=\nMODEL_CODE_BASEURL=https://x/v1\n\n\
+         MODEL_PLAN_BASEURL=https://x/v1\nMODEL_PLAN_MODEL=''\n\
+         MODEL_THINK_MODEL=gpt-5\nMODEL_WRITE_APIKEY=k\nMODEL_WRITE_MODEL=openai/gpt-5\n\
+         MODEL_DEFAULT_MODEL=openai/gpt-5\nMODEL_DEFAULT_PROVIDER=@ai-sdk/openai\n"
+    ));
+}
+
+#[test]
+fn parameters_that_a_provider_drops() {
+    insta::assert_snapshot!(said(
+        "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_PROVIDER=@ai-sdk/anthropic\nMODEL_CODE_TOP_K=5\n"
+    ));
+}
+
+#[test]
+fn packages_of_anyone() {
+    let text =
+        |package| format!("MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_PROVIDER={package}\n");
+    insta::assert_snapshot!(said(text("evil-package")));
+    for package in ["@ai-sdk/../evil", "@ai-sdk/x@npm:evil", "@ai-sdk/", "file:///tmp/x", "@ai-sdkx/y"] {
+        assert!(found(text(package)).source.is_empty(), "{package}");
+    }
+    assert!(found(text("@ai-sdk/google")).warnings.is_empty());
+}
+
+#[test]
+fn keys_that_are_nearly_ours() {
+    insta::assert_snapshot!(said(
+        "MODEL_CODE_MODEL=openai/gpt-5\nMODEL_CODE_TEMPRATURE=0.2\nMODEL_PLAN_MODEL=openai/gpt-5\n\
+         MODEL_CDOE_MODEL=x\nMODLE_CODE_MODEL=x\nmodel_code_model=x\nMODEL_CODE_BASE_URL=x\nMODEL_CODE_API_KEY=x\n\
+         MODEL_THINK_URL=x\nMODEL_TEMPERATURE=1\nMODEL_REVIEW_MODEL=x\nMODEL_PATH=/m\nMODEL_WRITE=x\n"
+    ));
+}
+
+#[test]
+fn one_mistake_is_one_message() {
+    for text in [
+        "MODEL_CODE_BASE_URL=https://x/v1\nMODEL_CODE_APIKEY=k\nMODEL_CODE_MODEL=m\nMODEL_CODE_PROVIDER=@ai-sdk/google",
+        "MODEL_CODE_BASEURL https://x/v1\nMODEL_CODE_APIKEY=k\nMODEL_CODE_MODEL=m",
+        "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODLE=m",
+        "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=two words",
+        "MODEL_CODE_MODEL=a/b\nMODEL_CODE_MODEL=a/b",
+        "MODEL_CODE_MODEL=a/b\nMODEL_CODE_TEMPERATURE=hot\n",
+    ] {
+        let error = named(text).unwrap_err();
+        assert_eq!(error.problems().len(), 1, "{error}");
+        assert_eq!(found(text).warnings.len(), 1, "{text}");
+        assert!(found(text).source.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice() {
+    insta::assert_snapshot!(said(
+        "MODEL_CODE_MODEL=a/b\nMODEL_CODE_TOP_P=\nMODEL_CODE_TOP_P=0.5\n\nMODEL_CODE_MODEL=a/c\n"
+    ));
+}
+
+#[test]
+fn lines_that_cannot_be_read() {
+    insta::assert_snapshot!(said(
+        "just some words\nMODEL_CODE_MODEL: gpt-5\nMODEL_PLAN_MODEL=two words\nMODEL_THINK_MODEL=a\\x\n\
+         OTHER=two words\nset MODEL_WRITE_MODEL=x\nMODEL_DEFAULT_MODEL=\"open\n"
+    ));
+}
+
+#[test]
+fn a_quote_that_runs_over_a_key() {
+    insta::assert_snapshot!(said(
+        "OTHER=\"open\nMODEL_CODE_MODEL=a/b\nMODEL_CODE_TOP_P=0.5\nMORE=x\"\nMODEL_CODE_TOP_K=4\n"
+    ));
+}
+
+#[test]
+fn bytes_that_are_no_text() {
+    insta::assert_snapshot!(said(
+        b"MODEL_CODE_MODEL=a/b\n# \xff\nMODEL_CODE_TOP_P=\0\nX='\xfe'\nMODEL_CODE_TOP_K=no\n"
+    ));
+    insta::assert_snapshot!(said(b"\xff\xfeM\0O\0D\0"));
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.env");
+    let said = || {
+        let error = ModelSource::from_env_file(&path).unwrap_err();
+        let found = ModelSource::from_found_env_file(&path);
+        assert!(found.source.is_empty());
+        let warnings: Vec<_> = found.warnings.iter().map(|warning| without_folder(&warning.to_string())).collect();
+        format!("{}\n{}", without_folder(&error.to_string()), warnings.join("\n"))
+    };
+    insta::assert_snapshot!(said());
+    std::fs::create_dir(&path).unwrap();
+    insta::assert_snapshot!(said());
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, vec![b'\n'; crate::MAX_FILE_BYTES + 1]).unwrap();
+    insta::assert_snapshot!(said());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_through_a_file_tells_its_cause() {
+    with_file("", |path| {
+        let error = ModelSource::from_env_file(path.join("x")).unwrap_err();
+        insta::assert_snapshot!(without_folder(&error.to_string()));
+        assert!(std::error::Error::source(&error).unwrap().downcast_ref::<std::io::Error>().is_some());
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_read_when_named_and_never_waited_for_when_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.env");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let found = ModelSource::from_found_env_file(&path);
+    insta::assert_snapshot!(without_folder(&found.warnings[0].to_string()));
+    let writer = std::thread::spawn({
+        let path = path.clone();
+        move || std::fs::write(path, "MODEL_CODE_MODEL=a/b")
+    });
+    assert!(ModelSource::from_env_file(&path).unwrap().has_model(ModelSourceType::Code));
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn what_is_another_programs_may_have_any_form() {
+    let text = "DESCRIPTION=two words, see MODEL_CODE_MODEL\nC:\\path=\\x\nMODEL_CODE_MODEL=a/b\nW=C:\\x\n";
+    insta::assert_snapshot!(said(text));
+}
+
+#[test]
+fn a_name_is_cut_where_a_secret_could_begin() {
+    insta::assert_snapshot!(said(
+        "MODEL_CODE_APIKEYabc0==\nMODEL_CODE_API_KEYXYZ==\nMODEL_CODE_APIKEY_URL=f\nmodel_code_url=x\nMODEL_CODE_X1==\n"
+    ));
+}
+
+#[test]
+fn many_problems_are_counted() {
+    let error = named("x\n".repeat(1000)).unwrap_err();
+    assert_eq!(error.problems().len(), 1000);
+    assert_eq!(error.to_string().lines().count(), 21);
+    assert!(error.to_string().ends_with("\nand 980 more"));
+}
+
+#[test]
+fn the_worst_file_of_open_quotes_takes_no_time() {
+    let started = std::time::Instant::now();
+    // Of all short lines, these have a quote open at the end of most of them.
+    let error = named("K=x\"\\''\n".repeat(1 << 13)).unwrap_err();
+    assert!(!error.problems().is_empty());
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+}
+
+/// Asserts that the planted key, or most of it, is in nothing that can be shown.
+fn is_hidden(shown: &[&dyn Debug], text: &[u8]) {
+    for part in shown {
+        let debug = format!("{part:?}");
+        assert!(!debug.contains("Planted"), "{debug} of {:?}", String::from_utf8_lossy(text));
+    }
+}
+
+fn shows_no_key(text: &[u8]) {
+    let strict = named(text);
+    let found = found(text);
+    let mut displays: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
+    match &strict {
+        Ok(source) => {
+            displays.extend(source.summaries().map(|summary| summary.to_string()));
+            displays.push(serde_json::to_string(source).unwrap());
+        }
+        Err(error) => displays.push(error.to_string()),
+    }
+    is_hidden(&[&strict, &found, &displays], text);
+}
+
+#[test]
+fn no_bad_file_shows_its_key() {
+    let set = format!("MODEL_CODE_APIKEY={KEY}");
+    let around = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
+    for bad in [
+        set.clone(),
+        format!("{set}\n{set}2"),
+        format!("{set} and more"),
+        format!("MODEL_CODE_APIKEY='{KEY} x'"),
+        format!("MODEL_CODE_APIKEY='{KEY}"),
+        format!("MODEL_CODE_APIKEY=\"{KEY}\\x\""),
+        format!("MODEL_CODE_APIKEY=\"{KEY}\n\""),
+        format!("MODEL_CODE_APIKEY {KEY}"),
+        format!("MODEL_CODE_APIKEY: {KEY}"),
+        format!("MODEL_CODE_APIKEY{KEY}"),
+        "MODEL_CODE_APIKEYPlanted0Key==".to_owned(),
+        "MODEL_CDOE_API_KEYPlanted0Key==".to_owned(),
+        "MODEL_APIKEYPlanted0Key==".to_owned(),
+        "MODEL_CODE_API_KEYPlanted0Key==".to_owned(),
+        "MODEL_CODE_API_KEY_Planted0Key==".to_owned(),
+        "MODEL_CODE_TOKENPlanted0Key==".to_owned(),
+        "MODEL_Planted0Key_APIKEY==".to_owned(),
+        "MODEL_CODE_Planted0Key==".to_owned(),
+        format!("MODEL_CODE_API_KEY={KEY}"),
+        format!("MODEL_CODE_SECRET={KEY}"),
+        format!("MODEL_APIKEY={KEY}"),
+        format!("MODEL_REVIEW_APIKEY={KEY}"),
+        format!("model_code_apikey={KEY}"),
+        format!("OTHER=\"\n{set}\nMORE=\""),
+        format!("OTHER=\"\n{set}\n"),
+        KEY.to_owned(),
+        format!("MODEL_CODE_TEMPERATURE={KEY}"),
+        format!("MODEL_CODE_MAX_TOKENS={KEY}"),
+        format!("MODEL_PLAN_BASEURL=\"https://x/v1\n{set}\nMODEL_PLAN_MODEL=\"m"),
+        format!("MODEL_PLAN_MODEL=\"m\n{set}\n\""),
+        format!("MODEL_PLAN_MODEL=m\nMODEL_PLAN_PROVIDER=\"x\n{set}\n\""),
+        format!("MODEL_PLAN_BASEURL=https://{KEY}@x/v1"),
+        format!("MODEL_PLAN_BASEURL=https://x/v1?key={KEY}"),
+        format!("MODEL_PLAN_MODEL={KEY}"),
+        format!("{set}\0"),
+        format!("\u{feff}\u{feff}{set}"),
+    ] {
+        for text in [bad.clone(), format!("{around}{bad}"), format!("{bad}\n{around}"), bad.replace('\n', "\r\n")] {
+            shows_no_key(text.as_bytes());
+            shows_no_key(&[text.as_bytes(), b"\n\xff"].concat());
+            shows_no_key(&[b"\xfe", text.as_bytes()].concat());
+        }
+    }
+}
+
+/// Lines such as a hand makes them: keys of ours, whole and damaged, with good and bad values and the planted key.
+fn line() -> impl Strategy<Value = String> {
+    let key = proptest::sample::select(EnvKey::all().map(|key| key.to_string()).collect::<Vec<_>>());
+    let damage = (any::<proptest::sample::Index>(), proptest::option::of("[A-Z_. =-]"));
+    let key = (key, proptest::option::of(damage)).prop_map(|(mut key, damage)| {
+        if let Some((at, with)) = damage {
+            let at = at.index(key.len());
+            key.replace_range(at..=at, &with.unwrap_or_default());
+        }
+        key
+    });
+    let value =
+        proptest::sample::select(vec!["", "0.5", "7", "a/b", "https://x/v1", "'open", "\"open", "two words", "\\"]);
+    prop_oneof![
+        (key, value).prop_map(|(key, value)| format!("{key}={value}")),
+        proptest::sample::select(vec!["MODEL_CODE_APIKEY", "MODEL_PLAN_API_KEY", "MODEL_CODE_APIKEY:"])
+            .prop_flat_map(|key| "['\" \\\\]{0,2}".prop_map(move |quote| format!("{key}={quote}{KEY}{quote}"))),
+        "[ -~]{0,12}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_as_they_should(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        crate::fuzzing::env_file(&bytes);
+    }
+
+    #[test]
+    fn any_lines_are_read_as_they_should(lines in proptest::collection::vec(line(), 0..8)) {
+        crate::fuzzing::env_file(lines.join("\n").replace(KEY, "\u{1}").as_bytes());
+    }
+
+    #[test]
+    fn no_lines_show_the_key_and_a_found_file_is_never_laxer(lines in proptest::collection::vec(line(), 0..8)) {
+        let text = lines.join("\n");
+        shows_no_key(text.as_bytes());
+        let (strict, found) = (named(&text), found(&text));
+        for warning in &found.warnings {
+            prop_assert!(warning.line.is_some_and(|line| line >= 1 && line <= lines.len()));
+            if let LeftOut::Source(left_out) = warning.left_out {
+                prop_assert!(!found.source.has_model(left_out));
+            }
+        }
+        prop_assert!(found.source.problems().is_empty());
+        match strict {
+            Ok(strict) if found.warnings.is_empty() => prop_assert_eq!(strict.configured(), found.source.configured()),
+            Ok(_) => prop_assert!(text.contains("_PROVIDER")),
+            Err(error) => prop_assert!(error.problems().len() >= found.warnings.len().min(1)),
+        }
+    }
+}
+
+#[test]
+fn the_file_of_a_key_counts_from_the_folder_of_the_file_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.env");
+    let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
+    std::fs::write(&file, format!("{head}MODEL_CODE_APIKEY_FILE=keys/code\nMODEL_CODE_APIKEY_HEADER=X-Key\n")).unwrap();
+    let source = ModelSource::from_env_file(&file).unwrap();
+    let code = source.get_model(ModelSourceType::Code).unwrap();
+    assert_eq!(code.api_key_file.as_deref(), Some(folder.path().join("keys/code").as_path()));
+    assert_eq!(code.api_key_header.as_deref(), Some("X-Key"));
+    assert!(with_key(code).is_err());
+    std::fs::create_dir(folder.path().join("keys")).unwrap();
+    std::fs::write(folder.path().join("keys/code"), "sk-1\n").unwrap();
+    assert_eq!(with_key(code).unwrap().api_key.as_ref().unwrap().expose_secret(), "sk-1");
+}
+
+#[test]
+fn a_file_that_was_only_found_runs_no_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    let text = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY_COMMAND='pass show code'\n";
+    std::fs::write(&file, text).unwrap();
+    let found = ModelSource::from_found_env_file(&file);
+    assert!(found.source.is_empty());
+    assert!(found.warnings[0].to_string().contains("name the file explicitly"), "{}", found.warnings[0]);
+    let named = ModelSource::from_env_file(&file).unwrap();
+    assert_eq!(named.get_model(ModelSourceType::Code).unwrap().api_key_command.as_deref(), Some("pass show code"));
+}

@@ -1,0 +1,84 @@
+//! The lines of a file of any size, with the memory of one.
+
+use std::io::{self, BufRead, ErrorKind};
+
+/// What is read of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum FileLine<'a> {
+    /// A line, without its end.
+    Whole(&'a [u8]),
+    /// A line that is longer than the limit.
+    TooLong,
+    /// So many bytes at the end that end in no line break.
+    Torn(u64),
+}
+
+/// Reads lines no longer than a limit, in bytes.
+#[derive(Debug)]
+pub(crate) struct FileLines<R> {
+    reader: R,
+    limit: usize,
+    line: Vec<u8>,
+    whole_bytes: u64,
+}
+
+impl<R: BufRead> FileLines<R> {
+    pub(crate) fn new(reader: R, limit: usize) -> Self {
+        Self { reader, limit, line: Vec::new(), whole_bytes: 0 }
+    }
+
+    /// Returns how many bytes the lines that were read have, their ends included.
+    pub(crate) fn whole_bytes(&self) -> u64 {
+        self.whole_bytes
+    }
+
+    /// Returns the next line; none at the end of the file.
+    pub(crate) fn next(&mut self) -> io::Result<Option<FileLine<'_>>> {
+        self.line.clear();
+        let mut length = 0_u64;
+        loop {
+            let chunk = match self.reader.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if chunk.is_empty() {
+                return Ok((length > 0).then_some(FileLine::Torn(length)));
+            }
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let text = &chunk[..end.unwrap_or(chunk.len())];
+            length += text.len() as u64;
+            if length <= self.limit as u64 {
+                self.line.extend_from_slice(text);
+            }
+            let taken = text.len() + usize::from(end.is_some());
+            self.reader.consume(taken);
+            if end.is_some() {
+                self.whole_bytes += length + 1;
+                let fits = length <= self.limit as u64;
+                return Ok(Some(if fits { FileLine::Whole(&self.line) } else { FileLine::TooLong }));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufReader, Cursor};
+
+    #[test]
+    fn whole_lines_long_ones_and_a_torn_end() {
+        for capacity in 1..20 {
+            let text = "one\n\ntoo long a line\ntwo\nthre";
+            let mut lines = FileLines::new(BufReader::with_capacity(capacity, Cursor::new(text)), 5);
+            assert_eq!(lines.next().unwrap(), Some(FileLine::Whole(b"one")));
+            assert_eq!(lines.next().unwrap(), Some(FileLine::Whole(b"")));
+            assert_eq!(lines.next().unwrap(), Some(FileLine::TooLong));
+            assert_eq!(lines.next().unwrap(), Some(FileLine::Whole(b"two")));
+            assert_eq!(lines.next().unwrap(), Some(FileLine::Torn(4)));
+            assert_eq!(lines.next().unwrap(), None);
+            assert_eq!(lines.whole_bytes(), text.len() as u64 - 4);
+        }
+    }
+}

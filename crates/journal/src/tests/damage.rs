@@ -1,0 +1,120 @@
+//! Files that a crash, a later version or somebody's hand has left.
+
+use super::*;
+use crate::replay::recover;
+
+fn recovered(bytes: &[u8]) -> Result<Recovered, JournalError> {
+    recover(Path::new("journal"), bytes)
+}
+
+/// The bytes of a journal with one turn, and the conversation in it.
+fn whole() -> (Vec<u8>, Conversation) {
+    let mut told = Told::new();
+    a_turn(&mut told);
+    told.length();
+    (fs::read(told.path()).unwrap(), told.live())
+}
+
+#[test]
+fn the_lines_are_what_the_documentation_says() {
+    let (bytes, _) = whole();
+    insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+}
+
+#[test]
+fn what_was_cut_anywhere_is_the_conversation_until_there() {
+    let mut told = Told::new();
+    told.begin(&Prompt::new("hi"));
+    let mut known = vec![(told.length(), told.live())];
+    let header = fs::read_to_string(told.path()).unwrap().find('\n').unwrap() as u64 + 1;
+    let mut inputs = vec![Input::Session(SessionId::new("ses_1")), event(Event::StepStart)];
+    inputs.extend(["Hel", "lo", " wörld"].map(delta));
+    inputs.extend([text("Hello, wörld"), finish(1.0), Input::Ended(Ending::Finished)]);
+    for (at, input) in (1..).zip(inputs) {
+        told.input(Duration::from_millis(at), input);
+        known.push((told.length(), told.live()));
+    }
+    let bytes = fs::read(told.path()).unwrap();
+    for cut in 0..=bytes.len() {
+        let read = recovered(&bytes[..cut]);
+        let cut = cut as u64;
+        if cut < header {
+            assert!(matches!(read, Err(JournalError::Foreign { .. })), "{cut}");
+            continue;
+        }
+        let read = read.unwrap();
+        let (whole, conversation) = match known.iter().rfind(|(length, _)| *length <= cut) {
+            Some((length, conversation)) => (*length, conversation.clone()),
+            None => (header, Conversation::new(task())),
+        };
+        assert_eq!((read.conversation, read.skipped_lines), (conversation, 0), "{cut}");
+        assert_eq!((read.whole_bytes, read.torn_bytes), (whole, cut - whole));
+    }
+}
+
+#[test]
+fn lines_of_a_later_version_and_lines_that_are_none_are_skipped_and_counted() {
+    let (bytes, conversation) = whole();
+    let lines: Vec<&str> = std::str::from_utf8(&bytes).unwrap().lines().collect();
+    let odd = [
+        "{\"weather\":{\"at\":1,\"sky\":\"blue\"}}",
+        "{\"event\":{\"at\":1,\"event\":{\"type\":\"hologram\"},\"sub_agent\":null,\"raw\":null}}",
+        "",
+        "\0\0\0\0",
+        "{\"event\":{\"at\":",
+        lines[0],
+    ];
+    for place in 1..=lines.len() {
+        let mut lines = lines.clone();
+        lines.splice(place..place, odd);
+        let read = recovered((lines.join("\n") + "\n").as_bytes()).unwrap();
+        assert_eq!((&read.conversation, read.skipped_lines), (&conversation, odd.len() as u64), "{place}");
+    }
+}
+
+#[test]
+fn a_field_that_a_later_version_added_is_no_trouble() {
+    let (bytes, conversation) = whole();
+    let more = String::from_utf8(bytes).unwrap().replace("\"at\":", "\"mood\":{\"x\":[]},\"at\":");
+    assert_eq!(recovered(more.as_bytes()).unwrap().conversation, conversation);
+}
+
+#[test]
+fn inputs_without_a_turn_are_skipped() {
+    let (bytes, _) = whole();
+    let lines: Vec<&str> = std::str::from_utf8(&bytes).unwrap().lines().collect();
+    let without: Vec<&str> = lines.iter().filter(|line| !line.starts_with("{\"turn\"")).copied().collect();
+    let read = recovered((without.join("\n") + "\n").as_bytes()).unwrap();
+    assert_eq!((read.conversation.turns.len(), read.skipped_lines), (0, without.len() as u64 - 1));
+}
+
+#[test]
+fn what_is_no_journal_is_an_error_of_its_own() {
+    for foreign in ["", "\n", "{}\n", "[1]\n", "{\"turn\":{}}\n", "hello\n", "{\"journal\":{\"format\":1}}\n"] {
+        let error = recovered(foreign.as_bytes()).unwrap_err();
+        assert!(matches!(error, JournalError::Foreign { .. }), "{foreign:?}: {error}");
+    }
+    let (bytes, _) = whole();
+    let newer = String::from_utf8(bytes).unwrap().replacen("\"format\":1", "\"format\":2", 1);
+    let error = recovered(newer.as_bytes()).unwrap_err();
+    assert!(matches!(error, JournalError::Newer { format: 2, .. }), "{error}");
+    assert!(matches!(read(Path::new("/nowhere/journal")), Err(JournalError::Io { .. })));
+}
+
+#[test]
+fn a_turn_that_was_cut_short_is_running_until_it_is_given_up() {
+    let mut told = Told::new();
+    told.begin(&Prompt::new("hi"));
+    told.input(Duration::from_secs(1), delta("half"));
+    told.length();
+    let conversation = read(&told.path()).unwrap().conversation;
+    assert_eq!((conversation.state(), conversation.turns[0].output()), (RunState::Running, "half".to_owned()));
+
+    told.begin(&Prompt::new("go on"));
+    told.input(Duration::from_secs(1), text("whole"));
+    told.length();
+    let conversation = read(&told.path()).unwrap().conversation;
+    let states: Vec<_> = conversation.turns.iter().map(|turn| turn.state).collect();
+    assert_eq!(states, [RunState::Error, RunState::Running]);
+    assert_eq!(conversation, told.live());
+}

@@ -1,0 +1,125 @@
+//! What holds for any conversation, said once: for the property tests of this crate, whose texts are made of what means something
+//! to Markdown, and for the fuzz target in `/fuzz`, which tries all others.
+//!
+//! No part of the interface. Each function panics where what it asserts does not hold.
+
+mod shape;
+
+use crate::visible::visible;
+use crate::{MarkdownOptions, conversation_markdown};
+use opencode_run_core::{
+    Conversation, Ending, Event, Input, Observed, PartId, Prompt, ReportedError, SessionId, StepReason, Task, ToolCall,
+    ToolState, Turn, TurnFailure, TurnRecord, Usage,
+};
+use serde_json::{Value, json};
+use shape::Shape;
+use std::time::{Duration, SystemTime};
+
+/// What was said in a turn.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, clippy::exhaustive_structs, reason = "each is any text in the place that it is named after")]
+pub struct Said {
+    pub message: String,
+    pub context: Option<String>,
+    pub thought: String,
+    pub tool: String,
+    pub given: String,
+    pub output: String,
+    pub failure: String,
+    pub answers: Vec<String>,
+}
+
+/// Asserts that a real Markdown parser finds the conversation in its transcript and nothing besides, and nothing that cannot be
+/// seen.
+///
+/// # Panics
+///
+/// If it does not.
+pub fn keeps_its_shape(said: &[Said], tool_text_limit: usize) {
+    let options = MarkdownOptions::default().tool_text_limit(tool_text_limit);
+    let markdown = conversation_markdown(&conversation(said), &options);
+    let shape = Shape::of(&markdown);
+    let turns: Vec<_> = (1..=said.len()).map(|turn| format!("Turn {turn}")).collect();
+    assert_eq!(shape.titles, 1, "{markdown}");
+    assert_eq!(shape.turns, turns, "{markdown}");
+    assert_eq!((shape.messages, shape.ends), (turns.len(), turns.len()), "{markdown}");
+    assert_eq!((shape.links, shape.images, shape.definitions), (0, 0, 0), "{markdown}");
+    assert_eq!((shape.html_in_quotes, shape.open_fences, shape.indented), (0, 0, 0), "{markdown}");
+    // Our own `<details>`, opened and closed in turn, and nothing else.
+    for block in shape.html.chunks(3) {
+        let summary = block.get(1).map_or("", String::as_str);
+        assert!(["<summary>System prompt</summary>", "<summary>Reasoning</summary>"].contains(&summary), "{markdown}");
+        assert_eq!((block[0].as_str(), block[block.len() - 1].as_str()), ("<details>", "</details>"), "{markdown}");
+    }
+    assert!(!markdown.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{markdown}");
+}
+
+/// Asserts that every line of every text that is not cut stands in the transcript.
+///
+/// # Panics
+///
+/// If one does not.
+pub fn holds_every_line(said: &[Said]) {
+    let options = MarkdownOptions::default().tool_text_limit(usize::MAX);
+    let markdown = conversation_markdown(&conversation(said), &options);
+    // A quote may need escapes.
+    let without_escapes = |text: &str| text.replace('\\', "");
+    let found = without_escapes(&markdown);
+    let texts = said.iter().flat_map(|said| {
+        [&said.message, &said.thought, &said.output, &said.failure]
+            .into_iter()
+            .chain(&said.answers)
+            .chain(&said.context)
+    });
+    // A text of nothing but white space is not worth a place.
+    for text in texts.filter(|text| !text.trim().is_empty()) {
+        for line in visible(text).lines().filter(|line| !line.trim().is_empty()) {
+            assert!(found.contains(&without_escapes(line)), "{line:?} is missing in\n{markdown}");
+        }
+    }
+}
+
+fn conversation(said: &[Said]) -> Conversation {
+    let mut conversation = Conversation::new(Task::new("fix_the_test", "/home/me/task_fix_the_test_0a1b2c3d"));
+    if let Some(first) = said.first() {
+        conversation.task.name.clone_from(&first.failure);
+    }
+    conversation.turns.extend(said.iter().map(record));
+    conversation
+}
+
+/// Makes a turn in which each text is in every kind of place that it can come to.
+fn record(said: &Said) -> TurnRecord {
+    let Said { message, context, thought, tool, given, output, failure, answers } = said;
+    let mut prompt = Prompt::new(message).agent(tool).file(given);
+    prompt.context.clone_from(context);
+    let call = |id: &str, input, state| Event::Tool(ToolCall { id: id.to_owned(), tool: tool.clone(), input, state });
+    let input = json!({ "a": given, (tool.as_str()): output, "n": { "x": given } });
+    let completed = ToolState::Completed { title: Some(thought.clone()), output: output.clone() };
+    let failed = ToolState::Failed { error: output.clone(), refused: false };
+    let of_sub_agent = |event| Observed::new(event).from_sub_agent(SessionId::new("ses_02"));
+    let error = ReportedError {
+        name: tool.clone(),
+        message: failure.clone(),
+        status: None,
+        retryable: None,
+        url: Some(given.clone()),
+    };
+    let reason = StepReason::Other(tool.clone());
+    let mut observed = vec![
+        Observed::new(Event::Reasoning { part: PartId::new("r"), text: thought.clone() }),
+        Observed::new(call("c1", input, completed)),
+        of_sub_agent(call("c2", Value::from(given.as_str()), failed)),
+        Observed::new(Event::Error(error)),
+    ];
+    observed.extend((0..).zip(answers).map(|(number, answer)| {
+        Observed::new(Event::Text { part: PartId::new(number.to_string()), text: answer.clone() })
+    }));
+    observed.push(Observed::new(Event::StepFinish { reason, usage: Usage::default(), cost: 0.0 }));
+    let failure = TurnFailure::Opencode { message: failure.clone() };
+    let mut turn = Turn::new(&prompt, SystemTime::UNIX_EPOCH);
+    for input in observed.into_iter().map(Input::Event).chain([Input::Ended(Ending::Failed(failure))]) {
+        turn.apply(Duration::from_secs(1), input);
+    }
+    turn.into_record()
+}

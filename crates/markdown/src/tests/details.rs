@@ -1,0 +1,42 @@
+//! What is said, and what is not worth saying.
+
+use super::{conversation, event, finished, reasoning, record, step_finish, text, tool};
+use crate::{MarkdownOptions, conversation_markdown};
+use opencode_run_core::{Input, Prompt, StepReason, ToolState};
+use serde_json::json;
+
+fn transcript(inputs: impl IntoIterator<Item = Input>) -> String {
+    conversation_markdown(&conversation([record(&Prompt::new("Hi"), inputs)]), &MarkdownOptions::default())
+}
+
+#[test]
+fn what_is_blank_has_no_place() {
+    let done = ToolState::Completed { title: Some(" ".to_owned()), output: "x".to_owned() };
+    let running = ToolState::Running { title: Some(String::new()), limit: None };
+    let markdown = transcript([
+        event(text("p", " \n")),
+        event(reasoning("r", "\t")),
+        event(tool("a", "read", json!({}), done)),
+        event(tool("b", "read", json!({}), running)),
+        finished(),
+    ]);
+    for heading in ["### Answer", "Reasoning", "Title"] {
+        assert!(!markdown.contains(heading), "{heading} in\n{markdown}");
+    }
+}
+
+#[test]
+fn why_the_last_step_ended_is_explained() {
+    for (reason, said) in [
+        (StepReason::Stop, "`stop`\n"),
+        (StepReason::Other("new".to_owned()), "`new`\n"),
+        (StepReason::Length, "`length`: the answer was cut at the model's limit"),
+        (StepReason::ContentFilter, "`content_filter`: the provider's filter cut"),
+        (StepReason::ToolCalls, "`tool_calls`: the model called tools"),
+        (StepReason::Error, "`error`: the provider ended the answer with an error"),
+        (StepReason::Unknown, "`unknown`: the provider gave no reason"),
+    ] {
+        let markdown = transcript([event(step_finish(reason)), finished()]);
+        assert!(markdown.contains(&format!("- **Finish reason:** {said}")), "{said} is missing in\n{markdown}");
+    }
+}

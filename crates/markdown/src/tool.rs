@@ -1,0 +1,83 @@
+//! A tool call: what went in and what came out.
+
+use crate::inline::{code, words};
+use crate::page::Page;
+use opencode_run_core::{ToolCall, ToolState};
+use serde_json::Value;
+
+/// How many characters an argument has at most that stands on the line of its name.
+const SHORT_ARGUMENT: usize = 100;
+
+/// Shows a tool call; `whose` follows the tool's name, and `over` says that the turn ended.
+pub(crate) fn tool_call(page: &mut Page, call: &ToolCall, whose: &str, over: bool, limit: usize) {
+    let status = match &call.state {
+        ToolState::Completed { .. } => "completed",
+        ToolState::Failed { refused: true, .. } => "refused",
+        ToolState::Failed { refused: false, .. } => "failed",
+        _ if over => "not finished",
+        _ => "at work",
+    };
+    page.heading(3, &format!("Tool {}{whose}: {status}", code(&call.tool)));
+    match &call.state {
+        ToolState::Running { title: Some(title), .. } | ToolState::Completed { title: Some(title), .. }
+            if !title.trim().is_empty() =>
+        {
+            page.facts(vec![("Title", words(title))]);
+        }
+        _ => {}
+    }
+    arguments(page, &call.input, limit);
+    match &call.state {
+        ToolState::Completed { output, .. } => {
+            page.paragraph("Result:");
+            page.bounded(output, "text", limit);
+        }
+        ToolState::Failed { error, .. } => {
+            page.paragraph("Error:");
+            page.bounded(error, "text", limit);
+        }
+        _ => page.paragraph("*No result.*"),
+    }
+}
+
+fn arguments(page: &mut Page, input: &Value, limit: usize) {
+    let arguments = match input {
+        Value::Null => return page.paragraph("*Its arguments are not known.*"),
+        Value::Object(arguments) if arguments.is_empty() => return page.paragraph("*No arguments.*"),
+        Value::Object(arguments) => arguments,
+        other => {
+            page.paragraph("Arguments:");
+            return block(page, other, limit);
+        }
+    };
+    page.paragraph("Arguments:");
+    let (short, long): (Vec<_>, Vec<_>) = arguments.iter().partition(|(_, value)| is_short(value));
+    let items: Vec<_> =
+        short.into_iter().map(|(name, value)| format!("{}: {}", code(name), code(&plain(value)))).collect();
+    page.list(&items);
+    for (name, value) in long {
+        page.paragraph(&format!("{}:", code(name)));
+        block(page, value, limit);
+    }
+}
+
+fn block(page: &mut Page, value: &Value, limit: usize) {
+    page.bounded(&plain(value), if value.is_string() { "text" } else { "json" }, limit);
+}
+
+fn is_short(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.contains(['\n', '\r']) && text.chars().nth(SHORT_ARGUMENT).is_none(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(values) => values.is_empty(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+/// Returns a string as it is, and anything else as JSON.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => format!("{other:#}"),
+    }
+}

@@ -1,0 +1,134 @@
+//! One turn: what was asked, what it produced, how it ended.
+
+use crate::MarkdownOptions;
+use crate::figures::{cost, count, duration, time, tokens};
+use crate::inline::code;
+use crate::page::{Facts, Page};
+use crate::tool::tool_call;
+use opencode_run_core::{Entry, EntryContent, ReportedError, RunState, SessionId, StepReason, TurnFailure, TurnRecord};
+
+/// Adds a turn under a heading of its own.
+pub(crate) fn turn(page: &mut Page, number: usize, record: &TurnRecord, options: &MarkdownOptions) {
+    page.heading(2, &format!("Turn {number}"));
+    question(page, record);
+    let mut hidden = 0;
+    for entry in &record.entries {
+        match &entry.content {
+            EntryContent::Text { text, .. } | EntryContent::Reasoning { text, .. } if text.trim().is_empty() => {}
+            EntryContent::Reasoning { .. } if !options.reasoning => hidden += 1,
+            _ => produced(page, entry, record.state.is_final(), options.tool_text_limit),
+        }
+    }
+    end(page, record, hidden);
+}
+
+/// Returns the model that a turn asked for.
+pub(crate) fn model(record: &TurnRecord) -> String {
+    record.model.as_deref().map_or_else(|| "opencode's default".to_owned(), code)
+}
+
+fn question(page: &mut Page, record: &TurnRecord) {
+    let mut facts = vec![("Started", time(record.started_at))];
+    if record.model.is_some() {
+        facts.push(("Model", model(record)));
+    }
+    facts.extend(record.agent.iter().map(|agent| ("Agent", code(agent))));
+    facts.extend(record.files.iter().map(|file| ("File", code(&file.to_string_lossy()))));
+    page.facts(facts);
+    if let Some(context) = &record.context {
+        page.details("System prompt", |page| page.verbatim(context, "text"));
+    }
+    page.heading(3, "Message");
+    page.quote(&record.message);
+}
+
+fn produced(page: &mut Page, entry: &Entry, over: bool, limit: usize) {
+    let session = entry.sub_agent.as_ref().map(SessionId::as_str);
+    let whose = session.map(|session| format!(" of sub-agent {}", code(session))).unwrap_or_default();
+    match &entry.content {
+        EntryContent::Text { text, .. } => {
+            page.heading(3, &format!("Answer{whose}"));
+            page.quote(text);
+        }
+        EntryContent::Reasoning { text, .. } => {
+            let whose = session.map(|session| format!(" of sub-agent {session}")).unwrap_or_default();
+            page.details(&format!("Reasoning{whose}"), |page| page.quote(text));
+        }
+        EntryContent::Tool(call) => tool_call(page, call, &whose, over, limit),
+        EntryContent::Error(error) => {
+            page.heading(3, &format!("Error{whose}"));
+            reported_error(page, error);
+        }
+        // A kind of a later core is named rather than passed over.
+        _ => page.heading(3, &format!("Something that this transcript cannot show{whose}")),
+    }
+}
+
+fn reported_error(page: &mut Page, error: &ReportedError) {
+    let ReportedError { name, message, status, retryable, url } = error;
+    let mut facts = Facts::new();
+    if !name.is_empty() {
+        facts.push(("Name", code(name)));
+    }
+    facts.extend(provider_facts(*status, *retryable, url.as_deref()));
+    page.facts(facts);
+    page.verbatim(message, "text");
+}
+
+fn provider_facts(status: Option<u16>, retryable: Option<bool>, url: Option<&str>) -> Facts {
+    let mut facts = Facts::new();
+    facts.extend(status.map(|status| ("HTTP status", status.to_string())));
+    facts.extend(url.map(|url| ("Address", code(url))));
+    facts.extend(retryable.map(|again| ("Can be tried again", if again { "yes" } else { "no" }.to_owned())));
+    facts
+}
+
+fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
+    page.heading(3, "End");
+    let state = match record.state {
+        RunState::Interrupted => "interrupted; what it produced until then is above",
+        RunState::Running => "running when this was written",
+        state => state.as_str(),
+    };
+    let mut facts = vec![("State", state.to_owned())];
+    if record.state.is_final() && record.output().trim().is_empty() {
+        facts.push(("Answer", "none".to_owned()));
+    }
+    if let Some(failure) = &record.failure {
+        facts.push(("Failure", code(failure.kind().as_str())));
+        if let TurnFailure::Provider { status, retryable, url, .. } = failure {
+            facts.extend(provider_facts(*status, *retryable, url.as_deref()));
+        }
+    }
+    facts.extend(record.finish.as_ref().map(|reason| ("Finish reason", finish(reason))));
+    facts.push(("Steps", record.steps.to_string()));
+    facts.push(("Duration", duration(record.duration)));
+    facts.push(("Tokens", tokens(record.usage)));
+    facts.push(("Cost", cost(record.cost)));
+    if record.dropped.messages > 0 {
+        let messages = count(record.dropped.messages, "message", "messages");
+        let bytes = count(record.dropped.bytes, "byte", "bytes");
+        facts.push(("Lost", format!("{messages} of opencode's, too long or not readable ({bytes})")));
+    }
+    if hidden > 0 {
+        facts.push(("Not shown", count(hidden, "piece of reasoning", "pieces of reasoning")));
+    }
+    page.facts(facts);
+    if let Some(failure) = &record.failure {
+        page.verbatim(&failure.to_string(), "text");
+    }
+}
+
+/// Says why the last step ended, and what that means where it is not the plain end of an answer.
+fn finish(reason: &StepReason) -> String {
+    let name = code(&reason.to_string());
+    let meaning = match reason {
+        StepReason::Length => "the answer was cut at the model's limit of output tokens",
+        StepReason::ContentFilter => "the provider's filter cut the answer",
+        StepReason::ToolCalls => "the model called tools, and another step was to follow",
+        StepReason::Error => "the provider ended the answer with an error",
+        StepReason::Unknown => "the provider gave no reason",
+        _ => return name,
+    };
+    format!("{name}: {meaning}")
+}
