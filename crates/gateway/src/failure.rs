@@ -1,0 +1,72 @@
+//! Why an upstream gave no answer, read from the error of the client that asked it.
+
+use std::{error::Error, io};
+
+use hyper_util::client::legacy;
+
+/// Why an upstream gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Its certificate is not trusted, and why.
+    Certificate(&'static str),
+    /// Nobody listens at its address.
+    Refused,
+    /// There is no connection to it, for another reason.
+    NoConnection,
+    /// It ended the connection before it answered, or did not speak HTTP.
+    Broken,
+    /// It did not take the connection in time.
+    TimedOut,
+}
+
+impl Failure {
+    pub(crate) fn of(error: &legacy::Error) -> Self {
+        tracing::debug!(error = error as &dyn Error, "the upstream gave no answer");
+        let causes = causes(error);
+        if let Some(tls) = causes.iter().find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+            return match tls {
+                rustls::Error::InvalidCertificate(wrong) => Self::Certificate(wrong_certificate(wrong)),
+                _ => Self::NoConnection,
+            };
+        }
+        let is = |kind| {
+            let io = |cause: &&(dyn Error + 'static)| {
+                cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == kind)
+            };
+            causes.iter().any(io)
+        };
+        if is(io::ErrorKind::TimedOut) {
+            Self::TimedOut
+        } else if !error.is_connect() {
+            Self::Broken
+        } else if is(io::ErrorKind::ConnectionRefused) {
+            Self::Refused
+        } else {
+            Self::NoConnection
+        }
+    }
+}
+
+/// Returns an error and what is behind it, what `io::Error` hides included.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> Vec<&'e (dyn Error + 'static)> {
+    let mut causes = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        causes.push(error);
+        let hidden = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = hidden.map(|hidden| hidden as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    causes
+}
+
+fn wrong_certificate(wrong: &rustls::CertificateError) -> &'static str {
+    use rustls::CertificateError as Wrong;
+    match wrong {
+        Wrong::Expired | Wrong::ExpiredContext { .. } => "it has expired",
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => "it is not valid yet",
+        Wrong::Revoked => "it was revoked",
+        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => "it is for another host",
+        Wrong::UnknownIssuer => "it was issued by none of the authorities that this system trusts",
+        _ => "it does not hold",
+    }
+}

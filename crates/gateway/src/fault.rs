@@ -1,0 +1,213 @@
+//! What the gateway answers when it does not pass an answer on.
+//!
+//! opencode repeats a request whose error has a status that speaks of a passing fault (408, 409, 429, 5xx), and also one
+//! whose message or body merely holds a word or a number that does, `500` for instance. So a fault that will not pass has a
+//! status below 500 and no figure in its text; the figures are in [`LimitReached`].
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use crate::{LimitReached, Protocol, failure::Failure};
+
+/// Why a request gets no answer of the upstream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Fault {
+    /// No live path, or no request that is forwarded.
+    NotFound,
+    /// Not a request that HTTP allows or that a client of ours makes.
+    BadRequest(&'static str),
+    /// The body is longer than any request to a model.
+    TooLarge,
+    /// The client did not send its body in time.
+    SlowClient,
+    /// The session is none of those that may use the path.
+    NotAdmitted,
+    /// The account has used up what it may use.
+    Limit(LimitReached),
+    /// The path or the admission was closed while the request ran.
+    Closed,
+    /// The upstream sends the client elsewhere.
+    Redirect,
+    /// The upstream's certificate is not trusted.
+    Certificate(&'static str),
+    /// There is no connection to the upstream.
+    Unreachable,
+    /// The upstream ended the connection before it answered, or did not speak HTTP.
+    Broken,
+    /// The upstream did not take the connection, or did not begin its answer in time.
+    TimedOut,
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Certificate(what) => Self::Certificate(what),
+            Failure::Refused | Failure::NoConnection => Self::Unreachable,
+            Failure::Broken => Self::Broken,
+            Failure::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl Fault {
+    /// Returns the status. opencode does not repeat what has 400, 403, 404, 413 or 421.
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::NotFound | Self::Closed => StatusCode::NOT_FOUND,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
+            Self::NotAdmitted | Self::Limit(_) => StatusCode::FORBIDDEN,
+            // No `502`, which opencode would repeat for more than a minute.
+            Self::Redirect | Self::Certificate(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Returns a name for programs.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::NotFound => "gateway_not_found",
+            Self::BadRequest(_) => "gateway_bad_request",
+            Self::TooLarge => "gateway_request_too_large",
+            Self::SlowClient => "gateway_request_too_slow",
+            Self::NotAdmitted => "gateway_session_not_admitted",
+            Self::Limit(_) => "gateway_limit_reached",
+            Self::Closed => "gateway_closed",
+            Self::Redirect => "gateway_redirect",
+            Self::Certificate(_) => "gateway_certificate",
+            Self::Unreachable => "gateway_unreachable",
+            Self::Broken => "gateway_broken_answer",
+            Self::TimedOut => "gateway_timeout",
+        }
+    }
+
+    fn message(self) -> String {
+        match self {
+            Self::NotFound => "there is nothing here".to_owned(),
+            Self::BadRequest(what) => format!("the request is malformed: {what}"),
+            Self::TooLarge => "the request is larger than any that a model takes".to_owned(),
+            Self::SlowClient => "the request's body did not arrive in time".to_owned(),
+            Self::NotAdmitted => "this session may not use the model: it belongs to no turn that is running".to_owned(),
+            Self::Limit(reached) => {
+                let what = match reached {
+                    LimitReached::Cost { .. } => "the limit on the cost of this run is reached",
+                    LimitReached::Requests { .. } => "the limit on the model requests of this run is reached",
+                    LimitReached::Tokens { .. } => "the limit on the tokens of this run is reached",
+                    LimitReached::Unmetered { .. } => {
+                        "the provider does not report the tokens that it uses, so the limit on them cannot be held"
+                    }
+                };
+                what.to_owned()
+            }
+            Self::Closed => "the model is no longer available to this run: it has ended".to_owned(),
+            Self::Redirect => {
+                "the model's provider answered with a redirect, which is not followed, so that the key goes \
+                               nowhere else: write the address that it leads to as the base URL"
+                    .to_owned()
+            }
+            Self::Certificate(what) => format!("the certificate of the model's provider is not trusted: {what}"),
+            Self::Unreachable => "the model's provider cannot be reached: no connection".to_owned(),
+            Self::Broken => "the model's provider ended the connection before it answered".to_owned(),
+            Self::TimedOut => "the model's provider did not answer in time".to_owned(),
+        }
+    }
+
+    /// Returns the answer, in the words of the protocol.
+    pub(crate) fn answer(self, protocol: Protocol) -> Response<Bytes> {
+        let (status, kind, message) = (self.status(), self.kind(), self.message());
+        let body: Value = match protocol {
+            Protocol::OpenAiCompatible | Protocol::Other => {
+                json!({"error": {"message": message, "type": kind, "param": null, "code": kind}})
+            }
+            Protocol::Anthropic => json!({"type": "error", "error": {"type": kind, "message": message}}),
+            Protocol::Google => {
+                json!({"error": {"code": status.as_u16(), "message": message, "status": kind.to_ascii_uppercase()}})
+            }
+        };
+        let mut response = Response::new(Bytes::from(body.to_string()));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LASTING: [Fault; 13] = [
+        Fault::NotFound,
+        Fault::BadRequest("it has two lengths"),
+        Fault::TooLarge,
+        Fault::NotAdmitted,
+        Fault::Limit(LimitReached::Cost { max: 500.0, value: 502.0 }),
+        Fault::Limit(LimitReached::Requests { max: 500, value: 500 }),
+        Fault::Limit(LimitReached::Tokens { max: 503, value: 504 }),
+        Fault::Limit(LimitReached::Unmetered { answers: 429 }),
+        Fault::Closed,
+        Fault::Redirect,
+        Fault::Certificate("it has expired"),
+        Fault::Certificate("it was issued by none of the authorities that this system trusts"),
+        Fault::Certificate("it is for another host"),
+    ];
+
+    /// What opencode 1.18.33 takes for the sign of a passing fault, wherever it stands in the message or the body.
+    const SIGNS: [&str; 25] = [
+        "rate limit",
+        "rate-limit",
+        "rate_limit",
+        "too many requests",
+        "overloaded",
+        "unavailable",
+        "internal error",
+        "internal_error",
+        "internal server",
+        "server error",
+        "server_error",
+        "provider returned error",
+        "terminated",
+        "fetch failed",
+        "network error",
+        "network-error",
+        "upstream connect",
+        "connection",
+        "socket hang up",
+        "getaddrinfo",
+        "timeout",
+        "timed out",
+        "exhausted",
+        "try again",
+        "at capacity",
+    ];
+
+    #[test]
+    fn a_fault_that_will_not_pass_gives_no_reason_to_try_again() {
+        for fault in LASTING {
+            let status = fault.status().as_u16();
+            assert!(status < 500 && ![408, 409, 429].contains(&status), "{fault:?}");
+            let message = fault.message().to_lowercase();
+            assert!(!message.contains(|c: char| c.is_ascii_digit()), "{message}");
+            for protocol in [Protocol::OpenAiCompatible, Protocol::Anthropic, Protocol::Google] {
+                let body = String::from_utf8(fault.answer(protocol).body().to_vec()).unwrap().to_lowercase();
+                for sign in SIGNS {
+                    assert!(!body.contains(sign), "{sign}: {body}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_speaks_the_protocol() {
+        let body = |protocol| serde_json::from_slice::<Value>(Fault::TimedOut.answer(protocol).body()).unwrap();
+        let openai = body(Protocol::OpenAiCompatible);
+        assert_eq!(openai["error"]["type"], "gateway_timeout");
+        assert!(openai["error"]["message"].is_string());
+        let anthropic = body(Protocol::Anthropic);
+        assert_eq!((&anthropic["type"], &anthropic["error"]["type"]), (&json!("error"), &json!("gateway_timeout")));
+        let google = body(Protocol::Google);
+        assert_eq!((&google["error"]["code"], &google["error"]["status"]), (&json!(504), &json!("GATEWAY_TIMEOUT")));
+    }
+}

@@ -1,0 +1,96 @@
+//! A gateway on loopback that keeps a model's key from the agent that uses the model, and meters what it uses.
+//!
+//! An agent runs shell commands that a model chose. What is in its process, its environment or its files is theirs. So the
+//! agent gets no key: it gets the base URL of a [`LivePath`] and a placeholder, and the gateway, in the process that started
+//! the agent, adds the key on the way to the provider.
+//!
+//! # How it works
+//!
+//! A [`Gateway`] listens on a random port of 127.0.0.1. [`Gateway::open`] gives a path under an unguessable name that leads
+//! to an [`Upstream`]. Whoever may use it is admitted, on an [`Account`]: a session ([`LivePath::admit`]), told by the header
+//! in which opencode names it, with its sub-agents; or anyone ([`LivePath::admit_anyone`]) where the path was made for one
+//! process. Each of these is a guard: dropping it ends what it gave, and the requests that are under way by it.
+//!
+//! ```text
+//! agent ── placeholder, /PATH/chat/completions ──► gateway ── the key, BASE/chat/completions ──► provider
+//! ```
+//!
+//! A request is forwarded if its path lives, its session is admitted, the account has not used up its [`Limits`], and it is
+//! one that a provider's package makes: a model's answer, an embedding, a count of tokens, the list of models. Anything else
+//! is answered with 404 or 403 and counted. The client's own credentials are taken out of headers and query; the upstream's
+//! is set. [`Parameters`] are set in the body, whose other fields stay as they were written. The body of a request is read to
+//! its end before it is passed on.
+//!
+//! The answer streams back chunk by chunk. Only if it ended well at the upstream does it end well at the client. A client
+//! that goes away ends the upstream's request at once. Redirects are not followed, so that a key never travels to another
+//! host. Should the upstream echo the key, it is masked. Nothing is decompressed: the upstream is asked for plain bytes, which
+//! are read in passing for the tokens that they report.
+//!
+//! | answered by the gateway | status |
+//! | --- | --- |
+//! | no live path, no request that is forwarded, a path that was closed | 404 |
+//! | a session that is not admitted, a limit that is reached | 403 |
+//! | a malformed request, one that is too large, one that is too slow | 400, 413, 408 |
+//! | a redirect, a certificate that is not trusted | 421 |
+//! | no connection, a connection that ends before the answer; no answer in time | 502; 504 |
+//!
+//! opencode repeats requests with a status of 5xx, 408 and 429, and those whose error merely contains a word or a number that
+//! sounds like one; what repeating cannot help has another status, and a text that contains none.
+//!
+//! Counting is per path, per admission and per account, as [`Traffic`], readable at any time. [`Account::watch_bytes`] is a
+//! sign of life for who waits; [`Account::watch_limit`] tells of a request that was refused because of a limit.
+//!
+//! Whether an upstream can be used at all, [`probe`] asks it in one request that costs no tokens, without a gateway.
+//!
+//! Nothing is logged of headers and bodies, and no `Debug` shows a key or a path. What is left: the upstream can be *used* by
+//! who finds the path while somebody is admitted; a key in the memory of this process can be read by who may read that.
+//!
+//! # Example
+//!
+//! ```
+//! use opencode_run_gateway::{Account, Gateway, Limits, Prices, Protocol, Upstream};
+//!
+//! let gateway = Gateway::start()?;
+//! let path = gateway.open(&Upstream {
+//!     credential: Some("sk-1234567890".into()),
+//!     prices: Some(Prices { input: 3.0, output: 15.0 }),
+//!     ..Upstream::new("https://api.example.com/v1", Protocol::OpenAiCompatible)
+//! })?;
+//! assert!(path.base_url().starts_with("http://127.0.0.1:"));
+//!
+//! let account = Account::new(Limits { max_cost_usd: Some(0.50), ..Limits::default() })?;
+//! let admission = path.admit("ses_1", &account)?;
+//! // … the turn of the session ses_1 runs, with `path.base_url()` and `path.placeholder()` …
+//! assert_eq!(account.limit_reached(), None);
+//! assert_eq!(admission.traffic().requests, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod account;
+mod dial;
+mod failure;
+mod fault;
+mod forward;
+mod gateway;
+mod headers;
+mod meter;
+mod options;
+mod parameters;
+mod path;
+mod probe;
+mod redact;
+mod relay;
+mod routes;
+mod tls;
+mod traffic;
+mod upstream;
+mod usage;
+
+pub use account::{Account, InvalidLimit, LimitReached, Limits};
+pub use gateway::{Gateway, StartError};
+pub use options::{Options, Proxy};
+pub use path::{Admission, AdmitError, LivePath};
+pub use probe::{ModelList, ProbeError, probe};
+pub use redact::{Redactor, RedactorStream, SHORTEST_SECRET};
+pub use traffic::{FirstByte, Prices, Tokens, Traffic};
+pub use upstream::{KeyHeader, OpenError, Parameters, Protocol, Upstream};

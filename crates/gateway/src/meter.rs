@@ -1,0 +1,187 @@
+//! Counting: one meter for a path, an admission or an account, and the tally of one request over all that it counts for.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+use crate::{Prices, Tokens, Traffic};
+
+/// A counter that can be read at any time.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    traffic: Mutex<Traffic>,
+    /// Bytes in both directions, for who waits for progress.
+    moved: watch::Sender<u64>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self { traffic: Mutex::default(), moved: watch::Sender::new(0) }
+    }
+}
+
+impl Meter {
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.lock().clone()
+    }
+
+    pub(crate) fn moved(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    pub(crate) fn refuse(&self) {
+        self.lock().refused += 1;
+    }
+
+    /// Counts a request as let through if `check` finds nothing against it; else counts it as refused.
+    pub(crate) fn begin<E>(&self, check: impl FnOnce(&Traffic) -> Result<(), E>) -> Result<(), E> {
+        let mut traffic = self.lock();
+        match check(&traffic) {
+            Ok(()) => {
+                traffic.requests += 1;
+                traffic.running += 1;
+                Ok(())
+            }
+            Err(against) => {
+                traffic.refused += 1;
+                Err(against)
+            }
+        }
+    }
+
+    fn change(&self, change: impl Fn(&mut Traffic)) {
+        change(&mut self.lock());
+    }
+
+    fn progress(&self, bytes: u64) {
+        self.moved.send_modify(|moved| *moved = moved.saturating_add(bytes));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Traffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one request counts for. Dropping it ends the request.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    meters: [Arc<Meter>; 3],
+    prices: Option<Prices>,
+    asked: Instant,
+    begun: bool,
+    counted: Tokens,
+}
+
+impl Tally {
+    /// Starts to count for a request that [`Meter::begin`] has let through on all of the meters.
+    pub(crate) fn new(meters: [Arc<Meter>; 3], prices: Option<Prices>) -> Self {
+        let tally = Self { meters, prices, asked: Instant::now(), begun: false, counted: Tokens::default() };
+        if prices.is_some() {
+            tally.change(|traffic| traffic.cost_usd = traffic.cost_usd.or(Some(0.0)));
+        }
+        tally
+    }
+
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.asked = Instant::now();
+        self.moved(bytes, |traffic, bytes| traffic.bytes_sent += bytes);
+    }
+
+    pub(crate) fn received(&mut self, bytes: usize) {
+        if !self.begun {
+            self.begun = true;
+            let time: Duration = self.asked.elapsed();
+            self.change(|traffic| traffic.first_byte.add(time));
+        }
+        self.moved(bytes, |traffic, bytes| traffic.bytes_received += bytes);
+    }
+
+    /// Counts what the answer has cost so far; what was counted of it before is not counted again.
+    pub(crate) fn used(&mut self, tokens: Tokens) {
+        let new = tokens.minus(self.counted);
+        if new == Tokens::default() {
+            return;
+        }
+        self.counted = self.counted.max(tokens);
+        let cost = self.prices.map(|prices| prices.cost(new));
+        self.change(|traffic| {
+            traffic.tokens = traffic.tokens.plus(new);
+            if let Some(cost) = cost {
+                traffic.cost_usd = Some(traffic.cost_usd.unwrap_or(0.0) + cost);
+            }
+        });
+    }
+
+    pub(crate) fn failed(&self) {
+        self.change(|traffic| traffic.failed += 1);
+    }
+
+    pub(crate) fn unreported(&self) {
+        self.change(|traffic| traffic.unreported += 1);
+    }
+
+    fn moved(&self, bytes: usize, count: impl Fn(&mut Traffic, u64)) {
+        let bytes = bytes as u64;
+        self.change(|traffic| count(traffic, bytes));
+        self.meters.iter().for_each(|meter| meter.progress(bytes));
+    }
+
+    fn change(&self, change: impl Fn(&mut Traffic)) {
+        self.meters.iter().for_each(|meter| meter.change(&change));
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.change(|traffic| traffic.running = traffic.running.saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(meter: &Arc<Meter>, prices: Option<Prices>) -> Tally {
+        meter.begin::<()>(|_| Ok(())).unwrap();
+        Tally::new([Arc::clone(meter), Arc::default(), Arc::default()], prices)
+    }
+
+    #[test]
+    fn cumulative_reports_are_counted_once() {
+        let meter = Arc::default();
+        let mut tally = tally(&meter, Some(Prices { input: 1.0, output: 2.0 }));
+        tally.used(Tokens { input: 1_000_000, output: 1, ..Tokens::default() });
+        tally.used(Tokens { input: 1_000_000, output: 500_000, ..Tokens::default() });
+        tally.used(Tokens { input: 1_000_000, output: 500_000, ..Tokens::default() });
+        let traffic = meter.traffic();
+        assert_eq!((traffic.tokens.input, traffic.tokens.output), (1_000_000, 500_000));
+        assert!((traffic.cost_usd.unwrap() - 2.0).abs() < 1e-9);
+        assert_eq!((traffic.requests, traffic.running), (1, 1));
+        drop(tally);
+        assert_eq!((meter.traffic().requests, meter.traffic().running), (1, 0));
+    }
+
+    #[test]
+    fn bytes_are_progress_in_both_directions() {
+        let meter: Arc<Meter> = Arc::default();
+        let moved = meter.moved();
+        let mut tally = tally(&meter, None);
+        tally.sent(3);
+        tally.received(4);
+        tally.received(5);
+        assert_eq!(*moved.borrow(), 12);
+        let traffic = meter.traffic();
+        assert_eq!((traffic.bytes_sent, traffic.bytes_received, traffic.first_byte.answers), (3, 9, 1));
+        assert_eq!(traffic.cost_usd, None);
+    }
+
+    #[test]
+    fn a_refused_request_is_no_request() {
+        let meter = Meter::default();
+        assert_eq!(meter.begin(|_| Err("no")), Err("no"));
+        assert_eq!((meter.traffic().requests, meter.traffic().refused, meter.traffic().running), (0, 1, 0));
+    }
+}

@@ -1,0 +1,165 @@
+//! Sets a source's parameters in the body of a request, and leaves the rest of it as it was, to the byte.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{Parameters, routes::Kind};
+
+/// A JSON object whose values are kept as they are written.
+struct Object<'b>(Vec<(String, Field<'b>)>);
+
+enum Field<'b> {
+    Kept(&'b RawValue),
+    Set(Box<RawValue>),
+}
+
+impl Parameters {
+    /// Sets them in a request of this kind.
+    ///
+    /// A body that is no JSON object is left as it is: the upstream says what it thinks of it.
+    pub(crate) fn set(&self, kind: Kind, body: Bytes) -> Bytes {
+        if *self == Self::default() || kind == Kind::Aside {
+            return body;
+        }
+        let Ok(mut object) = serde_json::from_slice::<Object<'_>>(&body) else { return body };
+        if kind == Kind::Generate {
+            let config = object.kept("generationConfig").map_or("{}", RawValue::get).to_owned();
+            let Ok(mut config) = serde_json::from_str::<Object<'_>>(&config) else { return body };
+            config.set("temperature", self.temperature);
+            config.set("topP", self.top_p);
+            config.set("topK", self.top_k);
+            config.set("maxOutputTokens", self.max_tokens);
+            object.set("generationConfig", Some(config));
+        } else {
+            object.set("temperature", self.temperature);
+            object.set("top_p", self.top_p);
+            object.set("top_k", self.top_k);
+            let max_tokens = match kind {
+                Kind::Responses => "max_output_tokens",
+                Kind::Chat if object.kept("max_completion_tokens").is_some() => "max_completion_tokens",
+                _ => "max_tokens",
+            };
+            object.set(max_tokens, self.max_tokens);
+        }
+        serde_json::to_vec(&object).map_or(body, Bytes::from)
+    }
+}
+
+impl<'b> Object<'b> {
+    fn kept(&self, name: &str) -> Option<&'b RawValue> {
+        self.0.iter().find_map(|(key, field)| match field {
+            Field::Kept(value) if key == name => Some(*value),
+            _ => None,
+        })
+    }
+
+    /// Puts a value where the name stands, or at the end.
+    fn set(&mut self, name: &str, value: Option<impl Serialize>) {
+        let Some(value) = value.and_then(|value| to_raw_value(&value).ok()) else { return };
+        let at = self.0.iter().position(|(key, _)| key == name).unwrap_or(self.0.len());
+        // A name that stands there twice would have two values.
+        self.0.retain(|(key, _)| key != name);
+        self.0.insert(at.min(self.0.len()), (name.to_owned(), Field::Set(value)));
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    fields.push((name, Field::Kept(value)));
+                }
+                Ok(Object(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, field)| {
+            let value: &RawValue = match field {
+                Field::Kept(value) => value,
+                Field::Set(value) => value,
+            };
+            (name, value)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Parameters =
+        Parameters { temperature: Some(0.25), top_p: Some(0.5), top_k: Some(40), max_tokens: Some(99) };
+
+    fn set(parameters: Parameters, kind: Kind, body: &'static str) -> String {
+        String::from_utf8(parameters.set(kind, body.into()).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_protocol_gets_them_in_its_own_words() {
+        assert_eq!(
+            set(ALL, Kind::Chat, r#"{"model":"m","max_tokens":1}"#),
+            r#"{"model":"m","max_tokens":99,"temperature":0.25,"top_p":0.5,"top_k":40}"#
+        );
+        assert_eq!(
+            set(ALL, Kind::Chat, r#"{"max_completion_tokens":1}"#),
+            r#"{"max_completion_tokens":99,"temperature":0.25,"top_p":0.5,"top_k":40}"#
+        );
+        assert_eq!(
+            set(ALL, Kind::Responses, "{}"),
+            r#"{"temperature":0.25,"top_p":0.5,"top_k":40,"max_output_tokens":99}"#
+        );
+        assert_eq!(
+            set(ALL, Kind::Messages, r#"{"top_k":1,"messages":[]}"#),
+            r#"{"top_k":40,"messages":[],"temperature":0.25,"top_p":0.5,"max_tokens":99}"#
+        );
+        let google = r#""generationConfig":{"temperature":0.25,"topP":0.5,"topK":40,"maxOutputTokens":99}"#;
+        assert_eq!(set(ALL, Kind::Generate, "{}"), format!("{{{google}}}"));
+        assert_eq!(
+            set(ALL, Kind::Generate, r#"{"generationConfig":{"stop":["x"],"topK":1},"contents":[]}"#),
+            r#"{"generationConfig":{"stop":["x"],"topK":40,"temperature":0.25,"topP":0.5,"maxOutputTokens":99},"contents":[]}"#
+        );
+    }
+
+    #[test]
+    fn the_rest_stays_as_it_was() {
+        let one = Parameters { top_k: Some(1), ..Parameters::default() };
+        assert_eq!(
+            set(
+                one,
+                Kind::Messages,
+                r#"{ "z": 12345678901234567890123, "a":[1.50,  "\u00e9"],"top_k":null, "top_k":7 }"#
+            ),
+            r#"{"z":12345678901234567890123,"a":[1.50,  "\u00e9"],"top_k":1}"#
+        );
+        let body = r#"{ "a": 1 }"#;
+        assert_eq!(set(Parameters::default(), Kind::Chat, body), body);
+        assert_eq!(set(ALL, Kind::Aside, body), body);
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_left_to_the_upstream() {
+        for body in ["", "[]", "{", "null", r#"{"generationConfig":3}"#] {
+            assert_eq!(set(ALL, Kind::Generate, body), body);
+        }
+    }
+}

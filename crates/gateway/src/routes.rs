@@ -1,0 +1,158 @@
+//! Which requests are forwarded: those that a provider's package makes, and no others.
+
+use http::Method;
+
+use crate::Protocol;
+
+/// A request that is forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route<'p> {
+    pub(crate) kind: Kind,
+    /// The path below the base URL.
+    pub(crate) path: &'p str,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An answer of a model, by `OpenAI`'s chat completions or completions.
+    Chat,
+    /// An answer of a model, by `OpenAI`'s responses.
+    Responses,
+    /// An answer of a model, by Anthropic's messages.
+    Messages,
+    /// An answer of a model, by Google.
+    Generate,
+    /// What costs no answer of a model: embeddings, a count of tokens, the list of models.
+    Aside,
+}
+
+/// Returns the route of a path below a live path's own, if it is one.
+///
+/// Paths are compared as they are, with nothing decoded: one with `..`, `//`, `%` or `\` in it is equal to none of them.
+pub(crate) fn route<'p>(protocol: Protocol, method: &Method, path: &'p str) -> Option<Route<'p>> {
+    let openai = || match (method, path) {
+        (&Method::POST, "chat/completions" | "completions") => Some(Kind::Chat),
+        (&Method::POST, "responses") => Some(Kind::Responses),
+        (&Method::POST, "embeddings") | (&Method::GET, "models") => Some(Kind::Aside),
+        _ => None,
+    };
+    let anthropic = || match (method, path) {
+        (&Method::POST, "messages") => Some(Kind::Messages),
+        (&Method::POST, "messages/count_tokens") | (&Method::GET, "models") => Some(Kind::Aside),
+        _ => None,
+    };
+    let google = || match (method, path) {
+        (&Method::GET, "models") => Some(Kind::Aside),
+        (&Method::POST, path) => google_call(path),
+        _ => None,
+    };
+    let kind = match protocol {
+        Protocol::OpenAiCompatible => openai(),
+        Protocol::Anthropic => anthropic(),
+        Protocol::Google => google(),
+        Protocol::Other => openai().or_else(anthropic).or_else(google),
+    };
+    kind.map(|kind| Route { kind, path })
+}
+
+/// `models/NAME:CALL` or `tunedModels/NAME:CALL`.
+fn google_call(path: &str) -> Option<Kind> {
+    let (model, call) = path.split_once(':')?;
+    let name = model.strip_prefix("models/").or_else(|| model.strip_prefix("tunedModels/"))?;
+    let is_name = !name.is_empty()
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    match call {
+        _ if !is_name => None,
+        "generateContent" | "streamGenerateContent" => Some(Kind::Generate),
+        "countTokens" | "embedContent" | "batchEmbedContents" => Some(Kind::Aside),
+        _ => None,
+    }
+}
+
+/// Returns a query without what may carry a key; none if nothing is left.
+pub(crate) fn query_without_key(query: &str, placeholder: &str) -> Option<String> {
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            !matches!(name.to_ascii_lowercase().as_str(), "key" | "api_key" | "api-key" | "apikey" | "access_token")
+                && value != placeholder
+        })
+        .collect();
+    let kept = kept.join("&");
+    (!kept.is_empty()).then_some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(protocol: Protocol, method: &Method, path: &str) -> Option<Kind> {
+        route(protocol, method, path).map(|route| route.kind)
+    }
+
+    #[test]
+    fn each_protocol_has_its_own_paths() {
+        let all = [
+            (Method::POST, "chat/completions", Protocol::OpenAiCompatible, Kind::Chat),
+            (Method::POST, "completions", Protocol::OpenAiCompatible, Kind::Chat),
+            (Method::POST, "responses", Protocol::OpenAiCompatible, Kind::Responses),
+            (Method::POST, "embeddings", Protocol::OpenAiCompatible, Kind::Aside),
+            (Method::POST, "messages", Protocol::Anthropic, Kind::Messages),
+            (Method::POST, "messages/count_tokens", Protocol::Anthropic, Kind::Aside),
+            (Method::POST, "models/gemini-2.5-pro:streamGenerateContent", Protocol::Google, Kind::Generate),
+            (Method::POST, "models/gemini-2.5-pro:generateContent", Protocol::Google, Kind::Generate),
+            (Method::POST, "tunedModels/mine:generateContent", Protocol::Google, Kind::Generate),
+            (Method::POST, "models/gemini-2.5-pro:countTokens", Protocol::Google, Kind::Aside),
+        ];
+        for (method, path, its, expected) in all {
+            for protocol in [Protocol::OpenAiCompatible, Protocol::Anthropic, Protocol::Google] {
+                assert_eq!(kind(protocol, &method, path), (protocol == its).then_some(expected), "{path}");
+                assert_eq!(kind(protocol, &Method::GET, "models"), Some(Kind::Aside));
+            }
+            assert_eq!(kind(Protocol::Other, &method, path), Some(expected), "{path}");
+            assert_eq!(kind(its, &Method::DELETE, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_forwarded() {
+        for path in [
+            "",
+            "/chat/completions",
+            "chat/completions/",
+            "chat//completions",
+            "../chat/completions",
+            "chat/../files",
+            "chat/%2e%2e/files",
+            "chat%2Fcompletions",
+            "files",
+            "fine_tuning/jobs",
+            "models/x",
+            "models/..:generateContent",
+            "models/.:generateContent",
+            "models/a/b:generateContent",
+            "models/a%2fb:generateContent",
+            "models/:generateContent",
+            "models/x:generateContent:x",
+            "models/x:delete",
+            "models/x\\y:generateContent",
+            "CHAT/COMPLETIONS",
+        ] {
+            for protocol in [Protocol::OpenAiCompatible, Protocol::Anthropic, Protocol::Google, Protocol::Other] {
+                assert_eq!(kind(protocol, &Method::POST, path), None, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_passes_without_its_key() {
+        let without = |query| query_without_key(query, "placeholder");
+        assert_eq!(without("alt=sse&key=placeholder&x=%20y"), Some("alt=sse&x=%20y".to_owned()));
+        assert_eq!(without("KEY=a&api_key=b"), None);
+        assert_eq!(without("token=placeholder&beta=true"), Some("beta=true".to_owned()));
+        assert_eq!(without(""), None);
+    }
+}

@@ -1,0 +1,58 @@
+//! Whom TLS trusts.
+
+use std::{path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+
+use crate::{OpenError, Options};
+
+/// Adds certificates to the trusted ones; opencode's runtime knows this variable.
+const EXTRA_CERTIFICATES: &str = "NODE_EXTRA_CA_CERTS";
+/// Where the trusted certificates are instead of the system's place.
+const REPLACING: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// Returns a configuration that trusts nobody, for connections without TLS.
+pub(crate) fn of_nobody() -> Result<ClientConfig, OpenError> {
+    with_roots(RootCertStore::empty())
+}
+
+/// Returns a configuration that trusts whom the system and the options trust.
+pub(crate) fn of_system(options: &Options) -> Result<ClientConfig, OpenError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    // What the user names has to be there; of the system's own certificates a broken one may be left out.
+    let named = REPLACING.iter().any(|name| std::env::var_os(name).is_some());
+    if let (true, Some(error)) = (named, system.errors.first()) {
+        return Err(OpenError::Certificates(error.to_string()));
+    }
+    roots.add_parsable_certificates(system.certs);
+    let from_environment = std::env::var_os(EXTRA_CERTIFICATES).filter(|path| !path.is_empty());
+    for path in from_environment.as_ref().map(Path::new).into_iter().chain(options.extra_certificates.as_deref()) {
+        add_file(&mut roots, path)?;
+    }
+    if roots.is_empty() {
+        return Err(OpenError::Certificates("there are none: install the system's, or set SSL_CERT_FILE".to_owned()));
+    }
+    with_roots(roots)
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), OpenError> {
+    let wrong = |error: &dyn std::fmt::Display| OpenError::Certificates(format!("{}: {error}", path.display()));
+    let mut count = 0;
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
+        roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
+        count += 1;
+    }
+    if count == 0 { Err(wrong(&"it holds no certificate")) } else { Ok(()) }
+}
+
+fn with_roots(roots: RootCertStore) -> Result<ClientConfig, OpenError> {
+    // Named, so that it does not matter what else in the process uses rustls, and how.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let versions = versions.map_err(|error| OpenError::Certificates(error.to_string()))?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,343 @@
+//! What a path leads to: a model's provider, with its key, its parameters and its prices.
+
+use std::fmt;
+
+use http::{
+    HeaderName, HeaderValue, Uri,
+    header::{self, InvalidHeaderName},
+    uri::{PathAndQuery, Scheme},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{Prices, headers};
+
+/// What a path leads to.
+///
+/// ```
+/// use opencode_run_gateway::{Protocol, Upstream};
+///
+/// let upstream = Upstream {
+///     credential: Some("sk-1234567890".into()),
+///     ..Upstream::new("https://api.example.com/v1", Protocol::OpenAiCompatible)
+/// };
+/// assert!(!format!("{upstream:?}").contains("sk-1234567890"));
+/// ```
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field")]
+pub struct Upstream {
+    /// Where the provider is reached, such as `https://api.example.com/v1`; a query is added to that of each request.
+    pub base_url: String,
+    /// The provider's key, without `Bearer`. Without one no request carries any.
+    pub credential: Option<SecretString>,
+    /// The header that carries the key.
+    pub key_header: KeyHeader,
+    /// What the provider speaks: it decides which paths are forwarded and in which words a fault is told.
+    pub protocol: Protocol,
+    /// What is set in each request to a model.
+    pub parameters: Parameters,
+    /// What the provider asks for tokens; without it the cost is not known.
+    pub prices: Option<Prices>,
+}
+
+/// The header that carries a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum KeyHeader {
+    /// The one that the protocol uses: `x-api-key` for Anthropic, `x-goog-api-key` for Google, else
+    /// `Authorization: Bearer`.
+    #[default]
+    OfProtocol,
+    /// `Authorization: Bearer KEY`.
+    Bearer,
+    /// A header with this name, whose value is the key and nothing else.
+    Named(String),
+}
+
+/// What a provider speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// `OpenAI`'s own protocol, the responses included, and whatever is compatible with it.
+    OpenAiCompatible,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Google's Gemini API.
+    Google,
+    /// Not known: the paths of all three are forwarded, and faults are told as `OpenAI` does.
+    Other,
+}
+
+/// What is set in each request to a model, in place of what the request says itself; what is none is left as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field")]
+pub struct Parameters {
+    /// The sampling temperature.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// How many candidates are sampled from.
+    pub top_k: Option<u32>,
+    /// The most tokens that an answer may have.
+    pub max_tokens: Option<u32>,
+}
+
+/// Why a path could not be opened. No text of it holds a key or a URL.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The base URL cannot be used.
+    #[error("the base URL {0}")]
+    BaseUrl(&'static str),
+    /// The key fits in no HTTP header: it is empty or holds a line break, a space or something else that is not a visible
+    /// ASCII character.
+    #[error("the key is empty or holds more than ASCII letters, digits and signs, so it fits in no HTTP header")]
+    Key,
+    /// The name of the key's header is no name.
+    #[error("the name of the key's header is no name of a header")]
+    HeaderName(#[source] InvalidHeaderName),
+    /// The header means something else to HTTP.
+    #[error("the header {0} means something else to HTTP and cannot carry a key")]
+    ReservedHeader(HeaderName),
+    /// A parameter is not a number.
+    #[error("the parameter {0} is not a number")]
+    Parameter(&'static str),
+    /// The prices are negative or not numbers.
+    #[error("the prices are no amounts of USD: they have to be numbers from 0 up")]
+    Prices,
+    /// The certificates that TLS needs to trust a provider could not be read.
+    #[error("read the trusted certificates: {0}")]
+    Certificates(String),
+}
+
+impl Upstream {
+    /// Returns an upstream without a key, parameters and prices.
+    pub fn new(base_url: impl Into<String>, protocol: Protocol) -> Self {
+        Self {
+            base_url: base_url.into(),
+            credential: None,
+            key_header: KeyHeader::default(),
+            protocol,
+            parameters: Parameters::default(),
+            prices: None,
+        }
+    }
+}
+
+/// An upstream that was looked through and is ready to be used.
+pub(crate) struct Target {
+    base: Base,
+    key: Option<(HeaderName, HeaderValue)>,
+    pub(crate) protocol: Protocol,
+    pub(crate) parameters: Parameters,
+    pub(crate) prices: Option<Prices>,
+}
+
+/// A base URL in its parts.
+#[derive(Debug, Clone)]
+struct Base {
+    scheme: Scheme,
+    authority: http::uri::Authority,
+    /// Without a slash at its end.
+    path: String,
+    query: Option<String>,
+}
+
+impl Target {
+    pub(crate) fn new(upstream: &Upstream) -> Result<Self, OpenError> {
+        let name = match &upstream.key_header {
+            KeyHeader::Named(name) => HeaderName::try_from(name).map_err(OpenError::HeaderName)?,
+            KeyHeader::OfProtocol => match upstream.protocol {
+                Protocol::Anthropic => headers::X_API_KEY,
+                Protocol::Google => headers::X_GOOG_API_KEY,
+                Protocol::OpenAiCompatible | Protocol::Other => header::AUTHORIZATION,
+            },
+            KeyHeader::Bearer => header::AUTHORIZATION,
+        };
+        if headers::is_reserved(&name) {
+            return Err(OpenError::ReservedHeader(name));
+        }
+        let bearer = !matches!(upstream.key_header, KeyHeader::Named(_)) && name == header::AUTHORIZATION;
+        let key = upstream.credential.as_ref().map(|key| header_value(key, bearer)).transpose()?;
+        for (parameter, value) in
+            [("temperature", upstream.parameters.temperature), ("top_p", upstream.parameters.top_p)]
+        {
+            if value.is_some_and(|value| !value.is_finite()) {
+                return Err(OpenError::Parameter(parameter));
+            }
+        }
+        if !upstream.prices.as_ref().is_none_or(Prices::are_sound) {
+            return Err(OpenError::Prices);
+        }
+        Ok(Self {
+            base: Base::new(&upstream.base_url)?,
+            key: key.map(|key| (name, key)),
+            protocol: upstream.protocol,
+            parameters: upstream.parameters,
+            prices: upstream.prices,
+        })
+    }
+
+    /// Returns the base URL as a `Uri`, for who has to know where it leads.
+    pub(crate) fn uri(&self) -> Option<Uri> {
+        self.base.uri("", None)
+    }
+
+    /// Returns the URL for a path below the base and a query.
+    pub(crate) fn uri_of(&self, path: &str, query: Option<&str>) -> Option<Uri> {
+        self.base.uri(path, query)
+    }
+
+    /// Returns the header that carries the key.
+    pub(crate) fn key(&self) -> Option<&(HeaderName, HeaderValue)> {
+        self.key.as_ref()
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("authority", &self.base.authority).finish_non_exhaustive()
+    }
+}
+
+impl Base {
+    fn new(url: &str) -> Result<Self, OpenError> {
+        let wrong = OpenError::BaseUrl;
+        if url.contains('#') {
+            return Err(wrong("has a fragment"));
+        }
+        let uri: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+            return Err(wrong("has no scheme or no host: write http:// or https://, a host and a path"));
+        };
+        if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS {
+            return Err(wrong("is neither http:// nor https://"));
+        }
+        if authority.as_str().contains('@') {
+            return Err(wrong("holds a user or a password: name the key's header instead"));
+        }
+        if authority.host().is_empty() || authority.as_str().ends_with(':') {
+            return Err(wrong("has no host or no port behind its colon"));
+        }
+        let path = uri.path().trim_end_matches('/').to_owned();
+        let query = uri.query().filter(|query| !query.is_empty()).map(str::to_owned);
+        Ok(Self { scheme: scheme.clone(), authority: authority.clone(), path, query })
+    }
+
+    fn uri(&self, path: &str, query: Option<&str>) -> Option<Uri> {
+        let queries: Vec<&str> = [self.query.as_deref(), query].into_iter().flatten().collect();
+        let mut text = format!("{}/{path}", self.path);
+        if !queries.is_empty() {
+            text = format!("{text}?{}", queries.join("&"));
+        }
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(PathAndQuery::try_from(text).ok()?);
+        Uri::from_parts(parts).ok()
+    }
+}
+
+fn header_value(key: &SecretString, bearer: bool) -> Result<HeaderValue, OpenError> {
+    let key = key.expose_secret();
+    if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(OpenError::Key);
+    }
+    let mut value = if bearer { HeaderValue::try_from(format!("Bearer {key}")) } else { HeaderValue::try_from(key) }
+        .map_err(|_| OpenError::Key)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyed(key: &str) -> Upstream {
+        Upstream { credential: Some(key.into()), ..Upstream::new("https://x/v1", Protocol::OpenAiCompatible) }
+    }
+
+    fn header_of(upstream: &Upstream) -> (String, String) {
+        let target = Target::new(upstream).unwrap();
+        let (name, value) = target.key().unwrap();
+        assert!(value.is_sensitive());
+        (name.to_string(), value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_key_that_is_no_header_is_refused_and_not_shown() {
+        for key in ["", "sk-1\nx: y", "sk-1\r\n", "sk 1", "sk-\u{201c}", "\0"] {
+            let error = Target::new(&keyed(key)).unwrap_err();
+            assert!(matches!(error, OpenError::Key), "{key:?}: {error}");
+            assert!(key.is_empty() || !format!("{error} {error:?}").contains(key));
+        }
+    }
+
+    #[test]
+    fn each_protocol_has_its_own_header_and_the_user_may_name_another() {
+        let with = |protocol, key_header| header_of(&Upstream { key_header, protocol, ..keyed("k1") });
+        let bearer = ("authorization".to_owned(), "Bearer k1".to_owned());
+        let named = |name: &str| (name.to_owned(), "k1".to_owned());
+        assert_eq!(with(Protocol::OpenAiCompatible, KeyHeader::OfProtocol), bearer);
+        assert_eq!(with(Protocol::Other, KeyHeader::OfProtocol), bearer);
+        assert_eq!(with(Protocol::Anthropic, KeyHeader::OfProtocol), named("x-api-key"));
+        assert_eq!(with(Protocol::Google, KeyHeader::OfProtocol), named("x-goog-api-key"));
+        assert_eq!(with(Protocol::Anthropic, KeyHeader::Bearer), bearer);
+        assert_eq!(with(Protocol::Google, KeyHeader::Named("X-My-Key".to_owned())), named("x-my-key"));
+        assert_eq!(with(Protocol::Other, KeyHeader::Named("authorization".to_owned())), named("authorization"));
+    }
+
+    #[test]
+    fn a_header_that_http_needs_carries_no_key() {
+        for name in
+            ["Host", "content-length", "connection", "transfer-encoding", "te", "accept-encoding", "content-type"]
+        {
+            let upstream = Upstream { key_header: KeyHeader::Named(name.to_owned()), ..keyed("k1") };
+            assert!(matches!(Target::new(&upstream), Err(OpenError::ReservedHeader(_))), "{name}");
+        }
+        let upstream = Upstream { key_header: KeyHeader::Named("a b".to_owned()), ..keyed("k1") };
+        assert!(matches!(Target::new(&upstream), Err(OpenError::HeaderName(_))));
+    }
+
+    #[test]
+    fn a_base_url_is_joined_with_paths_and_queries() {
+        let joined = |base: &str, path: &str, query| {
+            let upstream = Upstream::new(base, Protocol::OpenAiCompatible);
+            Target::new(&upstream).unwrap().uri_of(path, query).unwrap().to_string()
+        };
+        assert_eq!(joined("https://x/v1", "chat/completions", None), "https://x/v1/chat/completions");
+        assert_eq!(joined("https://x/v1/", "models", Some("a=b")), "https://x/v1/models?a=b");
+        assert_eq!(joined("http://[::1]:8080", "models", None), "http://[::1]:8080/models");
+        assert_eq!(joined("https://x/v1?api-version=2", "models", Some("a")), "https://x/v1/models?api-version=2&a");
+    }
+
+    #[test]
+    fn what_is_no_base_url_is_refused_and_not_shown() {
+        for url in [
+            "",
+            "x/v1",
+            "/v1",
+            "ftp://x/v1",
+            "https://",
+            "https://user:sk-1@x/v1",
+            "https://x/#f",
+            "https://:1/v1",
+            "https://x:/v1",
+            "https://a b/",
+            "x",
+            "*",
+        ] {
+            let error = Target::new(&Upstream::new(url, Protocol::Other)).unwrap_err();
+            assert!(matches!(error, OpenError::BaseUrl(_)), "{url}: {error}");
+            assert!(!error.to_string().contains("sk-1"));
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused() {
+        let nan = Parameters { temperature: Some(f64::NAN), ..Parameters::default() };
+        let upstream = Upstream { parameters: nan, ..keyed("k1") };
+        assert!(matches!(Target::new(&upstream), Err(OpenError::Parameter("temperature"))));
+        let upstream = Upstream { prices: Some(Prices { input: -1.0, output: 0.0 }), ..keyed("k1") };
+        assert!(matches!(Target::new(&upstream), Err(OpenError::Prices)));
+    }
+}

@@ -1,0 +1,75 @@
+//! What an account may use.
+
+use opencode_run_gateway::{Account, AdmitError, Gateway, LimitReached, Limits, Prices, Protocol, Upstream};
+
+use crate::support::{Recorder, post, upstream};
+
+const USAGE: &str = "{\"usage\":{\"prompt_tokens\":1000000,\"completion_tokens\":100000}}";
+
+fn limits() -> Limits {
+    Limits::default()
+}
+
+#[tokio::test]
+async fn a_limit_is_reached_by_the_request_that_would_break_it() {
+    let provider = Recorder::new(200, "application/json", USAGE).await;
+    let gateway = Gateway::start().unwrap();
+    for (limits, allowed, reached) in [
+        (Limits { max_requests: Some(3), ..limits() }, 3, LimitReached::Requests { max: 3, value: 3 }),
+        (
+            Limits { max_tokens_total: Some(2_000_000), ..limits() },
+            2,
+            LimitReached::Tokens { max: 2_000_000, value: 2_200_000 },
+        ),
+        (Limits { max_cost_usd: Some(5.0), ..limits() }, 2, LimitReached::Cost { max: 5.0, value: 8.0 }),
+    ] {
+        let prices = Some(Prices { input: 3.0, output: 10.0 });
+        let path =
+            gateway.open(&Upstream { prices, ..upstream(&provider.server.url(), Protocol::OpenAiCompatible) }).unwrap();
+        let account = Account::new(limits).unwrap();
+        let mut watch = account.watch_limit();
+        let _admission = path.admit_anyone(&account).unwrap();
+        for _ in 0..allowed {
+            assert_eq!(post(&path, "chat/completions", "{}").await.status, 200);
+        }
+        assert_eq!(account.limit_reached(), None);
+        post(&path, "chat/completions", "{}").await.assert_fault(403, "gateway_limit_reached");
+        assert_eq!(account.limit_reached(), Some(reached));
+        assert_eq!(*watch.wait_for(Option::is_some).await.unwrap(), Some(reached));
+        assert_eq!((account.traffic().requests, account.traffic().refused), (allowed, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_limit_on_the_cost_needs_prices() {
+    let gateway = Gateway::start().unwrap();
+    let path = gateway.open(&upstream("http://127.0.0.1:1", Protocol::OpenAiCompatible)).unwrap();
+    let account = Account::new(Limits { max_cost_usd: Some(1.0), ..limits() }).unwrap();
+    assert_eq!(path.admit("ses_1", &account).unwrap_err(), AdmitError::NoPrices);
+    assert_eq!(path.admit_anyone(&account).unwrap_err(), AdmitError::NoPrices);
+}
+
+#[tokio::test]
+async fn a_limit_on_tokens_cannot_be_held_where_none_are_reported() {
+    let provider = Recorder::new(200, "application/json", "{\"choices\":[]}").await;
+    let gateway = Gateway::start().unwrap();
+    let path = gateway.open(&upstream(&provider.server.url(), Protocol::OpenAiCompatible)).unwrap();
+    let account = Account::new(Limits { max_tokens_total: Some(1000), ..limits() }).unwrap();
+    let _admission = path.admit_anyone(&account).unwrap();
+    assert_eq!(post(&path, "embeddings", "{}").await.status, 200);
+    assert_eq!(post(&path, "chat/completions", "{}").await.status, 200);
+    post(&path, "chat/completions", "{}").await.assert_fault(403, "gateway_limit_reached");
+    assert_eq!(account.limit_reached(), Some(LimitReached::Unmetered { answers: 1 }));
+}
+
+#[tokio::test]
+async fn parallel_requests_count_before_they_are_answered() {
+    let provider = Recorder::new(200, "application/json", USAGE).await;
+    let gateway = Gateway::start().unwrap();
+    let path = gateway.open(&upstream(&provider.server.url(), Protocol::OpenAiCompatible)).unwrap();
+    let account = Account::new(Limits { max_requests: Some(5), ..limits() }).unwrap();
+    let _admission = path.admit_anyone(&account).unwrap();
+    let answers = futures_util::future::join_all((0..20).map(|_| post(&path, "chat/completions", "{}"))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 5);
+    assert_eq!(provider.seen().len(), 5);
+}

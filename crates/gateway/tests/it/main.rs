@@ -1,0 +1,17 @@
+//! The gateway between a client and an upstream, both on loopback and both of this test.
+//!
+//! Nothing here is timed; what could hang has a hard limit.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of a test fail it")]
+
+mod admission;
+mod broken_upstreams;
+mod counting;
+mod disconnects;
+mod forwarding;
+mod limits;
+mod malformed_requests;
+mod probing;
+mod proxies;
+mod support;
+mod tls;

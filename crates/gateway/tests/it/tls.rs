@@ -1,0 +1,152 @@
+//! Upstreams that speak TLS.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use opencode_run_gateway::{Gateway, OpenError, Options, ProbeError, Protocol, probe};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+};
+
+use crate::support::{KEY, Server, Setup, read_request, upstream};
+
+/// An authority that nobody knows but who is given its certificate.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    file: tempfile::NamedTempFile,
+}
+
+impl Authority {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        // Authorities of one name would be one to who looks for the issuer.
+        params.distinguished_name.push(DnType::CommonName, COUNT.fetch_add(1, Ordering::Relaxed).to_string());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), issuer.pem()).unwrap();
+        Self { issuer, file }
+    }
+
+    /// Serves requests by TLS with a certificate for this host.
+    async fn serve(&self, host: &str, expired: bool) -> Server {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        if expired {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        }
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Server::tcp(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let head = read_request(&mut stream).await;
+                let body = if head.contains(&format!("Bearer {KEY}")) { "the key is here" } else { "no key" };
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.shutdown().await.ok();
+            }
+        })
+        .await
+    }
+}
+
+fn trusting(authority: &Authority) -> Options {
+    let mut options = Options::default();
+    options.extra_certificates = Some(authority.file.path().to_owned());
+    options
+}
+
+fn setup(options: Options, server: &Server) -> Setup {
+    let url = format!("https://localhost:{}/v1", server.address.port());
+    Setup::with(options, &upstream(&url, Protocol::OpenAiCompatible))
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_authority_in_the_file_is_trusted() {
+    let authority = Authority::new();
+    let server = authority.serve("localhost", false).await;
+    let answer = setup(trusting(&authority), &server).chat().await;
+    assert_eq!((answer.status, answer.text()), (200, "the key is here"));
+}
+
+#[tokio::test]
+async fn a_wrong_certificate_gets_no_key_and_a_clear_error() {
+    let (known, unknown) = (Authority::new(), Authority::new());
+    for (server, reason) in [
+        (unknown.serve("localhost", false).await, "none of the authorities"),
+        (known.serve("elsewhere.example", false).await, "another host"),
+        (known.serve("localhost", true).await, "expired"),
+    ] {
+        let setup = setup(trusting(&known), &server);
+        let answer = setup.chat().await;
+        answer.assert_fault(421, "gateway_certificate");
+        assert!(answer.text().contains(reason), "{}", answer.text());
+        assert_eq!(setup.path.traffic().failed, 1);
+
+        let url = format!("https://localhost:{}/v1", server.address.port());
+        let upstream = upstream(&url, Protocol::OpenAiCompatible);
+        let error = probe(&upstream, &trusting(&known), crate::support::LIMIT).await.unwrap_err();
+        assert!(matches!(error, ProbeError::Certificate(why) if why.contains(reason)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_speaks_no_tls_is_unreachable() {
+    let server = Server::tcp(|mut stream| async move {
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        crate::support::read_to_end(&mut stream).await.ok();
+    })
+    .await;
+    let authority = Authority::new();
+    setup(trusting(&authority), &server).chat().await.assert_fault(502, "gateway_unreachable");
+}
+
+#[tokio::test]
+async fn one_that_stalls_in_its_greeting_is_not_waited_for() {
+    let server = Server::tcp(|mut stream| async move {
+        crate::support::read_to_end(&mut stream).await.ok();
+    })
+    .await;
+    let authority = Authority::new();
+    let mut options = trusting(&authority);
+    options.connect_timeout = Duration::from_millis(300);
+    setup(options, &server).chat().await.assert_fault(504, "gateway_timeout");
+}
+
+#[test]
+fn certificates_that_cannot_be_read_are_an_error_of_the_path() {
+    for content in
+        [None, Some("no certificate"), Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")]
+    {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_owned();
+        match content {
+            Some(content) => std::fs::write(&path, content).unwrap(),
+            None => drop(file),
+        }
+        let mut options = Options::default();
+        options.extra_certificates = Some(path);
+        let gateway = Gateway::start_with(options).unwrap();
+        let error = gateway.open(&upstream("https://localhost/v1", Protocol::OpenAiCompatible)).unwrap_err();
+        assert!(matches!(error, OpenError::Certificates(_)), "{error}");
+        assert!(gateway.open(&upstream("http://localhost/v1", Protocol::OpenAiCompatible)).is_ok(), "it needs none");
+    }
+}
