@@ -1,0 +1,293 @@
+//! The server: its thread, its address, and what it has seen.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use axum::{Router, serve::ListenerExt};
+use futures_util::future::{Either, select};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+use crate::{
+    DEFAULT_KEPT_REQUESTS, RecordedRequest, Script, ScriptError,
+    handler::{Stage, handle},
+    ledger::{Counts, Ledger},
+    log::Log,
+    rulebook::Rulebook,
+};
+
+/// What a server may be told besides its script.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// The port on 127.0.0.1; 0, the default, takes a free one.
+    pub port: u16,
+    /// The number of requests that are kept, [`DEFAULT_KEPT_REQUESTS`] unless set; with 0 none is kept, all are counted.
+    pub kept_requests: usize,
+    /// A file to which each request is appended as a line of JSON, with the key that the client sent.
+    pub log: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { port: 0, kept_requests: DEFAULT_KEPT_REQUESTS, log: None }
+    }
+}
+
+impl Options {
+    /// Takes this port instead of a free one.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Keeps so many requests.
+    #[must_use]
+    pub fn kept_requests(mut self, requests: usize) -> Self {
+        self.kept_requests = requests;
+        self
+    }
+
+    /// Appends each request to this file.
+    #[must_use]
+    pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.log = Some(path.into());
+        self
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The script holds a reply that cannot be sent.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// The address is taken or not allowed.
+    #[error("listen on {address}")]
+    Bind {
+        /// The address, with port 0 for any.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The log cannot be opened.
+    #[error("open the log {}", path.display())]
+    Log {
+        /// The log's path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gave no thread or no event queue.
+    #[error("start the server's thread")]
+    Thread(#[source] io::Error),
+}
+
+/// What was waited for did not happen in time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("see {wanted} {what} within {timeout:?}: there were {seen}")]
+#[non_exhaustive]
+pub struct WaitError {
+    /// What was waited for: `requests` or `disconnects`.
+    pub what: &'static str,
+    /// How many were waited for.
+    pub wanted: usize,
+    /// How many there were.
+    pub seen: usize,
+    /// How long was waited.
+    pub timeout: Duration,
+}
+
+/// A running model server on 127.0.0.1.
+///
+/// Dropping it stops it at once: when the drop returns, its thread has ended, its port is closed, and answers that were
+/// under way are cut.
+#[derive(Debug)]
+pub struct ScriptedModel {
+    address: SocketAddr,
+    stage: Arc<Stage>,
+    clock: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ScriptedModel {
+    /// Starts a server on a free port; it accepts connections when this returns.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub fn start(script: Script) -> Result<Self, StartError> {
+        Self::start_with(script, &Options::default())
+    }
+
+    /// Starts a server with options.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub fn start_with(script: Script, options: &Options) -> Result<Self, StartError> {
+        script.check()?;
+        let log = options
+            .log
+            .as_ref()
+            .map(|path| Log::open(path).map_err(|source| StartError::Log { path: path.clone(), source }));
+        let stage = Arc::new(Stage {
+            rulebook: Rulebook::new(script),
+            ledger: Arc::new(Ledger::new(options.kept_requests)),
+            stopping: Arc::new(AtomicBool::new(false)),
+            log: log.transpose()?,
+            started: Instant::now(),
+            answers: AtomicU64::new(0),
+        });
+        let (listener, address) = listen(options.port)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let clock = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let app = Router::new().fallback(handle).with_state(Arc::clone(&stage));
+        let serve = async move {
+            // Small frames must not wait for the acknowledgement of the ones before them.
+            let listener = TcpListener::from_std(listener)?.tap_io(|stream| {
+                stream.set_nodelay(true).ok();
+            });
+            axum::serve(listener, app).await
+        };
+        // Leaving the block drops the runtime, and with it every connection.
+        let run = move || {
+            runtime.block_on(select(Box::pin(serve), stopped));
+        };
+        let thread = thread::Builder::new().name("scripted-model".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        Ok(Self { address, stage, clock, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Returns the address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the base URL for OpenAI-compatible and Anthropic clients, `http://127.0.0.1:PORT/v1`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Returns the base URL for Google clients, `http://127.0.0.1:PORT/v1beta`.
+    #[must_use]
+    pub fn google_base_url(&self) -> String {
+        format!("http://{}/v1beta", self.address)
+    }
+
+    /// Returns the requests so far, the oldest first; no more than [`Options::kept_requests`].
+    #[must_use]
+    pub fn requests(&self) -> Vec<Arc<RecordedRequest>> {
+        self.stage.ledger.requests()
+    }
+
+    /// Returns the number of requests so far, also of those that are no longer kept.
+    #[must_use]
+    pub fn request_count(&self) -> usize {
+        self.stage.ledger.counts().requests
+    }
+
+    /// Returns the number of answers whose client went away before their end.
+    ///
+    /// An answer that the script cut is not one of them, nor are those cut by the end of the server.
+    #[must_use]
+    pub fn disconnects(&self) -> usize {
+        self.stage.ledger.counts().disconnects
+    }
+
+    /// Waits until there were `count` requests in all, and returns those that are kept.
+    ///
+    /// The time is real time, also where the caller's runtime has a paused clock. Any runtime will do.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`] if there were fewer after `timeout`.
+    pub async fn wait_for_requests(
+        &self,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<Vec<Arc<RecordedRequest>>, WaitError> {
+        self.wait("requests", count, timeout, |counts| counts.requests).await?;
+        Ok(self.requests())
+    }
+
+    /// Waits until `count` answers in all were left by their clients.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`] if there were fewer after `timeout`.
+    pub async fn wait_for_disconnects(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
+        self.wait("disconnects", count, timeout, |counts| counts.disconnects).await
+    }
+
+    async fn wait(
+        &self,
+        what: &'static str,
+        wanted: usize,
+        timeout: Duration,
+        count: impl Fn(&Counts) -> usize,
+    ) -> Result<(), WaitError> {
+        let mut counts = self.stage.ledger.watch();
+        let reached = Box::pin(counts.wait_for(|counts| count(counts) >= wanted));
+        let timer = self.clock.spawn(async move { tokio::time::sleep(timeout).await });
+        let stop_timer = timer.abort_handle();
+        match select(reached, timer).await {
+            Either::Left(_) => {
+                stop_timer.abort();
+                Ok(())
+            }
+            Either::Right(_) => Err(WaitError { what, wanted, seen: count(&self.stage.ledger.counts()), timeout }),
+        }
+    }
+
+    /// Stops the server, as dropping it does.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+
+    /// Serves until the process is ended.
+    pub fn serve_forever(mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Drop for ScriptedModel {
+    fn drop(&mut self) {
+        self.stage.stopping.store(true, Ordering::Relaxed);
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// Binds the port before the thread is there, so that the caller learns of a failure.
+fn listen(port: u16) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let bind = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bind().map_err(|source| StartError::Bind { address, source })
+}

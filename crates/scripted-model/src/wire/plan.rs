@@ -1,0 +1,172 @@
+//! From a reply to what is sent, step by step; nothing here waits or sends.
+
+use std::time::Duration;
+
+use super::{
+    anthropic::AnthropicWire,
+    error_body,
+    frame::{Head, Piece, Wire},
+    google::GoogleWire,
+    openai::OpenAiWire,
+};
+use crate::{Answer, Finish, Part, Protocol, Words, placeholders::Placeholders};
+
+/// A step in sending an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Send these bytes.
+    Send(String),
+    /// Wait.
+    Pause(Duration),
+    /// Close the socket in the middle of the body.
+    Cut,
+    /// Send nothing, ever.
+    Stall,
+}
+
+/// All of an answer.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Lays out an answer in a protocol, as a stream or in one piece.
+pub(crate) fn plan(
+    protocol: Protocol,
+    streaming: bool,
+    head: Head,
+    answer: &Answer,
+    placeholders: &Placeholders,
+) -> Plan {
+    let mut wire: Box<dyn Wire> = match protocol {
+        Protocol::OpenAi => Box::new(OpenAiWire::new(head)),
+        Protocol::Anthropic => Box::new(AnthropicWire::new(head)),
+        Protocol::Google => Box::new(GoogleWire::new(head)),
+    };
+    if streaming {
+        Plan { status: 200, content_type: "text/event-stream", steps: stream(wire.as_mut(), answer, placeholders) }
+    } else {
+        whole(protocol, wire.as_mut(), answer, placeholders)
+    }
+}
+
+fn stream(wire: &mut dyn Wire, answer: &Answer, placeholders: &Placeholders) -> Vec<Step> {
+    let mut steps = vec![Step::Send(wire.open())];
+    for part in &answer.parts {
+        match part {
+            Part::Text(words) => speak(&mut steps, words, placeholders, |text| wire.text(text)),
+            Part::Reasoning(words) => {
+                speak(&mut steps, words, placeholders, |text| wire.reasoning(text));
+            }
+            Part::ToolCall(call) => steps.push(Step::Send(wire.tool_call(call))),
+            Part::Pause { duration } => steps.push(Step::Pause(*duration)),
+            Part::DropConnection {} => {
+                steps.push(Step::Cut);
+                return steps;
+            }
+            Part::EndEarly {} => return steps,
+            Part::Stall {} => {
+                steps.push(Step::Stall);
+                return steps;
+            }
+            Part::StreamError { message } => {
+                steps.push(Step::Send(wire.fail(message)));
+                return steps;
+            }
+        }
+    }
+    steps.push(Step::Send(wire.close(finish_of(answer))));
+    steps
+}
+
+/// Sends a text in its pieces, with the time between them.
+fn speak(steps: &mut Vec<Step>, words: &Words, placeholders: &Placeholders, mut frame: impl FnMut(&str) -> String) {
+    let text = placeholders.fill(&words.text);
+    for (index, piece) in pieces(&text, words).into_iter().enumerate() {
+        if index > 0 && !words.chunk_delay.is_zero() {
+            steps.push(Step::Pause(words.chunk_delay));
+        }
+        steps.push(Step::Send(frame(piece)));
+    }
+}
+
+/// Cuts a text into pieces of so many characters.
+fn pieces<'a>(text: &'a str, words: &Words) -> Vec<&'a str> {
+    let Some(length) = words.chunk_chars else {
+        return vec![text];
+    };
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.char_indices().nth(length.get()).map_or(rest.len(), |(index, _)| index);
+        let (piece, behind) = rest.split_at(end);
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces
+}
+
+fn whole(protocol: Protocol, wire: &mut dyn Wire, answer: &Answer, placeholders: &Placeholders) -> Plan {
+    let mut steps = Vec::new();
+    let mut said = Vec::new();
+    let mut end = None;
+    for part in &answer.parts {
+        match part {
+            Part::Text(words) => {
+                said.push(Piece::Text(take_time(&mut steps, words, placeholders)));
+            }
+            Part::Reasoning(words) => {
+                said.push(Piece::Reasoning(take_time(&mut steps, words, placeholders)));
+            }
+            Part::ToolCall(call) => said.push(Piece::ToolCall(call)),
+            Part::Pause { duration } => steps.push(Step::Pause(*duration)),
+            Part::DropConnection {} | Part::EndEarly {} | Part::Stall {} | Part::StreamError { .. } => {
+                end = Some(part);
+                break;
+            }
+        }
+    }
+    let mut status = 200;
+    let mut json = || wire.whole(&said, finish_of(answer)).to_string();
+    match end {
+        Some(Part::DropConnection {}) => {
+            steps.extend([Step::Send(first_half(json())), Step::Cut]);
+        }
+        Some(Part::EndEarly {}) => steps.push(Step::Send(first_half(json()))),
+        Some(Part::Stall {}) => steps.push(Step::Stall),
+        Some(Part::StreamError { message }) => {
+            status = 500;
+            let body = error_body(protocol, status, message);
+            steps.push(Step::Send(body.to_string()));
+        }
+        _ => steps.push(Step::Send(json())),
+    }
+    Plan { status, content_type: "application/json", steps }
+}
+
+fn first_half(mut json: String) -> String {
+    json.truncate(json.floor_char_boundary(json.len() / 2));
+    json
+}
+
+/// Waits as long as the stream would have taken, and returns the text.
+fn take_time(steps: &mut Vec<Step>, words: &Words, placeholders: &Placeholders) -> String {
+    let text = placeholders.fill(&words.text);
+    let gaps = pieces(&text, words).len().saturating_sub(1);
+    let time = words.chunk_delay.saturating_mul(u32::try_from(gaps).unwrap_or(u32::MAX));
+    if !time.is_zero() {
+        steps.push(Step::Pause(time));
+    }
+    text
+}
+
+fn finish_of(answer: &Answer) -> Finish {
+    let calls = |part: &Part| matches!(part, Part::ToolCall(_));
+    answer.finish.unwrap_or(if answer.parts.iter().any(calls) { Finish::ToolCalls } else { Finish::Stop })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
