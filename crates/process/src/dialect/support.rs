@@ -1,0 +1,58 @@
+//! Which versions can be driven, and how.
+
+use super::Dialect;
+use crate::Version;
+
+/// The oldest version that can be driven: 1.0 asks for permissions on its terminal, off one too, and waits for ever.
+const OLDEST: Version = Version::new(1, 1, 65);
+
+/// Why a version cannot be driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsupported {
+    TooOld { oldest: Version },
+    TooNew,
+}
+
+impl Dialect {
+    /// Returns the generation of a version.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be driven.
+    pub(crate) fn of(version: Version) -> Result<Self, Unsupported> {
+        match version.major {
+            _ if version < OLDEST => Err(Unsupported::TooOld { oldest: OLDEST }),
+            1 => Ok(Self::V1),
+            _ => Err(Unsupported::TooNew),
+        }
+    }
+}
+
+/// Says what keeps a version's `run` from being driven, where something does.
+pub(crate) fn why_not_run(version: Version) -> Option<&'static str> {
+    (version == Version::new(1, 15, 13)).then_some("its `run --format json` loses the last events of every turn")
+}
+
+/// Says what keeps a version's server from being used, where something does.
+pub(crate) fn serves(version: Version) -> Result<(), &'static str> {
+    match Dialect::of(version) {
+        Ok(Dialect::V1) => Ok(()),
+        Err(Unsupported::TooOld { .. }) => Err("which has no password for its server"),
+        Err(Unsupported::TooNew) => Err("a generation that cannot be driven yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_seen_to_work_is_driven() {
+        assert_eq!(Dialect::of(Version::new(1, 18, 33)), Ok(Dialect::V1));
+        assert_eq!(Dialect::of(OLDEST), Ok(Dialect::V1));
+        assert_eq!(Dialect::of(Version::new(1, 0, 185)), Err(Unsupported::TooOld { oldest: OLDEST }));
+        assert_eq!(Dialect::of(Version::new(2, 0, 0)), Err(Unsupported::TooNew));
+        assert!(why_not_run(Version::new(1, 15, 13)).is_some());
+        assert!(why_not_run(Version::new(1, 18, 33)).is_none());
+    }
+}

@@ -1,0 +1,348 @@
+//! The server's routes, what they are sent and how they say no.
+
+use opencode_run_core::{ModelName, PermissionAnswer, Prompt, SessionId, TurnFailure};
+use reqwest::Url;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
+
+/// The user that the server knows.
+pub(crate) const USER: &str = "opencode";
+/// The variable that gives the server its password.
+pub(crate) const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
+/// The route of the server's version.
+pub(crate) const HEALTH: &str = "/global/health";
+/// The route of the events of all directories.
+pub(crate) const EVENTS: &str = "/global/event";
+/// The route of what is at work.
+pub(crate) const STATUS: &str = "/session/status";
+/// The route of the agents that there are.
+pub(crate) const AGENTS: &str = "/agent";
+/// The route that ends what is kept for a directory.
+pub(crate) const DISPOSE: &str = "/instance/dispose";
+/// The route of the models that can be used.
+pub(crate) const PROVIDERS: &str = "/config/providers";
+/// The route of the permissions that are asked for and not answered.
+pub(crate) const PERMISSIONS: &str = "/permission";
+/// The route of the questions that are not answered.
+pub(crate) const QUESTIONS: &str = "/question";
+/// The route of new sessions.
+pub(crate) const SESSIONS: &str = "/session";
+
+/// The arguments of a server.
+pub(crate) const ARGUMENTS: [&str; 8] =
+    ["serve", "--hostname", "127.0.0.1", "--port", "0", "--print-logs", "--log-level", "ERROR"];
+
+/// Returns the address that a server says it listens on.
+pub(crate) fn listening(line: &str) -> Option<Url> {
+    let (_, address) = line.split_once("listening on ")?;
+    Url::parse(address.trim()).ok().filter(|url| url.scheme() == "http" && url.has_host())
+}
+
+/// What [`HEALTH`] answers.
+#[derive(Deserialize)]
+pub(crate) struct Health {
+    pub(crate) version: String,
+}
+
+/// A session, as far as it matters here.
+#[derive(Deserialize)]
+pub(crate) struct SessionInfo {
+    pub(crate) id: SessionId,
+    pub(crate) directory: PathBuf,
+}
+
+/// An agent, as far as it matters here.
+#[derive(Deserialize)]
+pub(crate) struct Agent {
+    pub(crate) name: String,
+    #[serde(default)]
+    mode: String,
+    #[serde(default)]
+    model: Option<AgentModel>,
+}
+
+/// The model of an agent that has one of its own.
+#[derive(Deserialize)]
+struct AgentModel {
+    #[serde(rename = "providerID")]
+    provider: String,
+    #[serde(rename = "modelID")]
+    model: String,
+}
+
+/// The models that can be used.
+#[derive(Deserialize)]
+pub(crate) struct Providers {
+    providers: Vec<Provider>,
+}
+
+#[derive(Deserialize)]
+struct Provider {
+    id: String,
+    #[expect(clippy::zero_sized_map_values, reason = "a set that is written as a map: what the names lead to is long")]
+    models: HashMap<String, IgnoredAny>,
+}
+
+impl Agent {
+    /// Returns whether it can lead a turn.
+    pub(crate) fn leads(&self) -> bool {
+        self.mode != "subagent"
+    }
+
+    /// Returns whether it has a model of its own.
+    pub(crate) fn has_model(&self) -> bool {
+        self.model.is_some()
+    }
+}
+
+impl Providers {
+    /// Returns the names of all models, as a message names its own.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let of = |provider: &Provider| {
+            let names = provider.models.keys().map(|model| format!("{}/{model}", provider.id));
+            names.collect::<Vec<_>>()
+        };
+        self.providers.iter().flat_map(of).collect()
+    }
+
+    /// Returns whether the model of an agent is among them, if it has one of its own.
+    pub(crate) fn have_model_of(&self, agent: &Agent) -> bool {
+        let has = |model: &AgentModel| {
+            self.providers.iter().any(|known| known.id == model.provider && known.models.contains_key(&model.model))
+        };
+        agent.model.as_ref().is_none_or(has)
+    }
+}
+
+pub(crate) fn session(session: &str) -> String {
+    format!("/session/{session}")
+}
+
+pub(crate) fn messages(session: &str) -> String {
+    format!("/session/{session}/message")
+}
+
+pub(crate) fn abort(session: &str) -> String {
+    format!("/session/{session}/abort")
+}
+
+pub(crate) fn children(session: &str) -> String {
+    format!("/session/{session}/children")
+}
+
+pub(crate) fn permission_reply(id: &str) -> String {
+    format!("/permission/{id}/reply")
+}
+
+pub(crate) fn question_reject(id: &str) -> String {
+    format!("/question/{id}/reject")
+}
+
+/// Makes the id of a message as opencode makes its own, so that they sort by age: the time in milliseconds times 4096 and
+/// a count, 48 bits of it in hexadecimal, then 14 letters and digits by chance.
+pub(crate) fn message_id(now: SystemTime) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let ms = now.duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0));
+    let count = COUNT.fetch_add(1, Ordering::Relaxed) % 0x1000;
+    let time = (ms.wrapping_mul(0x1000) + count) & 0xffff_ffff_ffff;
+    let chance = Uuid::new_v4().simple().to_string();
+    format!("msg_{time:012x}{}", &chance[..14])
+}
+
+/// Returns the body of a new session.
+pub(crate) fn new_session(title: &str) -> Value {
+    json!({ "title": title })
+}
+
+/// Returns the body of a message. `model` is the name for opencode, `provider/model`.
+pub(crate) fn message(id: &str, prompt: &Prompt, model: Option<&str>) -> Value {
+    let mut parts = vec![json!({ "type": "text", "text": prompt.message })];
+    parts.extend(prompt.files.iter().map(|file| file_part(file)));
+    let mut body = Map::new();
+    body.insert("messageID".to_owned(), json!(id));
+    body.insert("parts".to_owned(), Value::Array(parts));
+    if let Some(name) = model.and_then(|model| model.parse::<ModelName>().ok()) {
+        body.insert("model".to_owned(), json!({ "providerID": name.provider(), "modelID": name.model() }));
+    }
+    for (key, value) in [("agent", &prompt.agent), ("variant", &prompt.variant), ("system", &prompt.context)] {
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+            body.insert(key.to_owned(), json!(value));
+        }
+    }
+    if let Some(schema) = &prompt.schema {
+        body.insert("format".to_owned(), json!({ "type": "json_schema", "schema": schema }));
+    }
+    Value::Object(body)
+}
+
+fn file_part(file: &Path) -> Value {
+    let url = Url::from_file_path(file).map_or_else(|()| format!("file://{}", file.display()), String::from);
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    json!({ "type": "file", "mime": mime(file), "filename": name, "url": url })
+}
+
+/// The kinds of files that models take as they are; opencode reads all else as text.
+fn mime(file: &Path) -> &'static str {
+    let extension = file.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+    match extension.as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "pdf" => "application/pdf",
+        _ => "text/plain",
+    }
+}
+
+/// Returns the body of an answer to a permission. A refusal without a reason ends the turn.
+pub(crate) fn permission_answer(answer: &PermissionAnswer) -> Value {
+    match answer {
+        PermissionAnswer::Once => json!({ "reply": "once" }),
+        PermissionAnswer::Always => json!({ "reply": "always" }),
+        // Without a message opencode ends the turn; with one the agent is told and goes on.
+        PermissionAnswer::Reject { reason } if !reason.is_empty() => json!({ "reply": "reject", "message": reason }),
+        _ => json!({ "reply": "reject" }),
+    }
+}
+
+/// What a refused request says.
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Refusal {
+    name: String,
+    message: Option<String>,
+    data: RefusalData,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+struct RefusalData {
+    message: Option<String>,
+    /// What the server's log knows the error by.
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    /// The file of a configuration that is not accepted.
+    path: Option<String>,
+    /// What is wrong in it.
+    issues: Vec<Issue>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+struct Issue {
+    message: String,
+    path: Vec<Value>,
+}
+
+impl Refusal {
+    /// Returns what is wrong with the user's configuration of opencode, if that is what the request was refused for.
+    ///
+    /// opencode quotes the configuration, which may hold keys: only what it says about it is passed on.
+    pub(crate) fn configuration(&self) -> Option<String> {
+        if !self.name.starts_with("Config") {
+            return None;
+        }
+        let Self { data, .. } = self;
+        let mut what = vec![data.path.clone().unwrap_or_else(|| "opencode's configuration".to_owned())];
+        what.extend(data.issues.iter().map(|Issue { message, path }| {
+            let place: Vec<_> = path.iter().map(|step| step.to_string().replace('"', "")).collect();
+            format!("{message} at {}", place.join("."))
+        }));
+        let errors = data.message.as_deref().and_then(|text| text.split_once("--- Errors ---"));
+        let errors = errors.map(|(_, errors)| errors).unwrap_or_default().lines();
+        // Below each error stands the line that it is in.
+        what.extend(errors.filter(|line| !line.trim().is_empty() && !line.starts_with([' ', '-'])).map(str::to_owned));
+        Some(what.join(": "))
+    }
+
+    /// Returns what the server's log knows the error by.
+    pub(crate) fn reference(&self) -> Option<&str> {
+        self.data.reference.as_deref()
+    }
+
+    /// Returns what is said about the error.
+    pub(crate) fn message(self) -> String {
+        let message = self.data.message.or(self.message).unwrap_or_else(|| "no reason given".to_owned());
+        if self.name.is_empty() { message } else { format!("{}: {message}", self.name) }
+    }
+}
+
+/// Says what a line of the server's log means for a request that was refused with a reference to it.
+pub(crate) fn explain(log: &str) -> Option<TurnFailure> {
+    if let super::stderr::StderrLine::ModelNotFound { message } = super::stderr::read(log) {
+        return Some(TurnFailure::ModelNotFound { message });
+    }
+    let (_, error) = log.split_once("error=\"")?;
+    let end = error.find('"').unwrap_or(error.len());
+    Some(TurnFailure::Opencode { message: error[..end].to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn message_ids_are_those_of_opencode_and_ascend() {
+        // opencode 1.18.33 gave a message of this time the id msg_20390964a00120lWWcXIau9wq0.
+        let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        let id = message_id(at(1_795_356_137_034));
+        assert!(id.starts_with("msg_20390964a") && id.len() == 30, "{id}");
+        assert!(message_id(at(1_795_356_137_035)) > id);
+    }
+
+    #[test]
+    fn the_listening_line_names_the_address() {
+        let url = listening("opencode server listening on http://127.0.0.1:4096").unwrap();
+        assert_eq!(url.as_str(), "http://127.0.0.1:4096/");
+        assert_eq!(listening("Warning: the server is unsecured"), None);
+    }
+
+    #[test]
+    fn a_message_says_what_was_asked() {
+        let prompt =
+            Prompt::new("hi").agent("plan").context("be brief").file("/a b.png").schema(json!({"type": "object"}));
+        insta::assert_json_snapshot!(message("msg_1", &prompt, Some("p/m/x")));
+    }
+
+    #[test]
+    fn an_agents_own_model_is_looked_for() {
+        let providers: Providers =
+            serde_json::from_value(json!({"providers": [{"id": "p", "models": {"m/x": {}}}], "default": {}})).unwrap();
+        let known = |agent: Value| {
+            let agent: Agent = serde_json::from_value(agent).unwrap();
+            (agent.has_model(), agent.leads(), providers.have_model_of(&agent))
+        };
+        assert_eq!(known(json!({"name": "build", "mode": "primary"})), (false, true, true));
+        let own = |provider: &str| json!({"name": "a", "mode": "subagent", "model": {"providerID": provider, "modelID": "m/x"}});
+        assert_eq!(known(own("p")), (true, false, true));
+        assert_eq!(known(own("q")), (true, false, false));
+        assert_eq!(providers.names(), ["p/m/x"]);
+    }
+
+    #[test]
+    fn a_refused_configuration_is_not_quoted() {
+        let refused = |json: Value| serde_json::from_value::<Refusal>(json).unwrap().configuration();
+        let text = "\n--- JSONC Input ---\n{\"apiKey\": \"sk-1\" oops}\n--- Errors ---\nInvalidSymbol at line 1, column 18\n   \
+                    Line 1: {\"apiKey\": \"sk-1\" oops}\n                     ^\n--- End ---";
+        let broken = json!({"name": "ConfigJsonError", "data": {"path": "/x/opencode.json", "message": text}});
+        assert_eq!(refused(broken).as_deref(), Some("/x/opencode.json: InvalidSymbol at line 1, column 18"));
+        let issues = json!([{"code": "invalid_type", "path": ["provider", "x", 0], "message": "Invalid input"}]);
+        let invalid = json!({"name": "ConfigInvalidError", "data": {"path": "/x.json", "issues": issues}});
+        assert_eq!(refused(invalid).as_deref(), Some("/x.json: Invalid input at provider.x.0"));
+        assert_eq!(refused(json!({"name": "UnknownError", "data": {"message": "x"}})), None);
+    }
+
+    #[test]
+    fn the_log_explains_a_refusal() {
+        let log = "timestamp=1 level=ERROR message=failed ref=err_1 error=\"ProviderModelNotFoundError: Model not found: a/b.\"";
+        let failure = TurnFailure::ModelNotFound { message: "Model not found: a/b".to_owned() };
+        assert_eq!(explain(log), Some(failure));
+    }
+}

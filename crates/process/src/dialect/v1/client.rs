@@ -1,0 +1,336 @@
+//! Requests to a server.
+
+use super::api;
+use super::stream::{self, SessionEvent, TurnDecoder};
+use crate::dialect::Dialect;
+use opencode_run_core::{ExposeSecret, PermissionAnswer, Prompt, SecretString, SessionId};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How long a request may take that opencode answers by itself, without a model. It takes milliseconds; the first one in a
+/// directory loads that directory's configuration and plugins.
+const LIMIT: Duration = Duration::from_mins(1);
+/// How long a connection to this machine may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a server is reached by.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    user: String,
+    password: Option<SecretString>,
+}
+
+/// A request that did not lead to what it was for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// There was no answer.
+    #[error("no answer from the opencode server: {0}")]
+    NoAnswer(String),
+    /// The server does not know us.
+    #[error("the opencode server refuses the password")]
+    Unauthorized,
+    /// What was asked for does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The server refused the request.
+    #[error("the opencode server answered {status}: {message}")]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// What it says.
+        message: String,
+        /// What its log knows the error by.
+        reference: Option<String>,
+    },
+    /// opencode does not accept the user's configuration.
+    #[error("opencode does not accept its configuration: {0}")]
+    Configuration(String),
+    /// There is no such agent, or it is none that leads a turn.
+    #[error("agent `{0}` was not found")]
+    NoAgent(String),
+    /// The answer is not what opencode answers.
+    #[error("the opencode server answered with something else than JSON")]
+    Unreadable,
+}
+
+impl ClientError {
+    /// Returns whether the server may be at work on what it was asked all the same.
+    pub(crate) fn leaves_work(&self) -> bool {
+        match self {
+            Self::NoAnswer(_) | Self::Unreadable => true,
+            Self::Refused { status, .. } => status.is_server_error(),
+            Self::Unauthorized | Self::NotFound(_) | Self::Configuration(_) | Self::NoAgent(_) => false,
+        }
+    }
+}
+
+impl Client {
+    /// Makes what a server at `base` is reached by; opencode's own name for the user unless said. No proxy is used: a server
+    /// is on this machine, or named on purpose.
+    pub(crate) fn new(base: Url, user: Option<String>, password: Option<String>) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_LIMIT)
+            .build()
+            .map_err(|error| ClientError::NoAnswer(error.to_string()))?;
+        let user = user.unwrap_or_else(|| api::USER.to_owned());
+        Ok(Self { http, base, user, password: password.map(SecretString::from) })
+    }
+
+    /// Returns the generation of the server's opencode.
+    #[expect(clippy::unused_self, reason = "there is one so far")]
+    pub(crate) fn dialect(&self) -> Dialect {
+        Dialect::V1
+    }
+
+    fn request(&self, method: Method, route: &str, directory: Option<&Path>) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{route}", self.base.path().trim_end_matches('/')));
+        if let Some(directory) = directory {
+            url.query_pairs_mut().append_pair("directory", &directory.to_string_lossy());
+        }
+        let request = self.http.request(method, url);
+        match &self.password {
+            Some(password) => request.basic_auth(&self.user, Some(password.expose_secret())),
+            None => request,
+        }
+    }
+
+    async fn json<T: for<'a> Deserialize<'a>>(request: RequestBuilder) -> Result<T, ClientError> {
+        let text = text(request.timeout(LIMIT)).await?;
+        serde_json::from_str(&text).map_err(|_| ClientError::Unreadable)
+    }
+
+    /// Asks for the server's version.
+    pub(crate) async fn version(&self) -> Result<String, ClientError> {
+        Self::json::<api::Health>(self.request(Method::GET, api::HEALTH, None)).await.map(|health| health.version)
+    }
+
+    /// Opens the stream of events.
+    pub(crate) async fn events(&self) -> Result<Response, ClientError> {
+        let response = tokio::time::timeout(LIMIT, self.request(Method::GET, api::EVENTS, None).send()).await;
+        let response = response.map_err(|_| ClientError::NoAnswer(format!("within {LIMIT:?}")))?.map_err(no_answer)?;
+        let is_stream = response
+            .headers()
+            .get(reqwest::header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        if response.status().is_success() && is_stream { Ok(response) } else { Err(ClientError::Unreadable) }
+    }
+
+    /// Makes a session in a directory.
+    pub(crate) async fn new_session(&self, directory: &Path, title: &str) -> Result<SessionId, ClientError> {
+        let body = api::new_session(title);
+        let request = self.request(Method::POST, api::SESSIONS, Some(directory)).json(&body);
+        Self::json::<api::SessionInfo>(request).await.map(|session| session.id)
+    }
+
+    /// Reads an event of the stream; none for what is about no session, and for what repeats another.
+    #[expect(clippy::unused_self, reason = "another server may say it in other words")]
+    pub(crate) fn read_event(&self, data: &str) -> Option<SessionEvent> {
+        stream::route(data)
+    }
+
+    /// Composes a message for a session. Returns it with what reads the turn that it begins. `model` is the name for opencode.
+    #[expect(clippy::unused_self, reason = "another server may want it in other words")]
+    pub(crate) fn compose(
+        &self,
+        session: &SessionId,
+        prompt: &Prompt,
+        model: Option<&str>,
+        now: SystemTime,
+    ) -> (Value, TurnDecoder) {
+        let id = api::message_id(now);
+        (api::message(&id, prompt, model), TurnDecoder::new(session.clone(), id))
+    }
+
+    /// Sends a message and waits for the end of the turn, however long it takes. Returns the answer's text.
+    pub(crate) async fn send(
+        &self,
+        directory: &Path,
+        session: &SessionId,
+        message: &Value,
+    ) -> Result<String, ClientError> {
+        text(self.request(Method::POST, &api::messages(session.as_str()), Some(directory)).json(message)).await
+    }
+
+    /// Checks that an agent exists and can lead a turn.
+    pub(crate) async fn check_agent(&self, directory: &Path, agent: &str) -> Result<(), ClientError> {
+        let all = self.agents(directory).await?;
+        let found = all.iter().any(|known| known.name == agent && known.leads());
+        if found { Ok(()) } else { Err(ClientError::NoAgent(agent.to_owned())) }
+    }
+
+    async fn agents(&self, directory: &Path) -> Result<Vec<api::Agent>, ClientError> {
+        Self::json(self.request(Method::GET, api::AGENTS, Some(directory))).await
+    }
+
+    /// Returns whether all agents of a directory that have a model of their own can use it.
+    pub(crate) async fn has_models_of_agents(&self, directory: &Path) -> Result<bool, ClientError> {
+        let agents = self.agents(directory).await?;
+        if !agents.iter().any(api::Agent::has_model) {
+            return Ok(true);
+        }
+        let known = self.providers(directory).await?;
+        Ok(agents.iter().all(|agent| known.have_model_of(agent)))
+    }
+
+    /// Returns the models that can be used in a directory, by the names that a turn has for them.
+    pub(crate) async fn models(&self, directory: &Path) -> Result<Vec<String>, ClientError> {
+        self.providers(directory).await.map(|providers| providers.names())
+    }
+
+    async fn providers(&self, directory: &Path) -> Result<api::Providers, ClientError> {
+        Self::json(self.request(Method::GET, api::PROVIDERS, Some(directory))).await
+    }
+
+    /// Returns the directory that a session belongs to.
+    pub(crate) async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, ClientError> {
+        let request = self.request(Method::GET, &api::session(session.as_str()), None);
+        Self::json::<api::SessionInfo>(request).await.map(|session| session.directory)
+    }
+
+    /// Returns the sessions of a session's sub-agents, and of theirs.
+    pub(crate) async fn descendants(
+        &self,
+        directory: &Path,
+        session: &SessionId,
+    ) -> Result<Vec<SessionId>, ClientError> {
+        let mut found = Vec::new();
+        let mut next = vec![session.clone()];
+        while let Some(session) = next.pop() {
+            let request = self.request(Method::GET, &api::children(session.as_str()), Some(directory));
+            for child in Self::json::<Vec<api::SessionInfo>>(request).await? {
+                // A circle would be a mistake of the server's, and no reason to go round in it.
+                if !found.contains(&child.id) {
+                    found.push(child.id.clone());
+                    next.push(child.id);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns what is asked in a directory and not answered, as the events that it was asked by.
+    pub(crate) async fn asks(&self, directory: &Path) -> Result<Vec<SessionEvent>, ClientError> {
+        let mut asks = Vec::new();
+        for (route, ask) in [
+            (api::PERMISSIONS, stream::permission_asked as fn(&RawValue) -> Option<SessionEvent>),
+            (api::QUESTIONS, stream::question_asked),
+        ] {
+            let request = self.request(Method::GET, route, Some(directory));
+            let waiting: Vec<Box<RawValue>> = Self::json(request).await?;
+            asks.extend(waiting.iter().filter_map(|waiting| ask(waiting)));
+        }
+        Ok(asks)
+    }
+
+    /// Returns the text of all messages of a session.
+    pub(crate) async fn messages(&self, directory: &Path, session: &SessionId) -> Result<String, ClientError> {
+        text(self.request(Method::GET, &api::messages(session.as_str()), Some(directory)).timeout(LIMIT)).await
+    }
+
+    /// Ends what is at work in a session and in the sessions of its sub-agents.
+    pub(crate) async fn abort(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
+        let abort = |session: &SessionId| {
+            let request = self.request(Method::POST, &api::abort(session.as_str()), Some(directory));
+            async move { text(request.timeout(LIMIT)).await.map(drop) }
+        };
+        abort(session).await?;
+        for child in self.descendants(directory, session).await? {
+            abort(&child).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether a session is at work.
+    pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
+        #[derive(Deserialize)]
+        struct Status {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        let request = self.request(Method::GET, api::STATUS, Some(directory));
+        let all: HashMap<String, Status> = Self::json(request).await?;
+        Ok(all.get(session.as_str()).is_some_and(|status| status.kind != "idle"))
+    }
+
+    /// Answers a permission.
+    pub(crate) async fn answer(
+        &self,
+        directory: &Path,
+        id: &str,
+        answer: &PermissionAnswer,
+    ) -> Result<(), ClientError> {
+        let body = api::permission_answer(answer);
+        let request = self.request(Method::POST, &api::permission_reply(id), Some(directory)).json(&body);
+        text(request.timeout(LIMIT)).await.map(drop)
+    }
+
+    /// Rejects a question.
+    pub(crate) async fn reject_question(&self, directory: &Path, id: &str) -> Result<(), ClientError> {
+        text(self.request(Method::POST, &api::question_reject(id), Some(directory)).timeout(LIMIT)).await.map(drop)
+    }
+
+    /// Ends what is kept for a directory.
+    pub(crate) async fn dispose(&self, directory: &Path) -> Result<(), ClientError> {
+        text(self.request(Method::POST, api::DISPOSE, Some(directory)).timeout(LIMIT)).await.map(drop)
+    }
+
+    /// Deletes a session.
+    pub(crate) async fn delete_session(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
+        text(self.request(Method::DELETE, &api::session(session.as_str()), Some(directory)).timeout(LIMIT))
+            .await
+            .map(drop)
+    }
+}
+
+fn no_answer(error: reqwest::Error) -> ClientError {
+    let mut message = error.without_url().to_string();
+    if message.is_empty() {
+        "the connection broke".clone_into(&mut message);
+    }
+    ClientError::NoAnswer(message)
+}
+
+/// Returns the text of an answer that is a success.
+async fn text(request: RequestBuilder) -> Result<String, ClientError> {
+    let response = request.send().await.map_err(no_answer)?;
+    let status = response.status();
+    let body = response.text().await.map_err(no_answer)?;
+    if status.is_success() {
+        // Unknown routes are answered with a page.
+        return if body.trim_start().starts_with('<') { Err(ClientError::Unreadable) } else { Ok(body) };
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(ClientError::Unauthorized);
+    }
+    let refusal: api::Refusal = serde_json::from_str(&body).unwrap_or_default();
+    if let Some(why) = refusal.configuration() {
+        return Err(ClientError::Configuration(why));
+    }
+    let reference = refusal.reference().map(str::to_owned);
+    let message = refusal.message();
+    if status == StatusCode::NOT_FOUND {
+        return Err(ClientError::NotFound(message));
+    }
+    Err(ClientError::Refused { status, message, reference })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let base = Url::parse("http://127.0.0.1:4096").unwrap();
+        let client = Client::new(base, None, Some("1234567890".to_owned())).unwrap();
+        assert!(!format!("{client:?}").contains("1234567890"));
+    }
+}

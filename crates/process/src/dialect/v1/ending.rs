@@ -1,0 +1,201 @@
+//! What the end of the process says about the end of the turn.
+
+use super::stderr::StderrLine;
+use opencode_run_core::{Ending, Event, ProcessExit, ReportedError, SessionId, TurnFailure};
+use serde::Deserialize;
+
+/// What was seen of a turn that bears on its end.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    error: Option<ReportedError>,
+    recovered: bool,
+    model_not_found: Option<String>,
+    session: Session,
+    configuration_invalid: bool,
+}
+
+/// What is known of the session to go on with.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Session {
+    #[default]
+    Unknown,
+    Missing,
+    /// A step began in it. What is said of sessions from then on is about others.
+    AtWork,
+}
+
+impl Seen {
+    /// Notes an event.
+    pub(crate) fn event(&mut self, event: &Event) {
+        match event {
+            Event::Error(error) => self.error = Some(error.clone()),
+            // A further step means that opencode got over it.
+            Event::StepStart => {
+                self.recovered |= self.error.take().is_some();
+                self.session = Session::AtWork;
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes a line on stderr.
+    pub(crate) fn stderr(&mut self, line: StderrLine) {
+        match line {
+            StderrLine::ModelNotFound { message } => self.model_not_found = Some(message),
+            StderrLine::SessionNotFound if self.session == Session::Unknown => self.session = Session::Missing,
+            StderrLine::ConfigurationInvalid => self.configuration_invalid = true,
+            StderrLine::SessionNotFound
+            | StderrLine::AgentNotFound
+            | StderrLine::Refused { .. }
+            | StderrLine::DatabaseBusy
+            | StderrLine::Other => {}
+        }
+    }
+
+    /// Returns the evidence of the process's end.
+    ///
+    /// Exit code 0 alone proves nothing, which is for the turn's state machine to weigh, unless an error was the last that was
+    /// seen: some versions exit with it all the same. Any other end is a failure, and what was seen says which.
+    pub(crate) fn ending(self, exit: ProcessExit, session: Option<&SessionId>, stderr: String) -> Ending {
+        // `run` exits with 1 also after an error that it got over, such as a context that had to be compacted.
+        let recovered = self.recovered && self.error.is_none() && exit == ProcessExit::Code(1);
+        let is_well = exit == ProcessExit::Code(0) || recovered;
+        let missing = session.filter(|_| self.session == Session::Missing);
+        let failure = if let (false, Some(message)) = (is_well, self.model_not_found) {
+            TurnFailure::ModelNotFound { message }
+        } else if let Some(error) = self.error {
+            failure_of(error)
+        } else if let Some(session) = missing {
+            TurnFailure::SessionNotFound { session: session.clone() }
+        } else if is_well {
+            return Ending::Finished;
+        } else if self.configuration_invalid {
+            TurnFailure::Configuration { message: stderr.trim().to_owned() }
+        } else {
+            TurnFailure::Crashed { exit, stderr }
+        };
+        Ending::Failed(failure)
+    }
+}
+
+/// How the message of an error for a model that does not exist begins; the error has no name of its own.
+const NO_MODEL: &str = "Model not found: ";
+
+/// What a provider sends in the middle of its stream is reported under no name of its own, as the JSON that came.
+#[derive(Deserialize)]
+struct StreamedError {
+    message: String,
+}
+
+/// Takes an error that opencode reported for the failure of the turn.
+pub(crate) fn failure_of(error: ReportedError) -> TurnFailure {
+    if let Some(message) = error.message.strip_suffix('.').filter(|message| message.starts_with(NO_MODEL)) {
+        return TurnFailure::ModelNotFound { message: message.to_owned() };
+    }
+    match serde_json::from_str::<StreamedError>(&error.message) {
+        Ok(StreamedError { message }) if error.name == "UnknownError" => {
+            let ReportedError { status, retryable, url, .. } = error;
+            TurnFailure::Provider { message, status, retryable, url }
+        }
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(name: &str) -> Event {
+        Event::Error(ReportedError {
+            name: name.to_owned(),
+            message: "boom".to_owned(),
+            status: Some(400),
+            retryable: Some(false),
+            url: None,
+        })
+    }
+
+    #[test]
+    fn exit_code_0_is_left_to_the_turn_to_weigh_unless_an_error_was_last() {
+        let mut seen = Seen::default();
+        assert_eq!(Seen::default().ending(ProcessExit::Code(0), None, String::new()), Ending::Finished);
+        seen.event(&error("APIError"));
+        assert!(matches!(seen.ending(ProcessExit::Code(0), None, String::new()), Ending::Failed(_)));
+    }
+
+    #[test]
+    fn an_exit_without_a_reason_is_a_crash_with_what_stderr_says() {
+        let ending = Seen::default().ending(ProcessExit::Signal(11), None, "segfault".to_owned());
+        let failure = TurnFailure::Crashed { exit: ProcessExit::Signal(11), stderr: "segfault".to_owned() };
+        assert_eq!(ending, Ending::Failed(failure));
+    }
+
+    #[test]
+    fn the_log_knows_better_than_an_unexpected_server_error() {
+        let mut seen = Seen::default();
+        seen.event(&error("UnknownError"));
+        seen.stderr(StderrLine::ModelNotFound { message: "Model not found: a/b".to_owned() });
+        let failure = TurnFailure::ModelNotFound { message: "Model not found: a/b".to_owned() };
+        assert_eq!(seen.ending(ProcessExit::Code(1), None, String::new()), Ending::Failed(failure));
+    }
+
+    #[test]
+    fn an_error_out_of_the_middle_of_a_stream_is_the_providers() {
+        let ending = |name: &str, message: &str| {
+            let (name, message) = (name.to_owned(), message.to_owned());
+            let error = ReportedError { name, message, status: None, retryable: None, url: None };
+            let mut seen = Seen::default();
+            seen.event(&Event::Error(error));
+            match seen.ending(ProcessExit::Code(1), None, String::new()) {
+                Ending::Failed(failure) => failure.to_string(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let json = r#"{"message":"overloaded","type":"server_error"}"#;
+        assert_eq!(ending("UnknownError", json), "the model's provider failed: overloaded");
+        assert_eq!(ending("UnknownError", "oh"), "opencode failed: UnknownError: oh");
+        assert_eq!(ending("UnknownError", "{}"), "opencode failed: UnknownError: {}");
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_is_told_by_the_message() {
+        let message = "Model not found: stub/nope.".to_owned();
+        let error = ReportedError { name: "UnknownError".into(), message, status: None, retryable: None, url: None };
+        let failure = TurnFailure::ModelNotFound { message: "Model not found: stub/nope".to_owned() };
+        assert_eq!(failure_of(error), failure);
+    }
+
+    #[test]
+    fn a_session_that_is_not_there_is_named_whatever_the_exit_code() {
+        let session = SessionId::new("ses_1");
+        let failure = TurnFailure::SessionNotFound { session: session.clone() };
+        for code in [0, 1] {
+            let mut seen = Seen::default();
+            seen.stderr(StderrLine::SessionNotFound);
+            let ending = seen.ending(ProcessExit::Code(code), Some(&session), String::new());
+            assert_eq!(ending, Ending::Failed(failure.clone()));
+        }
+    }
+
+    #[test]
+    fn what_a_turn_at_work_says_of_sessions_is_not_about_its_own() {
+        for said_first in [true, false] {
+            let mut seen = Seen::default();
+            if said_first {
+                seen.stderr(StderrLine::SessionNotFound);
+            }
+            seen.event(&Event::StepStart);
+            seen.stderr(StderrLine::SessionNotFound);
+            let ending = seen.ending(ProcessExit::Code(0), Some(&SessionId::new("ses_1")), String::new());
+            assert_eq!(ending, Ending::Finished);
+        }
+    }
+
+    #[test]
+    fn an_error_that_opencode_got_over_is_not_the_reason() {
+        let mut seen = Seen::default();
+        seen.event(&error("APIError"));
+        seen.event(&Event::StepStart);
+        assert_eq!(seen.ending(ProcessExit::Code(1), None, String::new()), Ending::Finished);
+    }
+}

@@ -1,0 +1,95 @@
+//! The lines of `opencode run --format json`.
+
+use super::parts::{TextPart, object, reported, step_finish, tool};
+use opencode_run_core::{Event, Observed, RawJson, SessionId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// A line of output, read.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Decoded {
+    /// The session that the line names.
+    pub(crate) session: Option<SessionId>,
+    /// What happened.
+    pub(crate) observed: Observed,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(rename = "sessionID", default)]
+    session: Value,
+}
+
+#[derive(Deserialize)]
+struct WithPart<'a> {
+    #[serde(borrow)]
+    part: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct WithError {
+    error: Value,
+}
+
+/// Reads a line of output.
+///
+/// Every line gives an event. One that is of no known kind, or of a known kind in an unknown shape, is
+/// [`Event::Unknown`] with its kind; one that is no JSON object with a type is of the kind `unreadable`, its text as a
+/// JSON string.
+pub(crate) fn decode(line: &[u8]) -> Decoded {
+    let text = String::from_utf8_lossy(line).into_owned();
+    let Some((envelope, raw)) = envelope(&text) else {
+        return Decoded { session: None, observed: unreadable(&text) };
+    };
+    let event = event(&envelope.kind, &text)
+        .unwrap_or_else(|| Event::Unknown { kind: envelope.kind.clone(), raw: raw.clone() });
+    let session = envelope.session.as_str().map(SessionId::new);
+    Decoded { session, observed: Observed::new(event).with_raw(raw) }
+}
+
+fn envelope(text: &str) -> Option<(Envelope, RawJson)> {
+    let envelope = object(text)?;
+    Some((envelope, RawJson::parse(text.to_owned()).ok()?))
+}
+
+fn unreadable(text: &str) -> Observed {
+    // A string can always be written as JSON; if it could not, an empty one keeps the event at least.
+    let quoted = RawJson::parse(Value::from(text).to_string()).or_else(|_| RawJson::parse("\"\"".to_owned()));
+    match quoted {
+        Ok(raw) => Observed::new(Event::Unknown { kind: "unreadable".to_owned(), raw: raw.clone() }).with_raw(raw),
+        Err(_) => Observed::new(Event::StepStart),
+    }
+}
+
+fn event(kind: &str, text: &str) -> Option<Event> {
+    Some(match kind {
+        "step_start" => Event::StepStart,
+        "text" => {
+            let TextPart { id, text } = part(text)?;
+            Event::Text { part: id, text }
+        }
+        "reasoning" => {
+            let TextPart { id, text } = part(text)?;
+            Event::Reasoning { part: id, text }
+        }
+        "tool_use" => Event::Tool(tool(part(text)?)?),
+        "step_finish" => step_finish(part(text)?),
+        // Whatever its shape, an error must not pass for something unknown that a turn gets over.
+        "error" => {
+            Event::Error(reported(&serde_json::from_str(text).map_or(Value::Null, |line: WithError| line.error)))
+        }
+        _ => return None,
+    })
+}
+
+fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
+    let WithPart { part } = object(text)?;
+    object(part.get())
+}
+
+#[cfg(test)]
+mod tests;

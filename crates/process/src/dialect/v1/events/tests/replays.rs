@@ -1,0 +1,42 @@
+//! Whole recordings, from the lines to the verdict on the turn.
+
+use super::*;
+use std::fmt::Write;
+
+#[test]
+fn what_every_recording_is_held_for() {
+    let mut table = String::new();
+    for recording in recordings() {
+        let record = replay(&recording);
+        let kind = record.failure.as_ref().map_or(String::new(), |failure| format!(" {}", failure.kind()));
+        let finish = record.finish.as_ref().map_or("-".to_owned(), ToString::to_string);
+        writeln!(table, "{}: {}{kind}, {} steps, last {finish}", recording.name, record.state, record.steps).unwrap();
+        if !record.output().is_empty() {
+            let output: String = record.output().replace('\n', "\\n").chars().take(140).collect();
+            writeln!(table, "    > {}", output.trim_end()).unwrap();
+        }
+        if let Some(failure) = &record.failure {
+            let message: String = failure.to_string().lines().next().unwrap_or_default().chars().take(140).collect();
+            writeln!(table, "    ! {message}").unwrap();
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn no_cut_recording_is_held_for_a_completed_turn() {
+    for mut recording in recordings() {
+        recording.exit = ProcessExit::Code(0);
+        recording.stderr.clear();
+        while recording.stdout.pop().is_some() {
+            let record = replay(&recording);
+            // opencode may say something by itself after a step; what counts is the last step and what went wrong since.
+            let last = recording.stdout.iter().rev().map(|line| decode(line.as_bytes()).observed.event);
+            let last = last
+                .into_iter()
+                .find(|event| matches!(event, Event::StepStart | Event::StepFinish { .. } | Event::Error(_)));
+            let ended = matches!(&last, Some(Event::StepFinish { reason, .. }) if reason.is_terminal());
+            assert_eq!(record.state.to_string() == "completed", ended, "{}: {last:?}", recording.name);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The stream of a turn that is whole, torn, repeated, or full of what does not belong to it.
+
+use super::*;
+use opencode_run_core::{Entry, EntryContent, TurnRecord, Usage};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::json;
+
+/// A part of an answer.
+#[derive(Debug, Clone)]
+enum Part {
+    StepStart,
+    /// What it grows by, and whether it is reasoning.
+    Text(Vec<String>, bool),
+    /// The answer of the tool, or its error.
+    Tool(Result<String, String>),
+    StepFinish(&'static str, u32),
+}
+
+/// A turn as the server tells it: the events, and the messages as they stand in the end.
+#[derive(Debug, Clone)]
+struct Told {
+    events: Vec<String>,
+    messages: Vec<String>,
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        Just(Part::StepStart),
+        (vec("[a-z\"\\\\\n]{0,6}", 0..4), any::<bool>()).prop_map(|(deltas, thought)| Part::Text(deltas, thought)),
+        "[a-z]{0,6}".prop_map(|output| Part::Tool(Ok(output))),
+        Just(Part::Tool(Err("The user rejected permission".to_owned()))),
+        (prop::sample::select(vec!["stop", "tool-calls", "length", "unknown"]), 0..9_u32)
+            .prop_map(|(reason, tokens)| Part::StepFinish(reason, tokens)),
+    ]
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    vec(vec(part(), 0..6), 1..4).prop_map(|messages| {
+        let mut told = Told { events: vec![message("msg_1", "user")], messages: Vec::new() };
+        for (number, parts) in (2..).zip(messages) {
+            told.message(&format!("msg_{number}"), &parts);
+        }
+        told
+    })
+}
+
+fn event(kind: &str, properties: &Value) -> String {
+    json!({"directory": "/t", "payload": {"type": kind, "properties": properties}}).to_string()
+}
+
+fn message(id: &str, role: &str) -> String {
+    event("message.updated", &json!({"sessionID": "ses_1", "info": {"id": id, "role": role, "sessionID": "ses_1"}}))
+}
+
+impl Told {
+    fn message(&mut self, id: &str, parts: &[Part]) {
+        self.events.push(message(id, "assistant"));
+        let number = |(number, part)| (format!("prt_{id}_{number}"), part);
+        let whole: Vec<_> = (0..).zip(parts).map(number).map(|(part_id, part)| self.part(id, &part_id, part)).collect();
+        self.events.push(message(id, "assistant"));
+        self.messages.push(json!({"info": {"id": id, "role": "assistant"}, "parts": whole}).to_string());
+    }
+
+    /// Tells of a part as it grows, and returns it as it stands in the end.
+    fn part(&mut self, message: &str, id: &str, part: &Part) -> Value {
+        let place = json!({"id": id, "messageID": message, "sessionID": "ses_1"});
+        let mut tell = |part: Value| self.part_stands(&place, part);
+        match part {
+            Part::StepStart => tell(json!({"type": "step-start"})),
+            Part::StepFinish(reason, tokens) => {
+                tell(json!({"type": "step-finish", "reason": reason, "tokens": {"input": tokens}, "cost": 0}))
+            }
+            Part::Tool(answer) => {
+                let call = |state: Value| json!({"type": "tool", "tool": "x", "state": state});
+                tell(call(json!({"status": "pending", "input": {}})));
+                tell(call(json!({"status": "running", "input": {"a": 1}})));
+                tell(call(match answer {
+                    Ok(output) => json!({"status": "completed", "input": {"a": 1}, "output": output, "title": "t"}),
+                    Err(error) => json!({"status": "error", "input": {"a": 1}, "error": error}),
+                }))
+            }
+            Part::Text(deltas, thought) => {
+                let kind = if *thought { "reasoning" } else { "text" };
+                tell(json!({"type": kind, "text": "", "time": {"start": 1}}));
+                for delta in deltas {
+                    let grown = json!({"sessionID": "ses_1", "partID": id, "field": "text", "delta": delta});
+                    self.events.push(event("message.part.delta", &grown));
+                }
+                self.part_stands(&place, json!({"type": kind, "text": deltas.concat(), "time": {"start": 1, "end": 2}}))
+            }
+        }
+    }
+
+    /// Tells how a part stands.
+    fn part_stands(&mut self, place: &Value, part: Value) -> Value {
+        let fields = [place.clone(), part].into_iter().filter_map(|fields| fields.as_object().cloned());
+        let part: Value = fields.flatten().collect();
+        self.events.push(event("message.part.updated", &json!({"sessionID": "ses_1", "part": part})));
+        part
+    }
+}
+
+/// What belongs to no turn, to another one, or says nothing.
+fn noise() -> impl Strategy<Value = String> {
+    let old = json!({"id": "prt_0", "messageID": "msg_0", "type": "text", "text": "old", "time": {"end": 1}});
+    let own = json!({"id": "prt_1", "messageID": "msg_1", "type": "text", "text": "the prompt", "time": {"end": 1}});
+    prop::sample::select(vec![
+        message("msg_0", "assistant"),
+        event("message.part.updated", &json!({"sessionID": "ses_1", "part": old})),
+        event("message.part.updated", &json!({"sessionID": "ses_1", "part": own})),
+        event("message.part.delta", &json!({"sessionID": "ses_1", "partID": "prt_0", "field": "text", "delta": "old"})),
+        event("session.status", &json!({"sessionID": "ses_1", "status": {"type": "idle"}})),
+        event("session.idle", &json!({"sessionID": "ses_1"})),
+        event("session.error", &json!({"sessionID": "ses_1", "error": {"name": "MessageAbortedError"}})),
+        event("of.later", &json!({"sessionID": "ses_1", "text": "?"})),
+        event("file.edited", &json!({"file": "/t/a"})),
+        event("sync", &json!({"sessionID": "ses_1"})),
+        "no JSON".to_owned(),
+        "{}".to_owned(),
+    ])
+}
+
+/// Watches the events, then reads the messages.
+fn watched<'f>(frames: impl IntoIterator<Item = &'f String>, messages: &'f [String]) -> TurnRecord {
+    let mut watched = Watched::new();
+    let session = SessionId::new("ses_1");
+    watched.decoder = Some((session.clone(), TurnDecoder::new(session, "msg_1".to_owned())));
+    for frame in frames.into_iter().chain(messages) {
+        watched.take(frame);
+    }
+    watched.turn.into_record()
+}
+
+/// What a turn produced, in whatever order it was heard of.
+fn produced(record: &TurnRecord) -> (Vec<Entry>, u32, Usage) {
+    let mut entries = record.entries.clone();
+    entries.retain(|entry| {
+        // A text that is empty is only told where it is seen to begin.
+        !matches!(&entry.content, EntryContent::Text { text, .. } | EntryContent::Reasoning { text, .. } if text.is_empty())
+    });
+    entries.sort_by_cached_key(|entry| format!("{:?}", entry.content));
+    (entries, record.steps, record.usage)
+}
+
+#[test]
+fn a_line_that_is_a_message_is_one_before_the_session_is_known_as_well() {
+    let both = json!({
+        "info": {"id": "msg_1", "role": "assistant"},
+        "payload": {"type": "message.updated", "properties": {"sessionID": "ses_1", "info": {"id": "msg_2"}}},
+    });
+    let part = json!({"id": "p", "messageID": "msg_1", "sessionID": "ses_2", "type": "text", "text": ""});
+    let begun = event("message.part.updated", &json!({"sessionID": "ses_2", "part": part}));
+    let grown = json!({"sessionID": "ses_2", "partID": "p", "field": "text", "delta": "a"});
+    serve_stream(&[both.to_string(), begun, event("message.part.delta", &grown)].join("\n"));
+}
+
+/// Returns the part that an event tells of; none for a message, and for the beginning and the end of a step, which what is
+/// in it cannot overtake.
+fn part_of(event: &str) -> Option<String> {
+    let event: Value = serde_json::from_str(event).unwrap();
+    let properties = &event["payload"]["properties"];
+    let is_step = properties["part"]["type"].as_str().is_some_and(|kind| kind.starts_with("step-"));
+    let id = properties["partID"].as_str().or_else(|| properties["part"]["id"].as_str());
+    id.filter(|_| !is_step).map(str::to_owned)
+}
+
+/// Tells of the parts of each step at once, in the order of the choices. What is told of one part keeps its order.
+fn at_once(events: &[String], choices: &[Index]) -> Vec<String> {
+    let mut choices = choices.iter().cycle();
+    let mut told = Vec::new();
+    for step in events.chunk_by(|a, b| part_of(a).is_some() == part_of(b).is_some()) {
+        let mut parts: Vec<_> = step.chunk_by(|a, b| part_of(a) == part_of(b)).collect();
+        if part_of(&step[0]).is_none() {
+            told.extend_from_slice(step);
+            continue;
+        }
+        while let (false, Some(choice)) = (parts.is_empty(), choices.next()) {
+            let at = choice.index(parts.len());
+            let (event, rest) = parts[at].split_first().unwrap();
+            told.push(event.clone());
+            parts[at] = rest;
+            parts.retain(|part| !part.is_empty());
+        }
+    }
+    told
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_messages_add_nothing_to_a_stream_that_was_whole(told in told()) {
+        prop_assert_eq!(watched(&told.events, &told.messages), watched(&told.events, &[]));
+    }
+
+    #[test]
+    fn what_does_not_belong_to_the_turn_changes_nothing(told in told(), noise in vec((any::<Index>(), noise()), 0..8)) {
+        let mut events = told.events.clone();
+        for (at, frame) in noise {
+            events.insert(at.index(events.len() + 1), frame);
+        }
+        prop_assert_eq!(watched(&events, &told.messages), watched(&told.events, &[]));
+    }
+
+    #[test]
+    fn what_is_told_again_changes_nothing(told in told(), again in vec((any::<Index>(), any::<Index>()), 0..8)) {
+        let states: Vec<_> = told.events.iter().filter(|event| is_a_state(event)).collect();
+        let mut events: Vec<_> = told.events.iter().map(|event| vec![event]).collect();
+        for (of, at) in again {
+            // A state of the past may be told after a later one, not before its own time.
+            let state = *of.get(&states);
+            let first = told.events.iter().position(|event| event == state).unwrap_or_default();
+            let at = first + at.index(told.events.len() - first);
+            events[at].push(state);
+        }
+        prop_assert_eq!(watched(events.into_iter().flatten(), &told.messages), watched(&told.events, &[]));
+    }
+
+    #[test]
+    fn what_a_torn_stream_has_lost_is_read_from_the_messages(told in told(), gaps in vec((any::<Index>(), 0..12_usize), 1..4)) {
+        let mut events: Vec<_> = told.events.iter().map(Some).collect();
+        let gap = String::new();
+        for (at, length) in gaps {
+            let at = at.index(events.len());
+            let end = events.len().min(at + length);
+            events[at..end].fill(None);
+            if let Some(first) = events.get_mut(at) {
+                *first = Some(&gap);
+            }
+        }
+        let torn = watched(events.into_iter().flatten(), &told.messages);
+        prop_assert_eq!(produced(&torn), produced(&watched(&told.events, &[])));
+    }
+
+    #[test]
+    fn what_a_step_does_at_once_may_be_told_in_any_order(told in told(), choices in vec(any::<Index>(), 1..40)) {
+        let (in_order, mixed) = (watched(&told.events, &[]), watched(&at_once(&told.events, &choices), &[]));
+        prop_assert_eq!(produced(&mixed), produced(&in_order));
+        prop_assert_eq!(mixed.finish, in_order.finish);
+    }
+}

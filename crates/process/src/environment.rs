@@ -1,0 +1,135 @@
+//! The environment that opencode is started with.
+
+use crate::tree::Marker;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::Path;
+
+/// What an opencode around us would hand on and what must not reach the one that we start.
+///
+/// They make opencode believe that it is a part of another one, or that its server is to be reached elsewhere.
+const SCRUBBED: [&str; 9] = [
+    "OPENCODE",
+    "OPENCODE_PID",
+    "OPENCODE_CLIENT",
+    "OPENCODE_SESSION_ID",
+    "OPENCODE_SERVER_PASSWORD",
+    "OPENCODE_SERVER_USERNAME",
+    "OPENCODE_WORKSPACE_ID",
+    "OPENCODE_ROUTE",
+    "AGENT",
+];
+
+/// Returns whether a variable of the caller's reaches opencode, and so the commands that the agent runs.
+#[must_use]
+pub fn is_handed_on(variable: &OsStr) -> bool {
+    !SCRUBBED.iter().any(|scrubbed| variable == *scrubbed)
+}
+
+/// What proxies must be kept away from: with a proxy in between, a provider on this machine cannot be reached.
+const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+
+/// The variables of a process to be started. `Debug` shows their names alone: values may be secrets.
+#[derive(Clone)]
+pub(crate) struct Environment(BTreeMap<OsString, OsString>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Environment {
+    /// Takes the variables of the caller without those that must not be handed on, and keeps proxies from loopback.
+    pub(crate) fn from_caller(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let mut map: BTreeMap<_, _> = variables.into_iter().collect();
+        map.retain(|name, _| is_handed_on(name));
+        for name in ["NO_PROXY", "no_proxy"] {
+            let given = map.get(OsStr::new(name)).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+            let mut hosts: Vec<&str> = given.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
+            let missing = LOOPBACK.into_iter().filter(|host| !hosts.contains(host)).collect::<Vec<_>>();
+            hosts.extend(missing);
+            map.insert(name.into(), hosts.join(",").into());
+        }
+        Self(map)
+    }
+
+    /// Sets the directory to work in. opencode believes `PWD` before its real working directory.
+    pub(crate) fn working_in(mut self, directory: &Path) -> Self {
+        self.0.insert("PWD".into(), directory.into());
+        self.0.remove(OsStr::new("OLDPWD"));
+        self
+    }
+
+    /// Sets the marker that every process of the turn inherits, behind the markers of runs around us.
+    pub(crate) fn marked(mut self, marker: &Marker) -> Self {
+        let outer = self.0.get(OsStr::new(Marker::VARIABLE));
+        let value = marker.nested_in(outer.map(OsString::as_os_str));
+        self.0.insert(Marker::VARIABLE.into(), value);
+        self
+    }
+
+    /// Sets a variable.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// Returns a variable.
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// Returns all variables.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&OsString, &OsString)> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(variables: &[(&str, &str)]) -> Environment {
+        Environment::from_caller(variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn an_opencode_around_us_is_not_handed_on() {
+        let environment =
+            caller(&[("OPENCODE", "1"), ("AGENT", "1"), ("OPENCODE_SERVER_PASSWORD", "x"), ("HOME", "/h")]);
+        assert_eq!(environment.get("OPENCODE"), None);
+        assert_eq!(environment.get("AGENT"), None);
+        assert_eq!(environment.get("OPENCODE_SERVER_PASSWORD"), None);
+        assert_eq!(environment.get("HOME"), Some(OsStr::new("/h")));
+    }
+
+    #[test]
+    fn values_are_not_shown() {
+        let shown = format!("{:?}", caller(&[("OPENAI_API_KEY", "sk-1234567890")]));
+        assert!(shown.contains("OPENAI_API_KEY") && !shown.contains("sk-1234567890"), "{shown}");
+    }
+
+    #[test]
+    fn proxies_are_kept_from_loopback_and_from_what_the_caller_says() {
+        let environment = caller(&[("NO_PROXY", "example.com, localhost")]);
+        assert_eq!(environment.get("NO_PROXY"), Some(OsStr::new("example.com,localhost,127.0.0.1,::1")));
+        assert_eq!(environment.get("no_proxy"), Some(OsStr::new("127.0.0.1,localhost,::1")));
+    }
+
+    #[test]
+    fn the_working_directory_is_what_opencode_will_believe() {
+        let environment = caller(&[("PWD", "/elsewhere"), ("OLDPWD", "/x")]).working_in(Path::new("/task"));
+        assert_eq!(environment.get("PWD"), Some(OsStr::new("/task")));
+        assert_eq!(environment.get("OLDPWD"), None);
+    }
+
+    #[test]
+    fn a_run_within_a_run_bears_both_markers() {
+        let (outer, inner) = (Marker::new(), Marker::new());
+        let environment = caller(&[]).marked(&outer).marked(&inner);
+        let value = environment.get(Marker::VARIABLE).unwrap().to_str().unwrap();
+        let entry = format!("{}={value}", Marker::VARIABLE);
+        assert!(outer.is_borne_by(entry.as_bytes()) && inner.is_borne_by(entry.as_bytes()));
+    }
+}

@@ -1,0 +1,239 @@
+//! The way from opencode to a model source: through a gateway in this process, so that the source's key stays here.
+
+use opencode_run_core::{
+    Budget, FailureKind, ModelConfig, ModelSourceType, ModelTraffic, ProviderPackage, SessionId, StartError,
+    TurnFailure,
+};
+use opencode_run_gateway::{
+    Account, Admission, AdmitError, Gateway, KeyHeader, LimitReached, Limits, LivePath, Parameters, Prices, Protocol,
+    Upstream,
+};
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How often a turn is told that bytes came by.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// A way to one model source. Dropping it closes the way.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    path: LivePath,
+    source: ModelSourceType,
+}
+
+/// A turn's leave to use a gate. Dropping it ends what goes through by it.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    admission: Admission,
+    account: Account,
+    source: ModelSourceType,
+    included: HashSet<SessionId>,
+    bytes: watch::Receiver<u64>,
+    /// When the turn may be told again that bytes came by.
+    next: Instant,
+}
+
+impl Gate {
+    /// Opens a way to a source.
+    ///
+    /// # Errors
+    ///
+    /// If the source cannot be reached by a gateway, as its base URL or its key cannot be used.
+    pub(crate) fn open(gateway: &Gateway, source: ModelSourceType, config: &ModelConfig) -> Result<Self, StartError> {
+        let path = gateway.open(&upstream(config)).map_err(|error| {
+            let message = format!("the model source `{source}` cannot be used: {error}");
+            StartError::new(FailureKind::Config, message).source(error)
+        })?;
+        Ok(Self { path, source })
+    }
+
+    /// Returns the source as opencode is to see it: reached by the gate, with a word in the place of the key.
+    pub(crate) fn disguise(&self, config: &ModelConfig) -> ModelConfig {
+        ModelConfig {
+            base_url: Some(self.path.base_url().to_owned()),
+            api_key: Some(self.path.placeholder().into()),
+            api_key_header: None,
+            ..config.clone()
+        }
+    }
+
+    /// Lets a session's requests through, and those of its sub-agents.
+    ///
+    /// # Errors
+    ///
+    /// If the turn cannot be held to its budget.
+    pub(crate) fn admit(&self, session: &SessionId, budget: Budget) -> Result<Pass, StartError> {
+        self.pass(budget, |account| self.path.admit(session.as_str(), account))
+    }
+
+    /// Lets all requests through, for a gate that was opened for one process.
+    ///
+    /// # Errors
+    ///
+    /// If the turn cannot be held to its budget.
+    pub(crate) fn admit_anyone(&self, budget: Budget) -> Result<Pass, StartError> {
+        self.pass(budget, |account| self.path.admit_anyone(account))
+    }
+
+    fn pass(
+        &self,
+        budget: Budget,
+        admit: impl FnOnce(&Account) -> Result<Admission, AdmitError>,
+    ) -> Result<Pass, StartError> {
+        let Budget { max_cost_usd, max_requests, max_tokens } = budget;
+        let account = Account::new(Limits { max_cost_usd, max_requests, max_tokens_total: max_tokens })
+            .map_err(|error| StartError::new(FailureKind::Usage, error.to_string()))?;
+        let admission = admit(&account).map_err(|error| self.not_admitted(error))?;
+        let bytes = account.watch_bytes();
+        Ok(Pass { admission, account, source: self.source, included: HashSet::new(), bytes, next: Instant::now() })
+    }
+
+    fn not_admitted(&self, error: AdmitError) -> StartError {
+        let source = self.source;
+        match error {
+            AdmitError::NoPrices => {
+                let message =
+                    format!("the model source `{source}` has no prices, so that no limit on the cost can be held");
+                let type_ = source.as_str().to_uppercase();
+                StartError::new(FailureKind::Config, message)
+                    .hint(format!("set MODEL_{type_}_PRICE_INPUT and MODEL_{type_}_PRICE_OUTPUT"))
+            }
+            other => StartError::new(FailureKind::Busy, format!("the model source `{source}`: {other}")),
+        }
+    }
+}
+
+impl Pass {
+    /// Lets the requests of a sub-agent's session through. From 1.14.41 on opencode itself says whose sub-agent asks.
+    pub(crate) fn include(&mut self, sub_agent: &SessionId) {
+        if self.included.insert(sub_agent.clone()) {
+            // One that is let through already is no trouble.
+            self.admission.include(sub_agent.as_str()).ok();
+        }
+    }
+
+    /// Waits until more bytes have come by, and not too often.
+    pub(crate) async fn moved(&mut self) {
+        tokio::time::sleep_until(self.next).await;
+        if self.bytes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.next = Instant::now() + PROGRESS_PAUSE;
+    }
+
+    /// Returns what has gone through.
+    pub(crate) fn traffic(&self) -> ModelTraffic {
+        let seen = self.admission.traffic();
+        let mut traffic = ModelTraffic::new(self.source);
+        traffic.requests = seen.requests;
+        traffic.refused = seen.refused;
+        traffic.failed = seen.failed;
+        traffic.input_tokens = seen.tokens.input;
+        traffic.output_tokens = seen.tokens.output;
+        traffic.cost_usd = seen.cost_usd;
+        traffic.bytes_sent = seen.bytes_sent;
+        traffic.bytes_received = seen.bytes_received;
+        let answers = u32::try_from(seen.first_byte.answers).unwrap_or(u32::MAX);
+        traffic.first_byte_ms = (answers > 0).then(|| seen.first_byte.sum_ms / f64::from(answers));
+        traffic
+    }
+
+    /// Returns the limit that a request was refused for, as the failure of the turn.
+    pub(crate) fn limit_reached(&self) -> Option<TurnFailure> {
+        let message = match self.account.limit_reached()? {
+            LimitReached::Cost { max, value } => {
+                format!("the limit on the cost of {max} USD was reached: {value:.6} USD were used")
+            }
+            LimitReached::Requests { max, .. } => format!("the limit of {max} requests to the model was reached"),
+            LimitReached::Tokens { max, value } => {
+                format!("the limit of {max} tokens was reached: {value} were used")
+            }
+            LimitReached::Unmetered { .. } => {
+                "the model's provider does not say how many tokens it used, so that no limit on tokens or cost can be held"
+                    .to_owned()
+            }
+            other => format!("a limit was reached: {other:?}"),
+        };
+        Some(TurnFailure::Limit { message })
+    }
+}
+
+/// Says why a turn whose model is not reached by a gate has no budget.
+pub(crate) fn unseen() -> StartError {
+    let message = "a limit on cost, requests or tokens can only be held for a model source with a base URL that is reached \
+                   through the gateway";
+    StartError::new(FailureKind::Config, message).hint("use a model source of a .env file, and leave --no-gateway out")
+}
+
+/// Waits until more bytes have come by, for ever where there is nothing to see them.
+pub(crate) async fn moved(pass: &mut Option<Pass>) {
+    match pass {
+        Some(pass) => pass.moved().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns what a source is to the gateway.
+pub(crate) fn upstream(config: &ModelConfig) -> Upstream {
+    let protocol = match config.provider.as_str() {
+        ProviderPackage::ANTHROPIC => Protocol::Anthropic,
+        ProviderPackage::GOOGLE => Protocol::Google,
+        ProviderPackage::OPENAI_COMPATIBLE | "@ai-sdk/openai" => Protocol::OpenAiCompatible,
+        _ => Protocol::Other,
+    };
+    Upstream {
+        credential: config.api_key.clone(),
+        key_header: config.api_key_header.clone().map_or(KeyHeader::OfProtocol, KeyHeader::Named),
+        // Whatever becomes of them on the way: the provider's packages drop some, and some agents have their own.
+        parameters: Parameters {
+            temperature: config.temperature,
+            top_p: config.top_p,
+            top_k: config.top_k,
+            max_tokens: config.max_tokens,
+        },
+        prices: config.price_input.zip(config.price_output).map(|(input, output)| Prices { input, output }),
+        ..Upstream::new(config.base_url.clone().unwrap_or_default(), protocol)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::ExposeSecret;
+
+    fn config() -> ModelConfig {
+        ModelConfig {
+            base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+            api_key: Some("sk-1234567890".into()),
+            api_key_header: Some("X-Key".to_owned()),
+            ..ModelConfig::new("m")
+        }
+    }
+
+    fn gate(config: &ModelConfig) -> Gate {
+        Gate::open(&Gateway::start().unwrap(), ModelSourceType::Code, config).unwrap()
+    }
+
+    #[test]
+    fn opencode_sees_neither_the_key_nor_where_it_goes() {
+        let seen = gate(&config()).disguise(&config());
+        assert_ne!(seen.api_key.unwrap().expose_secret(), "sk-1234567890");
+        assert_ne!(seen.base_url, config().base_url);
+        assert_eq!((seen.model.as_str(), seen.api_key_header), ("m", None));
+    }
+
+    #[tokio::test]
+    async fn a_limit_on_the_cost_needs_prices() {
+        let budget = Budget { max_cost_usd: Some(1.0), ..Budget::default() };
+        let session = SessionId::new("ses_1");
+        let error = gate(&config()).admit(&session, budget).unwrap_err();
+        assert_eq!(error.kind, FailureKind::Config);
+        assert!(error.hint.unwrap().contains("MODEL_CODE_PRICE_INPUT"));
+        let priced = ModelConfig { price_input: Some(1.0), price_output: Some(2.0), ..config() };
+        let gate = gate(&priced);
+        let pass = gate.admit(&session, budget).unwrap();
+        assert_eq!((pass.limit_reached(), pass.traffic().requests), (None, 0));
+    }
+}

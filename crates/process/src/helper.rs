@@ -1,0 +1,66 @@
+//! A program that is not opencode, such as an installer, with nothing left of it in any case.
+
+use crate::launch::{start, tree};
+use crate::tree::{Marker, Tree};
+use crate::watcher::Watcher;
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use tokio::process::{Child, ChildStderr};
+
+/// A program under way. Dropping it ends it and all that it has started.
+#[derive(Debug)]
+pub struct Helper {
+    /// Before the child: a watcher that is dropped is killed, and must have done its work by then.
+    tree: Tree,
+    child: Child,
+}
+
+impl Helper {
+    /// Starts a program that is found on `PATH`, in a directory, with the environment of this process. It reads nothing, and
+    /// what it writes to stdout is nobody's concern.
+    ///
+    /// What it starts is found as that of a turn is: with a [`Watcher`] all of it, else by mark and descent.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started; [`io::ErrorKind::NotFound`] where there is no such program.
+    pub fn start(
+        program: &str,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        directory: &Path,
+        watcher: Option<&Watcher>,
+    ) -> io::Result<Self> {
+        let found = which::which(program).map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+        let marker = Marker::new();
+        let outer = std::env::var_os(Marker::VARIABLE);
+        let mut command = start(&found, watcher);
+        command
+            .args(arguments)
+            .env(Marker::VARIABLE, marker.nested_in(outer.as_deref()))
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let child = command.spawn()?;
+        Ok(Self { tree: tree(watcher, marker, child.id().unwrap_or_default()), child })
+    }
+
+    /// Returns what it writes to stderr, once.
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// Waits for its end, and ends what it has left behind.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be waited for.
+    pub async fn wait(mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await;
+        self.tree.sweep().await;
+        status
+    }
+}

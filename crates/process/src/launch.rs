@@ -1,0 +1,203 @@
+//! How opencode is started: which one, with what around it.
+
+use crate::Opencode;
+use crate::answer::{self, Answer};
+use crate::environment::Environment;
+use crate::gate::Gate;
+use crate::tree::{Marker, Tree};
+use crate::watcher::Watcher;
+use opencode_run_core::{FailureKind, ModelChoice, StartError};
+use opencode_run_gateway::Gateway;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::process::Command;
+
+/// How opencode is started: the executable, its environment, and what stands around it. Both executors take one.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    opencode: Opencode,
+    environment: Environment,
+    watcher: Option<Watcher>,
+    /// Where model sources are reached; started when the first is used. None where opencode reaches them itself.
+    gateway: Option<Arc<Mutex<Option<Gateway>>>>,
+    lean: bool,
+}
+
+impl Launch {
+    /// Starts `opencode` with these environment variables, such as [`std::env::vars_os`] gives.
+    ///
+    /// What an opencode around the caller left in them is not handed on, and loopback is kept from proxies. Model sources are
+    /// reached through a gateway in this process, so that their keys stay here.
+    pub fn new(opencode: Opencode, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let environment = Environment::from_caller(variables);
+        Self { opencode, environment, watcher: None, gateway: Some(Arc::default()), lean: false }
+    }
+
+    /// Starts opencode under a watcher, where there is one. It ends all that opencode leaves, also when this process is ended
+    /// by SIGKILL.
+    #[must_use]
+    pub fn watched_by(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
+        self.watcher = watcher.into();
+        self
+    }
+
+    /// Has opencode reach model sources by itself. It is given their keys then, and so are the commands that the agent runs.
+    #[must_use]
+    pub fn without_gateway(mut self) -> Self {
+        self.gateway = None;
+        self
+    }
+
+    /// Returns whether model sources are reached through a gateway.
+    pub(crate) fn has_gateway(&self) -> bool {
+        self.gateway.is_some()
+    }
+
+    /// Opens a way to a model, where it is a source that is reached through the gateway.
+    ///
+    /// # Errors
+    ///
+    /// If the gateway cannot be started, or the source cannot be reached by it.
+    pub(crate) fn gate(&self, model: Option<&ModelChoice>) -> Result<Option<Gate>, StartError> {
+        let (Some(slot), Some(ModelChoice::Source { source, config })) = (&self.gateway, model) else {
+            return Ok(None);
+        };
+        if config.base_url.is_none() {
+            return Ok(None);
+        }
+        let mut gateway = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if gateway.is_none() {
+            *gateway = Some(Gateway::start().map_err(|error| {
+                StartError::new(FailureKind::Io, format!("the gateway to the model cannot be started: {error}"))
+                    .hint("with --no-gateway opencode reaches the model by itself, and is given the key")
+                    .source(error)
+            })?);
+        }
+        gateway.as_ref().map(|gateway| Gate::open(gateway, *source, config)).transpose()
+    }
+
+    /// Starts opencode without what costs most: language servers, formatters, plugins, and the snapshots by which changes
+    /// could be undone.
+    #[must_use]
+    pub fn lean(mut self) -> Self {
+        self.lean = true;
+        self
+    }
+
+    /// Returns whether opencode is started without what costs most.
+    pub(crate) fn is_lean(&self) -> bool {
+        self.lean
+    }
+
+    /// Returns the opencode that is started.
+    #[must_use]
+    pub fn opencode(&self) -> &Opencode {
+        &self.opencode
+    }
+
+    /// Returns the environment that every opencode gets.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Returns the command that starts opencode in a directory, with pipes for its output.
+    pub(crate) fn command(
+        &self,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        directory: &Path,
+        environment: Environment,
+        marker: &Marker,
+    ) -> Command {
+        let environment = environment.working_in(directory).marked(marker);
+        let mut command = start(self.opencode.path(), self.watcher.as_ref());
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(environment.iter())
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Returns the processes of the run that was started as `leader` by such a command.
+    pub(crate) fn tree(&self, marker: Marker, leader: u32) -> Tree {
+        tree(self.watcher.as_ref(), marker, leader)
+    }
+
+    /// Asks opencode something that it answers by itself, in a directory.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started, or does not end within the limit.
+    pub(crate) async fn ask(
+        &self,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        directory: &Path,
+        limit: Duration,
+    ) -> io::Result<Answer> {
+        let marker = Marker::new();
+        let command = self.command(arguments, directory, self.environment.clone(), &marker);
+        answer::ask(command, |leader| self.tree(marker, leader), limit).await
+    }
+}
+
+/// Asks a program that may be opencode something, with the environment of this process.
+///
+/// # Errors
+///
+/// If it cannot be started, or does not end within the limit.
+pub(crate) async fn ask(
+    program: &Path,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    watcher: Option<&Watcher>,
+    limit: Duration,
+) -> io::Result<Answer> {
+    let marker = Marker::new();
+    let outer = std::env::var_os(Marker::VARIABLE);
+    let mut command = start(program, watcher);
+    command.args(arguments).env(Marker::VARIABLE, marker.nested_in(outer.as_deref()));
+    answer::ask(command, |leader| tree(watcher, marker, leader), limit).await
+}
+
+/// Returns the command that starts a program, under a watcher where there is one, in a process group of its own.
+///
+/// Ctrl-C on a terminal is for us to translate, not for opencode to receive: hence the group.
+pub(crate) fn start(program: &Path, watcher: Option<&Watcher>) -> Command {
+    let mut command = match watcher {
+        None => Command::new(program),
+        Some(watcher) => watcher.command(program),
+    };
+    #[cfg(unix)]
+    command.process_group(0);
+    command
+}
+
+/// Returns the processes of the run that was started as `leader` by such a command.
+pub(crate) fn tree(watcher: Option<&Watcher>, marker: Marker, leader: u32) -> Tree {
+    match watcher {
+        None => Tree::new(marker, leader),
+        Some(_) => Tree::watched(marker, leader),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{RunExecutor, ServeExecutor};
+
+    #[test]
+    fn what_is_started_with_it_shows_no_value_of_the_environment() {
+        let opencode = Opencode::known("/x/opencode".into(), "1.18.33".parse().unwrap()).unwrap();
+        let launch = Launch::new(opencode, [("OPENAI_API_KEY".into(), "sk-1234567890".into())]);
+        let executors = (RunExecutor::new(launch.clone()), ServeExecutor::new(launch).unwrap());
+        let shown = format!("{executors:?}");
+        assert!(shown.contains("OPENAI_API_KEY") && !shown.contains("sk-1234567890"), "{shown}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Runs turns of the opencode agent as processes, and leaves nothing of them behind.
+//!
+//! # How it works
+//!
+//! - [`Opencode`] is a located and version-checked executable; what is wrong with one is a [`LocateError`] that says what
+//!   to do.
+//! - [`TaskDir`] is the directory that a task works in: an isolated one that is made for it, or one that is there.
+//! - [`RunExecutor`] implements [`Executor`](opencode_run_core::Executor): it starts `opencode run` for each turn, feeds
+//!   the prompt by stdin, maps each line of output to an [`Event`](opencode_run_core::Event) and judges the end by all that
+//!   was seen, not by the exit code alone.
+//! - Every process of a turn inherits a marker in its environment. However a turn ends, all that bears the marker or
+//!   descends from opencode is ended before the turn is reported as over. On Linux this reaches what left the process
+//!   group or was adopted by init; elsewhere only opencode and its process group are reached.
+//! - Where it is given a [`Watcher`], opencode is started under it. Then all ends in the same way that cleared its
+//!   environment and was adopted, and all ends if this process is ended, by SIGKILL for example.
+//!
+//! What opencode writes and wants to be told is known to the private `dialect` module alone.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use opencode_run_core::{Prompt, Task, TurnRunner};
+//! use opencode_run_process::{Launch, Locator, RunExecutor, TaskDir};
+//! use std::{sync::Arc, time::SystemTime};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let opencode = Locator::from_path_variable(std::env::var_os("PATH")).locate().await?;
+//! let directory = TaskDir::create(std::path::Path::new("."), "greet").await?;
+//! let executor = RunExecutor::new(Launch::new(opencode, std::env::vars_os()));
+//! let runner = TurnRunner::new(Arc::new(executor), Task::new("greet", directory.path()));
+//! println!("{}", runner.run(Prompt::new("Say hello."), SystemTime::now()).await?.output());
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod dialect;
+mod environment;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod gate;
+mod helper;
+mod launch;
+mod lines;
+mod locate;
+mod models;
+mod nearest;
+mod outbox;
+mod redaction;
+mod request;
+mod run_executor;
+mod run_process;
+mod run_turn;
+mod serve;
+mod serve_executor;
+mod session;
+mod setup;
+mod stderr_tail;
+mod task_dir;
+mod tree;
+mod version;
+mod version_cache;
+#[cfg(target_os = "linux")]
+mod watch;
+mod watcher;
+
+pub use environment::is_handed_on;
+pub use helper::Helper;
+pub use launch::Launch;
+pub use locate::{LocateError, Locator, Opencode};
+pub use models::{ModelListError, known_models, listed_models};
+pub use nearest::nearest;
+pub use opencode_run_gateway::{ModelList, ProbeError};
+pub use run_executor::RunExecutor;
+pub use serve_executor::ServeExecutor;
+pub use session::{SessionLookupError, session_directory};
+pub use task_dir::{TaskDir, TaskDirError, TaskName, TaskNameError};
+pub use version::{ParseVersionError, Version};
+#[cfg(target_os = "linux")]
+pub use watch::{WatchError, watch};
+pub use watcher::Watcher;

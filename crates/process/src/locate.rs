@@ -1,0 +1,284 @@
+//! Where opencode is, and whether it is one that can be driven.
+
+use crate::dialect::{Dialect, Unsupported};
+use crate::version_cache::VersionCache;
+use crate::{Version, Watcher, launch};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long `opencode --version` may take. It takes half a second; a cold disk or a loaded machine takes longer.
+const VERSION_LIMIT: Duration = Duration::from_secs(30);
+
+/// An opencode executable that can be driven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opencode {
+    path: PathBuf,
+    version: Version,
+    dialect: Dialect,
+}
+
+impl Opencode {
+    /// Takes an executable whose version is known already, without asking it again.
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError::TooOld`] or [`LocateError::TooNew`].
+    pub fn known(path: PathBuf, version: Version) -> Result<Self, LocateError> {
+        match Dialect::of(version) {
+            Ok(dialect) => Ok(Self { path, version, dialect }),
+            Err(Unsupported::TooOld { oldest }) => Err(LocateError::TooOld { path, version, oldest }),
+            Err(Unsupported::TooNew) => Err(LocateError::TooNew { path, version }),
+        }
+    }
+
+    /// Returns where the executable is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns its version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Returns its generation.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+}
+
+/// Why there is no opencode to drive. Each message is followed by [`hint`](Self::hint), which says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocateError {
+    /// It is neither on the search path nor installed by us.
+    #[error("opencode was not found: it is not on PATH")]
+    NotFound,
+    /// There is nothing at the path that was named.
+    #[error("there is no opencode at {}", path.display())]
+    NoSuchFile {
+        /// The path that was named.
+        path: PathBuf,
+    },
+    /// What is at the path cannot be executed: a directory, or a file without the permission.
+    #[error("{} cannot be executed: {why}", path.display())]
+    NotExecutable {
+        /// The path that was named.
+        path: PathBuf,
+        /// What it is instead.
+        why: String,
+    },
+    /// It does not answer `--version` as opencode does.
+    #[error("{} does not answer --version: {why}", path.display())]
+    Broken {
+        /// The executable.
+        path: PathBuf,
+        /// What it did instead.
+        why: String,
+    },
+    /// It is older than what can be driven.
+    #[error("{} is opencode {version}: {oldest} is the oldest that can be driven", path.display())]
+    TooOld {
+        /// The executable.
+        path: PathBuf,
+        /// Its version.
+        version: Version,
+        /// The oldest version that can be driven.
+        oldest: Version,
+    },
+    /// It is of a generation that cannot be driven yet.
+    #[error("{} is opencode {version}: opencode 2 and later cannot be driven yet", path.display())]
+    TooNew {
+        /// The executable.
+        path: PathBuf,
+        /// Its version.
+        version: Version,
+    },
+}
+
+impl LocateError {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotFound => "run `opencode-run setup` to install a tested opencode, or name one with --opencode PATH",
+            Self::NoSuchFile { .. } | Self::NotExecutable { .. } => {
+                "check the path given with --opencode: it names the opencode executable itself"
+            }
+            Self::Broken { .. } => "reinstall it, or run `opencode-run setup` and leave --opencode out",
+            Self::TooOld { .. } | Self::TooNew { .. } => {
+                "run `opencode-run setup` for a private, tested opencode 1.x and name it with --opencode, \
+                 or install that version yourself"
+            }
+        }
+    }
+}
+
+/// Finds opencode: the executable that was named, else the first on the search path, else one that was installed for us.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Locator {
+    explicit: Option<PathBuf>,
+    search_path: Option<OsString>,
+    installed: Option<PathBuf>,
+    version_cache: Option<VersionCache>,
+    watcher: Option<Watcher>,
+}
+
+impl Locator {
+    /// Looks on a search path, the value of `PATH`.
+    #[must_use]
+    pub fn from_path_variable(search_path: Option<OsString>) -> Self {
+        Self { search_path, ..Self::default() }
+    }
+
+    /// Takes this executable and no other, where one is named.
+    #[must_use]
+    pub fn explicit(mut self, path: Option<PathBuf>) -> Self {
+        self.explicit = path;
+        self
+    }
+
+    /// Falls back to this executable, where it exists.
+    #[must_use]
+    pub fn installed(mut self, path: PathBuf) -> Self {
+        self.installed = Some(path);
+        self
+    }
+
+    /// Remembers in this file which version an executable has, so that it is asked only when it has changed.
+    #[must_use]
+    pub fn version_cache(mut self, file: PathBuf) -> Self {
+        self.version_cache = Some(VersionCache::new(file));
+        self
+    }
+
+    /// Asks for the version under a watcher, where there is one.
+    #[must_use]
+    pub fn watched_by(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
+        self.watcher = watcher.into();
+        self
+    }
+
+    /// Returns where opencode is, without asking it anything. The path is absolute.
+    ///
+    /// # Errors
+    ///
+    /// [`LocateError::NotFound`], [`LocateError::NoSuchFile`] or [`LocateError::NotExecutable`].
+    pub fn find(&self) -> Result<PathBuf, LocateError> {
+        if let Some(path) = &self.explicit {
+            return check_explicit(path);
+        }
+        let on_path = || which::which_in_global("opencode", self.search_path.as_ref()).ok()?.next();
+        let installed = || self.installed.clone().filter(|path| path.is_file());
+        on_path().or_else(installed).ok_or(LocateError::NotFound)
+    }
+
+    /// Finds opencode and asks for its version, which costs half a second unless it is remembered.
+    ///
+    /// # Errors
+    ///
+    /// Each way in which there is no opencode to drive is an error of its own.
+    pub async fn locate(&self) -> Result<Opencode, LocateError> {
+        let path = self.find()?;
+        if let Some(version) = self.version_cache.as_ref().and_then(|cache| cache.get(&path)) {
+            return Opencode::known(path, version);
+        }
+        let version = ask_version(&path, self.watcher.as_ref())
+            .await
+            .map_err(|why| LocateError::Broken { path: path.clone(), why })?;
+        if let Some(cache) = &self.version_cache {
+            cache.put(&path, version);
+        }
+        Opencode::known(path, version)
+    }
+}
+
+fn check_explicit(path: &Path) -> Result<PathBuf, LocateError> {
+    let not_executable = |why: &str| LocateError::NotExecutable { path: path.to_owned(), why: why.to_owned() };
+    match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(LocateError::NoSuchFile { path: path.to_owned() }),
+        Err(error) => Err(not_executable(&error.to_string())),
+        Ok(metadata) if metadata.is_dir() => Err(not_executable("it is a directory")),
+        Ok(_) => {
+            let absolute = std::path::absolute(path).map_err(|error| not_executable(&error.to_string()))?;
+            which::which_global(&absolute).map_err(|_| not_executable("it has no permission to be executed"))
+        }
+    }
+}
+
+/// Asks an executable for its version.
+///
+/// # Errors
+///
+/// What it did instead of answering.
+async fn ask_version(path: &Path, watcher: Option<&Watcher>) -> Result<Version, String> {
+    let answer = launch::ask(path, ["--version"], watcher, VERSION_LIMIT).await.map_err(|error| error.to_string())?;
+    if let Some(status) = answer.status.filter(|status| !status.success()) {
+        let stderr = String::from_utf8_lossy(&answer.stderr);
+        let first: String = stderr.trim().lines().next().unwrap_or_default().chars().take(200).collect();
+        return Err(format!("it ended with {status}{}{first}", if first.is_empty() { "" } else { ": " }));
+    }
+    String::from_utf8_lossy(&answer.stdout).parse().map_err(|error: crate::ParseVersionError| error.to_string())
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn script(dir: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = dir.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    async fn locate(path: PathBuf) -> Result<Opencode, LocateError> {
+        Locator::default().explicit(Some(path)).locate().await
+    }
+
+    #[tokio::test]
+    async fn each_way_of_not_being_there_is_an_error_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name, text, mode| script(dir.path(), name, text, mode);
+
+        assert!(matches!(Locator::default().find(), Err(LocateError::NotFound)));
+        assert!(matches!(locate(dir.path().join("none")).await, Err(LocateError::NoSuchFile { .. })));
+        assert!(matches!(locate(dir.path().to_owned()).await, Err(LocateError::NotExecutable { .. })));
+        assert!(matches!(locate(at("plain", "", 0o600)).await, Err(LocateError::NotExecutable { .. })));
+        assert!(matches!(locate(at("fails", "echo no >&2; exit 3", 0o700)).await, Err(LocateError::Broken { .. })));
+        assert!(matches!(locate(at("silent", "", 0o700)).await, Err(LocateError::Broken { .. })));
+        assert!(matches!(locate(at("old", "echo 0.9.1", 0o700)).await, Err(LocateError::TooOld { .. })));
+        assert!(matches!(locate(at("new", "echo opencode v2.0.7", 0o700)).await, Err(LocateError::TooNew { .. })));
+        let good = locate(at("good", "echo 1.18.33", 0o700)).await.unwrap();
+        assert_eq!(good.version(), Version::new(1, 18, 33));
+        assert!(good.path().is_absolute());
+    }
+
+    #[tokio::test]
+    async fn the_search_path_comes_before_the_installed_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let installed = script(dir.path(), "installed", "echo 1.18.33", 0o700);
+        let locator = Locator::from_path_variable(Some(dir.path().into())).installed(installed.clone());
+        assert_eq!(locator.find().unwrap(), installed);
+        let on_path = script(dir.path(), "opencode", "echo 1.18.32", 0o700);
+        assert_eq!(locator.find().unwrap(), on_path);
+        assert!(Locator::default().installed(dir.path().join("none")).find().is_err());
+    }
+
+    #[test]
+    fn every_error_says_what_to_do() {
+        let path = PathBuf::from("/x");
+        let version = Version::new(2, 0, 0);
+        for error in [LocateError::NotFound, LocateError::TooNew { path: path.clone(), version }] {
+            assert!(error.hint().contains("opencode-run setup"), "{error}");
+        }
+        assert!(LocateError::NoSuchFile { path }.hint().contains("--opencode"));
+    }
+}

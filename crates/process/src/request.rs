@@ -1,0 +1,53 @@
+//! What can be known to be wrong with a turn before anything is started.
+
+use opencode_run_core::{FailureKind, ModelChoice, ModelParameter, StartError, TurnRequest};
+use std::path::Path;
+
+/// Checks a request, and makes the paths of its files absolute. `has_gateway` says whether model sources are reached through
+/// one.
+///
+/// # Errors
+///
+/// What is wrong, and what to do.
+pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), StartError> {
+    let usage = |message: String| StartError::new(FailureKind::Usage, message);
+    let prompt = &mut request.prompt;
+    if prompt.message.trim().is_empty() {
+        return Err(usage("the message is blank".to_owned()).hint("say what the agent is to do"));
+    }
+    let words = [("title", &prompt.title), ("agent", &prompt.agent), ("variant", &prompt.variant)];
+    if let Some((name, _)) = words.iter().find(|(_, word)| word.as_ref().is_some_and(|word| word.contains('\0'))) {
+        return Err(usage(format!("the {name} holds a NUL byte, which no program can be given")));
+    }
+    if !request.task.directory.is_dir() {
+        return Err(usage(format!("{} is not a directory", request.task.directory.display())));
+    }
+    for file in &mut prompt.files {
+        let missing = |file: &Path, why: String| usage(format!("cannot attach {}: {why}", file.display()));
+        // Looked at before it is opened: the opening of a pipe waits for its writer.
+        let metadata = std::fs::metadata(&*file).map_err(|error| missing(file, error.to_string()))?;
+        if !metadata.is_file() {
+            return Err(missing(file, "it is not a file".to_owned()));
+        }
+        std::fs::File::open(&*file).map_err(|error| missing(file, error.to_string()))?;
+        *file = std::path::absolute(&*file).map_err(|error| missing(file, error.to_string()))?;
+    }
+    if let Some(ModelChoice::Source { source, config }) = &prompt.model {
+        let problems: Vec<String> =
+            config.problems().iter().map(|problem| format!("{}: {problem}", problem.parameter)).collect();
+        if !problems.is_empty() {
+            let message = format!("the model source `{source}` cannot be used: {}", problems.join("; "));
+            return Err(StartError::new(FailureKind::Config, message));
+        }
+        if config.top_k.is_some() && !has_gateway && !config.provider.carries(ModelParameter::TopK) {
+            let message = format!("the model source `{source}` cannot be used: its provider's package drops TOP_K");
+            return Err(StartError::new(FailureKind::Config, message).hint("remove it, or leave --no-gateway out"));
+        }
+        if config.api_key_header.is_some() && !has_gateway {
+            let message =
+                format!("the model source `{source}` cannot be used: only the gateway sends its key in that header");
+            return Err(StartError::new(FailureKind::Config, message).hint("leave --no-gateway out"));
+        }
+    }
+    Ok(())
+}

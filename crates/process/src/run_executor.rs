@@ -1,0 +1,129 @@
+//! The executor that starts `opencode run` for each turn.
+
+use crate::Launch;
+use crate::dialect;
+use crate::gate::{Pass, unseen};
+use crate::redaction::Redaction;
+use crate::request::check;
+use crate::run_process::RunCommand;
+use crate::run_turn::RunTurn;
+use crate::session::{SessionLookupError, session_directory};
+use crate::setup::{Opened, Setup, write_private};
+use async_trait::async_trait;
+use opencode_run_core::{Executor, FailureKind, PermissionPolicy, SessionId, StartError, StartedTurn, TurnRequest};
+use std::path::PathBuf;
+use tempfile::TempPath;
+
+/// How many signals may wait for the consumer. Beyond that opencode waits, by its full pipe.
+const SIGNALS: usize = 64;
+
+/// Runs each turn as a process of its own, `opencode run`.
+///
+/// - The message goes in by stdin, verbatim, and stdin is closed behind it.
+/// - opencode works in the task's directory, whatever the caller's.
+/// - A start that stalls, or finds another opencode at work on the database, is made again: nothing had been begun.
+/// - A context is written to a private temporary file, which is gone when the turn is over.
+/// - The user's own configuration of opencode applies; what a turn needs is merged over it.
+/// - However the turn ends, dropping it included, no process of it is left (on Linux; elsewhere opencode's process group).
+///   What cleared its environment and was adopted by another process is found by a [`Watcher`](crate::Watcher) alone.
+///
+/// What `opencode run` cannot do: text appears when a part of it is finished, not as it is written; an interrupt loses the
+/// part that is being written; a permission that opencode asks for is refused, and the turn ends on it, unless all are allowed.
+#[derive(Debug, Clone)]
+pub struct RunExecutor {
+    launch: Launch,
+}
+
+impl RunExecutor {
+    /// Makes an executor that starts opencode so for each turn.
+    #[must_use]
+    pub fn new(launch: Launch) -> Self {
+        Self { launch }
+    }
+
+    /// Returns the directory that a session belongs to, which costs a start of opencode.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such session, or opencode does not say.
+    pub async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, SessionLookupError> {
+        session_directory(&self.launch, session).await
+    }
+
+    /// Returns the argument by which opencode allows what it asks for.
+    ///
+    /// # Errors
+    ///
+    /// If this version has none: it refuses all that it asks for.
+    fn approval(&self) -> Result<&'static str, StartError> {
+        let opencode = self.launch.opencode();
+        opencode.dialect().approval_argument(opencode.version()).ok_or_else(|| {
+            let message = format!("`run` of opencode {} cannot allow what it asks for", opencode.version());
+            StartError::new(FailureKind::Usage, message).hint("use the transport `serve`")
+        })
+    }
+
+    fn prepare(&self, request: &TurnRequest) -> Result<(RunCommand, Kept), StartError> {
+        let prompt = &request.prompt;
+        let context = prompt.context.as_deref().filter(|context| !context.is_empty());
+        let context = context.map(|context| write_private("context-", ".md", context)).transpose()?;
+        let (setup, model) =
+            Setup::of_turn(&self.launch, prompt.model.as_ref(), prompt.agent.as_deref(), context.as_deref())?;
+        let mut environment = self.launch.environment().clone();
+        let opened = setup.open(&self.launch, &mut environment)?;
+        let pass = match &opened.gate {
+            Some(gate) => Some(gate.admit_anyone(prompt.budget)?),
+            None if prompt.budget.is_unlimited() => None,
+            None => return Err(unseen()),
+        };
+        let mut arguments = self.launch.opencode().dialect().run_arguments(request, model.as_deref());
+        if matches!(prompt.permissions, PermissionPolicy::Allow) {
+            arguments.push(self.approval()?.into());
+        }
+        let command = RunCommand {
+            launch: self.launch.clone(),
+            arguments,
+            directory: request.task.directory.clone(),
+            environment,
+        };
+        Ok((command, Kept { pass, redaction: setup.redaction(), opened, context }))
+    }
+}
+
+/// What a turn needs besides its process, and what is kept as long as that lives.
+struct Kept {
+    pass: Option<Pass>,
+    redaction: Redaction,
+    opened: Opened,
+    context: Option<TempPath>,
+}
+
+#[async_trait]
+impl Executor for RunExecutor {
+    async fn start(&self, mut request: TurnRequest) -> Result<StartedTurn, StartError> {
+        check(&mut request, self.launch.has_gateway())?;
+        let version = self.launch.opencode().version();
+        if let Some(why) = dialect::why_not_run(version) {
+            let message = format!("opencode {version} cannot be driven by `run`: {why}");
+            return Err(StartError::new(FailureKind::Opencode, message)
+                .hint("use the transport `serve`, or another version: `opencode-run setup` installs a tested one"));
+        }
+        if request.prompt.schema.is_some() {
+            return Err(StartError::new(FailureKind::Usage, "`opencode run` cannot hold an answer to a schema")
+                .hint("use the transport `serve`"));
+        }
+        let (command, kept) = self.prepare(&request)?;
+        let process = command.start()?;
+        let (started, driver) = StartedTurn::channel(SIGNALS);
+        let turn = RunTurn::new(command, driver, process)
+            .continuing(request.session)
+            .with_agent(request.prompt.agent)
+            .through(kept.redaction, kept.pass);
+        let (opened, context) = (kept.opened, kept.context);
+        tokio::spawn(async move {
+            turn.run(request.prompt.message).await;
+            drop((opened, context));
+        });
+        Ok(started)
+    }
+}

@@ -1,0 +1,61 @@
+//! A process of `opencode run`, and how it is started.
+
+use crate::Launch;
+use crate::environment::Environment;
+use crate::lines::Lines;
+use crate::tree::{Marker, Tree};
+use opencode_run_core::{FailureKind, StartError};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+
+/// The longest line of output that is read. A line is one event; the longest real ones hold a tool's whole output, which
+/// opencode itself cuts at 50 KB, and an answer's text.
+const LONGEST_LINE: usize = 16 << 20;
+/// The longest line of stderr that is read: nobody wants more of it in a message.
+const LONGEST_STDERR_LINE: usize = 64 << 10;
+
+/// How the process of a turn is started, the first time and again.
+pub(crate) struct RunCommand {
+    pub(crate) launch: Launch,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) directory: PathBuf,
+    pub(crate) environment: Environment,
+}
+
+/// A process that was started.
+pub(crate) struct RunProcess {
+    /// Before the child: a watcher that is dropped is killed, and must have done its work by then.
+    pub(crate) tree: Tree,
+    pub(crate) child: Child,
+    pub(crate) stdin: ChildStdin,
+    pub(crate) stdout: Lines<ChildStdout>,
+    pub(crate) stderr: Lines<ChildStderr>,
+}
+
+impl RunCommand {
+    /// Starts a process.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub(crate) fn start(&self) -> Result<RunProcess, StartError> {
+        let marker = Marker::new();
+        let mut command = self.launch.command(&self.arguments, &self.directory, self.environment.clone(), &marker);
+        command.stdin(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            let message = format!("{} cannot be started: {error}", self.launch.opencode().path().display());
+            StartError::new(FailureKind::Opencode, message)
+                .hint("check it with `opencode-run doctor`, or install a tested one with `opencode-run setup`")
+                .source(error)
+        })?;
+        let tree = self.launch.tree(marker, child.id().unwrap_or_default());
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(StartError::new(FailureKind::Io, "opencode was started without its pipes"));
+        };
+        let (stdout, stderr) = (Lines::new(stdout, LONGEST_LINE), Lines::new(stderr, LONGEST_STDERR_LINE));
+        Ok(RunProcess { tree, child, stdin, stdout, stderr })
+    }
+}

@@ -1,0 +1,384 @@
+//! One turn on a running `opencode run`: what it says goes out, controls come in, and in the end nothing is left of it.
+
+mod beginning;
+
+use crate::dialect::{self, Dialect, Refusals, Seen, StderrLine};
+use crate::gate::{self, Pass};
+use crate::lines::{Line, Lines};
+use crate::outbox::Outbox;
+use crate::redaction::Redaction;
+use crate::run_process::{RunCommand, RunProcess};
+use crate::stderr_tail::StderrTail;
+use crate::tree::{Signal as TreeSignal, Tree};
+use beginning::Beginning;
+use opencode_run_core::{
+    Control, Ending, Event, Observed, PermissionAsk, ProcessExit, SessionId, Signal, TurnDriver, TurnFailure,
+};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::Instant;
+
+/// How long opencode may take to end after SIGINT, which it does within 0.1 s, and then after SIGTERM. Nothing is to be left
+/// three seconds after an interrupt.
+const RUNG: Duration = Duration::from_secs(1);
+/// How long is waited for what is left in the pipes when nobody is left to write to them, and for a killed process.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How many signals are kept here while the consumer is busy. Stdout is not read on while there are any.
+const QUEUE: usize = 256;
+
+/// A turn under way.
+pub(crate) struct RunTurn {
+    dialect: Dialect,
+    driver: TurnDriver,
+    /// How its process is started again.
+    command: RunCommand,
+    beginning: Beginning,
+    /// Before the child: a watcher that is dropped is killed, and must have done its work by then.
+    tree: Tree,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<Lines<ChildStdout>>,
+    stderr: Option<Lines<ChildStderr>>,
+    /// The session that the turn continues.
+    session: Option<SessionId>,
+    agent: Option<String>,
+    outbox: Outbox,
+    /// The turn's leave to use its model source, where we see what it uses.
+    pass: Option<Pass>,
+    seen: Seen,
+    refusals: Refusals,
+    tail: StderrTail,
+    exit: Option<ProcessExit>,
+    /// The next rung of the ladder, and when it is due.
+    ladder: Option<(Rung, Instant)>,
+    stopped: bool,
+    /// Why we ended the turn by ourselves.
+    failure: Option<TurnFailure>,
+    /// When to give up on the pipes, and on a process that was killed. While the consumer is waited for, it waits as well.
+    last_moment: Option<Instant>,
+}
+
+/// What is done when the rung before it has led to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    Terminate,
+    Kill,
+}
+
+/// What a turn wakes up for.
+enum Wake {
+    Control(Option<Control>),
+    Rung,
+    HandedOut,
+    Moved,
+    Stalled,
+    Exit(std::io::Result<ExitStatus>),
+    Stderr(Option<Line>),
+    Stdout(Option<Line>),
+    LastMoment,
+}
+
+impl RunTurn {
+    /// Takes the process that was started by the command.
+    pub(crate) fn new(command: RunCommand, driver: TurnDriver, process: RunProcess) -> Self {
+        let RunProcess { tree, child, stdin, stdout, stderr } = process;
+        Self {
+            dialect: command.launch.opencode().dialect(),
+            driver,
+            command,
+            beginning: Beginning::new(false),
+            tree,
+            child,
+            stdin: Some(stdin),
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            session: None,
+            agent: None,
+            outbox: Outbox::default(),
+            pass: None,
+            seen: Seen::default(),
+            refusals: Refusals::default(),
+            tail: StderrTail::default(),
+            exit: None,
+            ladder: None,
+            stopped: false,
+            failure: None,
+            last_moment: None,
+        }
+    }
+
+    pub(crate) fn continuing(mut self, session: Option<SessionId>) -> Self {
+        self.session = session;
+        self
+    }
+
+    pub(crate) fn with_agent(mut self, agent: Option<String>) -> Self {
+        self.agent = agent;
+        self
+    }
+
+    /// Lets no secret out, and sees by this what the turn uses of its model source.
+    pub(crate) fn through(mut self, redaction: Redaction, pass: Option<Pass>) -> Self {
+        self.outbox = Outbox::new(redaction);
+        self.beginning = Beginning::new(pass.is_some());
+        self.pass = pass;
+        self
+    }
+
+    /// Feeds the message in, hands out what comes, and returns when nothing of the turn is left.
+    pub(crate) async fn run(mut self, message: String) {
+        let message: Arc<str> = message.into();
+        loop {
+            // Apart from the reading, since opencode may write before it has read all.
+            let feeding = self.stdin.take().map(|stdin| tokio::spawn(feed(stdin, Arc::clone(&message))));
+            while !self.is_over() {
+                self.step().await;
+            }
+            if let Some(feeding) = feeding {
+                feeding.abort();
+            }
+            if !self.started_again().await {
+                break;
+            }
+        }
+        let stderr = self.tail.text();
+        let exit = self.exit.unwrap_or(ProcessExit::Signal(9));
+        let ending = match self.failure {
+            Some(failure) => Ending::Failed(failure),
+            None if self.stopped && exit != ProcessExit::Code(0) => Ending::Stopped,
+            None => self.seen.ending(exit, self.session.as_ref(), stderr),
+        };
+        let ending = match self.pass.as_ref().and_then(Pass::limit_reached) {
+            // What opencode makes of a request that was refused is a failure of the provider's.
+            Some(failure) if !self.stopped => Ending::Failed(failure),
+            _ => ending,
+        };
+        self.refusals.rest().into_iter().map(refusal).for_each(|signal| self.outbox.push(signal));
+        if let Some(pass) = &self.pass {
+            self.outbox.push(Signal::Traffic(pass.traffic()));
+        }
+        self.outbox.push(Signal::Ended(ending));
+        // The consumer may be gone, which is a kill, and then nobody wants to know.
+        while self.outbox.is_waiting() {
+            self.outbox.hand_out(&self.driver.signals).await;
+        }
+    }
+
+    /// Starts opencode again where it had not begun the turn; returns whether it did.
+    async fn started_again(&mut self) -> bool {
+        let exit = self.exit.unwrap_or(ProcessExit::Signal(9));
+        let Some(pause) = self.beginning.again(exit).filter(|_| !self.stopped && self.failure.is_none()) else {
+            return false;
+        };
+        tokio::select! {
+            biased;
+            control = self.driver.controls.recv() => {
+                self.control(control).await;
+                return false;
+            }
+            () = tokio::time::sleep(pause) => {}
+        }
+        match self.command.start() {
+            Ok(process) => self.take(process),
+            Err(error) => self.failure = Some(TurnFailure::Opencode { message: error.to_string() }),
+        }
+        self.failure.is_none()
+    }
+
+    /// Goes on with another process, as if there had been none before.
+    fn take(&mut self, process: RunProcess) {
+        let RunProcess { tree, child, stdin, stdout, stderr } = process;
+        (self.tree, self.child, self.stdin) = (tree, child, Some(stdin));
+        (self.stdout, self.stderr) = (Some(stdout), Some(stderr));
+        (self.seen, self.refusals, self.tail) = Default::default();
+        (self.exit, self.ladder, self.last_moment) = (None, None, None);
+        self.beginning.restart();
+    }
+
+    fn is_over(&self) -> bool {
+        let drained = self.stdout.is_none() && self.stderr.is_none() && !self.outbox.is_waiting();
+        let too_late = self.last_moment.is_some_and(|moment| Instant::now() >= moment);
+        // What was read must still be handed out, however long the consumer takes.
+        (self.exit.is_some() && drained) || (too_late && !self.outbox.is_waiting())
+    }
+
+    /// Waits for the next thing to happen and deals with it.
+    async fn step(&mut self) {
+        let rung = self.ladder;
+        let last_moment = self.last_moment;
+        let stalled = self.beginning.due().filter(|_| !self.stopped && self.exit.is_none());
+        let waiting = self.outbox.is_waiting();
+        let began = Instant::now();
+        let wake = tokio::select! {
+            biased;
+            control = self.driver.controls.recv(), if !self.outbox.consumer_is_gone() => Wake::Control(control),
+            () = until(rung.map(|(_, due)| due)) => Wake::Rung,
+            () = self.outbox.hand_out(&self.driver.signals), if waiting => Wake::HandedOut,
+            status = self.child.wait(), if self.exit.is_none() => Wake::Exit(status),
+            line = next(&mut self.stderr), if self.outbox.len() < QUEUE => Wake::Stderr(line),
+            line = next(&mut self.stdout), if !waiting => Wake::Stdout(line),
+            () = until(last_moment), if !waiting => Wake::LastMoment,
+            () = gate::moved(&mut self.pass), if !waiting => Wake::Moved,
+            () = until(stalled) => Wake::Stalled,
+        };
+        if waiting && let Some(moment) = &mut self.last_moment {
+            *moment += began.elapsed();
+        }
+        match wake {
+            Wake::Control(control) => self.control(control).await,
+            Wake::Rung => self.climb().await,
+            Wake::HandedOut => {}
+            Wake::Moved => {
+                self.beginning.begun();
+                self.outbox.push(Signal::Progress);
+            }
+            Wake::Stalled => {
+                if let Some(message) = self.beginning.stall() {
+                    self.failure = Some(TurnFailure::Opencode { message });
+                }
+                self.kill().await;
+            }
+            Wake::Exit(status) => self.exited(status).await,
+            Wake::Stderr(line) => self.stderr_line(line).await,
+            Wake::Stdout(line) => self.stdout_line(line),
+            Wake::LastMoment => {
+                self.stdout = None;
+                self.stderr = None;
+            }
+        }
+    }
+
+    async fn control(&mut self, control: Option<Control>) {
+        self.stopped = true;
+        match control {
+            Some(Control::Interrupt) => {
+                // Once the leader is gone, who descended from it can no longer be told.
+                self.tree.remember();
+                self.tree.signal_leader(TreeSignal::Interrupt);
+                self.ladder = Some((Rung::Terminate, Instant::now() + RUNG));
+            }
+            Some(_) => self.kill().await,
+            None => {
+                self.outbox.lose_consumer();
+                self.kill().await;
+            }
+        }
+    }
+
+    async fn climb(&mut self) {
+        match self.ladder.take() {
+            Some((Rung::Terminate, _)) => {
+                self.tree.remember();
+                self.tree.signal_leader(TreeSignal::Terminate);
+                self.ladder = Some((Rung::Kill, Instant::now() + RUNG));
+            }
+            Some((Rung::Kill, _)) => self.kill().await,
+            None => {}
+        }
+    }
+
+    /// Ends all processes of the turn; what they wrote until then is still read.
+    async fn kill(&mut self) {
+        self.ladder = None;
+        let left = self.tree.sweep().await;
+        if left > 0 {
+            tracing::error!(left, "processes of the turn could not be ended");
+        }
+        self.last_moment.get_or_insert(Instant::now() + DRAIN);
+    }
+
+    async fn exited(&mut self, status: std::io::Result<ExitStatus>) {
+        self.exit = Some(status.map_or(ProcessExit::Code(-1), exit_of));
+        // opencode leaves its tools' processes behind, however it ends.
+        self.kill().await;
+    }
+
+    fn stdout_line(&mut self, line: Option<Line>) {
+        let line = match line {
+            None => return self.stdout = None,
+            Some(Line::TooLong(bytes)) => {
+                self.beginning.begun();
+                return self.outbox.push(Signal::Dropped { bytes });
+            }
+            Some(Line::Whole(line)) => line,
+        };
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        self.beginning.begun();
+        let decoded = self.dialect.read_stdout(&line);
+        self.seen.event(&decoded.observed.event);
+        let refused = self.refusals.before(&decoded.observed.event).into_iter().map(refusal);
+        for signal in decoded.session.map(Signal::Session).into_iter().chain(refused) {
+            self.outbox.push(signal);
+        }
+        self.outbox.push(Signal::Event(decoded.observed));
+    }
+
+    async fn stderr_line(&mut self, line: Option<Line>) {
+        let line = match line {
+            None => return self.stderr = None,
+            Some(Line::TooLong(bytes)) => return self.tail.push(&format!("… a line of {bytes} bytes …")),
+            Some(Line::Whole(line)) => line,
+        };
+        let line = dialect::plain(&String::from_utf8_lossy(&line));
+        tracing::debug!(line, "opencode's stderr");
+        self.tail.push(&line);
+        match self.dialect.read_stderr(&line) {
+            StderrLine::AgentNotFound if self.failure.is_none() => {
+                let agent = self.agent.clone().unwrap_or_default();
+                self.failure = Some(TurnFailure::AgentNotFound { agent });
+                self.kill().await;
+            }
+            StderrLine::Refused { permission, patterns } => {
+                let ask = PermissionAsk { id: None, permission, patterns, refused: true };
+                if let Some(ask) = self.refusals.told(ask) {
+                    self.outbox.push(refusal(ask));
+                }
+            }
+            StderrLine::DatabaseBusy => self.beginning.locked(),
+            other => self.seen.stderr(other),
+        }
+    }
+}
+
+fn refusal(ask: PermissionAsk) -> Signal {
+    Signal::Event(Observed::new(Event::Permission(ask)))
+}
+
+async fn feed(mut stdin: ChildStdin, message: Arc<str>) {
+    // An opencode that ends without reading its message says why by its own end.
+    stdin.write_all(message.as_bytes()).await.ok();
+    stdin.shutdown().await.ok();
+}
+
+async fn next<R: tokio::io::AsyncRead + Unpin>(lines: &mut Option<Lines<R>>) -> Option<Line> {
+    match lines {
+        Some(lines) => lines.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(unix)]
+fn exit_of(status: ExitStatus) -> ProcessExit {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ProcessExit::Code(code),
+        (None, signal) => ProcessExit::Signal(signal.unwrap_or_default()),
+    }
+}
+
+#[cfg(not(unix))]
+fn exit_of(status: ExitStatus) -> ProcessExit {
+    ProcessExit::Code(status.code().unwrap_or(-1))
+}

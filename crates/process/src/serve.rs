@@ -1,0 +1,10 @@
+//! A warm opencode: one server, many turns.
+
+pub(crate) mod hub;
+pub(crate) mod lane;
+pub(crate) mod places;
+pub(crate) mod pool;
+pub(crate) mod process;
+pub(crate) mod server;
+pub(crate) mod sweeps;
+pub(crate) mod turn;

@@ -1,0 +1,140 @@
+//! The servers of an executor, by what is fixed when a server starts.
+
+use super::server::Server;
+use crate::Launch;
+use crate::setup::Setup;
+use opencode_run_core::StartError;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::OnceCell;
+
+type Slot = Arc<OnceCell<Arc<Server>>>;
+
+/// Starts servers as they are needed and replaces those that have grown too large or have ended.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    launch: Launch,
+    /// Where servers work that no turn has given a directory yet.
+    home: PathBuf,
+    /// How much memory a server may take before it is replaced, in bytes; what is usual unless said.
+    memory_limit: Option<u64>,
+    slots: Mutex<HashMap<Setup, Slot>>,
+    /// The servers that get no further turns, as long as they have some.
+    retired: Mutex<Vec<Weak<Server>>>,
+}
+
+impl Pool {
+    pub(crate) fn new(launch: Launch, home: PathBuf, memory_limit: Option<u64>) -> Self {
+        Self { launch, home, memory_limit, slots: Mutex::default(), retired: Mutex::default() }
+    }
+
+    /// Makes a pool that starts its servers as this one, and replaces them when they take so many bytes of memory.
+    pub(crate) fn limited_to(&self, bytes: u64) -> Self {
+        Self::new(self.launch.clone(), self.home.clone(), Some(bytes))
+    }
+
+    // The lock is held for plain look-ups and assignments only.
+    fn slots(&self) -> MutexGuard<'_, HashMap<Setup, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the server for a setup, started if there is none. Several that ask at once wait for the same start.
+    pub(crate) async fn server(&self, setup: &Setup) -> Result<Arc<Server>, StartError> {
+        let slot = {
+            let mut slots = self.slots();
+            let ended = |slot: &Slot| slot.get().is_some_and(|server| server.exit().is_some());
+            if slots.get(setup).is_some_and(ended) {
+                slots.remove(setup);
+            }
+            Arc::clone(slots.entry(setup.clone()).or_default())
+        };
+        let started =
+            slot.get_or_try_init(|| async { Server::start(&self.launch, setup, &self.home).await.map(Arc::new) });
+        started.await.map(Arc::clone)
+    }
+
+    /// Returns how the servers are started.
+    pub(crate) fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
+    /// Looks at a server after a turn: one that has grown too large is replaced.
+    ///
+    /// With further turns at work it goes on growing, so it is retired at once. Otherwise it waits for the next turn, which
+    /// need not wait for the start of another.
+    pub(crate) fn look_after(self: &Arc<Self>, server: &Arc<Server>) {
+        let Some(memory) = server.memory() else { return };
+        if memory <= self.memory_limit.unwrap_or_else(|| server.usual_limit(memory)) || !server.is_to_be_replaced() {
+            return;
+        }
+        tracing::info!(memory, "the opencode server has grown too large and is replaced");
+        if server.is_at_work() {
+            return self.retire(server);
+        }
+        let Some(setup) = self.setup_of(server) else { return };
+        let (pool, old) = (Arc::downgrade(self), Arc::downgrade(server));
+        let (launch, home) = (self.launch.clone(), self.home.clone());
+        tokio::spawn(async move {
+            let fresh = Server::start(&launch, &setup, &home).await;
+            // If either is gone, nobody needs another.
+            if let (Some(pool), Some(old)) = (pool.upgrade(), old.upgrade()) {
+                pool.replace(setup, &old, fresh);
+            }
+        });
+    }
+
+    fn setup_of(&self, server: &Arc<Server>) -> Option<Setup> {
+        let slots = self.slots();
+        slots.iter().find(|(_, slot)| holds(slot, server)).map(|(setup, _)| setup.clone())
+    }
+
+    fn replace(&self, setup: Setup, old: &Arc<Server>, fresh: Result<Server, StartError>) {
+        match fresh {
+            // The old one may have ended meanwhile, with all others or by itself.
+            Ok(fresh) if self.slots().get(&setup).is_some_and(|slot| holds(slot, old)) => {
+                self.slots().insert(setup, Arc::new(OnceCell::new_with(Some(Arc::new(fresh)))));
+                self.retired().push(Arc::downgrade(old));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "an opencode server that has grown too large could not be replaced");
+                old.is_not_replaced();
+            }
+        }
+    }
+
+    /// Gives a server no further turns. It ends when the last of those that it has lets go of it.
+    pub(crate) fn retire(&self, server: &Arc<Server>) {
+        let mut slots = self.slots();
+        let before = slots.len();
+        slots.retain(|_, slot| !holds(slot, server));
+        if slots.len() < before {
+            self.retired().push(Arc::downgrade(server));
+        }
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Weak<Server>>> {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        retired.retain(|server| server.strong_count() > 0);
+        retired
+    }
+
+    /// Ends all servers, those that still have turns included.
+    pub(crate) async fn end(&self) {
+        let servers = self.servers();
+        self.slots().clear();
+        futures_util::future::join_all(servers.iter().map(|server| server.end())).await;
+    }
+
+    /// Returns the servers that there are.
+    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
+        let mut servers: Vec<_> = self.slots().values().filter_map(|slot| slot.get().cloned()).collect();
+        servers.extend(self.retired().iter().filter_map(Weak::upgrade));
+        servers
+    }
+}
+
+fn holds(slot: &Slot, server: &Arc<Server>) -> bool {
+    slot.get().is_some_and(|known| Arc::ptr_eq(known, server))
+}

@@ -1,0 +1,228 @@
+//! The process of a server of ours: started, watched, ended with all that it started.
+
+use crate::Launch;
+use crate::dialect::{self, Dialect, StderrLine};
+use crate::environment::Environment;
+use crate::lines::{Line, Lines};
+use crate::stderr_tail::StderrTail;
+use crate::tree::{Marker, Tree};
+use opencode_run_core::{FailureKind, StartError};
+use reqwest::Url;
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::process::Child;
+use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
+
+/// How long a server may take until it listens. It takes a second or two; a machine that starts many, or a cold disk,
+/// takes longer, and a start that is given up costs more than a wait.
+const START_LIMIT: Duration = Duration::from_mins(1);
+/// How often a server is started before it is given up: now and then a start stalls for no reason, and another does not.
+const STARTS: u32 = 2;
+/// How often it is started again where it finds another opencode at work on the database, and how long is waited before.
+const LOCKED_STARTS: u32 = 5;
+const LOCKED_PAUSE: Duration = Duration::from_millis(250);
+/// The longest line of a server's output that is read.
+const LONGEST_LINE: usize = 256 << 10;
+/// How long is waited for the end of the log of a server that is gone.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long is waited for a process that the system does not let go of.
+const REAP_LIMIT: Duration = Duration::from_secs(5);
+/// How many lines of the log are kept to explain a refusal.
+const LOG_LINES: usize = 100;
+
+/// A server's process. Dropping it ends the process and all that bears its marker.
+#[derive(Debug)]
+pub(crate) struct ServerProcess {
+    id: u32,
+    marker: Marker,
+    log: Arc<Mutex<Log>>,
+    /// Says how the process ended.
+    exited: watch::Receiver<Option<String>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    recent: VecDeque<String>,
+    tail: StderrTail,
+}
+
+impl ServerProcess {
+    /// Starts a server and waits until it listens; one that stalls is ended and started once more. Returns where it listens
+    /// and the password that it wants.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started or does not listen in time. Then nothing of it is left.
+    pub(crate) async fn start(
+        launch: &Launch,
+        environment: &Environment,
+        directory: &Path,
+    ) -> Result<(Self, Url, String), StartError> {
+        let failed = |why: String| {
+            StartError::new(FailureKind::Opencode, format!("the opencode server cannot be started: {why}"))
+                .hint("check it with `opencode-run doctor`, or use `--transport run`")
+        };
+        let mut words = String::new();
+        let (mut stalls, mut locks) = (0, 0);
+        while stalls < STARTS {
+            let attempt = stalls + locks + 1;
+            let password = Uuid::new_v4().simple().to_string();
+            let (process, address) = Self::spawn(launch, environment.clone(), directory, &password).map_err(&failed)?;
+            tracing::info!(attempt, "waiting for the opencode server to listen");
+            match tokio::time::timeout(START_LIMIT, address).await {
+                Ok(Ok(url)) => return Ok((process, url, password)),
+                Ok(Err(_)) => {
+                    // The rest of what it says may still be on its way.
+                    process.end().await;
+                    if process.found_locked(launch.opencode().dialect()) && locks < LOCKED_STARTS {
+                        locks += 1;
+                        tracing::info!("another opencode is at work on the database: it is started again");
+                        // Each waits for another time, so that those who met do not meet again.
+                        tokio::time::sleep(LOCKED_PAUSE * (locks * 4 + std::process::id() % 4)).await;
+                        continue;
+                    }
+                    return Err(failed(format!("it ended before it listened: {}", process.last_words())));
+                }
+                Err(_) => {
+                    process.end().await;
+                    stalls += 1;
+                    words = process.last_words();
+                    tracing::warn!("the opencode server did not listen within {START_LIMIT:?} and was ended");
+                }
+            }
+        }
+        Err(failed(format!("{STARTS} times it did not listen within {START_LIMIT:?}: {words}")))
+    }
+
+    /// Starts a server. Returns what will tell where it listens.
+    fn spawn(
+        launch: &Launch,
+        mut environment: Environment,
+        directory: &Path,
+        password: &str,
+    ) -> Result<(Self, oneshot::Receiver<Url>), String> {
+        let marker = Marker::new();
+        let dialect = launch.opencode().dialect();
+        let (arguments, variable) = dialect.server();
+        environment.set(variable, password);
+        let mut command = launch.command(arguments, directory, environment, &marker);
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        let id = child.id().unwrap_or_default();
+        let tree = launch.tree(marker.clone(), id);
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err("it has no output".to_owned());
+        };
+        let log = Arc::new(Mutex::new(Log::default()));
+        let (exit, exited) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel();
+        let (listening, address) = oneshot::channel();
+        let keeper = tokio::spawn(keep_log(Lines::new(stderr, LONGEST_LINE), Arc::clone(&log)));
+        tokio::spawn(watch_over(child, tree, stopped, exit, keeper));
+        tokio::spawn(read_stdout(dialect, Lines::new(stdout, LONGEST_LINE), listening));
+        Ok((Self { id, marker, log, exited, stop: Mutex::new(Some(stop)) }, address))
+    }
+
+    /// Returns the process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Returns the marker that all processes of the server bear.
+    pub(crate) fn marker(&self) -> &Marker {
+        &self.marker
+    }
+
+    /// Returns what says how the process ended, once it did.
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.exited.clone()
+    }
+
+    /// Ends the process and all that it started.
+    pub(crate) async fn end(&self) {
+        drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.exited.clone().wait_for(Option::is_some).await.ok();
+    }
+
+    /// Returns the line of the log that holds a reference, if it is still there.
+    pub(crate) fn log_line(&self, reference: &str) -> Option<String> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.recent.iter().rfind(|line| line.contains(reference)).cloned()
+    }
+
+    /// Returns whether the last that it wrote to stderr says that another opencode was at work on the database.
+    fn found_locked(&self, dialect: Dialect) -> bool {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.recent.iter().any(|line| dialect.read_stderr(line) == StderrLine::DatabaseBusy)
+    }
+
+    /// Returns what the server wrote to stderr, as far as it is kept.
+    pub(crate) fn last_words(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).tail.text()
+    }
+}
+
+async fn read_stdout<R: tokio::io::AsyncRead + Unpin>(
+    dialect: Dialect,
+    mut lines: Lines<R>,
+    listening: oneshot::Sender<Url>,
+) {
+    let mut listening = Some(listening);
+    // It is read to the end, so that the server never waits for a reader.
+    while let Some(line) = lines.next().await {
+        if let Line::Whole(line) = line
+            && let Some(url) = dialect.read_address(&dialect::plain(&String::from_utf8_lossy(&line)))
+            && let Some(listening) = listening.take()
+        {
+            // Whoever waited may have given up.
+            listening.send(url).ok();
+        }
+    }
+}
+
+async fn keep_log<R: tokio::io::AsyncRead + Unpin>(mut lines: Lines<R>, log: Arc<Mutex<Log>>) {
+    while let Some(line) = lines.next().await {
+        let line = match line {
+            Line::Whole(line) => dialect::plain(&String::from_utf8_lossy(&line)),
+            Line::TooLong(bytes) => format!("… a line of {bytes} bytes …"),
+        };
+        tracing::debug!(line, "the opencode server's stderr");
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.tail.push(&line);
+        log.recent.push_back(line);
+        if log.recent.len() > LOG_LINES {
+            log.recent.pop_front();
+        }
+    }
+}
+
+/// Waits for the end of the process, or for the wish that it ends, and then ends all that it started.
+async fn watch_over(
+    mut child: Child,
+    mut tree: Tree,
+    stopped: oneshot::Receiver<()>,
+    exit: watch::Sender<Option<String>>,
+    log: tokio::task::JoinHandle<()>,
+) {
+    let how = tokio::select! {
+        status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+        _ = stopped => "ended by us".to_owned(),
+    };
+    // A server that was asked to end takes two seconds to write down nothing: its database is safe at any time.
+    let left = tree.sweep().await;
+    if left > 0 {
+        tracing::error!(left, "processes of the opencode server could not be ended");
+    }
+    // With nobody left to write to it, the log is at its end, and then it is whole.
+    tokio::time::timeout(LAST_WORDS, log).await.ok();
+    // Takes note of the end before anybody is told of it: who is told finds no trace of the process, no zombie either.
+    if left == 0 {
+        child.wait().await.ok();
+    } else {
+        tokio::time::timeout(REAP_LIMIT, child.wait()).await.ok();
+    }
+    exit.send_replace(Some(how));
+}

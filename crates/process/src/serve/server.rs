@@ -1,0 +1,305 @@
+//! A server that turns run on: one of ours, or one that somebody else runs.
+
+use super::hub::Hub;
+use super::places::Places;
+use super::process::ServerProcess;
+use super::sweeps::Sweeps;
+use crate::dialect::{self, Client, ClientError};
+use crate::gate::{Pass, unseen};
+use crate::setup::{Opened, Setup};
+use crate::{Launch, nearest, tree};
+use opencode_run_core::{Budget, FailureKind, SessionId, StartError, TurnFailure};
+use reqwest::{StatusCode, Url};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How long is waited between two looks at a server's memory: a look takes as long as a look at all processes.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+
+/// How much memory a server may take at least before it is replaced. An idle one takes 310 to 360 MB, and while one is
+/// replaced there are two.
+const LEAST_LIMIT: u64 = 470 << 20;
+
+/// A server and what runs on it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    pub(crate) hub: Hub,
+    /// None for a server that somebody else runs: it is never ended, and what it starts is not ours to end.
+    process: Option<ServerProcess>,
+    exited: watch::Receiver<Option<String>>,
+    places: Mutex<Places>,
+    sweeps: Sweeps,
+    /// The models of opencode's own that were seen to be there.
+    known_models: Mutex<HashSet<String>>,
+    /// When the memory is to be looked at again.
+    next_look: Mutex<Instant>,
+    /// How much memory is usual.
+    usual_limit: OnceLock<u64>,
+    /// Another is being started in its place.
+    is_replaced: AtomicBool,
+    /// What the server was given when it started; it goes with this.
+    opened: Option<Opened>,
+}
+
+impl Server {
+    /// Starts a server of ours, and sees that it answers.
+    ///
+    /// # Errors
+    ///
+    /// If there is no server that answers. Then nothing of it is left.
+    pub(crate) async fn start(launch: &Launch, setup: &Setup, directory: &Path) -> Result<Self, StartError> {
+        let mut environment = launch.environment().clone();
+        let opened = setup.open(launch, &mut environment)?;
+        let (process, url, password) = ServerProcess::start(launch, &environment, directory).await?;
+        let dialect = launch.opencode().dialect();
+        let client = dialect.client(url, password).map_err(unreachable)?;
+        // What it answers, other requests will tell.
+        if let Err(error @ ClientError::NoAnswer(_)) = client.version().await {
+            process.end().await;
+            return Err(unreachable(error));
+        }
+        let exited = process.watch();
+        Ok(Self { opened: Some(opened), ..Self::over(client, Some(process), exited) })
+    }
+
+    /// Takes a server that somebody else runs.
+    pub(crate) async fn attach(
+        address: Url,
+        user: Option<String>,
+        password: Option<String>,
+    ) -> Result<Self, StartError> {
+        let (client, version) = dialect::meet(address, user, password).await.map_err(|error| match error {
+            ClientError::NotFound(_) | ClientError::Refused { .. } | ClientError::Unreadable => {
+                let message =
+                    "what answers at this address is no opencode server, or one that is older than can be driven";
+                StartError::new(FailureKind::Opencode, message).hint("check the address").source(error)
+            }
+            other => unreachable(other),
+        })?;
+        let unsupported = |why: String| {
+            StartError::new(FailureKind::Opencode, format!("the opencode server cannot be driven: {why}"))
+        };
+        let version = version.parse().map_err(|_| unsupported("it does not say its version".to_owned()))?;
+        dialect::serves(version).map_err(|why| unsupported(format!("it is opencode {version}, {why}")))?;
+        let (_, exited) = watch::channel(None);
+        Ok(Self::over(client, None, exited))
+    }
+
+    fn over(client: Client, process: Option<ServerProcess>, exited: watch::Receiver<Option<String>>) -> Self {
+        let hub = Hub::start(client.clone());
+        let (places, sweeps, next_look) = (Mutex::default(), Sweeps::default(), Mutex::new(Instant::now()));
+        let (usual_limit, is_replaced, known_models) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
+        Self {
+            client,
+            hub,
+            process,
+            exited,
+            places,
+            sweeps,
+            known_models,
+            next_look,
+            usual_limit,
+            is_replaced,
+            opened: None,
+        }
+    }
+
+    /// Lets the requests of a turn through to its model source; none where they are not seen by us.
+    ///
+    /// # Errors
+    ///
+    /// If the turn cannot be held to its budget.
+    pub(crate) fn admit(&self, session: &SessionId, budget: Budget) -> Result<Option<Pass>, StartError> {
+        match self.opened.as_ref().and_then(|opened| opened.gate.as_ref()) {
+            Some(gate) => gate.admit(session, budget).map(Some),
+            None if budget.is_unlimited() => Ok(None),
+            None => Err(unseen()),
+        }
+    }
+
+    /// Checks that a model that opencode has to know is there, before anything is made for a turn on it.
+    ///
+    /// A model is looked for once. Where a directory has others than the one that it was seen in, and where the server does not
+    /// say, the turn itself tells.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, with the nearest ones that are.
+    pub(crate) async fn check_model(&self, directory: &Path, model: &str) -> Result<(), StartError> {
+        let known = || self.known_models.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(model) {
+            return Ok(());
+        }
+        let models = match self.client.models(directory).await {
+            Ok(models) => models,
+            Err(error) => {
+                tracing::debug!(%error, "the server does not say which models there are");
+                return Ok(());
+            }
+        };
+        if models.iter().any(|name| name == model) {
+            known().insert(model.to_owned());
+            return Ok(());
+        }
+        Err(no_model(model, &models))
+    }
+
+    /// Returns how the server ended, if it did.
+    pub(crate) fn exit(&self) -> Option<String> {
+        self.exited.borrow().clone()
+    }
+
+    // The lock is held for plain look-ups and assignments only.
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether somebody is at work in a session.
+    ///
+    /// The server is asked once, and the stream says what comes after that; what it says is late by a moment, so it is only
+    /// believed where it says that nobody is.
+    pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
+        self.hub.connected().await;
+        if self.hub.is_quiet(session) {
+            return Ok(false);
+        }
+        self.hub.follow(session.clone());
+        let busy = self.client.is_busy(directory, session).await;
+        if !matches!(busy, Ok(false)) {
+            self.hub.unfollow(session);
+        }
+        busy
+    }
+
+    /// Notes that a turn begins to work in a directory.
+    pub(crate) fn begin(&self, directory: &Path) {
+        self.places().enter(directory);
+    }
+
+    /// Notes that a turn in a directory is over, and ends what it left at work there.
+    ///
+    /// What works in the directory of another turn that is under way may be that one's, and is left to it.
+    pub(crate) async fn finish(&self, directory: &Path) {
+        self.places().leave(directory);
+        let Some(process) = &self.process else { return };
+        let sweep = |mut directories: Vec<PathBuf>| async move {
+            directories.retain(|directory| !self.places().is_occupied(directory));
+            if !directories.is_empty() {
+                tree::sweep_directories(process.marker(), process.id(), directories).await;
+            }
+        };
+        self.sweeps.sweep(directory.to_owned(), sweep).await;
+    }
+
+    /// Returns whether a turn is at work.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.places().is_at_work()
+    }
+
+    /// Lets go of what the server keeps for a directory, if turns of ours have worked there and none does now.
+    pub(crate) async fn dispose(&self, directory: &Path) {
+        if !self.places().forget(directory) {
+            return;
+        }
+        if let Err(error) = self.client.dispose(directory).await {
+            tracing::debug!(%error, "a directory could not be disposed of");
+        }
+    }
+
+    /// Ends a server of ours, with all that it started.
+    pub(crate) async fn end(&self) {
+        if let Some(process) = &self.process {
+            process.end().await;
+        }
+    }
+
+    /// Returns how much memory a server of ours takes, in bytes, where the system says so and it was not asked just before.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let process = self.process.as_ref()?;
+        {
+            let mut next_look = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+            if Instant::now() < *next_look {
+                return None;
+            }
+            *next_look = Instant::now() + LOOK_PAUSE;
+        }
+        tree::memory(process.id())
+    }
+
+    /// Returns how much memory the server may take before it is replaced, in bytes: somewhat more than what it took when this
+    /// was asked first, which is after its first turn. What a turn takes, with plugins and language servers, is the user's
+    /// choice; what is added with every further directory never goes away.
+    pub(crate) fn usual_limit(&self, memory: u64) -> u64 {
+        *self.usual_limit.get_or_init(|| (memory / 100 * 115).max(LEAST_LIMIT))
+    }
+
+    /// Notes that another server is started in the place of this one. Returns false if there is one already.
+    pub(crate) fn is_to_be_replaced(&self) -> bool {
+        !self.is_replaced.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that no other server has taken the place of this one.
+    pub(crate) fn is_not_replaced(&self) {
+        self.is_replaced.store(false, Ordering::Relaxed);
+    }
+
+    /// Says why a request that a turn needs was in vain.
+    pub(crate) async fn failure(&self, error: ClientError, session: &SessionId) -> TurnFailure {
+        match error {
+            ClientError::NoAnswer(why) => {
+                // The end of a process is noticed a moment after the end of its connections.
+                let mut exited = self.exited.clone();
+                let wait = exited.wait_for(Option::is_some);
+                let exit = tokio::time::timeout(Duration::from_millis(500), wait).await;
+                let exit = exit.ok().and_then(Result::ok).and_then(|exit| exit.clone());
+                TurnFailure::ServerLost { message: exit.unwrap_or(why) }
+            }
+            ClientError::Configuration(message) => TurnFailure::Configuration { message },
+            ClientError::NoAgent(agent) => TurnFailure::AgentNotFound { agent },
+            ClientError::NotFound(_) => TurnFailure::SessionNotFound { session: session.clone() },
+            ClientError::Refused { status, message, reference } => {
+                let explained = match (&self.process, reference) {
+                    (Some(process), Some(reference)) => {
+                        let line = process.log_line(&reference);
+                        line.and_then(|line| self.client.dialect().read_log(&line))
+                    }
+                    _ => None,
+                };
+                explained.unwrap_or(match status {
+                    StatusCode::BAD_REQUEST => TurnFailure::Protocol { message },
+                    _ => TurnFailure::Opencode { message },
+                })
+            }
+            error @ (ClientError::Unauthorized | ClientError::Unreadable) => {
+                TurnFailure::Protocol { message: error.to_string() }
+            }
+        }
+    }
+}
+
+/// Says that a model is not there, as opencode says it, and which ones may have been meant.
+fn no_model(model: &str, there: &[String]) -> StartError {
+    let near = nearest(model, there.iter().map(String::as_str)).join(", ");
+    let near = if near.is_empty() { near } else { format!(". Did you mean: {near}?") };
+    StartError::new(FailureKind::ModelNotFound, format!("Model not found: {model}{near}"))
+        .hint("`opencode-run models` lists the models that can be used")
+}
+
+/// Says why a server cannot be reached.
+pub(crate) fn unreachable(error: ClientError) -> StartError {
+    let hint = match &error {
+        ClientError::Configuration(_) => "correct it; opencode itself cannot use it either",
+        ClientError::Unauthorized => "set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own",
+        _ => "check that the address is that of an opencode server, and that it runs",
+    };
+    let kind = match &error {
+        ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,
+        _ => FailureKind::Opencode,
+    };
+    StartError::new(kind, error.to_string()).hint(hint).source(error)
+}

@@ -1,0 +1,271 @@
+//! One turn on a server.
+
+mod asks;
+mod ending;
+mod gap;
+
+use self::gap::Missed;
+use super::hub::Listening;
+use super::lane::LaneItem;
+use super::server::Server;
+use crate::dialect::{Client, ClientError, SessionEvent, TurnDecoder};
+use crate::gate::{self, Pass};
+use crate::outbox::Outbox;
+use crate::redaction::Redaction;
+use opencode_run_core::{Control, Event, Observed, PermissionPolicy, ReportedError, SessionId, Signal, TurnDriver};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long an abort may take; it takes 50 ms. What it cannot end in this time, the end of the server does: nothing is to be
+/// left three seconds after an interrupt.
+const ABORT_LIMIT: Duration = Duration::from_secs(2);
+/// How long an abort may take where the turn is to be killed.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// How long after an abort another is sent: one that came before the turn had begun was in vain.
+const ABORT_AGAIN: Duration = Duration::from_millis(500);
+
+/// A turn to be run.
+pub(crate) struct ServeTurn {
+    pub(crate) driver: TurnDriver,
+    pub(crate) server: Arc<Server>,
+    pub(crate) listening: Listening,
+    pub(crate) session: SessionId,
+    pub(crate) directory: PathBuf,
+    pub(crate) message: Value,
+    pub(crate) decoder: TurnDecoder,
+    pub(crate) agent: Option<String>,
+    pub(crate) policy: PermissionPolicy,
+    /// The answer is to meet a schema.
+    pub(crate) has_schema: bool,
+    /// The turn's leave to use its model source, where we see what it uses.
+    pub(crate) pass: Option<Pass>,
+    pub(crate) redaction: Redaction,
+}
+
+/// A turn under way.
+struct Running {
+    driver: TurnDriver,
+    server: Arc<Server>,
+    listening: Listening,
+    session: SessionId,
+    directory: PathBuf,
+    policy: PermissionPolicy,
+    has_schema: bool,
+    pass: Option<Pass>,
+    decoder: TurnDecoder,
+    outbox: Outbox,
+    /// Requests that are under way beside the message.
+    errands: JoinSet<Errand>,
+    /// The last error that opencode reported in the turn's own session.
+    error: Option<ReportedError>,
+    /// The question that was rejected in the last step.
+    rejected: Option<String>,
+    /// How often what was refused by policy, by permission and patterns.
+    refused: HashMap<(String, Vec<String>), usize>,
+    /// The refusal that the turn is ended for.
+    refusal: Option<String>,
+    /// A gap in the stream is being made up for; what comes behind it waits.
+    is_mending: bool,
+    stopped: bool,
+    /// When the next abort is due, and when it has been long enough.
+    abort: Option<(Instant, Instant)>,
+}
+
+/// What came of a request beside the message.
+enum Errand {
+    /// What was asked by this id was answered, and the turn is to end where that was a refusal for which there is no reason.
+    Answered {
+        id: String,
+        refusal: Option<String>,
+    },
+    /// This was said and asked while nobody listened.
+    Mended(Missed),
+    Aborted,
+}
+
+enum Wake {
+    Control(Option<Control>),
+    Abort,
+    HandedOut,
+    Item(Option<LaneItem>),
+    Errand(Option<Errand>),
+    Answer(Result<String, ClientError>),
+    Moved,
+}
+
+impl ServeTurn {
+    /// Runs the turn until nothing of it is left.
+    pub(crate) async fn run(self) -> Over {
+        let Self { driver, server, listening, session, directory, message, decoder, agent, policy, has_schema, .. } =
+            self;
+        let (pass, redaction) = (self.pass, self.redaction);
+        let client = server.client.clone();
+        let (where_to, whom) = (directory.clone(), session.clone());
+        // A task of its own: a request is costly to look at with every event.
+        let answer = AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Some(agent) = agent {
+                // A message for an agent that does not exist is refused without a reason.
+                client.check_agent(&where_to, &agent).await?;
+            }
+            client.send(&where_to, &whom, &message).await
+        }));
+        let mut turn = Running {
+            driver,
+            server,
+            listening,
+            session,
+            directory,
+            policy,
+            has_schema,
+            pass,
+            decoder,
+            outbox: Outbox::new(redaction),
+            errands: JoinSet::new(),
+            error: None,
+            rejected: None,
+            refused: HashMap::new(),
+            refusal: None,
+            is_mending: false,
+            stopped: false,
+            abort: None,
+        };
+        turn.outbox.push(Signal::Session(turn.session.clone()));
+        let answer = turn.until_answered(answer).await;
+        turn.finish(answer).await
+    }
+}
+
+/// A turn of which nothing is left, but that its consumer is to be told so.
+pub(crate) struct Over {
+    outbox: Outbox,
+    driver: TurnDriver,
+}
+
+impl Over {
+    /// Tells the consumer.
+    pub(crate) async fn tell(mut self) {
+        while self.outbox.is_waiting() {
+            self.outbox.hand_out(&self.driver.signals).await;
+        }
+    }
+}
+
+impl Running {
+    /// Passes on what happens until the message is answered; none if the server had to be ended.
+    async fn until_answered(
+        &mut self,
+        mut answer: AbortOnDropHandle<Result<String, ClientError>>,
+    ) -> Option<Result<String, ClientError>> {
+        loop {
+            let abort = self.abort.map(|(next, last)| next.min(last));
+            let waiting = self.outbox.is_waiting();
+            let wake = tokio::select! {
+                biased;
+                control = self.driver.controls.recv(), if !self.outbox.consumer_is_gone() => Wake::Control(control),
+                () = until(abort) => Wake::Abort,
+                () = self.outbox.hand_out(&self.driver.signals), if waiting => Wake::HandedOut,
+                Some(errand) = self.errands.join_next() => Wake::Errand(errand.ok()),
+                item = self.listening.lane.next(), if !waiting && !self.is_mending => Wake::Item(item),
+                answer = &mut answer => Wake::Answer(answer.unwrap_or_else(|error| {
+                    Err(ClientError::NoAnswer(error.to_string()))
+                })),
+                () = gate::moved(&mut self.pass), if !waiting => Wake::Moved,
+            };
+            match wake {
+                Wake::Control(control) => self.control(control),
+                Wake::Abort => {
+                    if self.abort.is_some_and(|(_, last)| Instant::now() >= last) {
+                        // Its other turns end as well, each with a failure of its own kind.
+                        self.server.end().await;
+                        return None;
+                    }
+                    self.send_abort();
+                }
+                Wake::Errand(Some(Errand::Answered { id, refusal })) => self.answered(id, refusal),
+                Wake::Errand(Some(Errand::Mended(missed))) => self.mended(&missed),
+                Wake::Moved => self.outbox.push(Signal::Progress),
+                Wake::HandedOut | Wake::Errand(_) => {}
+                Wake::Item(item) => {
+                    self.item(item);
+                    self.outbox.hand_out_now(&self.driver.signals);
+                }
+                Wake::Answer(answer) => return Some(answer),
+            }
+        }
+    }
+
+    fn control(&mut self, control: Option<Control>) {
+        if control.is_none() {
+            self.outbox.lose_consumer();
+        }
+        self.stop(if control == Some(Control::Interrupt) { ABORT_LIMIT } else { KILL_LIMIT });
+    }
+
+    /// Begins to end the turn.
+    fn stop(&mut self, limit: Duration) {
+        let (now, last) = (Instant::now(), Instant::now() + limit);
+        self.abort = Some(self.abort.map_or((now, last), |(next, earlier)| (next, earlier.min(last))));
+        self.stopped = true;
+    }
+
+    fn send_abort(&mut self) {
+        let (client, directory, session) = self.address();
+        self.errands.spawn(async move {
+            // Whether it helped is seen by the answer to the message.
+            if let Err(error) = client.abort(&directory, &session).await {
+                tracing::debug!(%error, "an abort was not answered");
+            }
+            Errand::Aborted
+        });
+        self.abort = self.abort.map(|(_, last)| (Instant::now() + ABORT_AGAIN, last));
+    }
+
+    fn address(&self) -> (Client, PathBuf, SessionId) {
+        (self.server.client.clone(), self.directory.clone(), self.session.clone())
+    }
+
+    fn item(&mut self, item: Option<LaneItem>) {
+        match item {
+            Some(LaneItem::Event(event)) => self.event(&event),
+            Some(LaneItem::Torn) | None => self.decoder.tear(),
+            Some(LaneItem::Mended) => self.mend(),
+        }
+    }
+
+    fn event(&mut self, event: &SessionEvent) {
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64() * 1000.0);
+        if let Some(observed) = self.decoder.decode(event, now_ms) {
+            self.observe(observed);
+        }
+    }
+
+    fn observe(&mut self, mut observed: Observed) {
+        if let (Some(pass), Some(sub_agent)) = (&mut self.pass, &observed.sub_agent) {
+            pass.include(sub_agent);
+        }
+        match &mut observed.event {
+            Event::Permission(ask) => {
+                ask.refused = matches!(self.policy, PermissionPolicy::Deny);
+                self.answer_permission(ask.clone());
+            }
+            Event::Question(question) => self.reject_question(question),
+            Event::Error(error) if observed.sub_agent.is_none() => self.error = Some(error.clone()),
+            Event::StepStart if observed.sub_agent.is_none() => (self.error, self.rejected) = (None, None),
+            _ => {}
+        }
+        self.outbox.push(Signal::Event(observed));
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,141 @@
+//! The end of a turn: what the answer says, what the stream still has to say, and what is left at work.
+
+use super::{ABORT_LIMIT, Over, Running};
+use crate::dialect::{AnswerEnd, ClientError, MessageWithParts, TurnDecoder, failure_of, read_message};
+use crate::gate::Pass;
+use opencode_run_core::{Ending, Signal, TurnFailure};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long is waited for events that the answer has overtaken.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+/// How long is waited for what the stream still says of a message without an answer, up to its end or why it was refused; it
+/// says nothing if the message was malformed.
+const REST: Duration = Duration::from_millis(500);
+
+impl Running {
+    /// Takes in what is left of the turn, ends what it left at work, and says how it ended.
+    pub(super) async fn finish(mut self, answer: Option<Result<String, ClientError>>) -> Over {
+        self.errands.abort_all();
+        let ending = match answer {
+            None => Ending::Stopped,
+            Some(Ok(text)) => self.weigh(&text).await,
+            // What was stopped may have been stopped by the end of its server.
+            Some(Err(_)) if self.stopped => Ending::Stopped,
+            Some(Err(error)) => Ending::Failed(self.fail(error).await),
+        };
+        let limit = self.pass.as_ref().and_then(Pass::limit_reached).filter(|_| !self.stopped);
+        let ending = match (limit, self.refusal.take()) {
+            // What opencode makes of a request that was refused is a failure of the provider's.
+            (Some(failure), _) => Ending::Failed(failure),
+            (None, Some(what)) if ending == Ending::Stopped => Ending::Failed(TurnFailure::Permission { what }),
+            _ => ending,
+        };
+        self.server.finish(&self.directory).await;
+        if let Some(pass) = &self.pass {
+            self.outbox.push(Signal::Traffic(pass.traffic()));
+        }
+        self.outbox.push(Signal::Ended(ending));
+        Over { outbox: self.outbox, driver: self.driver }
+    }
+
+    /// Says why a message was not answered, and sees to it that nobody works on it any more.
+    async fn fail(&mut self, error: ClientError) -> TurnFailure {
+        if error.leaves_work() && self.server.exit().is_none() {
+            let (client, directory, session) = self.address();
+            let aborted = tokio::time::timeout(ABORT_LIMIT, client.abort(&directory, &session)).await;
+            if !matches!(aborted, Ok(Ok(()))) {
+                self.server.end().await;
+            }
+        }
+        // The connection of the answer may be gone before all of the stream has come.
+        self.hear_the_rest().await;
+        self.catch_up(&[]).await;
+        let failure = self.server.failure(error, &self.session).await;
+        match (failure, self.error.take()) {
+            // The server says less by its answer than by its events.
+            (TurnFailure::Opencode { .. }, Some(error)) => failure_of(error),
+            (failure, _) => failure,
+        }
+    }
+
+    /// Reads the answer to the message: it is the truth about the turn, the stream was for watching.
+    async fn weigh(&mut self, text: &str) -> Ending {
+        if text.is_empty() {
+            return Ending::Failed(self.explain_nothing().await);
+        }
+        let Some(message) = read_message(text) else {
+            let message = "the opencode server answered with something else than a message".to_owned();
+            return Ending::Failed(TurnFailure::Protocol { message });
+        };
+        self.catch_up(std::slice::from_ref(&message)).await;
+        for observed in self.decoder.reconcile(&message) {
+            self.outbox.push(Signal::Event(observed));
+        }
+        let Some(AnswerEnd { aborted, error, structured, stops_at_tools }) = message.end() else {
+            let message = "the opencode server's answer does not say how the turn ended".to_owned();
+            return Ending::Failed(TurnFailure::Protocol { message });
+        };
+        let is_missing = self.has_schema && structured.is_none();
+        if let Some(value) = structured {
+            self.outbox.push(Signal::Structured(value));
+        }
+        match error {
+            _ if aborted => Ending::Stopped,
+            Some(error) if error.name == "StructuredOutputError" => {
+                Ending::Failed(TurnFailure::Schema { message: error.message })
+            }
+            Some(error) => Ending::Failed(failure_of(error)),
+            None if is_missing => {
+                Ending::Failed(TurnFailure::Schema { message: "opencode answered without a value".to_owned() })
+            }
+            None => match self.rejected.take().filter(|_| stops_at_tools) {
+                Some(what) => Ending::Failed(TurnFailure::Permission { what }),
+                None => Ending::Finished,
+            },
+        }
+    }
+
+    /// Says why a message was answered with nothing, which is how one is refused before 1.15: the stream says it, unless the
+    /// session is not there.
+    async fn explain_nothing(&mut self) -> TurnFailure {
+        self.hear_the_rest().await;
+        if let Some(error) = self.error.take() {
+            return failure_of(error);
+        }
+        match self.server.client.session_directory(&self.session).await {
+            Err(error @ ClientError::NotFound(_)) => self.server.failure(error, &self.session).await,
+            _ => TurnFailure::Protocol { message: "the opencode server answered with nothing".to_owned() },
+        }
+    }
+
+    /// Waits for what the stream still says of a message that has no answer.
+    async fn hear_the_rest(&mut self) {
+        let deadline = Instant::now() + REST;
+        while !self.decoder.is_torn() && !self.decoder.is_idle() {
+            tokio::select! {
+                biased;
+                item = self.listening.lane.next() => self.item(item),
+                () = tokio::time::sleep_until(deadline) => break,
+            }
+        }
+    }
+
+    /// Waits for what the stream still has to say of these messages. If the stream broke, what the turn produced is read
+    /// from the session instead.
+    async fn catch_up(&mut self, messages: &[MessageWithParts<'_>]) {
+        let deadline = Instant::now() + STRAGGLERS;
+        let told = |decoder: &TurnDecoder| messages.iter().all(|message| decoder.has_told(message));
+        while !self.decoder.is_torn() && !told(&self.decoder) {
+            tokio::select! {
+                biased;
+                item = self.listening.lane.next() => self.item(item),
+                () = tokio::time::sleep_until(deadline) => break,
+            }
+        }
+        if !self.decoder.is_torn() && told(&self.decoder) {
+            return;
+        }
+        self.read_messages().await;
+    }
+}

@@ -1,0 +1,71 @@
+//! What opencode said and asked while the stream was broken.
+
+use super::asks::retried;
+use super::{Errand, Running};
+use crate::dialect::{SessionEvent, read_messages};
+use crate::serve::lane::LaneItem;
+use opencode_run_core::Signal;
+use std::sync::Arc;
+
+/// What there is behind a gap.
+pub(super) struct Missed {
+    /// The session's messages as far as they go.
+    messages: Option<String>,
+    /// What waits for an answer.
+    asks: Vec<SessionEvent>,
+}
+
+impl Running {
+    /// Begins to make up for a gap. What the stream says meanwhile is not lost, it is read behind it.
+    pub(super) fn mend(&mut self) {
+        self.is_mending = true;
+        let (client, directory, session) = self.address();
+        let server = Arc::clone(&self.server);
+        self.errands.spawn(async move {
+            let messages = retried(|| client.messages(&directory, &session)).await;
+            let sub_agents = retried(|| client.descendants(&directory, &session)).await.unwrap_or_default();
+            let mut asks = retried(|| client.asks(&directory)).await.unwrap_or_default();
+            asks.retain(|ask| ask.session == session || sub_agents.contains(&ask.session));
+            for sub_agent in sub_agents {
+                server.hub.adopt(sub_agent, &session);
+            }
+            Errand::Mended(Missed { messages, asks })
+        });
+    }
+
+    /// Tells what was missed. Where that could not be had, it is told with the next gap or at the end.
+    pub(super) fn mended(&mut self, missed: &Missed) {
+        self.is_mending = false;
+        // An error that came behind the gap may have been got over by what the messages hold already.
+        let (errors, waiting): (Vec<_>, Vec<_>) = self
+            .listening
+            .lane
+            .take_waiting()
+            .into_iter()
+            .partition(|item| matches!(item, LaneItem::Event(event) if event.is_error()));
+        for error in errors {
+            self.item(Some(error));
+        }
+        if let Some(messages) = missed.messages.as_deref().and_then(read_messages) {
+            for observed in self.decoder.mend(&messages) {
+                self.observe(observed);
+            }
+        }
+        for ask in &missed.asks {
+            self.event(ask);
+        }
+        for item in waiting {
+            self.item(Some(item));
+        }
+    }
+
+    /// Tells what of the session's messages was not told, when the turn is over.
+    pub(super) async fn read_messages(&mut self) {
+        let Ok(text) = self.server.client.messages(&self.directory, &self.session).await else { return };
+        for message in &read_messages(&text).unwrap_or_default() {
+            for observed in self.decoder.reconcile(message) {
+                self.outbox.push(Signal::Event(observed));
+            }
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The executor that runs turns on warm servers.
+
+use crate::Launch;
+use crate::dialect::{ClientError, serves};
+use crate::request::check;
+use crate::serve::pool::Pool;
+use crate::serve::server::{Server, unreachable};
+use crate::serve::turn::ServeTurn;
+use crate::session::SessionLookupError;
+use crate::setup::Setup;
+use async_trait::async_trait;
+use opencode_run_core::{Executor, FailureKind, ModelChoice, SessionId, StartError, StartedTurn, Task, TurnRequest};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// How many signals may wait for the consumer.
+const SIGNALS: usize = 256;
+
+/// Runs turns on servers that stay warm between them: `opencode serve` on loopback, with a random password.
+///
+/// - One server serves any number of tasks and turns at once. A second one is started only for turns that need other
+///   settings from the start of a server on: another model source.
+/// - A model that opencode has to know by itself is looked for on the server before a session is made, once a server; one that
+///   is not there is answered with the nearest ones. Where the server does not say which there are, the turn tells.
+/// - Text and reasoning come token by token. The answer to a message is the truth about its turn; the stream of events is
+///   for watching, and is opened again and made up for when it breaks.
+/// - An interrupt keeps the session. What a turn leaves at work in its task's directory is ended when it ends.
+/// - A server that has grown too large is replaced. It gets no further turns then, and ends with its last one.
+/// - Dropping the executor ends its servers with all that they started, once its turns are over.
+#[derive(Debug, Clone)]
+pub struct ServeExecutor {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    servers: Servers,
+    /// The sessions that a turn of ours has run in, and whether one is at work there.
+    sessions: Mutex<HashMap<SessionId, bool>>,
+    /// An agent of the user's has a model that only the catalogue describes.
+    needs_catalogue: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Servers {
+    Own(Arc<Pool>),
+    Attached(Arc<Server>),
+}
+
+impl ServeExecutor {
+    /// Makes an executor that starts its servers so. No server is started before the first turn.
+    ///
+    /// # Errors
+    ///
+    /// If that version of opencode cannot be driven as a server.
+    pub fn new(launch: Launch) -> Result<Self, StartError> {
+        let version = launch.opencode().version();
+        if let Err(why) = serves(version) {
+            let message = format!("opencode {version} cannot be driven as a server: {why}");
+            return Err(StartError::new(FailureKind::Opencode, message).hint("use `--transport run`"));
+        }
+        // A server belongs to no task: where it is started, there is nothing to be found.
+        let pool = Pool::new(launch, std::env::temp_dir(), None);
+        Ok(Self::over(Servers::Own(Arc::new(pool))))
+    }
+
+    /// Replaces servers that take more memory than this, in bytes. Unless said, it is somewhat more than a server takes after
+    /// its first turn.
+    ///
+    /// It is for an executor that has started no server yet.
+    #[must_use]
+    pub fn memory_limit(self, bytes: u64) -> Self {
+        match &self.shared.servers {
+            Servers::Own(pool) => Self::over(Servers::Own(Arc::new(pool.limited_to(bytes)))),
+            Servers::Attached(_) => self,
+        }
+    }
+
+    /// Takes a server that somebody else runs, at `http://HOST:PORT`. It is never ended, and what it starts is not ours to
+    /// end. Model sources cannot be used on it: what it knows was fixed when it started.
+    ///
+    /// # Errors
+    ///
+    /// If there is no server, it does not take the password, or its version cannot be driven.
+    pub async fn attach(url: &str, user: Option<String>, password: Option<String>) -> Result<Self, StartError> {
+        let wrong = || {
+            StartError::new(FailureKind::Usage, format!("`{url}` is not the address of a server"))
+                .hint("write it as http://127.0.0.1:4096")
+        };
+        let address = reqwest::Url::parse(url).map_err(|_| wrong())?;
+        if !address.username().is_empty() || address.password().is_some() {
+            let message = "the address of a server holds a user or a password";
+            return Err(StartError::new(FailureKind::Usage, message)
+                .hint("leave them out, and set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME)"));
+        }
+        if address.scheme() != "http" || !address.has_host() {
+            return Err(wrong());
+        }
+        let server = Server::attach(address, user, password).await?;
+        Ok(Self::over(Servers::Attached(Arc::new(server))))
+    }
+
+    fn over(servers: Servers) -> Self {
+        let shared = Shared { servers, sessions: Mutex::default(), needs_catalogue: AtomicBool::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Returns the directory that a session belongs to.
+    ///
+    /// It is asked on the server that turns of this model and agent run on, which is started if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such session, or there is no server to ask.
+    pub async fn session_directory(
+        &self,
+        session: &SessionId,
+        model: Option<&ModelChoice>,
+        agent: Option<&str>,
+    ) -> Result<PathBuf, SessionLookupError> {
+        if !self.shared.may_exist(session) {
+            return Err(SessionLookupError::NotFound(session.clone()));
+        }
+        let (setup, _) = self.shared.setup(model, agent)?;
+        let server = self.shared.server(&setup).await?;
+        server.client.session_directory(session).await.map_err(|error| match error {
+            ClientError::NotFound(_) => SessionLookupError::NotFound(session.clone()),
+            other => SessionLookupError::Unanswered { session: session.clone(), why: other.to_string() },
+        })
+    }
+
+    /// Ends all servers of this executor, with all that they started, and returns when nothing of them is left. Turns that
+    /// still run end as failed. A further turn starts a server again.
+    pub async fn shutdown(&self) {
+        if let Servers::Own(pool) = &self.shared.servers {
+            pool.end().await;
+        }
+    }
+}
+
+impl Shared {
+    /// Returns whether an id is one that opencode could have given to a session.
+    fn may_exist(&self, session: &SessionId) -> bool {
+        match &self.servers {
+            Servers::Own(pool) => pool.launch().opencode().dialect().may_exist(session),
+            Servers::Attached(server) => server.client.dialect().may_exist(session),
+        }
+    }
+
+    /// Returns what must be fixed when a server starts for turns on this model, and the model's name there.
+    fn setup(&self, model: Option<&ModelChoice>, agent: Option<&str>) -> Result<(Setup, Option<String>), StartError> {
+        match &self.servers {
+            Servers::Own(pool) => {
+                let (setup, name) = Setup::of_server(pool.launch(), model, agent)?;
+                let full = self.needs_catalogue.load(Ordering::Relaxed);
+                Ok((if full { setup.with_catalogue() } else { setup }, name))
+            }
+            Servers::Attached(_) => match model {
+                Some(ModelChoice::Source { source, .. }) => {
+                    let message = format!(
+                        "the model source `{source}` cannot be used on a server that somebody else runs: what models that \
+                         one has was fixed when it was started"
+                    );
+                    Err(StartError::new(FailureKind::Config, message).hint(
+                        "name a model of the server's with --model, and leave the model sources out with --no-env",
+                    ))
+                }
+                named => Ok((Setup::default(), named.map(ToString::to_string))),
+            },
+        }
+    }
+
+    async fn server(&self, setup: &Setup) -> Result<Arc<Server>, StartError> {
+        match &self.servers {
+            Servers::Own(pool) => pool.server(setup).await,
+            Servers::Attached(server) => Ok(Arc::clone(server)),
+        }
+    }
+
+    /// Returns a server for a turn that runs in a directory.
+    async fn server_for(&self, setup: &mut Setup, request: &TurnRequest) -> Result<Arc<Server>, StartError> {
+        let server = self.server(setup).await?;
+        let is_known = request.session.as_ref().is_some_and(|session| self.sessions().contains_key(session));
+        if is_known || !setup.has_empty_catalogue() {
+            return Ok(server);
+        }
+        // The directory may have agents with models of their own.
+        if server.client.has_models_of_agents(&request.task.directory).await.map_err(unreachable)? {
+            return Ok(server);
+        }
+        tracing::info!("an agent has a model of its own: opencode is started again with its catalogue of models");
+        self.needs_catalogue.store(true, Ordering::Relaxed);
+        *setup = std::mem::take(setup).with_catalogue();
+        if let Servers::Own(pool) = &self.servers {
+            pool.retire(&server);
+        }
+        self.server(setup).await
+    }
+
+    // The lock is held for plain look-ups and assignments only.
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, bool>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the session of a turn, new or to be continued, after it was seen that nobody else is at work in it.
+    async fn session(&self, server: &Server, request: &TurnRequest) -> Result<SessionId, StartError> {
+        let directory = &request.task.directory;
+        let Some(session) = &request.session else {
+            let title = request.title();
+            return server.client.new_session(directory, &title).await.map_err(unreachable);
+        };
+        // Between our turns, nobody but us works on a server of ours.
+        let is_ours = matches!(self.servers, Servers::Own(_)) && self.sessions().contains_key(session);
+        if !is_ours && server.is_busy(directory, session).await.map_err(unreachable)? {
+            return Err(busy(session));
+        }
+        Ok(session.clone())
+    }
+
+    /// Takes a session for a turn, unless another one has it.
+    fn take(self: &Arc<Self>, session: &SessionId) -> Option<Taken> {
+        let at_work = self.sessions().insert(session.clone(), true) == Some(true);
+        (!at_work).then(|| Taken { shared: Arc::clone(self), session: session.clone() })
+    }
+
+    /// Prepares a turn, up to the point from which it must be run.
+    async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
+        let prompt = &request.prompt;
+        let (mut setup, model) = self.setup(prompt.model.as_ref(), prompt.agent.as_deref())?;
+        let server = self.server_for(&mut setup, &request).await?;
+        if let Some(model) = model.as_deref().filter(|_| !is_described(prompt.model.as_ref())) {
+            server.check_model(&request.task.directory, model).await?;
+        }
+        let session = self.session(&server, &request).await?;
+        let Some(taken) = self.take(&session) else { return Err(busy(&session)) };
+        let directory: PathBuf = request.task.directory;
+        let listening = server.hub.listen(session.clone());
+        server.hub.connected().await;
+        let pass = server.admit(&session, request.prompt.budget)?;
+        server.begin(&directory);
+        let now = SystemTime::now();
+        let (message, decoder) = server.client.compose(&session, &request.prompt, model.as_deref(), now);
+        let (started, driver) = StartedTurn::channel(SIGNALS);
+        let turn = ServeTurn {
+            driver,
+            server,
+            listening,
+            session,
+            directory,
+            message,
+            decoder,
+            agent: request.prompt.agent,
+            policy: request.prompt.permissions,
+            has_schema: request.prompt.schema.is_some(),
+            pass,
+            redaction: setup.redaction(),
+        };
+        Ok((started, Prepared { turn, taken }))
+    }
+}
+
+/// A turn that is ready to run.
+struct Prepared {
+    turn: ServeTurn,
+    taken: Taken,
+}
+
+/// The right to run a turn in a session; dropping it gives it back.
+struct Taken {
+    shared: Arc<Shared>,
+    session: SessionId,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(at_work) = self.shared.sessions().get_mut(&self.session) {
+            *at_work = false;
+        }
+    }
+}
+
+/// Returns whether a model is one that we describe to opencode, so that it cannot fail to know it.
+fn is_described(model: Option<&ModelChoice>) -> bool {
+    matches!(model, Some(ModelChoice::Source { config, .. }) if config.base_url.is_some())
+}
+
+fn busy(session: &SessionId) -> StartError {
+    StartError::new(FailureKind::Busy, format!("session {session} is at work on another turn"))
+        .hint("wait until it is done, or begin another session")
+}
+
+#[async_trait]
+impl Executor for ServeExecutor {
+    async fn start(&self, mut request: TurnRequest) -> Result<StartedTurn, StartError> {
+        let has_gateway = match &self.shared.servers {
+            Servers::Own(pool) => pool.launch().has_gateway(),
+            Servers::Attached(_) => false,
+        };
+        check(&mut request, has_gateway)?;
+        let shared = Arc::clone(&self.shared);
+        let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
+        tokio::spawn(async move {
+            let server = Arc::clone(&turn.server);
+            let over = turn.run().await;
+            drop(taken);
+            over.tell().await;
+            if let Servers::Own(pool) = &shared.servers {
+                pool.look_after(&server);
+            }
+        });
+        Ok(started)
+    }
+
+    async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
+        let servers = match &self.shared.servers {
+            Servers::Own(pool) => pool.servers(),
+            Servers::Attached(server) => vec![Arc::clone(server)],
+        };
+        if let Some(session) = session {
+            self.shared.sessions().remove(session);
+        }
+        let mut deleted = !forget || session.is_none();
+        for server in servers {
+            if let Some(session) = session {
+                server.hub.unfollow(session);
+            }
+            if let (false, Some(session)) = (deleted, session) {
+                deleted = server.client.delete_session(&task.directory, session).await.is_ok();
+            }
+            server.dispose(&task.directory).await;
+        }
+        if deleted {
+            return Ok(());
+        }
+        Err(StartError::new(FailureKind::Opencode, "the session could not be deleted from opencode's history"))
+    }
+}

@@ -1,0 +1,307 @@
+//! What opencode is given when it starts, beside the environment of the caller: models, limits, what is to be left out.
+
+use crate::Launch;
+use crate::dialect::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
+use crate::environment::Environment;
+use crate::gate::Gate;
+use crate::redaction::Redaction;
+use opencode_run_core::{ExposeSecret, FailureKind, ModelChoice, ModelConfig, SecretString, StartError};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempPath;
+
+/// What is fixed when opencode starts: two turns with the same setup can share a server.
+#[derive(Clone, Default)]
+pub(crate) struct Setup {
+    /// Variables that are set beside the caller's, in a fixed order, as they are without the key of a model source.
+    variables: Variables,
+    model: Option<ModelChoice>,
+    agent: Option<String>,
+    purpose: Purpose,
+    /// opencode is to know no models but those that its configuration describes.
+    empty_catalogue: bool,
+}
+
+/// A setup that opencode is started with. What it holds is to be kept as long as opencode lives.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The way to the model source, where that is reached through the gateway.
+    pub(crate) gate: Option<Gate>,
+    /// A file that opencode reads.
+    _catalogue: Option<TempPath>,
+}
+
+// The model has been rendered into the variables, but for its key.
+impl PartialEq for Setup {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.variables, self.empty_catalogue) == (&other.variables, other.empty_catalogue)
+            && self.key().map(ExposeSecret::expose_secret) == other.key().map(ExposeSecret::expose_secret)
+    }
+}
+
+impl Eq for Setup {}
+
+impl Hash for Setup {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.variables, self.empty_catalogue).hash(state);
+    }
+}
+
+// The user's own configuration may hold keys.
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.variables.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Setup")
+            .field("variables", &names)
+            .field("empty_catalogue", &self.empty_catalogue)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Setup {
+    /// Returns what a server needs for turns on this model, and the model's name there.
+    ///
+    /// # Errors
+    ///
+    /// If the user's own configuration cannot be merged with ours.
+    pub(crate) fn of_server(
+        launch: &Launch,
+        model: Option<&ModelChoice>,
+        agent: Option<&str>,
+    ) -> Result<(Self, Option<String>), StartError> {
+        Self::new(launch, model, agent, Purpose::Server)
+    }
+
+    /// Returns what one turn on this model needs, and the model's name there. `instructions` is a file that is to be in the
+    /// system prompt.
+    ///
+    /// # Errors
+    ///
+    /// If the user's own configuration cannot be merged with ours.
+    pub(crate) fn of_turn(
+        launch: &Launch,
+        model: Option<&ModelChoice>,
+        agent: Option<&str>,
+        instructions: Option<&Path>,
+    ) -> Result<(Self, Option<String>), StartError> {
+        let (setup, name) = Self::new(launch, model, agent, Purpose::Turn(instructions.map(Path::to_owned)))?;
+        // Whether anything but the turn's model needs the catalogue cannot be seen from here.
+        Ok((setup.with_catalogue(), name))
+    }
+
+    fn new(
+        launch: &Launch,
+        model: Option<&ModelChoice>,
+        agent: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<(Self, Option<String>), StartError> {
+        let keyless = model.map(|model| with_config(model, |config| ModelConfig { api_key: None, ..config.clone() }));
+        let Rendered { variables, model: name, is_described } = render(launch, keyless.as_ref(), agent, &purpose)?;
+        // Who has chosen a catalogue is left with it.
+        let has_catalogue = launch.environment().get(launch.opencode().dialect().empty_catalogue().path).is_some();
+        let setup = Self {
+            variables,
+            model: model.cloned(),
+            agent: agent.map(str::to_owned),
+            purpose,
+            empty_catalogue: is_described && !has_catalogue,
+        };
+        Ok((setup, name))
+    }
+
+    fn key(&self) -> Option<&SecretString> {
+        match &self.model {
+            Some(ModelChoice::Source { config, .. }) => config.api_key.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Returns what takes the key of the model source out of what a turn says.
+    pub(crate) fn redaction(&self) -> Redaction {
+        Redaction::of(self.key())
+    }
+
+    /// Returns whether opencode is to know no models but those that its configuration describes.
+    pub(crate) fn has_empty_catalogue(&self) -> bool {
+        self.empty_catalogue
+    }
+
+    /// Leaves opencode its catalogue of models.
+    pub(crate) fn with_catalogue(mut self) -> Self {
+        self.empty_catalogue = false;
+        self
+    }
+
+    /// Puts the setup into an environment. The key of a model source is in it only where there is no gateway.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written, or there is no way to the model source.
+    pub(crate) fn open(&self, launch: &Launch, environment: &mut Environment) -> Result<Opened, StartError> {
+        let gate = launch.gate(self.model.as_ref())?;
+        let model = match (&self.model, &gate) {
+            (Some(model), Some(gate)) => Some(with_config(model, |config| gate.disguise(config))),
+            (model, _) => model.clone(),
+        };
+        let rendered = render(launch, model.as_ref(), self.agent.as_deref(), &self.purpose)?;
+        for (name, value) in rendered.variables {
+            environment.set(name, value);
+        }
+        if !self.empty_catalogue {
+            return Ok(Opened { gate, _catalogue: None });
+        }
+        let EmptyCatalogue { text, path, variable: (name, value) } = launch.opencode().dialect().empty_catalogue();
+        let file = write_private("models-", ".json", text)?;
+        environment.set(path, file.as_os_str());
+        environment.set(name, value);
+        Ok(Opened { gate, _catalogue: Some(file) })
+    }
+}
+
+fn render(
+    launch: &Launch,
+    model: Option<&ModelChoice>,
+    agent: Option<&str>,
+    purpose: &Purpose,
+) -> Result<Rendered, StartError> {
+    let dialect = launch.opencode().dialect();
+    let users = launch.environment().get(dialect.users_configuration()).map(|text| text.to_string_lossy());
+    let wish = Wish { model, agent, purpose, is_lean: launch.is_lean(), users: users.as_deref() };
+    dialect.render(&wish).map_err(|why| {
+        let message = format!("{} cannot be merged with: {why}", dialect.users_configuration());
+        StartError::new(FailureKind::Config, message).hint("correct the variable or unset it")
+    })
+}
+
+/// Returns a model whose source is changed so.
+fn with_config(model: &ModelChoice, change: impl FnOnce(&ModelConfig) -> ModelConfig) -> ModelChoice {
+    match model {
+        ModelChoice::Source { source, config } => {
+            ModelChoice::Source { source: *source, config: Arc::new(change(config)) }
+        }
+        named => named.clone(),
+    }
+}
+
+/// Writes a file where opencode finds it and nobody else looks: outside of the task's directory, readable by the user
+/// alone.
+///
+/// # Errors
+///
+/// If it cannot be written.
+pub(crate) fn write_private(what: &str, suffix: &str, text: &str) -> Result<TempPath, StartError> {
+    let write = || {
+        let prefix = format!("opencode-run-{what}");
+        let mut file = tempfile::Builder::new().prefix(&prefix).suffix(suffix).tempfile()?;
+        file.write_all(text.as_bytes())?;
+        file.flush()?;
+        Ok(file.into_temp_path())
+    };
+    write().map_err(|error: std::io::Error| {
+        StartError::new(FailureKind::Io, format!("a temporary file for opencode cannot be written: {error}"))
+            .hint("check that the folder for temporary files is there and has room")
+            .source(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::ModelSourceType;
+    use std::ffi::OsString;
+
+    fn launch(variables: &[(&str, &str)]) -> Launch {
+        let opencode = crate::Opencode::known("/x/opencode".into(), "1.18.33".parse().unwrap()).unwrap();
+        Launch::new(opencode, variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
+    }
+
+    fn source(base_url: Option<&str>) -> ModelChoice {
+        let config = ModelConfig {
+            base_url: base_url.map(str::to_owned),
+            api_key: Some("sk-secret".into()),
+            ..ModelConfig::new("a/b")
+        };
+        ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) }
+    }
+
+    fn empties(launch: &Launch, model: Option<&ModelChoice>) -> bool {
+        Setup::of_server(launch, model, None).unwrap().0.empty_catalogue
+    }
+
+    #[test]
+    fn the_catalogue_is_empty_where_the_model_is_described_in_full() {
+        let plain = launch(&[]);
+        assert!(empties(&plain, Some(&source(Some("http://127.0.0.1:1/v1")))));
+        assert!(!empties(&plain, Some(&source(None))));
+        assert!(!empties(&plain, Some(&ModelChoice::Named("a/b".parse().unwrap()))));
+        assert!(!empties(&plain, None));
+        let chosen = launch(&[("OPENCODE_MODELS_PATH", "/mine.json")]);
+        assert!(!empties(&chosen, Some(&source(Some("http://127.0.0.1:1/v1")))));
+    }
+
+    #[test]
+    fn the_file_of_the_catalogue_lives_as_long_as_it_is_kept() {
+        let launch = launch(&[]);
+        let (setup, _) = Setup::of_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+        let mut environment = launch.environment().clone();
+        let opened = setup.open(&launch, &mut environment).unwrap();
+        let path = std::path::PathBuf::from(environment.get("OPENCODE_MODELS_PATH").unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
+        drop(opened);
+        assert!(!path.exists());
+        let mut environment = launch.environment().clone();
+        setup.with_catalogue().open(&launch, &mut environment).unwrap();
+        assert_eq!(environment.get("OPENCODE_MODELS_PATH"), None);
+    }
+
+    /// Returns all variables that opencode gets.
+    fn given(launch: &Launch) -> String {
+        let (setup, _) = Setup::of_server(launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+        let mut environment = launch.environment().clone();
+        let _opened = setup.open(launch, &mut environment).unwrap();
+        environment
+            .iter()
+            .map(|(name, value)| format!("{}={}\n", name.display(), value.display()))
+            .collect::<Vec<_>>()
+            .concat()
+    }
+
+    #[test]
+    fn a_key_reaches_opencode_only_where_there_is_no_gateway() {
+        let gated = given(&launch(&[]));
+        assert!(!gated.contains("sk-secret") && !gated.contains("http://127.0.0.1:1/v1"), "{gated}");
+        assert!(given(&launch(&[]).without_gateway()).contains("sk-secret"));
+    }
+
+    #[test]
+    fn no_key_is_shown_and_another_key_is_another_setup() {
+        let of = |key: &str| {
+            let config = ModelConfig {
+                base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+                api_key: Some(key.into()),
+                ..ModelConfig::new("a/b")
+            };
+            let model = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) };
+            Setup::of_server(&launch(&[]), Some(&model), None).unwrap().0
+        };
+        assert!(!format!("{:?}", of("sk-secret")).contains("sk-secret"));
+        assert!(of("sk-secret") == of("sk-secret") && of("sk-secret") != of("sk-other"));
+        assert!(!of("sk-secret").variables.iter().any(|(_, value)| value.contains("sk-secret")));
+    }
+
+    #[test]
+    fn lean_takes_away_what_it_says_and_keeps_the_users_own() {
+        let launch = launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"lsp": {"x": {}}, "theme": "dark",}"#)]).lean();
+        let (setup, _) = Setup::of_server(&launch, None, None).unwrap();
+        let variables: std::collections::BTreeMap<_, _> = setup.variables.iter().cloned().collect();
+        let merged: serde_json::Value = serde_json::from_str(&variables["OPENCODE_CONFIG_CONTENT"]).unwrap();
+        assert_eq!((&merged["lsp"], &merged["theme"]), (&false.into(), &"dark".into()));
+        for name in ["snapshot", "formatter", "autoupdate"] {
+            assert_eq!(merged[name], false, "{name}");
+        }
+        assert_eq!(variables["OPENCODE_DISABLE_DEFAULT_PLUGINS"], "1");
+    }
+}

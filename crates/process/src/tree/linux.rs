@@ -1,0 +1,112 @@
+//! Processes by way of `/proc`, signalled through pidfds so that a reused id cannot be hit.
+
+mod descendants;
+mod part;
+mod table;
+
+pub(crate) use descendants::kill_descendants;
+pub(crate) use part::Part;
+
+use super::{Marker, Signal};
+use crate::watcher;
+use rustix::process::{self, Pid};
+use std::collections::HashSet;
+use table::{Identity, every_process, family, status};
+
+/// How often it is looked for processes that appeared while others were being stopped, before killing what was found.
+const STOP_ROUNDS: usize = 20;
+
+/// The processes of one run.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    leader: Option<Identity>,
+    known: HashSet<Identity>,
+}
+
+impl Tree {
+    pub(crate) fn new(leader: u32) -> Self {
+        let leader = i32::try_from(leader).ok().and_then(status).map(|status| status.identity);
+        Self { leader, known: leader.into_iter().collect() }
+    }
+
+    /// Signals the leader's process group: opencode may have a watcher or npm's wrapper around it.
+    pub(crate) fn signal_leader(&self, signal: Signal) {
+        let signal = match signal {
+            Signal::Interrupt => process::Signal::INT,
+            Signal::Terminate => process::Signal::TERM,
+        };
+        // As long as the leader is there, dead or alive, its id and so its group's cannot be another's.
+        if let Some(leader) = self.leader.filter(|leader| leader.is_there())
+            && let Some(group) = Pid::from_raw(leader.id)
+        {
+            process::kill_process_group(group, signal).ok();
+        }
+    }
+
+    /// Asks a leader that is a watcher to end all that descends from it, and itself.
+    pub(crate) fn ask_watcher(&self) {
+        if let Some(watcher) = self.leader {
+            watcher.send(watcher::END);
+            // Somebody may have stopped it.
+            watcher.send(process::Signal::CONT);
+        }
+    }
+
+    /// Returns whether the leader lives.
+    pub(crate) fn leader_lives(&self) -> bool {
+        self.leader.is_some_and(Identity::is_alive)
+    }
+
+    pub(crate) fn remember(&mut self, marker: &Marker) {
+        self.known.extend(self.members(marker));
+    }
+
+    /// Kills all that is there and returns how many were.
+    pub(crate) fn kill_all(&mut self, marker: &Marker) -> usize {
+        stop_and_kill(|| {
+            let members = self.members(marker);
+            self.known.extend(&members);
+            members
+        })
+    }
+
+    /// Returns who lives and belongs to the run: who bears the marker, was known before, or descends from one of these.
+    fn members(&self, marker: &Marker) -> Vec<Identity> {
+        let all = every_process();
+        let every = all.iter().map(|status| status.identity);
+        let roots = every.filter(|process| self.known.contains(process) || bears(*process, marker)).collect();
+        family(&roots, &all)
+    }
+}
+
+/// Returns whether a process bears a marker.
+fn bears(process: Identity, marker: &Marker) -> bool {
+    process.has_in_environment(|entry| marker.is_borne_by(entry))
+}
+
+/// Returns what a process takes of the memory, in bytes, together with those of the group that it leads.
+pub(crate) fn memory(leader: u32) -> Option<u64> {
+    table::memory_of_group(i32::try_from(leader).ok()?)
+}
+
+/// Stops all that `find` finds until it finds nobody new, so that what forks faster than it is killed stands still, then
+/// kills it. Returns how many it was.
+fn stop_and_kill(mut find: impl FnMut() -> Vec<Identity>) -> usize {
+    let mut stopped = HashSet::new();
+    for _ in 0..STOP_ROUNDS {
+        let fresh: Vec<_> = find().into_iter().filter(|process| !stopped.contains(process)).collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for process in fresh {
+            process.send(process::Signal::STOP);
+            stopped.insert(process);
+        }
+    }
+    for process in &stopped {
+        process.send(process::Signal::KILL);
+    }
+    stopped.len()
+}
+#[cfg(test)]
+mod tests;

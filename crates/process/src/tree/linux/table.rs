@@ -1,0 +1,176 @@
+//! The processes of the system as `/proc` shows them, and signals that reach exactly the one that is meant.
+
+use rustix::process::{self, Pid, PidfdFlags, Signal};
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// An environment below this length, in bytes, is read at the first go.
+const USUAL_ENVIRONMENT: usize = 16 << 10;
+/// How long is waited for a process that is just becoming another program, which takes it well below a millisecond of its own
+/// time.
+const EXEC_LIMIT: Duration = Duration::from_millis(100);
+/// How long is waited between two looks at it.
+const EXEC_PAUSE: Duration = Duration::from_micros(200);
+
+/// One process for as long as it lives: an id is reused, an id with its start time is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    pub(super) id: i32,
+    /// In clock ticks since the system's start.
+    pub(super) started: u64,
+}
+
+/// A process as it was when it was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Status {
+    pub(super) identity: Identity,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    /// Ended, and only waiting for its parent to take note.
+    pub(super) over: bool,
+}
+
+impl Identity {
+    /// Returns whether it is this very process that has the id, dead or alive.
+    pub(super) fn is_there(self) -> bool {
+        status(self.id).is_some_and(|status| status.identity == self)
+    }
+
+    /// Returns whether it is this very process that lives.
+    pub(super) fn is_alive(self) -> bool {
+        status(self.id).is_some_and(|status| status.identity == self && !status.over)
+    }
+
+    /// Sends a signal to exactly this process: the handle is taken first, then it is checked whose it is.
+    ///
+    /// Whether the process is one of the run was seen before, and needs no second look: who was started with the marker, or
+    /// descends from one of the run, is the run's for as long as it lives, whatever it makes of its environment.
+    pub(super) fn send(self, signal: Signal) {
+        let Some(id) = Pid::from_raw(self.id) else { return };
+        let Ok(handle) = process::pidfd_open(id, PidfdFlags::empty()) else { return };
+        if self.is_there() {
+            // A failure means that the process is gone, or is not ours to signal: the next look tells.
+            process::pidfd_send_signal(&handle, signal).ok();
+        }
+    }
+
+    /// Returns the directory that it works in.
+    pub(super) fn directory(self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/cwd", self.id)).ok()
+    }
+
+    /// Returns whether an entry of its environment, `NAME=value`, is what is looked for.
+    ///
+    /// One that is just becoming another program has nothing to show for a moment, and is looked at again.
+    pub(super) fn has_in_environment(self, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
+        let began = Instant::now();
+        loop {
+            let Ok(environment) = read_at_once(&format!("/proc/{}/environ", self.id)) else { return false };
+            if !environment.is_empty() {
+                return environment.split(|byte| *byte == 0).any(&mut wanted);
+            }
+            if began.elapsed() > EXEC_LIMIT || self.has_no_environment() {
+                return false;
+            }
+            std::thread::sleep(EXEC_PAUSE);
+        }
+    }
+
+    /// Returns whether it has no environment, rather than one that could not be read: the system's own threads have no memory
+    /// for one, and for who was started without there is an empty place in it.
+    fn has_no_environment(self) -> bool {
+        let Some(stat) = stat(self.id) else { return true };
+        // The size of the memory is field 23 of the line, the environment's beginning and end are 50 and 51.
+        let mut fields = stat.split_ascii_whitespace().map(|field| field.parse::<u64>().ok());
+        let memory = fields.nth(20).flatten();
+        let place = (fields.nth(26).flatten(), fields.next().flatten());
+        memory == Some(0) || (place.0 == place.1 && place.1 != Some(0))
+    }
+
+    /// Returns what it takes of the memory, in bytes.
+    fn memory(self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+}
+
+/// Returns every process, those that have ended and wait for their parent included.
+pub(super) fn every_process() -> Vec<Status> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(status).collect()
+}
+
+/// Returns who of `all` lives and is among the roots or descends from one of them; never this process itself.
+pub(super) fn family(roots: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
+    let own = own_id();
+    let mut ids: HashSet<i32> = roots.iter().map(|root| root.id).collect();
+    loop {
+        let before = ids.len();
+        let children = all.iter().filter(|status| ids.contains(&status.parent) && status.identity.id != own);
+        let children: Vec<i32> = children.map(|status| status.identity.id).collect();
+        ids.extend(children);
+        if ids.len() == before {
+            break;
+        }
+    }
+    let members = all.iter().filter(|status| ids.contains(&status.identity.id) && !status.over);
+    members.map(|status| status.identity).filter(|process| process.id != own).collect()
+}
+
+/// Returns the id of this process.
+pub(super) fn own_id() -> i32 {
+    i32::try_from(std::process::id()).unwrap_or_default()
+}
+
+/// Returns how a process is at this moment, if there is one of this id.
+pub(super) fn status(id: i32) -> Option<Status> {
+    let stat = stat(id)?;
+    let mut fields = stat.split_ascii_whitespace();
+    let state = fields.next()?;
+    // The parent is field 4 of the line, the group 5, the start time 22.
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let started = fields.nth(16)?.parse().ok()?;
+    Some(Status { identity: Identity { id, started }, parent, group, over: matches!(state, "Z" | "X") })
+}
+
+/// Reads `/proc/ID/stat` from the third field on: the name in parentheses before it may hold anything, what follows the last `)`
+/// is numbers.
+fn stat(id: i32) -> Option<String> {
+    let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    Some(stat.get(stat.rfind(')')? + 1..)?.to_owned())
+}
+
+/// Reads a file of `/proc` with one call, so that all of it is of one moment: between two calls a process may become another
+/// program, and then the second finds nothing.
+fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
+    let mut space = USUAL_ENVIRONMENT;
+    loop {
+        let mut text = vec![0; space];
+        let length = fs::File::open(path)?.read(&mut text)?;
+        if length < space {
+            text.truncate(length);
+            return Ok(text);
+        }
+        space *= 2;
+    }
+}
+
+/// Returns the processes that this thread is the parent of. None of their ids can become another's before this process
+/// takes note of its end.
+pub(super) fn own_children() -> Vec<Pid> {
+    let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
+}
+
+/// Returns what the processes of a group take of the memory together, in bytes; none if there is no such group.
+pub(super) fn memory_of_group(group: i32) -> Option<u64> {
+    let members = every_process().into_iter().filter(|status| status.group == group);
+    members.filter_map(|status| status.identity.memory()).reduce(|sum, memory| sum + memory)
+}
