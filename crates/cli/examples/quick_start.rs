@@ -1,0 +1,25 @@
+//! Two turns of one session, and a transcript.
+//!
+//! ```sh
+//! cargo run --example quick_start
+//! ```
+//!
+//! The task works in a new directory under the folder for temporary files, on the model that opencode takes by itself.
+
+#![expect(clippy::print_stdout, reason = "an example shows what happens")]
+
+use opencode_run::Runner;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let runner = Runner::builder().task_name("hello").workspace(std::env::temp_dir()).build().await?;
+    println!("working in {}", runner.task_dir().path().display());
+
+    let turn = runner.run("Write hello.txt, which says hello.").await?;
+    println!("{}: {}", turn.state, turn.output());
+    let turn = runner.run("What did you write?").await?;
+    println!("{}: {}", turn.state, turn.output());
+
+    println!("transcript: {}", runner.save_markdown(None).await?.display());
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Why a [`Runner`](crate::Runner) could not be put together.
+
+use opencode_run_core::{FailureKind, ModelNameError, SessionId, StartError};
+use opencode_run_journal::JournalError;
+use opencode_run_process::{LocateError, SessionLookupError, TaskDirError};
+use std::path::PathBuf;
+
+/// Why a runner could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is no opencode to drive.
+    #[error(transparent)]
+    Opencode(#[from] LocateError),
+    /// There is no directory for the task.
+    #[error(transparent)]
+    TaskDir(#[from] TaskDirError),
+    /// The model's name is none.
+    #[error(transparent)]
+    Model(#[from] ModelNameError),
+    /// opencode cannot be driven in the way that was asked for.
+    #[error(transparent)]
+    Executor(#[from] StartError),
+    /// The session to continue cannot be found.
+    #[error(transparent)]
+    Session(#[from] SessionLookupError),
+    /// The journal of the conversation to go on with cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// There is no conversation to go on with.
+    #[error("there is no conversation{} to go on with in {}", session.as_ref().map(|session| format!(" in session {session}")).unwrap_or_default(), directory.display())]
+    NothingToResume {
+        /// Where it should have been at work.
+        directory: PathBuf,
+        /// The session that it should have been in, where one was named.
+        session: Option<SessionId>,
+    },
+    /// The session to continue belongs to another directory than the one that was named.
+    #[error("session {session} belongs to {}, not to {}", directory.display(), asked.display())]
+    SessionElsewhere {
+        /// The session.
+        session: SessionId,
+        /// Where it belongs.
+        directory: PathBuf,
+        /// Where it was to be continued.
+        asked: PathBuf,
+    },
+}
+
+impl BuildError {
+    /// Returns what kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Executor(error) | Self::Session(SessionLookupError::Server(error)) => error.kind,
+            Self::Session(SessionLookupError::NotFound(_)) => FailureKind::SessionNotFound,
+            Self::Opencode(_) | Self::Session(_) => FailureKind::Opencode,
+            Self::Journal(JournalError::Busy { .. }) => FailureKind::Busy,
+            Self::Journal(_) => FailureKind::Io,
+            Self::TaskDir(TaskDirError::Existing { .. })
+            | Self::Model(_)
+            | Self::NothingToResume { .. }
+            | Self::SessionElsewhere { .. } => FailureKind::Usage,
+            Self::TaskDir(_) => FailureKind::Config,
+        }
+    }
+
+    /// Returns what to do about it, where there is more to say than the message does.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Opencode(error) => Some(error.hint()),
+            Self::Executor(error) | Self::Session(SessionLookupError::Server(error)) => error.hint.as_deref(),
+            Self::TaskDir(TaskDirError::Create { .. }) => {
+                Some("choose a workspace that you can write to with --workspace, or work in a directory with --dir")
+            }
+            Self::TaskDir(TaskDirError::NotADirectory { .. } | TaskDirError::Existing { .. }) => {
+                Some("name a directory that exists")
+            }
+            Self::Session(SessionLookupError::NotFound(_)) => {
+                Some("`opencode session list` shows the sessions of a project")
+            }
+            Self::Journal(JournalError::Busy { .. }) => Some("wait until it is done, or interrupt it"),
+            Self::NothingToResume { .. } => Some(
+                "name the directory of a task whose turns were journalled, which they are unless --no-journal says not to",
+            ),
+            Self::SessionElsewhere { .. } => Some("leave --dir out: a session works in its own directory"),
+            Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => None,
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! How a [`Runner`](crate::Runner) is put together.
+
+use crate::defaults::Defaults;
+use crate::driver::{Driver, Transport};
+use crate::isolation::Isolation;
+use crate::journal::Beginning;
+use crate::keys::Keys;
+use crate::{BuildError, Runner, paths};
+use opencode_run_config::ModelSource;
+use opencode_run_core::{
+    Budget, Executor, FailureKind, Limits, ModelChoice, ModelName, ModelSourceType, PermissionPolicy, SessionId,
+    StartError, Task,
+};
+use opencode_run_process::{
+    Launch, LocateError, Locator, Opencode, ServeExecutor, TaskDir, TaskDirError, TaskName, Watcher,
+};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The settings of a [`Runner`]; every one of them can be left out.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
+pub struct RunnerBuilder {
+    task_name: String,
+    workspace: Option<PathBuf>,
+    dir: Option<PathBuf>,
+    session: Option<SessionId>,
+    model: Option<ModelSetting>,
+    source_type: Option<ModelSourceType>,
+    sources: ModelSource,
+    context: Option<String>,
+    agent: Option<String>,
+    variant: Option<String>,
+    title: Option<String>,
+    limits: Limits,
+    permissions: PermissionPolicy,
+    transport: Option<Transport>,
+    attach: Option<String>,
+    lean: bool,
+    no_gateway: bool,
+    isolated: bool,
+    budget: Budget,
+    ephemeral: bool,
+    opencode: Option<PathBuf>,
+    environment: Option<Variables>,
+    watcher: Option<Watcher>,
+    journals: Option<PathBuf>,
+    resume: bool,
+}
+
+/// Variables of an environment. `Debug` shows their names alone: values may be secrets.
+#[derive(Clone)]
+struct Variables(Vec<(OsString, OsString)>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+/// A model, or a text that is to become one when the runner is built.
+#[derive(Debug, Clone)]
+enum ModelSetting {
+    Choice(ModelChoice),
+    Text(String),
+}
+
+impl Default for RunnerBuilder {
+    fn default() -> Self {
+        Self {
+            task_name: "task".to_owned(),
+            workspace: None,
+            dir: None,
+            session: None,
+            model: None,
+            source_type: None,
+            sources: ModelSource::new(),
+            context: None,
+            agent: None,
+            variant: None,
+            title: None,
+            limits: Limits { total: None, idle: Some(Limits::DEFAULT_IDLE) },
+            permissions: PermissionPolicy::default(),
+            transport: None,
+            attach: None,
+            lean: false,
+            no_gateway: false,
+            isolated: false,
+            budget: Budget::default(),
+            ephemeral: false,
+            opencode: None,
+            environment: None,
+            watcher: None,
+            journals: None,
+            resume: false,
+        }
+    }
+}
+
+impl RunnerBuilder {
+    /// Names the task, and with it its directory, `task_<name>_<8 hex>`; `task` unless said.
+    #[must_use]
+    pub fn task_name(mut self, name: impl Into<String>) -> Self {
+        self.task_name = name.into();
+        self
+    }
+
+    /// Sets the folder in which the task's directory is made, which is made itself where it does not exist; the current
+    /// directory unless said.
+    #[must_use]
+    pub fn workspace(mut self, workspace: impl Into<PathBuf>) -> Self {
+        self.workspace = Some(workspace.into());
+        self
+    }
+
+    /// Works in a directory that exists, instead of making one.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Continues a session of opencode, in that session's own directory.
+    #[must_use]
+    pub fn session(mut self, session: SessionId) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// Sets the model of all turns that do not name another, `provider/model`. The name is checked by
+    /// [`build`](Self::build).
+    #[must_use]
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(ModelSetting::Text(model.into()));
+        self
+    }
+
+    /// Sets the model of all turns that do not name another.
+    #[must_use]
+    pub fn model_choice(mut self, model: impl Into<ModelChoice>) -> Self {
+        self.model = Some(ModelSetting::Choice(model.into()));
+        self
+    }
+
+    /// Sets the model sources.
+    #[must_use]
+    pub fn model_source(mut self, sources: ModelSource) -> Self {
+        self.sources = sources;
+        self
+    }
+
+    /// Sets the kind of work of all turns that do not name another; its model source comes before
+    /// [`model`](Self::model).
+    #[must_use]
+    pub fn source_type(mut self, source_type: ModelSourceType) -> Self {
+        self.source_type = Some(source_type);
+        self
+    }
+
+    /// Sets a system prompt, beside opencode's own, for all turns that do not bring theirs.
+    #[must_use]
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.context = Some(context.into());
+        self
+    }
+
+    /// Sets opencode's agent of all turns that do not name another.
+    #[must_use]
+    pub fn agent(mut self, agent: impl Into<String>) -> Self {
+        self.agent = Some(agent.into());
+        self
+    }
+
+    /// Sets the model's variant of all turns that do not name another.
+    #[must_use]
+    pub fn variant(mut self, variant: impl Into<String>) -> Self {
+        self.variant = Some(variant.into());
+        self
+    }
+
+    /// Sets the title of the session; the name of the task's directory unless said.
+    #[must_use]
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// Sets the limits of all turns that bring none; unless said, a turn may take any time and make no progress for
+    /// [`Limits::DEFAULT_IDLE`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets what is answered in all turns when opencode asks whether a tool may do something; no unless said.
+    #[must_use]
+    pub fn permissions(mut self, permissions: PermissionPolicy) -> Self {
+        self.permissions = permissions;
+        self
+    }
+
+    /// Sets how opencode is driven. Unless said it is by a server, or by processes where that version's server cannot be
+    /// used; [`Runner::transport`] tells.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Uses the server that somebody else runs at this address, `http://HOST:PORT`, with the credentials that
+    /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` of the [environment](Self::environment) hold. The server
+    /// works in the same file system, and is never ended. Nothing that it starts is ended either, but for what a turn's
+    /// abort ends.
+    #[must_use]
+    pub fn attach(mut self, url: impl Into<String>) -> Self {
+        self.attach = Some(url.into());
+        self
+    }
+
+    /// Does without what costs opencode most time and memory: language servers, formatters, plugins, and the snapshots by
+    /// which changes can be undone in opencode. It is for many short tasks.
+    #[must_use]
+    pub fn lean(mut self) -> Self {
+        self.lean = true;
+        self
+    }
+
+    /// Deletes the session from opencode's history, and the journal, when the runner is [closed](Runner::close). Only a server
+    /// can do that.
+    #[must_use]
+    pub fn ephemeral(mut self) -> Self {
+        self.ephemeral = true;
+        self
+    }
+
+    /// Takes this opencode instead of the one that is found on `PATH` or was installed by `opencode-run setup`.
+    #[must_use]
+    pub fn opencode(mut self, path: impl Into<PathBuf>) -> Self {
+        self.opencode = Some(path.into());
+        self
+    }
+
+    /// Sets the environment that opencode is started with; that of this process unless said.
+    #[must_use]
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.environment = Some(Variables(variables.into_iter().collect()));
+        self
+    }
+
+    /// Has opencode reach model sources by itself, and not through a gateway in this process. It is given their keys then,
+    /// and so are the commands that the agent runs.
+    #[must_use]
+    pub fn without_gateway(mut self) -> Self {
+        self.no_gateway = true;
+        self
+    }
+
+    /// Gives opencode a home of its own, with its own configuration, logins, history and database, which is gone when the
+    /// runner is. Only the project's own configuration applies. A session of it cannot be continued by another runner.
+    #[must_use]
+    pub fn isolated(mut self) -> Self {
+        self.isolated = true;
+        self
+    }
+
+    /// Sets how much of the model a turn may use, of all turns that bring no budget. It needs a model source with a base URL.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Starts opencode under a watcher, where there is one. It ends all that opencode leaves, also when this process is ended
+    /// by SIGKILL.
+    #[must_use]
+    pub fn watcher(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
+        self.watcher = watcher.into();
+        self
+    }
+
+    /// Keeps a journal of the conversation in a folder below this one, such as
+    /// [`default_journals`](crate::default_journals), so that nothing of it is lost whatever happens to this process. None
+    /// is kept unless said.
+    ///
+    /// A journal that cannot be written harms no turn: see [`Runner::journal_error`]. A [`session`](Self::session) that has
+    /// one goes on in it, with the turns that it holds. When one is begun, those below the folder that nobody has written to for
+    /// [30 days](opencode_run_journal::KEPT) are deleted.
+    #[must_use]
+    pub fn journal(mut self, journals: impl Into<PathBuf>) -> Self {
+        self.journals = Some(journals.into());
+        self
+    }
+
+    /// Goes on with the conversation that was last at work in the directory of [`dir`](Self::dir), the current one unless
+    /// said, from its [`journal`](Self::journal); a [`session`](Self::session) picks one of several.
+    ///
+    /// A turn that was cut short is there with what it had produced, as a failed one. The agent and the context of the last
+    /// turn apply to further ones that bring none, which opencode would forget.
+    #[must_use]
+    pub fn resume(mut self) -> Self {
+        self.resume = true;
+        self
+    }
+
+    /// Finds opencode and makes the task's directory.
+    ///
+    /// Where a session is to be continued, this asks opencode for its directory, which starts the server that the turns will
+    /// run on.
+    ///
+    /// # Errors
+    ///
+    /// If there is no opencode to drive, or a setting cannot be used. Then no task directory is left behind.
+    pub async fn build(mut self) -> Result<Runner, BuildError> {
+        self.check_name()?;
+        let variables = self.environment.take().map_or_else(|| std::env::vars_os().collect(), |Variables(given)| given);
+        let isolation = self.isolated.then(Isolation::new).transpose().map_err(|error| {
+            StartError::new(FailureKind::Io, format!("there is no place for a home of its own: {error}"))
+                .hint("check that the folder for temporary files is there and has room")
+                .source(error)
+        })?;
+        let watcher = self.watcher.take();
+        let (driver, opencode) = if let Some(url) = self.attach.take() {
+            (self.attached(&url, &variables).await?, None)
+        } else {
+            let opencode = locate(self.opencode.clone(), &variables, watcher.clone()).await?;
+            let variables = match &isolation {
+                Some(isolation) => isolation.apply(variables),
+                None => variables,
+            };
+            let mut launch = Launch::new(opencode.clone(), variables).watched_by(watcher);
+            if self.lean {
+                launch = launch.lean();
+            }
+            if self.no_gateway {
+                launch = launch.without_gateway();
+            }
+            (Driver::new(launch, self.transport)?, Some(opencode))
+        };
+        if self.ephemeral && driver.transport() == Some(Transport::Run) {
+            return Err(wrong("a session can be deleted by a server only, not by `opencode run`").into());
+        }
+        let mut runner = self.assemble(driver, opencode).await?;
+        runner.keep(isolation);
+        Ok(runner)
+    }
+
+    async fn attached(&self, url: &str, variables: &[(OsString, OsString)]) -> Result<Driver, BuildError> {
+        if self.transport == Some(Transport::Run) || self.opencode.is_some() || self.lean || self.isolated {
+            let message = "an attached server runs already: neither the transport `run`, nor an opencode to start, nor lean \
+                           settings, nor a home of its own can be chosen for it";
+            return Err(wrong(message).into());
+        }
+        let value = |wanted: &str| {
+            let (_, value) = variables.iter().find(|(name, _)| name == wanted)?;
+            value.to_str().filter(|value| !value.is_empty()).map(str::to_owned)
+        };
+        let (user, password) = (value("OPENCODE_SERVER_USERNAME"), value("OPENCODE_SERVER_PASSWORD"));
+        Ok(Driver::Attached(ServeExecutor::attach(url, user, password).await?))
+    }
+
+    /// Makes the task's directory and takes an executor that is there already, such as a mock.
+    ///
+    /// A session that is set is taken at its word: whether it belongs to the directory is for the executor to know. What is
+    /// set of opencode itself and of how it is driven is the executor's business.
+    ///
+    /// # Errors
+    ///
+    /// If a setting cannot be used. Then no task directory is left behind.
+    pub async fn build_with(self, executor: Arc<dyn Executor>) -> Result<Runner, BuildError> {
+        self.check_name()?;
+        self.assemble(Driver::Brought(executor), None).await
+    }
+
+    /// A name that cannot be used is wrong also where no directory is made after it.
+    fn check_name(&self) -> Result<(), BuildError> {
+        self.task_name.parse::<TaskName>().map_err(TaskDirError::from)?;
+        if let Some(ModelSetting::Text(text)) = &self.model {
+            text.parse::<ModelName>()?;
+        }
+        Ok(())
+    }
+
+    async fn assemble(mut self, driver: Driver, opencode: Option<Opencode>) -> Result<Runner, BuildError> {
+        let model = match self.model.take() {
+            Some(ModelSetting::Choice(choice)) => Some(choice),
+            Some(ModelSetting::Text(text)) => Some(ModelChoice::Named(text.parse()?)),
+            None => None,
+        };
+        let mut defaults = Defaults {
+            model,
+            source_type: self.source_type,
+            sources: std::mem::take(&mut self.sources),
+            keys: Keys::default(),
+            context: self.context.take(),
+            agent: self.agent.take(),
+            variant: self.variant.take(),
+            title: self.title.take(),
+            permissions: std::mem::take(&mut self.permissions),
+            limits: self.limits,
+            budget: self.budget,
+        };
+        let directory = self.directory(&driver, &defaults).await?;
+        let journals = self.journals.as_deref();
+        let beginning = if self.resume {
+            let beginning = Beginning::resume(journals, directory.path(), self.session.as_ref())?;
+            defaults.go_on_from(beginning.conversation.turns.last());
+            beginning
+        } else {
+            Beginning::new(journals, Task::new(self.task_name, directory.path()), self.session)
+        };
+        Ok(Runner::new(driver, beginning, directory, defaults, opencode, self.ephemeral))
+    }
+
+    async fn directory(&self, driver: &Driver, defaults: &Defaults) -> Result<TaskDir, BuildError> {
+        // Where a conversation was at work is where its session belongs.
+        let Some(session) = self.session.as_ref().filter(|_| !self.resume) else {
+            return Ok(self.own_directory().await?);
+        };
+        // Where there is no model to be had, the turn will say so.
+        let model = defaults.model_of(None, None).await.ok().flatten();
+        let directory = driver.session_directory(session, model.as_ref(), defaults.agent.as_deref()).await?;
+        let Some(directory) = directory else { return Ok(self.own_directory().await?) };
+        let sessions = TaskDir::existing(&directory)?;
+        if let Some(asked) = &self.dir
+            && TaskDir::existing(asked)? != sessions
+        {
+            return Err(BuildError::SessionElsewhere { session: session.clone(), directory, asked: asked.clone() });
+        }
+        Ok(sessions)
+    }
+
+    async fn own_directory(&self) -> Result<TaskDir, TaskDirError> {
+        match &self.dir {
+            Some(dir) => TaskDir::existing(dir),
+            None if self.resume => TaskDir::existing(Path::new(".")),
+            None => TaskDir::create(self.workspace.as_deref().unwrap_or(Path::new(".")), &self.task_name).await,
+        }
+    }
+}
+
+fn wrong(message: &str) -> StartError {
+    StartError::new(FailureKind::Usage, message)
+}
+
+/// Finds the opencode that a user with these variables has, or the one that is named.
+pub(crate) async fn locate(
+    explicit: Option<PathBuf>,
+    variables: &[(OsString, OsString)],
+    watcher: Option<Watcher>,
+) -> Result<Opencode, LocateError> {
+    let search_path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let mut locator = Locator::from_path_variable(search_path).explicit(explicit).watched_by(watcher);
+    if let Some(installed) = paths::installed_opencode() {
+        locator = locator.installed(installed);
+    }
+    if let Some(cache) = paths::cache_dir() {
+        locator = locator.version_cache(cache.join("version.json"));
+    }
+    locator.locate().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::ModelConfig;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let config = ModelConfig { api_key: Some("sk-of-a-source".into()), ..ModelConfig::new("m") };
+        let builder = Runner::builder()
+            .model_source([(ModelSourceType::Code, config)].into_iter().collect())
+            .environment([("OPENAI_API_KEY".into(), "sk-of-the-environment".into())]);
+        let shown = format!("{builder:?}");
+        assert!(shown.contains("OPENAI_API_KEY") && shown.contains("REDACTED"), "{shown}");
+        assert!(!shown.contains("sk-of"), "{shown}");
+    }
+}

@@ -1,0 +1,17 @@
+//! The command: arguments, terminal, signals, exit codes. Nothing here is a part of the library's interface.
+
+mod args;
+mod asking;
+mod commands;
+mod console;
+mod error;
+mod exit_code;
+mod message;
+mod models;
+mod output;
+mod signals;
+mod stderr;
+mod turn;
+mod watch;
+
+pub use commands::main;

@@ -1,0 +1,155 @@
+//! The subcommands, and the way to them.
+
+mod chat;
+mod demo;
+mod doctor;
+mod models;
+mod resume;
+mod run;
+mod setup;
+
+use super::args::{Cli, Command, ConsoleArgs};
+use super::console::Console;
+use super::error::CommandError;
+use super::exit_code::Code;
+use super::signals::Signals;
+use super::stderr::Stderr;
+use super::watch;
+use clap::{CommandFactory, Parser};
+use opencode_run_core::FailureKind;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// How long may pass between a signal, or a time limit, and the end of the process when nobody reads stdout any more: longer
+/// than the way from an interrupt to the last process of a turn.
+pub(super) const LAST_MOMENT: Duration = Duration::from_secs(15);
+
+/// Runs the command with the arguments of this process and returns how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    if let Some(code) = watch::main() {
+        return code;
+    }
+    keep_to_itself();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let wanted = !error.use_stderr();
+            // Help that nobody reads any more is no failure.
+            error.print().ok();
+            return if wanted { Code::OK } else { Code::USAGE }.into();
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            Console::error(&CommandError::of(FailureKind::Io, &error));
+            return Code::TURN_FAILED.into();
+        }
+    };
+    let code = runtime.block_on(dispatch(cli));
+    // A thread that waits for stdin or stdout must not keep the process.
+    runtime.shutdown_background();
+    code.into()
+}
+
+/// Keeps the memory of this process and its environment, where keys are, from other processes of the same user, such as the
+/// tools of the agent. The superuser is not kept from anything.
+///
+/// A watcher is spared: it has the environment of opencode, and nothing to hide in its memory.
+fn keep_to_itself() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        Console::warning(&format!("other processes of this user can read this one's memory: {error}"));
+    }
+}
+
+async fn dispatch(cli: Cli) -> Code {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            Console::error(&CommandError::of(FailureKind::Io, &error));
+            return Code::TURN_FAILED;
+        }
+    };
+    let console = prepare(match &cli.command {
+        None => &cli.run.output.console,
+        Some(Command::Chat(args)) => &args.console,
+        Some(Command::Resume(args)) => &args.run.output.console,
+        Some(Command::Demo(args)) => &args.console,
+        Some(Command::Setup(args)) => &args.console,
+        Some(Command::Doctor(args)) => &args.console,
+        Some(Command::Models(args)) => &args.console,
+        Some(Command::Completions { shell }) => return print(|out| complete(*shell, out)),
+        Some(Command::Man) => return print(|out| clap_mangen::Man::new(Cli::command()).render(out)),
+    });
+    let impatient = signals.clone();
+    let work = async {
+        match cli.command {
+            Some(Command::Chat(args)) => chat::chat(args, signals, console).await,
+            Some(Command::Resume(args)) => resume::resume(args, signals, console).await,
+            Some(Command::Demo(args)) => demo::demo(args, signals, console).await,
+            Some(Command::Setup(args)) => until_signal(signals, setup::setup(&args, console)).await,
+            Some(Command::Doctor(args)) => until_signal(signals, doctor::doctor(&args, console)).await,
+            Some(Command::Models(args)) => until_signal(signals, models::models(&args, console)).await,
+            _ => run::run(cli.run, signals, console).await,
+        }
+    };
+    tokio::select! {
+        code = work => code,
+        code = patience(impatient) => code,
+    }
+}
+
+/// Does what can be dropped in the middle, until a signal comes.
+async fn until_signal(mut signals: Signals, work: impl Future<Output = Code>) -> Code {
+    tokio::select! {
+        code = work => code,
+        received = signals.reach(1) => received.code.unwrap_or(Code::INTERRUPT),
+    }
+}
+
+/// Returns when a signal has come and what it asked for did not happen in time. Chat counts its own.
+async fn patience(mut signals: Signals) -> Code {
+    let received = signals.reach(1).await;
+    tokio::time::sleep(LAST_MOMENT).await;
+    if signals.is_patient() {
+        return std::future::pending().await;
+    }
+    received.code.unwrap_or(Code::INTERRUPT)
+}
+
+/// Sets colours and the log.
+fn prepare(args: &ConsoleArgs) -> Console {
+    anstream::ColorChoice::from(args.color).write_global();
+    let level = match args.verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("OPENCODE_RUN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    // A second subscriber in one process is nobody's loss.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr).without_time().try_init().ok();
+    Console { quiet: args.quiet }
+}
+
+fn complete(shell: clap_complete::Shell, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "opencode-run", &mut text);
+    out.write_all(&text)
+}
+
+/// Prints what is the same for everybody.
+fn print(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Code {
+    match write(&mut std::io::stdout().lock()) {
+        Ok(()) => Code::OK,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Code::PIPE,
+        Err(error) => {
+            Console::error(&CommandError::of(FailureKind::Io, &error));
+            Code::TURN_FAILED
+        }
+    }
+}

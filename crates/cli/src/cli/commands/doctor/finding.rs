@@ -1,0 +1,39 @@
+//! What was found about one thing, and how to mend it.
+
+use serde::Serialize;
+
+/// What was found about one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) check: &'static str,
+    pub(super) status: Status,
+    pub(super) message: String,
+    pub(super) fix: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Status {
+    Ok,
+    Warning,
+    Error,
+}
+
+impl Finding {
+    pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self { check, status: Status::Ok, message: message.into(), fix: None }
+    }
+
+    /// What is no fault, and may explain one.
+    pub(super) fn note(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, status: Status::Ok, message: message.into(), fix: Some(fix.into()) }
+    }
+
+    pub(super) fn warning(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, status: Status::Warning, message: message.into(), fix: Some(fix.into()) }
+    }
+
+    pub(super) fn error(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { check, status: Status::Error, message: message.into(), fix: Some(fix.into()) }
+    }
+}

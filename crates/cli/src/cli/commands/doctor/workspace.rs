@@ -1,0 +1,32 @@
+//! The folder that task directories are made in.
+
+use super::finding::Finding;
+use std::path::Path;
+
+pub(super) fn check(path: &Path) -> Finding {
+    let shown = path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
+    match tempfile::Builder::new().prefix(".opencode-run-doctor-").tempdir_in(path) {
+        Ok(_) => Finding::ok("workspace", format!("{shown} can be written to")),
+        Err(error) => Finding::error(
+            "workspace",
+            format!("{shown} cannot be written to: {error}"),
+            "choose another folder with --workspace, or work in a directory with --dir",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Status;
+    use super::*;
+
+    #[test]
+    fn a_workspace_is_tried_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(check(folder.path()).status, Status::Ok);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let finding = check(&folder.path().join("none"));
+        assert_eq!(finding.status, Status::Error);
+        assert!(finding.fix.is_some());
+    }
+}

@@ -1,0 +1,409 @@
+//! One turn.
+
+use crate::cli::args::{OutputArgs, PermissionArg, RunArgs, TaskArgs, TransportArg};
+use crate::cli::console::Console;
+use crate::cli::error::CommandError;
+use crate::cli::exit_code::Code;
+use crate::cli::models::{self, KeyFiles, Sources};
+use crate::cli::output::{OutputError, Printer, Report};
+use crate::cli::signals::Signals;
+use crate::cli::{message, turn, watch};
+use crate::{Budget, PermissionPolicy, Runner, RunnerBuilder, SaveError, Transport, default_journals};
+use opencode_run_core::{EntryContent, FailureKind, Limits, Prompt, SessionId, TurnFailure, TurnRecord};
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The longest context that is read from a file: more than any model takes.
+const LONGEST_CONTEXT: u64 = 16 << 20;
+/// The longest schema that is read: it is sent with every turn.
+const LONGEST_SCHEMA: u64 = 1 << 20;
+
+/// What a turn needs, or why there is none.
+pub(crate) type Prepared = Result<(Arc<Runner>, Prompt), CommandError>;
+
+/// Runs one turn and prints it.
+pub(crate) async fn run(args: RunArgs, signals: Signals, console: Console) -> Code {
+    carry_out(&args, prepare(&args, console), signals, console).await
+}
+
+/// Runs the turn that is being prepared and prints it.
+pub(crate) async fn carry_out(
+    args: &RunArgs,
+    preparing: impl Future<Output = Prepared>,
+    mut signals: Signals,
+    console: Console,
+) -> Code {
+    let output = &args.output;
+    let mut printer = Printer::new(output.output_format, output.no_wait || output.print_markdown);
+    let prepared = tokio::select! {
+        prepared = preparing => prepared,
+        _ = signals.reach(1) => return interrupted(args, None, &signals, &mut printer, console).await,
+    };
+    let (runner, prompt) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return refuse(args, None, &error, &mut printer).await,
+    };
+    let code = turn_of(&runner, prompt, args, &signals, &mut printer, console).await;
+    close(&runner, code).await
+}
+
+/// Runs the turn and prints it.
+async fn turn_of(
+    runner: &Arc<Runner>,
+    prompt: Prompt,
+    args: &RunArgs,
+    signals: &Signals,
+    printer: &mut Printer,
+    console: Console,
+) -> Code {
+    let output = &args.output;
+    let finished = match turn::run(runner, prompt, printer, signals, console, output.no_wait).await {
+        Ok(Some(finished)) => finished,
+        unfinished => {
+            // A directory in which nothing happened is of no use to anybody; if it stays, it does no harm.
+            runner.task_dir().remove_if_untouched().ok();
+            if let Err(error) = unfinished {
+                return refuse(args, Some(runner), &error, printer).await;
+            }
+            return interrupted(args, Some(runner), signals, printer, console).await;
+        }
+    };
+
+    let mut code = turn::exit_code(&finished, signals);
+    let saved = save(runner, output.save_markdown.as_ref()).await;
+    let save_error = saved.as_ref().err().map(|error| CommandError::of(FailureKind::Io, error));
+    let transcript = saved.ok().flatten();
+    let mut journal = runner.journal_path();
+    if came_to_nothing(&finished.turn) && runner.task_dir().remove_if_untouched().is_ok_and(|removed| removed) {
+        journal.take().as_deref().map(discard);
+    }
+    let error = finished.error.clone().or_else(|| save_error.clone());
+    let mut report = Report::of_turn(&runner.conversation(), &finished.turn, error.as_ref().map(Into::into));
+    report.transcript.clone_from(&transcript);
+    // An ephemeral one goes with the runner.
+    report.journal = journal.filter(|_| !args.task.ephemeral);
+    report.task_dir = report.task_dir.filter(|path| path.exists());
+    if save_error.is_some() && code == Code::OK {
+        code = Code::TURN_FAILED;
+    }
+    let markdown = output.print_markdown.then(|| runner.conversation_markdown());
+    let end = match finished.output_error {
+        None => tokio::select! {
+            end = printer.end(&report, markdown.as_deref()) => end,
+            () = turn::too_late_to_print(runner) => Err(OutputError::Stuck),
+        },
+        Some(error) => Err(error),
+    };
+    turn::summarise(runner, &finished.turn, console);
+    if let Some(path) = &transcript {
+        console.note(&format!("transcript: {}", path.display()));
+    }
+    for error in finished.error.iter().chain(&save_error) {
+        Console::error(error);
+    }
+    match end {
+        Ok(()) => code,
+        Err(OutputError::Gone) => Code::PIPE,
+        Err(error @ OutputError::Stuck) => {
+            Console::warning(&error.to_string());
+            code
+        }
+        Err(error) => {
+            Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
+            // A terminal that is closed takes nothing more, and says so by a signal as well.
+            signals.code().unwrap_or(Code::TURN_FAILED)
+        }
+    }
+}
+
+/// Returns whether a turn failed before anything came of it: what there is of it are errors at most, and where opencode
+/// could not even choose a model, they are no reason to keep the task's directory.
+fn came_to_nothing(turn: &TurnRecord) -> bool {
+    let only_errors = || turn.entries.iter().all(|entry| matches!(entry.content, EntryContent::Error(_)));
+    match &turn.failure {
+        Some(TurnFailure::ModelNotFound { .. }) => turn.steps == 0 && only_errors(),
+        Some(_) => turn.entries.is_empty(),
+        None => false,
+    }
+}
+
+/// Removes the journal of a conversation that came to nothing.
+fn discard(path: &Path) {
+    // What stays does no harm. The folder stays where there are others in it.
+    if std::fs::remove_file(path).is_ok()
+        && let Some(folder) = path.parent()
+    {
+        std::fs::remove_dir(folder).ok();
+    }
+}
+
+/// Ends what was started for a runner, and returns the code that the command ends with.
+pub(crate) async fn close(runner: &Runner, code: Code) -> Code {
+    match runner.close().await {
+        Ok(()) => code,
+        Err(error) => {
+            Console::error(&error.into());
+            if code == Code::OK { Code::TURN_FAILED } else { code }
+        }
+    }
+}
+
+/// Says that no turn ran.
+pub(crate) async fn refuse(
+    args: &RunArgs,
+    runner: Option<&Runner>,
+    error: &CommandError,
+    printer: &mut Printer,
+) -> Code {
+    Console::error(error);
+    nothing(&Report::of_error(&args.task.task_name, runner, error), Code::of_kind(error.kind), printer).await
+}
+
+/// Prints a report of nothing.
+async fn nothing(report: &Report, code: Code, printer: &mut Printer) -> Code {
+    match printer.end(report, Some("")).await {
+        Err(OutputError::Gone) => Code::PIPE,
+        _ => code,
+    }
+}
+
+/// Says that a signal came before a turn was under way.
+pub(crate) async fn interrupted(
+    args: &RunArgs,
+    runner: Option<&Runner>,
+    signals: &Signals,
+    printer: &mut Printer,
+    console: Console,
+) -> Code {
+    console.note("interrupted before the turn began");
+    let report = Report::of_interruption(&args.task.task_name, runner);
+    nothing(&report, signals.code().unwrap_or(Code::INTERRUPT), printer).await
+}
+
+/// Does all that can fail before a turn is begun, the cheap and harmless first.
+async fn prepare(args: &RunArgs, console: Console) -> Prepared {
+    let message = message::compose(&args.words, args.message.as_deref()).await?;
+    prepare_turn(args, message, console, |builder| builder).await
+}
+
+/// Prepares a turn with this message, on a runner that has been changed so.
+pub(crate) async fn prepare_turn(
+    args: &RunArgs,
+    message: String,
+    console: Console,
+    change: impl FnOnce(RunnerBuilder) -> RunnerBuilder,
+) -> Prepared {
+    for file in &args.files {
+        if !file.is_file() {
+            return Err(CommandError::usage(format!("cannot attach {}: there is no such file", file.display())));
+        }
+    }
+    check_transcript_path(&args.output)?;
+    let schema = args.json_schema.as_deref().map(read_schema).transpose()?;
+    if args.task.permission == Some(PermissionArg::Ask) {
+        let error = CommandError::usage("only `chat` on a terminal can ask for permissions");
+        return Err(error.hint("use --permission allow or deny"));
+    }
+    let (builder, key_files) = read_builder(&args.task, console).await?;
+    let runner = change(builder).build().await?;
+    say_transport(&runner);
+    key_files.warn(runner.task_dir().path());
+    if runner.task_dir().was_made() && !runner.task_dir().is_own_root() {
+        Console::warning("there is no git, so the instructions of a repository around the task are not kept out");
+    }
+    let mut prompt = Prompt::new(message);
+    prompt.files.clone_from(&args.files);
+    prompt.schema = schema;
+    Ok((Arc::new(runner), prompt))
+}
+
+/// Says how opencode is driven, where that is not what is to be expected.
+pub(crate) fn say_transport(runner: &Runner) {
+    if let Some(why) = runner.why_no_server() {
+        Console::warning(&format!("{why}; each turn is a process of its own, as with --transport run"));
+    }
+}
+
+/// Reads a JSON Schema.
+fn read_schema(file: &Path) -> Result<Value, CommandError> {
+    let failed = |why: String| CommandError::usage(format!("{} holds no JSON Schema: {why}", file.display()));
+    let text = read_limited(file, LONGEST_SCHEMA).map_err(failed)?;
+    match serde_json::from_str(&text) {
+        Ok(schema @ Value::Object(_)) => Ok(schema),
+        Ok(_) => Err(failed("it is not a JSON object".to_owned())),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// A transcript that cannot be written is better known before a turn is paid for.
+fn check_transcript_path(output: &OutputArgs) -> Result<(), CommandError> {
+    let Some(Some(path)) = &output.save_markdown else { return Ok(()) };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let why = if path.is_dir() {
+        "it is a directory"
+    } else if !folder.is_dir() {
+        "its folder does not exist"
+    } else {
+        return Ok(());
+    };
+    Err(CommandError::usage(format!("the transcript cannot be written to {}: {why}", path.display())))
+}
+
+/// Puts a runner together as the arguments say, on another thread: a file that they name may be a pipe, whose writer takes
+/// its time, and signals are to be heard meanwhile.
+///
+/// # Errors
+///
+/// If a file that they name cannot be used.
+pub(crate) async fn read_builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
+    let args = args.clone();
+    let read = tokio::task::spawn_blocking(move || builder(&args, console)).await;
+    read.map_err(|error| CommandError::of(FailureKind::Io, &error))?
+}
+
+/// Puts a runner together as the arguments say, and tells where the keys of its model sources stand.
+///
+/// # Errors
+///
+/// If a file that they name cannot be used.
+fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
+    let Sources { source, key_files } = models::read(args, console)?;
+    let mut builder = Runner::builder()
+        .task_name(&args.task_name)
+        .model_source(source)
+        .permissions(match args.permission {
+            Some(PermissionArg::Allow) => PermissionPolicy::Allow,
+            _ => PermissionPolicy::Deny,
+        })
+        .budget(Budget {
+            max_cost_usd: args.max_cost,
+            max_requests: args.max_requests,
+            max_tokens: args.max_tokens_total,
+        })
+        .limits(Limits { total: args.timeout, idle: args.idle_timeout.0 });
+    if let Some(workspace) = &args.workspace {
+        builder = builder.workspace(workspace);
+    }
+    if let Some(dir) = &args.dir {
+        builder = builder.dir(dir);
+    }
+    if let Some(session) = &args.session {
+        builder = builder.session(SessionId::new(session));
+    }
+    if let Some(model) = &args.model {
+        builder = builder.model_choice(model.clone());
+    }
+    // A model that is named on the command line is the turn's own, which comes before any kind of work.
+    if let (Some(kind), None) = (args.model_source_type, &args.model) {
+        builder = builder.source_type(kind);
+    }
+    if let Some(context) = context(args)? {
+        builder = builder.context(context);
+    }
+    if let Some(title) = &args.title {
+        builder = builder.title(title);
+    }
+    if let Some(agent) = &args.agent {
+        builder = builder.agent(agent);
+    }
+    if let Some(variant) = &args.variant {
+        builder = builder.variant(variant);
+    }
+    if let Some(transport) = args.transport {
+        builder = builder.transport(match transport {
+            TransportArg::Serve => Transport::Serve,
+            TransportArg::Run => Transport::Run,
+        });
+    }
+    if let Some(url) = &args.attach {
+        builder = builder.attach(url);
+    }
+    if args.lean {
+        console.note("lean: no language servers, no formatters, no plugins, no snapshots to undo changes by");
+        builder = builder.lean();
+    }
+    if args.ephemeral {
+        builder = builder.ephemeral();
+    }
+    if args.isolated {
+        builder = builder.isolated();
+    }
+    if args.no_gateway {
+        builder = builder.without_gateway();
+    }
+    if let Some(opencode) = &args.opencode {
+        builder = builder.opencode(opencode);
+    }
+    if let Some(journals) = default_journals().filter(|_| !args.no_journal) {
+        builder = builder.journal(journals);
+    }
+    Ok((builder.watcher(watch::watcher()), key_files))
+}
+
+fn context(args: &TaskArgs) -> Result<Option<String>, CommandError> {
+    let Some(file) = &args.context_file else { return Ok(args.context.clone()) };
+    let failed =
+        |why: String| CommandError::usage(format!("the context cannot be read from {}: {why}", file.display()));
+    read_limited(file, LONGEST_CONTEXT).map(Some).map_err(failed)
+}
+
+/// Reads a file of text that is no longer than so many bytes.
+fn read_limited(file: &Path, longest: u64) -> Result<String, String> {
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    if metadata.len() > longest {
+        return Err(format!("it is longer than {} MiB", longest >> 20));
+    }
+    std::fs::read_to_string(file).map_err(|error| error.to_string())
+}
+
+/// Saves the transcript where it was asked for; where that fails, in a temporary file, so that nothing is lost.
+pub(crate) async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Result<Option<PathBuf>, SaveError> {
+    let Some(path) = path else { return Ok(None) };
+    let error = match runner.save_markdown(path.as_deref()).await {
+        Ok(path) => return Ok(Some(std::path::absolute(&path).unwrap_or(path))),
+        Err(error) => error,
+    };
+    let rescue = || {
+        let mut file = tempfile::Builder::new().prefix("opencode-run-conversation-").suffix(".md").tempfile()?;
+        file.write_all(runner.conversation_markdown().as_bytes())?;
+        file.into_temp_path().keep().map_err(|error| error.error)
+    };
+    match rescue() {
+        Ok(rescued) => Console::warning(&format!("the transcript was saved to {} instead", rescued.display())),
+        Err(error) => Console::warning(&format!("nor could the transcript be saved to a temporary file: {error}")),
+    }
+    Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::{Ending, Event, Input, Observed, PartId, ReportedError, Turn};
+    use std::time::{Duration, SystemTime};
+
+    fn failed(events: impl IntoIterator<Item = Event>, failure: TurnFailure) -> TurnRecord {
+        let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        for event in events {
+            turn.apply(Duration::ZERO, Input::Event(Observed::new(event)));
+        }
+        turn.apply(Duration::ZERO, Input::Ended(Ending::Failed(failure)));
+        turn.into_record()
+    }
+
+    #[test]
+    fn a_directory_is_kept_for_what_was_begun_in_it() {
+        let error = || {
+            let (name, message) = ("UnknownError".to_owned(), "Unexpected server error".to_owned());
+            Event::Error(ReportedError { name, message, status: None, retryable: None, url: None })
+        };
+        let text = || Event::Text { part: PartId::new("p"), text: "x".to_owned() };
+        let no_model = || TurnFailure::ModelNotFound { message: "nope".to_owned() };
+        let broken = || TurnFailure::Protocol { message: "broken".to_owned() };
+        assert!(came_to_nothing(&failed([], broken())));
+        assert!(came_to_nothing(&failed([error()], no_model())));
+        assert!(!came_to_nothing(&failed([error()], broken())), "the session may be continued");
+        assert!(!came_to_nothing(&failed([text(), error()], no_model())));
+    }
+}

@@ -1,0 +1,65 @@
+//! What is said to a person, on stderr.
+
+use super::error::CommandError;
+use super::stderr::Stderr;
+use anstyle::{AnsiColor, Style};
+use std::fmt::Display;
+use std::io::Write;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default();
+const DIM: Style = Style::new().dimmed();
+
+/// Writes to stderr; quiet leaves errors and warnings only.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Console {
+    pub(crate) quiet: bool,
+}
+
+impl Console {
+    pub(crate) fn error(error: &CommandError) {
+        line(format_args!("{ERROR}error:{ERROR:#} {}", visible(&error.message)));
+        if let Some(hint) = &error.hint {
+            line(format_args!("{HINT}hint:{HINT:#} {}", visible(hint)));
+        }
+    }
+
+    pub(crate) fn warning(text: &str) {
+        line(format_args!("{WARNING}warning:{WARNING:#} {}", visible(text)));
+    }
+
+    /// Says something that is good to know.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet {
+            line(format_args!("{DIM}{}{DIM:#}", visible(text)));
+        }
+    }
+}
+
+/// A stderr that nobody reads any more must not end a turn.
+fn line(text: impl Display) {
+    Stderr.write_all(format!("{text}\n").as_bytes()).ok();
+}
+
+/// Keeps what comes from a model or a file from driving the terminal.
+pub(crate) fn visible(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_cannot_drive_the_terminal() {
+        assert_eq!(visible("a\u{1b}[31mb\nc\rd"), "a\u{fffd}[31mb\nc\u{fffd}d");
+    }
+}

@@ -1,0 +1,54 @@
+//! What the command says when something is wrong: kind, message, hint.
+
+use crate::{BuildError, RunnerError};
+use opencode_run_core::FailureKind;
+
+/// Something that keeps the command from doing what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandError {
+    pub(crate) kind: FailureKind,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl CommandError {
+    pub(crate) fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Usage, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Takes an error with all that caused it.
+    pub(crate) fn of(kind: FailureKind, error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !message.contains(&text) {
+                message.push_str(": ");
+                message.push_str(&text);
+            }
+            cause = error.source();
+        }
+        Self::new(kind, message)
+    }
+}
+
+impl From<BuildError> for CommandError {
+    fn from(error: BuildError) -> Self {
+        Self { hint: error.hint().map(Into::into), ..Self::of(error.kind(), &error) }
+    }
+}
+
+impl From<RunnerError> for CommandError {
+    fn from(error: RunnerError) -> Self {
+        Self { hint: error.hint().map(Into::into), ..Self::of(error.kind(), &error) }
+    }
+}

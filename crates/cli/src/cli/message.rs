@@ -1,0 +1,115 @@
+//! The message of a turn: from the arguments, from stdin, or from both.
+
+use super::error::CommandError;
+use std::io::{IsTerminal, Read};
+
+/// Puts the message together.
+///
+/// stdin is read where `-` stands among the words, or where there are none and it is not a terminal; never otherwise, so
+/// that an inherited pipe that nobody closes holds nothing up.
+///
+/// # Errors
+///
+/// If there is no message, or it is blank, or what stdin holds is no text.
+pub(crate) async fn compose(words: &[String], option: Option<&str>) -> Result<String, CommandError> {
+    let message = if let Some(text) = option {
+        if text == "-" { read_stdin().await? } else { text.to_owned() }
+    } else if words.iter().any(|word| word == "-") {
+        join(words, &read_stdin().await?)
+    } else if words.is_empty() {
+        if std::io::stdin().is_terminal() {
+            let error = CommandError::usage("there is no message");
+            return Err(error.hint("say what to do: opencode-run \"fix the failing test\" --dir ."));
+        }
+        read_stdin().await?
+    } else {
+        words.join(" ")
+    };
+    check(message)
+}
+
+/// Puts the message together as [`compose`] does where there is one; none where there are no words, and nothing on stdin or
+/// a terminal.
+///
+/// # Errors
+///
+/// If the message is blank although there are words, or what stdin holds is no text.
+pub(crate) async fn compose_if_any(words: &[String], option: Option<&str>) -> Result<Option<String>, CommandError> {
+    if option.is_some() || !words.is_empty() {
+        return compose(words, option).await.map(Some);
+    }
+    if std::io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let message = read_stdin().await?;
+    if message.trim().is_empty() { Ok(None) } else { check(message).map(Some) }
+}
+
+/// Refuses a message that says nothing.
+pub(crate) fn check(message: String) -> Result<String, CommandError> {
+    if message.trim().is_empty() {
+        let error = CommandError::usage("the message is blank");
+        return Err(error.hint("say what to do: opencode-run \"fix the failing test\" --dir ."));
+    }
+    if message.contains('\0') {
+        return Err(CommandError::usage("the message holds a NUL byte, so it is no text"));
+    }
+    Ok(message)
+}
+
+/// Joins words by spaces and what `-` stands for by blank lines, since that is mostly a text of many lines.
+fn join(words: &[String], stdin: &str) -> String {
+    let parts: Vec<String> = words.split(|word| word == "-").map(|between| between.join(" ")).collect();
+    let mut message = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        for text in [if index > 0 { stdin } else { "" }, part] {
+            if !text.is_empty() && !message.is_empty() {
+                message.push_str("\n\n");
+            }
+            message.push_str(text);
+        }
+    }
+    message
+}
+
+async fn read_stdin() -> Result<String, CommandError> {
+    let read = || {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let failed = |why: String| CommandError::usage(format!("the message cannot be read from stdin: {why}"));
+    let bytes = tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        failed(format!("it is not UTF-8 from byte {at} on")).hint("attach a file that is no text with --file")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(words: &[&str]) -> String {
+        join(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(), "+ line\n- line\n")
+    }
+
+    #[test]
+    fn a_dash_stands_for_stdin() {
+        assert_eq!(joined(&["review", "this", "-"]), "review this\n\n+ line\n- line\n");
+        assert_eq!(joined(&["-", "explain"]), "+ line\n- line\n\n\nexplain");
+        assert_eq!(joined(&["-"]), "+ line\n- line\n");
+    }
+
+    #[tokio::test]
+    async fn what_says_nothing_is_refused() {
+        for blank in ["", "   ", "\n\t"] {
+            assert_eq!(compose(&[blank.to_owned()], None).await.unwrap_err().kind.as_str(), "usage");
+            assert_eq!(compose(&[], Some(blank)).await.unwrap_err().kind.as_str(), "usage");
+        }
+        assert!(compose(&["a\0b".to_owned()], None).await.is_err());
+        assert_eq!(compose(&["a b".to_owned(), "\"c\"".to_owned()], None).await.unwrap(), "a b \"c\"");
+    }
+}

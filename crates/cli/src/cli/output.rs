@@ -1,0 +1,11 @@
+//! What goes to stdout: the answer as it comes, or JSON.
+
+mod printer;
+mod report;
+mod stdout;
+mod stream_json;
+mod text;
+
+pub(crate) use printer::Printer;
+pub(crate) use report::Report;
+pub(crate) use stdout::{OutputError, Stdout};

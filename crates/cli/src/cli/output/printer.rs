@@ -1,0 +1,69 @@
+//! The three ways of printing a turn.
+
+use super::text::TextStream;
+use super::{OutputError, Report, Stdout, stream_json};
+use crate::cli::args::OutputFormat;
+use opencode_run_core::TurnEvent;
+
+/// Prints a turn on stdout.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    stdout: Stdout,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The answer as it comes.
+    Text(TextStream),
+    /// The answer, or what stands for it, at the end.
+    AtTheEnd,
+    Json,
+    StreamJson,
+}
+
+impl Printer {
+    pub(crate) fn new(format: OutputFormat, at_the_end: bool) -> Self {
+        let way = match format {
+            OutputFormat::Text if at_the_end => Way::AtTheEnd,
+            OutputFormat::Text => Way::Text(TextStream::default()),
+            OutputFormat::Json => Way::Json,
+            OutputFormat::StreamJson => Way::StreamJson,
+        };
+        Self { stdout: Stdout::new(), way }
+    }
+
+    /// Prints what an event adds.
+    pub(crate) async fn event(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
+        match &mut self.way {
+            Way::Text(stream) => self.stdout.write(&stream.piece(event)).await,
+            Way::StreamJson => self.stdout.write(&stream_json::event_line(event)).await,
+            Way::AtTheEnd | Way::Json => Ok(()),
+        }
+    }
+
+    /// Prints the end. `markdown` stands in for the answer where it is given.
+    pub(crate) async fn end(&mut self, report: &Report, markdown: Option<&str>) -> Result<(), OutputError> {
+        let text = match &self.way {
+            Way::Text(stream) => {
+                let end = if stream.any() { "\n" } else { "" };
+                format!("{end}{}", structured(report))
+            }
+            Way::AtTheEnd => markdown.map_or_else(
+                || {
+                    let end = if report.output.is_empty() { "" } else { "\n" };
+                    format!("{}{end}{}", report.output, structured(report))
+                },
+                str::to_owned,
+            ),
+            Way::Json => format!("{}\n", report.to_json()),
+            Way::StreamJson => stream_json::result_line(report),
+        };
+        self.stdout.write(&text).await
+    }
+}
+
+/// Returns the value that meets the schema on a line, where one was asked for: it is the answer, or the end of it.
+fn structured(report: &Report) -> String {
+    report.structured.as_ref().map(|value| format!("{value}\n")).unwrap_or_default()
+}

@@ -1,0 +1,72 @@
+//! The objects that `--output-format stream-json` prints, one a line.
+
+use super::Report;
+use opencode_run_core::{Event, TurnEvent};
+
+/// Returns an event on one line: what it is, when it was seen (milliseconds after the turn's start), which sub-agent's it
+/// is, and what opencode wrote, byte by byte.
+pub(crate) fn event_line(event: &TurnEvent) -> String {
+    let TurnEvent { seq: _, at, observed } = event;
+    // An event is a map with string keys: it can be written.
+    let mut line = serde_json::to_string(&observed.event).unwrap_or_default();
+    line.pop();
+    line.push_str(",\"at_ms\":");
+    line.push_str(&at.as_millis().to_string());
+    if let Some(session) = &observed.sub_agent {
+        line.push_str(",\"sub_agent\":");
+        line.push_str(&serde_json::Value::from(session.as_str()).to_string());
+    }
+    // An unknown event has it already.
+    if let (Some(raw), false) = (&observed.raw, matches!(observed.event, Event::Unknown { .. })) {
+        line.push_str(",\"raw\":");
+        // A line break can only stand between the tokens of a JSON text.
+        line.extend(raw.get().chars().filter(|c| !matches!(c, '\n' | '\r')));
+    }
+    line.push_str("}\n");
+    line
+}
+
+/// Returns the last line: the report with its type.
+pub(crate) fn result_line(report: &Report) -> String {
+    let json = report.to_json();
+    format!("{{\"type\":\"result\",{}\n", json.trim_start_matches('{'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::{Observed, PartId, RawJson, SessionId, ToolCall, ToolState};
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    fn line(event: Event, raw: Option<&str>, sub_agent: Option<&str>) -> Value {
+        let mut observed = Observed::new(event);
+        observed.raw = raw.map(|raw| RawJson::parse(raw.to_owned()).unwrap());
+        observed.sub_agent = sub_agent.map(SessionId::new);
+        let line = event_line(&TurnEvent { seq: 0, at: Duration::from_millis(7), observed });
+        assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line:?}");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    #[test]
+    fn each_line_is_one_object() {
+        let text = Event::Text { part: PartId::new("p"), text: "a}\n}".to_owned() };
+        assert_eq!(
+            line(text, Some("{\"x\":\n {}}"), None),
+            json!({"type": "text", "part": "p", "text": "a}\n}", "at_ms": 7, "raw": {"x": {}}})
+        );
+        assert_eq!(
+            line(Event::StepStart, None, Some("ses_2")),
+            json!({"type": "step_start", "at_ms": 7, "sub_agent": "ses_2"})
+        );
+        let state = ToolState::Completed { title: None, output: "}}".to_owned() };
+        let call = ToolCall { id: "1".to_owned(), tool: "bash".to_owned(), input: json!({"a": {"b": {}}}), state };
+        assert_eq!(line(Event::Tool(call), None, None)["state"]["output"], "}}");
+        let raw = RawJson::parse("{\"type\":\"new\"}".to_owned()).unwrap();
+        let unknown = Event::Unknown { kind: "new".to_owned(), raw };
+        assert_eq!(
+            line(unknown, Some("{\"type\":\"new\"}"), None),
+            json!({"type": "unknown", "kind": "new", "raw": {"type": "new"}, "at_ms": 7})
+        );
+    }
+}

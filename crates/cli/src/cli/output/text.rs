@@ -1,0 +1,106 @@
+//! The answer as text, as it comes.
+
+use opencode_run_core::{Event, PartId, TurnEvent};
+
+/// Turns events into the pieces that make up the turn's output, one after the other.
+///
+/// All pieces together are exactly [`TurnRecord::output`](opencode_run_core::TurnRecord::output).
+#[derive(Debug, Default)]
+pub(crate) struct TextStream {
+    /// The text that is being written, and how much of it is out.
+    current: Option<(PartId, usize)>,
+    any: bool,
+}
+
+impl TextStream {
+    /// Returns what an event adds to the output.
+    pub(crate) fn piece(&mut self, event: &TurnEvent) -> String {
+        if event.observed.sub_agent.is_some() {
+            return String::new();
+        }
+        match &event.observed.event {
+            Event::TextDelta { part, delta } => self.add(part, 0, delta, true),
+            Event::Text { part, text } => {
+                let written = self.current.as_ref().filter(|(current, _)| current == part).map_or(0, |(_, len)| *len);
+                self.add(part, written, text, false)
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn add(&mut self, part: &PartId, written: usize, text: &str, grows: bool) -> String {
+        let same = self.current.as_ref().is_some_and(|(current, _)| current == part);
+        let news = if grows { text } else { text.get(written..).unwrap_or_default() };
+        if news.is_empty() {
+            return String::new();
+        }
+        let mut piece = String::new();
+        if same {
+            if let Some((_, length)) = &mut self.current {
+                *length += news.len();
+            }
+        } else {
+            if self.any {
+                piece.push_str("\n\n");
+            }
+            self.current = Some((part.clone(), news.len()));
+        }
+        self.any = true;
+        piece.push_str(news);
+        piece
+    }
+
+    /// Returns whether anything was written.
+    pub(crate) fn any(&self) -> bool {
+        self.any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::{Input, Observed, Prompt, SessionId, Turn};
+    use std::time::{Duration, SystemTime};
+
+    fn delta(part: &str, delta: &str) -> Event {
+        Event::TextDelta { part: PartId::new(part), delta: delta.to_owned() }
+    }
+
+    fn text(part: &str, text: &str) -> Event {
+        Event::Text { part: PartId::new(part), text: text.to_owned() }
+    }
+
+    #[test]
+    fn the_pieces_are_the_output() {
+        let events = [
+            text("a", "whole"),
+            delta("b", "it "),
+            delta("b", "grows"),
+            text("b", "it grows on"),
+            text("c", ""),
+            Event::StepStart,
+            delta("d", ""),
+            delta("d", "end"),
+            text("d", "end"),
+        ];
+        let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        let mut stream = TextStream::default();
+        let mut printed = String::new();
+        for event in events {
+            let observed = Observed::new(event);
+            let event = TurnEvent { seq: 0, at: Duration::ZERO, observed: observed.clone() };
+            printed.push_str(&stream.piece(&event));
+            turn.apply(Duration::ZERO, Input::Event(observed));
+        }
+        assert_eq!(printed, turn.record().output());
+        assert_eq!(printed, "whole\n\nit grows on\n\nend");
+    }
+
+    #[test]
+    fn a_sub_agents_text_is_not_the_answer() {
+        let mut stream = TextStream::default();
+        let observed = Observed::new(text("a", "x")).from_sub_agent(SessionId::new("ses_2"));
+        assert_eq!(stream.piece(&TurnEvent { seq: 0, at: Duration::ZERO, observed }), "");
+        assert!(!stream.any());
+    }
+}

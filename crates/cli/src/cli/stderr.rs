@@ -1,0 +1,78 @@
+//! stderr, which holds nothing up: what its reader has no room for is left out.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long a full stderr is waited for. Who reads it, if slowly, makes room in less.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How much can be written at once where the system says that there is room: a pipe has this much, or says that it is full.
+const PIECE: usize = 4096;
+
+/// How many times something was left out since there was room.
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+
+/// What stdout wrote last, to the terminal that stderr is on as well, ends in the middle of a line.
+static LINE_IS_OPEN: AtomicBool = AtomicBool::new(false);
+
+/// Notes what stdout wrote, so that no message begins in the middle of a line of it where a person sees both.
+pub(crate) fn note_stdout(text: &str) {
+    if io::stdout().is_terminal() && io::stderr().is_terminal() {
+        LINE_IS_OPEN.store(!text.ends_with('\n'), Ordering::Relaxed);
+    }
+}
+
+/// Writes to stderr, with colours where they are wanted. Each write is taken or left out as a whole.
+#[derive(Debug)]
+pub(crate) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut stderr = io::stderr().lock();
+        let left_out = LEFT_OUT.load(Ordering::Relaxed);
+        // Who had no room before is asked, but not waited for again.
+        let patience = if left_out == 0 { PATIENCE } else { Duration::ZERO };
+        if !has_room(&stderr, patience) {
+            LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+            return Ok(text.len());
+        }
+        if left_out > 0 {
+            LEFT_OUT.store(0, Ordering::Relaxed);
+            writeln!(stderr, "… {left_out} messages were left out: nobody read them …")?;
+        }
+        if LINE_IS_OPEN.swap(false, Ordering::Relaxed) {
+            writeln!(stderr)?;
+        }
+        for piece in coloured(text)?.chunks(PIECE) {
+            if !has_room(&stderr, PATIENCE) {
+                break;
+            }
+            stderr.write_all(piece)?;
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the text as this stderr is to show it.
+fn coloured(text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&io::stderr()));
+    stream.write_all(text)?;
+    Ok(stream.into_inner())
+}
+
+#[cfg(unix)]
+fn has_room(stderr: &io::StderrLock<'_>, patience: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let limit = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
+    // Where it cannot be told, or its reader is gone, the write itself shows.
+    poll(&mut [PollFd::new(stderr, PollFlags::OUT)], Some(&limit)) != Ok(0)
+}
+
+#[cfg(not(unix))]
+fn has_room(_: &io::StderrLock<'_>, _: Duration) -> bool {
+    true
+}

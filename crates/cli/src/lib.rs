@@ -1,0 +1,67 @@
+//! Drives the opencode AI coding agent from Rust: isolated tasks, many turns in one session, live watching, interrupt and
+//! kill that leave nothing behind, honest outcomes, Markdown transcripts.
+//!
+//! [`Runner`] is the front door. It composes the layers below, each of which is a crate that can be used alone:
+//! [`core`](opencode_run_core) (what a turn is), [`process`](opencode_run_process) (what makes one happen),
+//! [`config`](opencode_run_config) (model sources), [`journal`](opencode_run_journal) (what is kept of a conversation while
+//! it grows) and [`markdown`](opencode_run_markdown) (transcripts). What they
+//! define and a user of the runner needs is re-exported here.
+//!
+//! The library prints nothing, reads no terminal, installs no signal handler and changes nothing in its process. The
+//! command `opencode-run` is behind the feature `cli`, which is on by default: depend on the library with
+//! `default-features = false`.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use opencode_run::Runner;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let runner = Runner::builder().task_name("hello").build().await?;
+//!     let turn = runner.run("Write hello.py, which prints a greeting, and run it.").await?;
+//!     println!("{}: {}", turn.state, turn.output());
+//!     let turn = runner.run("Now make it greet by name.").await?;
+//!     println!("{}: {}", turn.state, turn.output());
+//!     println!("transcript: {}", runner.save_markdown(None).await?.display());
+//!     Ok(())
+//! }
+//! ```
+
+mod build_error;
+mod builder;
+mod defaults;
+mod driver;
+mod isolation;
+mod journal;
+mod keys;
+mod model_choice;
+mod paths;
+mod runner;
+mod transcript;
+
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+
+pub use build_error::BuildError;
+pub use builder::RunnerBuilder;
+pub use driver::Transport;
+pub use model_choice::ModelChoiceError;
+pub use paths::{TESTED_OPENCODE, default_journals, installed_opencode};
+pub use runner::{Runner, RunnerError};
+pub use transcript::{SaveError, TRANSCRIPT_NAME};
+
+pub use opencode_run_config::{EnvFileError, FoundEnvFile, KeyError, ModelSource};
+pub use opencode_run_core::{
+    Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, LimitKind,
+    Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
+    ModelTraffic, Observed, PartId, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, ProcessExit,
+    Prompt, ProviderPackage, RawJson, ReportedError, RunError, RunState, SecretString, SessionId, StartError,
+    StepReason, Task, ToolCall, ToolState, TurnEvent, TurnFailure, TurnRecord, Usage,
+};
+pub use opencode_run_journal::JournalError;
+pub use opencode_run_markdown::MarkdownOptions;
+pub use opencode_run_process::{
+    LocateError, Opencode, SessionLookupError, TaskDir, TaskDirError, TaskNameError, Version, Watcher,
+};

@@ -1,0 +1,192 @@
+//! What README.md says about the command, the `.env` file and the library is what they are.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
+use opencode_run::{FailureKind, ModelParameter, ModelSourceType, TESTED_OPENCODE};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The options of cargo's commands that the page names.
+const CARGOS_OPTIONS: [&str; 4] = ["--release", "--locked", "--path", "--example"];
+
+const SUBCOMMANDS: [&str; 8] = ["chat", "resume", "demo", "setup", "doctor", "models", "completions", "man"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn page() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// Returns the text under a heading, up to the next one.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, text) = page.split_once(&format!("\n## {heading}\n")).unwrap();
+    text.split("\n## ").next().unwrap()
+}
+
+/// Returns the rows of the tables in a text, without their heads.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+    let is_rule = |line: &str| line.starts_with("| ---");
+    let is_head = |number: usize| lines.get(number + 1).is_some_and(|next| is_rule(next));
+    let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    let rows = lines.iter().enumerate().filter(|(number, line)| !is_rule(line) && !is_head(*number));
+    rows.map(|(_, line)| cells(line)).collect()
+}
+
+/// Returns the first code block of a language.
+fn block<'a>(text: &'a str, language: &str) -> &'a str {
+    let (_, block) = text.split_once(&format!("```{language}\n")).unwrap();
+    block.split("```").next().unwrap()
+}
+
+/// Returns what stands in backquotes.
+fn quoted(text: &str) -> BTreeSet<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_opencode-run"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .current_dir(std::env::temp_dir())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_help() {
+    let help = stdout(&["--help"]);
+    let listed: Vec<&str> = help.split_once("Exit codes:\n").unwrap().1.lines().collect();
+    let page = page();
+    let rows = rows(section(&page, "Exit codes"));
+    assert_eq!(rows.len(), listed.len());
+    for (row, line) in rows.iter().zip(listed) {
+        let (code, meaning) = line.trim().split_once("  ").unwrap();
+        assert_eq!(*row, [code, meaning.trim()]);
+    }
+}
+
+#[test]
+fn the_keys_of_the_env_file_are_all_there_and_no_others() {
+    let page = page();
+    let section = section(&page, "Model sources");
+    let keys: Vec<String> = rows(section).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(keys, ModelParameter::ALL.map(|parameter| format!("`MODEL_<TYPE>_{}`", parameter.suffix())));
+    let [others @ .., last] = &ModelSourceType::ALL.map(|kind| format!("`{}`", kind.as_str().to_uppercase()));
+    let sentence = format!("`<TYPE>` is {} or {last}:", others.join(", "));
+    assert!(section.contains(&sentence), "{sentence}");
+}
+
+#[test]
+fn the_example_of_an_env_file_is_one() {
+    let page = page();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("models.env");
+    std::fs::write(&file, block(section(&page, "Model sources"), "sh")).unwrap();
+    let source = opencode_run::ModelSource::from_env_file(&file).unwrap();
+    assert_eq!(source.configured(), [ModelSourceType::Code, ModelSourceType::Default]);
+}
+
+#[test]
+fn every_option_exists() {
+    let mut help = stdout(&["--help"]);
+    for subcommand in SUBCOMMANDS {
+        help.push_str(&stdout(&[subcommand, "--help"]));
+    }
+    let option = |word: &str| word.chars().take_while(|c| *c == '-' || c.is_ascii_alphanumeric()).collect::<String>();
+    let known: BTreeSet<String> = help.split_whitespace().filter(|word| word.starts_with("--")).map(option).collect();
+    let page = page();
+    let words = page.split([' ', '\n', '`', '(', '"']).filter(|word| word.starts_with("--"));
+    let named: BTreeSet<String> = words.map(option).filter(|option| option.ends_with(char::is_alphanumeric)).collect();
+    for option in &named {
+        assert!(known.contains(option) || CARGOS_OPTIONS.contains(&option.as_str()), "there is no {option}");
+    }
+    assert!(named.len() > 15, "only these were found: {named:?}");
+}
+
+#[test]
+fn the_json_object_has_these_fields() {
+    let printed = stdout(&["--no-env", "--output-format", "json", "--opencode", "/nonexistent/opencode", "message"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let page = page();
+    let section = section(&page, "Output formats");
+    let shown: serde_json::Value = serde_json::from_str(block(section, "json")).unwrap();
+    let fields = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(fields(&shown), fields(&printed));
+    assert_eq!(fields(&shown["usage"]), fields(&printed["usage"]));
+    let explained: BTreeSet<String> = rows(section).iter().flat_map(|row| quoted(&row[0])).collect();
+    assert_eq!(explained, fields(&printed));
+    let error = rows(section).into_iter().find(|row| row[0] == "`error`").unwrap();
+    assert_eq!(quoted(&error[1]), fields(&printed["error"]));
+}
+
+#[test]
+fn the_kinds_of_errors_are_kinds() {
+    let page = page();
+    let (_, list) = page.split_once("`error.kind` is one of ").unwrap();
+    for name in quoted(list.split("\n\n").next().unwrap()) {
+        let kind: FailureKind = serde_json::from_value(name.as_str().into()).unwrap();
+        assert_eq!(kind.as_str(), name);
+    }
+}
+
+#[test]
+fn every_piece_of_rust_stands_in_the_example_that_is_linked() {
+    let lines = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+    };
+    let examples = root().join("crates/cli/examples");
+    let page = page();
+    let mut example = Vec::new();
+    let mut rest = section(&page, "The library");
+    while let Some((before, after)) = rest.split_once("```rust\n") {
+        if let Some((_, link)) = before.rsplit_once("](crates/cli/examples/") {
+            let file = examples.join(link.split(')').next().unwrap());
+            example = lines(&std::fs::read_to_string(file).unwrap());
+        }
+        let (piece, after) = after.split_once("```").unwrap();
+        let wanted = lines(piece);
+        assert!(example.windows(wanted.len()).any(|window| window == wanted), "not in its example:\n{piece}");
+        rest = after;
+    }
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let link = format!("(crates/cli/examples/{})", entry.unwrap().file_name().to_str().unwrap());
+        assert!(page.contains(&link), "{link} is missing");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let anchor = |heading: &str| heading.trim_matches(['#', ' ']).to_lowercase().replace(' ', "-").replace(',', "");
+    for name in ["README.md", "ARCHITECTURE.md"] {
+        let page = std::fs::read_to_string(root().join(name)).unwrap();
+        let anchors: BTreeSet<String> = page.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
+        for target in page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let leads = match target.strip_prefix('#') {
+                Some(place) => anchors.contains(place),
+                None if target.starts_with("https://") => true,
+                None => {
+                    let (file, place) =
+                        target.split_once('#').map_or((target, None), |(file, place)| (file, Some(place)));
+                    let there = |text: String| {
+                        let mut headings = text.lines().filter(|line| line.starts_with('#')).map(anchor);
+                        place.is_none_or(|place| headings.any(|heading| heading == place))
+                    };
+                    let path = root().join(file);
+                    path.is_dir() || std::fs::read_to_string(path).is_ok_and(there)
+                }
+            };
+            assert!(leads, "{name}: {target}");
+        }
+    }
+}
+
+#[test]
+fn the_tested_version_is_named() {
+    let page = page();
+    assert!(section(&page, "Versions and platforms").contains(&format!("The tests run on {TESTED_OPENCODE}")));
+}
