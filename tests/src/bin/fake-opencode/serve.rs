@@ -1,0 +1,39 @@
+//! The fake as a server.
+
+mod answers;
+mod ids;
+mod replay;
+mod routes;
+mod state;
+mod streams;
+mod turn;
+
+use crate::invocation::Invocation;
+use crate::output::write;
+use axum::Router;
+use axum::serve::ListenerExt;
+use opencode_run_tests::script::Stream;
+use opencode_run_tests::serve_script::Serving;
+use state::Server;
+use std::error::Error;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Says where it listens, and answers until the process is ended.
+pub(crate) fn serve(invocation: &Arc<Invocation>, serving: &Serving) -> Result<(), Box<dyn Error>> {
+    // One thread: what a client measures of itself has the other processor.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(("127.0.0.1", serving.port)).await?;
+        let address = listener.local_addr()?;
+        let server = Arc::new(Server::new(Arc::clone(invocation), serving.clone()));
+        let app = Router::new().fallback(routes::answer).with_state(server);
+        write(Stream::Stdout, format!("opencode server listening on http://{address}\n").as_bytes())?;
+        // Without this an event waits for the one before it to be acknowledged.
+        let listener = listener.tap_io(|connection| {
+            connection.set_nodelay(true).ok();
+        });
+        axum::serve(listener, app).await
+    })?;
+    Ok(())
+}

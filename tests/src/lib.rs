@@ -1,0 +1,27 @@
+//! Support for the end-to-end tests: a sandbox, a scripted `fake-opencode`, recordings of the real opencode, and helpers
+//! that assert that nothing is left alive.
+//!
+//! The directory's `README.md` tells how the pieces fit, with an example.
+//!
+//! Everything here panics with what failed, as its callers are tests.
+
+pub mod alive;
+mod binaries;
+pub mod fake_log;
+mod fake_script;
+mod or_panic;
+pub mod pids;
+mod process_table;
+mod real_opencode;
+pub mod recording;
+mod sandbox;
+pub mod script;
+pub mod serve_recording;
+pub mod serve_script;
+
+#[doc(hidden)]
+pub use binaries::locate;
+pub use fake_log::{Invocation, fake_log};
+pub use fake_script::{Fake, FakeScript};
+pub use real_opencode::{PINNED_OPENCODE, real_opencode};
+pub use sandbox::Sandbox;

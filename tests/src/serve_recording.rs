@@ -1,0 +1,227 @@
+//! Recordings of the real server: a file each, with all requests, responses and events in the order in which they came.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Returns the directory of all recordings of servers, `tests/serve-recordings` of the sources.
+#[must_use]
+pub fn serve_recordings_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("serve-recordings")
+}
+
+/// What one real server did.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServeRecording {
+    /// How it was made.
+    pub about: serde_json::Value,
+    /// What happened.
+    pub entries: Vec<Entry>,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Entry {
+    /// The server wrote a line to stdout.
+    Stdout(String),
+    /// The server wrote a line to stderr.
+    Stderr(String),
+    /// A client asked.
+    Request(Request),
+    /// The server answered.
+    Response(Response),
+    /// The stream had an event; the text behind `data:`.
+    Event(String),
+}
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Its number.
+    pub n: u64,
+    /// The method.
+    pub method: String,
+    /// The path, without a query.
+    pub path: String,
+    /// The body; `null` where there was none.
+    #[serde(default)]
+    pub body: serde_json::Value,
+}
+
+/// A response.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Response {
+    /// The request's number.
+    pub n: u64,
+    /// The status.
+    pub status: u16,
+    /// The kind of the body.
+    pub content_type: String,
+    /// The body: JSON as it came, anything else as a string.
+    pub body: Box<RawValue>,
+}
+
+impl Response {
+    /// Returns the body as it came.
+    #[must_use]
+    pub fn text(&self) -> String {
+        if self.content_type != "application/json"
+            && let Ok(text) = serde_json::from_str::<String>(self.body.get())
+        {
+            return text;
+        }
+        self.body.get().to_owned()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default)]
+    about: Option<serde_json::Value>,
+    #[serde(default, rename = "at_ms")]
+    _at_ms: u64,
+    #[serde(default)]
+    stdout: Option<String>,
+    #[serde(default)]
+    stderr: Option<String>,
+    #[serde(default)]
+    request: Option<Request>,
+    #[serde(default)]
+    response: Option<Response>,
+    #[serde(default)]
+    event: Option<Box<RawValue>>,
+}
+
+impl ServeRecording {
+    /// Reads a recording from its file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is not a recording.
+    pub fn read(file: &Path) -> io::Result<Self> {
+        let mut recording = Self { about: serde_json::Value::Null, entries: Vec::new() };
+        for line in fs::read_to_string(file)?.lines() {
+            let line: Line = serde_json::from_str(line)?;
+            recording.about = line.about.unwrap_or(recording.about);
+            let told = [
+                line.stdout.map(Entry::Stdout),
+                line.stderr.map(Entry::Stderr),
+                line.request.map(Entry::Request),
+                line.response.map(Entry::Response),
+                line.event.map(|event| Entry::Event(event.get().to_owned())),
+            ];
+            recording.entries.extend(told.into_iter().flatten());
+        }
+        Ok(recording)
+    }
+
+    /// Reads the recording with this name, such as `1.18.33/plain-text`.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServeRecording::read`].
+    pub fn named(name: &str) -> io::Result<Self> {
+        Self::read(&serve_recordings_dir().join(format!("{name}.jsonl")))
+    }
+
+    /// Returns the names of all recordings, such as `1.18.33/plain-text`, in order.
+    ///
+    /// # Errors
+    ///
+    /// If the directory cannot be read.
+    pub fn names() -> io::Result<Vec<String>> {
+        let root = serve_recordings_dir();
+        let mut names = Vec::new();
+        for version in fs::read_dir(&root)? {
+            for file in fs::read_dir(version?.path())? {
+                let path = file?.path().with_extension("");
+                names.extend(path.strip_prefix(&root).ok().map(|name| name.to_string_lossy().into_owned()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Returns the n-th turn, from 0: what happened from its message on until the next message. What happened since the
+    /// session was made counts to the first.
+    #[must_use]
+    pub fn turn(&self, n: usize) -> Option<Turn<'_>> {
+        let messages: Vec<(usize, &Request)> = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter_map(|(at, entry)| match entry {
+                Entry::Request(request) if request.is_message() => Some((at, request)),
+                _ => None,
+            })
+            .collect();
+        let &(at, message) = messages.get(n)?;
+        let end = messages.get(n + 1).map_or(self.entries.len(), |(next, _)| *next);
+        let begin = if n == 0 { 0 } else { at };
+        Some(Turn { message, entries: &self.entries[begin..end], recording: self })
+    }
+}
+
+impl Request {
+    /// Returns whether it sends a message to the agent.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        self.method == "POST" && self.path.ends_with("/message")
+    }
+}
+
+/// One turn of a recording.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Turn<'a> {
+    /// The message that began it.
+    pub message: &'a Request,
+    /// What happened in it.
+    pub entries: &'a [Entry],
+    recording: &'a ServeRecording,
+}
+
+impl Turn<'_> {
+    /// Returns the session's id.
+    #[must_use]
+    pub fn session(&self) -> &str {
+        self.message.path.split('/').nth(2).unwrap_or_default()
+    }
+
+    /// Returns the id that the client gave its message.
+    #[must_use]
+    pub fn message_id(&self) -> &str {
+        self.message.body["messageID"].as_str().unwrap_or_default()
+    }
+
+    /// Returns the answer to the message.
+    #[must_use]
+    pub fn answer(&self) -> Option<&Response> {
+        self.entries.iter().find_map(|entry| match entry {
+            Entry::Response(response) if response.n == self.message.n => Some(response),
+            _ => None,
+        })
+    }
+
+    /// Returns the session's messages as the server had them in the end, as JSON; an empty list where nobody asked.
+    #[must_use]
+    pub fn messages(&self) -> String {
+        let lists = |entry: &Entry| matches!(entry, Entry::Request(request) if request.method == "GET" && request.path == self.message.path);
+        let asked = self.recording.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Request(request) if lists(entry) => Some(request.n),
+            _ => None,
+        });
+        let answered = self.recording.entries.iter().find_map(|entry| match entry {
+            Entry::Response(response) if Some(response.n) == asked && response.status == 200 => Some(response.text()),
+            _ => None,
+        });
+        answered.unwrap_or_else(|| "[]".to_owned())
+    }
+}

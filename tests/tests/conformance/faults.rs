@@ -1,0 +1,11 @@
+//! What can be wrong with a server: each ends in a failure that says so, or is survived. Nothing hangs.
+
+mod answers;
+mod asks;
+mod attached;
+mod crowds;
+mod ends;
+mod replacements;
+mod starts;
+mod streams;
+mod support;

@@ -1,0 +1,176 @@
+//! Answers that are not what they should be.
+
+use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered};
+use opencode_run_core::{FailureKind, Limits, ModelChoice, Prompt, RunState, TurnFailure};
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
+use std::time::{Duration, Instant};
+
+const MESSAGE: &str = "POST /session/*/message";
+
+/// What a turn whose every request of this route gets this ends in: the kind, whether it began or not.
+async fn kind_of(route: &str, fault: Fault) -> FailureKind {
+    let play = Play::new(Serving::replaying(PLAIN).fault(RouteFault::new(route, fault))).await;
+    let kind = match play.try_turn("hello").await {
+        Ok(record) => {
+            assert_eq!(record.state, RunState::Error);
+            record.failure.unwrap().kind()
+        }
+        Err(error) => error.kind,
+    };
+    play.end().await;
+    kind
+}
+
+fn garbage() -> Fault {
+    Fault::Reply { status: 200, content_type: "application/json".to_owned(), body: "{\"info\": [".to_owned() }
+}
+
+fn unauthorized() -> Fault {
+    Fault::Reply { status: 401, content_type: "text/plain".to_owned(), body: "no".to_owned() }
+}
+
+#[tokio::test]
+async fn each_has_its_kind() {
+    for (route, fault, kind) in [
+        ("POST /session", Fault::page(), FailureKind::Opencode),
+        ("POST /session", Fault::internal(), FailureKind::Opencode),
+        ("POST /session", garbage(), FailureKind::Opencode),
+        ("POST /session", unauthorized(), FailureKind::Config),
+        ("POST /session", Fault::HangUp {}, FailureKind::Opencode),
+        (MESSAGE, Fault::page(), FailureKind::Protocol),
+        (MESSAGE, Fault::internal(), FailureKind::Opencode),
+        (MESSAGE, garbage(), FailureKind::Protocol),
+        (MESSAGE, unauthorized(), FailureKind::Protocol),
+        (MESSAGE, Fault::HangUp {}, FailureKind::ServerLost),
+    ] {
+        assert_eq!(kind_of(route, fault.clone()).await, kind, "{route} {fault:?}");
+    }
+}
+
+/// Before 1.15 it is how a message is refused.
+#[tokio::test]
+async fn nothing_is_the_answer_where_there_is_no_session() {
+    let reply = |status, body: &str| {
+        let content_type = "application/json".to_owned();
+        Fault::Reply { status, content_type, body: body.to_owned() }
+    };
+    let nothing = Serving::replaying(PLAIN).fault(RouteFault::new(MESSAGE, reply(200, "")));
+    let gone = reply(404, r#"{"name":"NotFoundError","data":{"message":"Session not found: ses_1"}}"#);
+    let no_session = nothing.clone().fault(RouteFault::new("GET /session/*", gone));
+    for (serving, kind) in [(nothing, FailureKind::Protocol), (no_session, FailureKind::SessionNotFound)] {
+        let play = Play::new(serving).await;
+        assert_eq!(play.turn("hello").await.failure.unwrap().kind(), kind);
+        play.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_late_answer_is_waited_for_though_the_stream_said_all() {
+    let play = Play::new(Serving::doing([TurnAct::replay(PLAIN).late(1500)])).await;
+    let began = Instant::now();
+    let record = play.turn("hello").await;
+    assert_answered(&record, PLAIN_TEXT);
+    assert!(began.elapsed() > Duration::from_millis(1500));
+    play.end().await;
+}
+
+#[tokio::test]
+async fn no_answer_is_what_the_limits_are_for() {
+    for (total, idle, kind) in [(2, 0, FailureKind::Timeout), (0, 2, FailureKind::IdleTimeout)] {
+        let play = Play::new(Serving::replaying("1.18.33/abort-text")).await;
+        let seconds = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
+        let mut prompt = Prompt::new("hello");
+        prompt.limits = Limits { total: seconds(total), idle: seconds(idle) };
+        let record = play.turn(prompt).await;
+        assert_eq!(record.failure.as_ref().map(TurnFailure::kind), Some(kind));
+        assert!(record.output().starts_with("word "), "what was said is kept");
+        play.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_there_is_refused_before_the_message_is_sent() {
+    let play = Play::new(Serving::replaying(PLAIN)).await;
+    let record = play.turn(Prompt::new("hello").agent("nope")).await;
+    assert_eq!(record.failure.unwrap().to_string(), "agent `nope` was not found by opencode");
+    assert!(play.server(0).requests_of(MESSAGE).is_empty());
+    assert_answered(&play.turn(Prompt::new("hello").agent("plan")).await, PLAIN_TEXT);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_never_ready_is_given_up_and_ended() {
+    let play = Play::on(crate::stage::Stage::fake_doing([], vec![Act::Stall {}])).await;
+    let runner = play.runner("task");
+    let fake = play.fake();
+    let patience = async {
+        while fake.log_of("serve").is_empty() {
+            super::support::pause(10).await;
+        }
+        // With the clock stopped, whoever waits for nothing else has waited long enough.
+        tokio::time::pause();
+    };
+    let (error, ()) = tokio::join!(runner.run("hello".into(), std::time::SystemTime::now()), patience);
+    assert!(play.count_servers_all_gone() > 0);
+    tokio::time::resume();
+    let message = error.unwrap_err().to_string();
+    assert!(message.contains("did not listen within"), "{message}");
+    drop(runner);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_ends_before_it_listens_has_said_why() {
+    let acts = vec![Act::Stderr { text: "Error: port 4096 is taken\n".to_owned() }, Act::Exit { code: 1 }];
+    let play = Play::on(crate::stage::Stage::fake_doing([], acts)).await;
+    let error = play.try_turn("hello").await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Opencode);
+    assert!(error.message.contains("port 4096 is taken"), "{error}");
+    assert_eq!(play.count_servers_all_gone(), 1);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_says_it_listens_and_does_not() {
+    let text = "opencode server listening on http://127.0.0.1:1\n".to_owned();
+    let play = Play::on(crate::stage::Stage::fake_doing([], vec![Act::Stdout { text }, Act::Stall {}])).await;
+    let error = play.try_turn("hello").await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Opencode);
+    assert_eq!(play.count_servers_all_gone(), 1);
+    play.end().await;
+}
+
+fn on(model: &str) -> Prompt {
+    Prompt::new("hello").model(ModelChoice::Named(model.parse().unwrap()))
+}
+
+#[tokio::test]
+async fn a_model_is_looked_for_once_and_one_that_is_not_there_each_time() {
+    let play = Play::new(Serving::replaying(PLAIN)).await;
+    let asked = || play.server(0).requests_of("GET /config/providers").len();
+    for count in [1, 2] {
+        let error = play.try_turn(on("stub/gtp-4")).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::ModelNotFound);
+        assert_eq!(error.to_string(), "Model not found: stub/gtp-4. Did you mean: stub/gpt-4?");
+        assert_eq!((asked(), play.server(0).requests_of("POST /session").len()), (count, 0));
+    }
+    for _ in 0..2 {
+        assert_answered(&play.turn(on("stub/gpt-4")).await, PLAIN_TEXT);
+        assert_eq!(asked(), 3);
+    }
+    // What is left to opencode is not looked for.
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    assert_eq!(asked(), 3);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_say_which_models_it_has_is_sent_the_message() {
+    for fault in [Fault::page(), Fault::internal(), garbage(), Fault::HangUp {}] {
+        let serving = Serving::replaying(PLAIN).fault(RouteFault::new("GET /config/providers", fault));
+        let play = Play::new(serving).await;
+        assert_answered(&play.turn(on("any/model")).await, PLAIN_TEXT);
+        play.end().await;
+    }
+}

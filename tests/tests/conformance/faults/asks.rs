@@ -1,0 +1,158 @@
+//! What opencode asks, and what it is answered.
+
+use super::support::{PLAIN_TEXT, Play, assert_answered};
+use crate::stage::LIMIT;
+use async_trait::async_trait;
+use opencode_run_core::{
+    Event, Observed, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, Prompt, RunState, Signal,
+    Task, TurnRequest,
+};
+use opencode_run_tests::serve_script::Serving;
+use serde_json::json;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const REPLY: &str = "POST /permission/*/reply";
+
+/// Somebody who takes a moment.
+#[derive(Debug, Default)]
+struct Person {
+    asked: Mutex<Vec<PermissionAsk>>,
+}
+
+#[async_trait]
+impl PermissionHandler for Person {
+    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.asked.lock().unwrap().push(ask);
+        PermissionAnswer::Once
+    }
+}
+
+#[tokio::test]
+async fn a_permission_is_given_when_the_policy_or_a_person_says_so() {
+    let person = Arc::new(Person::default());
+    for policy in [PermissionPolicy::Allow, PermissionPolicy::Ask(Arc::clone(&person) as Arc<dyn PermissionHandler>)] {
+        let play = Play::new(Serving::replaying("1.18.33/allowed")).await;
+        let record = play.turn(Prompt::new("hello").permissions(policy)).await;
+        assert_answered(&record, "All done.");
+        let server = play.server(0);
+        let replies = server.requests_of(REPLY);
+        assert_eq!(replies.len(), 1);
+        assert_eq!(replies[0].body, json!({"reply": "once"}));
+        play.end().await;
+    }
+    let asked = person.asked.lock().unwrap();
+    assert_eq!((asked.len(), asked[0].permission.as_str()), (1, "external_directory"));
+}
+
+/// Somebody who does not know what to say.
+struct Helpless;
+
+#[async_trait]
+impl PermissionHandler for Helpless {
+    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+        panic!("{}?", ask.permission);
+    }
+}
+
+#[tokio::test]
+async fn who_panics_instead_of_answering_has_not_allowed_it() {
+    let play = Play::new(Serving::replaying("1.18.33/refused")).await;
+    let policy = PermissionPolicy::Ask(Arc::new(Helpless));
+    assert_answered(&play.turn(Prompt::new("hello").permissions(policy)).await, "All done.");
+    let server = play.server(0);
+    assert_eq!(server.requests_of(REPLY)[0].body["reply"], "reject");
+    play.end().await;
+}
+
+#[tokio::test]
+async fn whoever_counts_the_time_learns_when_an_ask_was_answered() {
+    for (recording, ask) in [("1.18.33/allowed", "permission"), ("1.18.33/question", "question")] {
+        let play = Play::new(Serving::replaying(recording)).await;
+        let directory = play.stage.sandbox.workspace();
+        let prompt = Prompt::new("hello").permissions(PermissionPolicy::Allow);
+        let mut turn = play.executor.start(TurnRequest::new(prompt, Task::new("task", directory))).await.unwrap();
+        let mut open = Vec::new();
+        let mut answered = 0;
+        while let Some(signal) = tokio::time::timeout(LIMIT, turn.signals.recv()).await.unwrap() {
+            match signal {
+                Signal::Event(Observed { event: Event::Permission(ask), .. }) => open.extend(ask.id),
+                Signal::Event(Observed { event: Event::Question(ask), .. }) => open.push(ask.id),
+                Signal::Answered { id } => {
+                    answered += 1;
+                    open.retain(|asked| *asked != id);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!((answered, open.len()), (1, 0), "{ask}");
+        play.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_permission_is_refused_with_a_reason_by_default() {
+    let play = Play::new(Serving::replaying("1.18.33/refused")).await;
+    assert_answered(&play.turn("hello").await, "All done.");
+    let server = play.server(0);
+    let replies = server.requests_of(REPLY);
+    assert_eq!(replies.len(), 1);
+    assert_eq!(replies[0].body["reply"], "reject");
+    assert!(replies[0].body["message"].as_str().is_some_and(|reason| !reason.is_empty()));
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_ended_on_a_refusal_failed_on_it() {
+    let play = Play::new(Serving::replaying("1.18.33/refused-without-reason")).await;
+    let record = play.turn("hello").await;
+    assert_eq!(record.failure.unwrap().kind(), opencode_run_core::FailureKind::Permission);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_question_is_rejected() {
+    let play = Play::new(Serving::replaying("1.18.33/question")).await;
+    assert_answered(&play.turn("hello").await, "All done.");
+    assert_eq!(play.server(0).requests_of("POST /question/*/reject").len(), 1);
+    play.end().await;
+
+    let play = Play::new(Serving::replaying("1.18.33/question-ends")).await;
+    let failure = play.turn("hello").await.failure.unwrap();
+    assert_eq!(failure.kind(), opencode_run_core::FailureKind::Permission);
+    assert!(failure.to_string().contains("Which?"), "{failure}");
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_schema_is_met_or_missed() {
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
+    let play = Play::new(Serving::replaying("1.18.33/structured")).await;
+    let record = play.turn(Prompt::new("hello").schema(schema.clone())).await;
+    assert_eq!(
+        (record.state, record.structured),
+        (RunState::Completed, Some(json!({"city": "Bern"}))),
+        "{:?}",
+        record.failure
+    );
+    let server = play.server(0);
+    assert_eq!(
+        server.requests_of("POST /session/*/message")[0].body["format"],
+        json!({"type": "json_schema", "schema": schema})
+    );
+    play.end().await;
+
+    let play = Play::new(Serving::replaying("1.18.33/structured-missed")).await;
+    let record = play.turn(Prompt::new("hello").schema(json!({"type": "object"}))).await;
+    assert_eq!(record.failure.unwrap().kind(), opencode_run_core::FailureKind::Schema);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_context_is_the_turns_system_prompt() {
+    let play = Play::new(Serving::replaying("1.18.33/context")).await;
+    assert_answered(&play.turn(Prompt::new("hello").context("BE-BRIEF")).await, PLAIN_TEXT);
+    assert_eq!(play.server(0).requests_of("POST /session/*/message")[0].body["system"], "BE-BRIEF");
+    play.end().await;
+}

@@ -1,0 +1,121 @@
+//! Servers and turns that end before their time.
+
+use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, ended, start_until};
+use opencode_run_core::{Event, FailureKind, RunState, TurnEvent, TurnFailure};
+use opencode_run_tests::script::{Act, SignalName, SpawnKind};
+use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct, TurnRule};
+use std::time::{Duration, Instant, SystemTime};
+
+fn said(event: &TurnEvent) -> bool {
+    matches!(event.observed.event, Event::TextDelta { .. })
+}
+
+fn stalling() -> Serving {
+    Serving::doing([TurnAct::replay(PLAIN).until("session.idle"), Act::Stall {}.into()])
+}
+
+fn spawn(kind: SpawnKind) -> TurnAct {
+    Act::Spawn { kind, duration_s: 60, ignore_signals: true, hold_output: false, count: Some(40) }.into()
+}
+
+fn survivors() -> Vec<TurnAct> {
+    [SpawnKind::Setsid, SpawnKind::DoubleFork, SpawnKind::ForkStorm].map(spawn).into()
+}
+
+#[tokio::test]
+async fn a_server_that_dies_in_the_middle_of_a_turn() {
+    for end in [Act::KillSelf { signal: SignalName::Segv }, Act::Exit { code: 3 }] {
+        let dying = TurnRule::every(survivors().into_iter().chain([
+            TurnAct::replay(PLAIN).until("session.idle"),
+            Act::Pause { ms: 200 }.into(),
+            end.clone().into(),
+        ]));
+        let play =
+            Play::new(Serving::default().turn(dying.said("die")).turn(TurnRule::every([TurnAct::replay(PLAIN)]))).await;
+        let record = play.turn("die").await;
+        assert_eq!(record.failure.as_ref().map(TurnFailure::kind), Some(FailureKind::ServerLost), "{end:?}");
+        assert_eq!(record.output(), PLAIN_TEXT, "what was said is kept");
+        // The next task has another server.
+        assert_answered(&play.turn("go on").await, PLAIN_TEXT);
+        assert_eq!(play.fake().log_of("serve").len(), 2);
+        play.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_interrupt_that_the_server_does_not_answer_ends_the_server() {
+    let play = Play::new(stalling().fault(RouteFault::new("POST /session/*/abort", Fault::Nothing {}))).await;
+    let runner = play.runner("task");
+    start_until(&runner, "hello", said).await;
+    let began = Instant::now();
+    assert!(runner.interrupt());
+    let record = ended(&runner).await;
+    assert_eq!((record.state, record.output().as_str()), (RunState::Interrupted, PLAIN_TEXT));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    drop(runner);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn an_interrupt_keeps_the_session() {
+    let first = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]).turn(0);
+    let play = Play::new(Serving::default().turn(first).turn(TurnRule::every([TurnAct::replay(PLAIN)]))).await;
+    let runner = play.runner("task");
+    start_until(&runner, "hello", said).await;
+    assert!(runner.interrupt());
+    assert_eq!(ended(&runner).await.state, RunState::Interrupted);
+    let session = runner.session_id();
+    assert_answered(&runner.run("and now?".into(), SystemTime::now()).await.unwrap(), PLAIN_TEXT);
+    assert_eq!(runner.session_id(), session);
+    assert_eq!(play.fake().log_of("serve").len(), 1);
+    drop(runner);
+    play.end().await;
+}
+
+/// A tool has a session of its own. What is in the server's is its helpers': language servers and servers of tools, which
+/// the next turn needs.
+#[tokio::test]
+async fn what_a_turn_leaves_in_its_directory_is_ended_and_the_server_and_its_helpers_live() {
+    let first = TurnRule::every([spawn(SpawnKind::Child), TurnAct::replay(PLAIN)]).said("help");
+    let tools = TurnRule::every(survivors().into_iter().chain([TurnAct::replay(PLAIN)]));
+    let play = Play::new(Serving::default().turn(first).turn(tools)).await;
+    assert_answered(&play.turn("help").await, PLAIN_TEXT);
+    let helper = play.fake().spawned().swap_remove(0);
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    let began = Instant::now();
+    while !play.fake().spawned()[1..].iter().all(|process| !process.is_alive()) {
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", play.fake().spawned());
+        super::support::pause(20).await;
+    }
+    assert_answered(&play.turn("again").await, PLAIN_TEXT);
+    assert_eq!(play.fake().log_of("serve").len(), 1, "the server was not the price for it");
+    assert!(helper.is_alive());
+    play.end().await;
+}
+
+#[tokio::test]
+async fn the_server_ends_with_its_executor() {
+    let play = Play::new(Serving::replaying(PLAIN)).await;
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    let Play { stage, executor } = play;
+    drop(executor);
+    let suspects = stage.sandbox.suspects();
+    drop(stage.forget_server());
+    tokio::task::spawn_blocking(move || suspects.assert_nothing_alive(Duration::from_secs(3))).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_turn_of_many_is_killed() {
+    let stall = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]);
+    let slow = TurnAct::Speak { delta: "word ".to_owned(), count: 100, at_once: 1, pause_ms: 20 };
+    let play = Play::new(Serving::default().turn(stall.said("stall")).turn(TurnRule::every([slow]))).await;
+    let (one, other) = (play.runner("one"), play.runner("other"));
+    start_until(&one, "stall", said).await;
+    start_until(&other, "speak", said).await;
+    assert!(one.kill());
+    assert_eq!(ended(&one).await.state, RunState::Interrupted);
+    assert!(other.is_running());
+    assert_answered(&ended(&other).await, &"word ".repeat(100));
+    drop((one, other));
+    play.end().await;
+}

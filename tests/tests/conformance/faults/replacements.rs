@@ -1,0 +1,82 @@
+//! Servers that have grown too large: they end when their last turn is over, and no turn is lost.
+
+use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, ended, pause};
+use crate::stage::{LIMIT, Stage};
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::{Serving, TurnAct, TurnRule};
+use std::time::{Instant, SystemTime};
+
+async fn replacing(serving: impl FnOnce(&Stage) -> Serving) -> Play {
+    let stage = Stage::fake([], Serving::default());
+    let serving = serving(&stage);
+    let mut stage = Stage::fake([], serving);
+    let executor = stage.replacing_executor().await;
+    Play { stage, executor }
+}
+
+/// Waits until so many servers are alive.
+async fn until_alive(play: &Play, servers: usize) -> Vec<u32> {
+    let began = Instant::now();
+    loop {
+        let alive = play.stage.live_servers();
+        if alive.len() == servers {
+            return alive;
+        }
+        assert!(began.elapsed() < LIMIT, "{alive:?} are alive");
+        pause(20).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_idle_waits_for_the_one_in_its_place() {
+    let play = replacing(|_| Serving::replaying(PLAIN)).await;
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    let first = play.server(0).pid;
+    let began = Instant::now();
+    while play.stage.live_servers().contains(&first) || play.stage.live_servers().is_empty() {
+        assert!(began.elapsed() < LIMIT, "the first server is still there");
+        pause(20).await;
+    }
+    let second = until_alive(&play, 1).await;
+    // The next turn finds it warm.
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    let asked = play.fake().log_of("serve").into_iter().find(|server| server.pid == second[0]).unwrap();
+    assert_eq!(asked.requests_of("POST /session/*/message").len(), 1);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn one_with_turns_gets_no_more_and_ends_with_the_last() {
+    let go = tempfile::tempdir().unwrap();
+    let file = go.path().join("go");
+    let wait = || Act::WaitForFile { path: file.clone() };
+    let play = replacing(|_| {
+        let long = TurnRule::every([wait().into(), TurnAct::replay(PLAIN)]).said("long");
+        Serving::default().turn(long).turn(TurnRule::every([TurnAct::replay(PLAIN)]))
+    })
+    .await;
+    let long = play.runner("long");
+    long.start("long".into(), SystemTime::now()).await.unwrap();
+    while play.server(0).requests_of("POST /session/*/message").is_empty() {
+        pause(20).await;
+    }
+    // Its end is when the server is looked at.
+    assert_answered(&play.turn("short").await, PLAIN_TEXT);
+    let first = play.server(0).pid;
+    // The turn that is at work goes on on the first, the next is on another.
+    assert_answered(&play.turn("short").await, PLAIN_TEXT);
+    assert_ne!(play.server(1).pid, first);
+    assert!(play.stage.live_servers().contains(&first));
+    assert_eq!(play.server(0).requests_of("POST /session/*/message").len(), 2);
+
+    std::fs::write(&file, "").unwrap();
+    let record = ended(&long).await;
+    assert_answered(&record, PLAIN_TEXT);
+    let began = Instant::now();
+    while play.stage.live_servers().contains(&first) {
+        assert!(began.elapsed() < LIMIT, "the first server is still there");
+        pause(20).await;
+    }
+    drop(long);
+    play.end().await;
+}

@@ -1,0 +1,176 @@
+//! Streams that break, lie or flood. The answer to the message is the truth.
+
+use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered};
+use opencode_run_core::{Event, EventItem, Prompt, RunState, SessionId};
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
+use std::time::SystemTime;
+
+fn speak(count: u64, pause_ms: u64) -> TurnAct {
+    TurnAct::Speak { delta: "word ".to_owned(), count, at_once: 1, pause_ms }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_closed_again_and_again() {
+    for closing in [
+        Serving { close_stream_after_ms: Some(100), ..Serving::doing([speak(100, 10)]) },
+        Serving { close_stream_after_events: Some(3), ..Serving::doing([speak(100, 10)]) },
+    ] {
+        let play = Play::new(closing).await;
+        let record = play.turn("hello").await;
+        assert_answered(&record, &"word ".repeat(100));
+        assert_eq!(record.steps, 1);
+        assert!(play.server(0).requests_of("GET /global/event").len() > 1, "it was opened again");
+        play.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_gone_while_the_answer_comes() {
+    for recording in [PLAIN, "1.18.33/tool-then-text", "1.18.33/several-tools"] {
+        let (lost, whole) = (
+            Play::new(Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()])).await,
+            Play::new(Serving::replaying(recording)).await,
+        );
+        let (record, wanted) = (lost.turn("hello").await, whole.turn("hello").await);
+        assert_eq!(record.state, RunState::Completed, "{:?}", record.failure);
+        assert_eq!((record.output(), record.usage, record.steps), (wanted.output(), wanted.usage, wanted.steps));
+        assert_eq!(record.entries.len(), wanted.entries.len());
+        lost.end().await;
+        whole.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_gone_for_a_part_of_the_turn() {
+    for recording in ["1.18.33/tool-then-text", "1.18.33/several-tools", "1.18.33/finish-missing", "1.18.33/question"] {
+        let whole = Play::new(Serving::replaying(recording)).await;
+        let wanted = whole.turn("hello").await;
+        whole.end().await;
+        for after in [1, 5, 15, 30] {
+            let closing = Serving { close_stream_after_events: Some(after), ..Serving::replaying(recording) };
+            let play = Play::new(closing).await;
+            let record = play.turn("hello").await;
+            assert_eq!((record.state, record.output()), (wanted.state, wanted.output()), "{recording} {after}");
+            assert_eq!((record.usage, record.steps, &record.finish), (wanted.usage, wanted.steps, &wanted.finish));
+            play.end().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_opened_for_a_while() {
+    let fault = RouteFault::new("GET /global/event", Fault::internal()).times(3);
+    let play = Play::new(Serving::replaying(PLAIN).fault(fault)).await;
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_frame_of_50_mb() {
+    let play = Play::new(Serving::doing([TurnAct::Frame { bytes: 50 << 20 }, TurnAct::replay(PLAIN)])).await;
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn events_that_are_no_json_or_of_nobody() {
+    let events = [
+        "no json",
+        "{}",
+        "[]",
+        "{\"payload\":{\"type\":\"x\"}}",
+        "{\"payload\":{\"type\":\"session.idle\",\"properties\":null}}",
+    ];
+    let acts = events.into_iter().map(|data| TurnAct::Event { data: data.to_owned() }).chain([TurnAct::replay(PLAIN)]);
+    let play = Play::new(Serving::doing(acts)).await;
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn events_of_another_session() {
+    let acts = [
+        TurnAct::replay("1.18.33/tool-then-text").foreign(),
+        TurnAct::replay(PLAIN),
+        TurnAct::replay("1.18.33/error-400").foreign(),
+    ];
+    let play = Play::new(Serving::doing(acts)).await;
+    let runner = play.runner("task");
+    runner.start("hello".into(), SystemTime::now()).await.unwrap();
+    let mut events = runner.every_event();
+    let record = super::support::ended(&runner).await;
+    assert_answered(&record, PLAIN_TEXT);
+    assert_eq!((record.entries.len(), record.steps), (1, 1), "{record:?}");
+    let session = runner.session_id().unwrap();
+    while let Some(EventItem::Event(event)) = events.next().await {
+        let raw = event.observed.raw.as_ref().unwrap().get();
+        assert!(raw.contains(session.as_str()), "{raw}");
+    }
+    drop((runner, events));
+    play.end().await;
+}
+
+#[tokio::test]
+async fn idle_before_the_final_message_and_twice_after_it() {
+    let idle = || TurnAct::Idle {};
+    let play = Play::new(Serving::doing([idle(), TurnAct::replay(PLAIN).late(300), idle(), idle()])).await;
+    let record = play.turn("hello").await;
+    assert_answered(&record, PLAIN_TEXT);
+    assert_eq!(record.steps, 1);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn the_end_of_an_earlier_turn_that_comes_late() {
+    let first = opencode_run_tests::serve_script::TurnRule::every([TurnAct::replay(PLAIN)]).turn(0);
+    let late = [TurnAct::Idle {}, TurnAct::Event { data: late_error() }, TurnAct::replay(PLAIN)];
+    let play =
+        Play::new(Serving::default().turn(first).turn(opencode_run_tests::serve_script::TurnRule::every(late))).await;
+    let runner = play.runner("task");
+    for _ in 0..2 {
+        let record = runner.run("hello".into(), SystemTime::now()).await.unwrap();
+        assert_answered(&record, PLAIN_TEXT);
+    }
+    assert!(runner.session_id() != Some(SessionId::new("")));
+    drop(runner);
+    play.end().await;
+}
+
+fn late_error() -> String {
+    r#"{"payload":{"type":"session.error","properties":{"sessionID":"{{session}}","error":{"name":"MessageAbortedError","data":{"message":"Aborted"}}}}}"#.to_owned()
+}
+
+#[tokio::test]
+async fn a_flood_of_deltas_is_told_in_order_and_added_up() {
+    let count = 50_000;
+    let act = TurnAct::Speak { delta: "0123456789".to_owned(), count, at_once: 200, pause_ms: 0 };
+    let play = Play::new(Serving::doing([act])).await;
+    let runner = play.runner("task");
+    runner.start(Prompt::new("hello"), SystemTime::now()).await.unwrap();
+    let mut events = runner.every_event();
+    let mut deltas = 0;
+    while let Some(item) = tokio::time::timeout(crate::stage::LIMIT, events.next()).await.unwrap() {
+        let EventItem::Event(event) = item else { panic!("{item:?}") };
+        deltas += u64::from(matches!(event.observed.event, Event::TextDelta { .. }));
+    }
+    let record = super::support::ended(&runner).await;
+    assert_eq!((record.state, record.output_len()), (RunState::Completed, 500_000));
+    assert_eq!(deltas, count);
+    drop(runner);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_no_progress() {
+    let serving = Serving {
+        heartbeat_ms: 50,
+        ..Serving::doing([TurnAct::replay(PLAIN).until("step-start"), Act::Stall {}.into()])
+    };
+    let play = Play::new(serving).await;
+    let mut prompt = Prompt::new("hello");
+    prompt.limits.idle = Some(std::time::Duration::from_secs(1));
+    let record = play.turn(prompt).await;
+    assert_eq!(record.failure.unwrap().kind(), opencode_run_core::FailureKind::IdleTimeout);
+    play.end().await;
+}

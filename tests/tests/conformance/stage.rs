@@ -1,0 +1,160 @@
+//! Where a case plays: an opencode, fake or real, and an executor on it.
+
+use opencode_run_core::Executor;
+use opencode_run_process::{Launch, Locator, RunExecutor, ServeExecutor, Version};
+use opencode_run_scripted_model::{Script, ScriptedModel};
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::Serving;
+use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, real_opencode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// The longest that anything is waited for.
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+
+/// How an executor talks to opencode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Transport {
+    Run,
+    Serve,
+}
+
+/// Which opencode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opencode {
+    Fake,
+    Real,
+}
+
+/// A sandbox with an opencode in it.
+pub(crate) struct Stage {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) fake: Option<Fake>,
+    pub(crate) model: Option<ScriptedModel>,
+    opencode: PathBuf,
+    located: OnceCell<opencode_run_process::Opencode>,
+    serve: Option<ServeExecutor>,
+}
+
+impl Stage {
+    /// A stage with a fake whose `run` does this, invocation by invocation, and whose `serve` is this.
+    pub(crate) fn fake(run: impl IntoIterator<Item = Vec<Act>>, serving: Serving) -> Self {
+        Self::fake_doing(run, vec![serving.act()])
+    }
+
+    /// A stage with a fake whose `serve` does these acts.
+    pub(crate) fn fake_doing(run: impl IntoIterator<Item = Vec<Act>>, serve: Vec<Act>) -> Self {
+        let sandbox = Sandbox::new();
+        let script = FakeScript::new(&sandbox, fake_opencode_bin!()).on("serve", serve);
+        let fake = run.into_iter().fold(script, |script, acts| script.on("run", acts)).write();
+        let opencode = fake.executable().to_owned();
+        Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
+    }
+
+    /// A stage with a fake whose first `serve` stalls, and whose second is this.
+    pub(crate) fn fake_stalling_once(serving: Serving) -> Self {
+        let sandbox = Sandbox::new();
+        let script = FakeScript::new(&sandbox, fake_opencode_bin!());
+        let fake = script.on("serve", [Act::Stall {}]).on("serve", [serving.act()]).write();
+        let opencode = fake.executable().to_owned();
+        Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
+    }
+
+    /// A stage with the real opencode, a model that answers by these rules as `stub/gpt-4`, and more configuration; none
+    /// where there is no real opencode.
+    #[track_caller]
+    pub(crate) fn real(rules: &Value, config: &Value) -> Option<Self> {
+        let opencode = real_opencode()?;
+        let mut sandbox = Sandbox::new();
+        let rules = json!({ "rules": rules }).to_string();
+        let rules = rules.replace("{{cwd}}", &sandbox.workspace().to_string_lossy());
+        let model = ScriptedModel::start(Script::from_json(&rules).unwrap()).unwrap();
+        let catalogue = sandbox.path("models.json");
+        std::fs::write(&catalogue, "{}").unwrap();
+        sandbox.set("OPENCODE_MODELS_PATH", catalogue);
+        for name in ["OPENCODE_DISABLE_MODELS_FETCH", "OPENCODE_DISABLE_LSP_DOWNLOAD"] {
+            sandbox.set(name, "1");
+        }
+        let mut ours = json!({"provider": {"stub": {
+            "npm": "@ai-sdk/openai-compatible",
+            "options": {"baseURL": model.base_url(), "apiKey": "sk-stub"},
+            "models": {"gpt-4": {"name": "gpt-4", "temperature": true, "limit": {"context": 128_000, "output": 4096}}},
+        }}});
+        merge(&mut ours, config);
+        sandbox.set("OPENCODE_CONFIG_CONTENT", ours.to_string());
+        Some(Self { sandbox, fake: None, model: Some(model), opencode, located: OnceCell::new(), serve: None })
+    }
+
+    async fn located(&self) -> &opencode_run_process::Opencode {
+        let locator = Locator::from_path_variable(None).explicit(Some(self.opencode.clone()));
+        self.located.get_or_init(|| async { locator.locate().await.unwrap() }).await
+    }
+
+    /// Returns the version of this opencode.
+    pub(crate) async fn version(&self) -> Version {
+        self.located().await.version()
+    }
+
+    pub(crate) async fn launch(&self) -> Launch {
+        Launch::new(self.located().await.clone(), self.sandbox.env().clone())
+    }
+
+    /// Returns an executor on this opencode.
+    pub(crate) async fn executor(&mut self, transport: Transport) -> Arc<dyn Executor> {
+        let launch = self.launch().await;
+        match transport {
+            Transport::Run => Arc::new(RunExecutor::new(launch)),
+            Transport::Serve => {
+                let executor = ServeExecutor::new(launch).unwrap();
+                self.serve = Some(executor.clone());
+                Arc::new(executor)
+            }
+        }
+    }
+
+    /// Lets go of the executor that was handed out.
+    pub(crate) fn forget_server(mut self) -> Self {
+        self.serve = None;
+        self
+    }
+
+    /// Returns an executor that replaces a server after its first turn.
+    pub(crate) async fn replacing_executor(&mut self) -> Arc<dyn Executor> {
+        let executor = ServeExecutor::new(self.launch().await).unwrap().memory_limit(1);
+        self.serve = Some(executor.clone());
+        Arc::new(executor)
+    }
+
+    /// Returns the ids of the servers that are alive, the eldest first.
+    pub(crate) fn live_servers(&self) -> Vec<u32> {
+        let alive = self.sandbox.suspects().alive();
+        let started = self.fake.iter().flat_map(|fake| fake.log_of("serve")).map(|server| server.pid);
+        started.filter(|server| alive.iter().any(|(pid, _)| i64::from(*pid) == i64::from(*server))).collect()
+    }
+
+    /// Ends the servers, and asserts that nothing is alive.
+    pub(crate) async fn end(mut self) {
+        if let Some(serve) = self.serve.take() {
+            tokio::time::timeout(LIMIT, serve.shutdown()).await.unwrap();
+        }
+        // What is ended in the background needs the runtime's thread.
+        tokio::task::spawn_blocking(move || self.sandbox.assert_nothing_alive()).await.unwrap();
+    }
+}
+
+fn merge(into: &mut Value, more: &Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, more) if !more.is_null() => *into = more.clone(),
+        _ => {}
+    }
+}

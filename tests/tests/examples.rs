@@ -1,0 +1,234 @@
+//! Every example of `opencode-run`, run on the real opencode with a scripted model that the user's own configuration names.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
+use opencode_run_scripted_model::{Answer, Part, Rule, Script, ScriptedModel, Usage, When};
+use opencode_run_tests::{Sandbox, locate, real_opencode};
+use serde_json::json;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// How long an example may take, on a machine that is busy with others.
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// The binary of an example, as new as this test.
+macro_rules! example {
+    ($name:literal) => {
+        locate(concat!("example-", $name), env!(concat!("CARGO_BIN_EXE_example-", $name)))
+    };
+}
+
+/// A user whose opencode has one model.
+struct User {
+    sandbox: Sandbox,
+    model: ScriptedModel,
+}
+
+impl User {
+    /// Returns none where there is no real opencode.
+    fn new(rules: impl IntoIterator<Item = Rule>) -> Option<Self> {
+        let opencode = real_opencode()?;
+        let script = rules.into_iter().fold(Script::new(), Script::rule);
+        let model = ScriptedModel::start(script).unwrap();
+        let mut sandbox = Sandbox::new();
+        let path = std::env::var_os("PATH").unwrap();
+        let folder = opencode.parent().unwrap().to_owned();
+        let path = std::env::join_paths(std::iter::once(folder).chain(std::env::split_paths(&path))).unwrap();
+        sandbox.set("PATH", path);
+        sandbox.set("OPENCODE_DISABLE_MODELS_FETCH", "1");
+        let models = json!({"m": {}, "other": {}});
+        let provider = json!({
+            "npm": "@ai-sdk/openai-compatible", "name": "Stub", "models": models, "options": {"baseURL": model.base_url()},
+        });
+        let configuration = json!({"provider": {"stub": provider}, "model": "stub/m"});
+        sandbox.set("OPENCODE_CONFIG_CONTENT", configuration.to_string());
+        Some(Self { sandbox, model })
+    }
+
+    /// Runs an example to its end, in time, and returns what it printed. Nothing of it is left.
+    #[track_caller]
+    fn run(&self, example: PathBuf, arguments: &[&str]) -> String {
+        let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.sandbox.path(name));
+        let mut child = self
+            .sandbox
+            .command(example)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).unwrap())
+            .stderr(File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < LIMIT, "it still runs after {LIMIT:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let [stdout, stderr] = [stdout, stderr].map(|file| fs::read_to_string(file).unwrap());
+        assert!(status.success(), "{status}\n{stdout}\n{stderr}");
+        assert_eq!(stderr, "", "{stdout}");
+        self.sandbox.assert_nothing_alive();
+        stdout
+    }
+
+    /// Returns the directory that an example says it works in.
+    #[track_caller]
+    fn task_dir(&self, stdout: &str) -> PathBuf {
+        let line = stdout.lines().find_map(|line| line.strip_prefix("working in ")).unwrap();
+        let directory = PathBuf::from(line);
+        assert!(directory.starts_with(self.sandbox.path("tmp").canonicalize().unwrap()), "{stdout}");
+        directory
+    }
+
+    /// Returns the models that turns asked for.
+    fn models_asked(&self) -> Vec<String> {
+        let requests = self.model.requests();
+        requests.iter().filter(|request| request.has_tools()).map(|request| request.model().to_owned()).collect()
+    }
+}
+
+fn bash(command: &str) -> Part {
+    Part::tool_call("bash", json!({"command": command, "description": "Run it"}))
+}
+
+fn sleeping() -> [Rule; 1] {
+    [When::agent().said("sleep 60").after_tools(0).reply(bash("sleep 60"))]
+}
+
+#[test]
+fn quick_start() {
+    let rules = [
+        When::agent().said("Write hello.txt").after_tools(0).reply(bash("echo hello > hello.txt")),
+        When::agent().said("Write hello.txt").after_tools(1).reply(Answer::text("It is written.")),
+        When::agent().said("What did you write").reply(Answer::text("hello.txt, in turn {turn}.")),
+    ];
+    let Some(user) = User::new(rules) else { return };
+    let stdout = user.run(example!("quick-start"), &[]);
+    let directory = user.task_dir(&stdout);
+    assert!(stdout.contains("completed: It is written.\ncompleted: hello.txt, in turn 2.\n"), "{stdout}");
+    assert_eq!(fs::read_to_string(directory.join("hello.txt")).unwrap(), "hello\n");
+    assert!(directory.join("conversation.md").is_file(), "{stdout}");
+}
+
+#[test]
+fn choose_model() {
+    let Some(user) = User::new([]) else { return };
+    let stdout = user.run(example!("choose-model"), &[]);
+    assert_eq!(stdout.matches("completed by opencode's own choice").count(), 2, "{stdout}");
+    assert_eq!(user.models_asked(), ["m", "m"]);
+    let stdout = user.run(example!("choose-model"), &["stub/m", "stub/other"]);
+    assert!(stdout.contains("completed by stub/m") && stdout.contains("completed by stub/other"), "{stdout}");
+    assert_eq!(user.models_asked()[2..], ["m", "other"]);
+}
+
+#[test]
+fn multi_turn() {
+    let Some(user) = User::new([When::agent().reply(Answer::text("turn {turn}").usage(Usage::new(10, 2)))]) else {
+        return;
+    };
+    let stdout = user.run(example!("multi-turn"), &[]);
+    assert!(stdout.contains("completed: turn 3\n3 turns, 36 tokens\n"), "{stdout}");
+    assert!(stdout.ends_with("completed: turn 4\n"), "{stdout}");
+}
+
+#[test]
+fn model_source() {
+    let Some(mut user) = User::new([]) else { return };
+    let stdout = user.run(example!("model-source"), &[]);
+    assert!(stdout.contains("completed by opencode's own choice"), "{stdout}");
+    let url = user.model.base_url();
+    user.sandbox.set("BASE_URL", url);
+    user.sandbox.set("API_KEY", "sk-example");
+    let stdout = user.run(example!("model-source"), &["of-the-source"]);
+    assert!(stdout.contains("completed by of-the-source"), "{stdout}");
+    let requests = user.model.requests();
+    let request = requests.iter().rfind(|request| request.has_tools()).unwrap();
+    assert_eq!(request.model(), "of-the-source");
+    assert_eq!(request.header("authorization"), Some("Bearer sk-example"));
+    assert_eq!((&request.body["temperature"], &request.body["max_tokens"]), (&json!(0.2), &json!(4000)));
+}
+
+#[test]
+fn env_file() {
+    let Some(user) = User::new([]) else { return };
+    let stdout = user.run(example!("env-file"), &[]);
+    assert!(stdout.contains("completed by opencode's own choice"), "{stdout}");
+    let file = user.sandbox.workspace().join(".env");
+    let url = user.model.base_url();
+    fs::write(&file, format!("MODEL_WRITE_BASEURL={url}\nMODEL_WRITE_MODEL=writer\nMODEL_PLAN_MODLE=x\n")).unwrap();
+    let stdout = user.run(example!("env-file"), &[]);
+    assert!(stdout.contains("warning: ") && stdout.contains("write: writer at 127.0.0.1:"), "{stdout}");
+    assert!(stdout.contains("completed by writer"), "{stdout}");
+    let host = url.strip_prefix("http://").unwrap();
+    fs::write(&file, format!("MODEL_DEFAULT_BASEURL=http://{host}\nMODEL_DEFAULT_MODEL=named\n")).unwrap();
+    let stdout = user.run(example!("env-file"), &[file.to_str().unwrap()]);
+    assert!(stdout.contains("completed by named"), "{stdout}");
+}
+
+#[test]
+fn monitor() {
+    let rules = [
+        When::agent().after_tools(0).reply(bash("sleep 2")),
+        When::agent().after_tools(1).reply(Answer::text("Here it is.")),
+    ];
+    let Some(user) = User::new(rules) else { return };
+    let stdout = user.run(example!("monitor"), &[]);
+    assert!(stdout.contains("running: 0 bytes of output"), "{stdout}");
+    assert!(stdout.contains(" tool\n") && stdout.contains("one of the last: step_finish"), "{stdout}");
+    assert!(stdout.lines().any(|line| line.starts_with("completed in") && line.ends_with(": Here it is.")), "{stdout}");
+}
+
+#[test]
+fn interrupt() {
+    let Some(user) = User::new(sleeping()) else { return };
+    let stdout = user.run(example!("interrupt"), &[]);
+    assert!(stdout.contains("running after 5 s: interrupting\ninterrupted in "), "{stdout}");
+    assert!(stdout.ends_with("interrupting again: false\n"), "{stdout}");
+}
+
+#[test]
+fn kill() {
+    let Some(user) = User::new(sleeping()) else { return };
+    let stdout = user.run(example!("kill"), &[]);
+    assert!(stdout.contains("killing nothing: false\nkilling the turn: true\ninterrupted: "), "{stdout}");
+}
+
+#[test]
+fn save_markdown() {
+    let Some(user) = User::new([When::agent().reply(Answer::text("red, green, blue"))]) else { return };
+    let stdout = user.run(example!("save-markdown"), &["copy.md"]);
+    let [saved, copy] = [user.task_dir(&stdout).join("conversation.md"), user.sandbox.workspace().join("copy.md")]
+        .map(|file| fs::read_to_string(file).unwrap());
+    assert_eq!(saved, copy);
+    assert!(saved.contains("red, green, blue") && stdout.contains(&saved), "{stdout}");
+}
+
+#[test]
+fn full() {
+    let rules = [
+        When::agent().told("at most two sentences").after_tools(0).reply(
+            Answer::new([Part::text("I write it."), bash("echo 2 3 5 > primes.txt")]).usage(Usage::new(100, 10)),
+        ),
+        When::agent().after_tools(1).reply(Answer::text("Done.").usage(Usage::new(120, 5))),
+    ];
+    let Some(user) = User::new(rules) else { return };
+    let stdout = user.run(example!("full"), &[]);
+    let directory = user.task_dir(&stdout);
+    assert!(stdout.contains("text: I write it.\n") && stdout.contains("text: Done.\n"), "{stdout}");
+    assert!(stdout.contains("completed after 2 steps") && stdout.contains("220 tokens in, 15 out"), "{stdout}");
+    assert!(directory.join("primes.txt").is_file() && directory.join("conversation.md").is_file(), "{stdout}");
+}
+
+#[test]
+fn every_example_is_run_here() {
+    let source = include_str!("examples.rs");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates/cli/examples");
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
+        assert!(source.contains(&format!("\nfn {name}() {{")), "{name} has no test");
+    }
+}

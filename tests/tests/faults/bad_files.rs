@@ -1,0 +1,190 @@
+//! Files, folders and programs that are missing, of another kind, or not readable.
+
+use crate::support::{Case, HANG, PLAIN, Running, Transport, assert_gone, ready_and_stall, spawn};
+use opencode_run_tests::opencode_run_bin;
+use opencode_run_tests::script::{Act, SpawnKind};
+use rustix::process::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Asserts that these arguments are refused in text and in JSON, and that no task's directory is left.
+#[track_caller]
+fn assert_refused(case: &Case, arguments: &[&str], code: i32, kind: &str, words: &[&str]) {
+    let text = case.run(arguments);
+    text.assert_code(code);
+    text.assert_says(words);
+    assert_eq!(text.stdout, "");
+    let (json, object) = case.run_json(arguments);
+    json.assert_code(code);
+    assert_eq!(object["error"]["kind"], kind, "{object}");
+    assert!(object["task_dir"].is_null(), "{object}");
+    assert!(case.task_dirs().is_empty(), "{:?}", case.task_dirs());
+    assert!(case.fake.log_of("run").is_empty(), "nothing ran");
+}
+
+#[test]
+fn a_workspace_that_is_a_file() {
+    let case = Case::replaying(PLAIN);
+    let file = case.sandbox.path("file");
+    fs::write(&file, "kept").unwrap();
+    let path = file.to_str().unwrap();
+    assert_refused(&case, &["--workspace", path, "hello"], 3, "config", &["is not a directory", path]);
+    let below = format!("{path}/below");
+    assert_refused(&case, &["--workspace", &below, "hello"], 3, "config", &["cannot make a task directory", "hint: "]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+}
+
+#[test]
+fn a_workspace_that_cannot_be_written() {
+    let case = Case::replaying(PLAIN);
+    // Nobody can write there, the superuser included, whom permissions would not hold up.
+    assert_refused(&case, &["--workspace", "/proc", "hello"], 3, "config", &["cannot make a task directory in /proc"]);
+    assert_refused(&case, &["--workspace", "/proc/new", "hello"], 3, "config", &["cannot make a task directory"]);
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    let locked = case.sandbox.path("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
+    let path = locked.to_str().unwrap();
+    assert_refused(&case, &["--workspace", path, "hello"], 3, "config", &["cannot make a task directory", "hint: "]);
+}
+
+#[test]
+fn a_directory_to_work_in_that_is_none() {
+    let case = Case::replaying(PLAIN);
+    assert_refused(&case, &["--dir", "nowhere", "hello"], 2, "usage", &["cannot work in nowhere", "hint: "]);
+    fs::write(case.sandbox.workspace().join("file"), "").unwrap();
+    assert_refused(&case, &["--dir", "file", "hello"], 2, "usage", &["cannot work in file"]);
+}
+
+#[test]
+fn files_that_cannot_be_attached() {
+    let case = Case::replaying(PLAIN);
+    fs::create_dir(case.sandbox.workspace().join("folder")).unwrap();
+    fifo(&case.sandbox.workspace().join("fifo"));
+    for file in ["missing.txt", "folder", "fifo"] {
+        assert_refused(&case, &["--file", file, "hello"], 2, "usage", &["cannot attach", file]);
+    }
+}
+
+#[test]
+fn a_configuration_that_is_missing_or_none() {
+    let case = Case::replaying(PLAIN);
+    assert_refused(&case, &["--config", "missing.env", "hello"], 3, "config", &["missing.env", "hint: "]);
+    assert_refused(&case, &["--config", ".", "hello"], 3, "config", &["error: "]);
+    fs::write(case.sandbox.workspace().join("latin1.env"), b"MODEL_CODE_MODEL=caf\xe9\n").unwrap();
+    assert_refused(&case, &["--config", "latin1.env", "hello"], 3, "config", &["latin1.env", "UTF-8"]);
+}
+
+#[test]
+fn invalid_utf8_in_a_found_env_file_is_a_warning() {
+    let case = Case::replaying(PLAIN);
+    fs::write(case.sandbox.workspace().join(".env"), b"OTHER=caf\xe9\nMODEL_CODE_MODEL=caf\xe9\n").unwrap();
+    let outcome = case.run(&["hello"]);
+    outcome.assert_code(0);
+    outcome.assert_says(&["warning: ", ".env", "UTF-8"]);
+}
+
+#[test]
+fn a_context_file_that_is_missing_or_no_text() {
+    let case = Case::replaying(PLAIN);
+    assert_refused(&case, &["--context-file", "missing.md", "hello"], 2, "usage", &["missing.md"]);
+    fs::write(case.sandbox.workspace().join("latin1.md"), b"caf\xe9").unwrap();
+    assert_refused(&case, &["--context-file", "latin1.md", "hello"], 2, "usage", &["latin1.md", "UTF-8"]);
+}
+
+#[test]
+fn a_transcript_that_cannot_be_written() {
+    let case = Case::replaying(PLAIN);
+    assert_refused(&case, &["--save-markdown=no/folder/x.md", "hello"], 2, "usage", &["cannot be written"]);
+    assert_refused(&case, &["--save-markdown=.", "hello"], 2, "usage", &["it is a directory"]);
+}
+
+#[test]
+fn an_opencode_that_is_none() {
+    let case = Case::replaying(PLAIN);
+    let plain = case.sandbox.path("plain");
+    fs::write(&plain, "text").unwrap();
+    let folder = case.sandbox.home();
+    for (path, words) in [
+        (folder.as_path(), "it is a directory"),
+        (plain.as_path(), "no permission to be executed"),
+        (Path::new("/nowhere/opencode"), "there is no opencode at"),
+    ] {
+        let mut command = case.sandbox.command(opencode_run_bin!());
+        command.args(["--output-format", "json", "hello", "--opencode"]).arg(path);
+        let outcome = Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())).wait();
+        outcome.assert_code(4);
+        outcome.assert_says(&[words, "hint: "]);
+        assert_eq!(outcome.object()["error"]["kind"], "opencode");
+    }
+    assert!(case.task_dirs().is_empty());
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn an_opencode_that_answers_otherwise() {
+    for (acts, words) in [
+        (vec![Act::Exit { code: 3 }], "does not answer --version"),
+        (vec![Act::Stdout { text: "hello\n".into() }], "does not answer --version"),
+        (vec![Act::Stdout { text: "1.0.0\n".into() }], "is the oldest that can be driven"),
+        (vec![Act::Stdout { text: "2.0.0\n".into() }], "cannot be driven yet"),
+        (vec![Act::Stdout { text: "1.15.13\n".into() }], "cannot be driven by `run`"),
+    ] {
+        let case = Case::new(|script, _| script.on("--version", acts));
+        assert_refused(&case, &["hello"], 4, "opencode", &[words, "hint: "]);
+    }
+}
+
+#[test]
+fn an_interrupt_before_the_turn_leaves_nothing_and_is_told() {
+    // The last of them is a server that does not come to listen.
+    for (command, session) in [("--version", None), ("export", Some("--session=ses_1")), ("serve", None)] {
+        for signal in [Signal::INT, Signal::KILL] {
+            let case = Case::new(|script, sandbox| {
+                let child = spawn(SpawnKind::DoubleForkClearsEnvironment);
+                script.on(command, [child].into_iter().chain(ready_and_stall(sandbox)))
+            });
+            // On a server it is the server that is asked for the session.
+            let case = if session.is_some() { case } else { case.on(Transport::Serve) };
+            let running = case.start(&["--output-format", "json", session.unwrap_or("--quiet"), "hello"]);
+            case.wait_until_ready();
+            running.signal(signal);
+            case.sandbox.assert_nothing_alive();
+            let outcome = running.wait();
+            if signal == Signal::INT {
+                outcome.assert_code(130);
+                assert_eq!(outcome.object()["state"], "interrupted", "{command}");
+                assert!(case.task_dirs().is_empty(), "{command}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_while_a_file_is_waited_for_is_heard() {
+    for option in ["--context-file", "--config"] {
+        let case = Case::replaying(PLAIN);
+        let path = case.sandbox.path("fifo");
+        fifo(&path);
+        let mut running = case.start(&[option, path.to_str().unwrap(), "hello"]);
+        // Nothing shows that it waits; a signal that comes before is heard as well.
+        std::thread::sleep(Duration::from_millis(700));
+        running.began = Instant::now();
+        running.signal(Signal::INT);
+        let outcome = running.wait_for(HANG);
+        outcome.assert_code(130);
+        assert!(outcome.elapsed < Duration::from_secs(10), "{option}: {outcome:?}");
+        assert!(case.task_dirs().is_empty());
+        assert_gone(&case.sandbox.path("ready"));
+        case.sandbox.assert_nothing_alive();
+    }
+}
+
+fn fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}

@@ -1,0 +1,24 @@
+//! Faults and bad input: what the command and the library do when opencode, its caller or the machine misbehave.
+//!
+//! Each test bounds the time that it may take, and ends by asserting that nothing that it started is alive.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
+mod bad_files;
+mod bad_input;
+mod bounds;
+mod endings;
+mod journal;
+mod library;
+mod no_survivor;
+mod odd_output;
+mod originals;
+mod outcomes;
+mod parallel;
+mod pipes;
+mod privacy;
+mod recorded_failures;
+mod setup;
+mod support;
+mod terminal;
+mod watcher;

@@ -1,0 +1,192 @@
+//! Every way in which a run can come to its end × every way in which a process can get away × both transports: three seconds
+//! later nothing that the run started is alive, nor is the command. What was said until then is kept, and the exit code is
+//! the right one.
+
+use crate::support::{Case, Outcome, PLAIN, PLAIN_TEXT, Running, Transport, deaf, plain, ready_and_stall, spawn};
+use opencode_run_tests::script::{Act, SignalName, SpawnKind};
+use opencode_run_tests::serve_script::{Serving, TurnAct};
+use rustix::process::{Pid, Signal, kill_process};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// What is promised.
+const PROMISED: Duration = Duration::from_secs(3);
+
+/// What opencode leaves behind or does to stay. Whatever it spawns is deaf to all but SIGKILL.
+fn escapes() -> [(&'static str, Vec<Act>); 3] {
+    let single = [
+        SpawnKind::Child,
+        SpawnKind::Setsid,
+        SpawnKind::DoubleFork,
+        SpawnKind::ClearsEnvironment,
+        SpawnKind::DoubleForkClearsEnvironment,
+    ];
+    let single = single.into_iter().map(spawn).chain([Act::HoldStdoutOpen { duration_s: 60 }]);
+    [
+        ("each single process", single.collect()),
+        ("a fork storm", vec![spawn(SpawnKind::ForkStorm)]),
+        ("a deaf opencode with a child", vec![deaf(), spawn(SpawnKind::Setsid)]),
+    ]
+}
+
+/// A way in which a run comes to its end.
+struct Fault<'a> {
+    arguments: &'a [&'a str],
+    /// What opencode does in the end; it stalls unless said.
+    last: Option<Vec<Act>>,
+    /// What happens to the command once opencode stalls, or has begun to come to its end.
+    happens: &'a dyn Fn(&mut Running),
+    /// How long that takes to have an effect.
+    takes: Duration,
+    on_terminal: bool,
+}
+
+impl<'a> Fault<'a> {
+    /// Something happens to the command.
+    fn of(happens: &'a dyn Fn(&mut Running)) -> Self {
+        Self { arguments: &[], last: None, happens, takes: Duration::ZERO, on_terminal: false }
+    }
+
+    /// A limit on the time is reached.
+    fn limit(arguments: &'a [&'a str], limit: Duration) -> Self {
+        Self { arguments, takes: limit, ..Self::of(&|_| {}) }
+    }
+
+    /// opencode comes to its end by itself.
+    fn end(last: Vec<Act>) -> Self {
+        Self { last: Some(last), ..Self::of(&|_| {}) }
+    }
+
+    /// Plays it with every escape on both transports.
+    #[track_caller]
+    fn play(&self, check: impl Fn(Transport, &Outcome)) {
+        for transport in [Transport::Run, Transport::Serve] {
+            for (name, escape) in escapes() {
+                let case = self.case(transport, escape);
+                let mut running = self.start(&case);
+                case.wait_until_ready();
+                let began = Instant::now();
+                (self.happens)(&mut running);
+                let limit = PROMISED + self.takes;
+                case.sandbox.assert_nothing_alive_within(limit.saturating_sub(began.elapsed()));
+                let outcome = running.wait();
+                assert!(!outcome.stderr.contains("panicked"), "{transport:?}, {name}: {outcome:?}");
+                check(transport, &outcome);
+            }
+        }
+    }
+
+    fn case(&self, transport: Transport, escape: Vec<Act>) -> Case {
+        let ends = self.last.clone();
+        match transport {
+            Transport::Run => Case::new(|script, sandbox| {
+                let [ready, stall] = ready_and_stall(sandbox);
+                let last = ends.map_or(vec![stall], |last| [vec![plain(2, 3)], last].concat());
+                script.on("run", [plain(0, 2)].into_iter().chain(escape).chain([ready]).chain(last))
+            }),
+            Transport::Serve => Case::new(|script, sandbox| {
+                let [ready, stall] = ready_and_stall(sandbox);
+                let said = || [TurnAct::replay(PLAIN).until("session.idle")];
+                let acts = |acts: Vec<Act>| acts.into_iter().map(TurnAct::from);
+                let escape = acts(escape).chain(acts(vec![ready]));
+                let turn: Vec<_> = match ends {
+                    None => said().into_iter().chain(escape).chain(acts(vec![stall])).collect(),
+                    Some(last) if last.is_empty() => escape.chain([TurnAct::replay(PLAIN)]).collect(),
+                    // What was said is told by the stream alone, and before the end of the process is.
+                    Some(last) => said()
+                        .into_iter()
+                        .chain(escape)
+                        .chain(acts([vec![Act::Pause { ms: 200 }], last].concat()))
+                        .collect(),
+                };
+                script.on("serve", [Serving::doing(turn).act()])
+            })
+            .on(Transport::Serve),
+        }
+    }
+
+    fn start(&self, case: &Case) -> Running {
+        let arguments = [&["--output-format", "json"], self.arguments, &["hello"]].concat();
+        let mut command = case.command(&arguments);
+        if self.on_terminal { Running::spawn_on_terminal(&command) } else { Running::spawn(&mut command) }
+    }
+}
+
+fn assert_ended(outcome: &Outcome, code: i32, state: &str) {
+    outcome.assert_code(code);
+    let object = outcome.object();
+    assert_eq!((object["state"].as_str(), object["output"].as_str()), (Some(state), Some(PLAIN_TEXT)), "{object}");
+    assert!(std::path::Path::new(object["task_dir"].as_str().unwrap()).is_dir(), "what was begun stays");
+}
+
+#[test]
+fn sigint() {
+    let fault = Fault::of(&|running| running.signal(Signal::INT));
+    fault.play(|_, outcome| assert_ended(outcome, 130, "interrupted"));
+}
+
+#[test]
+fn sigint_twice() {
+    let fault = Fault::of(&|running| {
+        running.signal(Signal::INT);
+        sleep(Duration::from_millis(100));
+        // The first may have been enough.
+        kill_process(Pid::from_child(&running.child), Signal::INT).ok();
+    });
+    fault.play(|_, outcome| assert_ended(outcome, 130, "interrupted"));
+}
+
+#[test]
+fn sigterm() {
+    let fault = Fault::of(&|running| running.signal(Signal::TERM));
+    fault.play(|_, outcome| assert_ended(outcome, 143, "interrupted"));
+}
+
+#[test]
+fn sighup() {
+    let fault = Fault::of(&|running| running.signal(Signal::HUP));
+    fault.play(|_, outcome| assert_ended(outcome, 129, "interrupted"));
+}
+
+#[test]
+fn sigkill() {
+    let fault = Fault::of(&|running| running.signal(Signal::KILL));
+    fault.play(|_, outcome| {
+        assert_eq!((outcome.code, outcome.signal), (None, Some(Signal::KILL.as_raw())), "{outcome:?}");
+    });
+}
+
+#[test]
+fn a_terminal_that_is_closed() {
+    let fault = Fault { on_terminal: true, ..Fault::of(&Running::close_terminal) };
+    fault.play(|_, outcome| outcome.assert_code(129));
+}
+
+#[test]
+fn a_limit_on_the_turn() {
+    let fault = Fault::limit(&["--timeout", "3s"], Duration::from_secs(3));
+    fault.play(|_, outcome| assert_ended(outcome, 124, "error"));
+}
+
+#[test]
+fn a_limit_on_the_time_without_progress() {
+    let fault = Fault::limit(&["--idle-timeout", "2s"], Duration::from_secs(2));
+    fault.play(|_, outcome| assert_ended(outcome, 124, "error"));
+}
+
+#[test]
+fn the_end_of_the_turn() {
+    Fault::end(Vec::new()).play(|_, outcome| assert_ended(outcome, 0, "completed"));
+}
+
+#[test]
+fn a_crash_of_opencode() {
+    Fault::end(vec![Act::KillSelf { signal: SignalName::Segv }]).play(|transport, outcome| {
+        assert_ended(outcome, 1, "error");
+        let kind = match transport {
+            Transport::Run => "crashed",
+            Transport::Serve => "server_lost",
+        };
+        assert_eq!(outcome.object()["error"]["kind"], kind, "{outcome:?}");
+    });
+}

@@ -1,0 +1,201 @@
+//! Readers that are slow, blocked or gone, and pipes that nobody closes.
+
+use crate::support::{Case, HANG, PLAIN, PLAIN_TEXT, Running, plain, wait_until};
+use opencode_run_tests::script::{Act, Stream};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Three events, so many times.
+fn many(times: usize) -> impl Iterator<Item = Act> {
+    std::iter::repeat_n(plain(0, 3), times)
+}
+
+#[test]
+fn a_slow_reader_of_stream_json_gets_every_event() {
+    let case = Case::doing(many(3334));
+    let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
+    let mut stdout = BufReader::with_capacity(4096, running.child.stdout.take().unwrap());
+    // Long enough for opencode to be gone, with its pipe full, before the first byte is read.
+    sleep(Duration::from_secs(8));
+    let (mut lines, mut line) = (0, String::new());
+    while stdout.read_line(&mut line).unwrap() > 0 {
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        lines += 1;
+        if object["type"] == "result" {
+            assert_eq!((&object["state"], &object["steps"]), (&"completed".into(), &3334.into()), "{object}");
+        }
+        if lines % 500 == 0 {
+            sleep(Duration::from_millis(200));
+        }
+        line.clear();
+    }
+    assert_eq!(lines, 3 * 3334 + 1);
+    running.wait().assert_code(0);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn a_reader_that_pauses_after_opencode_has_ended_loses_nothing() {
+    // More than what is on the way to us holds (1,024 events that the reader lags, and our own pipe), less than that and
+    // opencode's pipe: some of it is still in there when opencode ends.
+    let case = Case::doing(many(450));
+    let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
+    let mut stdout = running.child.stdout.take().unwrap();
+    wait_until("opencode has ended", || case.fake.log_of("run").first().is_some_and(|run| run.exit.is_some()));
+    sleep(Duration::from_secs(5));
+    let mut text = String::new();
+    stdout.read_to_string(&mut text).unwrap();
+    assert_eq!(text.lines().count(), 3 * 450 + 1);
+    running.wait().assert_code(0);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_turn_quietly() {
+    let case = Case::doing([plain(0, 3), Act::Pause { ms: 500 }].into_iter().chain(many(200)).chain([Act::Stall {}]));
+    let mut running = Running::spawn_unread(&mut case.command(&["-q", "--output-format", "stream-json", "hello"]));
+    let mut line = String::new();
+    BufReader::new(running.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let outcome = running.wait();
+    outcome.assert_code(141);
+    assert_eq!(outcome.stderr, "", "quietly");
+    assert!(outcome.elapsed < Duration::from_secs(30), "{outcome:?}");
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn head_ends_a_turn_that_goes_on_saying_things() {
+    let text = |number: usize| {
+        let part = serde_json::json!({"id": format!("prt_{number}"), "text": format!("line {number}\n")});
+        let line = serde_json::json!({"type": "text", "sessionID": "ses_1", "part": part});
+        [Act::Stdout { text: format!("{line}\n") }, Act::Pause { ms: 20 }]
+    };
+    let acts = [plain(0, 1)].into_iter().chain((0..400).flat_map(text)).chain([Act::Stall {}]);
+    let case = Case::doing(acts);
+    let mut running = Running::spawn_unread(&mut case.command(&["--quiet", "hello"]));
+    let mut line = String::new();
+    BufReader::new(running.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "line 0\n");
+    let outcome = running.wait();
+    outcome.assert_code(141);
+    assert_eq!(outcome.stderr, "", "quietly");
+    assert!(outcome.elapsed < Duration::from_secs(30), "{outcome:?}");
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn a_reader_that_is_gone_from_the_start() {
+    let case = Case::replaying(PLAIN);
+    for format in ["text", "json", "stream-json"] {
+        let mut running = Running::spawn_unread(&mut case.command(&["--quiet", "--output-format", format, "hello"]));
+        drop(running.child.stdout.take());
+        let outcome = running.wait();
+        outcome.assert_code(141);
+        assert_eq!(outcome.stderr, "", "{format}");
+    }
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn a_signal_is_heard_while_nobody_reads_stdout() {
+    let case = Case::doing(many(3000).chain([Act::Stall {}]));
+    let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
+    let stdout = running.child.stdout.take().unwrap();
+    wait_until("opencode runs", || !case.fake.log_of("run").is_empty());
+    sleep(Duration::from_secs(3));
+    running.began = Instant::now();
+    running.signal(Signal::TERM);
+    // Nobody reads the rest, which is waited for a while, and the turn's processes are long gone by then.
+    case_without_fake(&case);
+    let outcome = running.wait();
+    outcome.assert_code(143);
+    assert!(outcome.elapsed < Duration::from_secs(30), "{outcome:?}");
+    drop(stdout);
+    case.sandbox.assert_nothing_alive();
+}
+
+/// Waits until the fake has ended, the command may go on.
+fn case_without_fake(case: &Case) {
+    let began = Instant::now();
+    let pid = case.fake.log_of("run")[0].pid;
+    wait_until("opencode is gone", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_limit_holds_while_nobody_reads_stdout() {
+    let case = Case::doing(many(3000).chain([Act::Stall {}]));
+    let arguments = ["--output-format", "stream-json", "--timeout", "4s", "hello"];
+    let mut running = Running::spawn_unread(&mut case.command(&arguments));
+    let stdout = running.child.stdout.take().unwrap();
+    let outcome = running.wait();
+    outcome.assert_code(124);
+    assert!(outcome.elapsed < Duration::from_secs(40), "{outcome:?}");
+    drop(stdout);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn a_full_stderr_pipe_of_opencodes_blocks_nothing() {
+    let flood = Act::Flood { stream: Stream::Stderr, bytes: 1_000_000, line_length: None, one_line: false };
+    let case = Case::doing([flood.clone(), plain(0, 2), flood, plain(2, 3)]);
+    let outcome = case.run(&["hello"]);
+    outcome.assert_code(0);
+    assert_eq!(outcome.stdout, format!("{PLAIN_TEXT}\n"));
+}
+
+#[test]
+fn a_stderr_of_ours_that_nobody_reads_blocks_nothing() {
+    let tools =
+        Act::EmitRecording { recording: "1.18.33/tool-then-text".into(), from: 0, to: Some(4), line_pause_ms: 0 };
+    let acts: Vec<Act> = std::iter::repeat_n(tools, 6000).chain([plain(0, 3)]).collect();
+    let case = Case::doing(acts);
+    let mut child = case.command(&["--output-format", "json", "hello"]).spawn().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let outcome = Running::from_child(child).wait();
+    outcome.assert_code(0);
+    assert_eq!(outcome.object()["state"], "completed");
+    drop(stderr);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn an_open_stdin_holds_nothing_up() {
+    let case = Case::replaying(PLAIN);
+    let mut command = case.command(&["hello"]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::spawn(&mut command);
+    let stdin = running.child.stdin.take();
+    let outcome = running.wait_for(HANG);
+    outcome.assert_code(0);
+    assert_eq!(case.fake.log_of("run")[0].stdin.as_deref(), Some("hello"), "nothing of our stdin is in it");
+    drop(stdin);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn a_large_message_comes_by_stdin_whole() {
+    let case = Case::doing([Act::Pause { ms: 500 }, Act::ReadStdin {}, plain(0, 3)]);
+    let message = "0123456789abcdef\n".repeat(60_000);
+    let mut command = case.command(&["-"]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::spawn(&mut command);
+    running.child.stdin.take().unwrap().write_all(message.as_bytes()).unwrap();
+    running.wait().assert_code(0);
+    assert_eq!(case.fake.log_of("run")[0].stdin_bytes, Some(message.len()));
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn an_opencode_that_reads_no_message_holds_nothing_up() {
+    let case = Case::doing([Act::NoReadStdin {}, plain(0, 3)]);
+    let mut command = case.command(&["-"]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::spawn(&mut command);
+    running.child.stdin.take().unwrap().write_all("long ".repeat(500_000).as_bytes()).unwrap();
+    running.wait().assert_code(0);
+    case.sandbox.assert_nothing_alive();
+}

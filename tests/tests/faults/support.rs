@@ -1,0 +1,308 @@
+//! Running the command on the fake, within a time limit and with its memory watched.
+
+use opencode_run_tests::script::{Act, SignalName, SpawnKind, Stream};
+use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, opencode_run_bin};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+/// How long anything here may take on a machine that does much else: what takes longer hangs.
+pub(crate) const HANG: Duration = Duration::from_mins(1);
+
+/// How often it is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The recording that most scripts are made of: a step's start, a text, the step's end.
+pub(crate) const PLAIN: &str = "1.18.33/plain-text";
+pub(crate) const PLAIN_TEXT: &str = "Hello from the model.";
+
+/// A sandbox with a fake in it.
+pub(crate) struct Case {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) fake: Fake,
+    transport: Transport,
+}
+
+/// How opencode is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Run,
+    Serve,
+}
+
+impl Case {
+    pub(crate) fn new(script: impl FnOnce(FakeScript, &Sandbox) -> FakeScript) -> Self {
+        let sandbox = Sandbox::new();
+        let fake = script(FakeScript::new(&sandbox, fake_opencode_bin!()), &sandbox).write();
+        Self { sandbox, fake, transport: Transport::Run }
+    }
+
+    /// The same case on another transport than `run`, which most scripts are written for.
+    pub(crate) fn on(self, transport: Transport) -> Self {
+        Self { transport, ..self }
+    }
+
+    /// A case whose `run` does these acts.
+    pub(crate) fn doing(acts: impl IntoIterator<Item = Act>) -> Self {
+        Self::new(|script, _| script.on("run", acts))
+    }
+
+    /// A case whose `run` does these acts, says that it is ready, and stalls.
+    pub(crate) fn stalling(acts: impl IntoIterator<Item = Act>) -> Self {
+        Self::new(|script, sandbox| script.on("run", acts.into_iter().chain(ready_and_stall(sandbox))))
+    }
+
+    pub(crate) fn replaying(recording: &str) -> Self {
+        Self::new(|script, _| script.replay("run", recording))
+    }
+
+    /// Returns the command with the fake for its opencode; stdin is empty.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.command(opencode_run_bin!());
+        let transport = match self.transport {
+            Transport::Run => "run",
+            Transport::Serve => "serve",
+        };
+        command.args(["--transport", transport, "--opencode"]).arg(self.fake.executable()).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        Running::spawn(&mut self.command(arguments))
+    }
+
+    /// Runs the command to its end, and asserts that nothing is alive then.
+    #[track_caller]
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        let outcome = self.start(arguments).wait();
+        self.sandbox.assert_nothing_alive();
+        outcome
+    }
+
+    /// Runs the command with `--output-format json` and returns its object too.
+    #[track_caller]
+    pub(crate) fn run_json(&self, arguments: &[&str]) -> (Outcome, Value) {
+        let outcome = self.run(&[&["--output-format", "json"], arguments].concat());
+        let object = outcome.object();
+        (outcome, object)
+    }
+
+    pub(crate) fn ready_file(&self) -> PathBuf {
+        self.sandbox.path("ready")
+    }
+
+    /// Waits until the fake has come to where it says that it is ready.
+    #[track_caller]
+    pub(crate) fn wait_until_ready(&self) {
+        let file = self.ready_file();
+        wait_until("the fake is ready", || file.exists());
+    }
+
+    /// Returns the directories of tasks in the workspace.
+    pub(crate) fn task_dirs(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.sandbox.workspace()).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("task")).collect()
+    }
+}
+
+/// Acts that tell a test that the fake has come so far.
+pub(crate) fn ready_and_stall(sandbox: &Sandbox) -> [Act; 2] {
+    [Act::WriteFile { path: sandbox.path("ready"), text: String::new() }, Act::Stall {}]
+}
+
+/// Lines of the plain recording.
+pub(crate) fn plain(from: usize, to: usize) -> Act {
+    Act::EmitRecording { recording: PLAIN.to_owned(), from, to: Some(to), line_pause_ms: 0 }
+}
+
+pub(crate) fn stdout(text: &str) -> Act {
+    Act::Stdout { text: text.to_owned() }
+}
+
+pub(crate) fn flood(stream: Stream, bytes: u64, one_line: bool) -> Act {
+    Act::Flood { stream, bytes, line_length: None, one_line }
+}
+
+/// A process that sleeps for a minute, deaf to everything but SIGKILL.
+pub(crate) fn spawn(kind: SpawnKind) -> Act {
+    Act::Spawn { kind, duration_s: 60, ignore_signals: true, hold_output: false, count: Some(60) }
+}
+
+pub(crate) fn deaf() -> Act {
+    Act::IgnoreSignals { signals: vec![SignalName::Int, SignalName::Term, SignalName::Hup] }
+}
+
+#[track_caller]
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + HANG;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        sleep(LOOK_EVERY);
+    }
+}
+
+/// The command under way, its output being read.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) began: Instant,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+    /// The other end of the terminal that it is on, if it is on one.
+    terminal: Option<OwnedFd>,
+}
+
+impl Running {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self::from_child(command.spawn().unwrap())
+    }
+
+    /// Takes a started command, and reads what of its output the test has not taken.
+    pub(crate) fn from_child(mut child: Child) -> Self {
+        let stdout = child.stdout.take().map(read);
+        let stderr = child.stderr.take().map(read);
+        Self { child, began: Instant::now(), stdout, stderr, terminal: None }
+    }
+
+    /// Starts the command and leaves its stdout to the test.
+    pub(crate) fn spawn_unread(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stderr = child.stderr.take().map(read);
+        Self { child, began: Instant::now(), stdout: None, stderr, terminal: None }
+    }
+
+    /// Starts the command on a terminal of its own, which reads its stdout and stderr.
+    pub(crate) fn spawn_on_terminal(command: &Command) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let terminal = openpt(flags).unwrap();
+        unlockpt(&terminal).unwrap();
+        let end = || ioctl_tiocgptpeer(&terminal, flags).unwrap();
+        // It makes a session of its own, whose terminal is the one on stdin, and becomes the command.
+        let mut on_terminal = Command::new("setsid");
+        on_terminal.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        on_terminal.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        on_terminal.current_dir(command.get_current_dir().unwrap()).stdin(end()).stdout(end()).stderr(end());
+        let child = on_terminal.spawn().unwrap();
+        Self { child, began: Instant::now(), stdout: None, stderr: None, terminal: Some(terminal) }
+    }
+
+    /// Waits for the end of a command that is on a terminal, and returns what is to be seen there.
+    pub(crate) fn screen(mut self) -> String {
+        let terminal = File::from(self.terminal.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            // It ends in an error when nobody has the other end any more.
+            BufReader::new(terminal).bytes().map_while(Result::ok).collect::<Vec<u8>>()
+        });
+        self.wait();
+        String::from_utf8_lossy(&reader.join().unwrap()).into_owned()
+    }
+
+    /// Closes the terminal that it is on.
+    pub(crate) fn close_terminal(&mut self) {
+        drop(self.terminal.take().unwrap());
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    #[track_caller]
+    pub(crate) fn wait(self) -> Outcome {
+        self.wait_for(HANG)
+    }
+
+    /// Waits for the end; a command that takes longer is killed, and the test has failed.
+    #[track_caller]
+    pub(crate) fn wait_for(mut self, limit: Duration) -> Outcome {
+        let deadline = Instant::now() + limit;
+        let mut peak_kib = 0;
+        let status = loop {
+            peak_kib = peak_kib.max(peak_of(self.child.id()).unwrap_or(0));
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                self.child.kill().unwrap();
+                self.child.wait().unwrap();
+                panic!("the command did not end within {limit:?}: killed");
+            }
+            sleep(LOOK_EVERY);
+        };
+        let elapsed = self.began.elapsed();
+        let text = |reader: Option<JoinHandle<Vec<u8>>>| {
+            reader.map(|reader| String::from_utf8_lossy(&reader.join().unwrap()).into_owned()).unwrap_or_default()
+        };
+        let (stdout, stderr) = (text(self.stdout), text(self.stderr));
+        Outcome { code: status.code(), signal: status.signal(), stdout, stderr, elapsed, peak_kib }
+    }
+}
+
+fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
+}
+
+/// Returns the most memory that a process has had so far, in KiB.
+fn peak_of(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// How the command ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) elapsed: Duration,
+    /// The most memory that it had, in KiB.
+    pub(crate) peak_kib: u64,
+}
+
+impl Outcome {
+    /// Returns the one object on stdout.
+    #[track_caller]
+    pub(crate) fn object(&self) -> Value {
+        assert_eq!(self.stdout.lines().count(), 1, "one object on one line: {self:?}");
+        let object: Value = serde_json::from_str(&self.stdout).unwrap();
+        let keys = ["task_name", "task_dir", "session_id", "state", "output", "model", "usage", "cost", "duration_ms"];
+        for key in keys.into_iter().chain(["transcript", "error"]) {
+            assert!(object.get(key).is_some(), "{key} is missing: {object}");
+        }
+        object
+    }
+
+    /// Asserts the exit code, and that no panic was on the way there.
+    #[track_caller]
+    pub(crate) fn assert_code(&self, code: i32) {
+        assert_eq!((self.code, self.signal), (Some(code), None), "{self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+    }
+
+    /// Asserts that stderr says all of this.
+    #[track_caller]
+    pub(crate) fn assert_says(&self, words: &[&str]) {
+        for word in words {
+            assert!(self.stderr.contains(word), "stderr lacks {word:?}: {self:?}");
+        }
+    }
+}
+
+/// Asserts that a path does not exist.
+#[track_caller]
+pub(crate) fn assert_gone(path: &Path) {
+    assert!(!path.exists(), "{} is there", path.display());
+}

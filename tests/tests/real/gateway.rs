@@ -1,0 +1,153 @@
+//! The gateway between the real opencode and the model: what the gateway builds on, measured where it could change.
+
+use crate::stage::{Stage, bash};
+use opencode_run_gateway::{
+    Account, Admission, Gateway, LimitReached, Limits, LivePath, Parameters, Protocol, Upstream,
+};
+use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
+use serde_json::{Value, json};
+
+const KEY: &str = "sk-only-the-gateway-knows";
+
+/// The headers in which opencode names the session, for a provider of any id and for one whose id begins with its own name.
+const PROVIDERS: [(&str, &str); 2] = [("somewhere", "x-session-id"), ("opencode-run-code", "x-opencode-session")];
+
+/// A gateway in front of the stage's model, and opencode configured to use it as this provider.
+struct Behind {
+    path: LivePath,
+    account: Account,
+    _admission: Admission,
+}
+
+impl Behind {
+    fn new(stage: &mut Stage, provider: &str, limits: Limits) -> Self {
+        let upstream = Upstream::new(stage.model.base_url(), Protocol::OpenAiCompatible);
+        Self::of_package(stage, provider, "@ai-sdk/openai-compatible", upstream, limits)
+    }
+
+    fn of_package(stage: &mut Stage, provider: &str, package: &str, upstream: Upstream, limits: Limits) -> Self {
+        let gateway = Gateway::start().unwrap();
+        let upstream = Upstream { credential: Some(KEY.into()), ..upstream };
+        let path = gateway.open(&upstream).unwrap();
+        let account = Account::new(limits).unwrap();
+        let admission = path.admit_anyone(&account).unwrap();
+        stage.configure(&json!({"provider": {provider: {
+            "npm": package,
+            "options": {"baseURL": path.base_url(), "apiKey": path.placeholder()},
+            "models": {"gpt-4": {"name": "gpt-4"}},
+        }}}));
+        Self { path, account, _admission: admission }
+    }
+}
+
+fn turn(stage: &Stage, provider: &str, code: i32) -> Value {
+    let model = format!("{provider}/gpt-4");
+    stage.run(["-m", &model, "--output-format", "json", "hello"]).with_code(code).json()
+}
+
+#[test]
+fn the_model_sees_the_key_and_a_tool_does_not() {
+    let script = Script::new()
+        .rule(When::agent().after_tools(0).reply(bash("printenv; cat /proc/$PPID/environ /proc/$PPID/cmdline")))
+        .rule(When::agent().after_tools(1).reply(Answer::text("Done.").usage(Usage::new(100, 10))));
+    let Some(mut stage) = Stage::new(script) else { return };
+    let behind = Behind::new(&mut stage, "somewhere", Limits::default());
+    let result = turn(&stage, "somewhere", 0);
+    assert_eq!(result["output"], "Done.");
+    let requests = stage.requests();
+    assert_eq!(requests.len(), 2);
+    for request in &requests {
+        assert_eq!(request.header("authorization"), Some(&*format!("Bearer {KEY}")));
+        assert_eq!(request.header("accept-encoding"), Some("identity"));
+    }
+    let output = requests[1].messages_text();
+    assert!(output.contains(behind.path.placeholder()) && !output.contains(KEY), "the tool did not look");
+    let traffic = behind.account.traffic();
+    assert_eq!((traffic.requests, traffic.failed, traffic.running, traffic.tokens.output), (2, 0, 0, 10));
+    stage.end();
+}
+
+#[test]
+fn the_key_and_every_parameter_reach_the_other_providers() {
+    let parameters = Parameters { temperature: Some(0.3), top_p: Some(0.85), top_k: Some(7), max_tokens: Some(999) };
+    for (protocol, package, header) in [
+        (Protocol::Anthropic, "@ai-sdk/anthropic", "x-api-key"),
+        (Protocol::Google, "@ai-sdk/google", "x-goog-api-key"),
+    ] {
+        let script = Script::always(Answer::text("Done.").usage(Usage::new(100, 10)));
+        let Some(mut stage) = Stage::new(script) else { return };
+        let is_google = protocol == Protocol::Google;
+        let url = if is_google { stage.model.google_base_url() } else { stage.model.base_url() };
+        let upstream = Upstream { parameters, ..Upstream::new(url, protocol) };
+        let behind = Behind::of_package(&mut stage, "somewhere", package, upstream, Limits::default());
+        assert_eq!(turn(&stage, "somewhere", 0)["output"], "Done.");
+        let request = stage.request();
+        assert_eq!(request.header(header), Some(KEY));
+        let sent = if is_google { &request.body["generationConfig"] } else { &request.body };
+        let names = if is_google {
+            ["temperature", "topP", "topK", "maxOutputTokens"]
+        } else {
+            ["temperature", "top_p", "top_k", "max_tokens"]
+        };
+        assert_eq!(names.map(|name| sent[name].as_f64()), [0.3, 0.85, 7.0, 999.0].map(Some), "{}", request.body);
+        let traffic = behind.account.traffic();
+        assert_eq!((traffic.tokens.input, traffic.tokens.output, traffic.unreported), (100, 10, 0));
+        stage.end();
+    }
+}
+
+#[test]
+fn each_request_names_its_session_and_that_of_its_parent() {
+    let delegate =
+        Part::tool_call("task", json!({"description": "Look", "prompt": "look around", "subagent_type": "general"}));
+    let script = Script::new()
+        .rule(When::agent().said("look around").reply("I have looked."))
+        .rule(When::agent().after_tools(0).reply(delegate))
+        .rule(When::agent().after_tools(1).reply("Done."));
+    for (provider, header) in PROVIDERS {
+        let Some(mut stage) = Stage::new(script.clone()) else { return };
+        let _behind = Behind::new(&mut stage, provider, Limits::default());
+        let result = turn(&stage, provider, 0);
+        let session = result["session_id"].as_str().unwrap();
+        let requests = stage.requests();
+        let (children, own): (Vec<_>, Vec<_>) =
+            requests.iter().partition(|request| request.last_user_text().contains("look around"));
+        assert_eq!((children.len(), own.len()), (1, 2), "{requests:#?}");
+        for request in own {
+            assert_eq!((request.header(header), request.header("x-parent-session-id")), (Some(session), None));
+        }
+        assert_eq!(children[0].header("x-parent-session-id"), Some(session));
+        assert!(children[0].header(header).is_some_and(|child| child.starts_with("ses_") && child != session));
+        stage.end();
+    }
+}
+
+#[test]
+fn a_limit_that_is_reached_ends_the_turn_without_another_try() {
+    // A value in which opencode would see a passing fault, if it stood in the error.
+    let usage = Usage::new(500, 3);
+    let script = Script::new().rule(When::agent().reply(Answer::new([bash("true")]).usage(usage)));
+    for (limits, reached) in [
+        (Limits { max_requests: Some(1), ..Limits::default() }, LimitReached::Requests { max: 1, value: 1 }),
+        (Limits { max_tokens_total: Some(500), ..Limits::default() }, LimitReached::Tokens { max: 500, value: 503 }),
+    ] {
+        let Some(mut stage) = Stage::new(script.clone()) else { return };
+        let behind = Behind::new(&mut stage, "somewhere", limits);
+        let result = turn(&stage, "somewhere", 1);
+        assert!(result["error"]["message"].as_str().unwrap().contains("the limit on the"), "{result}");
+        assert_eq!(behind.account.limit_reached(), Some(reached));
+        assert_eq!((stage.requests().len(), behind.account.traffic().refused), (1, 1));
+        stage.end();
+    }
+}
+
+#[test]
+fn a_redirect_ends_the_turn_without_another_try() {
+    let redirect = opencode_run_scripted_model::ErrorReply::new(307).header("location", "http://127.0.0.1:1/");
+    let Some(mut stage) = Stage::new(Script::always(redirect)) else { return };
+    let behind = Behind::new(&mut stage, "somewhere", Limits::default());
+    let result = turn(&stage, "somewhere", 1);
+    assert!(result["error"]["message"].as_str().unwrap().contains("redirect"), "{result}");
+    assert_eq!((stage.requests().len(), behind.account.traffic().failed), (1, 1));
+    stage.end();
+}

@@ -1,0 +1,117 @@
+//! Ending a turn before its time: nothing that was produced is lost, and nothing is left alive.
+
+use crate::stage::{Running, Stage, bash, until};
+use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// A turn whose first step is finished and whose second step has a tool that goes on for long, with processes that want
+/// to survive.
+fn long_tool() -> Script {
+    let survivors = "trap '' INT TERM HUP; setsid sleep 300 & echo $! > new; \
+                     env -i setsid sleep 300 & echo $! >> new; mv new pids; sleep 300";
+    Script::new()
+        .rule(
+            When::agent()
+                .after_tools(0)
+                .reply(Answer::new([Part::text("I look."), bash("echo seen")]).usage(Usage::new(1000, 20))),
+        )
+        .rule(When::agent().after_tools(1).reply(vec![Part::text("I wait."), bash(survivors)]))
+}
+
+/// Starts the turn of [`long_tool`] and waits until its tool is at work.
+fn at_work(stage: &Stage, more: &[&str]) -> Running {
+    let arguments = ["-m", "stub/gpt-4", "--save-markdown=../talk.md"].into_iter().chain(more.iter().copied());
+    let running = Running::start(stage.command(arguments.chain(["look"])));
+    until("the tool", || stage.task_dirs().iter().any(|directory| directory.join("pids").exists()));
+    running
+}
+
+/// Asserts that the tool's processes are gone.
+#[track_caller]
+fn survivors_are_gone(stage: &Stage) {
+    let pids = std::fs::read_to_string(stage.task_dirs()[0].join("pids")).unwrap();
+    assert_eq!(pids.lines().count(), 2);
+    for pid in pids.lines() {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(status.is_empty() || status.contains(") Z "), "{pid} is alive: {status}");
+    }
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_produced_and_leaves_nothing_alive() {
+    let Some(stage) = Stage::new(long_tool()) else { return };
+    let running = at_work(&stage, &["--output-format", "json"]);
+    running.signal(Signal::INT);
+    let since = Instant::now();
+    let done = running.end().with_code(130);
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    survivors_are_gone(&stage);
+    let json = done.json();
+    assert_eq!((&json["state"], &json["error"]), (&"interrupted".into(), &Value::Null));
+    assert_eq!(json["output"], "I look.\n\nI wait.");
+    assert_eq!((&json["steps"], &json["usage"]["input"]), (&1.into(), &1000.into()));
+    let transcript = std::fs::read_to_string(stage.sandbox.path("talk.md")).unwrap();
+    for part in ["echo seen", "I wait.", "nterrupted"] {
+        assert!(transcript.contains(part), "{part} is not in {transcript}");
+    }
+    assert!(done.stderr.contains("interrupted"), "{}", done.stderr);
+    stage.end();
+}
+
+#[test]
+fn a_second_interrupt_does_not_wait() {
+    let Some(stage) = Stage::new(long_tool()) else { return };
+    let running = at_work(&stage, &[]);
+    running.signal(Signal::INT);
+    running.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(20));
+    running.signal(Signal::INT);
+    let done = running.end().with_code(130);
+    assert_eq!(done.stdout, "I look.\n\nI wait.\n");
+    survivors_are_gone(&stage);
+    stage.end();
+}
+
+#[test]
+fn a_signal_to_terminate_ends_a_stream_of_json_with_its_result() {
+    let Some(stage) = Stage::new(long_tool()) else { return };
+    let running = at_work(&stage, &["--output-format", "stream-json"]);
+    running.signal(Signal::TERM);
+    let done = running.end().with_code(143);
+    let result: Value = serde_json::from_str(done.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&result["type"], &result["state"]), (&"result".into(), &"interrupted".into()));
+    survivors_are_gone(&stage);
+    stage.end();
+}
+
+#[test]
+fn an_interrupt_ends_a_chat_that_nobody_sees() {
+    let script = Script::new()
+        .rule(When::agent().turn(1).reply(vec![Part::text("Half of "), Part::stall()]))
+        .rule(When::agent().reply("Turn {turn}."));
+    let Some(stage) = Stage::new(script) else { return };
+    let mut command = stage.command(["chat", "-m", "stub/gpt-4"]);
+    command.stdin(std::process::Stdio::piped());
+    let mut chat = Running::start(command);
+    chat.say("first\nsecond\n");
+    stage.wait_for_requests(1);
+    chat.signal(Signal::INT);
+    // Off a terminal nobody is there to see it and to go on.
+    chat.end().with_code(130);
+    assert_eq!(stage.requests().len(), 1);
+    stage.end();
+}
+
+#[test]
+fn limits_of_time_end_a_turn_with_their_own_code() {
+    let Some(stage) = Stage::new(Script::always(vec![Part::text("Half of "), Part::stall()])) else { return };
+    let done = stage.turn(["--timeout", "8s", "look"]).with_code(124);
+    let json = done.json();
+    assert_eq!((&json["state"], &json["error"]["kind"]), (&"error".into(), &"timeout".into()));
+    assert!(json["duration_ms"].as_u64().unwrap() >= 8000);
+    let done = stage.turn(["--idle-timeout", "7s", "look"]).with_code(124);
+    assert_eq!(done.json()["error"]["kind"], "idle_timeout");
+    stage.end();
+}

@@ -1,0 +1,158 @@
+//! The library's front door.
+
+use crate::stage::{LIMIT, Stage, bash, entries};
+use opencode_run::{
+    Event, EventItem, FailureKind, ModelConfig, ModelSource, ModelSourceType, Prompt, RunState, Runner, RunnerBuilder,
+    RunnerError, TurnRecord,
+};
+use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
+use std::time::Duration;
+
+fn builder(stage: &Stage) -> RunnerBuilder {
+    let variables = stage.sandbox.env().iter().map(|(name, value)| (name.clone(), value.clone()));
+    Runner::builder().workspace(stage.sandbox.workspace()).environment(variables).opencode(&stage.opencode)
+}
+
+/// Returns the command lines of all that is alive but the warm server.
+fn alive_but_servers(stage: &Stage) -> Vec<String> {
+    let alive = stage.sandbox.suspects().alive();
+    alive.into_iter().map(|(_, command)| command).filter(|command| !command.contains(" serve ")).collect()
+}
+
+/// Waits for the running turn, but not for ever.
+async fn end(runner: &Runner) -> TurnRecord {
+    runner.wait_timeout(LIMIT).await.unwrap()
+}
+
+#[tokio::test]
+async fn many_turns_with_a_context_and_a_model_each() {
+    let script = Script::new().rule(When::agent().reply(Answer::text("Answer {turn}.").usage(Usage::new(100, 10))));
+    let Some(stage) = Stage::new(script) else { return };
+    let mut sources = ModelSource::new();
+    let url = Some(stage.model.base_url());
+    sources.set_model(
+        ModelSourceType::Plan,
+        ModelConfig { base_url: url, temperature: Some(0.7), ..ModelConfig::new("planner") },
+    );
+    let runner = builder(&stage).task_name("many").model("stub/gpt-4").model_source(sources).context("CONTEXT-OF-ALL");
+    let runner = runner.build().await.unwrap();
+    assert_eq!((runner.state(), runner.session_id()), (RunState::Idle, None));
+
+    let first = runner.run("first").await.unwrap();
+    let session = runner.session_id().unwrap();
+    assert_eq!((first.state, first.output().as_str()), (RunState::Completed, "Answer 1."));
+    let second =
+        runner.run(Prompt::new("second").source_type(ModelSourceType::Plan).context("CONTEXT-OF-ONE")).await.unwrap();
+    let third = runner.run("third").await.unwrap();
+    assert_eq!((second.output().as_str(), third.output().as_str()), ("Answer 2.", "Answer 3."));
+    assert_eq!(runner.session_id(), Some(session));
+
+    let requests = stage.requests();
+    assert_eq!(requests.iter().map(|request| request.model()).collect::<Vec<_>>(), ["gpt-4", "planner", "gpt-4"]);
+    assert_eq!(requests[1].body["temperature"], 0.7);
+    for (request, own, other) in [
+        (&requests[0], "CONTEXT-OF-ALL", "CONTEXT-OF-ONE"),
+        (&requests[1], "CONTEXT-OF-ONE", "CONTEXT-OF-ALL"),
+        (&requests[2], "CONTEXT-OF-ALL", "CONTEXT-OF-ONE"),
+    ] {
+        let told = request.system_text();
+        assert!(told.contains(own) && !told.contains(other), "{told}");
+    }
+    assert_eq!(requests[2].messages_text(), "first\nAnswer 1.\nsecond\nAnswer 2.\nthird");
+    let conversation = runner.conversation();
+    assert_eq!((conversation.turns.len(), conversation.usage().input), (3, 300));
+    let transcript = runner.save_markdown(None).await.unwrap();
+    assert_eq!(transcript, runner.task_dir().path().join("conversation.md"));
+    assert_eq!(std::fs::read_to_string(transcript).unwrap(), runner.conversation_markdown());
+    runner.close().await.unwrap();
+    stage.end();
+}
+
+#[tokio::test]
+async fn a_turn_is_watched_without_taking_anything_away() {
+    let wait = "until [ -e ../go ]; do sleep 0.1; done; echo out";
+    let script = Script::new()
+        .rule(When::agent().after_tools(0).reply(vec![Part::text("I wait."), bash(wait)]))
+        .rule(When::agent().after_tools(1).reply("Done."));
+    let Some(stage) = Stage::new(script) else { return };
+    let runner = builder(&stage).model("stub/gpt-4").build().await.unwrap();
+    assert!(!runner.interrupt() && !runner.kill() && runner.wait().await.is_none());
+    runner.start("wait").await.unwrap();
+    assert!(runner.is_running());
+    let busy = runner.run("another").await.unwrap_err();
+    assert!(matches!(&busy, RunnerError::Run(_)) && busy.kind() == FailureKind::Busy);
+    assert!(runner.wait_timeout(Duration::from_millis(50)).await.is_none());
+
+    let mut events = runner.events();
+    let mut seen = Vec::new();
+    while let Some(EventItem::Event(event)) = events.next().await {
+        // A text is finished at about the time when the tool behind it begins.
+        if !matches!(event.observed.event, Event::Text { .. } | Event::Unknown { .. }) {
+            seen.push(event.observed.event.kind());
+        }
+        if let Event::Text { text, .. } = &event.observed.event
+            && text == "I wait."
+        {
+            for _ in 0..2 {
+                assert_eq!((runner.state(), runner.current_output().as_str()), (RunState::Running, "I wait."));
+            }
+            stage.write("workspace/go", "");
+        }
+    }
+    seen.dedup();
+    let steps = ["step_start", "text_delta", "tool", "step_finish", "step_start", "text_delta", "step_finish"];
+    assert_eq!(seen, steps);
+    let turn = end(&runner).await;
+    assert_eq!((turn.state, turn.output().as_str(), turn.steps), (RunState::Completed, "I wait.\n\nDone.", 2));
+    assert_eq!(runner.current_output(), turn.output());
+    assert_eq!(runner.recent_events(2).len(), 2);
+    runner.close().await.unwrap();
+    stage.end();
+}
+
+#[tokio::test]
+async fn a_turn_is_interrupted_killed_or_dropped_and_the_next_goes_on() {
+    let wait = vec![Part::text("I wait."), bash("touch at-work; setsid sleep 300 & sleep 300")];
+    let script =
+        Script::new().rule(When::agent().said("wait").reply(wait)).rule(When::agent().reply("You said: {last_user}"));
+    let Some(stage) = Stage::new(script) else { return };
+    let runner = builder(&stage).model("stub/gpt-4").build().await.unwrap();
+    let at_work = runner.task_dir().path().join("at-work");
+    let start = async || {
+        std::fs::remove_file(&at_work).ok();
+        runner.start("wait").await.unwrap();
+        tokio::time::timeout(LIMIT, async {
+            while !at_work.exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .expect("the tool is at work");
+    };
+    start().await;
+    assert!(runner.interrupt());
+    let turn = end(&runner).await;
+    assert_eq!((turn.state, turn.output().as_str()), (RunState::Interrupted, "I wait."));
+    assert_eq!(alive_but_servers(&stage), Vec::<String>::new());
+
+    start().await;
+    assert!(runner.kill());
+    assert_eq!(end(&runner).await.state, RunState::Interrupted);
+    assert_eq!(alive_but_servers(&stage), Vec::<String>::new());
+
+    let turn = runner.run("go on").await.unwrap();
+    assert_eq!((turn.state, turn.output().as_str()), (RunState::Completed, "You said: go on"));
+    assert!(stage.requests().last().unwrap().messages_text().contains("I wait."));
+
+    start().await;
+    drop(runner);
+    tokio::time::timeout(LIMIT, async {
+        while !stage.sandbox.suspects().alive().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the turn and its server have ended");
+    assert_eq!(entries(&stage.sandbox.workspace()).len(), 1);
+    stage.end();
+}

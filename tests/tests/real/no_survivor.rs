@@ -1,0 +1,91 @@
+//! A tool whose processes try everything to stay, and every kind of end, on both transports: three seconds later nothing that
+//! the run started is alive, nor is the command.
+
+use crate::stage::{Running, Stage, bash, until};
+use opencode_run_scripted_model::{Part, Script, When};
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+
+/// What is promised.
+const PROMISED: Duration = Duration::from_secs(3);
+
+/// Returns a command for the shell that starts a process in each way that there is to get away, and a storm of them. All
+/// sleep for so long, deaf to all but SIGKILL.
+fn escapes(sleep: &str) -> String {
+    let stay = format!("exec sleep {sleep} >/dev/null 2>&1");
+    let ways = [
+        format!("sh -c '{stay}' &"),
+        format!("setsid sh -c '{stay}' &"),
+        format!("(setsid sh -c '{stay}' &)"),
+        format!("env -i setsid sh -c '{stay}' &"),
+        format!("(env -i setsid sh -c '{stay}' &)"),
+        format!("n=0; while [ $n -lt 200 ]; do n=$((n+1)); (env -i setsid sh -c '{stay}' &); done >/dev/null 2>&1 &"),
+    ];
+    format!("trap '' INT TERM HUP\n{}\nsleep 0.3; touch ready;", ways.join("\n"))
+}
+
+/// Plays a turn whose tool starts all of that and goes on with `then`, on both transports, lets `happen` happen, and asserts
+/// the exit code and that nobody survives.
+#[track_caller]
+fn nobody_survives(then: &str, more: &[&str], happen: impl Fn(&Running), code: i32, takes: Duration) {
+    for transport in ["run", "serve"] {
+        // Nobody else sleeps for just so long.
+        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+        let sleep = format!("120.{}{nanos:09}", std::process::id());
+        let tool = bash(&format!("{} {then}", escapes(&sleep)));
+        let script = Script::new()
+            .rule(When::agent().after_tools(0).reply(vec![Part::text("I start."), tool]))
+            .rule(When::agent().after_tools(1).reply("It is done."));
+        let Some(stage) = Stage::new(script) else { return };
+        let arguments = ["-m", "stub/gpt-4", "--transport", transport].into_iter().chain(more.iter().copied());
+        let running = Running::start(stage.command(arguments.chain(["start"])));
+        until("the tool", || stage.task_dirs().iter().any(|directory| directory.join("ready").exists()));
+        let began = Instant::now();
+        happen(&running);
+        while sleepers(&sleep) > 0 || !stage.sandbox.suspects().alive().is_empty() {
+            let alive = stage.sandbox.suspects().alive();
+            assert!(began.elapsed() < PROMISED + takes, "{transport}: {} sleepers, and {alive:?}", sleepers(&sleep));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let done = running.end();
+        assert_eq!(done.code, code, "{transport}: {done:?}");
+        stage.end();
+    }
+}
+
+/// Returns how many processes sleep for so long.
+fn sleepers(sleep: &str) -> usize {
+    let wanted = format!("sleep\0{sleep}\0");
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == wanted.as_bytes()))
+        .count()
+}
+
+#[test]
+fn an_interrupt() {
+    nobody_survives("sleep 120", &[], |running| running.signal(Signal::INT), 130, Duration::ZERO);
+}
+
+#[test]
+fn the_end_of_the_command_itself() {
+    nobody_survives("sleep 120", &[], |running| running.signal(Signal::KILL), -1, Duration::ZERO);
+}
+
+#[test]
+fn a_limit_on_the_time() {
+    let limit = Duration::from_secs(30);
+    nobody_survives("sleep 120", &["--timeout", "30s"], |_| {}, 124, limit);
+}
+
+#[test]
+fn a_crash_of_opencode() {
+    // The parent of a tool's shell is opencode.
+    nobody_survives("kill -KILL $PPID; sleep 120", &[], |_| {}, 1, Duration::ZERO);
+}
+
+#[test]
+fn the_end_of_the_turn() {
+    let more_of_the_turn = Duration::from_secs(10);
+    nobody_survives("true", &[], |_| {}, 0, more_of_the_turn);
+}
