@@ -1,0 +1,131 @@
+//! What processes take.
+
+use opencode_run_tests::Sandbox;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often the memory of all processes is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a single process is looked at.
+const LOOK_AT_ONE_EVERY: Duration = Duration::from_millis(2);
+/// The size of a page of memory, in bytes.
+const PAGE: u64 = 4096;
+
+/// Returns the processor time that this process has taken so far.
+pub(crate) fn own_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Returns the memory that this process has, in bytes, and forgets the most that it has had.
+pub(crate) fn own_memory() -> u64 {
+    // Resets the peak. Where that is not allowed, the peak is too high, not too low.
+    fs::write("/proc/self/clear_refs", "5").ok();
+    status(Path::new("/proc/self"), "VmRSS:")
+}
+
+/// Returns the most memory that this process has had since, in bytes.
+pub(crate) fn own_peak() -> u64 {
+    status(Path::new("/proc/self"), "VmHWM:")
+}
+
+/// Returns a field of a process's status that is a size, in bytes.
+fn status(process: &Path, field: &str) -> u64 {
+    number(process, field) * 1024
+}
+
+fn number(process: &Path, field: &str) -> u64 {
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Watches how much memory the processes of a sandbox take together, this one not counted.
+pub(crate) struct Watch {
+    over: Arc<AtomicBool>,
+    peak: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    pub(crate) fn begin(sandbox: &Sandbox) -> Self {
+        let (name, value) = sandbox.marker();
+        let marker = format!("{name}={value}");
+        let (over, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (is_over, highest) = (Arc::clone(&over), Arc::clone(&peak));
+        let thread = std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                highest.fetch_max(memory_of(&marker), Ordering::Relaxed);
+                std::thread::sleep(LOOK_EVERY);
+            }
+        });
+        Self { over, peak, thread: Some(thread) }
+    }
+
+    /// Returns the most memory that they had at a time, in bytes. What two of them share counts twice.
+    pub(crate) fn end(mut self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+        self.peak.load(Ordering::Relaxed)
+    }
+}
+
+fn memory_of(marker: &str) -> u64 {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_sandbox = processes.filter(|process| {
+        let environment = fs::read(process.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
+    });
+    // One that has not yet become its program borrows all of its parent's memory, for some milliseconds.
+    of_sandbox.filter(|process| !is_borrower(process)).map(|process| resident(&process)).sum()
+}
+
+/// Returns whether a process is about to become another program: it has its parent's command line still.
+fn is_borrower(process: &Path) -> bool {
+    let command_line = |process: &Path| fs::read(process.join("cmdline")).unwrap_or_default();
+    let parent = number(process, "PPid:");
+    let own = command_line(process);
+    parent > 1 && !own.is_empty() && own == command_line(&Path::new("/proc").join(parent.to_string()))
+}
+
+fn resident(process: &Path) -> u64 {
+    let statm = fs::read_to_string(process.join("statm")).unwrap_or_default();
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
+}
+
+/// What a single process took until it ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) cpu: Duration,
+    pub(crate) peak: u64,
+}
+
+/// Watches a process until it is gone. What its children take is not counted.
+pub(crate) fn watch_one(pid: u32) -> JoinHandle<Taken> {
+    std::thread::spawn(move || {
+        let process = Path::new("/proc").join(pid.to_string());
+        let mut taken = Taken { cpu: Duration::ZERO, peak: 0 };
+        while let Some(cpu) = cpu_of(&process) {
+            taken.cpu = taken.cpu.max(cpu);
+            taken.peak = taken.peak.max(status(&process, "VmHWM:"));
+            std::thread::sleep(LOOK_AT_ONE_EVERY);
+        }
+        taken
+    })
+}
+
+/// Returns the processor time of all threads that a process has.
+fn cpu_of(process: &Path) -> Option<Duration> {
+    let threads = fs::read_dir(process.join("task")).ok()?.flatten();
+    let times = threads.filter_map(|thread| {
+        let schedule = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        schedule.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Some(Duration::from_nanos(times.sum()))
+}

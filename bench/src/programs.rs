@@ -1,0 +1,50 @@
+//! The programs that are started: of this source, never older ones.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The programs.
+#[derive(Debug)]
+pub struct Programs {
+    /// The command.
+    pub opencode_run: PathBuf,
+    /// The scripted stand-in for opencode.
+    pub fake: PathBuf,
+    /// The real opencode, where there is one.
+    pub opencode: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Builds the programs, as this one was built. The real opencode is the one that the tests use if it is not named.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be built.
+    pub fn build(opencode: Option<PathBuf>) -> Result<Self, Box<dyn Error>> {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--message-format", "json", "-p", "opencode-run", "-p", "opencode-run-tests"]);
+        // Named too, so that all dependencies have the features that they have been built with.
+        cargo.args(["-p", "opencode-run-bench", "--bin", "opencode-run", "--bin", "fake-opencode"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let built = cargo.current_dir(manifest).stderr(Stdio::inherit()).output()?;
+        if !built.status.success() {
+            return Err("the programs cannot be built".into());
+        }
+        let text = String::from_utf8_lossy(&built.stdout).into_owned();
+        let executables: Vec<PathBuf> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
+            .collect();
+        let named = |name: &str| {
+            let found = executables.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name));
+            found.cloned().ok_or_else(|| format!("cargo does not say where it put {name}"))
+        };
+        let opencode = opencode.or_else(opencode_run_tests::real_opencode);
+        Ok(Self { opencode_run: named("opencode-run")?, fake: named("fake-opencode")?, opencode })
+    }
+}

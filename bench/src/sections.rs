@@ -1,0 +1,8 @@
+//! What is measured, a section each.
+
+pub(crate) mod bounds;
+pub(crate) mod cold;
+pub(crate) mod crowd;
+pub(crate) mod deltas;
+pub(crate) mod isolated;
+pub(crate) mod turns;
