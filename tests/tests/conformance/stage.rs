@@ -56,11 +56,11 @@ impl Stage {
         Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
     }
 
-    /// A stage with a fake whose first `serve` stalls, and whose second is this.
-    pub(crate) fn fake_stalling_once(serving: Serving) -> Self {
+    /// A stage with a fake whose first `serve` does the first of these acts, and whose second the second.
+    pub(crate) fn fake_serving_in_turn(first: Act, second: Act) -> Self {
         let sandbox = Sandbox::new();
         let script = FakeScript::new(&sandbox, fake_opencode_bin!());
-        let fake = script.on("serve", [Act::Stall {}]).on("serve", [serving.act()]).write();
+        let fake = script.on("serve", [first]).on("serve", [second]).write();
         let opencode = fake.executable().to_owned();
         Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
     }
@@ -137,10 +137,11 @@ impl Stage {
         started.filter(|server| alive.iter().any(|(pid, _)| i64::from(*pid) == i64::from(*server))).collect()
     }
 
-    /// Ends the servers, and asserts that nothing is alive.
+    /// Ends the servers, and asserts that nothing is alive, at once where there was an executor of servers to end.
     pub(crate) async fn end(mut self) {
         if let Some(serve) = self.serve.take() {
             tokio::time::timeout(LIMIT, serve.shutdown()).await.unwrap();
+            self.sandbox.assert_nothing_alive_within(Duration::ZERO);
         }
         // What is ended in the background needs the runtime's thread.
         tokio::task::spawn_blocking(move || self.sandbox.assert_nothing_alive()).await.unwrap();

@@ -3,13 +3,24 @@
 use super::server::Server;
 use crate::Launch;
 use crate::setup::Setup;
-use opencode_run_core::StartError;
+use opencode_run_core::{FailureKind, StartError};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 type Slot = Arc<OnceCell<Arc<Server>>>;
+
+/// What is started until all servers are ended; what comes after that is another era's.
+#[derive(Debug, Clone, Default)]
+struct Era {
+    /// The servers are ended: one that is being started is given up.
+    over: CancellationToken,
+    /// What watches over a server's process until it is gone with all that it started.
+    watches: TaskTracker,
+}
 
 /// Starts servers as they are needed and replaces those that have grown too large or have ended.
 #[derive(Debug)]
@@ -22,11 +33,12 @@ pub(crate) struct Pool {
     slots: Mutex<HashMap<Setup, Slot>>,
     /// The servers that get no further turns, as long as they have some.
     retired: Mutex<Vec<Weak<Server>>>,
+    era: Mutex<Era>,
 }
 
 impl Pool {
     pub(crate) fn new(launch: Launch, home: PathBuf, memory_limit: Option<u64>) -> Self {
-        Self { launch, home, memory_limit, slots: Mutex::default(), retired: Mutex::default() }
+        Self { launch, home, memory_limit, slots: Mutex::default(), retired: Mutex::default(), era: Mutex::default() }
     }
 
     /// Makes a pool that starts its servers as this one, and replaces them when they take so many bytes of memory.
@@ -34,13 +46,19 @@ impl Pool {
         Self::new(self.launch.clone(), self.home.clone(), Some(bytes))
     }
 
-    // The lock is held for plain look-ups and assignments only.
+    // The locks are held for plain look-ups and assignments only.
+    fn era(&self) -> MutexGuard<'_, Era> {
+        self.era.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn slots(&self) -> MutexGuard<'_, HashMap<Setup, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the server for a setup, started if there is none. Several that ask at once wait for the same start.
     pub(crate) async fn server(&self, setup: &Setup) -> Result<Arc<Server>, StartError> {
+        // First, so that a server that is not ended with the others is given up.
+        let era = self.era().clone();
         let slot = {
             let mut slots = self.slots();
             let ended = |slot: &Slot| slot.get().is_some_and(|server| server.exit().is_some());
@@ -49,9 +67,11 @@ impl Pool {
             }
             Arc::clone(slots.entry(setup.clone()).or_default())
         };
-        let started =
-            slot.get_or_try_init(|| async { Server::start(&self.launch, setup, &self.home).await.map(Arc::new) });
-        started.await.map(Arc::clone)
+        let start = || async {
+            let server = Box::pin(Server::start(&self.launch, setup, &self.home, &era.watches));
+            era.over.run_until_cancelled(server).await.unwrap_or_else(|| Err(given_up())).map(Arc::new)
+        };
+        slot.get_or_try_init(start).await.map(Arc::clone)
     }
 
     /// Returns how the servers are started.
@@ -74,11 +94,13 @@ impl Pool {
         }
         let Some(setup) = self.setup_of(server) else { return };
         let (pool, old) = (Arc::downgrade(self), Arc::downgrade(server));
-        let (launch, home) = (self.launch.clone(), self.home.clone());
+        let (launch, home, era) = (self.launch.clone(), self.home.clone(), self.era().clone());
         tokio::spawn(async move {
-            let fresh = Server::start(&launch, &setup, &home).await;
-            // If either is gone, nobody needs another.
-            if let (Some(pool), Some(old)) = (pool.upgrade(), old.upgrade()) {
+            let start = Server::start(&launch, &setup, &home, &era.watches);
+            // If the servers are ended or either is gone, nobody needs another.
+            if let Some(fresh) = era.over.run_until_cancelled(start).await
+                && let (Some(pool), Some(old)) = (pool.upgrade(), old.upgrade())
+            {
                 pool.replace(setup, &old, fresh);
             }
         });
@@ -120,11 +142,17 @@ impl Pool {
         retired
     }
 
-    /// Ends all servers, those that still have turns included.
+    /// Ends all servers, those included that still have turns, that are being started and that are about to end by themselves.
+    /// When it returns, nothing of them is left.
     pub(crate) async fn end(&self) {
+        let era = std::mem::take(&mut *self.era());
+        era.over.cancel();
         let servers = self.servers();
         self.slots().clear();
         futures_util::future::join_all(servers.iter().map(|server| server.end())).await;
+        // One that was given up, that came too late or whose last turn let go of it ends in the background.
+        era.watches.close();
+        era.watches.wait().await;
     }
 
     /// Returns the servers that there are.
@@ -133,6 +161,18 @@ impl Pool {
         servers.extend(self.retired().iter().filter_map(Weak::upgrade));
         servers
     }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // What is being started is nobody's any more.
+        self.era().over.cancel();
+    }
+}
+
+fn given_up() -> StartError {
+    StartError::new(FailureKind::Opencode, "the opencode servers were ended while this one was started")
+        .hint("start the turn again")
 }
 
 fn holds(slot: &Slot, server: &Arc<Server>) -> bool {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::Child;
 use tokio::sync::{oneshot, watch};
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// How long a server may take until it listens. It takes a second or two; a machine that starts many, or a cold disk,
@@ -52,7 +53,7 @@ struct Log {
 
 impl ServerProcess {
     /// Starts a server and waits until it listens; one that stalls is ended and started once more. Returns where it listens
-    /// and the password that it wants.
+    /// and the password that it wants. `watches` gets the task that ends when nothing of the process is left.
     ///
     /// # Errors
     ///
@@ -61,6 +62,7 @@ impl ServerProcess {
         launch: &Launch,
         environment: &Environment,
         directory: &Path,
+        watches: &TaskTracker,
     ) -> Result<(Self, Url, String), StartError> {
         let failed = |why: String| {
             StartError::new(FailureKind::Opencode, format!("the opencode server cannot be started: {why}"))
@@ -71,7 +73,8 @@ impl ServerProcess {
         while stalls < STARTS {
             let attempt = stalls + locks + 1;
             let password = Uuid::new_v4().simple().to_string();
-            let (process, address) = Self::spawn(launch, environment.clone(), directory, &password).map_err(&failed)?;
+            let (process, address) =
+                Self::spawn(launch, environment.clone(), directory, &password, watches).map_err(&failed)?;
             tracing::info!(attempt, "waiting for the opencode server to listen");
             match tokio::time::timeout(START_LIMIT, address).await {
                 Ok(Ok(url)) => return Ok((process, url, password)),
@@ -104,6 +107,7 @@ impl ServerProcess {
         mut environment: Environment,
         directory: &Path,
         password: &str,
+        watches: &TaskTracker,
     ) -> Result<(Self, oneshot::Receiver<Url>), String> {
         let marker = Marker::new();
         let dialect = launch.opencode().dialect();
@@ -121,7 +125,7 @@ impl ServerProcess {
         let (stop, stopped) = oneshot::channel();
         let (listening, address) = oneshot::channel();
         let keeper = tokio::spawn(keep_log(Lines::new(stderr, LONGEST_LINE), Arc::clone(&log)));
-        tokio::spawn(watch_over(child, tree, stopped, exit, keeper));
+        watches.spawn(watch_over(child, tree, stopped, exit, keeper));
         tokio::spawn(read_stdout(dialect, Lines::new(stdout, LONGEST_LINE), listening));
         Ok((Self { id, marker, log, exited, stop: Mutex::new(Some(stop)) }, address))
     }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 /// How long is waited between two looks at a server's memory: a look takes as long as a look at all processes.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
@@ -47,15 +48,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server of ours, and sees that it answers.
+    /// Starts a server of ours, and sees that it answers. `watches` gets the task that watches over its process and ends when
+    /// nothing of it is left.
     ///
     /// # Errors
     ///
     /// If there is no server that answers. Then nothing of it is left.
-    pub(crate) async fn start(launch: &Launch, setup: &Setup, directory: &Path) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        launch: &Launch,
+        setup: &Setup,
+        directory: &Path,
+        watches: &TaskTracker,
+    ) -> Result<Self, StartError> {
         let mut environment = launch.environment().clone();
         let opened = setup.open(launch, &mut environment)?;
-        let (process, url, password) = ServerProcess::start(launch, &environment, directory).await?;
+        let (process, url, password) = ServerProcess::start(launch, &environment, directory, watches).await?;
         let dialect = launch.opencode().dialect();
         let client = dialect.client(url, password).map_err(unreachable)?;
         // What it answers, other requests will tell.

@@ -80,3 +80,13 @@ async fn one_with_turns_gets_no_more_and_ends_with_the_last() {
     drop(long);
     play.end().await;
 }
+
+#[tokio::test]
+async fn one_in_its_place_that_is_being_started_ends_with_all_others() {
+    let mut stage = Stage::fake_serving_in_turn(Serving::replaying(PLAIN).act(), Act::Stall {});
+    let executor = stage.replacing_executor().await;
+    let play = Play { stage, executor };
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    until_alive(&play, 2).await;
+    play.end().await;
+}

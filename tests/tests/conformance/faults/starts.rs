@@ -44,7 +44,7 @@ async fn a_process_that_says_nothing_is_started_again() {
 
 #[tokio::test]
 async fn a_server_that_does_not_listen_is_started_again() {
-    let mut stage = Stage::fake_stalling_once(Serving::replaying(PLAIN));
+    let mut stage = Stage::fake_serving_in_turn(Act::Stall {}, Serving::replaying(PLAIN).act());
     let executor = stage.executor(Transport::Serve).await;
     let play = Play { stage, executor };
     assert_answered(&turn_that_stalls_at_first(&play, "serve").await, PLAIN_TEXT);
