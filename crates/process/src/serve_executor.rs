@@ -68,7 +68,7 @@ impl ServeExecutor {
     }
 
     /// Replaces servers that take more memory than this, in bytes. Unless said, it is somewhat more than a server takes after
-    /// its first turn.
+    /// its first turn, and grows with the turns that are at work.
     ///
     /// It is for an executor that has started no server yet.
     #[must_use]

@@ -34,6 +34,11 @@ impl Places {
         !self.at_work.is_empty()
     }
 
+    /// Returns how many turns are at work.
+    pub(crate) fn turns_at_work(&self) -> usize {
+        self.at_work.values().sum()
+    }
+
     /// Returns whether what works in a directory may be a turn's that is at work: one in there, in a folder of it, or in one
     /// that it is a folder of.
     pub(crate) fn is_occupied(&self, directory: &Path) -> bool {

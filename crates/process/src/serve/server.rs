@@ -24,6 +24,9 @@ const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// How much memory a server may take at least before it is replaced. An idle one takes 310 to 360 MB, and while one is
 /// replaced there are two.
 const LEAST_LIMIT: u64 = 470 << 20;
+/// How much memory a server may take for each turn at work before it is replaced. With many it fills sooner, and if it lived no
+/// longer, they would wait for the start of another most of the time.
+const LIMIT_A_TURN: u64 = 60 << 20;
 
 /// A server and what runs on it.
 #[derive(Debug)]
@@ -39,8 +42,8 @@ pub(crate) struct Server {
     known_models: Mutex<HashSet<String>>,
     /// When the memory is to be looked at again.
     next_look: Mutex<Instant>,
-    /// How much memory is usual.
-    usual_limit: OnceLock<u64>,
+    /// How much memory the server took after its first turn.
+    usual_memory: OnceLock<u64>,
     /// Another is being started in its place.
     is_replaced: AtomicBool,
     /// What the server was given when it started; it goes with this.
@@ -100,7 +103,7 @@ impl Server {
     fn over(client: Client, process: Option<ServerProcess>, exited: watch::Receiver<Option<String>>) -> Self {
         let hub = Hub::start(client.clone());
         let (places, sweeps, next_look) = (Mutex::default(), Sweeps::default(), Mutex::new(Instant::now()));
-        let (usual_limit, is_replaced, known_models) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
+        let (usual_memory, is_replaced, known_models) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
         Self {
             client,
             hub,
@@ -110,7 +113,7 @@ impl Server {
             sweeps,
             known_models,
             next_look,
-            usual_limit,
+            usual_memory,
             is_replaced,
             opened: None,
         }
@@ -239,10 +242,10 @@ impl Server {
     }
 
     /// Returns how much memory the server may take before it is replaced, in bytes: somewhat more than what it took when this
-    /// was asked first, which is after its first turn. What a turn takes, with plugins and language servers, is the user's
-    /// choice; what is added with every further directory never goes away.
+    /// was asked first, which is after its first turn, and more with many turns at work. What a turn takes, with plugins and
+    /// language servers, is the user's choice; what is added with every further directory never goes away.
     pub(crate) fn usual_limit(&self, memory: u64) -> u64 {
-        *self.usual_limit.get_or_init(|| (memory / 100 * 115).max(LEAST_LIMIT))
+        limit(*self.usual_memory.get_or_init(|| memory), self.places().turns_at_work())
     }
 
     /// Notes that another server is started in the place of this one. Returns false if there is one already.
@@ -289,6 +292,11 @@ impl Server {
     }
 }
 
+/// Returns how much memory a server may take that took this much after its first turn, in bytes.
+fn limit(usual: u64, turns_at_work: usize) -> u64 {
+    (usual / 100 * 115).max(LEAST_LIMIT).max(LIMIT_A_TURN * turns_at_work as u64)
+}
+
 /// Says that a model is not there, as opencode says it, and which ones may have been meant.
 fn no_model(model: &str, there: &[String]) -> StartError {
     let near = nearest(model, there.iter().map(String::as_str)).join(", ");
@@ -309,4 +317,17 @@ pub(crate) fn unreachable(error: ClientError) -> StartError {
         _ => FailureKind::Opencode,
     };
     StartError::new(kind, error.to_string()).hint(hint).source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_take_more_with_plugins_and_with_many_turns() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(limit(350 * MIB, 7), 470 * MIB, "what is added to an idle server");
+        assert_eq!(limit(800 * MIB, 1), 920 * MIB, "a part more than what is usual with its plugins");
+        assert_eq!(limit(350 * MIB, 16), 960 * MIB, "as much for each turn");
+    }
 }
