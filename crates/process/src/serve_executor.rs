@@ -210,7 +210,7 @@ impl Shared {
         let directory = &request.task.directory;
         let Some(session) = &request.session else {
             let title = request.title();
-            return server.client.new_session(directory, &title).await.map_err(unreachable);
+            return server.new_session(directory, &title).await.map_err(unreachable);
         };
         // Between our turns, nobody but us works on a server of ours.
         let is_ours = matches!(self.servers, Servers::Own(_)) && self.sessions().contains_key(session);

@@ -27,8 +27,10 @@ const LOCKED_STARTS: u32 = 5;
 const LOCKED_PAUSE: Duration = Duration::from_millis(250);
 /// The longest line of a server's output that is read.
 const LONGEST_LINE: usize = 256 << 10;
-/// How long is waited for the end of the log of a server that is gone.
+/// How long is waited for the end of the log of a server that is gone, and for what it says of an answer that is there.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long is waited between two looks at the log.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long is waited for a process that the system does not let go of.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
 /// How many lines of the log are kept to explain a refusal.
@@ -151,10 +153,22 @@ impl ServerProcess {
         self.exited.clone().wait_for(Option::is_some).await.ok();
     }
 
-    /// Returns the line of the log that holds a reference, if it is still there.
-    pub(crate) fn log_line(&self, reference: &str) -> Option<String> {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.recent.iter().rfind(|line| line.contains(reference)).cloned()
+    /// Returns the line of the log that holds a reference, if it is still there or comes in a moment: the answer that names it
+    /// may be faster.
+    pub(crate) async fn log_line(&self, reference: &str) -> Option<String> {
+        let find = || {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.recent.iter().rfind(|line| line.contains(reference)).cloned()
+        };
+        let looking = async {
+            loop {
+                if let Some(line) = find() {
+                    return line;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(LAST_WORDS, looking).await.ok()
     }
 
     /// Returns whether the last that it wrote to stderr says that another opencode was at work on the database.

@@ -4,7 +4,7 @@ use super::hub::Hub;
 use super::places::Places;
 use super::process::ServerProcess;
 use super::sweeps::Sweeps;
-use crate::dialect::{self, Client, ClientError};
+use crate::dialect::{self, Client, ClientError, StderrLine};
 use crate::gate::{Pass, unseen};
 use crate::setup::{Opened, Setup};
 use crate::{Launch, nearest, tree};
@@ -20,6 +20,9 @@ use tokio_util::task::TaskTracker;
 
 /// How long is waited between two looks at a server's memory: a look takes as long as a look at all processes.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often a session is asked for where the database is locked; opencode itself waits for five seconds each time.
+const LOCKED_REQUESTS: u32 = 5;
 
 /// How much memory a server may take at least before it is replaced. An idle one takes 310 to 360 MB, and while one is
 /// replaced there are two.
@@ -159,6 +162,33 @@ impl Server {
         Err(no_model(model, &models))
     }
 
+    /// Makes a session in a directory.
+    ///
+    /// Where the server finds another opencode at work on the database, and has waited for it in vain, nothing is made yet, and
+    /// it is asked again.
+    pub(crate) async fn new_session(&self, directory: &Path, title: &str) -> Result<SessionId, ClientError> {
+        for _ in 0..LOCKED_REQUESTS {
+            let made = self.client.new_session(directory, title).await;
+            if !self.found_locked(&made).await {
+                return made;
+            }
+            tracing::info!("another opencode is at work on the database: the session is asked for again");
+        }
+        Err(ClientError::Locked)
+    }
+
+    /// Returns whether a request failed since another opencode was at work on the database.
+    async fn found_locked<T>(&self, answer: &Result<T, ClientError>) -> bool {
+        let Err(ClientError::Refused { reference, .. }) = answer else { return false };
+        let line = self.log_line(reference.as_deref()).await;
+        line.is_some_and(|line| self.client.dialect().read_stderr(&line) == StderrLine::DatabaseBusy)
+    }
+
+    /// Returns what the log of a server of ours says of an answer with this reference.
+    async fn log_line(&self, reference: Option<&str>) -> Option<String> {
+        self.process.as_ref()?.log_line(reference?).await
+    }
+
     /// Returns how the server ended, if it did.
     pub(crate) fn exit(&self) -> Option<String> {
         self.exited.borrow().clone()
@@ -273,18 +303,14 @@ impl Server {
             ClientError::NoAgent(agent) => TurnFailure::AgentNotFound { agent },
             ClientError::NotFound(_) => TurnFailure::SessionNotFound { session: session.clone() },
             ClientError::Refused { status, message, reference } => {
-                let explained = match (&self.process, reference) {
-                    (Some(process), Some(reference)) => {
-                        let line = process.log_line(&reference);
-                        line.and_then(|line| self.client.dialect().read_log(&line))
-                    }
-                    _ => None,
-                };
+                let line = self.log_line(reference.as_deref()).await;
+                let explained = line.and_then(|line| self.client.dialect().read_log(&line));
                 explained.unwrap_or(match status {
                     StatusCode::BAD_REQUEST => TurnFailure::Protocol { message },
                     _ => TurnFailure::Opencode { message },
                 })
             }
+            error @ ClientError::Locked => TurnFailure::Opencode { message: error.to_string() },
             error @ (ClientError::Unauthorized | ClientError::Unreadable) => {
                 TurnFailure::Protocol { message: error.to_string() }
             }
@@ -310,6 +336,7 @@ pub(crate) fn unreachable(error: ClientError) -> StartError {
     let hint = match &error {
         ClientError::Configuration(_) => "correct it; opencode itself cannot use it either",
         ClientError::Unauthorized => "set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own",
+        ClientError::Locked => "start it again later, or with `--isolated`, which has a database of its own",
         _ => "check that the address is that of an opencode server, and that it runs",
     };
     let kind = match &error {

@@ -1,6 +1,7 @@
 //! Answers that are not what they should be.
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered};
+use crate::stage::Stage;
 use opencode_run_core::{FailureKind, Limits, ModelChoice, Prompt, RunState, TurnFailure};
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
@@ -46,6 +47,32 @@ async fn each_has_its_kind() {
     ] {
         assert_eq!(kind_of(route, fault.clone()).await, kind, "{route} {fault:?}");
     }
+}
+
+/// What a server of 1.18.33 answers and logs after it has waited for its database for five seconds.
+fn locked_session(times: usize) -> Stage {
+    let log = "timestamp=2026-01-01T00:00:00.000Z level=ERROR message=failed ref=err_01 error=\"effect/sql/SqlError: Failed to \
+               execute statement (cause: effect/sql/SqlError/LockTimeoutError: Failed to execute statement (cause: \
+               SQLiteError: database is locked))\"\n";
+    let body = r#"{"name":"UnknownError","data":{"message":"Unexpected server error.","ref":"err_01"}}"#.to_owned();
+    let refusal = Fault::Reply { status: 500, content_type: "application/json".to_owned(), body };
+    let serving = Serving::replaying(PLAIN).fault(RouteFault::new("POST /session", refusal).times(times));
+    Stage::fake_doing([], vec![Act::Stderr { text: log.to_owned() }, serving.act()])
+}
+
+#[tokio::test]
+async fn a_session_is_asked_for_again_where_the_database_is_locked() {
+    let play = Play::on(locked_session(2)).await;
+    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+    assert_eq!(play.server(0).requests_of("POST /session").len(), 3);
+    play.end().await;
+
+    let play = Play::on(locked_session(100)).await;
+    let error = play.try_turn("hello").await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::Opencode);
+    assert_eq!(error.to_string(), "another opencode keeps the database locked");
+    assert_eq!(play.server(0).requests_of("POST /session").len(), 5, "but not for ever");
+    play.end().await;
 }
 
 /// Before 1.15 it is how a message is refused.

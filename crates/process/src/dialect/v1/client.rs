@@ -52,6 +52,9 @@ pub(crate) enum ClientError {
     /// opencode does not accept the user's configuration.
     #[error("opencode does not accept its configuration: {0}")]
     Configuration(String),
+    /// Another opencode was at work on the database all the time.
+    #[error("another opencode keeps the database locked")]
+    Locked,
     /// There is no such agent, or it is none that leads a turn.
     #[error("agent `{0}` was not found")]
     NoAgent(String),
@@ -66,7 +69,7 @@ impl ClientError {
         match self {
             Self::NoAnswer(_) | Self::Unreadable => true,
             Self::Refused { status, .. } => status.is_server_error(),
-            Self::Unauthorized | Self::NotFound(_) | Self::Configuration(_) | Self::NoAgent(_) => false,
+            Self::Unauthorized | Self::NotFound(_) | Self::Configuration(_) | Self::Locked | Self::NoAgent(_) => false,
         }
     }
 }
