@@ -110,9 +110,9 @@ impl Watched {
             decoder.into_iter().for_each(TurnDecoder::tear);
             Vec::new()
         } else if let Some(messages) = read_messages(frame) {
-            decoder.map(|decoder| decoder.mend(&messages)).unwrap_or_default()
+            decoder.map(|decoder| decoder.mend(messages)).unwrap_or_default()
         } else if let Some(message) = read_message(frame) {
-            decoder.map(|decoder| decoder.reconcile(&message)).unwrap_or_default()
+            decoder.map(|decoder| decoder.reconcile(message)).unwrap_or_default()
         } else {
             route(frame).and_then(|event| self.event(frame, &event)).into_iter().collect()
         };

@@ -95,7 +95,7 @@ pub(crate) fn route(data: &str) -> Option<SessionEvent> {
         None => (None, None),
     };
     let session = scope.session.or(info_session).or(scope.part.and_then(|part| part.session))?;
-    let raw = RawJson::parse(envelope.payload.get().to_owned()).ok()?;
+    let raw = RawJson::from(envelope.payload.to_owned());
     Some(SessionEvent { session, parent, kind: payload.kind.into_owned(), raw })
 }
 
@@ -284,12 +284,13 @@ struct Question {
 }
 
 /// What is in the answer to a message, or in the list of a session's messages.
-#[derive(Deserialize)]
-pub(crate) struct MessageWithParts<'a> {
-    #[serde(borrow)]
-    info: &'a RawValue,
-    #[serde(borrow, default)]
-    parts: Vec<&'a RawValue>,
+///
+/// It owns its parts, so that they go on as the raw form of what is told of them, and the text that it was read from can go.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct MessageWithParts {
+    info: Box<RawValue>,
+    #[serde(default)]
+    parts: Vec<Box<RawValue>>,
 }
 
 impl TurnDecoder {
@@ -462,19 +463,19 @@ impl TurnDecoder {
 
     /// Makes up for a gap in the stream: reads the messages of the turn's own session as far as they go, and returns what
     /// was lost. From then on the stream is read as ever, but for the texts that are being written.
-    pub(crate) fn mend(&mut self, messages: &[MessageWithParts<'_>]) -> Vec<Observed> {
+    pub(crate) fn mend(&mut self, messages: Vec<MessageWithParts>) -> Vec<Observed> {
         self.parts.values_mut().for_each(|part| part.is_torn = true);
-        let told = messages.iter().flat_map(|message| self.read(message, Reading::SoFar)).collect();
+        let told = messages.into_iter().flat_map(|message| self.read(message, Reading::SoFar)).collect();
         self.torn = false;
         told
     }
 
     /// Reads a message of the turn's own session, when the turn is over, and returns what the stream has not told of it.
-    pub(crate) fn reconcile(&mut self, message: &MessageWithParts<'_>) -> Vec<Observed> {
+    pub(crate) fn reconcile(&mut self, message: MessageWithParts) -> Vec<Observed> {
         self.read(message, Reading::Whole)
     }
 
-    fn read(&mut self, message: &MessageWithParts<'_>, reading: Reading) -> Vec<Observed> {
+    fn read(&mut self, message: MessageWithParts, reading: Reading) -> Vec<Observed> {
         let Ok(info) = serde_json::from_str::<Message>(message.info.get()) else { return Vec::new() };
         if !info.is_answer() || info.id <= self.prompt {
             return Vec::new();
@@ -488,11 +489,8 @@ impl TurnDecoder {
             self.parts.values_mut().for_each(|part| part.has_grown = false);
         }
         self.reading = reading;
-        let told = message.parts.iter().filter_map(|part| match self.part(part, None) {
-            Known::Event(event) => {
-                let raw = RawJson::parse(part.get().to_owned()).ok();
-                Some(Observed { event, sub_agent: None, raw })
-            }
+        let told = message.parts.into_iter().filter_map(|part| match self.part(&part, None) {
+            Known::Event(event) => Some(Observed { event, sub_agent: None, raw: Some(RawJson::from(part)) }),
             Known::Nothing | Known::Unknown => None,
         });
         let told = told.collect();
@@ -502,7 +500,7 @@ impl TurnDecoder {
 
     /// Returns whether all that a message holds has been told, and that it is complete: what else there is to tell of its
     /// turn, such as an error, was told before.
-    pub(crate) fn has_told(&self, message: &MessageWithParts<'_>) -> bool {
+    pub(crate) fn has_told(&self, message: &MessageWithParts) -> bool {
         let info = serde_json::from_str::<Message>(message.info.get());
         let is_open = info.is_ok_and(|info| info.is_completed() && !self.completed.contains(&info.id));
         !is_open
@@ -574,7 +572,7 @@ pub(crate) struct AnswerEnd {
     pub(crate) stops_at_tools: bool,
 }
 
-impl MessageWithParts<'_> {
+impl MessageWithParts {
     /// Reads how a turn ended, in the answer to its message.
     pub(crate) fn end(&self) -> Option<AnswerEnd> {
         let info: AnswerInfo = serde_json::from_str(self.info.get()).ok()?;
@@ -589,12 +587,12 @@ impl MessageWithParts<'_> {
 }
 
 /// Reads the answer to a message.
-pub(crate) fn read_message(text: &str) -> Option<MessageWithParts<'_>> {
+pub(crate) fn read_message(text: &str) -> Option<MessageWithParts> {
     serde_json::from_str(text).ok()
 }
 
 /// Reads the list of a session's messages.
-pub(crate) fn read_messages(text: &str) -> Option<Vec<MessageWithParts<'_>>> {
+pub(crate) fn read_messages(text: &str) -> Option<Vec<MessageWithParts>> {
     serde_json::from_str(text).ok()
 }
 

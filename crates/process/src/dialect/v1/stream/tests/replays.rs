@@ -106,19 +106,19 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
     let mut apply = |observed: Observed| {
         turn.apply(Duration::ZERO, Input::Event(observed));
     };
-    let answer: MessageWithParts<'_> = serde_json::from_str(&recording.answer).unwrap();
+    let answer: MessageWithParts = serde_json::from_str(&recording.answer).unwrap();
     for (place, event) in events.iter().enumerate() {
         if mends && place == lost.end {
-            let all: Vec<MessageWithParts<'_>> = serde_json::from_str(&recording.messages).unwrap();
+            let all: Vec<MessageWithParts> = serde_json::from_str(&recording.messages).unwrap();
             let end: Message = serde_json::from_str(answer.info.get()).unwrap();
             // There are those whose beginning was told or lost by now.
             let begun = events[..place].concat();
-            let exists = |message: &MessageWithParts<'_>| {
+            let exists = |message: &MessageWithParts| {
                 let info: Message = serde_json::from_str(message.info.get()).unwrap();
                 info.id <= end.id && begun.contains(&info.id)
             };
             let turns: Vec<_> = all.into_iter().filter(exists).collect();
-            decoder.mend(&turns).into_iter().for_each(&mut apply);
+            decoder.mend(turns).into_iter().for_each(&mut apply);
         }
         if lost.contains(&place) {
             if place == lost.start {
@@ -131,18 +131,18 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
         decoder.decode(&event, 0.0).into_iter().for_each(&mut apply);
     }
     if decoder.is_torn() || !decoder.has_told(&answer) {
-        let all: Vec<MessageWithParts<'_>> = serde_json::from_str(&recording.messages).unwrap();
+        let all: Vec<MessageWithParts> = serde_json::from_str(&recording.messages).unwrap();
         // Later turns of the recording are not this one's.
         let end: Message = serde_json::from_str(answer.info.get()).unwrap();
-        for message in &all {
+        for message in all {
             let info: Message = serde_json::from_str(message.info.get()).unwrap();
             if info.id <= end.id {
                 decoder.reconcile(message).into_iter().for_each(&mut apply);
             }
         }
     }
-    decoder.reconcile(&answer).into_iter().for_each(&mut apply);
     let AnswerEnd { aborted, error, structured, .. } = answer.end().unwrap();
+    decoder.reconcile(answer).into_iter().for_each(&mut apply);
     if let Some(value) = structured {
         turn.apply(Duration::ZERO, Input::Structured(value));
     }
