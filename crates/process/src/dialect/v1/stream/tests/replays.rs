@@ -104,7 +104,7 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
     let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
     let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
     let mut apply = |observed: Observed| {
-        turn.apply(Duration::ZERO, Input::Event(observed));
+        turn.apply(Duration::ZERO, &Input::Event(observed));
     };
     let answer: MessageWithParts = serde_json::from_str(&recording.answer).unwrap();
     for (place, event) in events.iter().enumerate() {
@@ -144,14 +144,14 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
     let AnswerEnd { aborted, error, structured, .. } = answer.end().unwrap();
     decoder.reconcile(answer).into_iter().for_each(&mut apply);
     if let Some(value) = structured {
-        turn.apply(Duration::ZERO, Input::Structured(value));
+        turn.apply(Duration::ZERO, &Input::Structured(value));
     }
     let ending = match error {
         _ if aborted => Ending::Stopped,
         Some(error) => Ending::Failed(failure_of(error)),
         None => Ending::Finished,
     };
-    turn.apply(Duration::ZERO, Input::Ended(ending));
+    turn.apply(Duration::ZERO, &Input::Ended(ending));
     turn.into_record()
 }
 
@@ -212,7 +212,7 @@ fn heard(recording: &Recording, events: &[String]) -> TurnRecord {
     let own =
         events.iter().filter_map(|event| route(event)).filter(|event| event.session.as_str() == recording.session);
     for observed in own.filter_map(|event| decoder.decode(&event, 0.0)) {
-        turn.apply(Duration::ZERO, Input::Event(observed));
+        turn.apply(Duration::ZERO, &Input::Event(observed));
     }
     turn.into_record()
 }
