@@ -1,4 +1,5 @@
 use super::*;
+use opencode_run_core::{Event, PartId, SessionId};
 
 #[test]
 fn a_text_that_was_never_finished_is_told_once_from_the_answer() {

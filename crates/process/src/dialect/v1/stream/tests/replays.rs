@@ -2,11 +2,15 @@
 //!
 //! The answer to the message is the truth: however much of the stream is lost, doubled or late, the turn comes to the same.
 
+use super::properties::Message;
 use super::*;
 use crate::dialect::v1::ending::failure_of;
 use crate::lines::{Line, Lines};
-use opencode_run_core::{Ending, EntryContent, Input, Prompt, Turn, TurnRecord};
+use opencode_run_core::{Ending, EntryContent, Input, Observed, Prompt, SessionId, Turn, TurnRecord};
 use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
