@@ -406,7 +406,7 @@ impl RunnerBuilder {
         let journals = self.journals.as_deref();
         let beginning = if self.resume {
             let beginning = Beginning::resume(journals, directory.path(), self.session.as_ref())?;
-            defaults.go_on_from(beginning.conversation.turns.last());
+            defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
             beginning
         } else {
             Beginning::new(journals, Task::new(self.task_name, directory.path()), self.session)

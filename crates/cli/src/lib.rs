@@ -56,9 +56,9 @@ pub use opencode_run_config::{EnvFileError, FoundEnvFile, KeyError, ModelSource}
 pub use opencode_run_core::{
     Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, LimitKind,
     Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
-    ModelTraffic, Observed, PartId, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, ProcessExit,
-    Prompt, ProviderPackage, RawJson, ReportedError, RunError, RunState, SecretString, SessionId, StartError,
-    StepReason, Task, ToolCall, ToolState, TurnEvent, TurnFailure, TurnRecord, Usage,
+    ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy,
+    ProcessExit, Prompt, ProviderPackage, RawJson, ReportedError, RunError, RunState, SecretString, SessionId,
+    StartError, StepReason, Task, ToolCall, ToolState, TurnEvent, TurnFailure, TurnRecord, Usage,
 };
 pub use opencode_run_journal::JournalError;
 pub use opencode_run_markdown::MarkdownOptions;

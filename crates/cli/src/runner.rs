@@ -129,7 +129,7 @@ impl Runner {
     ///
     /// If the turn could not be started, or one is running. A turn that ran and failed is no error here: see
     /// [`TurnRecord::failure`].
-    pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<TurnRecord, RunnerError> {
+    pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<Arc<TurnRecord>, RunnerError> {
         Ok(self.turns.run(self.complete(prompt.into()).await?, SystemTime::now()).await?)
     }
 
@@ -185,14 +185,14 @@ impl Runner {
     }
 
     /// Waits until no turn is running and returns the record of the last one; none if there was none.
-    pub async fn wait(&self) -> Option<TurnRecord> {
+    pub async fn wait(&self) -> Option<Arc<TurnRecord>> {
         self.turns.wait().await
     }
 
     /// Waits as [`wait`](Self::wait) does, but no longer than `limit`; none if the turn still runs then.
     ///
     /// The turn itself is not touched.
-    pub async fn wait_timeout(&self, limit: Duration) -> Option<TurnRecord> {
+    pub async fn wait_timeout(&self, limit: Duration) -> Option<Arc<TurnRecord>> {
         self.turns.wait_timeout(limit).await
     }
 

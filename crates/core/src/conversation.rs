@@ -1,11 +1,13 @@
 //! Our record of one task's turns.
 
 use crate::{
-    ModelTraffic, PartId, ReportedError, RunState, SessionId, StepReason, ToolCall, TurnFailure, TurnStart, Usage,
+    ModelTraffic, OutputView, PartId, ReportedError, RunState, SessionId, StepReason, ToolCall, TurnFailure, TurnStart,
+    Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// A task: a name and the directory it works in.
@@ -33,8 +35,8 @@ pub struct Conversation {
     pub task: Task,
     /// opencode's session; none until opencode has named it.
     pub session: Option<SessionId>,
-    /// The turns; the last may be running.
-    pub turns: Vec<TurnRecord>,
+    /// The turns; the last may be running. They are shared, so that a copy of a conversation is cheap.
+    pub turns: Vec<Arc<TurnRecord>>,
 }
 
 impl Conversation {
@@ -65,7 +67,7 @@ impl Conversation {
     /// Ends the turns that nobody runs any more, of a conversation that was kept while they were running: they failed with
     /// [`TurnFailure::Protocol`], and what they had produced stays.
     pub fn end_abandoned_turns(&mut self) {
-        for turn in self.turns.iter_mut().filter(|turn| !turn.state.is_final()) {
+        for turn in self.turns.iter_mut().filter(|turn| !turn.state.is_final()).map(Arc::make_mut) {
             turn.state = RunState::Error;
             let message = "the turn was cut short: nothing is known of its end".to_owned();
             turn.failure = Some(TurnFailure::Protocol { message });
@@ -153,28 +155,20 @@ impl TurnRecord {
     /// Returns the answer as far as it goes: all texts of the turn's own agent, a blank line between two of them.
     #[must_use]
     pub fn output(&self) -> String {
-        let mut output = String::with_capacity(self.output_len());
-        for text in self.texts() {
-            if !output.is_empty() {
-                output.push_str("\n\n");
-            }
-            output.push_str(text);
-        }
-        output
+        let output = self.output_view();
+        output.pieces().fold(String::with_capacity(output.len()), |output, piece| output + piece)
     }
 
     /// Returns the length of [`output`](Self::output) in bytes, without building it.
     #[must_use]
     pub fn output_len(&self) -> usize {
-        self.texts().fold(0, |length, text| if length == 0 { text.len() } else { length + 2 + text.len() })
+        self.output_view().len()
     }
 
-    /// Returns the texts of the turn's own agent that are not empty.
-    fn texts(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().filter(|entry| entry.sub_agent.is_none()).filter_map(|entry| match &entry.content {
-            EntryContent::Text { text, .. } if !text.is_empty() => Some(text.as_str()),
-            _ => None,
-        })
+    /// Returns the [`output`](Self::output) to be written or serialised, without building it.
+    #[must_use]
+    pub fn output_view(&self) -> OutputView<'_> {
+        OutputView(&self.entries)
     }
 }
 
@@ -253,9 +247,9 @@ mod tests {
         let usage = Usage { input: tokens, ..Usage::default() };
         let finish = Event::StepFinish { reason: StepReason::Stop, usage, cost };
         for event in texts.chain([finish]) {
-            turn.apply(Duration::ZERO, Input::Event(Observed::new(event)));
+            turn.apply(Duration::ZERO, &Input::Event(Observed::new(event)));
         }
-        turn.apply(Duration::ZERO, Input::Ended(Ending::Finished));
+        turn.apply(Duration::ZERO, &Input::Ended(Ending::Finished));
         turn.into_record()
     }
 
@@ -263,7 +257,7 @@ mod tests {
     fn the_sums_are_those_of_all_turns() {
         let mut conversation = Conversation::new(Task::new("t", "/t"));
         assert_eq!((conversation.state(), conversation.usage().total()), (RunState::Idle, 0));
-        conversation.turns = vec![record(&[], 3, 0.25), record(&[], 4, 0.5)];
+        conversation.turns = vec![Arc::new(record(&[], 3, 0.25)), Arc::new(record(&[], 4, 0.5))];
         assert_eq!((conversation.state(), conversation.usage().total()), (RunState::Completed, 7));
         assert_eq!(conversation.cost().to_bits(), 0.75_f64.to_bits());
         assert_eq!(conversation.directory(), Path::new("/t"));
@@ -274,5 +268,9 @@ mod tests {
         let record = record(&["", "a", "", "b\n", ""], 0, 0.0);
         assert_eq!(record.output(), "a\n\nb\n");
         assert_eq!(record.output_len(), record.output().len());
+        let view = record.output_view();
+        assert_eq!(view.to_string(), record.output());
+        assert_eq!(serde_json::to_value(view).unwrap(), record.output());
+        assert!(!view.is_empty() && OutputView::default().is_empty());
     }
 }

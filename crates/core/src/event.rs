@@ -304,7 +304,8 @@ pub struct TurnEvent {
 
 /// A JSON text as opencode wrote it, byte by byte, cheap to clone.
 #[derive(Clone)]
-pub struct RawJson(Arc<RawValue>);
+// Boxed, so that what is read is moved here: an `Arc` of the value itself would be a copy of it.
+pub struct RawJson(Arc<Box<RawValue>>);
 
 impl RawJson {
     /// Checks that `json` is one JSON value and wraps it.
@@ -313,13 +314,19 @@ impl RawJson {
     ///
     /// If `json` is not one well-formed JSON value.
     pub fn parse(json: String) -> Result<Self, serde_json::Error> {
-        RawValue::from_string(json).map(|raw| Self(Arc::from(raw)))
+        RawValue::from_string(json).map(Self::from)
     }
 
     /// Returns the JSON text.
     #[must_use]
     pub fn get(&self) -> &str {
         self.0.get()
+    }
+}
+
+impl From<Box<RawValue>> for RawJson {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(Arc::new(raw))
     }
 }
 
@@ -343,7 +350,7 @@ impl Serialize for RawJson {
 
 impl<'de> Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(Arc::from(raw)))
+        Box::<RawValue>::deserialize(deserializer).map(Self::from)
     }
 }
 

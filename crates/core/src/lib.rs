@@ -60,6 +60,7 @@ mod event_log;
 mod executor;
 mod failure;
 mod model;
+mod output_view;
 mod permission;
 mod prompt;
 mod recorder;
@@ -84,6 +85,7 @@ pub use model::{
     ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
     ProviderPackage, UnknownSourceType,
 };
+pub use output_view::OutputView;
 pub use permission::{PermissionAnswer, PermissionHandler, PermissionPolicy};
 pub use prompt::{Limits, Prompt};
 pub use recorder::{Recorder, TurnStart};

@@ -188,7 +188,7 @@ impl Turn {
     /// Takes what happened `at` after the turn's start and returns what changed by it.
     ///
     /// A finished turn accepts nothing more: nothing changes.
-    pub fn apply(&mut self, at: Duration, input: Input) -> Changes {
+    pub fn apply(&mut self, at: Duration, input: &Input) -> Changes {
         let mut changes = Changes::default();
         if self.state().is_final() {
             return changes;
@@ -198,7 +198,7 @@ impl Turn {
             Input::Session(session) => {
                 if self.session.is_none() {
                     self.session = Some(session.clone());
-                    changes.session = Some(session);
+                    changes.session = Some(session.clone());
                 }
             }
             Input::Event(observed) => {
@@ -208,25 +208,25 @@ impl Turn {
                 }
             }
             Input::Dropped { bytes } => {
-                self.record.dropped.count(bytes);
+                self.record.dropped.count(*bytes);
                 self.moved("a message too long to keep", at);
             }
             Input::Structured(value) => {
-                self.record.structured = Some(value);
+                self.record.structured = Some(value.clone());
                 self.moved("a structured answer", at);
             }
             Input::Answered { id } => {
                 self.last = ("an answer to a question", at);
-                self.idle.answered(at, &id);
+                self.idle.answered(at, id);
             }
             Input::Progress => self.moved("bytes of the model's answer", at),
-            Input::Traffic(traffic) => self.record.traffic = Some(traffic),
+            Input::Traffic(traffic) => self.record.traffic = Some(traffic.clone()),
             Input::Interrupt => changes.control = self.stop(Stop::Asked, Control::Interrupt),
             Input::Kill => changes.control = self.stop(Stop::Asked, Control::Kill),
             Input::LimitReached(limit) => {
-                changes.control = self.stop(Stop::Failed(self.limit_failure(limit)), Control::Interrupt);
+                changes.control = self.stop(Stop::Failed(self.limit_failure(*limit)), Control::Interrupt);
             }
-            Input::Ended(ending) => changes.ended = Some(self.end(ending)),
+            Input::Ended(ending) => changes.ended = Some(self.end(ending.clone())),
             Input::Lost => {
                 let message = "the executor went away without saying how the turn ended".to_owned();
                 changes.ended = Some(self.end(Ending::Failed(TurnFailure::Protocol { message })));
@@ -252,7 +252,7 @@ impl Turn {
         self.idle.progress(at);
     }
 
-    fn observe(&mut self, at: Duration, Observed { event, sub_agent, raw: _ }: Observed) {
+    fn observe(&mut self, at: Duration, Observed { event, sub_agent, raw: _ }: &Observed) {
         self.last = (event.kind(), at);
         if event.is_progress() {
             self.idle.progress(at);
@@ -266,36 +266,34 @@ impl Turn {
                 self.refusal = None;
             }
             Event::TextDelta { part, delta } => {
-                self.part(sub_agent, PartKind::Text, part, delta.len()).push_str(&delta);
+                self.part(sub_agent, PartKind::Text, part, delta.len()).push_str(delta);
             }
             Event::ReasoningDelta { part, delta } => {
-                self.part(sub_agent, PartKind::Reasoning, part, delta.len()).push_str(&delta);
+                self.part(sub_agent, PartKind::Reasoning, part, delta.len()).push_str(delta);
             }
             Event::Text { part, text } => {
-                let bytes = text.len();
-                *self.part(sub_agent, PartKind::Text, part, bytes) = text;
+                replace(self.part(sub_agent, PartKind::Text, part, text.len()), text);
             }
             Event::Reasoning { part, text } => {
-                let bytes = text.len();
-                *self.part(sub_agent, PartKind::Reasoning, part, bytes) = text;
+                replace(self.part(sub_agent, PartKind::Reasoning, part, text.len()), text);
             }
             Event::Tool(call) => {
                 if main && call.state.is_refused() {
                     // What was asked for says more, and may come before or after.
-                    self.refusal.get_or_insert_with(|| describe_refusal(&call));
+                    self.refusal.get_or_insert_with(|| describe_refusal(call));
                 }
                 self.tool(at, call, sub_agent);
             }
             Event::StepFinish { reason, usage, cost } => {
-                self.record.usage += usage;
+                self.record.usage += *usage;
                 // JSON has no number for what is not finite: a record that held it could not be read again.
                 let sum = self.record.cost + cost;
                 self.record.cost = if sum.is_finite() { sum } else { self.record.cost };
                 if main {
                     self.step_open = false;
                     self.record.steps += 1;
-                    self.unknown_steps = if reason == StepReason::Unknown { self.unknown_steps + 1 } else { 0 };
-                    self.record.finish = Some(reason);
+                    self.unknown_steps = if *reason == StepReason::Unknown { self.unknown_steps + 1 } else { 0 };
+                    self.record.finish = Some(reason.clone());
                 }
             }
             Event::Permission(ask) if main && ask.refused => {
@@ -306,14 +304,14 @@ impl Turn {
                     self.error = Some(error.clone());
                 }
                 if !self.is_full(error.message.len()) {
-                    self.record.push(sub_agent, EntryContent::Error(error));
+                    self.record.push(sub_agent.clone(), EntryContent::Error(error.clone()));
                 }
             }
             Event::Permission(PermissionAsk { id: Some(id), refused: false, .. })
             | Event::Question(QuestionAsk { id, .. })
                 if self.asks =>
             {
-                self.idle.asked(id);
+                self.idle.asked(id.clone());
             }
             Event::StepStart
             | Event::Permission(_)
@@ -322,6 +320,13 @@ impl Turn {
             | Event::Unknown { .. } => {}
         }
     }
+}
+
+/// Puts a whole text in the place of one that grew, where there is room for it already.
+fn replace(grown: &mut String, whole: &str) {
+    whole.clone_into(grown);
+    // It seldom grows any further.
+    grown.shrink_to_fit();
 }
 
 fn describe_refusal(call: &ToolCall) -> String {

@@ -84,7 +84,7 @@ impl Shared {
     }
 
     /// Brings what happened to the turn, so long after its start, and keeps what came of it.
-    fn apply(&self, at: Duration, input: Input) -> Changes {
+    fn apply(&self, at: Duration, input: &Input) -> Changes {
         let mut live = self.lock();
         let Current::Running { turn, .. } = &mut live.current else { return Changes::default() };
         let changes = turn.apply(at, input);
@@ -93,7 +93,7 @@ impl Shared {
         }
         if let Some(state) = changes.ended {
             if let Current::Running { turn, .. } = std::mem::replace(&mut live.current, Current::None) {
-                live.finished.turns.push(turn.into_record());
+                live.finished.turns.push(Arc::new(turn.into_record()));
             }
             if let Some(log) = &live.log {
                 log.close();
@@ -203,14 +203,14 @@ impl TurnRunner {
     /// # Errors
     ///
     /// As [`start`](Self::start). A turn that ran and failed is no error here: see [`TurnRecord::failure`].
-    pub async fn run(&self, prompt: Prompt, now: SystemTime) -> Result<TurnRecord, RunError> {
+    pub async fn run(&self, prompt: Prompt, now: SystemTime) -> Result<Arc<TurnRecord>, RunError> {
         let place = self.begin(prompt, now).await?;
         Ok(self.finished(place).await)
     }
 
     /// Waits until the running turn is over and returns its record; at once that of the last turn where none is running,
     /// and none where there was none.
-    pub async fn wait(&self) -> Option<TurnRecord> {
+    pub async fn wait(&self) -> Option<Arc<TurnRecord>> {
         let running = {
             let live = self.shared.lock();
             match &live.current {
@@ -224,15 +224,15 @@ impl TurnRunner {
     /// Waits as [`wait`](Self::wait) does, but no longer than `limit`; none if the turn still runs then.
     ///
     /// The turn itself is not touched.
-    pub async fn wait_timeout(&self, limit: Duration) -> Option<TurnRecord> {
+    pub async fn wait_timeout(&self, limit: Duration) -> Option<Arc<TurnRecord>> {
         tokio::time::timeout(limit, self.wait()).await.ok().flatten()
     }
 
     /// Waits for the turn in this place, whatever is started after it.
-    async fn finished(&self, place: usize) -> TurnRecord {
+    async fn finished(&self, place: usize) -> Arc<TurnRecord> {
         // The sender lives as long as `self`, so that waiting cannot fail.
         self.shared.progress.subscribe().wait_for(|progress| progress.finished > place).await.ok();
-        self.shared.lock().finished.turns[place].clone()
+        Arc::clone(&self.shared.lock().finished.turns[place])
     }
 
     /// Returns where the last turn stands.
@@ -263,7 +263,7 @@ impl TurnRunner {
         let live = self.shared.lock();
         match &live.current {
             Current::Running { turn, .. } => look(turn.record()),
-            Current::None | Current::Starting => live.finished.turns.last().map(look).unwrap_or_default(),
+            Current::None | Current::Starting => live.finished.turns.last().map(|turn| look(turn)).unwrap_or_default(),
         }
     }
 
@@ -300,7 +300,7 @@ impl TurnRunner {
         let live = self.shared.lock();
         let mut conversation = live.finished.clone();
         if let Current::Running { turn, .. } = &live.current {
-            conversation.turns.push(turn.record().clone());
+            conversation.turns.push(Arc::new(turn.record().clone()));
         }
         conversation
     }

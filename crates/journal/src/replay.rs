@@ -7,6 +7,7 @@ use opencode_run_core::{Conversation, Turn};
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The longest line that is read. A line holds a message or an event, and beside it the same event as opencode wrote it.
 const LONGEST_LINE: usize = 256 << 20;
@@ -104,7 +105,7 @@ impl Replay {
             self.skipped += 1;
             return;
         };
-        let changes = turn.apply(at, input);
+        let changes = turn.apply(at, &input);
         if let Some(session) = changes.session {
             self.conversation.session = Some(session);
         }
@@ -114,7 +115,7 @@ impl Replay {
     }
 
     fn put_away(&mut self) {
-        self.conversation.turns.extend(self.turn.take().map(Turn::into_record));
+        self.conversation.turns.extend(self.turn.take().map(Turn::into_record).map(Arc::new));
     }
 
     fn finish(mut self) -> Conversation {

@@ -14,6 +14,7 @@ use opencode_run_core::{
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
@@ -41,19 +42,19 @@ impl Told {
 
     /// Forgets the turn as a crash does; the next one makes it a failed one.
     fn give_up_turn(&mut self) {
-        self.conversation.turns.extend(self.turn.take().map(Turn::into_record));
+        self.conversation.turns.extend(self.turn.take().map(Turn::into_record).map(Arc::new));
         self.conversation.end_abandoned_turns();
     }
 
-    fn input(&mut self, at: Duration, input: Input) {
+    fn input(&mut self, at: Duration, input: &Input) {
         let Some(turn) = self.turn.as_mut().filter(|turn| !turn.state().is_final()) else { return };
-        self.journal.input(at, &input);
+        self.journal.input(at, input);
         self.conversation.session = turn.apply(at, input).session.or(self.conversation.session.take());
     }
 
     fn live(&self) -> Conversation {
         let mut conversation = self.conversation.clone();
-        conversation.turns.extend(self.turn.as_ref().map(|turn| turn.record().clone()));
+        conversation.turns.extend(self.turn.as_ref().map(|turn| Arc::new(turn.record().clone())));
         conversation
     }
 
@@ -113,6 +114,6 @@ fn a_turn(told: &mut Told) {
         Input::Ended(Ending::Finished),
     ];
     for (at, input) in (1..).zip(inputs) {
-        told.input(Duration::from_millis(at), input);
+        told.input(Duration::from_millis(at), &input);
     }
 }

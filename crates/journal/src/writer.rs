@@ -12,15 +12,12 @@ use std::time::{Duration, SystemTime};
 
 /// How many bytes of deltas are held back at most.
 const HELD_BACK: usize = 64 << 10;
-/// How large the memory for a line may stay after a long one.
-const LINE_KEPT: usize = 1 << 20;
 
 /// An open journal, locked against other writers.
 #[derive(Debug)]
 pub(crate) struct Writer {
     path: PathBuf,
     file: BufWriter<File>,
-    line: Vec<u8>,
     /// The turn's session has been written: the turn takes no second one.
     session_told: bool,
     /// The last bytes that came by. Only the last before something else makes a difference.
@@ -69,7 +66,7 @@ impl Writer {
 
     pub(crate) fn over(path: PathBuf, file: File) -> Self {
         let file = BufWriter::with_capacity(HELD_BACK, file);
-        Self { path, file, line: Vec::new(), session_told: false, progress: None }
+        Self { path, file, session_told: false, progress: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -108,13 +105,28 @@ impl Writer {
     }
 
     fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
-        self.line.clear();
-        self.line.shrink_to(LINE_KEPT);
-        serde_json::to_writer(&mut self.line, line)?;
-        // What opencode wrote may hold line breaks between the tokens of its JSON, and only there.
-        self.line.retain(|byte| !matches!(byte, b'\n' | b'\r'));
-        self.line.push(b'\n');
-        self.file.write_all(&self.line)
+        // So that the file ends with a whole line whenever it can.
+        if self.file.buffer().len() > HELD_BACK / 2 {
+            self.flush()?;
+        }
+        serde_json::to_writer(OneLine(&mut self.file), line)?;
+        self.file.write_all(b"\n")
+    }
+}
+
+/// Leaves out line breaks: what opencode wrote may hold some between the tokens of its JSON, and only there.
+struct OneLine<W>(W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.split(|byte| matches!(byte, b'\n' | b'\r')) {
+            self.0.write_all(piece)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

@@ -13,6 +13,7 @@ use opencode_run_core::{
 };
 use serde_json::{Value, json};
 use shape::Shape;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// What was said in a turn.
@@ -84,7 +85,7 @@ fn conversation(said: &[Said]) -> Conversation {
     if let Some(first) = said.first() {
         conversation.task.name.clone_from(&first.failure);
     }
-    conversation.turns.extend(said.iter().map(record));
+    conversation.turns.extend(said.iter().map(record).map(Arc::new));
     conversation
 }
 
@@ -119,7 +120,7 @@ fn record(said: &Said) -> TurnRecord {
     let failure = TurnFailure::Opencode { message: failure.clone() };
     let mut turn = Turn::new(&prompt, SystemTime::UNIX_EPOCH);
     for input in observed.into_iter().map(Input::Event).chain([Input::Ended(Ending::Failed(failure))]) {
-        turn.apply(Duration::from_secs(1), input);
+        turn.apply(Duration::from_secs(1), &input);
     }
     turn.into_record()
 }

@@ -31,6 +31,7 @@
 //!     Conversation, Ending, Event, Input, Observed, PartId, Prompt, SessionId, StepReason, Task, Turn, Usage,
 //! };
 //! use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
+//! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //!
 //! let mut turn = Turn::new(&Prompt::new("What is 6 × 7?"), SystemTime::UNIX_EPOCH);
@@ -45,11 +46,11 @@
 //!     Input::Ended(Ending::Finished),
 //! ];
 //! for input in inputs {
-//!     turn.apply(Duration::from_millis(1500), input);
+//!     turn.apply(Duration::from_millis(1500), &input);
 //! }
 //! let mut conversation = Conversation::new(Task::new("sums", "/tmp/task_sums_1a2b3c4d"));
 //! conversation.session = Some(SessionId::new("ses_1"));
-//! conversation.turns.push(turn.into_record());
+//! conversation.turns.push(Arc::new(turn.into_record()));
 //!
 //! let markdown = conversation_markdown(&conversation, &MarkdownOptions::default());
 //! assert_eq!(

@@ -9,13 +9,14 @@ use opencode_run_core::{
     Turn, TurnRecord, Usage,
 };
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Runs the inputs through the machine, a second apart.
 fn record(prompt: &Prompt, inputs: impl IntoIterator<Item = Input>) -> TurnRecord {
     let mut turn = Turn::new(prompt, SystemTime::UNIX_EPOCH + Duration::from_hours(490_896));
     for (second, input) in (1..).zip(inputs) {
-        turn.apply(Duration::from_secs(second), input);
+        turn.apply(Duration::from_secs(second), &input);
     }
     turn.into_record()
 }
@@ -23,7 +24,7 @@ fn record(prompt: &Prompt, inputs: impl IntoIterator<Item = Input>) -> TurnRecor
 fn conversation(turns: impl IntoIterator<Item = TurnRecord>) -> Conversation {
     let mut conversation = Conversation::new(Task::new("fix_the_test", "/home/me/task_fix_the_test_0a1b2c3d"));
     conversation.session = Some(SessionId::new("ses_01"));
-    conversation.turns.extend(turns);
+    conversation.turns.extend(turns.into_iter().map(Arc::new));
     conversation
 }
 

@@ -33,7 +33,7 @@ fn facts(conversation: &Conversation) -> Facts {
         ("Session", session.map_or_else(|| "none yet".to_owned(), |session| code(session.as_str()))),
     ];
     if let Some(first) = turns.first() {
-        let mut models: Vec<_> = turns.iter().map(model).collect();
+        let mut models: Vec<_> = turns.iter().map(|turn| model(turn)).collect();
         // In the order of their first use, each once.
         let mut seen = std::collections::HashSet::new();
         models.retain(|model| seen.insert(model.clone()));

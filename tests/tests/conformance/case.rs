@@ -284,7 +284,7 @@ impl Case {
             }
         }
         take(&mut events, &mut seen, |_| false).await;
-        let record: TurnRecord = tokio::time::timeout(LIMIT, runner.wait()).await.unwrap().unwrap();
+        let record: Arc<TurnRecord> = tokio::time::timeout(LIMIT, runner.wait()).await.unwrap().unwrap();
         story::assert_deltas_add_up(&seen);
         story::events(transport, asks, &seen) + &story::record(&record)
     }

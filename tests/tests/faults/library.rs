@@ -60,7 +60,7 @@ fn each(end: impl Fn(Runtime, TurnRunner)) {
     }
 }
 
-fn assert_interrupted(record: Option<TurnRecord>) {
+fn assert_interrupted(record: Option<Arc<TurnRecord>>) {
     let record = record.unwrap();
     assert_eq!((record.state, record.output().as_str()), (RunState::Interrupted, PLAIN_TEXT));
 }

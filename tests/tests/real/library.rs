@@ -6,6 +6,7 @@ use opencode_run::{
     RunnerError, TurnRecord,
 };
 use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn builder(stage: &Stage) -> RunnerBuilder {
@@ -21,7 +22,7 @@ fn alive_but_servers(stage: &Stage) -> Vec<String> {
 
 /// Waits for the running turn, but not for ever.
 async fn end(runner: &Runner) -> TurnRecord {
-    runner.wait_timeout(LIMIT).await.unwrap()
+    Arc::unwrap_or_clone(runner.wait_timeout(LIMIT).await.unwrap())
 }
 
 #[tokio::test]

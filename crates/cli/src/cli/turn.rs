@@ -21,7 +21,7 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// A turn that ran, as the command sees it.
 pub(crate) struct Finished {
-    pub(crate) turn: TurnRecord,
+    pub(crate) turn: Arc<TurnRecord>,
     /// What stdout had against it.
     pub(crate) output_error: Option<OutputError>,
     pub(crate) error: Option<CommandError>,
@@ -92,7 +92,8 @@ async fn start(runner: &Runner, prompt: Prompt, signals: &Signals, console: Cons
 /// Returns when a limit on the time has ended the turn, and stdout has had some more. A turn that ended by itself has
 /// all the time that its reader takes.
 pub(crate) async fn too_late_to_print(runner: &Runner) {
-    match runner.wait().await.and_then(|turn| turn.failure).map(|failure| failure.kind()) {
+    let turn = runner.wait().await;
+    match turn.as_ref().and_then(|turn| turn.failure.as_ref()).map(TurnFailure::kind) {
         Some(FailureKind::Timeout | FailureKind::IdleTimeout) => tokio::time::sleep(LAST_MOMENT).await,
         _ => std::future::pending().await,
     }

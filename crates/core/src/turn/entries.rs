@@ -7,8 +7,8 @@ use std::time::Duration;
 impl Turn {
     /// Returns the text of a part, empty where it is new, for `bytes` bytes to be put into it. Where the record is full they
     /// are counted, and what is put into the text is not kept.
-    pub(super) fn part(&mut self, sub_agent: Agent, kind: PartKind, part: PartId, bytes: usize) -> &mut String {
-        let key = (sub_agent, kind, part);
+    pub(super) fn part(&mut self, sub_agent: &Agent, kind: PartKind, part: &PartId, bytes: usize) -> &mut String {
+        let key = (sub_agent.clone(), kind, part.clone());
         let index = match self.parts.get(&key).copied() {
             Some(index) => index,
             None if self.is_full(bytes) => {
@@ -34,8 +34,8 @@ impl Turn {
     }
 
     /// Puts a tool call into the record, in the place of what was known of it before.
-    pub(super) fn tool(&mut self, at: Duration, mut call: ToolCall, sub_agent: Agent) {
-        let key = (sub_agent, call.id.clone());
+    pub(super) fn tool(&mut self, at: Duration, call: &ToolCall, sub_agent: &Agent) {
+        let key = (sub_agent.clone(), call.id.clone());
         let index = match self.tools.get(&key).copied() {
             Some(index) => index,
             None if self.is_full(call.weight()) => return,
@@ -50,6 +50,7 @@ impl Turn {
         {
             self.idle.tool(at, index, &call.state);
             // A later report may be shorter, and `null` says that it does not know.
+            let mut call = call.clone();
             if call.input.is_null() {
                 call.input = known.input.take();
             }

@@ -34,7 +34,7 @@ impl PermissionHandler for Nobody {
 fn after(inputs: impl IntoIterator<Item = Input>) -> Turn {
     let mut turn = turn();
     for (second, input) in (1..).zip(inputs) {
-        turn.apply(Duration::from_secs(second), input);
+        turn.apply(Duration::from_secs(second), &input);
     }
     turn
 }

@@ -15,7 +15,7 @@ enum Wake {
     Limit(LimitKind),
 }
 
-/// Where all that comes to a turn goes: to the recorder, to the readers of its events, and into its state machine.
+/// Where all that comes to a turn goes: to the recorder, into its state machine, and to the readers of its events.
 pub(super) struct Intake {
     pub(super) shared: Arc<Shared>,
     pub(super) recorder: Option<Arc<dyn Recorder>>,
@@ -30,11 +30,13 @@ impl Intake {
         if let Some(recorder) = &self.recorder {
             recorder.input(at, &input);
         }
-        if let Input::Event(observed) = &input {
-            self.log.push(TurnEvent { seq: self.next_seq, at, observed: observed.clone() });
+        let changes = self.shared.apply(at, &input);
+        // Last, since it goes on from here: the readers have it instead of a copy.
+        if let Input::Event(observed) = input {
+            self.log.push(TurnEvent { seq: self.next_seq, at, observed });
             self.next_seq += 1;
         }
-        self.shared.apply(at, input)
+        changes
     }
 }
 

@@ -19,7 +19,7 @@ async fn start(runner: &TurnRunner, message: &str) -> Result<(), RunError> {
     runner.start(Prompt::new(message), SystemTime::UNIX_EPOCH).await
 }
 
-async fn run(runner: &TurnRunner, message: &str) -> Result<TurnRecord, RunError> {
+async fn run(runner: &TurnRunner, message: &str) -> Result<Arc<TurnRecord>, RunError> {
     soon(runner.run(Prompt::new(message), SystemTime::UNIX_EPOCH)).await
 }
 

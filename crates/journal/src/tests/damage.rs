@@ -31,7 +31,7 @@ fn what_was_cut_anywhere_is_the_conversation_until_there() {
     inputs.extend(["Hel", "lo", " wörld"].map(delta));
     inputs.extend([text("Hello, wörld"), finish(1.0), Input::Ended(Ending::Finished)]);
     for (at, input) in (1..).zip(inputs) {
-        told.input(Duration::from_millis(at), input);
+        told.input(Duration::from_millis(at), &input);
         known.push((told.length(), told.live()));
     }
     let bytes = fs::read(told.path()).unwrap();
@@ -105,13 +105,13 @@ fn what_is_no_journal_is_an_error_of_its_own() {
 fn a_turn_that_was_cut_short_is_running_until_it_is_given_up() {
     let mut told = Told::new();
     told.begin(&Prompt::new("hi"));
-    told.input(Duration::from_secs(1), delta("half"));
+    told.input(Duration::from_secs(1), &delta("half"));
     told.length();
     let conversation = read(&told.path()).unwrap().conversation;
     assert_eq!((conversation.state(), conversation.turns[0].output()), (RunState::Running, "half".to_owned()));
 
     told.begin(&Prompt::new("go on"));
-    told.input(Duration::from_secs(1), text("whole"));
+    told.input(Duration::from_secs(1), &text("whole"));
     told.length();
     let conversation = read(&told.path()).unwrap().conversation;
     let states: Vec<_> = conversation.turns.iter().map(|turn| turn.state).collect();

@@ -121,13 +121,13 @@ fn deltas_are_held_back_until_the_turn_waits() {
     told.begin(&Prompt::new("hi"));
     let before = told.length();
     let on_disk = |told: &Told| fs::metadata(told.path()).unwrap().len();
-    told.input(Duration::ZERO, delta("x"));
+    told.input(Duration::ZERO, &delta("x"));
     assert_eq!(on_disk(&told), before);
     told.journal.settle();
     let settled = on_disk(&told);
     assert!(settled > before);
-    told.input(Duration::ZERO, delta("x"));
-    told.input(Duration::ZERO, event(Event::StepStart));
+    told.input(Duration::ZERO, &delta("x"));
+    told.input(Duration::ZERO, &event(Event::StepStart));
     assert!(on_disk(&told) > settled);
     assert_eq!(read(&told.path()).unwrap().conversation, told.live());
 }

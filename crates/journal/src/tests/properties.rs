@@ -133,7 +133,7 @@ fn tell(steps: Vec<Step>, mut after: impl FnMut(&Told)) -> Told {
     for (number, step) in (0_u32..).zip(steps) {
         match step {
             Step::Turn(message, limits) => told.begin(&Prompt::new(message).limits(limits)),
-            Step::Input(input) => told.input(Duration::from_nanos(1_000_003) * number, input),
+            Step::Input(input) => told.input(Duration::from_nanos(1_000_003) * number, &input),
         }
         after(&told);
     }
@@ -143,6 +143,7 @@ fn tell(steps: Vec<Step>, mut after: impl FnMut(&Told)) -> Told {
 /// What of a running turn depends on bytes that came by and were not worth a line yet: how long it has been at work.
 fn without_duration(mut conversation: Conversation) -> Conversation {
     for turn in conversation.turns.iter_mut().filter(|turn| turn.failure.is_some() || turn.state == RunState::Running) {
+        let turn = Arc::make_mut(turn);
         turn.duration = Duration::ZERO;
     }
     conversation

@@ -188,7 +188,7 @@ impl Running {
                     self.send_abort();
                 }
                 Wake::Errand(Some(Errand::Answered { id, refusal })) => self.answered(id, refusal),
-                Wake::Errand(Some(Errand::Mended(missed))) => self.mended(&missed),
+                Wake::Errand(Some(Errand::Mended(missed))) => self.mended(missed),
                 Wake::Moved => self.outbox.push(Signal::Progress),
                 Wake::HandedOut | Wake::Errand(_) => {}
                 Wake::Item(item) => {

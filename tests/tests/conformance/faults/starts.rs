@@ -6,6 +6,7 @@ use opencode_run_core::TurnRecord;
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::Serving;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 fn replay() -> Vec<Act> {
@@ -27,7 +28,7 @@ async fn turn_that_stalls_at_first(play: &Play, command: &str) -> TurnRecord {
         }
         tokio::time::resume();
     };
-    tokio::join!(runner.run("hello".into(), SystemTime::now()), hurry).0.unwrap()
+    Arc::unwrap_or_clone(tokio::join!(runner.run("hello".into(), SystemTime::now()), hurry).0.unwrap())
 }
 
 #[tokio::test]

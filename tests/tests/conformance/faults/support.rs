@@ -47,7 +47,7 @@ impl Play {
     /// Runs a turn to its end, or to the error that kept it from beginning.
     pub(crate) async fn try_turn(&self, prompt: impl Into<Prompt>) -> Result<TurnRecord, StartError> {
         let ended = tokio::time::timeout(LIMIT, self.runner("task").run(prompt.into(), SystemTime::now())).await;
-        ended.expect("the turn hangs").map_err(|error| match error {
+        ended.expect("the turn hangs").map(Arc::unwrap_or_clone).map_err(|error| match error {
             RunError::Start(error) => error,
             other => panic!("{other}"),
         })
@@ -99,7 +99,7 @@ pub(crate) async fn start_until(runner: &TurnRunner, prompt: impl Into<Prompt>, 
 
 /// Waits for the end of a turn, but not for ever.
 pub(crate) async fn ended(runner: &TurnRunner) -> TurnRecord {
-    tokio::time::timeout(LIMIT, runner.wait()).await.expect("the turn hangs").unwrap()
+    Arc::unwrap_or_clone(tokio::time::timeout(LIMIT, runner.wait()).await.expect("the turn hangs").unwrap())
 }
 
 pub(crate) async fn pause(ms: u64) {

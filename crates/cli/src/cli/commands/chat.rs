@@ -129,7 +129,8 @@ async fn one_turn(
     if finished.output_error.is_some() {
         return Ok(code);
     }
-    let report = Report::of_turn(&runner.conversation(), &finished.turn, None);
+    let conversation = runner.conversation();
+    let report = Report::of_turn(&conversation, &finished.turn, None);
     if let Err(OutputError::Gone) = printer.end(&report, None).await {
         return Ok(Code::PIPE);
     }

@@ -76,7 +76,8 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
         };
         code = turn::exit_code(&finished, &signals);
         if finished.output_error.is_none() {
-            let report = Report::of_turn(&runner.conversation(), &finished.turn, None);
+            let conversation = runner.conversation();
+            let report = Report::of_turn(&conversation, &finished.turn, None);
             // What stdout has against it was told by the turn's own text.
             printer.end(&report, None).await.ok();
         }

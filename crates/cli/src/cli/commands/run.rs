@@ -80,7 +80,8 @@ async fn turn_of(
         journal.take().as_deref().map(discard);
     }
     let error = finished.error.clone().or_else(|| save_error.clone());
-    let mut report = Report::of_turn(&runner.conversation(), &finished.turn, error.as_ref().map(Into::into));
+    let conversation = runner.conversation();
+    let mut report = Report::of_turn(&conversation, &finished.turn, error.as_ref().map(Into::into));
     report.transcript.clone_from(&transcript);
     // An ephemeral one goes with the runner.
     report.journal = journal.filter(|_| !args.task.ephemeral);
@@ -162,7 +163,7 @@ pub(crate) async fn refuse(
 }
 
 /// Prints a report of nothing.
-async fn nothing(report: &Report, code: Code, printer: &mut Printer) -> Code {
+async fn nothing(report: &Report<'_>, code: Code, printer: &mut Printer) -> Code {
     match printer.end(report, Some("")).await {
         Err(OutputError::Gone) => Code::PIPE,
         _ => code,
@@ -386,9 +387,9 @@ mod tests {
     fn failed(events: impl IntoIterator<Item = Event>, failure: TurnFailure) -> TurnRecord {
         let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
         for event in events {
-            turn.apply(Duration::ZERO, Input::Event(Observed::new(event)));
+            turn.apply(Duration::ZERO, &Input::Event(Observed::new(event)));
         }
-        turn.apply(Duration::ZERO, Input::Ended(Ending::Failed(failure)));
+        turn.apply(Duration::ZERO, &Input::Ended(Ending::Failed(failure)));
         turn.into_record()
     }
 

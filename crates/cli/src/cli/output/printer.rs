@@ -43,20 +43,23 @@ impl Printer {
     }
 
     /// Prints the end. `markdown` stands in for the answer where it is given.
-    pub(crate) async fn end(&mut self, report: &Report, markdown: Option<&str>) -> Result<(), OutputError> {
+    pub(crate) async fn end(&mut self, report: &Report<'_>, markdown: Option<&str>) -> Result<(), OutputError> {
         let text = match &self.way {
             Way::Text(stream) => {
                 let end = if stream.any() { "\n" } else { "" };
                 format!("{end}{}", structured(report))
             }
-            Way::AtTheEnd => markdown.map_or_else(
-                || {
-                    let end = if report.output.is_empty() { "" } else { "\n" };
-                    format!("{}{end}{}", report.output, structured(report))
-                },
-                str::to_owned,
-            ),
-            Way::Json => format!("{}\n", report.to_json()),
+            Way::AtTheEnd => {
+                if let Some(markdown) = markdown {
+                    return self.stdout.write(markdown).await;
+                }
+                for piece in report.output.pieces() {
+                    self.stdout.write(piece).await?;
+                }
+                let end = if report.output.is_empty() { "" } else { "\n" };
+                format!("{end}{}", structured(report))
+            }
+            Way::Json => report.to_json() + "\n",
             Way::StreamJson => stream_json::result_line(report),
         };
         self.stdout.write(&text).await
@@ -64,6 +67,6 @@ impl Printer {
 }
 
 /// Returns the value that meets the schema on a line, where one was asked for: it is the answer, or the end of it.
-fn structured(report: &Report) -> String {
+fn structured(report: &Report<'_>) -> String {
     report.structured.as_ref().map(|value| format!("{value}\n")).unwrap_or_default()
 }

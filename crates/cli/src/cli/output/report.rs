@@ -2,19 +2,22 @@
 
 use crate::Runner;
 use crate::cli::error::CommandError;
-use opencode_run_core::{Conversation, FailureKind, ModelTraffic, RunState, TurnRecord, Usage};
+use opencode_run_core::{Conversation, FailureKind, ModelTraffic, OutputView, RunState, TurnRecord, Usage};
 use serde::Serialize;
 use serde_json::Value;
 use std::path::PathBuf;
 
+/// How much room is made for what is in the object beside the answer, in bytes.
+const BESIDE_THE_OUTPUT: usize = 4 << 10;
+
 /// How a turn went, or why there was none.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Report {
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report<'t> {
     pub(crate) task_name: String,
     pub(crate) task_dir: Option<PathBuf>,
     pub(crate) session_id: Option<String>,
     pub(crate) state: RunState,
-    pub(crate) output: String,
+    pub(crate) output: OutputView<'t>,
     /// The value that meets the schema, where one was asked for.
     pub(crate) structured: Option<Value>,
     /// The model that was asked for; none where it was left to opencode.
@@ -32,18 +35,18 @@ pub(crate) struct Report {
     /// Where the conversation is kept as it grows.
     pub(crate) journal: Option<PathBuf>,
     /// The turns of the conversation before this one.
-    pub(crate) earlier_turns: Vec<EarlierTurn>,
+    pub(crate) earlier_turns: Vec<EarlierTurn<'t>>,
     /// How many bytes of opencode's output had to be left out.
     pub(crate) dropped_bytes: u64,
     pub(crate) error: Option<ReportError>,
 }
 
 /// A turn that was over before.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct EarlierTurn {
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct EarlierTurn<'t> {
     pub(crate) message: String,
     pub(crate) state: RunState,
-    pub(crate) output: String,
+    pub(crate) output: OutputView<'t>,
     pub(crate) model: Option<String>,
     pub(crate) usage: Usage,
     pub(crate) cost: f64,
@@ -51,13 +54,13 @@ pub(crate) struct EarlierTurn {
     pub(crate) error: Option<ReportError>,
 }
 
-impl From<&TurnRecord> for EarlierTurn {
-    fn from(turn: &TurnRecord) -> Self {
+impl<'t> From<&'t TurnRecord> for EarlierTurn<'t> {
+    fn from(turn: &'t TurnRecord) -> Self {
         let failure = turn.failure.as_ref();
         Self {
             message: turn.message.clone(),
             state: turn.state,
-            output: turn.output(),
+            output: turn.output_view(),
             model: turn.model.clone(),
             usage: turn.usage,
             cost: turn.cost,
@@ -87,15 +90,15 @@ impl From<&CommandError> for ReportError {
     }
 }
 
-impl Report {
+impl<'t> Report<'t> {
     /// Reports a turn that ran, the last of its conversation.
-    pub(crate) fn of_turn(conversation: &Conversation, turn: &TurnRecord, error: Option<ReportError>) -> Self {
+    pub(crate) fn of_turn(conversation: &'t Conversation, turn: &'t TurnRecord, error: Option<ReportError>) -> Self {
         Self {
             task_name: conversation.task.name.clone(),
             task_dir: Some(conversation.directory().to_owned()),
             session_id: conversation.session.as_ref().map(ToString::to_string),
             state: turn.state,
-            output: turn.output(),
+            output: turn.output_view(),
             structured: turn.structured.clone(),
             model: turn.model.clone(),
             finish_reason: turn.finish.as_ref().map(ToString::to_string),
@@ -106,7 +109,7 @@ impl Report {
             model_traffic: turn.traffic.clone(),
             transcript: None,
             journal: None,
-            earlier_turns: conversation.turns.iter().rev().skip(1).rev().map(Into::into).collect(),
+            earlier_turns: conversation.turns.iter().rev().skip(1).rev().map(|turn| turn.as_ref().into()).collect(),
             dropped_bytes: turn.dropped.bytes,
             error,
         }
@@ -128,7 +131,7 @@ impl Report {
             task_dir: runner.map(|runner| runner.task_dir().path().to_owned()).filter(|path| path.exists()),
             session_id: runner.and_then(Runner::session_id).map(|session| session.to_string()),
             state,
-            output: String::new(),
+            output: OutputView::default(),
             structured: None,
             model: None,
             finish_reason: None,
@@ -147,8 +150,11 @@ impl Report {
 
     /// Returns the object on one line.
     pub(crate) fn to_json(&self) -> String {
+        // To make room for a long answer little by little may take the room twice.
+        let mut json = Vec::with_capacity(self.output.len() + BESIDE_THE_OUTPUT);
         // Only a map with keys that are no strings could not be written, and there is none.
-        serde_json::to_string(self).unwrap_or_default()
+        serde_json::to_writer(&mut json, self).ok();
+        String::from_utf8(json).unwrap_or_default()
     }
 }
 

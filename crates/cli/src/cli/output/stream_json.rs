@@ -27,9 +27,11 @@ pub(crate) fn event_line(event: &TurnEvent) -> String {
 }
 
 /// Returns the last line: the report with its type.
-pub(crate) fn result_line(report: &Report) -> String {
-    let json = report.to_json();
-    format!("{{\"type\":\"result\",{}\n", json.trim_start_matches('{'))
+pub(crate) fn result_line(report: &Report<'_>) -> String {
+    let mut line = report.to_json();
+    line.insert_str(line.len().min(1), "\"type\":\"result\",");
+    line.push('\n');
+    line
 }
 
 #[cfg(test)]

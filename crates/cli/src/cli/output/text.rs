@@ -90,7 +90,7 @@ mod tests {
             let observed = Observed::new(event);
             let event = TurnEvent { seq: 0, at: Duration::ZERO, observed: observed.clone() };
             printed.push_str(&stream.piece(&event));
-            turn.apply(Duration::ZERO, Input::Event(observed));
+            turn.apply(Duration::ZERO, &Input::Event(observed));
         }
         assert_eq!(printed, turn.record().output());
         assert_eq!(printed, "whole\n\nit grows on\n\nend");

@@ -8,7 +8,7 @@ const IDLE: Duration = Duration::from_secs(8);
 fn limit_after(inputs: impl IntoIterator<Item = (u64, Input)>) -> Option<u64> {
     let mut turn = asking_turn(Limits { total: None, idle: Some(IDLE) });
     for (at, input) in inputs {
-        turn.apply(Duration::from_secs(at), input);
+        turn.apply(Duration::from_secs(at), &input);
     }
     turn.limit_at(LimitKind::Idle).map(|limit| limit.as_secs())
 }
@@ -107,8 +107,8 @@ fn nobody_is_asked_where_the_policy_answers() {
     for policy in [PermissionPolicy::Allow, PermissionPolicy::Deny] {
         let limits = Limits { total: None, idle: Some(IDLE) };
         let mut turn = Turn::new(&Prompt::new("hello").limits(limits).permissions(policy), SystemTime::UNIX_EPOCH);
-        turn.apply(Duration::from_secs(5), event(ask("a")));
-        turn.apply(Duration::from_secs(5), event(question("b")));
+        turn.apply(Duration::from_secs(5), &event(ask("a")));
+        turn.apply(Duration::from_secs(5), &event(question("b")));
         assert_eq!(turn.limit_at(LimitKind::Idle), Some(IDLE));
     }
 }
@@ -117,11 +117,11 @@ fn nobody_is_asked_where_the_policy_answers() {
 fn the_failure_says_what_was_seen_last_also_where_it_was_no_progress() {
     let reached = |event: Event| {
         let mut turn = asking_turn(Limits { total: Some(IDLE), idle: Some(IDLE) });
-        turn.apply(Duration::from_secs(1), super::event(event));
-        turn.apply(Duration::from_secs(8), Input::LimitReached(LimitKind::Idle));
+        turn.apply(Duration::from_secs(1), &super::event(event));
+        turn.apply(Duration::from_secs(8), &Input::LimitReached(LimitKind::Idle));
         // What comes of the interrupt is not what was seen last.
-        turn.apply(Duration::from_secs(9), super::event(text("p", "cut")));
-        turn.apply(Duration::from_secs(9), Input::Ended(Ending::Stopped));
+        turn.apply(Duration::from_secs(9), &super::event(text("p", "cut")));
+        turn.apply(Duration::from_secs(9), &Input::Ended(Ending::Stopped));
         turn
     };
     let retry = Event::Retry { attempt: 1, message: "overloaded".to_owned(), next: None };

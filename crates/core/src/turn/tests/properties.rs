@@ -154,7 +154,7 @@ impl Produced {
 fn without_last_seen(inputs: &[(Duration, Input)]) -> TurnRecord {
     let mut turn = turn();
     for (at, input) in inputs.iter().cloned() {
-        turn.apply(at, input);
+        turn.apply(at, &input);
     }
     let mut record = turn.into_record();
     if let Some(TurnFailure::Timeout { last_seen, .. } | TurnFailure::IdleTimeout { last_seen, .. }) =
@@ -176,7 +176,7 @@ proptest! {
         let mut at_the_end: Option<TurnRecord> = None;
         for (at, input) in inputs {
             let may_end = matches!(input, Input::Ended(_) | Input::Lost);
-            let changes = turn.apply(at, input);
+            let changes = turn.apply(at, &input);
             let record = turn.record();
             if let Some(end) = &at_the_end {
                 prop_assert_eq!(&changes, &Changes::default());
@@ -206,7 +206,7 @@ proptest! {
             if let Input::Event(observed) = &input && !turn.state().is_final() {
                 Produced::replay(observed, &mut produced);
             }
-            turn.apply(at, input);
+            turn.apply(at, &input);
             prop_assert_eq!(&Produced::of(turn.record()), &produced);
         }
     }
@@ -214,7 +214,7 @@ proptest! {
     #[test]
     fn each_control_is_told_at_most_once_and_no_interrupt_after_a_kill(inputs in inputs()) {
         let mut turn = turn();
-        let told: Vec<_> = inputs.into_iter().filter_map(|(at, input)| turn.apply(at, input).control).collect();
+        let told: Vec<_> = inputs.into_iter().filter_map(|(at, input)| turn.apply(at, &input).control).collect();
         let allowed: [&[Control]; 4] =
             [&[], &[Control::Interrupt], &[Control::Kill], &[Control::Interrupt, Control::Kill]];
         prop_assert!(allowed.contains(&told.as_slice()), "{:?}", told);
@@ -236,7 +236,7 @@ proptest! {
                 Input::Dropped { .. } | Input::Structured(_) | Input::Progress => (true, false),
                 _ => (false, false),
             };
-            turn.apply(now, input);
+            turn.apply(now, &input);
             if is_progress {
                 moved = now;
             }
@@ -278,7 +278,7 @@ proptest! {
     fn a_record_survives_json(inputs in inputs()) {
         let mut turn = turn();
         for (at, input) in inputs {
-            turn.apply(at, input);
+            turn.apply(at, &input);
         }
         let record = turn.into_record();
         let json = serde_json::to_string(&record).unwrap();

@@ -16,7 +16,7 @@ fn a_finished_turn_accepts_nothing_more() {
         Input::Lost,
     ];
     for input in inputs {
-        assert_eq!(turn.apply(Duration::from_hours(1), input), Changes::default());
+        assert_eq!(turn.apply(Duration::from_hours(1), &input), Changes::default());
     }
     assert_eq!(turn.record(), &before);
 }
@@ -24,7 +24,7 @@ fn a_finished_turn_accepts_nothing_more() {
 #[test]
 fn the_session_is_told_once() {
     let mut turn = turn();
-    let mut told = |id| turn.apply(Duration::ZERO, Input::Session(SessionId::new(id))).session;
+    let mut told = |id| turn.apply(Duration::ZERO, &Input::Session(SessionId::new(id))).session;
     assert_eq!(told("ses_1"), Some(SessionId::new("ses_1")));
     assert_eq!((told("ses_1"), told("ses_2")), (None, None));
 }
@@ -50,7 +50,7 @@ fn usage_and_cost_are_summed_over_steps_and_sub_agents() {
 fn a_full_text_replaces_what_the_deltas_gave() {
     let mut turn = after([event(delta("p", "Hel")), event(delta("q", "other")), event(delta("p", "lo"))]);
     assert_eq!(turn.record().output(), "Hello\n\nother");
-    turn.apply(Duration::ZERO, event(text("p", "Hello!")));
+    turn.apply(Duration::ZERO, &event(text("p", "Hello!")));
     assert_eq!(turn.record().output(), "Hello!\n\nother");
 }
 
@@ -91,7 +91,7 @@ fn a_tool_call_advances_and_never_goes_back() {
     let input = json!({"command": "ls"});
     let mut turn = after([event(tool("c", json!(null), ToolState::Pending))]);
     let mut apply = |event: Event| {
-        turn.apply(Duration::ZERO, super::event(event));
+        turn.apply(Duration::ZERO, &super::event(event));
         assert_eq!(turn.record().entries.len(), 1);
         known(&turn)
     };
@@ -105,10 +105,10 @@ fn a_tool_call_advances_and_never_goes_back() {
 #[test]
 fn the_duration_is_the_latest_time_seen() {
     let mut turn = turn();
-    turn.apply(Duration::from_secs(5), start());
-    turn.apply(Duration::from_secs(3), finish(StepReason::Stop));
+    turn.apply(Duration::from_secs(5), &start());
+    turn.apply(Duration::from_secs(3), &finish(StepReason::Stop));
     assert_eq!(turn.record().duration, Duration::from_secs(5));
-    turn.apply(Duration::from_secs(6), finished());
+    turn.apply(Duration::from_secs(6), &finished());
     assert_eq!(turn.into_record().duration, Duration::from_secs(6));
 }
 
@@ -127,14 +127,14 @@ fn what_says_nothing_about_the_answer_only_keeps_the_turn_alive() {
 fn a_record_that_is_full_counts_what_comes_and_lets_what_is_there_grow() {
     let mut turn = turn();
     for number in 0..MOST_ENTRIES {
-        turn.apply(Duration::ZERO, event(delta(&number.to_string(), "x")));
+        turn.apply(Duration::ZERO, &event(delta(&number.to_string(), "x")));
     }
     assert_eq!(turn.record().dropped.messages, 0);
-    turn.apply(Duration::ZERO, event(text("more", "four")));
-    turn.apply(Duration::ZERO, event(delta("more", "two")));
-    turn.apply(Duration::ZERO, event(tool("c", json!({}), answered("seven!!"))));
-    turn.apply(Duration::ZERO, reported("", None));
-    turn.apply(Duration::ZERO, event(delta("7", "yz")));
+    turn.apply(Duration::ZERO, &event(text("more", "four")));
+    turn.apply(Duration::ZERO, &event(delta("more", "two")));
+    turn.apply(Duration::ZERO, &event(tool("c", json!({}), answered("seven!!"))));
+    turn.apply(Duration::ZERO, &reported("", None));
+    turn.apply(Duration::ZERO, &event(delta("7", "yz")));
     let record = turn.record();
     assert_eq!(record.entries.len(), MOST_ENTRIES);
     assert_eq!((record.dropped.messages, record.dropped.bytes), (4, 4 + 3 + 7 + 4));
@@ -146,9 +146,9 @@ fn an_event_of_a_part_that_is_known_takes_no_more_than_its_text() {
     let mut turn = turn();
     let raw = RawJson::parse("{}".to_owned()).unwrap();
     for _ in 0..100_000 {
-        turn.apply(Duration::ZERO, event(delta("p", "x")));
-        turn.apply(Duration::ZERO, event(tool("c", json!({}), running())));
-        turn.apply(Duration::ZERO, event(Event::Unknown { kind: "k".to_owned(), raw: raw.clone() }));
+        turn.apply(Duration::ZERO, &event(delta("p", "x")));
+        turn.apply(Duration::ZERO, &event(tool("c", json!({}), running())));
+        turn.apply(Duration::ZERO, &event(Event::Unknown { kind: "k".to_owned(), raw: raw.clone() }));
     }
     assert_eq!((turn.record().entries.len(), turn.record().output_len()), (2, 100_000));
     assert_eq!((turn.parts.len(), turn.tools.len()), (1, 1));

@@ -34,7 +34,7 @@ fn a_turn_that_the_transport_had_to_end_is_interrupted_also_after_its_last_step(
 #[test]
 fn each_control_is_told_once_and_none_after_a_kill() {
     let mut turn = turn();
-    let mut told = |input| turn.apply(Duration::ZERO, input).control;
+    let mut told = |input| turn.apply(Duration::ZERO, &input).control;
     assert_eq!(told(Input::Interrupt), Some(Control::Interrupt));
     assert_eq!(told(Input::Interrupt), None);
     assert_eq!(told(Input::LimitReached(LimitKind::Idle)), None);
@@ -43,8 +43,8 @@ fn each_control_is_told_once_and_none_after_a_kill() {
     assert_eq!(told(Input::Interrupt), None);
 
     let mut turn = super::turn();
-    assert_eq!(turn.apply(Duration::ZERO, Input::Kill).control, Some(Control::Kill));
-    assert_eq!(turn.apply(Duration::ZERO, Input::Interrupt).control, None);
+    assert_eq!(turn.apply(Duration::ZERO, &Input::Kill).control, Some(Control::Kill));
+    assert_eq!(turn.apply(Duration::ZERO, &Input::Interrupt).control, None);
 }
 
 #[test]
@@ -52,13 +52,13 @@ fn a_limit_interrupts_and_names_what_was_seen_last() {
     let limits = Limits { total: Some(Duration::from_mins(1)), idle: Some(Duration::from_secs(5)) };
     for (limit, kind) in [(LimitKind::Total, FailureKind::Timeout), (LimitKind::Idle, FailureKind::IdleTimeout)] {
         let mut turn = Turn::new(&Prompt::new("hello").limits(limits), SystemTime::UNIX_EPOCH);
-        turn.apply(Duration::from_secs(1), start());
-        turn.apply(Duration::from_millis(2500), event(tool("c", json!({}), running())));
-        let changes = turn.apply(Duration::from_secs(9), Input::LimitReached(limit));
+        turn.apply(Duration::from_secs(1), &start());
+        turn.apply(Duration::from_millis(2500), &event(tool("c", json!({}), running())));
+        let changes = turn.apply(Duration::from_secs(9), &Input::LimitReached(limit));
         assert_eq!((changes.control, changes.ended), (Some(Control::Interrupt), None));
         // The first reason stands, also when somebody then asks for a kill.
-        assert_eq!(turn.apply(Duration::from_secs(9), Input::Kill).control, Some(Control::Kill));
-        turn.apply(Duration::from_secs(10), Input::Ended(Ending::Stopped));
+        assert_eq!(turn.apply(Duration::from_secs(9), &Input::Kill).control, Some(Control::Kill));
+        turn.apply(Duration::from_secs(10), &Input::Ended(Ending::Stopped));
         assert_failed(&turn, kind, "last seen: tool after 2.5 s, with bash at work");
     }
     // A tool that has answered is not at work.
@@ -76,11 +76,11 @@ fn the_idle_limit_moves_and_there_is_none_once_the_turn_is_being_ended() {
     let mut turn = Turn::new(&Prompt::new("hello").limits(limits), SystemTime::UNIX_EPOCH);
     let when = |turn: &Turn| (turn.limit_at(LimitKind::Total), turn.limit_at(LimitKind::Idle));
     assert_eq!(when(&turn), (Some(at(20)), Some(at(8))));
-    turn.apply(at(7), start());
+    turn.apply(at(7), &start());
     assert_eq!(when(&turn), (Some(at(20)), Some(at(15))));
-    turn.apply(at(14), Input::Dropped { bytes: 1 });
+    turn.apply(at(14), &Input::Dropped { bytes: 1 });
     assert_eq!(when(&turn), (Some(at(20)), Some(at(22))));
-    turn.apply(at(15), Input::Interrupt);
+    turn.apply(at(15), &Input::Interrupt);
     assert_eq!(when(&turn), (None, None));
     assert_eq!(when(&super::turn()), (None, None));
     assert_eq!(when(&after([Input::Lost])), (None, None));
@@ -92,13 +92,13 @@ fn steps_that_never_end_for_a_reason_are_ended() {
     let mut controls = Vec::new();
     for _ in 0..UNKNOWN_STEPS + 2 {
         for input in [start(), event(text("p", "again")), finish(StepReason::Unknown)] {
-            controls.push(turn.apply(Duration::ZERO, input).control);
+            controls.push(turn.apply(Duration::ZERO, &input).control);
         }
     }
     let told: Vec<_> = controls.iter().enumerate().filter(|(_, control)| control.is_some()).collect();
     assert_eq!(told, [(UNKNOWN_STEPS as usize * 3 - 1, &Some(Control::Interrupt))], "after the last one, and once");
     assert_eq!((turn.state(), turn.limit_at(LimitKind::Idle)), (RunState::Running, None));
-    turn.apply(Duration::ZERO, Input::Ended(Ending::Stopped));
+    turn.apply(Duration::ZERO, &Input::Ended(Ending::Stopped));
     assert_failed(&turn, FailureKind::Provider, "8 answers in a row ended without a finish reason");
     assert_eq!(turn.record().output(), "again");
 }

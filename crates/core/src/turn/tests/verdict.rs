@@ -17,7 +17,7 @@ fn a_turn_goes_on_after_a_step_that_called_tools() {
     assert_eq!(turn.state(), RunState::Running);
     for input in [start(), finish(StepReason::Stop), finished()] {
         assert_eq!(turn.state(), RunState::Running);
-        turn.apply(Duration::from_secs(9), input);
+        turn.apply(Duration::from_secs(9), &input);
     }
     assert_eq!((turn.state(), turn.record().steps), (RunState::Completed, 2));
 }

@@ -21,7 +21,7 @@ async fn an_interrupted_turn_keeps_what_it_produced() {
     assert!(runner.interrupt());
     let record = soon(runner.wait()).await.unwrap();
     assert_eq!((record.state, record.output()), (RunState::Interrupted, "half".to_owned()));
-    assert_eq!((record.failure, runner.state()), (None, RunState::Interrupted));
+    assert_eq!((&record.failure, runner.state()), (&None, RunState::Interrupted));
     assert_eq!(executor.controls(), [Control::Interrupt]);
     assert!(!runner.interrupt());
     assert_eq!(run(&runner, "two").await.unwrap().state, RunState::Completed);
@@ -91,7 +91,7 @@ async fn an_executor_that_vanishes_is_a_protocol_failure() {
     for output in ["half", ""] {
         let record = run(&runner, "one").await.unwrap();
         assert_eq!((record.state, record.output().as_str()), (RunState::Error, output));
-        assert_eq!(record.failure.unwrap().kind(), FailureKind::Protocol);
+        assert_eq!(record.failure.as_ref().unwrap().kind(), FailureKind::Protocol);
     }
     // The same after an interrupt is what was asked for.
     let _script = executor.turn([Act::Await(Control::Interrupt), Act::Vanish]);
@@ -131,6 +131,6 @@ fn a_turn_whose_runtime_went_away_is_over() {
     first.block_on(start(&runner, "one")).unwrap();
     drop(first);
     let record = runtime().block_on(runner.wait_timeout(Duration::from_secs(5))).unwrap();
-    assert_eq!((record.state, record.failure.unwrap().kind()), (RunState::Error, FailureKind::Protocol));
+    assert_eq!((record.state, record.failure.as_ref().unwrap().kind()), (RunState::Error, FailureKind::Protocol));
     assert!(!runner.is_running());
 }

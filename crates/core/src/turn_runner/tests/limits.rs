@@ -3,7 +3,7 @@
 use super::*;
 use crate::{Limits, ToolCall, ToolState, TurnFailure};
 
-async fn run_limited(executor: &ScriptedExecutor, total: Option<u64>, idle: Option<u64>) -> TurnRecord {
+async fn run_limited(executor: &ScriptedExecutor, total: Option<u64>, idle: Option<u64>) -> Arc<TurnRecord> {
     let limits = Limits { total: total.map(Duration::from_secs), idle: idle.map(Duration::from_secs) };
     soon(runner(executor).run(Prompt::new("work").limits(limits), SystemTime::UNIX_EPOCH)).await.unwrap()
 }
@@ -14,7 +14,7 @@ async fn the_total_limit_interrupts_the_turn() {
     let executor = ScriptedExecutor::new().turn(ticks.chain(until(Control::Interrupt)));
     let record = run_limited(&executor, Some(60), Some(50)).await;
     assert_eq!((record.state, record.duration), (RunState::Error, Duration::from_mins(1)));
-    let Some(TurnFailure::Timeout { limit, last_seen }) = record.failure else { panic!("{:?}", record.failure) };
+    let Some(TurnFailure::Timeout { limit, last_seen }) = &record.failure else { panic!("{:?}", record.failure) };
     assert_eq!((limit.as_secs(), last_seen.as_str()), (60, "text_delta after 20.0 s"));
     assert_eq!(executor.controls(), [Control::Interrupt]);
     assert_eq!(record.entries.len(), 1);
@@ -24,7 +24,7 @@ async fn the_total_limit_interrupts_the_turn() {
 async fn a_turn_that_goes_on_after_its_limit_fails_by_it_all_the_same() {
     let executor = ScriptedExecutor::new().turn((0..30).flat_map(|_| [delta("x"), pause(1)]));
     let record = run_limited(&executor, Some(10), None).await;
-    assert_eq!(record.failure.unwrap().kind(), FailureKind::Timeout);
+    assert_eq!(record.failure.as_ref().unwrap().kind(), FailureKind::Timeout);
 }
 
 #[tokio::test(start_paused = true)]
@@ -33,7 +33,7 @@ async fn the_idle_limit_counts_from_the_last_event() {
         .turn([pause(9), delta("a"), pause(9), delta("b"), pause(9)].into_iter().chain(until(Control::Interrupt)));
     let record = run_limited(&executor, None, Some(10)).await;
     assert_eq!(record.duration, Duration::from_secs(37));
-    let Some(TurnFailure::IdleTimeout { limit, last_seen }) = record.failure else { panic!("{:?}", record.failure) };
+    let Some(TurnFailure::IdleTimeout { limit, last_seen }) = &record.failure else { panic!("{:?}", record.failure) };
     assert_eq!((limit.as_secs(), last_seen.as_str()), (10, "text_delta after 27.0 s"));
 }
 
@@ -83,7 +83,7 @@ async fn the_total_limit_counts_also_while_a_reader_takes_its_time() {
     runner.start(Prompt::new("flood").limits(limits), SystemTime::UNIX_EPOCH).await.unwrap();
     let _reader = runner.every_event();
     let record = soon(runner.wait()).await.unwrap();
-    assert_eq!((record.failure.unwrap().kind(), record.duration.as_secs()), (FailureKind::Timeout, 60));
+    assert_eq!((record.failure.as_ref().unwrap().kind(), record.duration.as_secs()), (FailureKind::Timeout, 60));
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,7 @@ async fn a_provider_that_is_tried_again_without_end_reaches_the_idle_limit() {
     let retries = (0..30).flat_map(|_| [pause(1), retry()]);
     let record =
         run_limited(&ScriptedExecutor::new().turn(retries.chain(until(Control::Interrupt))), None, Some(10)).await;
-    assert_eq!((record.failure.unwrap().kind(), record.duration.as_secs()), (FailureKind::IdleTimeout, 30));
+    assert_eq!((record.failure.as_ref().unwrap().kind(), record.duration.as_secs()), (FailureKind::IdleTimeout, 30));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,5 +110,5 @@ async fn an_executor_ends_a_turn_by_a_limit_of_its_own() {
     let limit = TurnFailure::Limit { message: "the turn cost more than $1".to_owned() };
     let acts = [delta("half"), ended(Ending::Failed(limit.clone()))];
     let record = run_limited(&ScriptedExecutor::new().turn(acts), None, None).await;
-    assert_eq!((record.state, record.output(), record.failure), (RunState::Error, "half".to_owned(), Some(limit)));
+    assert_eq!((record.state, record.output(), &record.failure), (RunState::Error, "half".to_owned(), &Some(limit)));
 }

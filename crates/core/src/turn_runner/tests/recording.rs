@@ -32,16 +32,16 @@ impl Tape {
         self.0.lock().unwrap().clone()
     }
 
-    fn replayed(&self) -> Vec<TurnRecord> {
+    fn replayed(&self) -> Vec<Arc<TurnRecord>> {
         let mut turns: Vec<Turn> = Vec::new();
         for heard in self.heard() {
             match heard {
                 Heard::Started(start) => turns.push(Turn::begin(start)),
-                Heard::Input(at, input) => drop(turns.last_mut().unwrap().apply(at, input)),
+                Heard::Input(at, input) => drop(turns.last_mut().unwrap().apply(at, &input)),
                 Heard::Settled => {}
             }
         }
-        turns.into_iter().map(Turn::into_record).collect()
+        turns.into_iter().map(Turn::into_record).map(Arc::new).collect()
     }
 }
 

@@ -134,7 +134,7 @@ async fn a_conversation_that_was_kept_while_a_turn_ran_can_be_continued() {
     assert!(!second.is_running() && !second.interrupt());
     let record = soon(second.wait()).await.unwrap();
     assert_eq!((record.state, record.output()), (RunState::Error, "half".to_owned()));
-    assert_eq!(record.failure.unwrap().kind(), FailureKind::Protocol);
+    assert_eq!(record.failure.as_ref().unwrap().kind(), FailureKind::Protocol);
     assert_eq!(run(&second, "second").await.unwrap().output(), "two");
 }
 

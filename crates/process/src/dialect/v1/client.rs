@@ -306,7 +306,7 @@ fn no_answer(error: reqwest::Error) -> ClientError {
 async fn text(request: RequestBuilder) -> Result<String, ClientError> {
     let response = request.send().await.map_err(no_answer)?;
     let status = response.status();
-    let body = response.text().await.map_err(no_answer)?;
+    let body = body(response).await.map_err(no_answer)?;
     if status.is_success() {
         // Unknown routes are answered with a page.
         return if body.trim_start().starts_with('<') { Err(ClientError::Unreadable) } else { Ok(body) };
@@ -324,6 +324,15 @@ async fn text(request: RequestBuilder) -> Result<String, ClientError> {
         return Err(ClientError::NotFound(message));
     }
     Err(ClientError::Refused { status, message, reference })
+}
+
+/// Reads the text of an answer, each piece into its place as it comes: an answer can be as long as a session.
+async fn body(mut response: Response) -> reqwest::Result<String> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        body.extend_from_slice(&piece);
+    }
+    Ok(String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 #[cfg(test)]

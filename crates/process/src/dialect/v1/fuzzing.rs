@@ -6,6 +6,7 @@ use opencode_run_core::{
     Conversation, Ending, Event, Input, Observed, Prompt, RunState, SessionId, StepReason, Task, Turn,
 };
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Asserts of the output of `opencode run` that each line is an event that keeps it, that an event says what its JSON means
@@ -21,7 +22,7 @@ pub fn run_output(output: &[u8]) {
         let text = String::from_utf8_lossy(line);
         is_kept(&text, &decoded);
         does_not_depend_on_the_spelling(&text, &decoded.observed.event);
-        turn.apply(Duration::ZERO, Input::Event(decoded.observed));
+        turn.apply(Duration::ZERO, &Input::Event(decoded.observed));
     }
     assert_sound(turn);
 }
@@ -110,14 +111,14 @@ impl Watched {
             decoder.into_iter().for_each(TurnDecoder::tear);
             Vec::new()
         } else if let Some(messages) = read_messages(frame) {
-            decoder.map(|decoder| decoder.mend(&messages)).unwrap_or_default()
+            decoder.map(|decoder| decoder.mend(messages)).unwrap_or_default()
         } else if let Some(message) = read_message(frame) {
-            decoder.map(|decoder| decoder.reconcile(&message)).unwrap_or_default()
+            decoder.map(|decoder| decoder.reconcile(message)).unwrap_or_default()
         } else {
             route(frame).and_then(|event| self.event(frame, &event)).into_iter().collect()
         };
         for observed in told {
-            self.turn.apply(Duration::ZERO, Input::Event(observed));
+            self.turn.apply(Duration::ZERO, &Input::Event(observed));
         }
     }
 
@@ -148,7 +149,7 @@ fn new_turn() -> Turn {
 
 /// Asserts that the turn ends, and that its record is no contradiction and can be kept.
 fn assert_sound(mut turn: Turn) {
-    let changes = turn.apply(Duration::ZERO, Input::Ended(Ending::Finished));
+    let changes = turn.apply(Duration::ZERO, &Input::Ended(Ending::Finished));
     assert_eq!(changes.ended, Some(turn.state()));
     let record = turn.into_record();
     assert_eq!(record.failure.is_some(), record.state == RunState::Error);
@@ -158,7 +159,7 @@ fn assert_sound(mut turn: Turn) {
     let output = record.output();
     assert_eq!(record.output_len(), output.len());
     let mut conversation = Conversation::new(Task::new("t", "/t"));
-    conversation.turns.push(record.clone());
+    conversation.turns.push(Arc::new(record.clone()));
     let json = serde_json::to_string(&conversation).unwrap_or_default();
     match serde_json::from_str::<Conversation>(&json) {
         Ok(Conversation { turns, .. }) => {

@@ -19,7 +19,7 @@ impl Running {
         self.errands.abort_all();
         let ending = match answer {
             None => Ending::Stopped,
-            Some(Ok(text)) => self.weigh(&text).await,
+            Some(Ok(text)) => self.weigh(text).await,
             // What was stopped may have been stopped by the end of its server.
             Some(Err(_)) if self.stopped => Ending::Stopped,
             Some(Err(error)) => Ending::Failed(self.fail(error).await),
@@ -60,19 +60,22 @@ impl Running {
     }
 
     /// Reads the answer to the message: it is the truth about the turn, the stream was for watching.
-    async fn weigh(&mut self, text: &str) -> Ending {
+    async fn weigh(&mut self, text: String) -> Ending {
         if text.is_empty() {
             return Ending::Failed(self.explain_nothing().await);
         }
-        let Some(message) = read_message(text) else {
+        let Some(message) = read_message(&text) else {
             let message = "the opencode server answered with something else than a message".to_owned();
             return Ending::Failed(TurnFailure::Protocol { message });
         };
+        // What it holds is in the message now, and to catch up may take as long a text again.
+        drop(text);
         self.catch_up(std::slice::from_ref(&message)).await;
-        for observed in self.decoder.reconcile(&message) {
+        let end = message.end();
+        for observed in self.decoder.reconcile(message) {
             self.outbox.push(Signal::Event(observed));
         }
-        let Some(AnswerEnd { aborted, error, structured, stops_at_tools }) = message.end() else {
+        let Some(AnswerEnd { aborted, error, structured, stops_at_tools }) = end else {
             let message = "the opencode server's answer does not say how the turn ended".to_owned();
             return Ending::Failed(TurnFailure::Protocol { message });
         };
@@ -123,7 +126,7 @@ impl Running {
 
     /// Waits for what the stream still has to say of these messages. If the stream broke, what the turn produced is read
     /// from the session instead.
-    async fn catch_up(&mut self, messages: &[MessageWithParts<'_>]) {
+    async fn catch_up(&mut self, messages: &[MessageWithParts]) {
         let deadline = Instant::now() + STRAGGLERS;
         let told = |decoder: &TurnDecoder| messages.iter().all(|message| decoder.has_told(message));
         while !self.decoder.is_torn() && !told(&self.decoder) {

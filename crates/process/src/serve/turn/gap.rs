@@ -2,7 +2,7 @@
 
 use super::asks::retried;
 use super::{Errand, Running};
-use crate::dialect::{SessionEvent, read_messages};
+use crate::dialect::{MessageWithParts, SessionEvent, read_messages};
 use crate::serve::lane::LaneItem;
 use opencode_run_core::Signal;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// What there is behind a gap.
 pub(super) struct Missed {
     /// The session's messages as far as they go.
-    messages: Option<String>,
+    messages: Option<Vec<MessageWithParts>>,
     /// What waits for an answer.
     asks: Vec<SessionEvent>,
 }
@@ -22,7 +22,8 @@ impl Running {
         let (client, directory, session) = self.address();
         let server = Arc::clone(&self.server);
         self.errands.spawn(async move {
-            let messages = retried(|| client.messages(&directory, &session)).await;
+            let messages =
+                retried(|| client.messages(&directory, &session)).await.and_then(|text| read_messages(&text));
             let sub_agents = retried(|| client.descendants(&directory, &session)).await.unwrap_or_default();
             let mut asks = retried(|| client.asks(&directory)).await.unwrap_or_default();
             asks.retain(|ask| ask.session == session || sub_agents.contains(&ask.session));
@@ -34,7 +35,7 @@ impl Running {
     }
 
     /// Tells what was missed. Where that could not be had, it is told with the next gap or at the end.
-    pub(super) fn mended(&mut self, missed: &Missed) {
+    pub(super) fn mended(&mut self, missed: Missed) {
         self.is_mending = false;
         // An error that came behind the gap may have been got over by what the messages hold already.
         let (errors, waiting): (Vec<_>, Vec<_>) = self
@@ -46,8 +47,8 @@ impl Running {
         for error in errors {
             self.item(Some(error));
         }
-        if let Some(messages) = missed.messages.as_deref().and_then(read_messages) {
-            for observed in self.decoder.mend(&messages) {
+        if let Some(messages) = missed.messages {
+            for observed in self.decoder.mend(messages) {
                 self.observe(observed);
             }
         }
@@ -62,7 +63,10 @@ impl Running {
     /// Tells what of the session's messages was not told, when the turn is over.
     pub(super) async fn read_messages(&mut self) {
         let Ok(text) = self.server.client.messages(&self.directory, &self.session).await else { return };
-        for message in &read_messages(&text).unwrap_or_default() {
+        let messages = read_messages(&text).unwrap_or_default();
+        // What it holds is in the messages now.
+        drop(text);
+        for message in messages {
             for observed in self.decoder.reconcile(message) {
                 self.outbox.push(Signal::Event(observed));
             }

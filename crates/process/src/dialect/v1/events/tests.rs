@@ -84,7 +84,7 @@ impl Replay {
 
     fn apply(&mut self, inputs: impl IntoIterator<Item = Input>) {
         for input in inputs {
-            self.turn.apply(Duration::ZERO, input);
+            self.turn.apply(Duration::ZERO, &input);
         }
     }
 

@@ -2,11 +2,15 @@
 //!
 //! The answer to the message is the truth: however much of the stream is lost, doubled or late, the turn comes to the same.
 
+use super::properties::Message;
 use super::*;
 use crate::dialect::v1::ending::failure_of;
 use crate::lines::{Line, Lines};
-use opencode_run_core::{Ending, EntryContent, Input, Prompt, Turn, TurnRecord};
+use opencode_run_core::{Ending, EntryContent, Input, Observed, Prompt, SessionId, Turn, TurnRecord};
 use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -104,21 +108,21 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
     let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
     let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
     let mut apply = |observed: Observed| {
-        turn.apply(Duration::ZERO, Input::Event(observed));
+        turn.apply(Duration::ZERO, &Input::Event(observed));
     };
-    let answer: MessageWithParts<'_> = serde_json::from_str(&recording.answer).unwrap();
+    let answer: MessageWithParts = serde_json::from_str(&recording.answer).unwrap();
     for (place, event) in events.iter().enumerate() {
         if mends && place == lost.end {
-            let all: Vec<MessageWithParts<'_>> = serde_json::from_str(&recording.messages).unwrap();
+            let all: Vec<MessageWithParts> = serde_json::from_str(&recording.messages).unwrap();
             let end: Message = serde_json::from_str(answer.info.get()).unwrap();
             // There are those whose beginning was told or lost by now.
             let begun = events[..place].concat();
-            let exists = |message: &MessageWithParts<'_>| {
+            let exists = |message: &MessageWithParts| {
                 let info: Message = serde_json::from_str(message.info.get()).unwrap();
                 info.id <= end.id && begun.contains(&info.id)
             };
             let turns: Vec<_> = all.into_iter().filter(exists).collect();
-            decoder.mend(&turns).into_iter().for_each(&mut apply);
+            decoder.mend(turns).into_iter().for_each(&mut apply);
         }
         if lost.contains(&place) {
             if place == lost.start {
@@ -131,27 +135,27 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
         decoder.decode(&event, 0.0).into_iter().for_each(&mut apply);
     }
     if decoder.is_torn() || !decoder.has_told(&answer) {
-        let all: Vec<MessageWithParts<'_>> = serde_json::from_str(&recording.messages).unwrap();
+        let all: Vec<MessageWithParts> = serde_json::from_str(&recording.messages).unwrap();
         // Later turns of the recording are not this one's.
         let end: Message = serde_json::from_str(answer.info.get()).unwrap();
-        for message in &all {
+        for message in all {
             let info: Message = serde_json::from_str(message.info.get()).unwrap();
             if info.id <= end.id {
                 decoder.reconcile(message).into_iter().for_each(&mut apply);
             }
         }
     }
-    decoder.reconcile(&answer).into_iter().for_each(&mut apply);
     let AnswerEnd { aborted, error, structured, .. } = answer.end().unwrap();
+    decoder.reconcile(answer).into_iter().for_each(&mut apply);
     if let Some(value) = structured {
-        turn.apply(Duration::ZERO, Input::Structured(value));
+        turn.apply(Duration::ZERO, &Input::Structured(value));
     }
     let ending = match error {
         _ if aborted => Ending::Stopped,
         Some(error) => Ending::Failed(failure_of(error)),
         None => Ending::Finished,
     };
-    turn.apply(Duration::ZERO, Input::Ended(ending));
+    turn.apply(Duration::ZERO, &Input::Ended(ending));
     turn.into_record()
 }
 
@@ -212,7 +216,7 @@ fn heard(recording: &Recording, events: &[String]) -> TurnRecord {
     let own =
         events.iter().filter_map(|event| route(event)).filter(|event| event.session.as_str() == recording.session);
     for observed in own.filter_map(|event| decoder.decode(&event, 0.0)) {
-        turn.apply(Duration::ZERO, Input::Event(observed));
+        turn.apply(Duration::ZERO, &Input::Event(observed));
     }
     turn.into_record()
 }

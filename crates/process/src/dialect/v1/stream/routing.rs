@@ -1,0 +1,111 @@
+//! Whose an event is.
+
+use super::properties::{Status, properties};
+use opencode_run_core::{RawJson, SessionId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// An event of a session.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SessionEvent {
+    /// The session that it happened in.
+    pub(crate) session: SessionId,
+    /// The session that this one is a sub-agent's of, where the event says so.
+    pub(crate) parent: Option<SessionId>,
+    /// The kind, by opencode's name.
+    pub(crate) kind: String,
+    /// The event as it came, without the envelope that says which directory it is about.
+    pub(crate) raw: RawJson,
+}
+
+impl SessionEvent {
+    /// Returns whether the session is at work from now on, where the event says so.
+    pub(crate) fn works(&self) -> Option<bool> {
+        match self.kind.as_str() {
+            "session.status" => properties(self.raw.get()).map(|Status { status }| status.kind != "idle"),
+            "session.idle" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Returns whether it tells of an error, which a step that follows may have got over.
+    pub(crate) fn is_error(&self) -> bool {
+        self.kind == "session.error"
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    properties: Option<&'a RawValue>,
+}
+
+/// Where an event may name its session.
+#[derive(Deserialize)]
+struct Scope {
+    #[serde(rename = "sessionID", default)]
+    session: Option<SessionId>,
+    #[serde(default)]
+    info: Option<InfoScope>,
+    #[serde(default)]
+    part: Option<PartScope>,
+}
+
+#[derive(Deserialize)]
+struct InfoScope {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(rename = "sessionID", default)]
+    session: Option<SessionId>,
+    #[serde(rename = "parentID", default)]
+    parent: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PartScope {
+    #[serde(rename = "sessionID", default)]
+    session: Option<SessionId>,
+}
+
+/// Reads whose an event is; none for events that are about no session, and for those that repeat others.
+pub(crate) fn route(data: &str) -> Option<SessionEvent> {
+    let envelope: Envelope<'_> = serde_json::from_str(data).ok()?;
+    let payload: Payload<'_> = serde_json::from_str(envelope.payload.get()).ok()?;
+    // Every lasting event comes a second time as this.
+    if payload.kind == "sync" {
+        return None;
+    }
+    let scope: Scope = serde_json::from_str(payload.properties?.get()).ok()?;
+    let about_session = payload.kind.starts_with("session.");
+    let (info_session, parent) = match scope.info {
+        Some(info) if about_session => (info.id.map(SessionId::new), info.parent.map(SessionId::new)),
+        Some(info) => (info.session, None),
+        None => (None, None),
+    };
+    let session = scope.session.or(info_session).or(scope.part.and_then(|part| part.session))?;
+    let raw = RawJson::from(envelope.payload.to_owned());
+    Some(SessionEvent { session, parent, kind: payload.kind.into_owned(), raw })
+}
+
+/// Makes the event by which a permission was asked of what the list of those that wait says of it.
+pub(crate) fn permission_asked(waiting: &RawValue) -> Option<SessionEvent> {
+    asked("permission.asked", waiting)
+}
+
+/// Makes the event by which a question was asked of what the list of those that wait says of it.
+pub(crate) fn question_asked(waiting: &RawValue) -> Option<SessionEvent> {
+    asked("question.asked", waiting)
+}
+
+fn asked(kind: &str, properties: &RawValue) -> Option<SessionEvent> {
+    route(&format!(r#"{{"payload":{{"type":"{kind}","properties":{properties}}}}}"#))
+}
