@@ -97,7 +97,8 @@ impl Fault {
                     LimitReached::Requests { .. } => "the limit on the model requests of this run is reached",
                     LimitReached::Tokens { .. } => "the limit on the tokens of this run is reached",
                     LimitReached::Unmetered { .. } => {
-                        "the provider does not report the tokens that it uses, so the limit on them cannot be held"
+                        "it is not known how many tokens were used, so the limit on them cannot be held: the provider does \
+                         not report them, or an answer was left before its end"
                     }
                 };
                 what.to_owned()

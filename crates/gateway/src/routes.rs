@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     Messages,
     /// An answer of a model, by Google.
     Generate,
-    /// What costs no answer of a model: embeddings, a count of tokens, the list of models.
+    /// What is no answer of a model: embeddings, a count of tokens, the list of models.
     Aside,
 }
 

@@ -151,7 +151,8 @@ impl Pass {
                 format!("the limit of {max} tokens was reached: {value} were used")
             }
             LimitReached::Unmetered { .. } => {
-                "the model's provider does not say how many tokens it used, so that no limit on tokens or cost can be held"
+                "it is not known how many tokens were used, so that no limit on tokens or cost can be held: the model's \
+                 provider does not say so, or an answer was left before its end"
                     .to_owned()
             }
             other => format!("a limit was reached: {other:?}"),
