@@ -97,6 +97,10 @@ async fn answer_on(
     let closed = grant.closed.clone();
     let exchange = async {
         let body = read(shared, body).await?;
+        if path.target.model.as_ref().is_some_and(|model| !route.asks(model, &body)) {
+            path.meter.refuse();
+            return Err(Fault::OtherModel);
+        }
         let body = path.target.parameters.set(route.kind, body);
         let query = parts.uri.query().and_then(|query| routes::query_without_key(query, PLACEHOLDER));
         let uri = path.target.uri_of(route.path, query.as_deref()).ok_or(Fault::BadRequest("its query is none"))?;

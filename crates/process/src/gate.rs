@@ -187,6 +187,8 @@ pub(crate) fn upstream(config: &ModelConfig) -> Upstream {
     Upstream {
         credential: config.api_key.clone(),
         key_header: config.api_key_header.clone().map_or(KeyHeader::OfProtocol, KeyHeader::Named),
+        // A command of the agent could ask a dearer one, and no limit on the cost would hold.
+        model: Some(config.model.clone()),
         // Whatever becomes of them on the way: the provider's packages drop some, and some agents have their own.
         parameters: Parameters {
             temperature: config.temperature,

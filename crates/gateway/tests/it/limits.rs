@@ -51,6 +51,19 @@ async fn a_limit_on_the_cost_needs_prices() {
 }
 
 #[tokio::test]
+async fn another_model_than_that_of_the_prices_is_not_asked() {
+    let provider = Recorder::new(200, "application/json", USAGE).await;
+    let gateway = Gateway::start().unwrap();
+    let model = Some("cheap".to_owned());
+    let path =
+        gateway.open(&Upstream { model, ..upstream(&provider.server.url(), Protocol::OpenAiCompatible) }).unwrap();
+    let _admission = path.admit_anyone(&Account::unlimited()).unwrap();
+    assert_eq!(post(&path, "chat/completions", "{\"model\":\"cheap\"}").await.status, 200);
+    post(&path, "chat/completions", "{\"model\":\"dear\"}").await.assert_fault(403, "gateway_other_model");
+    assert_eq!((provider.seen().len(), path.traffic().refused), (1, 1));
+}
+
+#[tokio::test]
 async fn a_limit_on_tokens_cannot_be_held_where_none_are_reported() {
     let provider = Recorder::new(200, "application/json", "{\"choices\":[]}").await;
     let gateway = Gateway::start().unwrap();
