@@ -48,9 +48,10 @@ pub enum LimitReached {
         /// The tokens so far.
         value: u64,
     },
-    /// A limit on tokens or their cost cannot be held, since the upstream does not say how many tokens it used.
+    /// A limit on tokens or their cost cannot be held, since it is not known how many tokens were used: the upstream does not
+    /// say so, or a client left an answer before its end, where it is said.
     Unmetered {
-        /// The answers without a word of tokens.
+        /// The answers whose tokens are not known.
         answers: u64,
     },
 }
@@ -175,7 +176,8 @@ impl fmt::Display for LimitReached {
             Self::Tokens { max, value } => write!(f, "the limit of {max} tokens is reached: {value} were used"),
             Self::Unmetered { .. } => write!(
                 f,
-                "the model's provider does not report the tokens that it uses, so a limit on tokens or cost cannot be held"
+                "it is not known how many tokens were used, so a limit on tokens or cost cannot be held: the model's provider \
+                 does not report them, or an answer was left before its end"
             ),
         }
     }
@@ -230,11 +232,13 @@ mod tests {
             Limits { max_cost_usd: Some(1.0), ..Limits::default() },
         ] {
             let account = account(limits);
-            request(&account, 0).unreported();
+            let mut tally = request(&account, 0);
+            tally.asks_a_model();
+            drop(tally);
             assert_eq!(account.begin(), Err(LimitReached::Unmetered { answers: 1 }));
         }
         let account = account(Limits { max_requests: Some(9), ..Limits::default() });
-        request(&account, 0).unreported();
+        request(&account, 0).asks_a_model();
         assert_eq!(account.begin(), Ok(()));
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     SlowClient,
     /// The session is none of those that may use the path.
     NotAdmitted,
+    /// The model is another than the one that may be asked.
+    OtherModel,
     /// The account has used up what it may use.
     Limit(LimitReached),
     /// The path or the admission was closed while the request ran.
@@ -58,7 +60,7 @@ impl Fault {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
-            Self::NotAdmitted | Self::Limit(_) => StatusCode::FORBIDDEN,
+            Self::NotAdmitted | Self::OtherModel | Self::Limit(_) => StatusCode::FORBIDDEN,
             // No `502`, which opencode would repeat for more than a minute.
             Self::Redirect | Self::Certificate(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
@@ -74,6 +76,7 @@ impl Fault {
             Self::TooLarge => "gateway_request_too_large",
             Self::SlowClient => "gateway_request_too_slow",
             Self::NotAdmitted => "gateway_session_not_admitted",
+            Self::OtherModel => "gateway_other_model",
             Self::Limit(_) => "gateway_limit_reached",
             Self::Closed => "gateway_closed",
             Self::Redirect => "gateway_redirect",
@@ -91,13 +94,15 @@ impl Fault {
             Self::TooLarge => "the request is larger than any that a model takes".to_owned(),
             Self::SlowClient => "the request's body did not arrive in time".to_owned(),
             Self::NotAdmitted => "this session may not use the model: it belongs to no turn that is running".to_owned(),
+            Self::OtherModel => "this is not the model of this run, and no other may be asked".to_owned(),
             Self::Limit(reached) => {
                 let what = match reached {
                     LimitReached::Cost { .. } => "the limit on the cost of this run is reached",
                     LimitReached::Requests { .. } => "the limit on the model requests of this run is reached",
                     LimitReached::Tokens { .. } => "the limit on the tokens of this run is reached",
                     LimitReached::Unmetered { .. } => {
-                        "the provider does not report the tokens that it uses, so the limit on them cannot be held"
+                        "it is not known how many tokens were used, so the limit on them cannot be held: the provider does \
+                         not report them, or an answer was left before its end"
                     }
                 };
                 what.to_owned()
@@ -138,11 +143,12 @@ impl Fault {
 mod tests {
     use super::*;
 
-    const LASTING: [Fault; 13] = [
+    const LASTING: [Fault; 14] = [
         Fault::NotFound,
         Fault::BadRequest("it has two lengths"),
         Fault::TooLarge,
         Fault::NotAdmitted,
+        Fault::OtherModel,
         Fault::Limit(LimitReached::Cost { max: 500.0, value: 502.0 }),
         Fault::Limit(LimitReached::Requests { max: 500, value: 500 }),
         Fault::Limit(LimitReached::Tokens { max: 503, value: 504 }),

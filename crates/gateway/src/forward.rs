@@ -20,7 +20,7 @@ use crate::{
     headers,
     meter::{Meter, Tally},
     path::{Grant, PLACEHOLDER, PathState},
-    relay::{Relay, Usage},
+    relay::{Reading, Relay},
     routes::{self, Kind},
     usage::{Framing, UsageScanner},
 };
@@ -76,7 +76,8 @@ fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<PathState>, 
 
 /// Splits a request's path into the live path's own and the rest.
 fn split(path: &str) -> (&str, &str) {
-    path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""))
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.split_once('/').unwrap_or((path, ""))
 }
 
 async fn answer_on(
@@ -96,6 +97,10 @@ async fn answer_on(
     let closed = grant.closed.clone();
     let exchange = async {
         let body = read(shared, body).await?;
+        if path.target.model.as_ref().is_some_and(|model| !route.asks(model, &body)) {
+            path.meter.refuse();
+            return Err(Fault::OtherModel);
+        }
         let body = path.target.parameters.set(route.kind, body);
         let query = parts.uri.query().and_then(|query| routes::query_without_key(query, PLACEHOLDER));
         let uri = path.target.uri_of(route.path, query.as_deref()).ok_or(Fault::BadRequest("its query is none"))?;
@@ -176,6 +181,9 @@ async fn exchange(
         shared.client_for(request.uri()).map_err(|_| Fault::Certificate("there are no certificates to trust"))?;
 
     tally.sent(length);
+    if kind != Kind::Aside {
+        tally.asks_a_model();
+    }
     let silence = shared.options.silence_timeout;
     let answer = timeout(silence, client.request(request)).await.map_err(|_| Fault::TimedOut);
     let answer =
@@ -186,20 +194,21 @@ async fn exchange(
         tally.failed();
         return Err(Fault::Redirect);
     }
+    if !status.is_success() {
+        tally.ended(true);
+    }
     let (mut parts, body) = answer.into_parts();
     headers::to_client(&mut parts.headers, &path.redactor);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let readable = parts.headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
-    let redactor = (readable && !path.redactor.is_empty()).then(|| path.redactor.stream_of_same_length());
-    let usage = match kind {
-        Kind::Aside => Usage::NotExpected,
-        _ if !status.is_success() => Usage::NotExpected,
-        _ if !readable => Usage::NotReadable,
-        _ => Usage::Scanned(UsageScanner::new(framing(&parts.headers))),
-    };
+    let reading = readable.then(|| Reading {
+        redactor: (!path.redactor.is_empty()).then(|| path.redactor.stream_of_same_length()),
+        usage: UsageScanner::new(framing(&parts.headers)),
+    });
     let closed = grant.closed.clone().cancelled_owned();
-    Ok(Response::from_parts(parts, Either::Right(Relay::new(body, redactor, usage, tally, closed, silence))))
+    let relay = Relay::new(body, path.redactor.clone(), reading, tally, closed, silence);
+    Ok(Response::from_parts(parts, Either::Right(relay)))
 }
 
 fn framing(headers: &HeaderMap) -> Framing {

@@ -74,12 +74,13 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, key: Option<&(HeaderName, Hea
 /// Makes an upstream's headers those of the answer to the client.
 pub(crate) fn to_client(headers: &mut HeaderMap, redactor: &Redactor) {
     remove_hop_by_hop(headers);
-    if redactor.is_empty() {
-        return;
-    }
+    redact(headers, redactor);
+}
+
+/// Takes the key out of headers, or out of trailers. A value need not be UTF-8.
+pub(crate) fn redact(headers: &mut HeaderMap, redactor: &Redactor) {
     for value in headers.values_mut() {
-        let Ok(text) = std::str::from_utf8(value.as_bytes()) else { continue };
-        if let std::borrow::Cow::Owned(redacted) = redactor.redact(text)
+        if let Some(redacted) = redactor.redact_bytes(value.as_bytes())
             && let Ok(redacted) = HeaderValue::try_from(redacted)
         {
             *value = redacted;
@@ -177,6 +178,10 @@ mod tests {
         let mut answer = headers(&[("x-echo", "Bearer sk-12345678"), ("x", "sk-1")]);
         to_client(&mut answer, &Redactor::new(["sk-12345678".into()]));
         assert_eq!(shown(&answer), ["x-echo: Bearer [redacted]", "x: sk-1"]);
+        let no_text = HeaderValue::from_bytes(b"\xff sk-12345678").unwrap();
+        let mut answer = HeaderMap::from_iter([(X_API_KEY, no_text)]);
+        to_client(&mut answer, &Redactor::new(["sk-12345678".into()]));
+        assert_eq!(answer[X_API_KEY].as_bytes(), b"\xff [redacted]");
     }
 
     #[test]

@@ -29,7 +29,7 @@
 //! | answered by the gateway | status |
 //! | --- | --- |
 //! | no live path, no request that is forwarded, a path that was closed | 404 |
-//! | a session that is not admitted, a limit that is reached | 403 |
+//! | a session that is not admitted, another model than the upstream's, a limit that is reached | 403 |
 //! | a malformed request, one that is too large, one that is too slow | 400, 413, 408 |
 //! | a redirect, a certificate that is not trusted | 421 |
 //! | no connection, a connection that ends before the answer; no answer in time | 502; 504 |

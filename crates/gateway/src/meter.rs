@@ -73,12 +73,15 @@ pub(crate) struct Tally {
     asked: Instant,
     begun: bool,
     counted: Tokens,
+    /// Whether a model is at work on it, and has not told to the end what that costs.
+    owes: bool,
 }
 
 impl Tally {
     /// Starts to count for a request that [`Meter::begin`] has let through on all of the meters.
     pub(crate) fn new(meters: [Arc<Meter>; 3], prices: Option<Prices>) -> Self {
-        let tally = Self { meters, prices, asked: Instant::now(), begun: false, counted: Tokens::default() };
+        let tally =
+            Self { meters, prices, asked: Instant::now(), begun: false, counted: Tokens::default(), owes: false };
         if prices.is_some() {
             tally.change(|traffic| traffic.cost_usd = traffic.cost_usd.or(Some(0.0)));
         }
@@ -115,12 +118,24 @@ impl Tally {
         });
     }
 
-    pub(crate) fn failed(&self) {
-        self.change(|traffic| traffic.failed += 1);
+    /// Takes note that a model is at work on it from now on. Who leaves it before it is told what that costs, be it to be
+    /// told nothing, has used more than is known.
+    pub(crate) fn asks_a_model(&mut self) {
+        self.owes = true;
     }
 
-    pub(crate) fn unreported(&self) {
-        self.change(|traffic| traffic.unreported += 1);
+    /// Takes note of the end of the answer, and whether all that it cost was told by then, or it cost nothing.
+    pub(crate) fn ended(&mut self, told: bool) {
+        if self.owes && !told {
+            self.change(|traffic| traffic.unreported += 1);
+        }
+        self.owes = false;
+    }
+
+    /// Takes note that there is no whole answer by the upstream's fault.
+    pub(crate) fn failed(&mut self) {
+        self.owes = false;
+        self.change(|traffic| traffic.failed += 1);
     }
 
     fn moved(&self, bytes: usize, count: impl Fn(&mut Traffic, u64)) {
@@ -136,6 +151,7 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
+        self.ended(false);
         self.change(|traffic| traffic.running = traffic.running.saturating_sub(1));
     }
 }

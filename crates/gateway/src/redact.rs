@@ -82,14 +82,20 @@ impl Redactor {
     /// Returns the text without the secrets; the same text if there was none in it.
     #[must_use]
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if Finder::new(self).next(text.as_bytes(), 0).is_none() {
-            return Cow::Borrowed(text);
+        match self.redact_bytes(text.as_bytes()) {
+            None => Cow::Borrowed(text),
+            // A secret is UTF-8, so that what is left of the text around it is UTF-8 as well.
+            Some(redacted) => Cow::Owned(String::from_utf8_lossy(&redacted).into_owned()),
         }
+    }
+
+    /// Returns the bytes without the secrets; none if there was none in them.
+    pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        Finder::new(self).next(bytes, 0)?;
         let mut stream = self.stream();
-        let mut out = stream.push(Bytes::copy_from_slice(text.as_bytes())).to_vec();
+        let mut out = stream.push(Bytes::copy_from_slice(bytes)).to_vec();
         out.extend_from_slice(&stream.finish());
-        // A secret is UTF-8, so that what is left of the text around it is UTF-8 as well.
-        Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+        Some(out)
     }
 
     /// Returns what redacts a stream.

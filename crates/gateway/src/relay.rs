@@ -9,12 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::{RedactorStream, dial::BoxError, meter::Tally, usage::UsageScanner};
+use crate::{Redactor, RedactorStream, dial::BoxError, headers, meter::Tally, usage::UsageScanner};
 
 /// Passes an answer on as it comes, and keeps nothing of it.
 ///
@@ -22,10 +23,12 @@ use crate::{RedactorStream, dial::BoxError, meter::Tally, usage::UsageScanner};
 /// connection is broken off. Dropping it ends the upstream's connection.
 pub(crate) struct Relay {
     upstream: Incoming,
-    /// What takes the key out, where the bytes can be read.
-    redactor: Option<RedactorStream>,
-    /// What looks for the tokens that the answer cost, where it is a model's.
-    usage: Usage,
+    /// What takes the key out of the trailers.
+    redactor: Redactor,
+    /// What can only be done where the bytes can be read.
+    reading: Option<Reading>,
+    /// What comes behind all data, that which was held back included.
+    trailers: Option<HeaderMap>,
     tally: Tally,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     silence: Pin<Box<Sleep>>,
@@ -33,39 +36,36 @@ pub(crate) struct Relay {
     ended: bool,
 }
 
-/// What an answer says of the tokens that it cost.
-pub(crate) enum Usage {
-    /// It is no model's, or an error's.
-    NotExpected,
-    /// It is a model's, but compressed.
-    NotReadable,
-    /// It is read.
-    Scanned(UsageScanner),
+/// What is done with the bytes of an answer that is not compressed.
+pub(crate) struct Reading {
+    /// Takes the key out, if there is one.
+    pub(crate) redactor: Option<RedactorStream>,
+    /// Looks for the tokens that the answer cost.
+    pub(crate) usage: UsageScanner,
 }
 
 impl Relay {
     pub(crate) fn new(
         upstream: Incoming,
-        redactor: Option<RedactorStream>,
-        usage: Usage,
+        redactor: Redactor,
+        reading: Option<Reading>,
         tally: Tally,
         closed: WaitForCancellationFutureOwned,
         silence_timeout: Duration,
     ) -> Self {
         let silence = Box::pin(tokio::time::sleep(silence_timeout));
         let closed = Box::pin(closed);
-        Self { upstream, redactor, usage, tally, closed, silence, silence_timeout, ended: false }
+        Self { upstream, redactor, reading, trailers: None, tally, closed, silence, silence_timeout, ended: false }
     }
 
     fn pass(&mut self, chunk: Bytes) -> Bytes {
         self.tally.received(chunk.len());
-        if let Usage::Scanned(scanner) = &mut self.usage {
-            scanner.read(&chunk);
-            if let Some(tokens) = scanner.tokens() {
-                self.tally.used(tokens);
-            }
+        let Some(Reading { redactor, usage }) = &mut self.reading else { return chunk };
+        usage.read(&chunk);
+        if let Some(tokens) = usage.tokens() {
+            self.tally.used(tokens);
         }
-        match &mut self.redactor {
+        match redactor {
             Some(redactor) => redactor.push(chunk),
             None => chunk,
         }
@@ -74,15 +74,9 @@ impl Relay {
     /// Takes note of the end, and returns what was held back until then.
     fn end(&mut self) -> Option<Bytes> {
         self.ended = true;
-        let reported = match &self.usage {
-            Usage::NotExpected => true,
-            Usage::NotReadable => false,
-            Usage::Scanned(scanner) => scanner.tokens().is_some(),
-        };
-        if !reported {
-            self.tally.unreported();
-        }
-        self.redactor.take().map(|mut redactor| redactor.finish()).filter(|rest| !rest.is_empty())
+        self.tally.ended(self.reading.as_ref().is_some_and(|reading| reading.usage.tokens().is_some()));
+        let redactor = self.reading.as_mut()?.redactor.as_mut()?;
+        Some(redactor.finish()).filter(|rest| !rest.is_empty())
     }
 
     /// The same, put behind what came last.
@@ -108,7 +102,7 @@ impl Body for Relay {
         let this = &mut *self;
         loop {
             if this.ended {
-                return Poll::Ready(None);
+                return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
             if this.closed.as_mut().poll(cx).is_ready() {
                 this.ended = true;
@@ -126,18 +120,24 @@ impl Body for Relay {
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     this.silence.as_mut().reset(Instant::now() + this.silence_timeout);
-                    let frame = match frame.into_data() {
-                        Ok(chunk) => Frame::data(this.pass(chunk)),
-                        Err(trailers) => trailers,
+                    let chunk = match frame.into_data() {
+                        Ok(chunk) => chunk,
+                        Err(frame) => {
+                            this.trailers = frame.into_trailers().ok();
+                            if let Some(trailers) = &mut this.trailers {
+                                headers::redact(trailers, &this.redactor);
+                            }
+                            continue;
+                        }
                     };
+                    let data = this.pass(chunk);
                     // Where the length was announced nobody asks for more than that, so this is the end.
-                    if frame.is_data() && this.upstream.is_end_stream() {
-                        let data = frame.into_data().unwrap_or_default();
+                    if this.upstream.is_end_stream() {
                         return Poll::Ready(Some(Ok(Frame::data(this.end_after(data)))));
                     }
                     // A chunk that is held back as a whole is no frame.
-                    if frame.data_ref().is_none_or(|data| !data.is_empty()) {
-                        return Poll::Ready(Some(Ok(frame)));
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(this.fail(error.into())))),

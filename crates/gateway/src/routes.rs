@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     Messages,
     /// An answer of a model, by Google.
     Generate,
-    /// What costs no answer of a model: embeddings, a count of tokens, the list of models.
+    /// What is no answer of a model: embeddings, a count of tokens, the list of models.
     Aside,
 }
 
@@ -54,6 +54,22 @@ pub(crate) fn route<'p>(protocol: Protocol, method: &Method, path: &'p str) -> O
         Protocol::Other => openai().or_else(anthropic).or_else(google),
     };
     kind.map(|kind| Route { kind, path })
+}
+
+impl Route<'_> {
+    /// Whether a request with this body asks the model, and no other. A list of models asks none.
+    pub(crate) fn asks(&self, model: &str, body: &[u8]) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Asked {
+            model: String,
+        }
+        match self.path.split_once(':') {
+            _ if self.path == "models" => true,
+            Some((named, _)) => named == model || named.strip_prefix("models/") == Some(model),
+            // One that names two is none.
+            None => serde_json::from_slice::<Asked>(body).is_ok_and(|asked| asked.model == model),
+        }
+    }
 }
 
 /// `models/NAME:CALL` or `tunedModels/NAME:CALL`.
@@ -145,6 +161,22 @@ mod tests {
                 assert_eq!(kind(protocol, &Method::POST, path), None, "{path}");
             }
         }
+    }
+
+    #[test]
+    fn a_request_asks_the_model_that_it_names() {
+        let asks =
+            |protocol, path, body: &str| route(protocol, &Method::POST, path).unwrap().asks("m", body.as_bytes());
+        let chat = |body| asks(Protocol::OpenAiCompatible, "chat/completions", body);
+        assert!(chat(r#"{"stream":true,"model":"m"}"#));
+        for other in [r#"{"model":"n"}"#, "{}", "", r#"{"model":"m","model":"n"}"#, r#"{"model":["m"]}"#] {
+            assert!(!chat(other), "{other}");
+        }
+        assert!(asks(Protocol::Google, "models/m:generateContent", "{}"));
+        assert!(!asks(Protocol::Google, "models/n:generateContent", r#"{"model":"m"}"#));
+        let tuned = route(Protocol::Google, &Method::POST, "tunedModels/m:generateContent").unwrap();
+        assert!(tuned.asks("tunedModels/m", b"") && !tuned.asks("m", b""));
+        assert!(route(Protocol::Google, &Method::GET, "models").unwrap().asks("m", b""));
     }
 
     #[test]

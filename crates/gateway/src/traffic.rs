@@ -19,7 +19,8 @@ pub struct Traffic {
     /// Requests that were let through and got no whole answer by the upstream's fault: no connection, a redirect, a stall,
     /// an answer that broke in the middle. An answer with an error status is whole.
     pub failed: u64,
-    /// Whole answers of a model that did not say how many tokens they cost.
+    /// Answers of a model of which it is not known how many tokens they cost: they did not say it, or the client left them
+    /// before their end.
     pub unreported: u64,
     /// The tokens that the upstream reported.
     pub tokens: Tokens,

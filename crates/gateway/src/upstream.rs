@@ -33,6 +33,8 @@ pub struct Upstream {
     pub key_header: KeyHeader,
     /// What the provider speaks: it decides which paths are forwarded and in which words a fault is told.
     pub protocol: Protocol,
+    /// The only model that may be asked, so that `prices` are those of whatever is asked; any where it is none.
+    pub model: Option<String>,
     /// What is set in each request to a model.
     pub parameters: Parameters,
     /// What the provider asks for tokens; without it the cost is not known.
@@ -110,13 +112,14 @@ pub enum OpenError {
 }
 
 impl Upstream {
-    /// Returns an upstream without a key, parameters and prices.
+    /// Returns an upstream without a key, parameters and prices, any model of which may be asked.
     pub fn new(base_url: impl Into<String>, protocol: Protocol) -> Self {
         Self {
             base_url: base_url.into(),
             credential: None,
             key_header: KeyHeader::default(),
             protocol,
+            model: None,
             parameters: Parameters::default(),
             prices: None,
         }
@@ -128,6 +131,7 @@ pub(crate) struct Target {
     base: Base,
     key: Option<(HeaderName, HeaderValue)>,
     pub(crate) protocol: Protocol,
+    pub(crate) model: Option<String>,
     pub(crate) parameters: Parameters,
     pub(crate) prices: Option<Prices>,
 }
@@ -172,6 +176,7 @@ impl Target {
             base: Base::new(&upstream.base_url)?,
             key: key.map(|key| (name, key)),
             protocol: upstream.protocol,
+            model: upstream.model.clone(),
             parameters: upstream.parameters,
             prices: upstream.prices,
         })

@@ -1,6 +1,8 @@
 //! The environment that opencode is started with.
 
 use crate::tree::Marker;
+use opencode_run_core::{ExposeSecret, SecretString};
+use opencode_run_gateway::SHORTEST_SECRET;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -70,6 +72,14 @@ impl Environment {
         self
     }
 
+    /// Takes out the variables that hold a secret, under whatever name. One so short that it is found in other words is left.
+    pub(crate) fn hide(&mut self, secret: &SecretString) {
+        let secret = secret.expose_secret().as_bytes();
+        if secret.len() >= SHORTEST_SECRET {
+            self.0.retain(|_, value| !value.as_encoded_bytes().windows(secret.len()).any(|part| part == secret));
+        }
+    }
+
     /// Sets a variable.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.0.insert(name.into(), value.into());
@@ -108,6 +118,21 @@ mod tests {
     fn values_are_not_shown() {
         let shown = format!("{:?}", caller(&[("OPENAI_API_KEY", "sk-1234567890")]));
         assert!(shown.contains("OPENAI_API_KEY") && !shown.contains("sk-1234567890"), "{shown}");
+    }
+
+    #[test]
+    fn a_secret_is_hidden_whatever_its_variable_is_called() {
+        let mut environment = caller(&[
+            ("MODEL_CODE_APIKEY", "sk-1234567890"),
+            ("HEADER", "Bearer sk-1234567890"),
+            ("OTHER_KEY", "sk-0987654321"),
+            ("HOME", "/none"),
+        ]);
+        environment.hide(&"sk-1234567890".into());
+        environment.hide(&"none".into());
+        for (name, is_left) in [("MODEL_CODE_APIKEY", false), ("HEADER", false), ("OTHER_KEY", true), ("HOME", true)] {
+            assert_eq!(environment.get(name).is_some(), is_left, "{name}");
+        }
     }
 
     #[test]

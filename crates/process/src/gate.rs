@@ -151,7 +151,8 @@ impl Pass {
                 format!("the limit of {max} tokens was reached: {value} were used")
             }
             LimitReached::Unmetered { .. } => {
-                "the model's provider does not say how many tokens it used, so that no limit on tokens or cost can be held"
+                "it is not known how many tokens were used, so that no limit on tokens or cost can be held: the model's \
+                 provider does not say so, or an answer was left before its end"
                     .to_owned()
             }
             other => format!("a limit was reached: {other:?}"),
@@ -186,6 +187,8 @@ pub(crate) fn upstream(config: &ModelConfig) -> Upstream {
     Upstream {
         credential: config.api_key.clone(),
         key_header: config.api_key_header.clone().map_or(KeyHeader::OfProtocol, KeyHeader::Named),
+        // A command of the agent could ask a dearer one, and no limit on the cost would hold.
+        model: Some(config.model.clone()),
         // Whatever becomes of them on the way: the provider's packages drop some, and some agents have their own.
         parameters: Parameters {
             temperature: config.temperature,

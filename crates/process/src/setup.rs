@@ -135,7 +135,8 @@ impl Setup {
         self
     }
 
-    /// Puts the setup into an environment. The key of a model source is in it only where there is no gateway.
+    /// Puts the setup into an environment. The key of a model source is in it only where there is no gateway: where there is
+    /// one, what the caller has of it there is taken out.
     ///
     /// # Errors
     ///
@@ -146,6 +147,9 @@ impl Setup {
             (Some(model), Some(gate)) => Some(with_config(model, |config| gate.disguise(config))),
             (model, _) => model.clone(),
         };
+        if let (Some(_), Some(key)) = (&gate, self.key()) {
+            environment.hide(key);
+        }
         let rendered = render(launch, model.as_ref(), self.agent.as_deref(), &self.purpose)?;
         for (name, value) in rendered.variables {
             environment.set(name, value);
@@ -271,9 +275,10 @@ mod tests {
 
     #[test]
     fn a_key_reaches_opencode_only_where_there_is_no_gateway() {
-        let gated = given(&launch(&[]));
+        let exported = || launch(&[("MODEL_CODE_APIKEY", "sk-secret")]);
+        let gated = given(&exported());
         assert!(!gated.contains("sk-secret") && !gated.contains("http://127.0.0.1:1/v1"), "{gated}");
-        assert!(given(&launch(&[]).without_gateway()).contains("sk-secret"));
+        assert_eq!(given(&exported().without_gateway()).matches("sk-secret").count(), 2);
     }
 
     #[test]

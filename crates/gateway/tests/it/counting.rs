@@ -103,6 +103,14 @@ async fn an_answer_that_reports_nothing_is_counted_as_such() {
 }
 
 #[tokio::test]
+async fn an_embedding_costs_tokens_as_well() {
+    let provider = Recorder::new(200, "application/json", "{\"usage\":{\"prompt_tokens\":8,\"total_tokens\":8}}").await;
+    let setup = Setup::new(&provider.server.url());
+    post(&setup.path, "embeddings", "{}").await;
+    assert_eq!(setup.account.traffic().tokens.input, 8);
+}
+
+#[tokio::test]
 async fn bytes_that_move_wake_who_waits() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());

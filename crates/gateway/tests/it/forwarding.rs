@@ -204,6 +204,25 @@ async fn trailers_pass_to_who_takes_them() {
 }
 
 #[tokio::test]
+async fn a_key_is_masked_in_trailers_and_they_come_behind_what_was_held_back() {
+    // It may go on as the key, and does not.
+    let held = &KEY[..7];
+    let server = Server::bytes(format!(
+        "HTTP/1.1 200 OK\r\ntrailer: x-echo\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\nx-echo: {KEY}\r\n\r\n",
+        chunk(&format!("data: {held}"))
+    ))
+    .await;
+    let setup = Setup::new(&server.url());
+    let headers = [("te", "trailers"), ("connection", "te, close")];
+    let mut connection = ask(&setup.path, "chat/completions", &headers, "{}").await;
+    connection.head().await.unwrap();
+    assert_eq!(connection.chunk().await.unwrap(), b"data: ");
+    assert_eq!(connection.chunk().await.unwrap(), held.as_bytes());
+    assert_eq!(connection.line().await, "0");
+    assert_eq!(connection.line().await, "x-echo: [redacted]");
+}
+
+#[tokio::test]
 async fn many_requests_share_a_connection() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());

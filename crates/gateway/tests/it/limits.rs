@@ -2,7 +2,8 @@
 
 use opencode_run_gateway::{Account, AdmitError, Gateway, LimitReached, Limits, Prices, Protocol, Upstream};
 
-use crate::support::{Recorder, post, upstream};
+use crate::support::{EVENTS, Recorder, Server, ask, chunk, post, read_request, read_to_end, until, upstream};
+use tokio::io::AsyncWriteExt;
 
 const USAGE: &str = "{\"usage\":{\"prompt_tokens\":1000000,\"completion_tokens\":100000}}";
 
@@ -50,6 +51,19 @@ async fn a_limit_on_the_cost_needs_prices() {
 }
 
 #[tokio::test]
+async fn another_model_than_that_of_the_prices_is_not_asked() {
+    let provider = Recorder::new(200, "application/json", USAGE).await;
+    let gateway = Gateway::start().unwrap();
+    let model = Some("cheap".to_owned());
+    let path =
+        gateway.open(&Upstream { model, ..upstream(&provider.server.url(), Protocol::OpenAiCompatible) }).unwrap();
+    let _admission = path.admit_anyone(&Account::unlimited()).unwrap();
+    assert_eq!(post(&path, "chat/completions", "{\"model\":\"cheap\"}").await.status, 200);
+    post(&path, "chat/completions", "{\"model\":\"dear\"}").await.assert_fault(403, "gateway_other_model");
+    assert_eq!((provider.seen().len(), path.traffic().refused), (1, 1));
+}
+
+#[tokio::test]
 async fn a_limit_on_tokens_cannot_be_held_where_none_are_reported() {
     let provider = Recorder::new(200, "application/json", "{\"choices\":[]}").await;
     let gateway = Gateway::start().unwrap();
@@ -59,6 +73,28 @@ async fn a_limit_on_tokens_cannot_be_held_where_none_are_reported() {
     assert_eq!(post(&path, "embeddings", "{}").await.status, 200);
     assert_eq!(post(&path, "chat/completions", "{}").await.status, 200);
     post(&path, "chat/completions", "{}").await.assert_fault(403, "gateway_limit_reached");
+    assert_eq!(account.limit_reached(), Some(LimitReached::Unmetered { answers: 1 }));
+}
+
+#[tokio::test]
+async fn who_leaves_an_answer_before_its_tokens_are_told_gets_no_other() {
+    let begun = "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":4,\"output_tokens\":1}}}\n\n";
+    let server = Server::tcp(move |mut stream| async move {
+        read_request(&mut stream).await;
+        stream.write_all(format!("{EVENTS}{}", chunk(begun)).as_bytes()).await.unwrap();
+        read_to_end(&mut stream).await.ok();
+    })
+    .await;
+    let gateway = Gateway::start().unwrap();
+    let path = gateway.open(&upstream(&server.url(), Protocol::Anthropic)).unwrap();
+    let account = Account::new(Limits { max_tokens_total: Some(1000), ..limits() }).unwrap();
+    let _admission = path.admit_anyone(&account).unwrap();
+    let mut connection = ask(&path, "messages", &[], "{}").await;
+    connection.head().await.unwrap();
+    connection.chunk().await.unwrap();
+    drop(connection);
+    until("the end of the count", || account.traffic().running == 0).await;
+    post(&path, "messages", "{}").await.assert_fault(403, "gateway_limit_reached");
     assert_eq!(account.limit_reached(), Some(LimitReached::Unmetered { answers: 1 }));
 }
 

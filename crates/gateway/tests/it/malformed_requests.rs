@@ -50,6 +50,8 @@ async fn what_no_provider_package_asks_is_not_found_and_counted() {
         post(&setup.path, rest, "{}").await.assert_fault(404, "gateway_not_found");
         assert_eq!(setup.path.traffic().refused, count as u64 + 1, "{rest}");
     }
+    let doubled = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", target(&setup.path, "models"));
+    raw(&setup.gateway, &doubled).await.assert_fault(404, "gateway_not_found");
     let delete = format!("DELETE {} HTTP/1.1\r\nhost: x\r\n\r\n", target(&setup.path, "models"));
     raw(&setup.gateway, &delete).await.assert_fault(404, "gateway_not_found");
     assert!(provider.seen().is_empty());

@@ -48,14 +48,15 @@ pub(super) fn read(named: Option<&Path>) -> Sources {
         }
     };
     findings.insert(0, Finding::ok(CHECK, described(file, &source)));
-    if source.iter().any(|(_, config)| config.api_key.is_some()) && others_can_read(file) {
-        findings.push(Finding::warning(
+    let key_files = KeyFiles::of(file, &source);
+    findings.extend(key_files.0.iter().filter(|file| others_can_read(file)).map(|file| {
+        Finding::warning(
             CHECK,
             format!("{} holds a key, and other users can read it", file.display()),
             format!("chmod 600 {}", file.display()),
-        ));
-    }
-    Sources { source: keyed(&source, &mut findings), key_files: KeyFiles::of(file, &source), findings }
+        )
+    }));
+    Sources { source: keyed(&source, &mut findings), key_files, findings }
 }
 
 fn described(file: &Path, source: &ModelSource) -> String {
@@ -122,6 +123,15 @@ mod tests {
         assert!(sources.findings[1].fix.as_ref().unwrap().starts_with("chmod 600 "));
         mode(0o600);
         assert_eq!(statuses(&read(Some(&file))), [Status::Ok]);
+        // The file that it names for the key is one as well.
+        let key = folder.path().join("key");
+        std::fs::write(&key, "sk-1").unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let text = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY_FILE=key\n";
+        std::fs::write(&file, text).unwrap();
+        let sources = read(Some(&file));
+        assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
+        assert!(sources.findings[1].message.contains("/key holds a key"), "{:?}", sources.findings);
     }
 
     #[test]
