@@ -29,10 +29,12 @@ use clap::Parser;
 use opencode_run_bench::programs::Programs;
 use opencode_run_tests::Sandbox;
 use plan::Plan;
+use std::any::Any;
 use std::error::Error;
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tally::Tally;
 
@@ -72,6 +74,10 @@ fn main() -> ExitCode {
 }
 
 /// Plays cases until the time is over; returns whether all that is promised held in each.
+///
+/// # Errors
+///
+/// If a case could not be played. What was counted until then is printed all the same.
 fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let programs = Programs::build(None)?;
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
@@ -80,16 +86,29 @@ fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let until = began + Duration::from_secs(arguments.seconds);
     let next = AtomicU64::new(0);
     let tally = Mutex::new(Tally::new(SAY_EVERY));
+    let broken = OnceLock::new();
     let worker = || {
-        loop {
+        while broken.get().is_none() {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if Instant::now() >= until || arguments.cases.is_some_and(|cases| number >= cases) {
                 return;
             }
             let case = seed.wrapping_add(number);
-            let sandbox = Sandbox::new();
-            let plan = Plan::draw(case, &play::ready(&sandbox));
-            let played = play::play(&plan, &sandbox, &programs, Duration::from_secs(arguments.slack));
+            let played = catch_unwind(|| {
+                let sandbox = Sandbox::new();
+                let plan = Plan::draw(case, &play::ready(&sandbox));
+                let played = play::play(&plan, &sandbox, &programs, Duration::from_secs(arguments.slack));
+                (plan, played)
+            });
+            let (plan, played) = match played {
+                Ok(played) => played,
+                // The support of the tests panics where the machine fails it, as a full disk does: that is nothing which the
+                // command has violated, and the next cases would fare no better.
+                Err(panic) => {
+                    broken.get_or_init(|| format!("case {case} could not be played: {}", said_by(panic.as_ref())));
+                    return;
+                }
+            };
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             match &played {
                 Err(violation) => println!("VIOLATED in case {case}: {violation}\n  {plan:?}"),
@@ -106,5 +125,14 @@ fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     });
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     tally.print(began.elapsed());
-    Ok(tally.violations() == 0)
+    match broken.into_inner() {
+        Some(why) => Err(why.into()),
+        None => Ok(tally.violations() == 0),
+    }
+}
+
+/// Returns what a panic said.
+fn said_by(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic without a word")
 }
