@@ -46,7 +46,7 @@ impl Draft {
         let mut check = Check { source_type, draft: &self, blamed: self.blamed.clone(), problems: Vec::new() };
         let mut model = check.model();
         check.provider(strictness);
-        check.command(strictness);
+        check.key_origin(strictness);
         if model.base_url.is_none() && check.blamed.contains(&ModelParameter::BaseUrl) {
             // There is one, and it has its problem already: do not say that it is missing.
             model.base_url = Some("http://localhost".to_owned());
@@ -129,11 +129,15 @@ impl Check<'_> {
         }
     }
 
-    /// A file that nobody named may have come with a repository: it starts nothing.
-    fn command(&mut self, strictness: Strictness) {
-        let parameter = ModelParameter::ApiKeyCommand;
-        if strictness == Strictness::Found && self.text(parameter).is_some() {
-            self.blame(parameter, EnvProblemKind::CommandInFoundFile { key: self.key(parameter) });
+    /// A file that nobody named may have come with a repository: it starts nothing, and sends nothing of the user's to an
+    /// address of its own.
+    fn key_origin(&mut self, strictness: Strictness) {
+        let (command, file) = (ModelParameter::ApiKeyCommand, ModelParameter::ApiKeyFile);
+        if strictness == Strictness::Found && self.text(command).is_some() {
+            self.blame(command, EnvProblemKind::CommandInFoundFile { key: self.key(command) });
+        }
+        if strictness == Strictness::Found && self.text(file).is_some() {
+            self.blame(file, EnvProblemKind::KeyFileInFoundFile { key: self.key(file) });
         }
     }
 

@@ -82,10 +82,10 @@ fn is_never_laxer(named: &Result<ModelSource, EnvFileError>, found: &FoundEnvFil
             for (kind, model) in found.source.iter() {
                 assert_eq!(source.get_model(kind).map(|model| settings(model)), Some(settings(model)));
             }
-            // What is fine when it is named is left out only where it would have a package of anyone run.
+            // What is fine when it is named is left out only where it would run what is anyone's, or send a file.
             let lacks = |kind: &ModelSourceType| !found.source.has_model(*kind);
             let doubted = source.configured().into_iter().filter(lacks).count();
-            assert_eq!(doubted, found.warnings.len());
+            assert!(doubted <= found.warnings.len(), "{doubted}");
         }
         Err(error) => assert!(!error.problems().is_empty()),
     }

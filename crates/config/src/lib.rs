@@ -51,7 +51,7 @@
 //! | --- | --- |
 //! | `BASEURL` | where the provider is reached; without it the model is one that opencode already knows |
 //! | `APIKEY` | the provider's key |
-//! | `APIKEY_FILE` | a file that holds the key, in its place; a relative path counts from the folder of the `.env` |
+//! | `APIKEY_FILE` | a file that holds the key, in its place; a relative path counts from the folder of the `.env`; only in a file that is named |
 //! | `APIKEY_COMMAND` | a command that prints the key, in its place: a password manager's |
 //! | `APIKEY_HEADER` | the header that carries the key, where it is not the provider's usual one |
 //! | `MODEL` | the model's id; `provider/model` where there is no base URL. Every source needs it |

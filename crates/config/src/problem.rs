@@ -246,6 +246,12 @@ pub enum EnvProblemKind {
         /// The key.
         key: EnvKey,
     },
+    /// A found file names a file for its key, which would go to the address that it names as well.
+    #[error("{key} would send a file to the base URL: name the file explicitly if you trust it")]
+    KeyFileInFoundFile {
+        /// The key.
+        key: EnvKey,
+    },
     /// A value would not reach the model.
     #[error("{key}: {reason}")]
     Refused {

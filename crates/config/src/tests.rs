@@ -345,7 +345,7 @@ proptest! {
         prop_assert!(found.source.problems().is_empty());
         match strict {
             Ok(strict) if found.warnings.is_empty() => prop_assert_eq!(strict.configured(), found.source.configured()),
-            Ok(_) => prop_assert!(text.contains("_PROVIDER")),
+            Ok(_) => prop_assert!(["_PROVIDER", "_APIKEY_FILE", "_APIKEY_COMMAND"].iter().any(|key| text.contains(key))),
             Err(error) => prop_assert!(error.problems().len() >= found.warnings.len().min(1)),
         }
     }
@@ -368,14 +368,17 @@ fn the_file_of_a_key_counts_from_the_folder_of_the_file_that_names_it() {
 }
 
 #[test]
-fn a_file_that_was_only_found_runs_no_command() {
+fn a_file_that_was_only_found_runs_no_command_and_sends_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(".env");
-    let text = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY_COMMAND='pass show code'\n";
-    std::fs::write(&file, text).unwrap();
-    let found = ModelSource::from_found_env_file(&file);
-    assert!(found.source.is_empty());
-    assert!(found.warnings[0].to_string().contains("name the file explicitly"), "{}", found.warnings[0]);
-    let named = ModelSource::from_env_file(&file).unwrap();
-    assert_eq!(named.get_model(ModelSourceType::Code).unwrap().api_key_command.as_deref(), Some("pass show code"));
+    for origin in ["COMMAND='pass show code'", "FILE=../.vault-token", "FILE=key"] {
+        let text = format!("MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY_{origin}\n");
+        std::fs::write(&file, text).unwrap();
+        let found = ModelSource::from_found_env_file(&file);
+        assert!(found.source.is_empty(), "{origin}");
+        assert!(found.warnings[0].to_string().contains("name the file explicitly"), "{}", found.warnings[0]);
+        let named = ModelSource::from_env_file(&file).unwrap();
+        let code = named.get_model(ModelSourceType::Code).unwrap();
+        assert!(code.api_key_command.is_some() != code.api_key_file.is_some(), "{origin}");
+    }
 }
