@@ -115,7 +115,7 @@ pub struct Turn {
     error: Option<ReportedError>,
     /// What was refused in the last step and not followed by another.
     refusal: Option<String>,
-    /// What happened last, progress or not, and when.
+    /// What is known to have happened last, progress or not, and when.
     last: (&'static str, Duration),
     idle: IdleClock,
 }
@@ -253,7 +253,10 @@ impl Turn {
     }
 
     fn observe(&mut self, at: Duration, Observed { event, sub_agent, raw: _ }: &Observed) {
-        self.last = (event.kind(), at);
+        // What is not known says nothing of where the turn stands, and the server sends it at any time.
+        if !matches!(event, Event::Unknown { .. }) {
+            self.last = (event.kind(), at);
+        }
         if event.is_progress() {
             self.idle.progress(at);
         }

@@ -120,7 +120,7 @@ fn what_says_nothing_about_the_answer_only_keeps_the_turn_alive() {
         event(Event::Unknown { kind: "x".into(), raw }),
     ]);
     assert!(turn.record().entries.is_empty());
-    assert_eq!(turn.last, ("unknown", Duration::from_secs(2)));
+    assert_eq!(turn.last, ("retry", Duration::from_secs(1)));
 }
 
 #[test]
