@@ -27,13 +27,20 @@ async fn a_stream_that_is_closed_again_and_again() {
 
 #[tokio::test]
 async fn a_stream_that_is_gone_while_the_answer_comes() {
-    for recording in [PLAIN, "1.18.33/tool-then-text", "1.18.33/several-tools"] {
+    for (recording, state) in [
+        (PLAIN, RunState::Completed),
+        ("1.18.33/tool-then-text", RunState::Completed),
+        ("1.18.33/several-tools", RunState::Completed),
+        ("1.18.33/error-400", RunState::Error),
+        ("1.18.33/error-after-tool", RunState::Error),
+    ] {
         let (lost, whole) = (
             Play::new(Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()])).await,
             Play::new(Serving::replaying(recording)).await,
         );
         let (record, wanted) = (lost.turn("hello").await, whole.turn("hello").await);
-        assert_eq!(record.state, RunState::Completed, "{:?}", record.failure);
+        assert_eq!(record.state, state, "{:?}", record.failure);
+        assert_eq!(record.failure, wanted.failure);
         assert_eq!((record.output(), record.usage, record.steps), (wanted.output(), wanted.usage, wanted.steps));
         assert_eq!(record.entries.len(), wanted.entries.len());
         lost.end().await;

@@ -3,7 +3,7 @@
 use super::{ABORT_LIMIT, Over, Running};
 use crate::dialect::{AnswerEnd, ClientError, MessageWithParts, TurnDecoder, failure_of, read_message};
 use crate::gate::Pass;
-use opencode_run_core::{Ending, Signal, TurnFailure};
+use opencode_run_core::{Ending, Event, Observed, Signal, TurnFailure};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -82,6 +82,11 @@ impl Running {
         let is_missing = self.has_schema && structured.is_none();
         if let Some(value) = structured {
             self.outbox.push(Signal::Structured(value));
+        }
+        if let (Some(error), None) = (&error, &self.error) {
+            // The stream broke or was too late to tell it.
+            let event = Event::Error(error.clone());
+            self.outbox.push(Signal::Event(Observed { event, sub_agent: None, raw: None }));
         }
         match error {
             _ if aborted => Ending::Stopped,
