@@ -273,8 +273,8 @@ impl RunnerBuilder {
         self
     }
 
-    /// Starts opencode under a watcher, where there is one. It ends all that opencode leaves, also when this process is ended
-    /// by SIGKILL.
+    /// Starts opencode, and the commands that print keys, under a watcher, where there is one. It ends all that they leave, also
+    /// when this process is ended by SIGKILL.
     #[must_use]
     pub fn watcher(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
         self.watcher = watcher.into();
@@ -321,16 +321,15 @@ impl RunnerBuilder {
                 .hint("check that the folder for temporary files is there and has room")
                 .source(error)
         })?;
-        let watcher = self.watcher.take();
         let (driver, opencode) = if let Some(url) = self.attach.take() {
             (self.attached(&url, &variables).await?, None)
         } else {
-            let opencode = locate(self.opencode.clone(), &variables, watcher.clone()).await?;
+            let opencode = locate(self.opencode.clone(), &variables, self.watcher.clone()).await?;
             let variables = match &isolation {
                 Some(isolation) => isolation.apply(variables),
                 None => variables,
             };
-            let mut launch = Launch::new(opencode.clone(), variables).watched_by(watcher);
+            let mut launch = Launch::new(opencode.clone(), variables).watched_by(self.watcher.clone());
             if self.lean {
                 launch = launch.lean();
             }
@@ -393,7 +392,7 @@ impl RunnerBuilder {
             model,
             source_type: self.source_type,
             sources: std::mem::take(&mut self.sources),
-            keys: Keys::default(),
+            keys: Keys::new(self.watcher.clone()),
             context: self.context.take(),
             agent: self.agent.take(),
             variant: self.variant.take(),

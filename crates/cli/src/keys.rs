@@ -1,21 +1,32 @@
 //! The keys that stand elsewhere than with their model source, each asked for when it is needed and once.
 
-use crate::RunnerError;
-use opencode_run_config::{KeyError, with_key};
+use crate::{RunnerError, Watcher};
+use opencode_run_config::{KeyError, LONGEST_KEY, with_key};
 use opencode_run_core::{ModelChoice, ModelConfig, ModelSourceType};
+use opencode_run_process::Helper;
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 
+/// How long a command for a key may take: somebody may have to unlock a password manager first.
+const COMMAND_LIMIT: Duration = Duration::from_mins(2);
+
 /// The model sources whose keys were asked for. A key lives as long as its runner.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Keys {
+    watcher: Option<Watcher>,
     // Held while a key is asked for: two turns must not unlock a password manager twice.
     known: Mutex<BTreeMap<ModelSourceType, Arc<ModelConfig>>>,
 }
 
 impl Keys {
+    /// Asks for keys by commands that are started under a watcher, where there is one.
+    pub(crate) fn new(watcher: Option<Watcher>) -> Self {
+        Self { watcher, known: Mutex::default() }
+    }
+
     /// Returns a model with its key in it, if it is one that has a key.
     ///
     /// # Errors
@@ -30,12 +41,37 @@ impl Keys {
         if let Some(config) = known.get(&source) {
             return Ok(ModelChoice::Source { source, config: Arc::clone(config) });
         }
-        let asked = tokio::task::spawn_blocking(move || with_key(&config)).await;
-        let failed = |error| RunnerError::Key { source_type: source, error };
-        let config = asked.map_err(|error| failed(KeyError::NotStarted(io::Error::other(error))))?.map_err(failed)?;
+        let asked = with_key(&config, async |command| printed_by(command, self.watcher.as_ref()).await).await;
+        let config = asked.map_err(|error| RunnerError::Key { source_type: source, error })?;
         known.insert(source, Arc::clone(&config));
         Ok(ModelChoice::Source { source, config })
     }
+}
+
+/// Runs a command for a key, and returns what it printed. If the future is dropped, the command is ended with all that it has
+/// started.
+///
+/// # Errors
+///
+/// If it fails, or takes more than two minutes.
+pub(crate) async fn printed_by(command: &str, watcher: Option<&Watcher>) -> Result<Vec<u8>, KeyError> {
+    let mut helper = Helper::shell(command, watcher).map_err(KeyError::NotStarted)?;
+    let stdout = helper.take_stdout();
+    // It takes its output with it: what has printed too much is not to wait for somebody who reads on.
+    let read = async {
+        let mut text = Vec::new();
+        match stdout {
+            Some(stdout) => stdout.take(LONGEST_KEY + 1).read_to_end(&mut text).await.map(|_| text),
+            None => Ok(text),
+        }
+    };
+    let over = tokio::time::timeout(COMMAND_LIMIT, async { tokio::join!(read, helper.wait()) });
+    let (text, status) = over.await.map_err(|_| KeyError::NoEnd(COMMAND_LIMIT))?;
+    let status = status.map_err(KeyError::NotStarted)?;
+    if !status.success() {
+        return Err(KeyError::Failed(status));
+    }
+    text.map_err(KeyError::NotStarted)
 }
 
 #[cfg(all(test, unix))]
@@ -49,7 +85,7 @@ mod tests {
         let counter = folder.path().join("counter");
         let command = format!("echo >> {0}; printf sk-; wc -l < {0}", counter.display());
         let config = Arc::new(ModelConfig { api_key_command: Some(command), ..ModelConfig::new("m") });
-        let keys = Keys::default();
+        let keys = Keys::new(None);
         for _ in 0..2 {
             let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::clone(&config) };
             let ModelChoice::Source { config, .. } = keys.with_key(choice).await.unwrap() else { panic!("a source") };
@@ -61,7 +97,20 @@ mod tests {
     async fn a_key_that_cannot_be_had_names_its_source() {
         let config = Arc::new(ModelConfig { api_key_file: Some("/nowhere/key".into()), ..ModelConfig::new("m") });
         let choice = ModelChoice::Source { source: ModelSourceType::Plan, config };
-        let error = Keys::default().with_key(choice).await.unwrap_err().to_string();
+        let error = Keys::new(None).with_key(choice).await.unwrap_err().to_string();
         assert!(error.contains("`plan`") && error.contains("/nowhere/key"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_command_is_believed_if_it_succeeds() {
+        assert_eq!(printed_by("printf 'sk-%s' 1", None).await.unwrap(), b"sk-1");
+        // What goes on in the background is ended, and does not keep the key from being taken.
+        assert_eq!(printed_by("echo sk-2; sleep 60 &", None).await.unwrap(), b"sk-2\n");
+        let failed = printed_by("echo sk-secret; exit 3", None).await.unwrap_err();
+        assert!(matches!(failed, KeyError::Failed(_)) && !failed.to_string().contains("sk-secret"), "{failed}");
+        match printed_by("yes", None).await {
+            Ok(text) => assert_eq!(text.len() as u64, LONGEST_KEY + 1),
+            Err(error) => assert!(matches!(error, KeyError::Failed(_)), "{error}"),
+        }
     }
 }

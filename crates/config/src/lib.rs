@@ -3,7 +3,8 @@
 //!
 //! What a file sets reaches the caller as it stands in the file, or is refused with the file, the line and the reason.
 //! The crate changes nothing in its process and reads no environment variable. Reading a `.env` is reading that one file;
-//! where a source names a file or a command for its key, [`with_key`] reads or runs that, when it is asked to.
+//! where a source names a file for its key, [`with_key`] reads that when it is asked to, and where it names a command, the caller
+//! runs it.
 //!
 //! # Example
 //!
@@ -129,7 +130,7 @@ mod source;
 mod tests;
 
 pub use entries::MAX_VALUE_LINES;
-pub use key_origin::{KeyError, with_key};
+pub use key_origin::{KeyError, LONGEST_KEY, with_key};
 pub use keys::EnvKey;
 pub use problem::{EnvFileError, EnvProblem, EnvProblemKind, LeftOut};
 pub use read::MAX_FILE_BYTES;

@@ -351,8 +351,8 @@ proptest! {
     }
 }
 
-#[test]
-fn the_file_of_a_key_counts_from_the_folder_of_the_file_that_names_it() {
+#[tokio::test]
+async fn the_file_of_a_key_counts_from_the_folder_of_the_file_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("models.env");
     let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
@@ -361,10 +361,11 @@ fn the_file_of_a_key_counts_from_the_folder_of_the_file_that_names_it() {
     let code = source.get_model(ModelSourceType::Code).unwrap();
     assert_eq!(code.api_key_file.as_deref(), Some(folder.path().join("keys/code").as_path()));
     assert_eq!(code.api_key_header.as_deref(), Some("X-Key"));
-    assert!(with_key(code).is_err());
+    let by_file = async || with_key(code, async |_| panic!("there is no command")).await;
+    assert!(by_file().await.is_err());
     std::fs::create_dir(folder.path().join("keys")).unwrap();
     std::fs::write(folder.path().join("keys/code"), "sk-1\n").unwrap();
-    assert_eq!(with_key(code).unwrap().api_key.as_ref().unwrap().expose_secret(), "sk-1");
+    assert_eq!(by_file().await.unwrap().api_key.as_ref().unwrap().expose_secret(), "sk-1");
 }
 
 #[test]

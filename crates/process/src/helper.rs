@@ -1,13 +1,13 @@
 //! A program that is not opencode, such as an installer, with nothing left of it in any case.
 
-use crate::launch::{start, tree};
+use crate::launch::{start, start_beside_us, tree};
 use crate::tree::{Marker, Tree};
 use crate::watcher::Watcher;
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use tokio::process::{Child, ChildStderr};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 /// A program under way. Dropping it ends it and all that it has started.
 #[derive(Debug)]
@@ -32,23 +32,40 @@ impl Helper {
         directory: &Path,
         watcher: Option<&Watcher>,
     ) -> io::Result<Self> {
-        let found = which::which(program).map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+        let mut command = start(&find(program)?, watcher);
+        command.args(arguments).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::piped());
+        Self::spawn(command, watcher)
+    }
+
+    /// Starts a command of the user's in a shell. It reads nothing, its stdout is [for the taking](Self::take_stdout), and its
+    /// stderr is ours; it may ask a person on the terminal that this process has.
+    ///
+    /// What it starts is found as [`start`](Self::start) says. That includes what it leaves in the background.
+    ///
+    /// # Errors
+    ///
+    /// If there is no shell, or it cannot be started.
+    pub fn shell(command: &str, watcher: Option<&Watcher>) -> io::Result<Self> {
+        let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+        let mut shell = start_beside_us(&find(shell)?, watcher);
+        shell.args([flag, command]).stdout(Stdio::piped());
+        Self::spawn(shell, watcher)
+    }
+
+    fn spawn(mut command: Command, watcher: Option<&Watcher>) -> io::Result<Self> {
         let marker = Marker::new();
         let outer = std::env::var_os(Marker::VARIABLE);
-        let mut command = start(&found, watcher);
-        command
-            .args(arguments)
-            .env(Marker::VARIABLE, marker.nested_in(outer.as_deref()))
-            .current_dir(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+        command.env(Marker::VARIABLE, marker.nested_in(outer.as_deref())).stdin(Stdio::null()).kill_on_drop(true);
         let child = command.spawn()?;
         Ok(Self { tree: tree(watcher, marker, child.id().unwrap_or_default()), child })
     }
 
-    /// Returns what it writes to stderr, once.
+    /// Returns what it writes to stdout, once, if that is piped.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// Returns what it writes to stderr, once, if that is piped.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }
@@ -63,4 +80,8 @@ impl Helper {
         self.tree.sweep().await;
         status
     }
+}
+
+fn find(program: &str) -> io::Result<PathBuf> {
+    which::which(program).map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))
 }

@@ -170,16 +170,22 @@ pub(crate) async fn ask(
 ///
 /// Ctrl-C on a terminal is for us to translate, not for opencode to receive: hence the group.
 pub(crate) fn start(program: &Path, watcher: Option<&Watcher>) -> Command {
-    let mut command = match watcher {
-        None => Command::new(program),
-        Some(watcher) => watcher.command(program),
-    };
+    let mut command = start_beside_us(program, watcher);
     #[cfg(unix)]
     command.process_group(0);
     command
 }
 
-/// Returns the processes of the run that was started as `leader` by such a command.
+/// Returns the command that starts a program, under a watcher where there is one, in our own process group: where that has
+/// the terminal, it can ask a person there.
+pub(crate) fn start_beside_us(program: &Path, watcher: Option<&Watcher>) -> Command {
+    match watcher {
+        None => Command::new(program),
+        Some(watcher) => watcher.command(program),
+    }
+}
+
+/// Returns the processes of the run that was started as `leader` by one of these.
 pub(crate) fn tree(watcher: Option<&Watcher>, marker: Marker, leader: u32) -> Tree {
     match watcher {
         None => Tree::new(marker, leader),

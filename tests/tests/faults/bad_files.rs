@@ -166,6 +166,29 @@ fn an_interrupt_before_the_turn_leaves_nothing_and_is_told() {
 }
 
 #[test]
+fn a_command_for_a_key_ends_with_the_run() {
+    for (signal, code) in [(Signal::INT, Some(130)), (Signal::TERM, Some(143)), (Signal::KILL, None)] {
+        let case = Case::replaying(PLAIN);
+        let (config, ready) = (case.sandbox.path("models.env"), case.sandbox.path("ready"));
+        let asked = format!("setsid sh -c 'echo > {}; sleep 600'; echo sk-1", ready.display());
+        let source = format!(
+            "MODEL_DEFAULT_BASEURL=http://127.0.0.1:9/v1\nMODEL_DEFAULT_MODEL=m\nMODEL_DEFAULT_APIKEY_COMMAND=\"{asked}\"\n"
+        );
+        fs::write(&config, source).unwrap();
+        let running = case.start(&["--config", config.to_str().unwrap(), "hello"]);
+        case.wait_until_ready();
+        running.signal(signal);
+        case.sandbox.assert_nothing_alive();
+        let outcome = running.wait();
+        if let Some(code) = code {
+            outcome.assert_code(code);
+            assert!(case.task_dirs().is_empty());
+        }
+        assert!(case.fake.log_of("run").is_empty(), "nothing ran");
+    }
+}
+
+#[test]
 fn an_interrupt_while_a_file_is_waited_for_is_heard() {
     for option in ["--context-file", "--config"] {
         let case = Case::replaying(PLAIN);

@@ -23,7 +23,7 @@ struct Findings {
 /// Checks everything and prints what was found.
 pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
     let mut findings = vec![programs::opencode(args.opencode.clone()).await, programs::npm(), programs::git()];
-    let sources = sources::read(args.config.as_deref());
+    let sources = sources::read(args.config.as_deref()).await;
     findings.extend(sources.findings.iter().cloned());
     findings.extend(endpoints::check(&sources.source, args.offline).await);
     findings.push(workspace::check(args.workspace.as_deref().unwrap_or(Path::new("."))));

@@ -3,6 +3,8 @@
 use super::finding::Finding;
 use crate::ModelSource;
 use crate::cli::models::{FOUND_FILE, KeyFiles, others_can_read};
+use crate::cli::watch;
+use crate::keys::printed_by;
 use opencode_run_config::with_key;
 use opencode_run_core::ModelConfig;
 use std::path::Path;
@@ -26,7 +28,7 @@ impl Sources {
 }
 
 /// A file that is named is held to the letter; one that is found is read as a turn would read it.
-pub(super) fn read(named: Option<&Path>) -> Sources {
+pub(super) async fn read(named: Option<&Path>) -> Sources {
     let mut findings = Vec::new();
     let (file, source) = match named {
         Some(file) => match ModelSource::from_env_file(file) {
@@ -56,7 +58,7 @@ pub(super) fn read(named: Option<&Path>) -> Sources {
             format!("chmod 600 {}", file.display()),
         )
     }));
-    Sources { source: keyed(&source, &mut findings), key_files, findings }
+    Sources { source: keyed(&source, &mut findings).await, key_files, findings }
 }
 
 fn described(file: &Path, source: &ModelSource) -> String {
@@ -66,10 +68,10 @@ fn described(file: &Path, source: &ModelSource) -> String {
 }
 
 /// Returns the sources whose keys can be had.
-fn keyed(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource {
+async fn keyed(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource {
     let mut usable = ModelSource::new();
     for (source_type, config) in source.iter() {
-        match with_key(config) {
+        match with_key(config, async |command| printed_by(command, watch::watcher().as_ref()).await).await {
             Ok(config) => {
                 if lacks_key(&config) {
                     findings.push(Finding::warning(
@@ -103,47 +105,47 @@ mod tests {
         sources.findings.iter().map(|finding| finding.status).collect()
     }
 
-    #[test]
-    fn a_file_that_is_named_is_held_to_the_letter() {
-        let sources = read(Some(Path::new("/nowhere/.env")));
+    #[tokio::test]
+    async fn a_file_that_is_named_is_held_to_the_letter() {
+        let sources = read(Some(Path::new("/nowhere/.env"))).await;
         assert_eq!(statuses(&sources), [Status::Error]);
     }
 
     #[cfg(unix)]
-    #[test]
-    fn a_file_with_a_key_is_for_its_owner_alone() {
+    #[tokio::test]
+    async fn a_file_with_a_key_is_for_its_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("models.env");
         std::fs::write(&file, "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY=sk-1\n").unwrap();
         let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         mode(0o644);
-        let sources = read(Some(&file));
+        let sources = read(Some(&file)).await;
         assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
         assert!(sources.findings[1].fix.as_ref().unwrap().starts_with("chmod 600 "));
         mode(0o600);
-        assert_eq!(statuses(&read(Some(&file))), [Status::Ok]);
+        assert_eq!(statuses(&read(Some(&file)).await), [Status::Ok]);
         // The file that it names for the key is one as well.
         let key = folder.path().join("key");
         std::fs::write(&key, "sk-1").unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
         let text = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY_FILE=key\n";
         std::fs::write(&file, text).unwrap();
-        let sources = read(Some(&file));
+        let sources = read(Some(&file)).await;
         assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
         assert!(sources.findings[1].message.contains("/key holds a key"), "{:?}", sources.findings);
     }
 
-    #[test]
-    fn a_source_without_its_key_is_named() {
+    #[tokio::test]
+    async fn a_source_without_its_key_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("models.env");
         let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
         std::fs::write(&file, head).unwrap();
-        let sources = read(Some(&file));
+        let sources = read(Some(&file)).await;
         assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
         std::fs::write(&file, format!("{head}MODEL_CODE_APIKEY_FILE=none\n")).unwrap();
-        let sources = read(Some(&file));
+        let sources = read(Some(&file)).await;
         assert_eq!(statuses(&sources), [Status::Ok, Status::Error]);
         assert!(sources.source.is_empty());
     }
