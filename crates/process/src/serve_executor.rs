@@ -9,6 +9,7 @@ use crate::serve::turn::ServeTurn;
 use crate::session::SessionLookupError;
 use crate::setup::Setup;
 use async_trait::async_trait;
+use futures_util::TryFutureExt;
 use opencode_run_core::{Executor, FailureKind, ModelChoice, SessionId, StartError, StartedTurn, Task, TurnRequest};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -180,16 +181,30 @@ impl Shared {
         }
     }
 
-    /// Returns a server for a turn that runs in a directory.
-    async fn server_for(&self, setup: &mut Setup, request: &TurnRequest) -> Result<Arc<Server>, StartError> {
+    /// Returns a server for a turn on a model of this name, and the turn's session there.
+    async fn place(
+        &self,
+        setup: &mut Setup,
+        request: &TurnRequest,
+        model: Option<&str>,
+    ) -> Result<(Arc<Server>, SessionId), StartError> {
+        let directory = &request.task.directory;
         let server = self.server(setup).await?;
+        if let Some(model) = model.filter(|_| !is_described(request.prompt.model.as_ref())) {
+            server.check_model(directory, model).await?;
+        }
+        let session = self.session(&server, request);
         let is_known = request.session.as_ref().is_some_and(|session| self.sessions().contains_key(session));
         if is_known || !setup.has_empty_catalogue() {
-            return Ok(server);
+            let session = session.await?;
+            return Ok((server, session));
         }
-        // The directory may have agents with models of their own.
-        if server.client.has_models_of_agents(&request.task.directory).await.map_err(unreachable)? {
-            return Ok(server);
+        // The directory may have agents with models of their own. To be asked in a new one takes a server a while, so that it is
+        // asked for the session as well.
+        let has_models = server.client.has_models_of_agents(directory).map_err(unreachable);
+        let (has_models, session) = tokio::try_join!(has_models, session)?;
+        if has_models {
+            return Ok((server, session));
         }
         tracing::info!("an agent has a model of its own: opencode is started again with its catalogue of models");
         self.needs_catalogue.store(true, Ordering::Relaxed);
@@ -197,7 +212,8 @@ impl Shared {
         if let Servers::Own(pool) = &self.servers {
             pool.retire(&server);
         }
-        self.server(setup).await
+        // All servers have the same sessions.
+        Ok((self.server(setup).await?, session))
     }
 
     // The lock is held for plain look-ups and assignments only.
@@ -230,11 +246,7 @@ impl Shared {
     async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
         let (mut setup, model) = self.setup(prompt.model.as_ref(), prompt.agent.as_deref())?;
-        let server = self.server_for(&mut setup, &request).await?;
-        if let Some(model) = model.as_deref().filter(|_| !is_described(prompt.model.as_ref())) {
-            server.check_model(&request.task.directory, model).await?;
-        }
-        let session = self.session(&server, &request).await?;
+        let (server, session) = self.place(&mut setup, &request, model.as_deref()).await?;
         let Some(taken) = self.take(&session) else { return Err(busy(&session)) };
         let directory: PathBuf = request.task.directory;
         let listening = server.hub.listen(session.clone());
