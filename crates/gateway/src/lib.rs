@@ -67,6 +67,7 @@
 //! ```
 
 mod account;
+mod asked;
 mod dial;
 mod failure;
 mod fault;

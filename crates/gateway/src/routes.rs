@@ -1,8 +1,8 @@
 //! Which requests are forwarded: those that a provider's package makes, and no others.
 
-use http::Method;
-
 use crate::Protocol;
+use crate::asked::model_of;
+use http::Method;
 
 /// A request that is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,15 +59,10 @@ pub(crate) fn route<'p>(protocol: Protocol, method: &Method, path: &'p str) -> O
 impl Route<'_> {
     /// Whether a request with this body asks the model, and no other. A list of models asks none.
     pub(crate) fn asks(&self, model: &str, body: &[u8]) -> bool {
-        #[derive(serde::Deserialize)]
-        struct Asked {
-            model: String,
-        }
         match self.path.split_once(':') {
             _ if self.path == "models" => true,
             Some((named, _)) => named == model || named.strip_prefix("models/") == Some(model),
-            // One that names two is none.
-            None => serde_json::from_slice::<Asked>(body).is_ok_and(|asked| asked.model == model),
+            None => model_of(body).is_some_and(|asked| asked == model),
         }
     }
 }

@@ -1,0 +1,70 @@
+//! Which model a request's body asks.
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use std::fmt;
+
+/// Returns the model that a body asks; none where it names several, or others that may be asked in its place.
+pub(crate) fn model_of(body: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Asked>(body).ok().map(|asked| asked.0)
+}
+
+struct Asked(String);
+
+/// Where providers take other models from, if the one that is named does not answer.
+const OTHER_MODELS: [&str; 3] = ["models", "fallbacks", "route"];
+
+impl<'de> Deserialize<'de> for Asked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self(String::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Asked {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request that names one model")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut model = None;
+        while let Some(name) = map.next_key::<String>()? {
+            // A provider may take names whatever their case is.
+            let name = name.to_ascii_lowercase();
+            if name == "model" {
+                // One that names two asks whom the provider likes.
+                if model.replace(map.next_value::<String>()?).is_some() {
+                    return Err(A::Error::duplicate_field("model"));
+                }
+            } else if OTHER_MODELS.contains(&name.as_str()) {
+                return Err(A::Error::custom("it names other models"));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        model.map(Self).ok_or_else(|| A::Error::missing_field("model"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_asks_the_one_model_that_it_names() {
+        assert_eq!(model_of(br#"{"messages":[{"model":"dear"}],"model":"m","stream":true}"#).as_deref(), Some("m"));
+        for other in [
+            r#"{"model":"m","model":"dear"}"#,
+            r#"{"model":"m","Model":"dear"}"#,
+            r#"{"model":"m","models":["m","dear"]}"#,
+            r#"{"fallbacks":[{"model":"dear"}],"model":"m"}"#,
+            r#"{"model":"m","route":"fallback"}"#,
+            r#"{"model":["m"]}"#,
+            r#"{"messages":[]}"#,
+            r#"["m"]"#,
+            "no json",
+        ] {
+            assert_eq!(model_of(other.as_bytes()), None, "{other}");
+        }
+    }
+}
