@@ -2,9 +2,9 @@
 
 use crate::{RunnerError, Watcher};
 use opencode_run_config::{KeyError, LONGEST_KEY, with_key};
-use opencode_run_core::{ModelChoice, ModelConfig, ModelSourceType};
+use opencode_run_core::{ModelChoice, ModelConfig, SecretString};
 use opencode_run_process::Helper;
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -13,12 +13,31 @@ use tokio::sync::Mutex;
 /// How long a command for a key may take: somebody may have to unlock a password manager first.
 const COMMAND_LIMIT: Duration = Duration::from_mins(2);
 
-/// The model sources whose keys were asked for. A key lives as long as its runner.
+/// The keys that were asked for. A key lives as long as its runner.
 #[derive(Debug)]
 pub(crate) struct Keys {
     watcher: Option<Watcher>,
     // Held while a key is asked for: two turns must not unlock a password manager twice.
-    known: Mutex<BTreeMap<ModelSourceType, Arc<ModelConfig>>>,
+    known: Mutex<Vec<Known>>,
+}
+
+/// A key, and where it came from.
+#[derive(Debug)]
+struct Known {
+    file: Option<PathBuf>,
+    command: Option<String>,
+    key: Option<SecretString>,
+}
+
+impl Known {
+    fn is_of(&self, config: &ModelConfig) -> bool {
+        (&self.file, &self.command) == (&config.api_key_file, &config.api_key_command)
+    }
+
+    fn put_into(&self, config: &ModelConfig) -> ModelConfig {
+        let api_key = self.key.clone();
+        ModelConfig { api_key, api_key_file: None, api_key_command: None, ..config.clone() }
+    }
 }
 
 impl Keys {
@@ -38,13 +57,14 @@ impl Keys {
             return Ok(ModelChoice::Source { source, config });
         }
         let mut known = self.known.lock().await;
-        if let Some(config) = known.get(&source) {
-            return Ok(ModelChoice::Source { source, config: Arc::clone(config) });
+        if let Some(known) = known.iter().find(|known| known.is_of(&config)) {
+            return Ok(ModelChoice::Source { source, config: Arc::new(known.put_into(&config)) });
         }
         let asked = with_key(&config, async |command| printed_by(command, self.watcher.as_ref()).await).await;
-        let config = asked.map_err(|error| RunnerError::Key { source_type: source, error })?;
-        known.insert(source, Arc::clone(&config));
-        Ok(ModelChoice::Source { source, config })
+        let keyed = asked.map_err(|error| RunnerError::Key { source_type: source, error })?;
+        let (file, command) = (config.api_key_file.clone(), config.api_key_command.clone());
+        known.push(Known { file, command, key: keyed.api_key.clone() });
+        Ok(ModelChoice::Source { source, config: keyed })
     }
 }
 
@@ -77,7 +97,7 @@ pub(crate) async fn printed_by(command: &str, watcher: Option<&Watcher>) -> Resu
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use opencode_run_core::ExposeSecret;
+    use opencode_run_core::{ExposeSecret, ModelSourceType};
 
     #[tokio::test]
     async fn a_key_is_asked_for_once() {
@@ -90,6 +110,17 @@ mod tests {
             let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::clone(&config) };
             let ModelChoice::Source { config, .. } = keys.with_key(choice).await.unwrap() else { panic!("a source") };
             assert_eq!(config.api_key.as_ref().unwrap().expose_secret(), "sk-1");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_of_the_same_type_has_a_key_of_its_own() {
+        let keys = Keys::new(None);
+        for (model, key) in [("a", "sk-1"), ("b", "sk-2")] {
+            let config = ModelConfig { api_key_command: Some(format!("echo {key}")), ..ModelConfig::new(model) };
+            let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) };
+            let ModelChoice::Source { config, .. } = keys.with_key(choice).await.unwrap() else { panic!("a source") };
+            assert_eq!((config.model.as_str(), config.api_key.as_ref().unwrap().expose_secret()), (model, key));
         }
     }
 
