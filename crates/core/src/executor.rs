@@ -79,10 +79,11 @@ impl TurnRequest {
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the two channels are the whole contract")]
 pub struct StartedTurn {
-    /// What comes from the turn. Not receiving slows the turn down; nothing is lost.
-    pub signals: mpsc::Receiver<Signal>,
+    // Dropped in this order: a turn learns first that it is to end.
     /// What goes to the turn. Dropping the sender kills the turn.
     pub controls: mpsc::UnboundedSender<Control>,
+    /// What comes from the turn. Not receiving slows the turn down; nothing is lost.
+    pub signals: mpsc::Receiver<Signal>,
 }
 
 /// The executor's side of a running turn.
@@ -105,7 +106,7 @@ impl StartedTurn {
     pub fn channel(capacity: usize) -> (Self, TurnDriver) {
         let (signal_sender, signals) = mpsc::channel(capacity);
         let (controls, control_receiver) = mpsc::unbounded_channel();
-        (Self { signals, controls }, TurnDriver { signals: signal_sender, controls: control_receiver })
+        (Self { controls, signals }, TurnDriver { signals: signal_sender, controls: control_receiver })
     }
 }
 

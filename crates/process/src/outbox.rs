@@ -26,6 +26,11 @@ impl Outbox {
         }
     }
 
+    /// Returns what takes the secret out of what is told.
+    pub(crate) fn redaction(&self) -> &Redaction {
+        &self.redaction
+    }
+
     /// Returns how many signals wait for somebody.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()

@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use opencode_run_core::{
-    Ending, Event, Observed, PartId, RawJson, SecretString, SessionId, Signal, ToolCall, ToolState, TurnFailure,
+    Ending, Event, Observed, PartId, PermissionAsk, RawJson, SecretString, SessionId, Signal, ToolCall, ToolState,
+    TurnFailure,
 };
 use opencode_run_gateway::{Redactor, RedactorStream};
 use serde_json::Value;
@@ -95,7 +96,7 @@ impl Redaction {
                 self.text(text);
             }
             Event::Tool(call) => self.call(call),
-            Event::Permission(ask) => self.texts(&mut ask.patterns),
+            Event::Permission(ask) => self.ask(ask),
             Event::Question(ask) => self.texts(&mut ask.questions),
             Event::Retry { message, .. } => self.text(message),
             Event::Error(error) => {
@@ -105,6 +106,11 @@ impl Redaction {
             Event::Unknown { raw, .. } => *raw = self.raw(raw.clone()),
             _ => {}
         }
+    }
+
+    /// Redacts what the agent asks leave for, before somebody is asked.
+    pub(crate) fn ask(&self, ask: &mut PermissionAsk) {
+        self.texts(&mut ask.patterns);
     }
 
     fn call(&self, call: &mut ToolCall) {

@@ -127,3 +127,42 @@ impl Executor for RunExecutor {
         Ok(started)
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use opencode_run_core::{Prompt, Task};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_turn_whose_consumer_goes_away_while_it_lags_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (script, pid) = (folder.path().join("opencode"), folder.path().join("pid"));
+        // More than fits between the turn and its consumer; then it would go on.
+        let text = format!(
+            "#!/bin/sh\nseq 100000 | sed 's/.*/{{\"type\":\"x\"}}/' &\necho $$ > {}\nwait\nsleep 60\n",
+            pid.display()
+        );
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let opencode = crate::Opencode::known(script, "1.18.33".parse().unwrap()).unwrap();
+        let executor = RunExecutor::new(Launch::new(opencode, std::env::vars_os()));
+        let request = TurnRequest::new(Prompt::new("m"), Task::new("t", folder.path()));
+        let StartedTurn { controls, mut signals } = executor.start(request).await.unwrap();
+        signals.recv().await.unwrap();
+        while signals.len() < signals.max_capacity() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(signals);
+        let process = PathBuf::from(format!("/proc/{}", std::fs::read_to_string(pid).unwrap().trim()));
+        let gone = async {
+            while process.exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(20), gone).await.is_ok());
+        drop(controls);
+    }
+}

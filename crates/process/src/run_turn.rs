@@ -230,6 +230,7 @@ impl RunTurn {
         match wake {
             Wake::Control(control) => self.control(control).await,
             Wake::Rung => self.climb().await,
+            Wake::HandedOut if self.outbox.consumer_is_gone() => self.control(None).await,
             Wake::HandedOut => {}
             Wake::Moved => {
                 self.beginning.begun();

@@ -250,7 +250,7 @@ impl Shared {
         let Some(taken) = self.take(&session) else { return Err(busy(&session)) };
         let directory: PathBuf = request.task.directory;
         let listening = server.hub.listen(session.clone());
-        server.hub.connected().await;
+        server.connected().await.map_err(unreachable)?;
         let pass = server.admit(&session, request.prompt.budget)?;
         server.begin(&directory);
         let now = SystemTime::now();

@@ -149,6 +149,13 @@ impl Setup {
         };
         if let (Some(_), Some(key)) = (&gate, self.key()) {
             environment.hide(key);
+            let variable = launch.opencode().dialect().users_configuration();
+            if launch.environment().get(variable).is_some() && environment.get(variable).is_none() {
+                let message =
+                    format!("{variable} holds the key of the model source, which would reach opencode with it");
+                return Err(StartError::new(FailureKind::Config, message)
+                    .hint("take the key out of the variable, or let opencode have it with --no-gateway"));
+            }
         }
         let rendered = render(launch, model.as_ref(), self.agent.as_deref(), &self.purpose)?;
         for (name, value) in rendered.variables {
@@ -308,5 +315,21 @@ mod tests {
             assert_eq!(merged[name], false, "{name}");
         }
         assert_eq!(variables["OPENCODE_DISABLE_DEFAULT_PLUGINS"], "1");
+    }
+
+    #[test]
+    fn a_configuration_of_the_users_that_holds_the_key_is_refused() {
+        let launch =
+            launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"provider": {"x": {"options": {"apiKey": "sk-secret"}}}}"#)]);
+        let config = ModelConfig {
+            base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+            api_key: Some("sk-secret".into()),
+            ..ModelConfig::new("m")
+        };
+        let model = ModelChoice::Source { source: opencode_run_core::ModelSourceType::Code, config: Arc::new(config) };
+        let (setup, _) = Setup::of_server(&launch, Some(&model), None).unwrap();
+        let error = setup.open(&launch, &mut launch.environment().clone()).unwrap_err();
+        assert_eq!(error.kind, FailureKind::Config);
+        assert!(!error.to_string().contains("sk-secret"));
     }
 }

@@ -1,7 +1,7 @@
 //! The one stream of a server's events, and whose turn each event belongs to.
 
 use super::lane::{Lane, LaneSender, lane};
-use crate::dialect::{Client, SessionEvent};
+use crate::dialect::{Client, ClientError, SessionEvent};
 use crate::lines::{Line, Lines};
 use futures_util::TryStreamExt;
 use opencode_run_core::SessionId;
@@ -20,6 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long the stream may be silent: a server sends a heartbeat every ten seconds.
 const SILENCE: Duration = Duration::from_secs(45);
+/// How long a turn waits for the stream to be opened, which takes milliseconds where the server is not busy.
+const CONNECTION_LIMIT: Duration = Duration::from_mins(1);
 
 /// Whose events are wanted.
 #[derive(Debug, Default)]
@@ -57,9 +59,17 @@ impl Hub {
     }
 
     /// Waits until the stream is open, so that nothing that happens from then on is missed.
-    pub(crate) async fn connected(&self) {
-        // If the reader is gone, so is the server, and the request that follows will say so.
-        self.connected.clone().wait_for(|connected| *connected).await.ok();
+    ///
+    /// # Errors
+    ///
+    /// If it is not open in time. The reader tries without end; who waits for it does not.
+    pub(crate) async fn connected(&self) -> Result<(), ClientError> {
+        let mut connected = self.connected.clone();
+        let open = tokio::time::timeout(CONNECTION_LIMIT, connected.wait_for(|connected| *connected)).await;
+        match open {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ClientError::NoAnswer("its stream of events cannot be opened".to_owned())),
+        }
     }
 
     /// Begins to collect the events of a session and of its sub-agents.
@@ -199,6 +209,15 @@ mod tests {
         let raw = format!(r#"{{"properties":{{"sessionID":"{session}","status":{{"type":"{status}"}}}}}}"#);
         let kind = "session.status".to_owned();
         SessionEvent { session: SessionId::new(session), parent: None, kind, raw: RawJson::parse(raw).unwrap() }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_cannot_be_opened_is_not_waited_for_without_end() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = Client::new(format!("http://{nobody}").parse().unwrap(), None, None).unwrap();
+        let hub = Hub::start(client);
+        tokio::time::pause();
+        assert!(matches!(hub.connected().await, Err(ClientError::NoAnswer(_))));
     }
 
     #[test]

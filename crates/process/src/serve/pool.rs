@@ -71,7 +71,13 @@ impl Pool {
             let server = Box::pin(Server::start(&self.launch, setup, &self.home, &era.watches));
             era.over.run_until_cancelled(server).await.unwrap_or_else(|| Err(given_up())).map(Arc::new)
         };
-        slot.get_or_try_init(start).await.map(Arc::clone)
+        let server = slot.get_or_try_init(start).await.map(Arc::clone)?;
+        if era.over.is_cancelled() {
+            // It was there too late to be ended with the others, or just in time.
+            server.end().await;
+            return Err(given_up());
+        }
+        Ok(server)
     }
 
     /// Returns how the servers are started.
@@ -101,7 +107,7 @@ impl Pool {
             if let Some(fresh) = era.over.run_until_cancelled(start).await
                 && let (Some(pool), Some(old)) = (pool.upgrade(), old.upgrade())
             {
-                pool.replace(setup, &old, fresh);
+                pool.replace(&setup, &old, fresh);
             }
         });
     }
@@ -111,14 +117,16 @@ impl Pool {
         slots.iter().find(|(_, slot)| holds(slot, server)).map(|(setup, _)| setup.clone())
     }
 
-    fn replace(&self, setup: Setup, old: &Arc<Server>, fresh: Result<Server, StartError>) {
+    fn replace(&self, setup: &Setup, old: &Arc<Server>, fresh: Result<Server, StartError>) {
         match fresh {
-            // The old one may have ended meanwhile, with all others or by itself.
-            Ok(fresh) if self.slots().get(&setup).is_some_and(|slot| holds(slot, old)) => {
-                self.slots().insert(setup, Arc::new(OnceCell::new_with(Some(Arc::new(fresh)))));
-                self.retired().push(Arc::downgrade(old));
+            Ok(fresh) => {
+                let mut slots = self.slots();
+                // The old one may have ended meanwhile, with all others or by itself.
+                if let Some(slot) = slots.get_mut(setup).filter(|slot| holds(slot, old)) {
+                    *slot = Arc::new(OnceCell::new_with(Some(Arc::new(fresh))));
+                    self.retired().push(Arc::downgrade(old));
+                }
             }
-            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "an opencode server that has grown too large could not be replaced");
                 old.is_not_replaced();

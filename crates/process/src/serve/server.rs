@@ -199,12 +199,26 @@ impl Server {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until the server's stream is open, so that nothing that happens from then on is missed.
+    ///
+    /// # Errors
+    ///
+    /// If the server ends before, or it takes too long.
+    pub(crate) async fn connected(&self) -> Result<(), ClientError> {
+        let mut exited = self.exited.clone();
+        tokio::select! {
+            open = self.hub.connected() => open,
+            // One that somebody else runs says nothing of its end.
+            Ok(how) = exited.wait_for(Option::is_some) => Err(ClientError::NoAnswer(how.clone().unwrap_or_default())),
+        }
+    }
+
     /// Returns whether somebody is at work in a session.
     ///
     /// The server is asked once, and the stream says what comes after that; what it says is late by a moment, so it is only
     /// believed where it says that nobody is.
     pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
-        self.hub.connected().await;
+        self.connected().await?;
         if self.hub.is_quiet(session) {
             return Ok(false);
         }

@@ -190,6 +190,7 @@ impl Running {
                 Wake::Errand(Some(Errand::Answered { id, refusal })) => self.answered(id, refusal),
                 Wake::Errand(Some(Errand::Mended(missed))) => self.mended(missed),
                 Wake::Moved => self.outbox.push(Signal::Progress),
+                Wake::HandedOut if self.outbox.consumer_is_gone() => self.control(None),
                 Wake::HandedOut | Wake::Errand(_) => {}
                 Wake::Item(item) => {
                     self.item(item);
@@ -252,6 +253,7 @@ impl Running {
         match &mut observed.event {
             Event::Permission(ask) => {
                 ask.refused = matches!(self.policy, PermissionPolicy::Deny);
+                self.outbox.redaction().ask(ask);
                 self.answer_permission(ask.clone());
             }
             Event::Question(question) => self.reject_question(question),

@@ -12,6 +12,8 @@ const STRAGGLERS: Duration = Duration::from_secs(2);
 /// How long is waited for what the stream still says of a message without an answer, up to its end or why it was refused; it
 /// says nothing if the message was malformed.
 const REST: Duration = Duration::from_millis(500);
+/// How long the messages of a turn that was stopped may take to be read: what it left at work is ended after that.
+const LAST_READING: Duration = Duration::from_secs(1);
 
 impl Running {
     /// Takes in what is left of the turn, ends what it left at work, and says how it ended.
@@ -132,7 +134,7 @@ impl Running {
     /// Waits for what the stream still has to say of these messages. If the stream broke, what the turn produced is read
     /// from the session instead.
     async fn catch_up(&mut self, messages: &[MessageWithParts]) {
-        let deadline = Instant::now() + STRAGGLERS;
+        let deadline = Instant::now() + if self.stopped { REST } else { STRAGGLERS };
         let told = |decoder: &TurnDecoder| messages.iter().all(|message| decoder.has_told(message));
         while !self.decoder.is_torn() && !told(&self.decoder) {
             tokio::select! {
@@ -144,6 +146,10 @@ impl Running {
         if !self.decoder.is_torn() && told(&self.decoder) {
             return;
         }
-        self.read_messages().await;
+        if !self.stopped {
+            self.read_messages().await;
+        } else if tokio::time::timeout(LAST_READING, self.read_messages()).await.is_err() {
+            tracing::debug!("the server is too slow to tell what an interrupted turn has said");
+        }
     }
 }
