@@ -93,13 +93,7 @@ impl Gate {
     fn not_admitted(&self, error: AdmitError) -> StartError {
         let source = self.source;
         match error {
-            AdmitError::NoPrices => {
-                let message =
-                    format!("the model source `{source}` has no prices, so that no limit on the cost can be held");
-                let type_ = source.as_str().to_uppercase();
-                StartError::new(FailureKind::Config, message)
-                    .hint(format!("set MODEL_{type_}_PRICE_INPUT and MODEL_{type_}_PRICE_OUTPUT"))
-            }
+            AdmitError::NoPrices => without_prices(source),
             other => StartError::new(FailureKind::Busy, format!("the model source `{source}`: {other}")),
         }
     }
@@ -159,6 +153,14 @@ impl Pass {
         };
         Some(TurnFailure::Limit { message })
     }
+}
+
+/// Says why a turn on a source without prices has no limit on its cost.
+pub(crate) fn without_prices(source: ModelSourceType) -> StartError {
+    let message = format!("the model source `{source}` has no prices, so that no limit on the cost can be held");
+    let type_ = source.as_str().to_uppercase();
+    StartError::new(FailureKind::Config, message)
+        .hint(format!("set MODEL_{type_}_PRICE_INPUT and MODEL_{type_}_PRICE_OUTPUT"))
 }
 
 /// Says why a turn whose model is not reached by a gate has no budget.

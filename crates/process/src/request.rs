@@ -1,6 +1,7 @@
 //! What can be known to be wrong with a turn before anything is started.
 
-use opencode_run_core::{FailureKind, ModelChoice, ModelParameter, StartError, TurnRequest};
+use crate::gate::{unseen, without_prices};
+use opencode_run_core::{Budget, FailureKind, ModelChoice, ModelParameter, StartError, TurnRequest};
 use std::path::Path;
 
 /// Checks a request, and makes the paths of its files absolute. `has_gateway` says whether model sources are reached through
@@ -32,6 +33,7 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         std::fs::File::open(&*file).map_err(|error| missing(file, error.to_string()))?;
         *file = std::path::absolute(&*file).map_err(|error| missing(file, error.to_string()))?;
     }
+    check_budget(prompt.budget, prompt.model.as_ref(), has_gateway)?;
     if let Some(ModelChoice::Source { source, config }) = &prompt.model {
         let problems: Vec<String> =
             config.problems().iter().map(|problem| format!("{}: {problem}", problem.parameter)).collect();
@@ -50,4 +52,20 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Checks that a turn can be held to its budget.
+///
+/// # Errors
+///
+/// If what it uses is not seen, or has no price.
+fn check_budget(budget: Budget, model: Option<&ModelChoice>, has_gateway: bool) -> Result<(), StartError> {
+    match model {
+        _ if budget.is_unlimited() => Ok(()),
+        Some(ModelChoice::Source { source, config }) if has_gateway && config.base_url.is_some() => {
+            let has_prices = config.price_input.is_some() && config.price_output.is_some();
+            if budget.max_cost_usd.is_some() && !has_prices { Err(without_prices(*source)) } else { Ok(()) }
+        }
+        _ => Err(unseen()),
+    }
 }

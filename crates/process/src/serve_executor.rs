@@ -187,23 +187,24 @@ impl Shared {
         setup: &mut Setup,
         request: &TurnRequest,
         model: Option<&str>,
-    ) -> Result<(Arc<Server>, SessionId), StartError> {
+    ) -> Result<(Arc<Server>, TurnSession), StartError> {
         let directory = &request.task.directory;
         let server = self.server(setup).await?;
         if let Some(model) = model.filter(|_| !is_described(request.prompt.model.as_ref())) {
             server.check_model(directory, model).await?;
         }
         let session = self.session(&server, request);
-        let is_known = request.session.as_ref().is_some_and(|session| self.sessions().contains_key(session));
-        if is_known || !setup.has_empty_catalogue() {
+        if !setup.has_empty_catalogue() {
             let session = session.await?;
             return Ok((server, session));
         }
         // The directory may have agents with models of their own. To be asked in a new one takes a server a while, so that it is
         // asked for the session as well.
-        let has_models = server.client.has_models_of_agents(directory).map_err(unreachable);
-        let (has_models, session) = tokio::try_join!(has_models, session)?;
-        if has_models {
+        let has_models = server.has_models_of_agents(directory).map_err(unreachable);
+        // Neither ends the other: what has been made is to be known.
+        let (has_models, session) = tokio::join!(has_models, session);
+        let session = session?;
+        if has_models? {
             return Ok((server, session));
         }
         tracing::info!("an agent has a model of its own: opencode is started again with its catalogue of models");
@@ -222,18 +223,19 @@ impl Shared {
     }
 
     /// Returns the session of a turn, new or to be continued, after it was seen that nobody else is at work in it.
-    async fn session(&self, server: &Server, request: &TurnRequest) -> Result<SessionId, StartError> {
+    async fn session(&self, server: &Arc<Server>, request: &TurnRequest) -> Result<TurnSession, StartError> {
         let directory = &request.task.directory;
         let Some(session) = &request.session else {
             let title = request.title();
-            return server.new_session(directory, &title).await.map_err(unreachable);
+            let id = server.new_session(directory, &title).await.map_err(unreachable)?;
+            return Ok(TurnSession { id, made: Some((Arc::clone(server), directory.clone())) });
         };
         // Between our turns, nobody but us works on a server of ours.
         let is_ours = matches!(self.servers, Servers::Own(_)) && self.sessions().contains_key(session);
         if !is_ours && server.is_busy(directory, session).await.map_err(unreachable)? {
             return Err(busy(session));
         }
-        Ok(session.clone())
+        Ok(TurnSession { id: session.clone(), made: None })
     }
 
     /// Takes a session for a turn, unless another one has it.
@@ -247,11 +249,12 @@ impl Shared {
         let prompt = &request.prompt;
         let (mut setup, model) = self.setup(prompt.model.as_ref(), prompt.agent.as_deref())?;
         let (server, session) = self.place(&mut setup, &request, model.as_deref()).await?;
-        let Some(taken) = self.take(&session) else { return Err(busy(&session)) };
+        let Some(taken) = self.take(&session.id) else { return Err(busy(&session.id)) };
         let directory: PathBuf = request.task.directory;
-        let listening = server.hub.listen(session.clone());
+        let listening = server.hub.listen(session.id.clone());
         server.connected().await.map_err(unreachable)?;
-        let pass = server.admit(&session, request.prompt.budget)?;
+        let pass = server.admit(&session.id, request.prompt.budget)?;
+        let session = session.keep();
         server.begin(&directory);
         let now = SystemTime::now();
         let (message, decoder) = server.client.compose(&session, &request.prompt, model.as_deref(), now);
@@ -271,6 +274,36 @@ impl Shared {
             redaction: setup.redaction(),
         };
         Ok((started, Prepared { turn, taken }))
+    }
+}
+
+/// The session of a turn that is being prepared. Dropping one that was made for it deletes it: nothing was said in it, and nobody
+/// knows of it.
+struct TurnSession {
+    id: SessionId,
+    /// Where it was made, if it was.
+    made: Option<(Arc<Server>, PathBuf)>,
+}
+
+impl TurnSession {
+    /// Keeps the session from now on.
+    fn keep(mut self) -> SessionId {
+        self.made = None;
+        self.id.clone()
+    }
+}
+
+impl Drop for TurnSession {
+    fn drop(&mut self) {
+        let Some((server, directory)) = self.made.take() else { return };
+        let id = self.id.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = server.client.delete_session(&directory, &id).await {
+                    tracing::debug!(%error, "a session in which nothing was said could not be deleted");
+                }
+            });
+        }
     }
 }
 

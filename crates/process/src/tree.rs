@@ -151,12 +151,15 @@ impl<'tree> Sweep<'tree> {
     }
 }
 
-/// Ends the processes of a server's run that work in some directories, but not the server's own: the one with the id `server`
-/// and its process group.
+/// The process that a server was started as, which is told from any that has its id later.
+pub(crate) use system::Leader;
+
+/// Ends the processes of a server's run that work in some directories, but not the server's own: its leader and that one's
+/// process group.
 ///
 /// It is how the end of one task on a shared server is told from that of another: a tool's process does not say which
 /// session it belongs to, but it works in the session's directory.
-pub(crate) async fn sweep_directories(marker: &Marker, server: u32, directories: Vec<PathBuf>) {
+pub(crate) async fn sweep_directories(marker: &Marker, server: Leader, directories: Vec<PathBuf>) {
     let part = system::Part::new(server, directories);
     let deadline = Instant::now() + SWEEP_LIMIT;
     while part.kill_all(marker) > 0 && Instant::now() < deadline {

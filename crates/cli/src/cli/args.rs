@@ -2,8 +2,9 @@
 
 use super::exit_code::Code;
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use opencode_run_core::{ModelName, ModelSourceType};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,16 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+impl Cli {
+    /// Returns the name of a subcommand that was taken for the beginning of a message, since an option stands before it. Who
+    /// means the word itself writes `--` before it.
+    pub(crate) fn misplaced_subcommand(&self, mut arguments: impl Iterator<Item = OsString>) -> Option<&str> {
+        let first = self.run.words.first().filter(|_| self.command.is_none())?;
+        let is_subcommand = Self::command().find_subcommand(first).is_some();
+        (is_subcommand && !arguments.any(|argument| argument == "--")).then_some(first)
+    }
 }
 
 /// What else the command can do.
@@ -435,7 +446,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_holds_together() {
@@ -447,6 +457,20 @@ mod tests {
         let cli = Cli::try_parse_from(["opencode-run", "fix", "the", "demo"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.run.words, ["fix", "the", "demo"]);
+    }
+
+    #[test]
+    fn a_subcommand_behind_an_option_is_no_message() {
+        let misplaced = |arguments: &[&str]| {
+            let arguments = [&["opencode-run"], arguments].concat();
+            let cli = Cli::try_parse_from(&arguments).unwrap();
+            cli.misplaced_subcommand(arguments.iter().map(OsString::from)).map(str::to_owned)
+        };
+        assert_eq!(misplaced(&["--model", "a/b", "resume", "dir"]).as_deref(), Some("resume"));
+        assert_eq!(misplaced(&["-q", "doctor"]).as_deref(), Some("doctor"));
+        for message in [&["-q", "--", "doctor"][..], &["-q", "doctor the build"], &["-q", "the", "demo"], &["doctor"]] {
+            assert_eq!(misplaced(message), None, "{message:?}");
+        }
     }
 
     #[test]

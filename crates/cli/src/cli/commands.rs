@@ -42,6 +42,12 @@ pub fn main() -> ExitCode {
             return if wanted { Code::OK } else { Code::USAGE }.into();
         }
     };
+    if let Some(name) = cli.misplaced_subcommand(std::env::args_os()) {
+        let error = CommandError::usage(format!("`{name}` is a subcommand, and stands behind an option"));
+        let hint = format!("write `opencode-run {name}` first, or `--` before the words where they are a message");
+        Console::error(&error.hint(hint));
+        return Code::USAGE.into();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -5,7 +5,7 @@ use crate::dialect::{self, Dialect, StderrLine};
 use crate::environment::Environment;
 use crate::lines::{Line, Lines};
 use crate::stderr_tail::StderrTail;
-use crate::tree::{Marker, Tree};
+use crate::tree::{Leader, Marker, Tree};
 use opencode_run_core::{FailureKind, StartError};
 use reqwest::Url;
 use std::collections::VecDeque;
@@ -40,6 +40,7 @@ const LOG_LINES: usize = 100;
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     id: u32,
+    leader: Leader,
     marker: Marker,
     log: Arc<Mutex<Log>>,
     /// Says how the process ended.
@@ -119,6 +120,7 @@ impl ServerProcess {
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         let id = child.id().unwrap_or_default();
         let tree = launch.tree(marker.clone(), id);
+        let leader = Leader::new(id);
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err("it has no output".to_owned());
         };
@@ -129,12 +131,17 @@ impl ServerProcess {
         let keeper = tokio::spawn(keep_log(Lines::new(stderr, LONGEST_LINE), Arc::clone(&log)));
         watches.spawn(watch_over(child, tree, stopped, exit, keeper));
         tokio::spawn(read_stdout(dialect, Lines::new(stdout, LONGEST_LINE), listening));
-        Ok((Self { id, marker, log, exited, stop: Mutex::new(Some(stop)) }, address))
+        Ok((Self { id, leader, marker, log, exited, stop: Mutex::new(Some(stop)) }, address))
     }
 
     /// Returns the process's id.
     pub(crate) fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Returns the process as it was when it was started.
+    pub(crate) fn leader(&self) -> Leader {
+        self.leader
     }
 
     /// Returns the marker that all processes of the server bear.

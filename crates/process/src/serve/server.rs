@@ -41,6 +41,8 @@ pub(crate) struct Server {
     exited: watch::Receiver<Option<String>>,
     places: Mutex<Places>,
     sweeps: Sweeps,
+    /// The directories whose agents were seen to have no model that is not there.
+    known_agents: Mutex<HashSet<PathBuf>>,
     /// The models of opencode's own that were seen to be there.
     known_models: Mutex<HashSet<String>>,
     /// When the memory is to be looked at again.
@@ -106,7 +108,8 @@ impl Server {
     fn over(client: Client, process: Option<ServerProcess>, exited: watch::Receiver<Option<String>>) -> Self {
         let hub = Hub::start(client.clone());
         let (places, sweeps, next_look) = (Mutex::default(), Sweeps::default(), Mutex::new(Instant::now()));
-        let (usual_memory, is_replaced, known_models) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
+        let (usual_memory, is_replaced) = (OnceLock::new(), AtomicBool::new(false));
+        let (known_agents, known_models) = (Mutex::default(), Mutex::default());
         Self {
             client,
             hub,
@@ -114,6 +117,7 @@ impl Server {
             exited,
             places,
             sweeps,
+            known_agents,
             known_models,
             next_look,
             usual_memory,
@@ -199,6 +203,23 @@ impl Server {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns whether the agents of a directory have all of their models; it is looked at once.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer.
+    pub(crate) async fn has_models_of_agents(&self, directory: &Path) -> Result<bool, ClientError> {
+        let known = || self.known_agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(directory) {
+            return Ok(true);
+        }
+        let has_models = self.client.has_models_of_agents(directory).await?;
+        if has_models {
+            known().insert(directory.to_owned());
+        }
+        Ok(has_models)
+    }
+
     /// Waits until the server's stream is open, so that nothing that happens from then on is missed.
     ///
     /// # Errors
@@ -244,7 +265,7 @@ impl Server {
         let sweep = |mut directories: Vec<PathBuf>| async move {
             directories.retain(|directory| !self.places().is_occupied(directory));
             if !directories.is_empty() {
-                tree::sweep_directories(process.marker(), process.id(), directories).await;
+                tree::sweep_directories(process.marker(), process.leader(), directories).await;
             }
         };
         self.sweeps.sweep(directory.to_owned(), sweep).await;
@@ -260,6 +281,7 @@ impl Server {
         if !self.places().forget(directory) {
             return;
         }
+        self.known_agents.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
         if let Err(error) = self.client.dispose(directory).await {
             tracing::debug!(%error, "a directory could not be disposed of");
         }

@@ -14,12 +14,22 @@ pub(crate) fn memory(_: u32) -> Option<u64> {
     None
 }
 
+/// The process that a run was started as, which is not looked at here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leader;
+
+impl Leader {
+    pub(crate) fn new(_: u32) -> Self {
+        Self
+    }
+}
+
 /// The processes that work in some directories. Who does is not known here: it is nobody.
 #[derive(Debug)]
 pub(crate) struct Part;
 
 impl Part {
-    pub(crate) fn new(_: u32, _: Vec<std::path::PathBuf>) -> Self {
+    pub(crate) fn new(_: Leader, _: Vec<std::path::PathBuf>) -> Self {
         Self
     }
 

@@ -16,6 +16,17 @@ use table::{Identity, every_process, family, status};
 /// How often it is looked for processes that appeared while others were being stopped, before killing what was found.
 const STOP_ROUNDS: usize = 20;
 
+/// The process that a run was started as; none if it was gone before it was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leader(Option<Identity>);
+
+impl Leader {
+    /// Takes the process that has this id now.
+    pub(crate) fn new(id: u32) -> Self {
+        Self(i32::try_from(id).ok().and_then(status).map(|status| status.identity))
+    }
+}
+
 /// The processes of one run.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -25,7 +36,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn new(leader: u32) -> Self {
-        let leader = i32::try_from(leader).ok().and_then(status).map(|status| status.identity);
+        let Leader(leader) = Leader::new(leader);
         Self { leader, known: leader.into_iter().collect() }
     }
 

@@ -230,7 +230,8 @@ pub(crate) fn say_transport(runner: &Runner) {
 /// Reads a JSON Schema.
 fn read_schema(file: &Path) -> Result<Value, CommandError> {
     let failed = |why: String| CommandError::usage(format!("{} holds no JSON Schema: {why}", file.display()));
-    let text = read_limited(file, LONGEST_SCHEMA).map_err(failed)?;
+    let unread = |why: String| CommandError::usage(format!("the schema {} cannot be read: {why}", file.display()));
+    let text = read_limited(file, LONGEST_SCHEMA).map_err(unread)?;
     match serde_json::from_str(&text) {
         Ok(schema @ Value::Object(_)) => Ok(schema),
         Ok(_) => Err(failed("it is not a JSON object".to_owned())),

@@ -1,7 +1,7 @@
 //! What of a run works in a directory: what one task on a shared server has left.
 
-use super::table::{Identity, Status, every_process, family, status};
-use super::{bears, stop_and_kill};
+use super::table::{Identity, Status, every_process, family};
+use super::{Leader, bears, stop_and_kill};
 use crate::tree::Marker;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,13 @@ use std::path::{Path, PathBuf};
 /// every tool in a session of its own.
 #[derive(Debug)]
 pub(crate) struct Part {
-    leader: Option<Identity>,
+    leader: Leader,
     directories: Vec<PathBuf>,
 }
 
 impl Part {
     /// The part of a run with this leader that works in one of these directories.
-    pub(crate) fn new(leader: u32, directories: Vec<PathBuf>) -> Self {
-        let leader = i32::try_from(leader).ok().and_then(status).map(|status| status.identity);
+    pub(crate) fn new(leader: Leader, directories: Vec<PathBuf>) -> Self {
         Self { leader, directories }
     }
 
@@ -33,7 +32,7 @@ impl Part {
         let all = every_process();
         let servers = self.servers_own(&all);
         // Below a watcher also who bears no marker any more.
-        let below: HashSet<_> = family(&self.leader.into_iter().collect(), &all).into_iter().collect();
+        let below: HashSet<_> = family(&self.leader.0.into_iter().collect(), &all).into_iter().collect();
         let every = all.iter().map(|status| status.identity).filter(|process| !servers.contains(process));
         let works_here = |process: &Identity| process.directory().is_some_and(|place| self.is_within(&place));
         let tools = every.filter(|process| below.contains(process) || bears(*process, marker)).filter(works_here);
@@ -46,7 +45,7 @@ impl Part {
 
     /// Returns the server's group, and who works for the helpers in it.
     fn servers_own(&self, all: &[Status]) -> HashSet<Identity> {
-        let Some(leader) = self.leader else { return HashSet::new() };
+        let Some(leader) = self.leader.0 else { return HashSet::new() };
         let group: Vec<_> =
             all.iter().filter(|status| status.group == leader.id).map(|status| status.identity).collect();
         let home = leader.directory();

@@ -196,7 +196,7 @@ async fn of_a_server_only_the_tools_that_work_in_the_directory_are_swept() {
         let tree = Tree::new(marker.clone(), server.id());
         // The server, its helper with one that works for it, the tool below, the tool without a marker, one elsewhere.
         wait_until("all have started", || tree_size(&tree) == 7);
-        sweep_directories(&marker, server.id(), vec![task.clone()]).await;
+        sweep_directories(&marker, Leader::new(server.id()), vec![task.clone()]).await;
         // Where the server works in the directory, its helper cannot be told from it, and a tool not from what works for it.
         assert_eq!(tree_size(&tree), 2 + helper_works_for);
         assert!(server.try_wait().unwrap().is_none());
