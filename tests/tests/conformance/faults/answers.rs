@@ -1,7 +1,7 @@
 //! Answers that are not what they should be.
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered};
-use crate::stage::Stage;
+use crate::stage::{LIMIT, Stage};
 use opencode_run_core::{FailureKind, Limits, ModelChoice, Prompt, RunState, TurnFailure};
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
@@ -165,6 +165,33 @@ async fn a_server_that_says_it_listens_and_does_not() {
     let error = play.try_turn("hello").await.unwrap_err();
     assert_eq!(error.kind, FailureKind::Opencode);
     assert_eq!(play.count_servers_all_gone(), 1);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_session_of_a_turn_that_is_given_up_before_it_begins_is_deleted() {
+    // Without the stream of events no turn begins.
+    let fault = RouteFault::new("GET /global/event", Fault::internal());
+    let play = Play::new(Serving::replaying(PLAIN).fault(fault)).await;
+    let asked = |route: &str| play.fake().log_of("serve").first().map_or(0, |server| server.requests_of(route).len());
+    let made = async {
+        while asked("POST /session") == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Its answer is there a moment later.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    tokio::select! {
+        ended = play.try_turn("hello") => panic!("{ended:?}"),
+        () = made => {}
+    }
+    let deleted = async {
+        while asked("DELETE /session/*") == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, deleted).await.unwrap();
+    assert_eq!(asked(MESSAGE), 0);
     play.end().await;
 }
 
