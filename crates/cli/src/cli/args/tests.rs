@@ -1,0 +1,60 @@
+//! What the arguments are read as.
+
+use super::*;
+
+#[test]
+fn the_definition_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_message_beside_a_subcommands_name_is_a_message() {
+    let cli = Cli::try_parse_from(["opencode-run", "fix", "the", "demo"]).unwrap();
+    assert!(cli.command.is_none());
+    assert_eq!(cli.run.words, ["fix", "the", "demo"]);
+}
+
+#[test]
+fn a_subcommand_behind_an_option_is_no_message() {
+    let misplaced = |arguments: &[&str]| {
+        let arguments = [&["opencode-run"], arguments].concat();
+        let cli = Cli::try_parse_from(&arguments).unwrap();
+        cli.misplaced_subcommand(arguments.iter().map(OsString::from)).map(str::to_owned)
+    };
+    assert_eq!(misplaced(&["--model", "a/b", "resume", "dir"]).as_deref(), Some("resume"));
+    assert_eq!(misplaced(&["-q", "doctor"]).as_deref(), Some("doctor"));
+    for message in [&["-q", "--", "doctor"][..], &["-q", "doctor the build"], &["-q", "the", "demo"], &["doctor"]] {
+        assert_eq!(misplaced(message), None, "{message:?}");
+    }
+}
+
+#[test]
+fn a_conversation_is_gone_on_with_where_it_was() {
+    let resume = |more: &[&str]| Cli::try_parse_from([&["opencode-run", "resume"], more].concat());
+    let Some(Command::Resume(args)) = resume(&["dir", "go", "on", "--session", "ses_1"]).unwrap().command else {
+        panic!("another command");
+    };
+    assert_eq!((args.task_dir, args.run.words), ("dir".into(), vec!["go".to_owned(), "on".to_owned()]));
+    for wrong in [&["dir", "--dir", "x"][..], &["dir", "--workspace=x"], &["dir", "--no-journal"], &[]] {
+        assert!(resume(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn save_markdown_takes_its_path_by_an_equals_sign_alone() {
+    let path = |args: &[&str]| Cli::try_parse_from(args).unwrap().run.output.save_markdown;
+    assert_eq!(path(&["opencode-run", "m"]), None);
+    assert_eq!(path(&["opencode-run", "--save-markdown", "m"]), Some(None));
+    assert_eq!(path(&["opencode-run", "--save-markdown=x.md", "m"]), Some(Some("x.md".into())));
+}
+
+#[test]
+fn durations_are_written_with_units() {
+    assert_eq!(duration("8s"), Ok(Duration::from_secs(8)));
+    assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
+    assert!(duration("10").is_err() && duration("0s").is_err() && duration("soon").is_err());
+    assert_eq!(idle_limit("2m"), Ok(IdleLimit(Some(Duration::from_mins(2)))));
+    assert_eq!(idle_limit("0"), Ok(IdleLimit(None)));
+    let default = Cli::try_parse_from(["opencode-run", "m"]).unwrap().run.task.idle_timeout;
+    assert_eq!(default, IdleLimit(Some(opencode_run_core::Limits::DEFAULT_IDLE)));
+}
