@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 /// An environment below this length, in bytes, is read at the first go.
 const USUAL_ENVIRONMENT: usize = 16 << 10;
 /// How long is waited for a process that is just becoming another program, which takes it well below a millisecond of its own
-/// time.
-const EXEC_LIMIT: Duration = Duration::from_millis(100);
+/// time; on a busy machine it may get none for a while.
+const EXEC_LIMIT: Duration = Duration::from_millis(500);
 /// How long is waited between two looks at it.
 const EXEC_PAUSE: Duration = Duration::from_micros(200);
 
@@ -83,11 +83,14 @@ impl Identity {
     /// for one, and for who was started without there is an empty place in it.
     fn has_no_environment(self) -> bool {
         let Some(stat) = stat(self.id) else { return true };
-        // The size of the memory is field 23 of the line, the environment's beginning and end are 50 and 51.
+        // The size of the memory is field 23 of the line, the end of the code 27, the environment's beginning and end are 50
+        // and 51.
         let mut fields = stat.split_ascii_whitespace().map(|field| field.parse::<u64>().ok());
         let memory = fields.nth(20).flatten();
-        let place = (fields.nth(26).flatten(), fields.next().flatten());
-        memory == Some(0) || (place.0 == place.1 && place.1 != Some(0))
+        let code_end = fields.nth(3).flatten();
+        let place = (fields.nth(22).flatten(), fields.next().flatten());
+        // Who becomes another program has a place for an environment before there is anything in it, and the code after that.
+        memory == Some(0) || (place.0 == place.1 && place.1 != Some(0) && code_end != Some(0))
     }
 
     /// Returns what it takes of the memory, in bytes.
