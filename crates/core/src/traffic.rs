@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// How much of a model a turn may use. No limit where there is none.
 ///
 /// It is looked at before each request to the model, so that more can be used than it says by as much as the requests use that
-/// are under way at once: one, but for sub-agents and for what the agent's commands ask. Only an executor that sees the requests can hold a turn to it; another one refuses the turn.
+/// are under way at once: one, but for sub-agents and for what the agent's commands ask. Only an executor that sees the
+/// requests can hold a turn to it; another one refuses the turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field")]
 pub struct Budget {
