@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How many tasks at a time the memory is measured with.
 const MEMORY_AT: usize = 8;
 
+/// How often a bare `opencode run` is started again that found the database locked.
+const BARE_RETRIES: usize = 3;
+
 /// Measures how many tasks a second there are, and the memory of all opencode processes.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let Some(opencode) = &programs.opencode else {
@@ -66,7 +69,17 @@ async fn bare_tasks(stage: &Stage, at_once: usize, tasks: usize) -> Result<f64, 
     let began = Instant::now();
     let turns = futures_util::stream::iter(0..tasks).map(|task| async move {
         let directory = stage.directory(&format!("bare-{at_once}-{task}"))?;
-        stage.bare(&directory, &[]).await
+        // Where several are at work on the database, some end with an error. A user would start those again.
+        let mut done = stage.bare(&directory, &[]).await;
+        for _ in 0..BARE_RETRIES {
+            match done {
+                Err(error) if error.to_string().contains("database is locked") => {
+                    done = stage.bare(&directory, &[]).await;
+                }
+                _ => break,
+            }
+        }
+        done
     });
     let done: Vec<_> = turns.buffer_unordered(at_once).collect().await;
     for turn in done {

@@ -220,8 +220,8 @@ impl RunnerBuilder {
         self
     }
 
-    /// Does without what costs opencode most time and memory: language servers, formatters, plugins, and the snapshots by
-    /// which changes can be undone in opencode. It is for many short tasks.
+    /// Does without what costs opencode most time and memory: language servers, formatters, plugins, the sharing of sessions,
+    /// the watch over files, and the snapshots by which changes could be undone. It is for many short tasks.
     #[must_use]
     pub fn lean(mut self) -> Self {
         self.lean = true;

@@ -80,8 +80,8 @@ impl Launch {
         gateway.as_ref().map(|gateway| Gate::open(gateway, *source, config)).transpose()
     }
 
-    /// Starts opencode without what costs most: language servers, formatters, plugins, and the snapshots by which changes
-    /// could be undone.
+    /// Starts opencode without what costs most: language servers, formatters, plugins, the sharing of sessions, the watch over
+    /// files, and the snapshots by which changes could be undone.
     #[must_use]
     pub fn lean(mut self) -> Self {
         self.lean = true;

@@ -4,7 +4,7 @@ use crate::Launch;
 use crate::dialect::{ClientError, serves};
 use crate::request::check;
 use crate::serve::pool::Pool;
-use crate::serve::server::{Server, unreachable};
+use crate::serve::server::{Presence, Server, unreachable};
 use crate::serve::turn::ServeTurn;
 use crate::session::SessionLookupError;
 use crate::setup::Setup;
@@ -181,22 +181,24 @@ impl Shared {
         }
     }
 
-    /// Returns a server for a turn on a model of this name, and the turn's session there.
+    /// Returns a turn's presence on a server that has a model of this name, and its session there.
     async fn place(
         &self,
         setup: &mut Setup,
         request: &TurnRequest,
         model: Option<&str>,
-    ) -> Result<(Arc<Server>, TurnSession), StartError> {
+    ) -> Result<(Presence, TurnSession), StartError> {
         let directory = &request.task.directory;
-        let server = self.server(setup).await?;
+        // From now on, so that the server is known to be at work: to be asked first in a new directory is what costs it most.
+        let presence = self.server(setup).await?.enter(directory);
+        let server = presence.server();
         if let Some(model) = model.filter(|_| !is_described(request.prompt.model.as_ref())) {
             server.check_model(directory, model).await?;
         }
-        let session = self.session(&server, request);
+        let session = self.session(server, request);
         if !setup.has_empty_catalogue() {
             let session = session.await?;
-            return Ok((server, session));
+            return Ok((presence, session));
         }
         // The directory may have agents with models of their own. To be asked in a new one takes a server a while, so that it is
         // asked for the session as well.
@@ -205,16 +207,16 @@ impl Shared {
         let (has_models, session) = tokio::join!(has_models, session);
         let session = session?;
         if has_models? {
-            return Ok((server, session));
+            return Ok((presence, session));
         }
         tracing::info!("an agent has a model of its own: opencode is started again with its catalogue of models");
         self.needs_catalogue.store(true, Ordering::Relaxed);
         *setup = std::mem::take(setup).with_catalogue();
         if let Servers::Own(pool) = &self.servers {
-            pool.retire(&server);
+            pool.retire(server);
         }
         // All servers have the same sessions.
-        Ok((self.server(setup).await?, session))
+        Ok((self.server(setup).await?.enter(directory), session))
     }
 
     // The lock is held for plain look-ups and assignments only.
@@ -248,20 +250,20 @@ impl Shared {
     async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
         let (mut setup, model) = self.setup(prompt.model.as_ref(), prompt.agent.as_deref())?;
-        let (server, session) = self.place(&mut setup, &request, model.as_deref()).await?;
+        let (presence, session) = self.place(&mut setup, &request, model.as_deref()).await?;
         let Some(taken) = self.take(&session.id) else { return Err(busy(&session.id)) };
         let directory: PathBuf = request.task.directory;
+        let server = presence.server();
         let listening = server.hub.listen(session.id.clone());
         server.connected().await.map_err(unreachable)?;
         let pass = server.admit(&session.id, request.prompt.budget)?;
         let session = session.keep();
-        server.begin(&directory);
         let now = SystemTime::now();
         let (message, decoder) = server.client.compose(&session, &request.prompt, model.as_deref(), now);
         let (started, driver) = StartedTurn::channel(SIGNALS);
         let turn = ServeTurn {
             driver,
-            server,
+            presence,
             listening,
             session,
             directory,
@@ -348,7 +350,7 @@ impl Executor for ServeExecutor {
         let shared = Arc::clone(&self.shared);
         let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
         tokio::spawn(async move {
-            let server = Arc::clone(&turn.server);
+            let server = Arc::clone(turn.presence.server());
             let over = turn.run().await;
             drop(taken);
             over.tell().await;

@@ -314,7 +314,14 @@ mod tests {
         for name in ["snapshot", "formatter", "autoupdate"] {
             assert_eq!(merged[name], false, "{name}");
         }
-        assert_eq!(variables["OPENCODE_DISABLE_DEFAULT_PLUGINS"], "1");
+        for name in [
+            "OPENCODE_DISABLE_DEFAULT_PLUGINS",
+            "OPENCODE_PURE",
+            "OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER",
+            "OPENCODE_DISABLE_SHARE",
+        ] {
+            assert_eq!(variables[name], "1", "{name}");
+        }
     }
 
     #[test]

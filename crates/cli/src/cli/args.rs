@@ -164,8 +164,8 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "URL", conflicts_with_all = ["opencode", "lean"])]
     pub(crate) attach: Option<String>,
 
-    /// Start faster and take less memory, without language servers, formatters, plugins and the snapshots by which changes
-    /// can be undone in opencode
+    /// Start faster and take less memory, without language servers, formatters, plugins, sharing, the watch over files and the
+    /// snapshots by which changes can be undone in opencode
     #[arg(long)]
     pub(crate) lean: bool,
 

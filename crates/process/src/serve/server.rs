@@ -13,7 +13,7 @@ use reqwest::{StatusCode, Url};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -251,16 +251,16 @@ impl Server {
         busy
     }
 
-    /// Notes that a turn begins to work in a directory.
-    pub(crate) fn begin(&self, directory: &Path) {
+    /// Notes that a turn comes to work in a directory.
+    pub(crate) fn enter(self: &Arc<Self>, directory: &Path) -> Presence {
         self.places().enter(directory);
+        Presence { server: Arc::clone(self), directory: directory.to_owned() }
     }
 
-    /// Notes that a turn in a directory is over, and ends what it left at work there.
+    /// Ends what a turn left at work in a directory, after it has left.
     ///
     /// What works in the directory of another turn that is under way may be that one's, and is left to it.
-    pub(crate) async fn finish(&self, directory: &Path) {
-        self.places().leave(directory);
+    async fn sweep(&self, directory: &Path) {
         let Some(process) = &self.process else { return };
         let sweep = |mut directories: Vec<PathBuf>| async move {
             directories.retain(|directory| !self.places().is_occupied(directory));
@@ -351,6 +351,34 @@ impl Server {
                 TurnFailure::Protocol { message: error.to_string() }
             }
         }
+    }
+}
+
+/// A turn's presence on a server and in its directory there, from before its session is made. Dropping it says that the turn is
+/// over; what it left at work is left to whoever comes next.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    server: Arc<Server>,
+    directory: PathBuf,
+}
+
+impl Presence {
+    /// Returns the server.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Says that the turn is over, and ends what it left at work.
+    pub(crate) async fn end(self) {
+        let (server, directory) = (Arc::clone(&self.server), self.directory.clone());
+        drop(self);
+        server.sweep(&directory).await;
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.server.places().leave(&self.directory);
     }
 }
 

@@ -7,7 +7,7 @@ mod gap;
 use self::gap::Missed;
 use super::hub::Listening;
 use super::lane::LaneItem;
-use super::server::Server;
+use super::server::{Presence, Server};
 use crate::dialect::{Client, ClientError, SessionEvent, TurnDecoder};
 use crate::gate::{self, Pass};
 use crate::outbox::Outbox;
@@ -33,7 +33,8 @@ const ABORT_AGAIN: Duration = Duration::from_millis(500);
 /// A turn to be run.
 pub(crate) struct ServeTurn {
     pub(crate) driver: TurnDriver,
-    pub(crate) server: Arc<Server>,
+    /// The turn's presence on its server.
+    pub(crate) presence: Presence,
     pub(crate) listening: Listening,
     pub(crate) session: SessionId,
     pub(crate) directory: PathBuf,
@@ -52,6 +53,7 @@ pub(crate) struct ServeTurn {
 struct Running {
     driver: TurnDriver,
     server: Arc<Server>,
+    presence: Presence,
     listening: Listening,
     session: SessionId,
     directory: PathBuf,
@@ -102,9 +104,11 @@ enum Wake {
 impl ServeTurn {
     /// Runs the turn until nothing of it is left.
     pub(crate) async fn run(self) -> Over {
-        let Self { driver, server, listening, session, directory, message, decoder, agent, policy, has_schema, .. } =
-            self;
+        let Self {
+            driver, presence, listening, session, directory, message, decoder, agent, policy, has_schema, ..
+        } = self;
         let (pass, redaction) = (self.pass, self.redaction);
+        let server = Arc::clone(presence.server());
         let client = server.client.clone();
         let (where_to, whom) = (directory.clone(), session.clone());
         // A task of its own: a request is costly to look at with every event.
@@ -118,6 +122,7 @@ impl ServeTurn {
         let mut turn = Running {
             driver,
             server,
+            presence,
             listening,
             session,
             directory,

@@ -20,9 +20,16 @@ const NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
 /// Who runs a turn: nobody whom a question could be asked. opencode's own name for it would offer the agent a tool for
 /// questions, and before 1.14 wait for the answer for ever.
 const NOBODY_TO_ASK: (&str, &str) = ("OPENCODE_CLIENT", "opencode-run");
-/// What opencode does without where it is to be lean, beside what [`make_lean`] says.
-const LEAN: [(&str, &str); 3] =
-    [("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"), ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"), ("OPENCODE_PURE", "1")];
+/// What opencode does without where it is to be lean, beside what [`make_lean`] says. Of the watch over files only plugins would
+/// hear, and an editor if there were one; it costs several processes in every directory. What shares sessions looks at every
+/// event once for every directory, also where the configuration says that nothing is to be shared.
+const LEAN: [(&str, &str); 5] = [
+    ("OPENCODE_DISABLE_SHARE", "1"),
+    ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
+    ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
+    ("OPENCODE_PURE", "1"),
+    ("OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER", "1"),
+];
 
 /// The agents that opencode has by itself and that call the turn's model.
 const AGENTS: [&str; 3] = ["build", "plan", "general"];

@@ -33,7 +33,7 @@ impl Running {
             (None, Some(what)) if ending == Ending::Stopped => Ending::Failed(TurnFailure::Permission { what }),
             _ => ending,
         };
-        self.server.finish(&self.directory).await;
+        self.presence.end().await;
         if let Some(pass) = &self.pass {
             self.outbox.push(Signal::Traffic(pass.traffic()));
         }
