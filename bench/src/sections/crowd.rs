@@ -13,20 +13,33 @@ use opencode_run_tests::{FakeScript, Sandbox};
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
+/// How many events a second come to all sessions together where each comes alone.
+const ALONE_A_SECOND: usize = 20_000;
+
 /// Measures what an event costs with few and with many sessions, and that each reaches its own turn.
+///
+/// What an event costs depends on how many are taken at once by the turn that they belong to: of a flood, a turn among few finds
+/// several each time, and one among many finds one. So what is compared comes at the same pace to few and to many, one at a
+/// time; the flood is told beside it.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let events = if quick { 20_000 } else { 1_000_000 };
     let sizes: &[usize] = if quick { &[20, 200] } else { &[20, 200, 2000] };
     let mut costs = Vec::new();
     for &sessions in sizes {
-        let deltas = events / sessions;
         // A turn's beginning and end cost the same with one delta, and are no part of an event.
-        let (many, one) = (crowd(programs, sessions, deltas).await?, crowd(programs, sessions, 1).await?);
-        let cost = many.saturating_sub(one) / u32::try_from(sessions * (deltas - 1))?;
-        report.detail(&format!("an event, {sessions} live sessions"), &format!("{:.2} us", ms(cost) * 1000.0));
+        let one = crowd(programs, sessions, 1, Duration::ZERO).await?;
+        let cost = async |events: usize, pause: Duration| -> Result<Duration, Box<dyn Error>> {
+            let deltas = events / sessions;
+            let many = crowd(programs, sessions, deltas, pause).await?;
+            Ok(many.saturating_sub(one) / u32::try_from(sessions * (deltas - 1))?)
+        };
+        let pause = Duration::from_secs(1) * u32::try_from(sessions)? / u32::try_from(ALONE_A_SECOND)?;
+        let alone = cost(if quick { 20_000 } else { 200_000 }, pause).await?;
+        report.detail(&format!("an event that comes alone, {sessions} live sessions"), &us(alone));
+        let flood = cost(if quick { 20_000 } else { 1_000_000 }, Duration::ZERO).await?;
+        report.detail(&format!("an event of a flood, {sessions} live sessions"), &us(flood));
         let turn = ms(one / u32::try_from(sessions)?);
         report.detail(&format!("the end of a turn, {sessions} at once"), &format!("{turn:.2} ms"));
-        costs.push(cost);
+        costs.push(alone);
     }
     let (few, many) = (costs[0], costs[costs.len() - 1]);
     let growth = ratio(many, few);
@@ -36,13 +49,23 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     Ok(())
 }
 
-/// Returns the processor time that so many sessions take for so many deltas each.
-async fn crowd(programs: &Programs, sessions: usize, deltas: usize) -> Result<Duration, Box<dyn Error>> {
+fn us(time: Duration) -> String {
+    format!("{:.2} us", ms(time) * 1000.0)
+}
+
+/// Returns the processor time that so many sessions take for so many deltas each, with a pause after each.
+async fn crowd(
+    programs: &Programs,
+    sessions: usize,
+    deltas: usize,
+    pause: Duration,
+) -> Result<Duration, Box<dyn Error>> {
     let sandbox = Sandbox::new();
     let go = sandbox.path("go");
     // The message names the turn, and the turn says its own name: what reached another is seen.
     let rule = |n: usize| {
-        let speak = TurnAct::Speak { delta: format!("<{n}>"), count: deltas as u64, at_once: 1, pause_ms: 0 };
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let speak = TurnAct::Speak { delta: format!("<{n}>"), count: deltas as u64, at_once: 1, pause_ms };
         TurnRule::every([Act::WaitForFile { path: go.clone() }.into(), speak]).said(format!("say {n}."))
     };
     let serving = (0..sessions).fold(Serving::default(), |serving, n| serving.turn(rule(n)));

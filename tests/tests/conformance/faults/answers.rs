@@ -2,7 +2,7 @@
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered};
 use crate::stage::{LIMIT, Stage};
-use opencode_run_core::{FailureKind, Limits, ModelChoice, Prompt, RunState, TurnFailure};
+use opencode_run_core::{FailureKind, Limits, ModelChoice, Prompt, RunState, Task, TurnFailure};
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
 use std::time::{Duration, Instant};
@@ -192,6 +192,10 @@ async fn a_session_of_a_turn_that_is_given_up_before_it_begins_is_deleted() {
     };
     tokio::time::timeout(LIMIT, deleted).await.unwrap();
     assert_eq!(asked(MESSAGE), 0);
+    // The directory was asked for all the same, and the server lets go of it with the task.
+    let task = Task::new("task", play.stage.sandbox.workspace().join("task"));
+    play.executor.release(&task, None, false).await.unwrap();
+    assert_eq!(asked("POST /instance/dispose"), 1);
     play.end().await;
 }
 
