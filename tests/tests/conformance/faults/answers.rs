@@ -1,11 +1,11 @@
 //! Answers that are not what they should be.
 
-use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered};
+use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, on_a_source};
 use crate::stage::{LIMIT, Stage};
 use opencode_run_core::{FailureKind, Limits, ModelChoice, Prompt, RunState, Task, TurnFailure};
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const MESSAGE: &str = "POST /session/*/message";
 
@@ -196,6 +196,19 @@ async fn a_session_of_a_turn_that_is_given_up_before_it_begins_is_deleted() {
     let task = Task::new("task", play.stage.sandbox.workspace().join("task"));
     play.executor.release(&task, None, false).await.unwrap();
     assert_eq!(asked("POST /instance/dispose"), 1);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn the_agents_of_each_directory_are_looked_at_once() {
+    let play = Play::new(Serving::replaying(PLAIN)).await;
+    for (task, looks) in [("a", 1), ("b", 2), ("a", 2), ("b", 2)] {
+        let runner = play.runner(task);
+        let turn = runner.run(on_a_source("sk-of-the-source"), SystemTime::now());
+        let record = tokio::time::timeout(LIMIT, turn).await.unwrap().unwrap();
+        assert_answered(&record, PLAIN_TEXT);
+        assert_eq!(play.server(0).requests_of("GET /agent").len(), looks, "{task}");
+    }
     play.end().await;
 }
 

@@ -1,13 +1,14 @@
 //! What opencode asks, and what it is answered.
 
-use super::support::{PLAIN_TEXT, Play, assert_answered};
+use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, on_a_source};
 use crate::stage::LIMIT;
 use async_trait::async_trait;
 use opencode_run_core::{
     Event, Observed, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, Prompt, RunState, Signal,
     Task, TurnRequest,
 };
-use opencode_run_tests::serve_script::Serving;
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::{Serving, TurnAct};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,6 +45,36 @@ async fn a_permission_is_given_when_the_policy_or_a_person_says_so() {
     }
     let asked = person.asked.lock().unwrap();
     assert_eq!((asked.len(), asked[0].permission.as_str()), (1, "external_directory"));
+}
+
+/// Somebody who remembers what was asked.
+#[derive(Debug, Default)]
+struct Memory(Mutex<Vec<PermissionAsk>>);
+
+#[async_trait]
+impl PermissionHandler for Memory {
+    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+        self.0.lock().unwrap().push(ask);
+        PermissionAnswer::Once
+    }
+}
+
+#[tokio::test]
+async fn who_is_asked_does_not_see_the_key() {
+    let asked = json!({"directory": "{{cwd}}", "payload": {"id": "evt_1", "type": "permission.asked", "properties": {
+        "id": "per_1", "sessionID": "{{session}}", "permission": "bash", "metadata": {}, "always": [],
+        "patterns": ["curl -H 'Authorization: sk-of-the-source' http://x"],
+        "tool": {"messageID": "{{answer}}", "callID": "c"},
+    }}});
+    let acts = [TurnAct::Event { data: asked.to_string() }, Act::Pause { ms: 500 }.into(), TurnAct::replay(PLAIN)];
+    let play = Play::new(Serving::doing(acts)).await;
+    let memory = Arc::new(Memory::default());
+    let policy = PermissionPolicy::Ask(Arc::clone(&memory) as Arc<dyn PermissionHandler>);
+    play.turn(on_a_source("sk-of-the-source").permissions(policy)).await;
+    play.end().await;
+    let asked = memory.0.lock().unwrap();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].patterns, ["curl -H 'Authorization: [redacted]' http://x"]);
 }
 
 /// Somebody who does not know what to say.

@@ -1,8 +1,10 @@
 //! Turns on a server of the fake.
 
 use crate::stage::{LIMIT, Stage, Transport};
-use opencode_run_core::RunError;
-use opencode_run_core::{EventItem, Executor, Prompt, RunState, StartError, Task, TurnEvent, TurnRecord, TurnRunner};
+use opencode_run_core::{
+    EventItem, Executor, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunError, RunState, StartError, Task,
+    TurnEvent, TurnRecord, TurnRunner,
+};
 use opencode_run_tests::Fake;
 use opencode_run_tests::fake_log::Invocation;
 use opencode_run_tests::serve_script::Serving;
@@ -74,6 +76,16 @@ impl Play {
         drop(self.executor);
         self.stage.end().await;
     }
+}
+
+/// Returns a prompt on a model that is fully described, at an address where nobody is, with this key.
+pub(crate) fn on_a_source(key: &str) -> Prompt {
+    let config = ModelConfig {
+        base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+        api_key: Some(key.into()),
+        ..ModelConfig::new("sourced")
+    };
+    Prompt::new("hello").model(ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) })
 }
 
 /// Asserts that a turn completed with this answer.
