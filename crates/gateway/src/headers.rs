@@ -35,7 +35,8 @@ const SESSION: [HeaderName; 3] = [
     HeaderName::from_static("x-opencode-session"),
     HeaderName::from_static("x-session-affinity"),
 ];
-/// In which header opencode says whose child that session is, from 1.14.41 on.
+/// In which header opencode says whose child that session is: from 1.14.41 on, and where the provider's id begins with
+/// `opencode` after 1.15.13 only.
 const PARENT: HeaderName = HeaderName::from_static("x-parent-session-id");
 
 /// Whether HTTP or the gateway needs a header for something else than a key.

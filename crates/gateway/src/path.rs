@@ -117,7 +117,7 @@ impl LivePath {
 
     /// Lets a session use the path on an account.
     ///
-    /// So may its sub-agents, where the client says that they are its: opencode does from 1.14.41 on. Others are named with
+    /// So may its sub-agents, where the client says that they are its: opencode does in 1.18. Others are named with
     /// [`Admission::include`]. To name its sessions in every version, opencode needs a provider whose id begins with
     /// `opencode`; with another id it names none before 1.14.41, and only who uses the path as a whole can be admitted
     /// ([`admit_anyone`](Self::admit_anyone)).

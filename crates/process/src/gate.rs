@@ -100,7 +100,7 @@ impl Gate {
 }
 
 impl Pass {
-    /// Lets the requests of a sub-agent's session through. From 1.14.41 on opencode itself says whose sub-agent asks.
+    /// Lets the requests of a sub-agent's session through. In 1.18 opencode itself says whose sub-agent asks.
     pub(crate) fn include(&mut self, sub_agent: &SessionId) {
         if self.included.insert(sub_agent.clone()) {
             // One that is let through already is no trouble.

@@ -89,8 +89,9 @@ struct StreamedError {
 
 /// Takes an error that opencode reported for the failure of the turn.
 pub(crate) fn failure_of(error: ReportedError) -> TurnFailure {
-    if let Some(message) = error.message.strip_suffix('.').filter(|message| message.starts_with(NO_MODEL)) {
-        return TurnFailure::ModelNotFound { message: message.to_owned() };
+    if error.message.starts_with(NO_MODEL) {
+        // It ends with a full stop, or with a question where there are some that may have been meant.
+        return TurnFailure::ModelNotFound { message: error.message.trim_end_matches('.').to_owned() };
     }
     match serde_json::from_str::<StreamedError>(&error.message) {
         Ok(StreamedError { message }) if error.name == "UnknownError" => {
@@ -159,10 +160,14 @@ mod tests {
 
     #[test]
     fn a_model_that_is_not_there_is_told_by_the_message() {
-        let message = "Model not found: stub/nope.".to_owned();
-        let error = ReportedError { name: "UnknownError".into(), message, status: None, retryable: None, url: None };
-        let failure = TurnFailure::ModelNotFound { message: "Model not found: stub/nope".to_owned() };
-        assert_eq!(failure_of(error), failure);
+        for (said, message) in [
+            ("Model not found: stub/nope.", "Model not found: stub/nope"),
+            ("Model not found: stub/gpt. Did you mean: gpt-4?", "Model not found: stub/gpt. Did you mean: gpt-4?"),
+        ] {
+            let name = "UnknownError".to_owned();
+            let error = ReportedError { name, message: said.into(), status: None, retryable: None, url: None };
+            assert_eq!(failure_of(error), TurnFailure::ModelNotFound { message: message.to_owned() });
+        }
     }
 
     #[test]
