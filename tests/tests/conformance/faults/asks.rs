@@ -47,18 +47,6 @@ async fn a_permission_is_given_when_the_policy_or_a_person_says_so() {
     assert_eq!((asked.len(), asked[0].permission.as_str()), (1, "external_directory"));
 }
 
-/// Somebody who remembers what was asked.
-#[derive(Debug, Default)]
-struct Memory(Mutex<Vec<PermissionAsk>>);
-
-#[async_trait]
-impl PermissionHandler for Memory {
-    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
-        self.0.lock().unwrap().push(ask);
-        PermissionAnswer::Once
-    }
-}
-
 #[tokio::test]
 async fn who_is_asked_does_not_see_the_key() {
     let asked = json!({"directory": "{{cwd}}", "payload": {"id": "evt_1", "type": "permission.asked", "properties": {
@@ -66,13 +54,13 @@ async fn who_is_asked_does_not_see_the_key() {
         "patterns": ["curl -H 'Authorization: sk-of-the-source' http://x"],
         "tool": {"messageID": "{{answer}}", "callID": "c"},
     }}});
-    let acts = [TurnAct::Event { data: asked.to_string() }, Act::Pause { ms: 500 }.into(), TurnAct::replay(PLAIN)];
+    let acts = [TurnAct::Event { data: asked.to_string() }, Act::Pause { ms: 1000 }.into(), TurnAct::replay(PLAIN)];
     let play = Play::new(Serving::doing(acts)).await;
-    let memory = Arc::new(Memory::default());
-    let policy = PermissionPolicy::Ask(Arc::clone(&memory) as Arc<dyn PermissionHandler>);
+    let person = Arc::new(Person::default());
+    let policy = PermissionPolicy::Ask(Arc::clone(&person) as Arc<dyn PermissionHandler>);
     play.turn(on_a_source("sk-of-the-source").permissions(policy)).await;
     play.end().await;
-    let asked = memory.0.lock().unwrap();
+    let asked = person.asked.lock().unwrap();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].patterns, ["curl -H 'Authorization: [redacted]' http://x"]);
 }
