@@ -323,7 +323,10 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
         builder = builder.attach(url);
     }
     if args.lean {
-        console.note("lean: no language servers, no formatters, no plugins, no snapshots to undo changes by");
+        console.note(
+            "lean: no language servers, no formatters, no plugins, no sharing, no watch over files, no snapshots to undo \
+             changes by",
+        );
         builder = builder.lean();
     }
     if args.ephemeral {
