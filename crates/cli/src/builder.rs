@@ -221,7 +221,8 @@ impl RunnerBuilder {
     }
 
     /// Does without what costs opencode most time and memory: language servers, formatters, plugins, the sharing of sessions,
-    /// the watch over files, and the snapshots by which changes could be undone. It is for many short tasks.
+    /// the watch over files, and the snapshots by which changes could be undone. opencode's runtime, Bun, keeps its memory down,
+    /// by a setting that a program on Bun which the agent starts inherits. It is for many short tasks.
     #[must_use]
     pub fn lean(mut self) -> Self {
         self.lean = true;

@@ -81,7 +81,8 @@ impl Launch {
     }
 
     /// Starts opencode without what costs most: language servers, formatters, plugins, the sharing of sessions, the watch over
-    /// files, and the snapshots by which changes could be undone.
+    /// files, and the snapshots by which changes could be undone. Its runtime, Bun, keeps its memory down, by a setting that a
+    /// program on Bun which the agent starts inherits.
     #[must_use]
     pub fn lean(mut self) -> Self {
         self.lean = true;

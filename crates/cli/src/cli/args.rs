@@ -165,7 +165,7 @@ pub(crate) struct TaskArgs {
     pub(crate) attach: Option<String>,
 
     /// Start faster and take less memory, without language servers, formatters, plugins, sharing, the watch over files and the
-    /// snapshots by which changes can be undone in opencode
+    /// snapshots by which changes can be undone in opencode. What the agent runs on Bun gets the same setting of memory
     #[arg(long)]
     pub(crate) lean: bool,
 

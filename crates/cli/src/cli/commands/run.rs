@@ -325,7 +325,7 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
     if args.lean {
         console.note(
             "lean: no language servers, no formatters, no plugins, no sharing, no watch over files, no snapshots to undo \
-             changes by",
+             changes by, and Bun keeps its memory down, also for what the agent runs on it",
         );
         builder = builder.lean();
     }

@@ -23,12 +23,16 @@ const NOBODY_TO_ASK: (&str, &str) = ("OPENCODE_CLIENT", "opencode-run");
 /// What opencode does without where it is to be lean, beside what [`make_lean`] says. Of the watch over files only plugins would
 /// hear, and an editor if there were one; it costs several processes in every directory. What shares sessions looks at every
 /// event once for every directory, also where the configuration says that nothing is to be shared.
-const LEAN: [(&str, &str); 5] = [
+///
+/// The last one is for opencode's runtime, Bun: it collects what is no longer used at one go, not beside the work. Where turns
+/// keep a server busy, the other way lags behind, and a server with sixteen of them takes a quarter more memory.
+const LEAN: [(&str, &str); 6] = [
     ("OPENCODE_DISABLE_SHARE", "1"),
     ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
     ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
     ("OPENCODE_PURE", "1"),
     ("OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER", "1"),
+    ("BUN_JSC_useConcurrentGC", "0"),
 ];
 
 /// The agents that opencode has by itself and that call the turn's model.
