@@ -29,8 +29,8 @@ const LOCKED_REQUESTS: u32 = 5;
 const LEAST_LIMIT: u64 = 470 << 20;
 /// How much memory a server may take for each turn at work before it is replaced. With many it fills sooner, and if it lived no
 /// longer, they would wait for the start of another most of the time: one that has just started has compiled nothing yet, and
-/// its first tasks cost twice as much processor time. With eight turns it is little enough for one server and its successor to
-/// stay within a gigabyte together; with sixteen, a lean server levels off below it.
+/// its first tasks cost twice as much processor time. Of lean servers, one with eight turns and its successor stay within a
+/// gigabyte together, and one with sixteen levels off at 1.1 to 1.2 GB, below what it may take.
 const LIMIT_A_TURN: u64 = 85 << 20;
 
 /// A server and what runs on it.
