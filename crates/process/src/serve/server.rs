@@ -27,11 +27,12 @@ const LOCKED_REQUESTS: u32 = 5;
 /// How much memory a server may take at least before it is replaced. An idle one takes 310 to 360 MB, and while one is
 /// replaced there are two.
 const LEAST_LIMIT: u64 = 470 << 20;
-/// How much memory a server may take for each turn at work before it is replaced. With many it fills sooner, and if it lived no
-/// longer, they would wait for the start of another most of the time: one that has just started has compiled nothing yet, and
-/// its first tasks cost twice as much processor time. Of lean servers, one with eight turns and its successor stay within a
-/// gigabyte together, and one with sixteen levels off at 1.1 to 1.2 GB, below what it may take.
-const LIMIT_A_TURN: u64 = 85 << 20;
+/// How many turns at work fit into that: of lean servers, one with eight and its successor stay within a gigabyte together.
+const FEW_TURNS: usize = 7;
+/// How much more a server may take for each further turn at work. With many it fills sooner, and if it lived no longer, they
+/// would wait for the start of another most of the time: one that has just started has compiled nothing yet, and its first
+/// tasks cost twice as much processor time. A lean server with sixteen levels off at 0.9 to 1.2 GB, and is not replaced.
+const LIMIT_A_FURTHER_TURN: u64 = 100 << 20;
 
 /// A server and what runs on it.
 #[derive(Debug)]
@@ -386,7 +387,8 @@ impl Drop for Presence {
 
 /// Returns how much memory a server may take that took this much after its first turn, in bytes.
 fn limit(usual: u64, turns_at_work: usize) -> u64 {
-    (usual / 100 * 115).max(LEAST_LIMIT).max(LIMIT_A_TURN * turns_at_work as u64)
+    let further = turns_at_work.saturating_sub(FEW_TURNS) as u64;
+    (usual / 100 * 115).max(LEAST_LIMIT + LIMIT_A_FURTHER_TURN * further)
 }
 
 /// Says that a model is not there, as opencode says it, and which ones may have been meant.
@@ -421,6 +423,7 @@ mod tests {
         const MIB: u64 = 1 << 20;
         assert_eq!(limit(350 * MIB, 5), 470 * MIB, "what is added to an idle server");
         assert_eq!(limit(800 * MIB, 1), 920 * MIB, "a part more than what is usual with its plugins");
-        assert_eq!(limit(350 * MIB, 16), 1360 * MIB, "as much for each turn");
+        assert_eq!(limit(350 * MIB, 8), 570 * MIB, "with more turns");
+        assert_eq!(limit(350 * MIB, 16), 1370 * MIB, "as much more for each");
     }
 }
