@@ -72,6 +72,25 @@ async fn an_interrupt_keeps_the_session() {
     play.end().await;
 }
 
+/// Where the stream broke, what the turn has said is read again; of one that was stopped not for long.
+#[tokio::test]
+async fn what_an_interrupted_turn_leaves_is_ended_though_the_server_does_not_tell_what_it_said() {
+    let acts = survivors().into_iter().chain([TurnAct::replay("1.18.33/abort-text")]);
+    let serving = Serving { close_stream_after_events: Some(60), ..Serving::doing(acts) };
+    let play = Play::new(serving.fault(RouteFault::new("GET /session/*/message", Fault::Nothing {}))).await;
+    let runner = play.runner("task");
+    start_until(&runner, "hello", said).await;
+    super::support::pause(500).await;
+    let began = Instant::now();
+    assert!(runner.interrupt());
+    assert_eq!(ended(&runner).await.state, RunState::Interrupted);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(play.server(0).requests_of("GET /session/*/message").len() > 1, "it was tried");
+    assert!(play.fake().spawned().iter().all(|process| !process.is_alive()));
+    drop(runner);
+    play.end().await;
+}
+
 /// A tool has a session of its own. What is in the server's is its helpers': language servers and servers of tools, which
 /// the next turn needs.
 #[tokio::test]

@@ -206,6 +206,24 @@ async fn of_a_server_only_the_tools_that_work_in_the_directory_are_swept() {
 }
 
 #[test]
+fn what_works_for_an_id_that_was_used_again_is_not_swept() {
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().canonicalize().unwrap();
+    let mut other = Command::new("sh");
+    other.args(["-c", "setsid sleep 60 & wait"]).current_dir(&place);
+    let mut other = std::os::unix::process::CommandExt::process_group(&mut other, 0).spawn().unwrap();
+    let tree = Tree::new(Marker::new(), other.id());
+    wait_until("its child has started", || tree_size(&tree) == 2);
+    let is = identity(&other);
+    let kill_all = |leader| super::Part::new(super::Leader(Some(leader)), vec![place.clone()]).kill_all(&Marker::new());
+    assert_eq!(kill_all(Identity { started: is.started - 1, ..is }), 0);
+    assert_eq!(tree_size(&tree), 2);
+    assert_eq!(kill_all(is), 1, "its tool");
+    drop(tree);
+    other.wait().unwrap();
+}
+
+#[test]
 fn the_memory_of_a_leader_is_that_of_its_group() {
     let group = |script: &str| {
         let mut command = Command::new("sh");
