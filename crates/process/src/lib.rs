@@ -53,6 +53,7 @@ mod request;
 mod run_executor;
 mod run_process;
 mod run_turn;
+mod schema;
 mod serve;
 mod serve_executor;
 mod session;

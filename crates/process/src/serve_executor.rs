@@ -3,6 +3,7 @@
 use crate::Launch;
 use crate::dialect::{ClientError, serves};
 use crate::request::check;
+use crate::schema::AnswerSchema;
 use crate::serve::pool::Pool;
 use crate::serve::server::{Presence, Server, unreachable};
 use crate::serve::turn::ServeTurn;
@@ -249,6 +250,7 @@ impl Shared {
     /// Prepares a turn, up to the point from which it must be run.
     async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
+        let schema = prompt.schema.as_ref().map(AnswerSchema::read).transpose().map_err(|why| no_schema(&why))?;
         let (mut setup, model) = self.setup(prompt.model.as_ref(), prompt.agent.as_deref())?;
         let (presence, session) = self.place(&mut setup, &request, model.as_deref()).await?;
         let Some(taken) = self.take(&session.id) else { return Err(busy(&session.id)) };
@@ -271,7 +273,7 @@ impl Shared {
             decoder,
             agent: request.prompt.agent,
             policy: request.prompt.permissions,
-            has_schema: request.prompt.schema.is_some(),
+            schema,
             pass,
             redaction: setup.redaction(),
         };
@@ -332,6 +334,11 @@ impl Drop for Taken {
 /// Returns whether a model is one that we describe to opencode, so that it cannot fail to know it.
 fn is_described(model: Option<&ModelChoice>) -> bool {
     matches!(model, Some(ModelChoice::Source { config, .. }) if config.base_url.is_some())
+}
+
+fn no_schema(why: &str) -> StartError {
+    StartError::new(FailureKind::Usage, format!("the answer cannot be held to the JSON Schema: {why}"))
+        .hint("correct the schema; what it refers to must be within it")
 }
 
 fn busy(session: &SessionId) -> StartError {

@@ -178,9 +178,9 @@ fn render(
     agent: Option<&str>,
     purpose: &Purpose,
 ) -> Result<Rendered, StartError> {
-    let dialect = launch.opencode().dialect();
+    let (dialect, version) = (launch.opencode().dialect(), launch.opencode().version());
     let users = launch.environment().get(dialect.users_configuration()).map(|text| text.to_string_lossy());
-    let wish = Wish { model, agent, purpose, is_lean: launch.is_lean(), users: users.as_deref() };
+    let wish = Wish { version, model, agent, purpose, is_lean: launch.is_lean(), users: users.as_deref() };
     dialect.render(&wish).map_err(|why| {
         let message = format!("{} cannot be merged with: {why}", dialect.users_configuration());
         StartError::new(FailureKind::Config, message).hint("correct the variable or unset it")
@@ -225,7 +225,11 @@ mod tests {
     use std::ffi::OsString;
 
     fn launch(variables: &[(&str, &str)]) -> Launch {
-        let opencode = crate::Opencode::known("/x/opencode".into(), "1.18.33".parse().unwrap()).unwrap();
+        launch_of("1.18.33", variables)
+    }
+
+    fn launch_of(version: &str, variables: &[(&str, &str)]) -> Launch {
+        let opencode = crate::Opencode::known("/x/opencode".into(), version.parse().unwrap()).unwrap();
         Launch::new(opencode, variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
     }
 
@@ -286,6 +290,20 @@ mod tests {
         let gated = given(&exported());
         assert!(!gated.contains("sk-secret") && !gated.contains("http://127.0.0.1:1/v1"), "{gated}");
         assert_eq!(given(&exported().without_gateway()).matches("sk-secret").count(), 2);
+    }
+
+    #[test]
+    fn who_names_messages_is_taken_away_where_every_one_would_be_named() {
+        let users = r#"{"agent": {"title": {"prompt": "Name it."}, "build": {"prompt": "Build."}}}"#;
+        let agents = |version: &str, variables: &[(&str, &str)]| {
+            let given = given(&launch_of(version, variables));
+            let line = given.lines().find_map(|line| line.strip_prefix("OPENCODE_CONFIG_CONTENT=")).unwrap();
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["agent"].take()
+        };
+        assert_eq!(agents("1.1.65", &[]), serde_json::json!({"title": {"disable": true}}));
+        let both = agents("1.2.1", &[("OPENCODE_CONFIG_CONTENT", users)]);
+        assert_eq!((&both["title"]["disable"], &both["build"]["prompt"]), (&true.into(), &"Build.".into()));
+        assert_eq!(agents("1.18.33", &[]), serde_json::Value::Null);
     }
 
     #[test]

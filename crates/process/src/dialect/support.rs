@@ -42,6 +42,12 @@ pub(crate) fn serves(version: Version) -> Result<(), &'static str> {
     }
 }
 
+/// Returns whether a version asks the model for a title of every message, for a view of its own: seen through 1.2.1, and no more
+/// in 1.2.6. What names a session, which all do, asks for none where it has a name.
+pub(crate) fn names_messages(version: Version) -> bool {
+    version < Version::new(1, 2, 6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +60,6 @@ mod tests {
         assert_eq!(Dialect::of(Version::new(2, 0, 0)), Err(Unsupported::TooNew));
         assert!(why_not_run(Version::new(1, 15, 13)).is_some());
         assert!(why_not_run(Version::new(1, 18, 33)).is_none());
+        assert!(names_messages(Version::new(1, 2, 1)) && !names_messages(Version::new(1, 2, 6)));
     }
 }

@@ -1,5 +1,6 @@
 //! What opencode is to be started with, in words that are not opencode's.
 
+use crate::Version;
 use opencode_run_core::ModelChoice;
 use std::path::PathBuf;
 
@@ -15,6 +16,8 @@ pub(crate) enum Purpose {
 
 /// What opencode is to be started with.
 pub(crate) struct Wish<'a> {
+    /// The version that is started.
+    pub(crate) version: Version,
     /// The model of the turns.
     pub(crate) model: Option<&'a ModelChoice>,
     /// The agent of the turns.

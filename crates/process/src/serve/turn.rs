@@ -12,6 +12,7 @@ use crate::dialect::{Client, ClientError, SessionEvent, TurnDecoder};
 use crate::gate::{self, Pass};
 use crate::outbox::Outbox;
 use crate::redaction::Redaction;
+use crate::schema::AnswerSchema;
 use opencode_run_core::{Control, Event, Observed, PermissionPolicy, ReportedError, SessionId, Signal, TurnDriver};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -42,8 +43,8 @@ pub(crate) struct ServeTurn {
     pub(crate) decoder: TurnDecoder,
     pub(crate) agent: Option<String>,
     pub(crate) policy: PermissionPolicy,
-    /// The answer is to meet a schema.
-    pub(crate) has_schema: bool,
+    /// What the answer is to meet.
+    pub(crate) schema: Option<AnswerSchema>,
     /// The turn's leave to use its model source, where we see what it uses.
     pub(crate) pass: Option<Pass>,
     pub(crate) redaction: Redaction,
@@ -58,7 +59,7 @@ struct Running {
     session: SessionId,
     directory: PathBuf,
     policy: PermissionPolicy,
-    has_schema: bool,
+    schema: Option<AnswerSchema>,
     pass: Option<Pass>,
     decoder: TurnDecoder,
     outbox: Outbox,
@@ -104,9 +105,8 @@ enum Wake {
 impl ServeTurn {
     /// Runs the turn until nothing of it is left.
     pub(crate) async fn run(self) -> Over {
-        let Self {
-            driver, presence, listening, session, directory, message, decoder, agent, policy, has_schema, ..
-        } = self;
+        let Self { driver, presence, listening, session, directory, message, decoder, agent, policy, schema, .. } =
+            self;
         let (pass, redaction) = (self.pass, self.redaction);
         let server = Arc::clone(presence.server());
         let client = server.client.clone();
@@ -127,7 +127,7 @@ impl ServeTurn {
             session,
             directory,
             policy,
-            has_schema,
+            schema,
             pass,
             decoder,
             outbox: Outbox::new(redaction),

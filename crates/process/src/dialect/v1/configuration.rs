@@ -1,6 +1,6 @@
 //! The configuration that opencode is given beside the user's own: model sources and the context.
 
-use crate::dialect::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
+use crate::dialect::{EmptyCatalogue, Purpose, Rendered, Variables, Wish, support};
 use jsonc_parser::ParseOptions;
 use opencode_run_core::{ExposeSecret, ModelChoice, ModelConfig, ModelName, ModelSourceType, ProviderPackage};
 use serde_json::{Map, Value, json};
@@ -54,6 +54,9 @@ pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
                 add_instructions(&mut configuration, file);
             }
         }
+    }
+    if support::names_messages(wish.version) {
+        name_no_messages(&mut configuration);
     }
     if wish.is_lean {
         make_lean(&mut configuration);
@@ -194,6 +197,12 @@ fn add_instructions(configuration: &mut Map<String, Value>, file: &Path) {
 /// Lets the agent go on when what it asked for was refused, also where nothing can be said to it about that.
 fn go_on_after_refusals(configuration: &mut Map<String, Value>) {
     configuration.insert("experimental".to_owned(), json!({ "continue_loop_on_deny": true }));
+}
+
+/// Takes away the agent that names messages and sessions; without it nothing is named, and the model is not asked for it.
+fn name_no_messages(configuration: &mut Map<String, Value>) {
+    let agents = configuration.entry("agent").or_insert_with(|| json!({}));
+    merge_value(agents, json!({ "title": { "disable": true } }));
 }
 
 /// Leaves out what costs time and memory with every start and in every directory: language servers, formatters, and the

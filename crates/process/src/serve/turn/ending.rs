@@ -81,8 +81,8 @@ impl Running {
             let message = "the opencode server's answer does not say how the turn ended".to_owned();
             return Ending::Failed(TurnFailure::Protocol { message });
         };
-        let is_missing = self.has_schema && structured.is_none();
-        if let Some(value) = structured {
+        let unmet = self.schema.as_ref().and_then(|schema| schema.why_unmet(structured.as_ref()));
+        if let (Some(value), None) = (structured, &unmet) {
             self.outbox.push(Signal::Structured(value));
         }
         if let (Some(error), None) = (&error, &self.error) {
@@ -96,9 +96,7 @@ impl Running {
                 Ending::Failed(TurnFailure::Schema { message: error.message })
             }
             Some(error) => Ending::Failed(failure_of(error)),
-            None if is_missing => {
-                Ending::Failed(TurnFailure::Schema { message: "opencode answered without a value".to_owned() })
-            }
+            None if let Some(message) = unmet => Ending::Failed(TurnFailure::Schema { message }),
             None => match self.rejected.take().filter(|_| stops_at_tools) {
                 Some(what) => Ending::Failed(TurnFailure::Permission { what }),
                 None => Ending::Finished,

@@ -108,10 +108,12 @@ pub(super) fn every_process() -> Vec<Status> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(status).collect()
 }
 
-/// Returns who of `all` lives and is among the roots or descends from one of them; never this process itself.
+/// Returns who of `all` lives and is among the roots or descends from one of them; never this process itself. A root that is not
+/// among them is gone, and nobody's parent: its id may be another's by now.
 pub(super) fn family(roots: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
     let own = own_id();
-    let mut ids: HashSet<i32> = roots.iter().map(|root| root.id).collect();
+    let there = all.iter().map(|status| status.identity).filter(|process| roots.contains(process));
+    let mut ids: HashSet<i32> = there.map(|root| root.id).collect();
     loop {
         let before = ids.len();
         let children = all.iter().filter(|status| ids.contains(&status.parent) && status.identity.id != own);

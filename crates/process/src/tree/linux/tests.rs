@@ -213,8 +213,10 @@ fn what_works_for_an_id_that_was_used_again_is_not_swept() {
     other.args(["-c", "setsid sleep 60 & wait"]).current_dir(&place);
     let mut other = std::os::unix::process::CommandExt::process_group(&mut other, 0).spawn().unwrap();
     let tree = Tree::new(Marker::new(), other.id());
-    wait_until("its child has started", || tree_size(&tree) == 2);
     let is = identity(&other);
+    let is_tool =
+        |process: &Identity| status(process.id).is_some_and(|tool| *process != is && tool.group == process.id);
+    wait_until("its tool has a session of its own", || tree.system.members(&tree.marker).iter().any(is_tool));
     let kill_all = |leader| super::Part::new(super::Leader(Some(leader)), vec![place.clone()]).kill_all(&Marker::new());
     assert_eq!(kill_all(Identity { started: is.started - 1, ..is }), 0);
     assert_eq!(tree_size(&tree), 2);

@@ -1,0 +1,100 @@
+//! The JSON Schema that an answer is to meet.
+//!
+//! opencode hands the schema to the model as that of a tool's input, and takes what the model calls the tool with as it is.
+
+use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader, ValidationError};
+use serde_json::Value;
+use std::error::Error;
+use std::fmt;
+
+/// What the schema is called where it is read; nothing else is by that name.
+const NAME: &str = "schema:///answer";
+
+/// A schema that values can be held to.
+pub(crate) struct AnswerSchema {
+    schemas: Schemas,
+    index: SchemaIndex,
+}
+
+impl AnswerSchema {
+    /// Reads a schema of any draft: the one that it names, or the newest. What it refers to must be within it.
+    ///
+    /// # Errors
+    ///
+    /// Why it is none.
+    pub(crate) fn read(schema: &Value) -> Result<Self, String> {
+        let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
+        compiler.use_loader(Box::new(Nowhere));
+        let index = compiler.add_resource(NAME, schema.clone()).and_then(|()| compiler.compile(NAME, &mut schemas));
+        let index = index.map_err(|error| match error {
+            CompileError::LoadUrlError { .. } => "it refers to another schema, which is not looked for".to_owned(),
+            CompileError::ValidationError { src, .. } => wrong(&src),
+            other => other.to_string().replace(NAME, "it"),
+        })?;
+        Ok(Self { schemas, index })
+    }
+
+    /// Says why an answer does not meet the schema, with the first thing that is wrong; none if it does.
+    pub(crate) fn why_unmet(&self, answer: Option<&Value>) -> Option<String> {
+        let Some(answer) = answer else { return Some("opencode answered without a value".to_owned()) };
+        let error = self.schemas.validate(answer, self.index).err()?;
+        Some(wrong(&error))
+    }
+}
+
+/// Says what is wrong with a value first, and where.
+fn wrong(error: &ValidationError<'_, '_>) -> String {
+    if let Some(cause) = error.causes.first() {
+        return wrong(cause);
+    }
+    let ValidationError { instance_location, kind, .. } = error;
+    let place = instance_location.to_string();
+    if place.is_empty() { kind.to_string() } else { format!("{place}: {kind}") }
+}
+
+impl fmt::Debug for AnswerSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerSchema").finish_non_exhaustive()
+    }
+}
+
+/// Where schemas are loaded from: a schema may be somebody else's, and is not to make us read files or ask servers.
+struct Nowhere;
+
+impl UrlLoader for Nowhere {
+    fn load(&self, _: &str) -> Result<Value, Box<dyn Error>> {
+        Err("nothing is loaded".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_value_meets_a_schema_or_it_is_said_where_it_does_not() {
+        let count = json!({"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]});
+        let schema = AnswerSchema::read(&count).unwrap();
+        assert_eq!(schema.why_unmet(Some(&json!({"count": 3, "more": true}))), None);
+        let why = |value: Value| schema.why_unmet(Some(&value)).unwrap();
+        assert_eq!(why(json!({"count": "three"})), "/count: want integer, but got string");
+        assert_eq!(why(json!({})), "missing properties 'count'");
+        assert!(schema.why_unmet(None).is_some());
+        let either = AnswerSchema::read(&json!({"anyOf": [{"type": "integer"}, {"type": "null"}]})).unwrap();
+        assert_eq!(either.why_unmet(Some(&json!(null))), None);
+        assert_eq!(either.why_unmet(Some(&json!("three"))).unwrap(), "want integer, but got string");
+    }
+
+    #[test]
+    fn what_is_no_schema_is_refused_and_nothing_is_fetched() {
+        let file = std::path::absolute("Cargo.toml").unwrap();
+        let why = |schema: Value| AnswerSchema::read(&schema).unwrap_err();
+        assert!(why(json!({"type": "nonsense"})).starts_with("/type: value must be one of 'array',"));
+        for elsewhere in ["https://example.com/schema.json".to_owned(), format!("file://{}", file.display())] {
+            assert_eq!(why(json!({"$ref": elsewhere})), "it refers to another schema, which is not looked for");
+        }
+        assert!(AnswerSchema::read(&json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}})).is_ok());
+        assert!(AnswerSchema::read(&json!({"$schema": "http://json-schema.org/draft-07/schema#"})).is_ok());
+    }
+}
