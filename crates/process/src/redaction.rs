@@ -73,7 +73,10 @@ impl Redaction {
                 // A secret is UTF-8, and is held back by whole characters of its own.
                 *delta = String::from_utf8_lossy(&safe).into_owned();
             }
-            return (!delta.is_empty()).then_some(observed);
+            let says_something = !delta.is_empty();
+            // What opencode wrote before 1.2 has all of the text so far.
+            observed.raw = observed.raw.map(|raw| self.raw(raw));
+            return says_something.then_some(observed);
         }
         self.whole(&mut observed.event, sub_agent.as_ref());
         observed.raw = observed.raw.map(|raw| self.raw(raw));
@@ -218,9 +221,11 @@ mod tests {
         Redaction::of(Some(&KEY.into()))
     }
 
-    fn delta(text: &str) -> Signal {
-        let raw = RawJson::parse(json!({ "delta": text }).to_string()).unwrap();
-        let event = Event::TextDelta { part: PartId::new("p"), delta: text.to_owned() };
+    /// A piece of a text, as the versions tell it that have all of it so far in what they write.
+    fn delta(text: &str, range: std::ops::Range<usize>) -> Signal {
+        let delta = text[range.clone()].to_owned();
+        let raw = RawJson::parse(json!({ "text": text[..range.end], "delta": delta }).to_string()).unwrap();
+        let event = Event::TextDelta { part: PartId::new("p"), delta };
         Signal::Event(Observed::new(event).with_raw(raw))
     }
 
@@ -248,12 +253,13 @@ mod tests {
             let mut redaction = redaction();
             let mut signals = Vec::new();
             for pair in ends.windows(2) {
-                signals.extend(redaction.apply(delta(&text[pair[0]..pair[1]])));
+                signals.extend(redaction.apply(delta(&text, pair[0]..pair[1])));
             }
             signals.extend(redaction.apply(Signal::Ended(Ending::Finished)));
             let (grown, raws) = shown(&signals);
             prop_assert_eq!(grown, "the key is [redacted], and again [redacted]\u{e9}");
             prop_assert!(!raws.contains(KEY), "{}", raws);
+            prop_assert!(!format!("{signals:?}").contains("1234567890"), "{:?}", signals);
             prop_assert_eq!(signals.last(), Some(&Signal::Ended(Ending::Finished)));
         }
     }
@@ -300,6 +306,6 @@ mod tests {
     #[test]
     fn without_a_key_all_stays_as_it_is() {
         let mut none = Redaction::of(None);
-        assert_eq!(none.apply(delta(KEY)), [delta(KEY)]);
+        assert_eq!(none.apply(delta(KEY, 0..KEY.len())), [delta(KEY, 0..KEY.len())]);
     }
 }
