@@ -3,8 +3,8 @@
 use self::drive::{Intake, LostGuard};
 use crate::event_log::EventLog;
 use crate::{
-    Changes, Control, Conversation, Events, Executor, Input, LimitKind, Prompt, Recorder, RunState, SessionId,
-    StartError, Task, Turn, TurnEvent, TurnRecord, TurnRequest, TurnStart,
+    Changes, Control, Conversation, Events, Executor, FailureKind, Input, LimitKind, Limits, Prompt, Recorder,
+    RunState, SessionId, StartError, Task, Turn, TurnEvent, TurnRecord, TurnRequest, TurnStart,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -154,8 +154,8 @@ impl TurnRunner {
     ///
     /// # Errors
     ///
-    /// [`RunError::Busy`] while a turn runs; [`RunError::Start`] if the executor could not start it. Then the
-    /// conversation is as it was.
+    /// [`RunError::Busy`] while a turn runs; [`RunError::Start`] if the executor could not start it, or not within the turn's
+    /// limits. Then the conversation is as it was.
     pub async fn start(&self, prompt: Prompt, now: SystemTime) -> Result<(), RunError> {
         self.begin(prompt, now).await?;
         Ok(())
@@ -173,7 +173,7 @@ impl TurnRunner {
         };
         let mut guard = StartingGuard(Some(&self.shared));
         let since = Instant::now();
-        let started = self.executor.start(request).await?;
+        let started = within(prompt.limits, self.executor.start(request)).await?;
         guard.0 = None;
 
         let start = TurnStart::new(&prompt, now);
@@ -333,6 +333,17 @@ impl TurnRunner {
         let wishes = self.wishes();
         self.is_running() && wishes.as_ref().is_some_and(|wishes| wishes.send(control).is_ok())
     }
+}
+
+/// Waits for a turn to be under way, but not beyond its limits: nothing can be progress before.
+async fn within<T>(limits: Limits, start: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
+    let total = limits.total.map(|limit| (limit, FailureKind::Timeout));
+    let idle = limits.idle.map(|limit| (limit, FailureKind::IdleTimeout));
+    let Some((limit, kind)) = total.into_iter().chain(idle).min_by_key(|(limit, _)| *limit) else { return start.await };
+    tokio::time::timeout(limit, start).await.unwrap_or_else(|_| {
+        let message = format!("the turn was not under way within {limit:?}, which is the limit on it");
+        Err(StartError::new(kind, message).hint("give it more time; opencode takes seconds to start"))
+    })
 }
 
 mod drive;

@@ -120,10 +120,11 @@ impl Account {
         self.0.reached.subscribe()
     }
 
-    /// Returns the bytes that moved in both directions, to be waited for: each change is a sign of life.
+    /// Returns the bytes of answers that are no errors, to be waited for: each change is a sign of life of the model. A request
+    /// and its refusal are none, since who is refused may ask again for ever.
     #[must_use]
     pub fn watch_bytes(&self) -> watch::Receiver<u64> {
-        self.0.meter.moved()
+        self.0.meter.answered()
     }
 
     pub(crate) fn meter(&self) -> &Arc<Meter> {

@@ -195,7 +195,7 @@ async fn exchange(
         return Err(Fault::Redirect);
     }
     if !status.is_success() {
-        tally.ended(true);
+        tally.refused();
     }
     let (mut parts, body) = answer.into_parts();
     headers::to_client(&mut parts.headers, &path.redactor);

@@ -13,13 +13,13 @@ use crate::{Prices, Tokens, Traffic};
 #[derive(Debug)]
 pub(crate) struct Meter {
     traffic: Mutex<Traffic>,
-    /// Bytes in both directions, for who waits for progress.
-    moved: watch::Sender<u64>,
+    /// Bytes of answers, for who waits for progress.
+    answered: watch::Sender<u64>,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { traffic: Mutex::default(), moved: watch::Sender::new(0) }
+        Self { traffic: Mutex::default(), answered: watch::Sender::new(0) }
     }
 }
 
@@ -28,8 +28,8 @@ impl Meter {
         self.lock().clone()
     }
 
-    pub(crate) fn moved(&self) -> watch::Receiver<u64> {
-        self.moved.subscribe()
+    pub(crate) fn answered(&self) -> watch::Receiver<u64> {
+        self.answered.subscribe()
     }
 
     pub(crate) fn refuse(&self) {
@@ -57,7 +57,7 @@ impl Meter {
     }
 
     fn progress(&self, bytes: u64) {
-        self.moved.send_modify(|moved| *moved = moved.saturating_add(bytes));
+        self.answered.send_modify(|answered| *answered = answered.saturating_add(bytes));
     }
 
     fn lock(&self) -> MutexGuard<'_, Traffic> {
@@ -72,6 +72,8 @@ pub(crate) struct Tally {
     prices: Option<Prices>,
     asked: Instant,
     begun: bool,
+    /// What comes is no answer but an error.
+    is_refused: bool,
     counted: Tokens,
     /// Whether a model is at work on it, and has not told to the end what that costs.
     owes: bool,
@@ -80,8 +82,8 @@ pub(crate) struct Tally {
 impl Tally {
     /// Starts to count for a request that [`Meter::begin`] has let through on all of the meters.
     pub(crate) fn new(meters: [Arc<Meter>; 3], prices: Option<Prices>) -> Self {
-        let tally =
-            Self { meters, prices, asked: Instant::now(), begun: false, counted: Tokens::default(), owes: false };
+        let (asked, counted) = (Instant::now(), Tokens::default());
+        let tally = Self { meters, prices, asked, begun: false, is_refused: false, counted, owes: false };
         if prices.is_some() {
             tally.change(|traffic| traffic.cost_usd = traffic.cost_usd.or(Some(0.0)));
         }
@@ -90,7 +92,7 @@ impl Tally {
 
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.asked = Instant::now();
-        self.moved(bytes, |traffic, bytes| traffic.bytes_sent += bytes);
+        self.change(|traffic| traffic.bytes_sent += bytes as u64);
     }
 
     pub(crate) fn received(&mut self, bytes: usize) {
@@ -99,7 +101,16 @@ impl Tally {
             let time: Duration = self.asked.elapsed();
             self.change(|traffic| traffic.first_byte.add(time));
         }
-        self.moved(bytes, |traffic, bytes| traffic.bytes_received += bytes);
+        self.change(|traffic| traffic.bytes_received += bytes as u64);
+        if !self.is_refused {
+            self.meters.iter().for_each(|meter| meter.progress(bytes as u64));
+        }
+    }
+
+    /// Takes note that the upstream answers with an error, which costs nothing and is no progress: opencode asks again for long.
+    pub(crate) fn refused(&mut self) {
+        self.is_refused = true;
+        self.ended(true);
     }
 
     /// Counts what the answer has cost so far; what was counted of it before is not counted again.
@@ -136,12 +147,6 @@ impl Tally {
     pub(crate) fn failed(&mut self) {
         self.owes = false;
         self.change(|traffic| traffic.failed += 1);
-    }
-
-    fn moved(&self, bytes: usize, count: impl Fn(&mut Traffic, u64)) {
-        let bytes = bytes as u64;
-        self.change(|traffic| count(traffic, bytes));
-        self.meters.iter().for_each(|meter| meter.progress(bytes));
     }
 
     fn change(&self, change: impl Fn(&mut Traffic)) {
@@ -181,16 +186,21 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_progress_in_both_directions() {
+    fn bytes_of_answers_are_progress_and_those_of_errors_are_not() {
         let meter: Arc<Meter> = Arc::default();
-        let moved = meter.moved();
+        let answered = meter.answered();
+        let mut refused = tally(&meter, None);
+        refused.sent(3);
+        refused.refused();
+        refused.received(100);
+        assert_eq!(*answered.borrow(), 0);
         let mut tally = tally(&meter, None);
         tally.sent(3);
         tally.received(4);
         tally.received(5);
-        assert_eq!(*moved.borrow(), 12);
+        assert_eq!(*answered.borrow(), 9);
         let traffic = meter.traffic();
-        assert_eq!((traffic.bytes_sent, traffic.bytes_received, traffic.first_byte.answers), (3, 9, 1));
+        assert_eq!((traffic.bytes_sent, traffic.bytes_received, traffic.first_byte.answers), (6, 109, 2));
         assert_eq!(traffic.cost_usd, None);
     }
 

@@ -111,14 +111,17 @@ async fn an_embedding_costs_tokens_as_well() {
 }
 
 #[tokio::test]
-async fn bytes_that_move_wake_who_waits() {
-    let provider = Recorder::new(200, "application/json", "{}").await;
-    let setup = Setup::new(&provider.server.url());
-    let mut bytes = setup.account.watch_bytes();
-    assert!(!bytes.has_changed().unwrap());
-    setup.chat().await;
-    assert!(bytes.has_changed().unwrap());
-    assert_eq!(*bytes.borrow_and_update(), 4);
+async fn an_answer_wakes_who_waits_for_progress_and_a_refusal_does_not() {
+    for (status, answered) in [(200, 2), (429, 0), (500, 0)] {
+        let provider = Recorder::new(status, "application/json", "{}").await;
+        let setup = Setup::new(&provider.server.url());
+        let mut bytes = setup.account.watch_bytes();
+        assert!(!bytes.has_changed().unwrap());
+        setup.chat().await;
+        assert_eq!(bytes.has_changed().unwrap(), answered > 0, "{status}");
+        assert_eq!(*bytes.borrow_and_update(), answered, "{status}");
+        assert_eq!(setup.account.traffic().bytes_received, 2, "{status}");
+    }
 }
 
 #[tokio::test]

@@ -50,6 +50,30 @@ async fn a_second_turn_is_refused_while_one_is_being_started() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_takes_longer_than_the_turn_may_is_given_up() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (total, idle, after, kind) in [
+        (seconds(3), None, 3, FailureKind::Timeout),
+        (seconds(5), seconds(4), 4, FailureKind::IdleTimeout),
+        (seconds(11), seconds(12), 10, FailureKind::Protocol),
+    ] {
+        let runner = TurnRunner::new(
+            Arc::new(Slow(ScriptedExecutor::new().turn(answer("one")))),
+            Task::new("task", "/tmp/task"),
+        );
+        let began = Instant::now();
+        let done = runner.run(Prompt::new("one").limits(Limits { total, idle }), SystemTime::UNIX_EPOCH).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(after));
+        match done {
+            Ok(record) => assert_eq!((record.output().as_str(), kind), ("one", FailureKind::Protocol)),
+            Err(RunError::Start(error)) => assert_eq!(error.kind, kind, "{error}"),
+            Err(error) => panic!("{error}"),
+        }
+        assert!(!runner.is_running());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_fails_leaves_everything_as_it_was() {
     let executor = ScriptedExecutor::new().turn(answer("one"));
     let runner = runner(&executor);
