@@ -117,9 +117,11 @@ fn record(said: &Said) -> TurnRecord {
         Observed::new(Event::Text { part: PartId::new(number.to_string()), text: answer.clone() })
     }));
     observed.push(Observed::new(Event::StepFinish { reason, usage: Usage::default(), cost: 0.0 }));
+    let structured = Input::Structured(json!({ (given.as_str()): [output, thought] }));
     let failure = TurnFailure::Opencode { message: failure.clone() };
     let mut turn = Turn::new(&prompt, SystemTime::UNIX_EPOCH);
-    for input in observed.into_iter().map(Input::Event).chain([Input::Ended(Ending::Failed(failure))]) {
+    let ended = Input::Ended(Ending::Failed(failure));
+    for input in observed.into_iter().map(Input::Event).chain([structured, ended]) {
         turn.apply(Duration::from_secs(1), &input);
     }
     turn.into_record()

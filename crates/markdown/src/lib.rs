@@ -13,7 +13,8 @@
 //!
 //! - **What stands outside of quotes and code blocks is said by the transcript.** Messages, answers and reasoning are block
 //!   quotes: their Markdown renders, but a heading in an answer is a heading in a quote, never a turn, and a code fence
-//!   that nobody closed ends where the quote does. Tool calls, system prompts and errors are fenced code.
+//!   that nobody closed ends where the quote does. Tool calls, system prompts, errors and values that meet a schema are
+//!   fenced code.
 //! - A fence is longer than any run of backticks within it.
 //! - HTML in a quote is shown as text, so that no `</details>` and no open `<!--` reaches past its quote. Link and footnote
 //!   definitions are shown as text too: they would hold for the whole document, and the `[1]` of one answer would lead to

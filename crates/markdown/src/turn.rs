@@ -6,6 +6,7 @@ use crate::inline::code;
 use crate::page::{Facts, Page};
 use crate::tool::tool_call;
 use opencode_run_core::{Entry, EntryContent, ReportedError, RunState, SessionId, StepReason, TurnFailure, TurnRecord};
+use serde_json::Value;
 
 /// Adds a turn under a heading of its own.
 pub(crate) fn turn(page: &mut Page, number: usize, record: &TurnRecord, options: &MarkdownOptions) {
@@ -18,6 +19,9 @@ pub(crate) fn turn(page: &mut Page, number: usize, record: &TurnRecord, options:
             EntryContent::Reasoning { .. } if !options.reasoning => hidden += 1,
             _ => produced(page, entry, record.state.is_final(), options.tool_text_limit),
         }
+    }
+    if let Some(value) = &record.structured {
+        structured(page, value);
     }
     end(page, record, hidden);
 }
@@ -64,6 +68,12 @@ fn produced(page: &mut Page, entry: &Entry, over: bool, limit: usize) {
     }
 }
 
+/// Shows the value that meets the turn's schema: it is the answer, or the end of it.
+fn structured(page: &mut Page, value: &Value) {
+    page.heading(3, "Answer");
+    page.verbatim(&format!("{value:#}"), "json");
+}
+
 fn reported_error(page: &mut Page, error: &ReportedError) {
     let ReportedError { name, message, status, retryable, url } = error;
     let mut facts = Facts::new();
@@ -91,7 +101,8 @@ fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
         state => state.as_str(),
     };
     let mut facts = vec![("State", state.to_owned())];
-    if record.state.is_final() && record.output().trim().is_empty() {
+    let has_answer = record.structured.is_some() || !record.output().trim().is_empty();
+    if record.state.is_final() && !has_answer {
         facts.push(("Answer", "none".to_owned()));
     }
     if let Some(failure) = &record.failure {
@@ -100,7 +111,8 @@ fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
             facts.extend(provider_facts(*status, *retryable, url.as_deref()));
         }
     }
-    facts.extend(record.finish.as_ref().map(|reason| ("Finish reason", finish(reason))));
+    let handed_in = record.structured.is_some();
+    facts.extend(record.finish.as_ref().map(|reason| ("Finish reason", finish(reason, handed_in))));
     facts.push(("Steps", record.steps.to_string()));
     facts.push(("Duration", duration(record.duration)));
     facts.push(("Tokens", tokens(record.usage)));
@@ -120,11 +132,14 @@ fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
 }
 
 /// Says why the last step ended, and what that means where it is not the plain end of an answer.
-fn finish(reason: &StepReason) -> String {
+///
+/// `handed_in` says that there is a value that meets the turn's schema: a tool call hands it in, and no step follows.
+fn finish(reason: &StepReason, handed_in: bool) -> String {
     let name = code(&reason.to_string());
     let meaning = match reason {
         StepReason::Length => "the answer was cut at the model's limit of output tokens",
         StepReason::ContentFilter => "the provider's filter cut the answer",
+        StepReason::ToolCalls if handed_in => "the answer was handed in by a tool call",
         StepReason::ToolCalls => "the model called tools, and another step was to follow",
         StepReason::Error => "the provider ended the answer with an error",
         StepReason::Unknown => "the provider gave no reason",

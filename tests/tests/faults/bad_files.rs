@@ -66,8 +66,14 @@ fn files_that_cannot_be_attached() {
     let case = Case::replaying(PLAIN);
     fs::create_dir(case.sandbox.workspace().join("folder")).unwrap();
     fifo(&case.sandbox.workspace().join("fifo"));
-    for file in ["missing.txt", "folder", "fifo"] {
-        assert_refused(&case, &["--file", file, "hello"], 2, "usage", &["cannot attach", file]);
+    let files = [
+        ("missing.txt", "there is no such file"),
+        ("folder", "it is a directory"),
+        (".", "it is a directory"),
+        ("fifo", "it is not a file"),
+    ];
+    for (file, why) in files {
+        assert_refused(&case, &["--file", file, "hello"], 2, "usage", &[&format!("cannot attach {file}: {why}")]);
     }
 }
 

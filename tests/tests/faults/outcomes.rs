@@ -120,6 +120,18 @@ fn a_refusal_that_the_agent_is_told_of_is_no_failure() {
 }
 
 #[test]
+fn a_transcript_of_a_value_that_meets_a_schema_shows_it_as_the_answer() {
+    let serving = Serving::replaying(&recorded("structured"));
+    let case = Case::new(|script, _| script.on("serve", [serving.act()])).on(Transport::Serve);
+    std::fs::write(case.sandbox.workspace().join("city.json"), r#"{"type":"object"}"#).unwrap();
+    let outcome = case.run(&["--json-schema", "city.json", "--print-markdown", "hello"]);
+    outcome.assert_code(0);
+    let markdown = &outcome.stdout;
+    assert!(markdown.contains("### Answer\n\n```json\n{\n  \"city\": \"Bern\"\n}\n```\n"), "{markdown}");
+    assert!(!markdown.contains("Answer:** none") && !markdown.contains("was to follow"), "{markdown}");
+}
+
+#[test]
 fn an_answer_of_a_server_that_is_none_is_no_success() {
     let json = "application/json";
     for (act, kind) in [

@@ -190,7 +190,8 @@ pub(crate) struct TaskArgs {
     pub(crate) max_tokens_total: Option<u64>,
 
     /// Give opencode a home of its own for this run: without your configuration of opencode, its logins, its history and its
-    /// database. It is gone afterwards, and the session with it
+    /// database. It is gone afterwards, and the session with it; a command that is ended with SIGKILL leaves it, as
+    /// `opencode-run-home-*` in the folder for temporary files
     #[arg(long, conflicts_with_all = ["session", "attach"])]
     pub(crate) isolated: bool,
 

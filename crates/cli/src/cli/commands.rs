@@ -12,15 +12,14 @@ use super::args::{Cli, Command, ConsoleArgs};
 use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;
+use super::log;
 use super::signals::Signals;
-use super::stderr::Stderr;
 use super::watch;
 use clap::{CommandFactory, Parser};
 use opencode_run_core::FailureKind;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 /// How long may pass between a signal, or a time limit, and the end of the process when nobody reads stdout any more: longer
 /// than the way from an interrupt to the last process of a turn.
@@ -130,15 +129,7 @@ async fn patience(mut signals: Signals) -> Code {
 /// Sets colours and the log.
 fn prepare(args: &ConsoleArgs) -> Console {
     anstream::ColorChoice::from(args.color).write_global();
-    let level = match args.verbose {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_env("OPENCODE_RUN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    // A second subscriber in one process is nobody's loss.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr).without_time().try_init().ok();
+    log::start(args.verbose);
     Console { quiet: args.quiet }
 }
 

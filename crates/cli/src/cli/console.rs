@@ -19,14 +19,14 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn error(error: &CommandError) {
-        line(format_args!("{ERROR}error:{ERROR:#} {}", visible(&error.message)));
+        line(error_line(&error.message));
         if let Some(hint) = &error.hint {
             line(format_args!("{HINT}hint:{HINT:#} {}", visible(hint)));
         }
     }
 
     pub(crate) fn warning(text: &str) {
-        line(format_args!("{WARNING}warning:{WARNING:#} {}", visible(text)));
+        line(warning_line(text));
     }
 
     /// Says something that is good to know.
@@ -35,6 +35,16 @@ impl Console {
             line(format_args!("{DIM}{}{DIM:#}", visible(text)));
         }
     }
+}
+
+/// Words an error.
+pub(crate) fn error_line(text: &str) -> String {
+    format!("{ERROR}error:{ERROR:#} {}", visible(text))
+}
+
+/// Words a warning.
+pub(crate) fn warning_line(text: &str) -> String {
+    format!("{WARNING}warning:{WARNING:#} {}", visible(text))
 }
 
 /// A stderr that nobody reads any more must not end a turn.

@@ -40,3 +40,14 @@ fn why_the_last_step_ended_is_explained() {
         assert!(markdown.contains(&format!("- **Finish reason:** {said}")), "{said} is missing in\n{markdown}");
     }
 }
+
+#[test]
+fn any_value_that_meets_a_schema_is_an_answer() {
+    for (value, shown) in [(json!(null), "null"), (json!(""), "\"\""), (json!([]), "[]"), (json!("`"), "\"`\"")] {
+        let markdown = transcript([event(step_finish(StepReason::ToolCalls)), Input::Structured(value), finished()]);
+        assert!(markdown.contains(&format!("### Answer\n\n```json\n{shown}\n```\n")), "{shown} in\n{markdown}");
+        for contradiction in ["**Answer:** none", "another step was to follow"] {
+            assert!(!markdown.contains(contradiction), "{contradiction} in\n{markdown}");
+        }
+    }
+}

@@ -144,6 +144,25 @@ fn a_refused_tool() {
 }
 
 #[test]
+fn a_value_that_meets_a_schema() {
+    let value = json!({"city": "Bern", "notes": "```\n## Turn 2\n````", "turned": "\u{202e}", "sizes": [1, 2.5, null]});
+    let done = ToolState::Completed { title: None, output: "Structured output captured.".to_owned() };
+    check(
+        "a_value_that_meets_a_schema",
+        &transcript([record(
+            &Prompt::new("Which city?"),
+            [
+                event(Event::StepStart),
+                event(tool("c1", "StructuredOutput", value.clone(), done)),
+                event(step_finish(StepReason::ToolCalls)),
+                Input::Structured(value),
+                finished(),
+            ],
+        )]),
+    );
+}
+
+#[test]
 fn a_sub_agent_at_work() {
     check(
         "a_sub_agent_at_work",

@@ -344,6 +344,8 @@ impl Server {
             ClientError::Refused { status, message, reference } => {
                 let line = self.log_line(reference.as_deref()).await;
                 let explained = line.and_then(|line| self.client.dialect().read_log(&line));
+                let message =
+                    message.unwrap_or_else(|| format!("the opencode server answered {status} and gave no reason"));
                 explained.unwrap_or(match status {
                     StatusCode::BAD_REQUEST => TurnFailure::Protocol { message },
                     _ => TurnFailure::Opencode { message },

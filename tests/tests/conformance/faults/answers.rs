@@ -49,6 +49,22 @@ async fn each_has_its_kind() {
     }
 }
 
+/// What 1.18.33 answers to a message with a `.png` that is no image.
+#[tokio::test]
+async fn a_refusal_without_a_reason_names_the_attached_files() {
+    let body = r#"{"_tag":"BadRequest"}"#.to_owned();
+    let refusal = Fault::Reply { status: 400, content_type: "application/json".to_owned(), body };
+    let play = Play::new(Serving::replaying(PLAIN).fault(RouteFault::new(MESSAGE, refusal))).await;
+    let image = play.stage.sandbox.path("no image.png");
+    std::fs::write(&image, "text").unwrap();
+    let failure = play.turn(Prompt::new("hello").file(&image)).await.failure.unwrap();
+    assert_eq!(failure.kind(), FailureKind::Protocol);
+    let said = failure.to_string();
+    assert!(said.contains("opencode refuses the message") && said.contains("may be the cause"), "{said}");
+    assert!(said.ends_with(image.to_str().unwrap()), "{said}");
+    play.end().await;
+}
+
 /// What a server of 1.18.33 answers and logs after it has waited for its database for five seconds.
 fn locked_session(times: usize) -> Stage {
     let log = "timestamp=2026-01-01T00:00:00.000Z level=ERROR message=failed ref=err_01 error=\"effect/sql/SqlError: Failed to \

@@ -197,9 +197,14 @@ pub(crate) async fn prepare_turn(
     change: impl FnOnce(RunnerBuilder) -> RunnerBuilder,
 ) -> Prepared {
     for file in &args.files {
-        if !file.is_file() {
-            return Err(CommandError::usage(format!("cannot attach {}: there is no such file", file.display())));
-        }
+        let why = match std::fs::metadata(file) {
+            Ok(metadata) if metadata.is_file() => continue,
+            Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
+            Ok(_) => "it is not a file".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        return Err(CommandError::usage(format!("cannot attach {}: {why}", file.display())));
     }
     check_transcript_path(&args.output)?;
     let schema = args.json_schema.as_deref().map(read_schema).transpose()?;

@@ -266,10 +266,33 @@ impl Refusal {
         self.data.reference.as_deref()
     }
 
-    /// Returns what is said about the error.
-    pub(crate) fn message(self) -> String {
-        let message = self.data.message.or(self.message).unwrap_or_else(|| "no reason given".to_owned());
-        if self.name.is_empty() { message } else { format!("{}: {message}", self.name) }
+    /// Returns what is said about the error, if anything.
+    pub(crate) fn message(self) -> Option<String> {
+        let said = [Some(self.name), self.data.message.or(self.message)];
+        let said: Vec<_> = said.into_iter().flatten().filter(|words| !words.trim().is_empty()).collect();
+        if said.is_empty() { None } else { Some(said.join(": ")) }
+    }
+}
+
+/// Says what can be said of a message that was refused without a reason.
+///
+/// opencode gives none where an attached file is not of the kind that its name says, such as a `.png` that is no image.
+pub(crate) fn unexplained(message: &Value) -> String {
+    let parts = message["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let urls = parts.iter().filter(|part| part["type"] == "file").filter_map(|part| part["url"].as_str());
+    let path = |url: &str| Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
+    let files: Vec<_> =
+        urls.map(|url| path(url).map_or_else(|| url.to_owned(), |file| file.display().to_string())).collect();
+    let refused = "opencode refuses the message and gives no reason";
+    match files.as_slice() {
+        [] => refused.to_owned(),
+        [file] => format!(
+            "{refused}; the attached file may be the cause, if it is not of the kind that its name says: {file}"
+        ),
+        files => format!(
+            "{refused}; one of the attached files may be the cause, if it is not of the kind that its name says: {}",
+            files.join(", ")
+        ),
     }
 }
 
@@ -337,6 +360,28 @@ mod tests {
         let invalid = json!({"name": "ConfigInvalidError", "data": {"path": "/x.json", "issues": issues}});
         assert_eq!(refused(invalid).as_deref(), Some("/x.json: Invalid input at provider.x.0"));
         assert_eq!(refused(json!({"name": "UnknownError", "data": {"message": "x"}})), None);
+    }
+
+    #[test]
+    fn a_refusal_without_words_has_no_message() {
+        let said = |json: Value| serde_json::from_value::<Refusal>(json).unwrap().message();
+        assert_eq!(said(json!({"_tag": "BadRequest"})), None);
+        assert_eq!(said(json!({"message": "why"})).as_deref(), Some("why"));
+        assert_eq!(said(json!({"name": "BadRequest"})).as_deref(), Some("BadRequest"));
+        assert_eq!(said(json!({"name": "E", "data": {"message": "why"}})).as_deref(), Some("E: why"));
+    }
+
+    #[test]
+    fn a_message_that_is_refused_without_a_reason_names_its_files() {
+        let said = |prompt: &Prompt| unexplained(&message("msg_1", prompt, None));
+        let prompt = Prompt::new("hi");
+        assert_eq!(said(&prompt), "opencode refuses the message and gives no reason");
+        let prompt = prompt.file("/a b.png");
+        assert!(said(&prompt).contains("the attached file may be the cause"));
+        assert!(said(&prompt).ends_with(": /a b.png"));
+        let prompt = prompt.file("/c.txt");
+        assert!(said(&prompt).contains("one of the attached files may be the cause"));
+        assert!(said(&prompt).ends_with(": /a b.png, /c.txt"));
     }
 
     #[test]

@@ -40,12 +40,12 @@ pub(crate) enum ClientError {
     #[error("{0}")]
     NotFound(String),
     /// The server refused the request.
-    #[error("the opencode server answered {status}: {message}")]
+    #[error("the opencode server answered {status}: {}", message.as_deref().unwrap_or("no reason given"))]
     Refused {
         /// The status.
         status: StatusCode,
-        /// What it says.
-        message: String,
+        /// What it says, if anything.
+        message: Option<String>,
         /// What its log knows the error by.
         reference: Option<String>,
     },
@@ -160,7 +160,13 @@ impl Client {
         session: &SessionId,
         message: &Value,
     ) -> Result<String, ClientError> {
-        text(self.request(Method::POST, &api::messages(session.as_str()), Some(directory)).json(message)).await
+        let request = self.request(Method::POST, &api::messages(session.as_str()), Some(directory)).json(message);
+        text(request).await.map_err(|error| match error {
+            ClientError::Refused { status, message: None, reference } if status.is_client_error() => {
+                ClientError::Refused { status, message: Some(api::unexplained(message)), reference }
+            }
+            other => other,
+        })
     }
 
     /// Checks that an agent exists and can lead a turn.
@@ -321,7 +327,7 @@ async fn text(request: RequestBuilder) -> Result<String, ClientError> {
     let reference = refusal.reference().map(str::to_owned);
     let message = refusal.message();
     if status == StatusCode::NOT_FOUND {
-        return Err(ClientError::NotFound(message));
+        return Err(ClientError::NotFound(message.unwrap_or_else(|| "not found".to_owned())));
     }
     Err(ClientError::Refused { status, message, reference })
 }

@@ -1,0 +1,150 @@
+//! The log on stderr: at its default level, warnings of this program's own parts read like all others.
+
+use super::console::{error_line, warning_line};
+use super::stderr::Stderr;
+use std::fmt::{self, Debug, Write};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// What the paths of all modules of ours begin with.
+const OURS: &str = "opencode_run";
+
+/// Begins to log, as verbosely as was asked for: by the variable, or by as many `-v`.
+pub(crate) fn start(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let wanted = EnvFilter::try_from_env("OPENCODE_RUN_LOG").ok();
+    // Who asks for more wants to know where it is said.
+    let is_plain = verbose == 0 && wanted.is_none();
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr).without_time();
+    // A second subscriber in one process is nobody's loss.
+    if is_plain { log.event_format(Plain::default()).try_init() } else { log.try_init() }.ok();
+}
+
+/// Words warnings and errors of ours as the command words its own, and everything else as a log does.
+struct Plain {
+    others: Format<Full, ()>,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self { others: Format::default().without_time() }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let metadata = event.metadata();
+        let word = match *metadata.level() {
+            Level::WARN => warning_line,
+            Level::ERROR => error_line,
+            _ => return self.others.format_event(context, to, event),
+        };
+        if !metadata.target().starts_with(OURS) {
+            return self.others.format_event(context, to, event);
+        }
+        let mut said = Said::default();
+        event.record(&mut said);
+        writeln!(to, "{}", word(&said.into_text()))
+    }
+}
+
+/// What an event says: its message, and its fields behind it.
+#[derive(Default)]
+struct Said {
+    message: String,
+    fields: Vec<String>,
+}
+
+impl Said {
+    fn into_text(self) -> String {
+        let Self { message, fields } = self;
+        match (message.is_empty(), fields.is_empty()) {
+            (_, true) => message,
+            (true, false) => fields.join(", "),
+            (false, false) => format!("{message} ({})", fields.join(", ")),
+        }
+    }
+
+    fn note(&mut self, field: &Field, value: impl fmt::Display) {
+        if field.name() == "message" {
+            write!(self.message, "{value}").ok();
+        } else {
+            self.fields.push(format!("{}: {value}", field.name()));
+        }
+    }
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.note(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.note(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns what is logged at the default level, without colours.
+    fn logged(say: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(log.event_format(Plain::default()).finish(), say);
+        let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        anstream::adapter::strip_bytes(&bytes).map(String::from_utf8_lossy).collect()
+    }
+
+    #[test]
+    fn warnings_and_errors_of_ours_read_like_all_others() {
+        let broken = io::Error::other("no space");
+        assert_eq!(logged(|| tracing::warn!("the journal {} is gone", "x")), "warning: the journal x is gone\n");
+        let said = logged(|| tracing::warn!(error = %broken, bytes = 7, name = "n", "it failed"));
+        assert_eq!(said, "warning: it failed (error: no space, bytes: 7, name: n)\n");
+        assert_eq!(logged(|| tracing::error!(target: "opencode_run_process::tree", left = 2)), "error: left: 2\n");
+    }
+
+    #[test]
+    fn a_warning_cannot_drive_the_terminal() {
+        assert_eq!(logged(|| tracing::warn!("a{}b", '\r')), "warning: a\u{fffd}b\n");
+    }
+
+    #[test]
+    fn what_others_log_says_where() {
+        let said = logged(|| tracing::warn!(target: "hyper::client", "slow"));
+        assert_eq!(said, " WARN hyper::client: slow\n");
+        assert_eq!(logged(|| tracing::info!(target: "opencode_run::x", "so")), " INFO opencode_run::x: so\n");
+    }
+}
