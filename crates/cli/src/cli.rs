@@ -6,6 +6,7 @@ mod commands;
 mod console;
 mod error;
 mod exit_code;
+mod keyboard;
 mod message;
 mod models;
 mod output;
