@@ -1,6 +1,6 @@
 //! A person in a chat: what they type, and what they see.
 
-use crate::support::{Case, Running, wait_until};
+use crate::support::{Case, Running, ready_and_stall, wait_until};
 use opencode_run_tests::opencode_run_bin;
 use opencode_run_tests::serve_script::{Serving, TurnAct};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -162,5 +162,18 @@ fn a_question_comes_behind_what_was_said_before_it() {
     assert!(before.ends_with("call 199. call 200. \r\n"), "{screen}");
     assert!(!after.contains("call "), "{screen}");
     assert_eq!(replies(&case), ["once"]);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn a_message_does_not_vanish_without_a_word() {
+    let case = Case::new(|script, sandbox| script.on("serve", ready_and_stall(sandbox)));
+    let chat = Chat::begin(&case);
+    chat.type_in("hello\n");
+    case.wait_until_ready();
+    chat.type_in("\u{3}");
+    chat.wait_for(PROMPT, 2);
+    let screen = chat.end();
+    assert!(screen.contains("interrupted before the turn began"), "{screen}");
     case.sandbox.assert_nothing_alive();
 }

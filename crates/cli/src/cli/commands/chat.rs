@@ -119,7 +119,10 @@ async fn one_turn(
 ) -> Result<Code, CommandError> {
     let mut printer = Printer::new(OutputFormat::Text, false).telling(asking.said.clone());
     let finished = turn::run(runner, Prompt::new(message), &mut printer, signals, console, false).await?;
-    let Some(finished) = finished else { return Ok(signals.code().unwrap_or(Code::INTERRUPT)) };
+    let Some(finished) = finished else {
+        turn::say_interrupted_early(console);
+        return Ok(signals.code().unwrap_or(Code::INTERRUPT));
+    };
     let code = turn::exit_code(&finished, signals);
     if finished.output_error.is_some() {
         return Ok(code);
