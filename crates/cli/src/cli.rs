@@ -6,6 +6,7 @@ mod commands;
 mod console;
 mod error;
 mod exit_code;
+mod keyboard;
 mod log;
 mod message;
 mod models;

@@ -7,6 +7,7 @@
 mod bad_files;
 mod bad_input;
 mod bounds;
+mod chat;
 mod endings;
 mod journal;
 mod library;

@@ -196,13 +196,18 @@ impl Running {
 
     /// Waits for the end of a command that is on a terminal, and returns what is to be seen there.
     pub(crate) fn screen(mut self) -> String {
-        let terminal = File::from(self.terminal.take().unwrap());
+        let terminal = self.take_terminal();
         let reader = std::thread::spawn(move || {
             // It ends in an error when nobody has the other end any more.
             BufReader::new(terminal).bytes().map_while(Result::ok).collect::<Vec<u8>>()
         });
         self.wait();
         String::from_utf8_lossy(&reader.join().unwrap()).into_owned()
+    }
+
+    /// Leaves the other end of the terminal that it is on to the test.
+    pub(crate) fn take_terminal(&mut self) -> File {
+        File::from(self.terminal.take().unwrap())
     }
 
     /// Closes the terminal that it is on.

@@ -1,42 +1,66 @@
 //! Permissions, asked for on the terminal.
 
 use super::console::visible;
+use super::keyboard::Keyboard;
+use super::stderr::{Stderr, ask_person};
 use async_trait::async_trait;
 use opencode_run_core::{PermissionAnswer, PermissionAsk, PermissionHandler};
-use std::io::Write;
+use std::collections::HashSet;
 use std::sync::Arc;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 
-/// The lines that a person writes: the turns of a chat, and the answers in between.
+/// Asks the person at the keyboard.
 #[derive(Debug, Clone)]
-pub(crate) struct Keyboard(Arc<Mutex<Lines<BufReader<Stdin>>>>);
+pub(crate) struct Asking {
+    pub(crate) keyboard: Keyboard,
+    pub(crate) said: Said,
+}
 
-impl Keyboard {
+impl Asking {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(BufReader::new(tokio::io::stdin()).lines())))
-    }
-
-    /// Returns the next line; none at the end. What was begun when the future is dropped is not lost.
-    pub(crate) async fn next_line(&self) -> std::io::Result<Option<String>> {
-        self.0.lock().await.next_line().await
+        Self { keyboard: Keyboard::new(), said: Said::default() }
     }
 }
 
-/// Asks the person at the keyboard.
-#[derive(Debug)]
-pub(crate) struct Asking(pub(crate) Keyboard);
+/// Up to which questions all is printed that came before them.
+///
+/// A question comes to who answers it and to who prints the turn on two ways, of which the first is the shorter one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said(Arc<watch::Sender<HashSet<String>>>);
+
+impl Said {
+    /// Notes that what came before this question is out.
+    pub(crate) fn up_to(&self, ask: &PermissionAsk) {
+        if let Some(id) = &ask.id {
+            self.0.send_modify(|ids| {
+                ids.insert(id.clone());
+            });
+        }
+    }
+
+    /// Waits until what came before this question is out.
+    async fn wait_for(&self, ask: &PermissionAsk) {
+        if let Some(id) = &ask.id {
+            // The sender lives as long as `self`, so that waiting cannot fail.
+            self.0.subscribe().wait_for(|ids| ids.contains(id)).await.ok();
+        }
+    }
+}
 
 #[async_trait]
 impl PermissionHandler for Asking {
     async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+        self.said.wait_for(&ask).await;
         // One question at a time, also where several tools ask.
-        let mut lines = self.0.0.lock().await;
+        let mut keyboard = self.keyboard.hold().await;
+        let what = visible(&format!("{} ({})", ask.permission, ask.patterns.join(", ")));
         loop {
-            let what = visible(&format!("{} ({})", ask.permission, ask.patterns.join(", ")));
+            // Nobody agrees to what they have not seen: from here on nothing is waited for until the question is shown.
+            Stderr::room().await;
+            let dropped = if keyboard.forget() { "(What was typed before this question is dropped.)\n" } else { "" };
             // A stderr that nobody reads any more has nobody to ask either: the end of stdin answers.
-            write!(anstream::stderr(), "\nThe agent asks for {what}. Allow it? [y]es, [n]o, [a]lways: ").ok();
-            match lines.next_line().await {
+            ask_person(&format!("{dropped}The agent asks for {what}. Allow it? [y]es, [n]o, [a]lways: ")).ok();
+            match keyboard.next_line().await {
                 Ok(Some(line)) => {
                     if let Some(answer) = read(&line) {
                         return answer;

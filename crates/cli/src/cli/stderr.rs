@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// How long a full stderr is waited for. Who reads it, if slowly, makes room in less.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a terminal that is stopped is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How much can be written at once where the system says that there is room: a pipe has this much, or says that it is full.
 const PIECE: usize = 4096;
 
@@ -25,6 +27,21 @@ pub(crate) fn note_stdout(text: &str) {
 /// Writes to stderr, with colours where they are wanted. Each write is taken or left out as a whole.
 #[derive(Debug)]
 pub(crate) struct Stderr;
+
+impl Stderr {
+    /// Waits until what is written can be seen. A terminal that was stopped, as with Ctrl-S, shows nothing.
+    pub(crate) async fn room() {
+        while !has_room(&io::stderr().lock(), Duration::ZERO) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Writes a question on a line of its own. Unlike a message it is never left out: what is typed next answers it.
+pub(crate) fn ask_person(question: &str) -> io::Result<()> {
+    LINE_IS_OPEN.store(false, Ordering::Relaxed);
+    write!(anstream::stderr(), "\n{question}")
+}
 
 impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {

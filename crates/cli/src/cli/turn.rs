@@ -89,6 +89,11 @@ async fn start(runner: &Runner, prompt: Prompt, signals: &Signals, console: Cons
     }
 }
 
+/// Says that a signal came before the turn had begun: nothing of the message is left.
+pub(crate) fn say_interrupted_early(console: Console) {
+    console.note("interrupted before the turn began");
+}
+
 /// Returns when a limit on the time has ended the turn, and stdout has had some more. A turn that ended by itself has
 /// all the time that its reader takes.
 pub(crate) async fn too_late_to_print(runner: &Runner) {

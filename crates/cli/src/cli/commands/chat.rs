@@ -2,7 +2,7 @@
 
 use super::run::{close, read_builder, save, say_transport};
 use crate::cli::args::{ChatArgs, OutputFormat, PermissionArg, TransportArg};
-use crate::cli::asking::{Asking, Keyboard};
+use crate::cli::asking::Asking;
 use crate::cli::console::Console;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code::Code;
@@ -19,9 +19,9 @@ use std::sync::Arc;
 pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console) -> Code {
     // A chat goes on after an interrupt, so that it alone says when it is over.
     signals.be_patient();
-    let keyboard = Keyboard::new();
+    let asking = Asking::new();
     let runner = tokio::select! {
-        runner = prepare(&args, &keyboard, console) => runner,
+        runner = prepare(&args, &asking, console) => runner,
         received = signals.reach(1) => return received.code.unwrap_or(Code::INTERRUPT),
     };
     let runner = match runner {
@@ -31,7 +31,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console)
             return Code::of_kind(error.kind);
         }
     };
-    let code = talk(&runner, &keyboard, &args, signals, console).await;
+    let code = talk(&runner, &asking, &args, signals, console).await;
     if runner.conversation().turns.is_empty() {
         // Nothing was said: the directory is of no use, and does no harm if it stays.
         runner.task_dir().remove_if_untouched().ok();
@@ -40,13 +40,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console)
 }
 
 /// Takes the lines, one turn each, until there are no more.
-async fn talk(
-    runner: &Arc<Runner>,
-    keyboard: &Keyboard,
-    args: &ChatArgs,
-    mut signals: Signals,
-    console: Console,
-) -> Code {
+async fn talk(runner: &Arc<Runner>, asking: &Asking, args: &ChatArgs, mut signals: Signals, console: Console) -> Code {
     let on_terminal = std::io::stdin().is_terminal();
     if on_terminal {
         console.note("Each line is a turn. Ctrl-C ends a turn, Ctrl-D the chat.");
@@ -58,7 +52,7 @@ async fn talk(
         }
         let before = signals.count();
         let line = tokio::select! {
-            line = keyboard.next_line() => line,
+            line = asking.keyboard.next_line() => line,
             _ = signals.reach(before + 1) => {
                 code = signals.code().unwrap_or(code);
                 break;
@@ -73,7 +67,7 @@ async fn talk(
                 return Code::USAGE;
             }
         };
-        match one_turn(runner, message, args, &signals, console).await {
+        match one_turn(runner, message, args, asking, &signals, console).await {
             Ok(Code::OK) => {}
             // On a terminal a person sees what went wrong and goes on.
             Ok(Code::INTERRUPT) if on_terminal => {}
@@ -91,7 +85,7 @@ async fn talk(
     code
 }
 
-async fn prepare(args: &ChatArgs, keyboard: &Keyboard, console: Console) -> Result<Arc<Runner>, CommandError> {
+async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<Arc<Runner>, CommandError> {
     let (mut builder, key_files) = read_builder(&args.task, console).await?;
     let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     match args.task.permission {
@@ -104,7 +98,7 @@ async fn prepare(args: &ChatArgs, keyboard: &Keyboard, console: Console) -> Resu
             return Err(error.hint("leave --transport run out"));
         }
         None | Some(PermissionArg::Ask) if can_ask => {
-            builder = builder.permissions(PermissionPolicy::Ask(Arc::new(Asking(keyboard.clone()))));
+            builder = builder.permissions(PermissionPolicy::Ask(Arc::new(asking.clone())));
         }
         _ => {}
     }
@@ -119,12 +113,16 @@ async fn one_turn(
     runner: &Arc<Runner>,
     message: String,
     args: &ChatArgs,
+    asking: &Asking,
     signals: &Signals,
     console: Console,
 ) -> Result<Code, CommandError> {
-    let mut printer = Printer::new(OutputFormat::Text, false);
+    let mut printer = Printer::new(OutputFormat::Text, false).telling(asking.said.clone());
     let finished = turn::run(runner, Prompt::new(message), &mut printer, signals, console, false).await?;
-    let Some(finished) = finished else { return Ok(signals.code().unwrap_or(Code::INTERRUPT)) };
+    let Some(finished) = finished else {
+        turn::say_interrupted_early(console);
+        return Ok(signals.code().unwrap_or(Code::INTERRUPT));
+    };
     let code = turn::exit_code(&finished, signals);
     if finished.output_error.is_some() {
         return Ok(code);

@@ -178,7 +178,7 @@ pub(crate) async fn interrupted(
     printer: &mut Printer,
     console: Console,
 ) -> Code {
-    console.note("interrupted before the turn began");
+    turn::say_interrupted_early(console);
     let report = Report::of_interruption(&args.task.task_name, runner);
     nothing(&report, signals.code().unwrap_or(Code::INTERRUPT), printer).await
 }

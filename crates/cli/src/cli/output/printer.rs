@@ -3,13 +3,16 @@
 use super::text::TextStream;
 use super::{OutputError, Report, Stdout, stream_json};
 use crate::cli::args::OutputFormat;
-use opencode_run_core::TurnEvent;
+use crate::cli::asking::Said;
+use opencode_run_core::{Event, TurnEvent};
 
 /// Prints a turn on stdout.
 #[derive(Debug)]
 pub(crate) struct Printer {
     stdout: Stdout,
     way: Way,
+    /// Who waits for what comes before a question.
+    said: Option<Said>,
 }
 
 #[derive(Debug)]
@@ -30,16 +33,25 @@ impl Printer {
             OutputFormat::Json => Way::Json,
             OutputFormat::StreamJson => Way::StreamJson,
         };
-        Self { stdout: Stdout::new(), way }
+        Self { stdout: Stdout::new(), way, said: None }
+    }
+
+    /// Tells somebody when all is printed that came before a question.
+    pub(crate) fn telling(self, said: Said) -> Self {
+        Self { said: Some(said), ..self }
     }
 
     /// Prints what an event adds.
     pub(crate) async fn event(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
         match &mut self.way {
-            Way::Text(stream) => self.stdout.write(&stream.piece(event)).await,
-            Way::StreamJson => self.stdout.write(&stream_json::event_line(event)).await,
-            Way::AtTheEnd | Way::Json => Ok(()),
+            Way::Text(stream) => self.stdout.write(&stream.piece(event)).await?,
+            Way::StreamJson => self.stdout.write(&stream_json::event_line(event)).await?,
+            Way::AtTheEnd | Way::Json => {}
         }
+        if let (Event::Permission(ask), Some(said)) = (&event.observed.event, &self.said) {
+            said.up_to(ask);
+        }
+        Ok(())
     }
 
     /// Prints the end. `markdown` stands in for the answer where it is given.
