@@ -2,7 +2,7 @@
 
 use crate::BuildError;
 use opencode_run_core::{Conversation, SessionId, Task};
-use opencode_run_journal::{Journal, Recovered, folder_of, latest, prune};
+use opencode_run_journal::{Journal, JournalError, Recovered, folder_of, latest, prune};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,19 +18,26 @@ impl Beginning {
     ///
     /// A session that has a journal goes on in it, with the turns that it holds. Where that journal cannot be used, which is
     /// no reason not to run a turn, another is begun. Where one is begun, those that are old are deleted.
-    pub(crate) fn new(journals: Option<&Path>, task: Task, session: Option<SessionId>) -> Self {
-        let Some(journals) = journals else { return Self { conversation: conversation(task, session), journal: None } };
+    ///
+    /// # Errors
+    ///
+    /// If the session is still at work elsewhere: opencode takes the messages of two commands for those of one turn.
+    pub(crate) fn new(journals: Option<&Path>, task: Task, session: Option<SessionId>) -> Result<Self, BuildError> {
+        let Some(journals) = journals else {
+            return Ok(Self { conversation: conversation(task, session), journal: None });
+        };
         let folder = folder_of(journals, &task.directory);
         if let Some(session) = &session {
             match latest(&folder, Some(session)).and_then(|found| found.map(|path| Journal::open(&path)).transpose()) {
-                Ok(Some((journal, recovered))) => return Self::of(journal, recovered),
+                Ok(Some((journal, recovered))) => return Ok(Self::of(journal, recovered)),
                 Ok(None) => {}
+                Err(error @ JournalError::Busy { .. }) => return Err(error.into()),
                 Err(error) => tracing::warn!("the session's earlier turns are left out: {error}"),
             }
         }
         prune(journals, SystemTime::now());
         let journal = Journal::new(folder, task.clone(), session.clone());
-        Self { conversation: conversation(task, session), journal: Some(Arc::new(journal)) }
+        Ok(Self { conversation: conversation(task, session), journal: Some(Arc::new(journal)) })
     }
 
     /// Goes on with the conversation that was last at work in a directory, or the one of this session.

@@ -21,6 +21,12 @@ fn stalling_once() -> Case {
     })
 }
 
+/// Says of every session that it belongs to this directory.
+fn says_where_sessions_belong(directory: &Path) -> Act {
+    let info = serde_json::json!({"id": "{{session}}", "directory": directory});
+    Act::Stdout { text: serde_json::json!({ "info": info }).to_string() }
+}
+
 /// Begins a turn, waits until its text is in the journal, and kills the command; returns the task's directory.
 fn killed_in_the_middle(case: &Case) -> PathBuf {
     let running = case.start(&["hello"]);
@@ -142,11 +148,14 @@ fn a_torn_last_line_is_cut_off_and_told() {
 
 #[test]
 fn a_conversation_at_work_can_be_looked_at_and_not_gone_on_with() {
-    let case = stalling_once();
-    let running = case.start(&["hello"]);
+    let case = Case::new(|script, sandbox| {
+        let stalling = [plain(0, 2)].into_iter().chain(ready_and_stall(sandbox));
+        script.on("run", stalling).on("export", [says_where_sessions_belong(&sandbox.workspace())])
+    });
+    let running = case.start(&["--dir", ".", "hello"]);
     case.wait_until_ready();
     wait_until("the text is in the journal", || journals(&case).iter().any(|path| text(path).contains(PLAIN_TEXT)));
-    let [dir] = case.task_dirs().try_into().unwrap();
+    let dir = case.sandbox.workspace();
     let mut resume = subcommand(&case, "resume", &[dir.to_str().unwrap()]);
     let shown = resume.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&shown.stdout), format!("{PLAIN_TEXT}\n"));
@@ -154,6 +163,21 @@ fn a_conversation_at_work_can_be_looked_at_and_not_gone_on_with() {
     let refused = resume.args(["go on", "--output-format", "json"]).output().unwrap();
     let object: Value = serde_json::from_slice(&refused.stdout).unwrap();
     assert_eq!((refused.status.code(), object["error"]["kind"].as_str()), (Some(1), Some("busy")), "{refused:?}");
+    let shown = subcommand(&case, "resume", &[dir.to_str().unwrap(), "--output-format", "json"]).output().unwrap();
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let by_session = [
+        "--session",
+        shown["session_id"].as_str().unwrap(),
+        "--dir",
+        dir.to_str().unwrap(),
+        "--output-format",
+        "json",
+        "go on",
+    ];
+    // Whatever is alive is the other's.
+    let refused = case.start(&by_session).wait();
+    refused.assert_code(1);
+    assert_eq!(refused.object()["error"]["kind"], "busy");
 
     running.signal(Signal::TERM);
     running.wait().assert_code(143);
@@ -230,9 +254,7 @@ fn a_turn_that_came_to_nothing_leaves_no_journal() {
 #[test]
 fn a_session_that_is_continued_goes_on_in_its_journal() {
     let case = Case::new(|script, sandbox| {
-        let export =
-            format!("{{\"info\": {{\"id\": \"{{{{session}}}}\", \"directory\": \"{}\"}}}}", sandbox.home().display());
-        script.on("export", [Act::Stdout { text: export }]).replay("run", PLAIN)
+        script.on("export", [says_where_sessions_belong(&sandbox.home())]).replay("run", PLAIN)
     });
     let home = case.sandbox.home();
     let (_, first) = case.run_json(&["--dir", home.to_str().unwrap(), "one"]);
