@@ -25,8 +25,8 @@ impl AnswerSchema {
     pub(crate) fn read(schema: &Value) -> Result<Self, String> {
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
         compiler.use_loader(Box::new(Nowhere));
-        let index = compiler.add_resource(NAME, schema.clone()).and_then(|()| compiler.compile(NAME, &mut schemas));
-        let index = index.map_err(|error| match error {
+        compiler.add_resource(NAME, schema.clone()).map_err(|error| error.to_string())?;
+        let index = compiler.compile(NAME, &mut schemas).map_err(|error| match error {
             CompileError::LoadUrlError { .. } => "it refers to another schema, which is not looked for".to_owned(),
             CompileError::ValidationError { src, .. } => wrong(&src),
             other => other.to_string().replace(NAME, "it"),
