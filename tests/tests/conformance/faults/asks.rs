@@ -168,6 +168,23 @@ async fn a_schema_is_met_or_missed() {
     play.end().await;
 }
 
+/// opencode takes what the model hands in as it is.
+#[tokio::test]
+async fn a_value_that_does_not_meet_the_schema_is_no_success() {
+    let play = Play::new(Serving::replaying("1.18.33/structured")).await;
+    let of = |kind: &str| json!({"type": "object", "properties": {"city": {"type": kind}}});
+    let record = play.turn(Prompt::new("hello").schema(of("integer"))).await;
+    assert_eq!((record.state, &record.structured), (RunState::Error, &None));
+    assert_eq!(
+        record.failure.unwrap().to_string(),
+        "the answer does not meet the schema: /city: want integer, but got string"
+    );
+    let refused = play.try_turn(Prompt::new("hello").schema(of("nonsense"))).await.unwrap_err();
+    assert_eq!(refused.kind, opencode_run_core::FailureKind::Usage, "{refused}");
+    assert_eq!(play.server(0).requests_of("POST /session/*/message").len(), 1);
+    play.end().await;
+}
+
 #[tokio::test]
 async fn a_context_is_the_turns_system_prompt() {
     let play = Play::new(Serving::replaying("1.18.33/context")).await;
