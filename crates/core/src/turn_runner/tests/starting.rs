@@ -53,9 +53,9 @@ async fn a_second_turn_is_refused_while_one_is_being_started() {
 async fn a_start_that_takes_longer_than_the_turn_may_is_given_up() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     for (total, idle, after, kind) in [
-        (seconds(3), None, 3, FailureKind::Timeout),
-        (seconds(5), seconds(4), 4, FailureKind::IdleTimeout),
-        (seconds(11), seconds(12), 10, FailureKind::Protocol),
+        (seconds(3), None, 3, Some(FailureKind::Timeout)),
+        (seconds(5), seconds(4), 4, Some(FailureKind::IdleTimeout)),
+        (seconds(11), seconds(12), 10, None),
     ] {
         let runner = TurnRunner::new(
             Arc::new(Slow(ScriptedExecutor::new().turn(answer("one")))),
@@ -65,8 +65,8 @@ async fn a_start_that_takes_longer_than_the_turn_may_is_given_up() {
         let done = runner.run(Prompt::new("one").limits(Limits { total, idle }), SystemTime::UNIX_EPOCH).await;
         assert_eq!(began.elapsed(), Duration::from_secs(after));
         match done {
-            Ok(record) => assert_eq!((record.output().as_str(), kind), ("one", FailureKind::Protocol)),
-            Err(RunError::Start(error)) => assert_eq!(error.kind, kind, "{error}"),
+            Ok(record) => assert_eq!((record.output().as_str(), kind), ("one", None)),
+            Err(RunError::Start(error)) => assert_eq!(Some(error.kind), kind, "{error}"),
             Err(error) => panic!("{error}"),
         }
         assert!(!runner.is_running());
