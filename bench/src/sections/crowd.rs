@@ -13,37 +13,46 @@ use opencode_run_tests::{FakeScript, Sandbox};
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
-/// How many events a second come to all sessions together where each comes alone.
-const ALONE_A_SECOND: usize = 20_000;
+/// How long a session pauses after each event where it speaks at a pace of its own, as a model does.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How many events a second come to all sessions together where that is what is the same for few and for many.
+const TOGETHER_A_SECOND: usize = 20_000;
 
 /// Measures what an event costs with few and with many sessions, and that each reaches its own turn.
 ///
-/// What an event costs depends on how many are taken at once by the turn that they belong to: of a flood, a turn among few finds
-/// several each time, and one among many finds one. What comes at the same pace to few and to many, one at a time, shows what the
-/// number of sessions costs by itself. Both are compared.
+/// What it costs depends on how many come at once, and on how long ago the turn had its last: memory that was not touched for
+/// long is no longer in the processor's caches. So the sessions are compared in two ways: each speaks at the same pace of its
+/// own, however many there are; and all say what they have without a pause, so that the processor is never idle. In a third
+/// way all of them together speak at the same pace, each of many a hundred times as seldom as each of few. That is printed
+/// beside the others, as most of what it shows is how long ago.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let sizes: &[usize] = if quick { &[20, 200] } else { &[20, 200, 2000] };
-    let (mut lone, mut floods) = (Vec::new(), Vec::new());
+    let (mut paced, mut floods) = (Vec::new(), Vec::new());
     for &sessions in sizes {
         // A turn's beginning and end cost the same with one delta, and are no part of an event.
         let one = crowd(programs, sessions, 1, Duration::ZERO).await?;
-        let cost = async |events: usize, pause: Duration| -> Result<Duration, Box<dyn Error>> {
-            let deltas = events / sessions;
+        let cost = async |deltas: usize, pause: Duration| -> Result<Duration, Box<dyn Error>> {
             let many = crowd(programs, sessions, deltas, pause).await?;
             Ok(many.saturating_sub(one) / u32::try_from(sessions * (deltas - 1))?)
         };
-        let pause = Duration::from_secs(1) * u32::try_from(sessions)? / u32::try_from(ALONE_A_SECOND)?;
-        let alone = cost(if quick { 20_000 } else { 200_000 }, pause).await?;
-        report.detail(&format!("an event that comes alone, {sessions} live sessions"), &us(alone));
-        let flood = cost(if quick { 20_000 } else { 1_000_000 }, Duration::ZERO).await?;
-        report.detail(&format!("an event of a flood, {sessions} live sessions"), &us(flood));
+        let own_pace = cost(if quick { 20 } else { 100 }, PAUSE).await?;
+        report.detail(
+            &format!("an event of a session that speaks ten times a second, {sessions} at once"),
+            &us(own_pace),
+        );
+        let flood = cost(if quick { 20_000 } else { 1_000_000 } / sessions, Duration::ZERO).await?;
+        report.detail(&format!("an event of a flood, {sessions} sessions at once"), &us(flood));
+        let pause = Duration::from_secs(1) * u32::try_from(sessions)? / u32::try_from(TOGETHER_A_SECOND)?;
+        let together = cost(if quick { 20_000 } else { 200_000 } / sessions, pause).await?;
+        let what = format!("an event of {TOGETHER_A_SECOND} a second of all together, {sessions} sessions at once");
+        report.detail(&what, &us(together));
         let turn = ms(one / u32::try_from(sessions)?);
         report.detail(&format!("the end of a turn, {sessions} at once"), &format!("{turn:.2} ms"));
-        lone.push(alone);
+        paced.push(own_pace);
         floods.push(flood);
     }
     let (few, many) = (sizes[0], sizes[sizes.len() - 1]);
-    for (how, costs) in [("that comes alone", lone), ("of a flood", floods)] {
+    for (how, costs) in [("at each one's pace", paced), ("of a flood", floods)] {
         let growth = ratio(costs[costs.len() - 1], costs[0]);
         let what = format!("{many} sessions on one connection, an event {how} against one of {few}");
         // Each reached its own turn, or this would not be reached.

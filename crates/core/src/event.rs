@@ -3,19 +3,26 @@
 use crate::{ToolCall, Usage};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// opencode's own name of a conversation, `ses_…`.
+/// opencode's own name of a conversation, `ses_…`, cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct SessionId(String);
+pub struct SessionId(Arc<str>);
+
+impl Borrow<str> for SessionId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl SessionId {
     /// Wraps an id as opencode wrote it.
-    pub fn new(id: impl Into<String>) -> Self {
-        Self(id.into())
+    pub fn new(id: impl AsRef<str>) -> Self {
+        Self(id.as_ref().into())
     }
 
     /// Returns the id as opencode wrote it.
@@ -31,15 +38,21 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// opencode's name of one part of an answer: a text, a piece of reasoning.
+/// opencode's name of one part of an answer: a text, a piece of reasoning. It is cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PartId(String);
+pub struct PartId(Arc<str>);
+
+impl Borrow<str> for PartId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl PartId {
     /// Wraps an id as opencode wrote it.
-    pub fn new(id: impl Into<String>) -> Self {
-        Self(id.into())
+    pub fn new(id: impl AsRef<str>) -> Self {
+        Self(id.as_ref().into())
     }
 
     /// Returns the id as opencode wrote it.

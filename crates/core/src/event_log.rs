@@ -157,14 +157,14 @@ impl EventLog {
 
     /// Waits until no reader that wants every event lags too far behind.
     pub(crate) async fn wait_for_room(&self) {
-        loop {
+        // Nearly always there is some.
+        while !self.has_room() {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            if self.has_room() {
-                return;
+            if !self.has_room() {
+                room.await;
             }
-            room.await;
         }
     }
 

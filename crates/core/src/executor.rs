@@ -117,7 +117,9 @@ pub enum Signal {
     /// opencode named the session of the turn. It may come again, always with the same id.
     Session(SessionId),
     /// Something happened.
-    Event(Observed),
+    // Boxed: a channel goes through all of its room before it comes back to where it was, and with thousands of turns at once
+    // that much memory is out of the processor's caches by then.
+    Event(Box<Observed>),
     /// A message of opencode's had to be left out, too long or not readable; this many bytes of it.
     Dropped {
         /// The length of what was left out, in bytes.
@@ -141,6 +143,12 @@ pub enum Signal {
     Traffic(ModelTraffic),
     /// The turn is over and nothing of it is left.
     Ended(Ending),
+}
+
+impl From<Observed> for Signal {
+    fn from(observed: Observed) -> Self {
+        Self::Event(Box::new(observed))
+    }
 }
 
 /// How the transport saw the turn end.

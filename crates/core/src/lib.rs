@@ -36,7 +36,7 @@
 //!             let text = Event::Text { part: PartId::new("p1"), text: request.prompt.message };
 //!             let stop = Event::StepFinish { reason: StepReason::Stop, usage: Usage::default(), cost: 0.0 };
 //!             for event in [Event::StepStart, text, stop] {
-//!                 driver.signals.send(Signal::Event(Observed::new(event))).await.ok();
+//!                 driver.signals.send(Observed::new(event).into()).await.ok();
 //!             }
 //!             driver.signals.send(Signal::Ended(Ending::Finished)).await.ok();
 //!         });

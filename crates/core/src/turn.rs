@@ -100,6 +100,8 @@ pub struct Turn {
     session: Option<SessionId>,
     /// Where in the record the text or reasoning with this id stands.
     parts: HashMap<(Agent, PartKind, PartId), usize>,
+    /// Where in the record the text or reasoning stands that grew last.
+    growing: Option<usize>,
     /// Takes what is not kept.
     overflow: String,
     /// Where in the record the tool call with this id stands. Ids come from the model's provider in part: two agents may
@@ -136,6 +138,7 @@ impl Turn {
             record: TurnRecord::new(start),
             session: None,
             parts: HashMap::new(),
+            growing: None,
             overflow: String::new(),
             tools: HashMap::new(),
             stop: None,

@@ -6,9 +6,11 @@ use crate::{
     Changes, Control, Conversation, Events, Executor, FailureKind, Input, LimitKind, Limits, Prompt, Recorder,
     RunState, SessionId, StartError, Task, Turn, TurnEvent, TurnRecord, TurnRequest, TurnStart,
 };
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Runs the turns of one conversation, one at a time, on an [`Executor`].
@@ -22,8 +24,12 @@ pub struct TurnRunner {
     shared: Arc<Shared>,
     /// Sees all that comes to the turns.
     recorder: Option<Arc<dyn Recorder>>,
-    /// Wishes of the users to the loop of the running turn; its end is a kill.
-    wishes: Mutex<Option<mpsc::UnboundedSender<Control>>>,
+}
+
+impl Drop for TurnRunner {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 impl std::fmt::Debug for dyn Executor {
@@ -74,7 +80,37 @@ struct Live {
 enum Current {
     None,
     Starting,
-    Running { turn: Box<Turn>, since: Instant },
+    Running { turn: Box<Turn>, since: Instant, wish: Wish },
+}
+
+/// What the users want of a running turn, for its loop. It is here, with all else that the loop looks at for an event.
+#[derive(Debug, Default)]
+struct Wish {
+    control: Option<Control>,
+    /// The loop of the turn, once it waits.
+    awaited_by: Option<Waker>,
+}
+
+impl Wish {
+    /// Wants this of the turn. A kill is not taken back.
+    fn want(&mut self, control: Control) {
+        if self.control != Some(Control::Kill) {
+            self.control = Some(control);
+        }
+        if let Some(waker) = &self.awaited_by {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Control> {
+        if let Some(control) = self.control.take() {
+            return Poll::Ready(control);
+        }
+        if !self.awaited_by.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            self.awaited_by = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
 }
 
 impl Shared {
@@ -103,10 +139,19 @@ impl Shared {
         changes
     }
 
+    /// Waits for somebody to want something of the running turn.
+    async fn wished(&self) -> Control {
+        poll_fn(|context| match &mut self.lock().current {
+            Current::Running { wish, .. } => wish.poll(context),
+            Current::None | Current::Starting => Poll::Pending,
+        })
+        .await
+    }
+
     /// Returns when this limit is reached if nothing happens.
     fn limit_at(&self, limit: LimitKind) -> Option<Instant> {
         match &self.lock().current {
-            Current::Running { turn, since } => turn.limit_at(limit).and_then(|after| since.checked_add(after)),
+            Current::Running { turn, since, .. } => turn.limit_at(limit).and_then(|after| since.checked_add(after)),
             Current::None | Current::Starting => None,
         }
     }
@@ -138,7 +183,7 @@ impl TurnRunner {
         let progress = Progress { state: conversation.state(), finished: conversation.turns.len() };
         let live = Mutex::new(Live { finished: conversation, current: Current::None, log: None });
         let shared = Arc::new(Shared { live, progress: watch::Sender::new(progress) });
-        Self { executor, shared, recorder: None, wishes: Mutex::new(None) }
+        Self { executor, shared, recorder: None }
     }
 
     /// Tells a recorder of all that comes to the turns from now on.
@@ -181,18 +226,15 @@ impl TurnRunner {
             recorder.turn_started(&start);
         }
         let log = EventLog::new();
-        let (wish_sender, wished) = mpsc::unbounded_channel();
         let mut live = self.shared.lock();
         let place = live.finished.turns.len();
-        live.current = Current::Running { turn: Box::new(Turn::begin(start)), since };
+        live.current = Current::Running { turn: Box::new(Turn::begin(start)), since, wish: Wish::default() };
         live.log = Some(Arc::clone(&log));
-        // Before the state, so that whoever sees the turn run can also end it.
-        *self.wishes() = Some(wish_sender);
         self.shared.progress.send_replace(Progress { state: RunState::Running, finished: place });
         drop(live);
         let intake =
             Intake { shared: Arc::clone(&self.shared), recorder: self.recorder.clone(), log, since, next_seq: 0 };
-        tokio::spawn(drive::drive(LostGuard::new(intake), started, wished));
+        tokio::spawn(drive::drive(LostGuard::new(intake), started));
         Ok(place)
     }
 
@@ -314,6 +356,7 @@ impl TurnRunner {
     /// Asks the running turn to end, gently first. Returns whether there was one.
     ///
     /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn interrupt(&self) -> bool {
         self.wish(Control::Interrupt)
     }
@@ -321,17 +364,19 @@ impl TurnRunner {
     /// Ends the running turn at once. Returns whether there was one.
     ///
     /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn kill(&self) -> bool {
         self.wish(Control::Kill)
     }
 
-    fn wishes(&self) -> MutexGuard<'_, Option<mpsc::UnboundedSender<Control>>> {
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn wish(&self, control: Control) -> bool {
-        let wishes = self.wishes();
-        self.is_running() && wishes.as_ref().is_some_and(|wishes| wishes.send(control).is_ok())
+        match &mut self.shared.lock().current {
+            Current::Running { wish, .. } => {
+                wish.want(control);
+                true
+            }
+            Current::None | Current::Starting => false,
+        }
     }
 }
 

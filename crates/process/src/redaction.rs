@@ -46,7 +46,7 @@ impl Redaction {
             return vec![signal];
         }
         match signal {
-            Signal::Event(observed) => self.event(observed).into_iter().map(Signal::Event).collect(),
+            Signal::Event(observed) => self.event(*observed).into_iter().map(Signal::from).collect(),
             Signal::Structured(mut value) => {
                 self.value(&mut value);
                 vec![Signal::Structured(value)]
@@ -205,7 +205,7 @@ fn rest(growing: Growing, mut stream: RedactorStream) -> Option<Signal> {
     let Growing { sub_agent, is_reasoning, part } = growing;
     let delta = String::from_utf8_lossy(&rest).into_owned();
     let event = if is_reasoning { Event::ReasoningDelta { part, delta } } else { Event::TextDelta { part, delta } };
-    Some(Signal::Event(Observed { event, sub_agent, raw: None }))
+    Some(Observed { event, sub_agent, raw: None }.into())
 }
 
 #[cfg(test)]
@@ -226,20 +226,20 @@ mod tests {
         let delta = text[range.clone()].to_owned();
         let raw = RawJson::parse(json!({ "text": text[..range.end], "delta": delta }).to_string()).unwrap();
         let event = Event::TextDelta { part: PartId::new("p"), delta };
-        Signal::Event(Observed::new(event).with_raw(raw))
+        Observed::new(event).with_raw(raw).into()
     }
 
     /// Returns what grew, and all that could be shown.
     fn shown(signals: &[Signal]) -> (String, String) {
-        let text = signals.iter().filter_map(|signal| match signal {
-            Signal::Event(Observed { event: Event::TextDelta { delta, .. }, .. }) => Some(delta.as_str()),
+        let events =
+            || signals.iter().filter_map(|signal| if let Signal::Event(event) = signal { Some(event) } else { None });
+        let text = events().filter_map(|observed| match &observed.event {
+            Event::TextDelta { delta, .. } => Some(delta.as_str()),
             _ => None,
         });
-        let raws = signals.iter().filter_map(|signal| match signal {
-            Signal::Event(Observed { raw: Some(raw), .. }) => {
-                serde_json::from_str::<Value>(raw.get()).unwrap()["delta"].as_str().map(str::to_owned)
-            }
-            _ => None,
+        let raws = events().filter_map(|observed| {
+            let raw: Value = serde_json::from_str(observed.raw.as_ref()?.get()).unwrap();
+            raw["delta"].as_str().map(str::to_owned)
         });
         (text.collect(), raws.collect())
     }
@@ -289,7 +289,7 @@ mod tests {
         let mut redaction = redaction();
         let written = KEY.replace('"', "\\\"");
         for event in events {
-            let signals = redaction.apply(Signal::Event(Observed::new(event).with_raw(raw())));
+            let signals = redaction.apply(Observed::new(event).with_raw(raw()).into());
             let debug = format!("{signals:?}");
             assert!(!signals.is_empty() && debug.contains("[redacted]"), "{debug}");
             assert!(!debug.contains(KEY) && !debug.contains(&written), "{debug}");

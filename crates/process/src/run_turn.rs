@@ -316,7 +316,7 @@ impl RunTurn {
         for signal in decoded.session.map(Signal::Session).into_iter().chain(refused) {
             self.outbox.push(signal);
         }
-        self.outbox.push(Signal::Event(decoded.observed));
+        self.outbox.push(decoded.observed.into());
     }
 
     async fn stderr_line(&mut self, line: Option<Line>) {
@@ -347,7 +347,7 @@ impl RunTurn {
 }
 
 fn refusal(ask: PermissionAsk) -> Signal {
-    Signal::Event(Observed::new(Event::Permission(ask)))
+    Observed::new(Event::Permission(ask)).into()
 }
 
 async fn feed(mut stdin: ChildStdin, message: Arc<str>) {

@@ -9,7 +9,12 @@ impl Turn {
     /// are counted, and what is put into the text is not kept.
     pub(super) fn part(&mut self, sub_agent: &Agent, kind: PartKind, part: &PartId, bytes: usize) -> &mut String {
         let key = (sub_agent.clone(), kind, part.clone());
-        let index = match self.parts.get(&key).copied() {
+        // Nearly always it is the one that was there just now.
+        let known = match self.growing {
+            Some(index) if self.is_part(index, &key) => Some(index),
+            _ => self.parts.get(&key).copied(),
+        };
+        let index = match known {
             Some(index) => index,
             None if self.is_full(bytes) => {
                 self.overflow.clear();
@@ -27,10 +32,22 @@ impl Turn {
                 index
             }
         };
+        self.growing = Some(index);
         match &mut self.record.entries[index].content {
             EntryContent::Text { text, .. } | EntryContent::Reasoning { text, .. } => text,
             EntryContent::Tool(_) | EntryContent::Error(_) => unreachable!("`parts` names texts and reasoning only"),
         }
+    }
+
+    /// Returns whether the entry in this place is this part.
+    fn is_part(&self, index: usize, (sub_agent, kind, part): &(Agent, PartKind, PartId)) -> bool {
+        let entry = &self.record.entries[index];
+        let (is, known) = match &entry.content {
+            EntryContent::Text { part, .. } => (PartKind::Text, part),
+            EntryContent::Reasoning { part, .. } => (PartKind::Reasoning, part),
+            EntryContent::Tool(_) | EntryContent::Error(_) => return false,
+        };
+        is == *kind && known == part && entry.sub_agent == *sub_agent
     }
 
     /// Puts a tool call into the record, in the place of what was known of it before.

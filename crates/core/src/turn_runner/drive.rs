@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep};
 
 /// What the loop of a turn wakes up for.
 enum Wake {
-    Wish(Option<Control>),
+    Wish(Control),
     Signal(Option<Signal>),
     Limit(LimitKind),
 }
@@ -61,11 +61,10 @@ impl Drop for LostGuard {
 }
 
 /// Moves what comes from the turn into its state machine until it ends.
-pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn, mut wished: mpsc::UnboundedReceiver<Control>) {
+pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn) {
     let StartedTurn { mut signals, controls } = started;
     let (shared, log) = (Arc::clone(&guard.intake.shared), Arc::clone(&guard.intake.log));
     let (mut total, mut idle) = (Alarm::default(), Alarm::default());
-    let mut runner_lives = true;
     loop {
         if let Some(recorder) = &guard.intake.recorder
             && (signals.is_empty() || !log.has_room())
@@ -74,21 +73,17 @@ pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn, mut wished
         }
         let wake = tokio::select! {
             biased;
-            wish = wished.recv(), if runner_lives => Wake::Wish(wish),
+            wish = shared.wished() => Wake::Wish(wish),
             () = total.reached(shared.limit_at(LimitKind::Total)) => Wake::Limit(LimitKind::Total),
             wake = next_signal(&log, &mut signals, &mut idle, shared.limit_at(LimitKind::Idle)) => wake,
         };
         let input = match wake {
-            Wake::Wish(Some(Control::Interrupt)) => Input::Interrupt,
-            Wake::Wish(Some(Control::Kill)) => Input::Kill,
-            Wake::Wish(None) => {
-                runner_lives = false;
-                Input::Kill
-            }
+            Wake::Wish(Control::Interrupt) => Input::Interrupt,
+            Wake::Wish(Control::Kill) => Input::Kill,
             Wake::Limit(kind) => Input::LimitReached(kind),
             Wake::Signal(None) => Input::Lost,
             Wake::Signal(Some(Signal::Session(session))) => Input::Session(session),
-            Wake::Signal(Some(Signal::Event(observed))) => Input::Event(observed),
+            Wake::Signal(Some(Signal::Event(observed))) => Input::Event(*observed),
             Wake::Signal(Some(Signal::Dropped { bytes })) => Input::Dropped { bytes },
             Wake::Signal(Some(Signal::Structured(value))) => Input::Structured(value),
             Wake::Signal(Some(Signal::Answered { id })) => Input::Answered { id },

@@ -24,7 +24,7 @@ async fn run(runner: &TurnRunner, message: &str) -> Result<Arc<TurnRecord>, RunE
 }
 
 fn event(event: Event) -> Act {
-    Act::Send(Signal::Event(Observed::new(event)))
+    Act::Send(Observed::new(event).into())
 }
 
 fn delta(delta: &str) -> Act {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 fn signal(input: Input) -> Act {
     match input {
-        Input::Event(observed) => Act::Send(Signal::Event(observed)),
+        Input::Event(observed) => Act::Send(observed.into()),
         Input::Session(session) => Act::Send(Signal::Session(session)),
         Input::Ended(ending) => Act::Send(Signal::Ended(ending)),
         other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
 //! The one stream of a server's events, and whose turn each event belongs to.
 
-use super::lane::{Lane, LaneSender, lane};
+use super::lane::{Laggard, Lane, LaneSender, lane};
 use crate::dialect::{Client, ClientError, SessionEvent};
 use crate::lines::{Line, Lines};
 use futures_util::TryStreamExt;
@@ -26,7 +26,7 @@ const CONNECTION_LIMIT: Duration = Duration::from_mins(1);
 /// Whose events are wanted.
 #[derive(Debug, Default)]
 struct Listeners {
-    lanes: HashMap<SessionId, Arc<LaneSender>>,
+    lanes: HashMap<SessionId, LaneSender>,
     /// The sessions of sub-agents, by the turn's session.
     sub_agents: HashMap<SessionId, SessionId>,
     /// Whether these sessions are at work, as far as the stream has said since it is followed without a gap.
@@ -75,7 +75,7 @@ impl Hub {
     /// Begins to collect the events of a session and of its sub-agents.
     pub(crate) fn listen(&self, session: SessionId) -> Listening {
         let (sender, lane) = lane();
-        lock(&self.listeners).lanes.insert(session.clone(), Arc::new(sender));
+        lock(&self.listeners).lanes.insert(session.clone(), sender);
         Listening { lane, session, listeners: Arc::clone(&self.listeners) }
     }
 
@@ -123,8 +123,8 @@ fn lock(listeners: &Mutex<Listeners>) -> MutexGuard<'_, Listeners> {
 }
 
 impl Listeners {
-    /// Passes an event on, and returns the way to its turn where the turn lags.
-    fn deliver(&mut self, event: SessionEvent) -> Option<Arc<LaneSender>> {
+    /// Passes an event on, and returns its turn where that lags.
+    fn deliver(&mut self, event: SessionEvent) -> Option<Laggard> {
         if let Some(parent) = &event.parent {
             self.adopt(event.session.clone(), parent);
         }
@@ -134,7 +134,7 @@ impl Listeners {
             *known = works;
         }
         let turn = self.sub_agents.get(&event.session).unwrap_or(&event.session);
-        self.lanes.get(turn).filter(|lane| lane.send(event)).cloned()
+        self.lanes.get(turn)?.send(event)
     }
 
     /// Takes a session for that of a sub-agent of a turn, or of one of its sub-agents.
@@ -147,7 +147,7 @@ impl Listeners {
     }
 
     fn mend(&self) {
-        self.lanes.values().for_each(|lane| lane.mend());
+        self.lanes.values().for_each(LaneSender::mend);
     }
 
     fn tear(&mut self) {
@@ -179,9 +179,9 @@ async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watc
                             pause = FIRST_PAUSE;
                             let event = std::str::from_utf8(data).ok().and_then(|data| client.read_event(data));
                             if let Some(event) = event {
-                                let lagging = lock(&listeners).deliver(event);
-                                if let Some(lane) = lagging {
-                                    lane.wait().await;
+                                let laggard = lock(&listeners).deliver(event);
+                                if let Some(laggard) = laggard {
+                                    laggard.wait().await;
                                 }
                             }
                         }

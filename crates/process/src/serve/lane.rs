@@ -1,10 +1,13 @@
 //! What of a server's stream belongs to one turn, on its way there.
 
 use crate::dialect::SessionEvent;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
+use tokio::task::coop;
 
 /// How many bytes of events may wait for one turn before the stream waits for it.
 const MUCH: usize = 1 << 20;
@@ -28,92 +31,150 @@ pub(crate) enum LaneItem {
 
 /// The server's end.
 #[derive(Debug)]
-pub(crate) struct LaneSender {
-    items: mpsc::UnboundedSender<LaneItem>,
-    waiting: Arc<Waiting>,
-    torn: AtomicBool,
-    /// It was waited for in vain.
-    given_up: AtomicBool,
+pub(crate) struct LaneSender(Arc<Way>);
+
+/// A turn that does not keep up.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Laggard(Arc<Way>);
+
+/// The turn's end.
+#[derive(Debug)]
+pub(crate) struct Lane(Arc<Way>);
+
+/// The way itself.
+///
+/// No channel of a library: one that keeps its items in blocks goes through a kilobyte or more before it comes back to where
+/// it was, and with thousands of turns that memory is out of the processor's caches by then. This one begins anew at its
+/// first place whenever it is empty, and all of it that an event needs is in one place.
+#[derive(Debug, Default)]
+struct Way {
+    waiting: Mutex<Waiting>,
+    /// The turn has caught up.
+    caught_up: Notify,
 }
 
 /// What waits for a turn.
 #[derive(Debug, Default)]
 struct Waiting {
-    bytes: AtomicUsize,
-    /// The turn has taken something.
-    taken: Notify,
+    items: VecDeque<LaneItem>,
+    bytes: usize,
+    /// The turn, while it waits for an item.
+    turn: Option<Waker>,
+    is_torn: bool,
+    /// It was waited for in vain.
+    is_given_up: bool,
+    /// One of the ends is gone.
+    is_over: bool,
 }
 
-/// The turn's end.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    items: mpsc::UnboundedReceiver<LaneItem>,
-    waiting: Arc<Waiting>,
+pub(crate) fn lane() -> (LaneSender, Lane) {
+    let way = Arc::new(Way::default());
+    (LaneSender(Arc::clone(&way)), Lane(way))
+}
+
+impl Way {
+    // The lock is held for plain assignments only.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, item: LaneItem) {
+        self.items.push_back(item);
+        if let Some(turn) = &self.turn {
+            turn.wake_by_ref();
+        }
+    }
+
+    fn tear(&mut self) {
+        if !std::mem::replace(&mut self.is_torn, true) {
+            self.push(LaneItem::Torn);
+        }
+    }
+
+    fn mend(&mut self) {
+        if std::mem::replace(&mut self.is_torn, false) {
+            self.push(LaneItem::Mended);
+        }
+    }
+
+    fn pop(&mut self) -> Option<LaneItem> {
+        let item = self.items.pop_front()?;
+        if self.items.is_empty() {
+            // The next one gets the first place again.
+            self.items.clear();
+        }
+        if let LaneItem::Event(event) = &item {
+            self.bytes -= event.raw.get().len();
+        }
+        Some(item)
+    }
+}
+
+impl Drop for LaneSender {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        waiting.is_over = true;
+        let turn = waiting.turn.take();
+        drop(waiting);
+        turn.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
         // A turn that is over is not waited for.
-        self.waiting.bytes.store(0, Ordering::Relaxed);
-        self.waiting.taken.notify_one();
+        let mut waiting = self.0.lock();
+        *waiting = Waiting { is_over: true, ..Waiting::default() };
+        drop(waiting);
+        self.0.caught_up.notify_one();
     }
-}
-
-pub(crate) fn lane() -> (LaneSender, Lane) {
-    let (sender, items) = mpsc::unbounded_channel();
-    let waiting = Arc::new(Waiting::default());
-    let (torn, given_up) = (AtomicBool::new(false), AtomicBool::new(false));
-    let sender = LaneSender { items: sender, waiting: Arc::clone(&waiting), torn, given_up };
-    (sender, Lane { items, waiting })
 }
 
 impl LaneSender {
-    /// Sends an event, or notes that it is lost where too much waits already. Returns whether the turn lags so that it is to be
-    /// [waited for](Self::wait).
-    pub(crate) fn send(&self, event: SessionEvent) -> bool {
-        let weight = event.raw.get().len();
-        let before = self.waiting.bytes.load(Ordering::Relaxed);
-        if before > 0 && before + weight > LONGEST {
-            self.tear();
-            return false;
+    /// Sends an event, or notes that it is lost where too much waits already. Returns the turn where it lags so that it is to be
+    /// waited for.
+    pub(crate) fn send(&self, event: SessionEvent) -> Option<Laggard> {
+        let mut waiting = self.0.lock();
+        let bytes = waiting.bytes + event.raw.get().len();
+        if waiting.is_over {
+            return None;
         }
-        self.mend();
-        // Counted before it is sent, since the turn may take it at once.
-        let lags = self.waiting.bytes.fetch_add(weight, Ordering::Relaxed) + weight > MUCH;
-        if self.items.send(LaneItem::Event(event)).is_err() {
-            // A turn that is over wants no more.
-            self.waiting.bytes.store(0, Ordering::Relaxed);
-            return false;
+        if waiting.bytes > 0 && bytes > LONGEST {
+            waiting.tear();
+            return None;
         }
-        if !lags {
-            self.given_up.store(false, Ordering::Relaxed);
-        }
-        lags && !self.given_up.load(Ordering::Relaxed)
-    }
-
-    /// Waits until the turn has caught up, but not for ever.
-    pub(crate) async fn wait(&self) {
-        let caught_up = async {
-            while self.waiting.bytes.load(Ordering::Relaxed) > MUCH / 2 {
-                self.waiting.taken.notified().await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, caught_up).await.is_err() {
-            self.given_up.store(true, Ordering::Relaxed);
-        }
+        waiting.mend();
+        waiting.bytes = bytes;
+        waiting.push(LaneItem::Event(event));
+        let lags = bytes > MUCH;
+        waiting.is_given_up &= lags;
+        (lags && !waiting.is_given_up).then(|| Laggard(Arc::clone(&self.0)))
     }
 
     /// Says that events were lost, once for each stretch of them.
     pub(crate) fn tear(&self) {
-        if !self.torn.swap(true, Ordering::Relaxed) {
-            self.items.send(LaneItem::Torn).ok();
-        }
+        self.0.lock().tear();
     }
 
     /// Says that events come again, if some were lost.
     pub(crate) fn mend(&self) {
-        if self.torn.swap(false, Ordering::Relaxed) {
-            self.items.send(LaneItem::Mended).ok();
+        self.0.lock().mend();
+    }
+}
+
+impl Laggard {
+    /// Waits until the turn has caught up, but not for ever.
+    pub(crate) async fn wait(self) {
+        let caught_up = async {
+            while self.0.lock().bytes > MUCH / 2 {
+                self.0.caught_up.notified().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, caught_up).await.is_err() {
+            self.0.lock().is_given_up = true;
         }
     }
 }
@@ -121,26 +182,38 @@ impl LaneSender {
 impl Lane {
     /// Returns the next item; none when the server's end is gone.
     pub(crate) async fn next(&mut self) -> Option<LaneItem> {
-        let item = self.items.recv().await?;
-        self.lighten(&item);
-        Some(item)
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<LaneItem>> {
+        // Others are to have their turn too where this one never runs out of items.
+        let budget = ready!(coop::poll_proceed(context));
+        let mut waiting = self.0.lock();
+        let before = waiting.bytes;
+        let item = waiting.pop();
+        if item.is_none() && !waiting.is_over {
+            if !waiting.turn.as_ref().is_some_and(|turn| turn.will_wake(context.waker())) {
+                waiting.turn = Some(context.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        let has_caught_up = before > MUCH / 2 && waiting.bytes <= MUCH / 2;
+        drop(waiting);
+        if has_caught_up {
+            self.0.caught_up.notify_one();
+        }
+        budget.made_progress();
+        Poll::Ready(item)
     }
 
     /// Returns what waits by now.
     pub(crate) fn take_waiting(&mut self) -> Vec<LaneItem> {
-        let mut waiting = Vec::new();
-        while let Ok(item) = self.items.try_recv() {
-            self.lighten(&item);
-            waiting.push(item);
-        }
-        waiting
-    }
-
-    fn lighten(&self, item: &LaneItem) {
-        if let LaneItem::Event(event) = item {
-            self.waiting.bytes.fetch_sub(event.raw.get().len(), Ordering::Relaxed);
-            self.waiting.taken.notify_one();
-        }
+        let mut waiting = self.0.lock();
+        waiting.bytes = 0;
+        let items = waiting.items.drain(..).collect();
+        drop(waiting);
+        self.0.caught_up.notify_one();
+        items
     }
 }
 
@@ -158,11 +231,11 @@ mod tests {
     async fn a_slow_turn_loses_events_and_learns_of_it_once() {
         let (sender, mut lane) = lane();
         for _ in 0..4 {
-            sender.send(event(LONGEST / 2));
+            drop(sender.send(event(LONGEST / 2)));
         }
         assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
         assert!(matches!(lane.next().await, Some(LaneItem::Torn)));
-        sender.send(event(1));
+        assert!(sender.send(event(1)).is_none());
         assert!(matches!(lane.next().await, Some(LaneItem::Mended)));
         assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
         drop(sender);
@@ -172,25 +245,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_lags_is_waited_for_and_one_that_does_not_move_only_once() {
         let (sender, mut lane) = lane();
-        assert!(!sender.send(event(10)));
-        assert!(sender.send(event(MUCH)));
-        let ((), ()) = tokio::join!(sender.wait(), async {
+        assert!(sender.send(event(10)).is_none());
+        let laggard = sender.send(event(MUCH)).unwrap();
+        let ((), ()) = tokio::join!(laggard.wait(), async {
             for _ in 0..2 {
                 assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
             }
         });
-        assert!(sender.send(event(2 * MUCH)));
+        let laggard = sender.send(event(2 * MUCH)).unwrap();
         let began = tokio::time::Instant::now();
-        sender.wait().await;
+        laggard.wait().await;
         assert_eq!(began.elapsed(), PATIENCE);
-        assert!(!sender.send(event(10)), "it is not waited for again");
+        assert!(sender.send(event(10)).is_none(), "it is not waited for again");
         for _ in 0..2 {
             assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
         }
-        assert!(!sender.send(event(10)));
-        assert!(sender.send(event(MUCH)), "it had caught up");
+        assert!(sender.send(event(10)).is_none());
+        let laggard = sender.send(event(MUCH)).expect("it had caught up");
         drop(lane);
-        sender.wait().await;
-        assert!(!sender.send(event(2 * MUCH)), "a turn that is over is not waited for");
+        laggard.wait().await;
+        assert!(sender.send(event(2 * MUCH)).is_none(), "a turn that is over is not waited for");
     }
 }

@@ -7,21 +7,24 @@ mod gap;
 use self::gap::Missed;
 use super::hub::Listening;
 use super::lane::LaneItem;
+use super::seldom::Seldom;
 use super::server::{Presence, Server};
 use crate::dialect::{Client, ClientError, SessionEvent, TurnDecoder};
 use crate::gate::{self, Pass};
 use crate::outbox::Outbox;
 use crate::redaction::Redaction;
 use crate::schema::AnswerSchema;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use opencode_run_core::{Control, Event, Observed, PermissionPolicy, ReportedError, SessionId, Signal, TurnDriver};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 /// How long an abort may take; it takes 50 ms. What it cannot end in this time, the end of the server does: nothing is to be
 /// left three seconds after an interrupt.
@@ -52,7 +55,9 @@ pub(crate) struct ServeTurn {
 
 /// A turn under way.
 struct Running {
-    driver: TurnDriver,
+    signals: mpsc::Sender<Signal>,
+    /// The answer to the message, and what the consumer wants.
+    seldom: Seldom<FuturesUnordered<BoxFuture<'static, Wake>>>,
     server: Arc<Server>,
     presence: Presence,
     listening: Listening,
@@ -93,7 +98,7 @@ enum Errand {
 }
 
 enum Wake {
-    Control(Option<Control>),
+    Control(Option<Control>, mpsc::UnboundedReceiver<Control>),
     Abort,
     HandedOut,
     Item(Option<LaneItem>),
@@ -108,19 +113,23 @@ impl ServeTurn {
         let Self { driver, presence, listening, session, directory, message, decoder, agent, policy, schema, .. } =
             self;
         let (pass, redaction) = (self.pass, self.redaction);
+        let TurnDriver { signals, controls } = driver;
         let server = Arc::clone(presence.server());
         let client = server.client.clone();
         let (where_to, whom) = (directory.clone(), session.clone());
-        // A task of its own: a request is costly to look at with every event.
-        let answer = AbortOnDropHandle::new(tokio::spawn(async move {
+        let answer = async move {
             if let Some(agent) = agent {
                 // A message for an agent that does not exist is refused without a reason.
                 client.check_agent(&where_to, &agent).await?;
             }
             client.send(&where_to, &whom, &message).await
-        }));
+        };
+        let seldom = FuturesUnordered::new();
+        seldom.push(answer.map(Wake::Answer).boxed());
+        seldom.push(next_control(controls).boxed());
         let mut turn = Running {
-            driver,
+            signals,
+            seldom: Seldom::new(seldom),
             server,
             presence,
             listening,
@@ -141,7 +150,7 @@ impl ServeTurn {
             abort: None,
         };
         turn.outbox.push(Signal::Session(turn.session.clone()));
-        let answer = turn.until_answered(answer).await;
+        let answer = turn.until_answered().await;
         turn.finish(answer).await
     }
 }
@@ -149,41 +158,40 @@ impl ServeTurn {
 /// A turn of which nothing is left, but that its consumer is to be told so.
 pub(crate) struct Over {
     outbox: Outbox,
-    driver: TurnDriver,
+    signals: mpsc::Sender<Signal>,
 }
 
 impl Over {
     /// Tells the consumer.
     pub(crate) async fn tell(mut self) {
         while self.outbox.is_waiting() {
-            self.outbox.hand_out(&self.driver.signals).await;
+            self.outbox.hand_out(&self.signals).await;
         }
     }
 }
 
 impl Running {
     /// Passes on what happens until the message is answered; none if the server had to be ended.
-    async fn until_answered(
-        &mut self,
-        mut answer: AbortOnDropHandle<Result<String, ClientError>>,
-    ) -> Option<Result<String, ClientError>> {
+    async fn until_answered(&mut self) -> Option<Result<String, ClientError>> {
         loop {
             let abort = self.abort.map(|(next, last)| next.min(last));
             let waiting = self.outbox.is_waiting();
             let wake = tokio::select! {
                 biased;
-                control = self.driver.controls.recv(), if !self.outbox.consumer_is_gone() => Wake::Control(control),
+                Some(wake) = self.seldom.next() => wake,
                 () = until(abort) => Wake::Abort,
-                () = self.outbox.hand_out(&self.driver.signals), if waiting => Wake::HandedOut,
+                () = self.outbox.hand_out(&self.signals), if waiting => Wake::HandedOut,
                 Some(errand) = self.errands.join_next() => Wake::Errand(errand.ok()),
                 item = self.listening.lane.next(), if !waiting && !self.is_mending => Wake::Item(item),
-                answer = &mut answer => Wake::Answer(answer.unwrap_or_else(|error| {
-                    Err(ClientError::NoAnswer(error.to_string()))
-                })),
                 () = gate::moved(&mut self.pass), if !waiting => Wake::Moved,
             };
             match wake {
-                Wake::Control(control) => self.control(control),
+                Wake::Control(control, controls) => {
+                    if control.is_some() {
+                        self.seldom.change().push(next_control(controls).boxed());
+                    }
+                    self.control(control);
+                }
                 Wake::Abort => {
                     if self.abort.is_some_and(|(_, last)| Instant::now() >= last) {
                         // Its other turns end as well, each with a failure of its own kind.
@@ -199,9 +207,15 @@ impl Running {
                 Wake::HandedOut | Wake::Errand(_) => {}
                 Wake::Item(item) => {
                     self.item(item);
-                    self.outbox.hand_out_now(&self.driver.signals);
+                    self.outbox.hand_out_now(&self.signals);
                 }
-                Wake::Answer(answer) => return Some(answer),
+                Wake::Answer(answer) => {
+                    // What came before it is heard before it.
+                    for item in self.listening.lane.take_waiting() {
+                        self.item(Some(item));
+                    }
+                    return Some(answer);
+                }
             }
         }
     }
@@ -238,13 +252,13 @@ impl Running {
 
     fn item(&mut self, item: Option<LaneItem>) {
         match item {
-            Some(LaneItem::Event(event)) => self.event(&event),
+            Some(LaneItem::Event(event)) => self.event(event),
             Some(LaneItem::Torn) | None => self.decoder.tear(),
             Some(LaneItem::Mended) => self.mend(),
         }
     }
 
-    fn event(&mut self, event: &SessionEvent) {
+    fn event(&mut self, event: SessionEvent) {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64() * 1000.0);
         if let Some(observed) = self.decoder.decode(event, now_ms) {
             self.observe(observed);
@@ -266,8 +280,12 @@ impl Running {
             Event::StepStart if observed.sub_agent.is_none() => (self.error, self.rejected) = (None, None),
             _ => {}
         }
-        self.outbox.push(Signal::Event(observed));
+        self.outbox.push(observed.into());
     }
+}
+
+async fn next_control(mut controls: mpsc::UnboundedReceiver<Control>) -> Wake {
+    Wake::Control(controls.recv().await, controls)
 }
 
 async fn until(moment: Option<Instant>) {

@@ -4,8 +4,8 @@ use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, on_a_source};
 use crate::stage::LIMIT;
 use async_trait::async_trait;
 use opencode_run_core::{
-    Event, Observed, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, Prompt, RunState, Signal,
-    Task, TurnRequest,
+    Event, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, Prompt, RunState, Signal, Task,
+    TurnRequest,
 };
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::{Serving, TurnAct};
@@ -96,8 +96,11 @@ async fn whoever_counts_the_time_learns_when_an_ask_was_answered() {
         let mut answered = 0;
         while let Some(signal) = tokio::time::timeout(LIMIT, turn.signals.recv()).await.unwrap() {
             match signal {
-                Signal::Event(Observed { event: Event::Permission(ask), .. }) => open.extend(ask.id),
-                Signal::Event(Observed { event: Event::Question(ask), .. }) => open.push(ask.id),
+                Signal::Event(observed) => match observed.event {
+                    Event::Permission(ask) => open.extend(ask.id),
+                    Event::Question(ask) => open.push(ask.id),
+                    _ => {}
+                },
                 Signal::Answered { id } => {
                     answered += 1;
                     open.retain(|asked| *asked != id);

@@ -129,7 +129,7 @@ impl Watched {
             let session = event.session.clone();
             (session.clone(), TurnDecoder::new(session, "msg_".to_owned()))
         });
-        let observed = decoder.decode(event, 0.0);
+        let observed = decoder.decode(event.clone(), 0.0);
         let Some(observed) = observed else {
             assert!(event.kind.starts_with("message.part.") || is_an_ask(event), "{} is lost", event.kind);
             return None;

@@ -19,6 +19,7 @@ impl Running {
     /// Takes in what is left of the turn, ends what it left at work, and says how it ended.
     pub(super) async fn finish(mut self, answer: Option<Result<String, ClientError>>) -> Over {
         self.errands.abort_all();
+        self.seldom.change().clear();
         let ending = match answer {
             None => Ending::Stopped,
             Some(Ok(text)) => self.weigh(text).await,
@@ -38,7 +39,7 @@ impl Running {
             self.outbox.push(Signal::Traffic(pass.traffic()));
         }
         self.outbox.push(Signal::Ended(ending));
-        Over { outbox: self.outbox, driver: self.driver }
+        Over { outbox: self.outbox, signals: self.signals }
     }
 
     /// Says why a message was not answered, and sees to it that nobody works on it any more.
@@ -75,7 +76,7 @@ impl Running {
         self.catch_up(std::slice::from_ref(&message)).await;
         let end = message.end();
         for observed in self.decoder.reconcile(message) {
-            self.outbox.push(Signal::Event(observed));
+            self.outbox.push(observed.into());
         }
         let Some(AnswerEnd { aborted, error, structured, stops_at_tools }) = end else {
             let message = "the opencode server's answer does not say how the turn ended".to_owned();
@@ -88,7 +89,7 @@ impl Running {
         if let (Some(error), None) = (&error, &self.error) {
             // The stream broke or was too late to tell it.
             let event = Event::Error(error.clone());
-            self.outbox.push(Signal::Event(Observed { event, sub_agent: None, raw: None }));
+            self.outbox.push(Observed::new(event).into());
         }
         match error {
             _ if aborted => Ending::Stopped,

@@ -4,7 +4,6 @@ use super::asks::retried;
 use super::{Errand, Running};
 use crate::dialect::{MessageWithParts, SessionEvent, read_messages};
 use crate::serve::lane::LaneItem;
-use opencode_run_core::Signal;
 use std::sync::Arc;
 
 /// What there is behind a gap.
@@ -52,7 +51,7 @@ impl Running {
                 self.observe(observed);
             }
         }
-        for ask in &missed.asks {
+        for ask in missed.asks {
             self.event(ask);
         }
         for item in waiting {
@@ -68,7 +67,7 @@ impl Running {
         drop(text);
         for message in messages {
             for observed in self.decoder.reconcile(message) {
-                self.outbox.push(Signal::Event(observed));
+                self.outbox.push(observed.into());
             }
         }
     }

@@ -95,20 +95,19 @@ impl TurnDecoder {
     }
 
     /// Reads one event. `now_ms` is the time, in milliseconds since 1970.
-    pub(crate) fn decode(&mut self, event: &SessionEvent, now_ms: f64) -> Option<Observed> {
-        let sub_agent = (event.session != self.session).then(|| event.session.clone());
-        let known = self.known(event, now_ms, sub_agent.is_some());
-        let decoded = match known {
-            Known::Event(decoded) => decoded,
+    pub(crate) fn decode(&mut self, event: SessionEvent, now_ms: f64) -> Option<Observed> {
+        let SessionEvent { session, kind, raw, parent: _ } = event;
+        let is_foreign = session != self.session;
+        let event = match self.known(&kind, raw.get(), now_ms, is_foreign) {
+            Known::Event(event) => event,
             Known::Nothing => return None,
-            Known::Unknown => Event::Unknown { kind: event.kind.clone(), raw: event.raw.clone() },
+            Known::Unknown => Event::Unknown { kind, raw: raw.clone() },
         };
-        Some(Observed { event: decoded, sub_agent, raw: Some(event.raw.clone()) })
+        Some(Observed { event, sub_agent: is_foreign.then_some(session), raw: Some(raw) })
     }
 
-    fn known(&mut self, event: &SessionEvent, now_ms: f64, foreign: bool) -> Known {
-        let raw = event.raw.get();
-        let read = match event.kind.as_str() {
+    fn known(&mut self, kind: &str, raw: &str, now_ms: f64, foreign: bool) -> Known {
+        let read = match kind {
             "message.part.delta" => return self.delta(raw),
             "message.part.updated" => {
                 return properties::<PartUpdate<'_>>(raw)
@@ -156,15 +155,18 @@ impl TurnDecoder {
     }
 
     fn delta(&mut self, raw: &str) -> Known {
-        let Some(PartDelta { part, delta }) = properties(raw) else { return Known::Unknown };
+        let Some(PartDelta { part, delta }) = properties::<PartDelta<'_>>(raw) else { return Known::Unknown };
         if self.torn {
             return Known::Nothing;
         }
-        let Some(growing) = self.parts.get_mut(&part) else { return Known::Unknown };
+        let Some((part, &growing)) = self.parts.get_key_value(&*part) else { return Known::Unknown };
         if growing.is_torn {
             return Known::Nothing;
         }
-        growing.has_grown = true;
+        let part = part.clone();
+        if !growing.has_grown {
+            self.parts.insert(part.clone(), GrowingText { has_grown: true, ..growing });
+        }
         Known::Event(growing.kind.delta(part, delta))
     }
 

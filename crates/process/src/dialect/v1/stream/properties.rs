@@ -1,9 +1,9 @@
 //! What events hold, as opencode writes it.
 
-use opencode_run_core::PartId;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// Reads the properties of an event.
 pub(super) fn properties<'a, T: Deserialize<'a>>(raw: &'a str) -> Option<T> {
@@ -78,9 +78,9 @@ pub(super) struct PartTime {
 }
 
 #[derive(Deserialize)]
-pub(super) struct PartDelta {
-    #[serde(rename = "partID")]
-    pub(super) part: PartId,
+pub(super) struct PartDelta<'a> {
+    #[serde(rename = "partID", borrow)]
+    pub(super) part: Cow<'a, str>,
     pub(super) delta: String,
 }
 

@@ -132,7 +132,7 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
         }
         // Of sub-agents only their own tellings differ, which is not what this is about.
         let Some(event) = route(event).filter(|event| event.session.as_str() == recording.session) else { continue };
-        decoder.decode(&event, 0.0).into_iter().for_each(&mut apply);
+        decoder.decode(event, 0.0).into_iter().for_each(&mut apply);
     }
     if decoder.is_torn() || !decoder.has_told(&answer) {
         let all: Vec<MessageWithParts> = serde_json::from_str(&recording.messages).unwrap();
@@ -215,7 +215,7 @@ fn heard(recording: &Recording, events: &[String]) -> TurnRecord {
     let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
     let own =
         events.iter().filter_map(|event| route(event)).filter(|event| event.session.as_str() == recording.session);
-    for observed in own.filter_map(|event| decoder.decode(&event, 0.0)) {
+    for observed in own.filter_map(|event| decoder.decode(event, 0.0)) {
         turn.apply(Duration::ZERO, &Input::Event(observed));
     }
     turn.into_record()
