@@ -16,6 +16,8 @@ use std::collections::HashMap;
 /// Takes a secret out of signals.
 #[derive(Default)]
 pub(crate) struct Redaction {
+    /// Whether there is a secret, at hand where it is asked with every event.
+    hides: bool,
     redactor: Redactor,
     /// The texts that grow, each with an end that may be the beginning of the secret.
     growing: HashMap<Growing, RedactorStream>,
@@ -37,12 +39,13 @@ impl std::fmt::Debug for Redaction {
 impl Redaction {
     /// Takes out this secret, if there is one.
     pub(crate) fn of(secret: Option<&SecretString>) -> Self {
-        Self { redactor: Redactor::new(secret.cloned()), growing: HashMap::new() }
+        let redactor = Redactor::new(secret.cloned());
+        Self { hides: !redactor.is_empty(), redactor, growing: HashMap::new() }
     }
 
     /// Returns the signals that stand for one: itself without the secret, behind what was held back of a text.
     pub(crate) fn apply(&mut self, signal: Signal) -> Vec<Signal> {
-        if self.redactor.is_empty() {
+        if !self.hides {
             return vec![signal];
         }
         match signal {

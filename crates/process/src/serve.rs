@@ -5,7 +5,6 @@ pub(crate) mod lane;
 pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod process;
-mod seldom;
 pub(crate) mod server;
 pub(crate) mod sweeps;
 pub(crate) mod turn;

@@ -1,12 +1,13 @@
-//! What of a server's stream belongs to one turn, on its way there.
+//! What comes to one turn, on its way there: its part of the server's stream, the answer, and what its consumer wants.
 
-use crate::dialect::SessionEvent;
+use crate::dialect::{ClientError, SessionEvent};
+use opencode_run_core::Control;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::coop;
 
 /// How many bytes of events may wait for one turn before the stream waits for it.
@@ -17,8 +18,10 @@ const LONGEST: usize = 16 << 20;
 /// How long the stream waits for a slow turn, and all other turns with it. One that does not move in this time is not waited
 /// for again before it has caught up.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// For how many items room is kept once they have been taken.
+const MANY: usize = 256;
 
-/// What comes to a turn.
+/// What of the stream comes to a turn.
 #[derive(Debug)]
 pub(crate) enum LaneItem {
     /// Something happened.
@@ -29,9 +32,24 @@ pub(crate) enum LaneItem {
     Mended,
 }
 
+/// What comes to a turn, from wherever it is.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The consumer wants this; none when it is gone.
+    Control(Option<Control>),
+    /// Something of the stream; none when the server's end is gone.
+    Item(Option<LaneItem>),
+    /// The message was answered.
+    Answer(Result<String, ClientError>),
+}
+
 /// The server's end.
 #[derive(Debug)]
 pub(crate) struct LaneSender(Arc<Way>);
+
+/// The end of who gets the answer. Where it is dropped without one, the turn learns that there will be none.
+#[derive(Debug)]
+pub(crate) struct Reply(Arc<Way>);
 
 /// A turn that does not keep up.
 #[derive(Debug)]
@@ -46,7 +64,8 @@ pub(crate) struct Lane(Arc<Way>);
 ///
 /// No channel of a library: one that keeps its items in blocks goes through a kilobyte or more before it comes back to where
 /// it was, and with thousands of turns that memory is out of the processor's caches by then. This one begins anew at its
-/// first place whenever it is empty, and all of it that an event needs is in one place.
+/// first place whenever it is empty. And it is one place to look at for a turn that is woken, whatever woke it: to look at
+/// several in vain with every event costs more than the event.
 #[derive(Debug, Default)]
 struct Way {
     waiting: Mutex<Waiting>,
@@ -58,14 +77,27 @@ struct Way {
 #[derive(Debug, Default)]
 struct Waiting {
     items: VecDeque<LaneItem>,
+    controls: VecDeque<Option<Control>>,
+    answer: Option<Result<String, ClientError>>,
     bytes: usize,
-    /// The turn, while it waits for an item.
+    /// The turn, once it has waited.
     turn: Option<Waker>,
+    awaits: Awaits,
     is_torn: bool,
     /// It was waited for in vain.
     is_given_up: bool,
     /// One of the ends is gone.
     is_over: bool,
+}
+
+/// What a turn waits for.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Awaits {
+    /// Anything. It is woken once, so that it does not look here again with each item while it is at something else.
+    Anything,
+    /// What is not of the stream.
+    #[default]
+    NoItem,
 }
 
 pub(crate) fn lane() -> (LaneSender, Lane) {
@@ -83,6 +115,12 @@ impl Way {
 impl Waiting {
     fn push(&mut self, item: LaneItem) {
         self.items.push_back(item);
+        if std::mem::take(&mut self.awaits) == Awaits::Anything {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
         if let Some(turn) = &self.turn {
             turn.wake_by_ref();
         }
@@ -105,11 +143,40 @@ impl Waiting {
         if self.items.is_empty() {
             // The next one gets the first place again.
             self.items.clear();
+            self.items.shrink_to(MANY);
         }
         if let LaneItem::Event(event) = &item {
             self.bytes -= event.raw.get().len();
         }
         Some(item)
+    }
+
+    /// Returns what comes first: what the consumer wants, then the stream where that is asked for, then the answer, which comes
+    /// behind all that the stream has said before.
+    fn news(&mut self, and_items: bool) -> Option<News> {
+        if let Some(control) = self.controls.pop_front() {
+            return Some(News::Control(control));
+        }
+        if and_items && let Some(item) = self.pop() {
+            return Some(News::Item(Some(item)));
+        }
+        self.answer.take().map(News::Answer).or((and_items && self.is_over).then_some(News::Item(None)))
+    }
+}
+
+impl Reply {
+    /// Tells the turn how its message was answered.
+    pub(crate) fn give(self, answer: Result<String, ClientError>) {
+        self.0.lock().answer = Some(answer);
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        let none = || Err(ClientError::NoAnswer("nobody waits for it any more".to_owned()));
+        waiting.answer.get_or_insert_with(none);
+        waiting.wake();
     }
 }
 
@@ -180,40 +247,75 @@ impl Laggard {
 }
 
 impl Lane {
-    /// Returns the next item; none when the server's end is gone.
-    pub(crate) async fn next(&mut self) -> Option<LaneItem> {
-        poll_fn(|context| self.poll_next(context)).await
+    /// Returns the end for the answer.
+    pub(crate) fn reply(&self) -> Reply {
+        Reply(Arc::clone(&self.0))
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<LaneItem>> {
+    /// Brings what the consumer wants, until it is gone.
+    pub(crate) fn bring(&self, mut controls: mpsc::UnboundedReceiver<Control>) -> impl Future<Output = ()> + use<> {
+        let way = Arc::clone(&self.0);
+        async move {
+            loop {
+                let control = controls.recv().await;
+                let mut waiting = way.lock();
+                waiting.controls.push_back(control);
+                waiting.wake();
+                if control.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Returns the next item of the stream; none when the server's end is gone.
+    pub(crate) async fn next(&mut self) -> Option<LaneItem> {
+        poll_fn(|context| {
+            self.poll(context, Awaits::Anything, |waiting| waiting.pop().map(Some).or(waiting.is_over.then_some(None)))
+        })
+        .await
+    }
+
+    /// Returns what comes next, and what is of the stream only if that is asked for.
+    pub(crate) async fn news(&mut self, and_items: bool) -> News {
+        let awaits = || if and_items { Awaits::Anything } else { Awaits::NoItem };
+        poll_fn(|context| self.poll(context, awaits(), |waiting| waiting.news(and_items))).await
+    }
+
+    fn poll<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        awaits: Awaits,
+        take: impl FnOnce(&mut Waiting) -> Option<T>,
+    ) -> Poll<T> {
         // Others are to have their turn too where this one never runs out of items.
         let budget = ready!(coop::poll_proceed(context));
         let mut waiting = self.0.lock();
         let before = waiting.bytes;
-        let item = waiting.pop();
-        if item.is_none() && !waiting.is_over {
+        let Some(taken) = take(&mut waiting) else {
             if !waiting.turn.as_ref().is_some_and(|turn| turn.will_wake(context.waker())) {
                 waiting.turn = Some(context.waker().clone());
             }
+            waiting.awaits = awaits;
             return Poll::Pending;
-        }
+        };
         let has_caught_up = before > MUCH / 2 && waiting.bytes <= MUCH / 2;
         drop(waiting);
         if has_caught_up {
             self.0.caught_up.notify_one();
         }
         budget.made_progress();
-        Poll::Ready(item)
+        Poll::Ready(taken)
     }
 
     /// Returns what waits by now.
     pub(crate) fn take_waiting(&mut self) -> Vec<LaneItem> {
         let mut waiting = self.0.lock();
         waiting.bytes = 0;
-        let items = waiting.items.drain(..).collect();
+        let items = std::mem::take(&mut waiting.items);
         drop(waiting);
         self.0.caught_up.notify_one();
-        items
+        items.into()
     }
 }
 
@@ -221,6 +323,18 @@ impl Lane {
 mod tests {
     use super::*;
     use opencode_run_core::{RawJson, SessionId};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    /// How often somebody was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     fn event(bytes: usize) -> SessionEvent {
         let raw = RawJson::parse(format!("\"{}\"", "x".repeat(bytes))).unwrap();
@@ -265,5 +379,108 @@ mod tests {
         drop(lane);
         laggard.wait().await;
         assert!(sender.send(event(2 * MUCH)).is_none(), "a turn that is over is not waited for");
+    }
+
+    #[tokio::test]
+    async fn what_the_consumer_wants_comes_first_and_the_answer_last() {
+        for with_items in [true, false] {
+            let (sender, mut lane) = lane();
+            let (controls, wanted) = mpsc::unbounded_channel();
+            let bringing = tokio::spawn(lane.bring(wanted));
+            assert!(sender.send(event(1)).is_none());
+            lane.reply().give(Ok("answer".to_owned()));
+            controls.send(Control::Interrupt).unwrap();
+            drop(controls);
+            bringing.await.unwrap();
+            assert!(matches!(lane.news(with_items).await, News::Control(Some(Control::Interrupt))));
+            assert!(matches!(lane.news(with_items).await, News::Control(None)));
+            if with_items {
+                assert!(matches!(lane.news(true).await, News::Item(Some(LaneItem::Event(_)))));
+            }
+            assert!(matches!(lane.news(with_items).await, News::Answer(Ok(answer)) if answer == "answer"));
+            assert_eq!(lane.take_waiting().len(), usize::from(!with_items));
+            drop(sender);
+            assert!(matches!(lane.news(true).await, News::Item(None)));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_whatever_comes() {
+        let (sender, mut lane) = lane();
+        let (controls, wanted) = mpsc::unbounded_channel();
+        let _bringing = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(lane.bring(wanted)));
+        let reply = lane.reply();
+        let waits = tokio::spawn(async move {
+            let mut came = Vec::new();
+            for _ in 0..4 {
+                came.push(match lane.news(true).await {
+                    News::Control(_) => "control",
+                    News::Item(Some(_)) => "item",
+                    News::Item(None) => "end",
+                    News::Answer(Err(ClientError::NoAnswer(_))) => "no answer",
+                    News::Answer(_) => "answer",
+                });
+            }
+            came
+        });
+        let settle = async || {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        };
+        settle().await;
+        controls.send(Control::Kill).unwrap();
+        settle().await;
+        drop(reply);
+        settle().await;
+        assert!(sender.send(event(1)).is_none());
+        settle().await;
+        drop(sender);
+        assert_eq!(waits.await.unwrap(), ["control", "no answer", "item", "end"]);
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_does_not_wait_for_events_is_not_woken_by_each() {
+        let (sender, mut lane) = lane();
+        let turn = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&turn));
+        let look = |lane: &mut Lane, and_items| {
+            let news = std::pin::pin!(lane.news(and_items)).poll(&mut Context::from_waker(&waker));
+            news.is_ready()
+        };
+        let woken = |sent: usize| {
+            (0..sent).for_each(|_| assert!(sender.send(event(1)).is_none()));
+            turn.0.swap(0, Ordering::Relaxed)
+        };
+        assert!(!look(&mut lane, true));
+        assert_eq!(woken(3), 1);
+        for _ in 0..3 {
+            assert!(look(&mut lane, true));
+        }
+        assert_eq!(woken(1), 0, "it will look by itself");
+        assert!(!look(&mut lane, false));
+        assert_eq!(woken(3), 0, "it wants none");
+        lane.reply().give(Ok(String::new()));
+        assert_eq!(woken(0), 1, "but it wants the answer");
+        assert!(look(&mut lane, false));
+    }
+
+    #[tokio::test]
+    async fn the_room_for_a_crowd_of_events_is_given_back() {
+        for takes_all in [false, true] {
+            let (sender, mut lane) = lane();
+            for _ in 0..20_000 {
+                drop(sender.send(event(10)));
+            }
+            assert!(sender.0.lock().items.capacity() > MANY);
+            if takes_all {
+                assert_eq!(lane.take_waiting().len(), 20_000);
+            } else {
+                for _ in 0..20_000 {
+                    assert!(lane.next().await.is_some());
+                }
+            }
+            assert!(sender.0.lock().items.capacity() <= MANY, "{takes_all}");
+        }
     }
 }

@@ -6,16 +6,13 @@ mod gap;
 
 use self::gap::Missed;
 use super::hub::Listening;
-use super::lane::LaneItem;
-use super::seldom::Seldom;
+use super::lane::{LaneItem, News};
 use super::server::{Presence, Server};
 use crate::dialect::{Client, ClientError, SessionEvent, TurnDecoder};
 use crate::gate::{self, Pass};
 use crate::outbox::Outbox;
 use crate::redaction::Redaction;
 use crate::schema::AnswerSchema;
-use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use opencode_run_core::{Control, Event, Observed, PermissionPolicy, ReportedError, SessionId, Signal, TurnDriver};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -25,6 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long an abort may take; it takes 50 ms. What it cannot end in this time, the end of the server does: nothing is to be
 /// left three seconds after an interrupt.
@@ -56,8 +54,9 @@ pub(crate) struct ServeTurn {
 /// A turn under way.
 struct Running {
     signals: mpsc::Sender<Signal>,
-    /// The answer to the message, and what the consumer wants.
-    seldom: Seldom<FuturesUnordered<BoxFuture<'static, Wake>>>,
+    /// What brings the answer to the message and what the consumer wants. Each is a task of its own: a request is costly to
+    /// look at with every event.
+    messengers: [AbortOnDropHandle<()>; 2],
     server: Arc<Server>,
     presence: Presence,
     listening: Listening,
@@ -98,12 +97,10 @@ enum Errand {
 }
 
 enum Wake {
-    Control(Option<Control>, mpsc::UnboundedReceiver<Control>),
+    News(News),
     Abort,
     HandedOut,
-    Item(Option<LaneItem>),
     Errand(Option<Errand>),
-    Answer(Result<String, ClientError>),
     Moved,
 }
 
@@ -117,19 +114,21 @@ impl ServeTurn {
         let server = Arc::clone(presence.server());
         let client = server.client.clone();
         let (where_to, whom) = (directory.clone(), session.clone());
-        let answer = async move {
-            if let Some(agent) = agent {
-                // A message for an agent that does not exist is refused without a reason.
-                client.check_agent(&where_to, &agent).await?;
-            }
-            client.send(&where_to, &whom, &message).await
-        };
-        let seldom = FuturesUnordered::new();
-        seldom.push(answer.map(Wake::Answer).boxed());
-        seldom.push(next_control(controls).boxed());
+        let reply = listening.lane.reply();
+        let answer = tokio::spawn(async move {
+            let answer = async {
+                if let Some(agent) = agent {
+                    // A message for an agent that does not exist is refused without a reason.
+                    client.check_agent(&where_to, &agent).await?;
+                }
+                client.send(&where_to, &whom, &message).await
+            };
+            reply.give(answer.await);
+        });
+        let controls = tokio::spawn(listening.lane.bring(controls));
         let mut turn = Running {
             signals,
-            seldom: Seldom::new(seldom),
+            messengers: [answer, controls].map(AbortOnDropHandle::new),
             server,
             presence,
             listening,
@@ -178,20 +177,19 @@ impl Running {
             let waiting = self.outbox.is_waiting();
             let wake = tokio::select! {
                 biased;
-                Some(wake) = self.seldom.next() => wake,
                 () = until(abort) => Wake::Abort,
                 () = self.outbox.hand_out(&self.signals), if waiting => Wake::HandedOut,
                 Some(errand) = self.errands.join_next() => Wake::Errand(errand.ok()),
-                item = self.listening.lane.next(), if !waiting && !self.is_mending => Wake::Item(item),
+                news = self.listening.lane.news(!waiting && !self.is_mending) => Wake::News(news),
                 () = gate::moved(&mut self.pass), if !waiting => Wake::Moved,
             };
             match wake {
-                Wake::Control(control, controls) => {
-                    if control.is_some() {
-                        self.seldom.change().push(next_control(controls).boxed());
-                    }
-                    self.control(control);
+                Wake::News(News::Control(control)) => self.control(control),
+                Wake::News(News::Item(item)) => {
+                    self.item(item);
+                    self.outbox.hand_out_now(&self.signals);
                 }
+                Wake::News(News::Answer(answer)) => return Some(answer),
                 Wake::Abort => {
                     if self.abort.is_some_and(|(_, last)| Instant::now() >= last) {
                         // Its other turns end as well, each with a failure of its own kind.
@@ -205,17 +203,6 @@ impl Running {
                 Wake::Moved => self.outbox.push(Signal::Progress),
                 Wake::HandedOut if self.outbox.consumer_is_gone() => self.control(None),
                 Wake::HandedOut | Wake::Errand(_) => {}
-                Wake::Item(item) => {
-                    self.item(item);
-                    self.outbox.hand_out_now(&self.signals);
-                }
-                Wake::Answer(answer) => {
-                    // What came before it is heard before it.
-                    for item in self.listening.lane.take_waiting() {
-                        self.item(Some(item));
-                    }
-                    return Some(answer);
-                }
             }
         }
     }
@@ -282,10 +269,6 @@ impl Running {
         }
         self.outbox.push(observed.into());
     }
-}
-
-async fn next_control(mut controls: mpsc::UnboundedReceiver<Control>) -> Wake {
-    Wake::Control(controls.recv().await, controls)
 }
 
 async fn until(moment: Option<Instant>) {

@@ -6,6 +6,7 @@ use crate::gate::Pass;
 use opencode_run_core::{Ending, Event, Observed, Signal, TurnFailure};
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long is waited for events that the answer has overtaken.
 const STRAGGLERS: Duration = Duration::from_secs(2);
@@ -19,7 +20,7 @@ impl Running {
     /// Takes in what is left of the turn, ends what it left at work, and says how it ended.
     pub(super) async fn finish(mut self, answer: Option<Result<String, ClientError>>) -> Over {
         self.errands.abort_all();
-        self.seldom.change().clear();
+        self.messengers.iter().for_each(AbortOnDropHandle::abort);
         let ending = match answer {
             None => Ending::Stopped,
             Some(Ok(text)) => self.weigh(text).await,
