@@ -148,11 +148,12 @@ impl Shared {
         .await
     }
 
-    /// Returns when this limit is reached if nothing happens.
-    fn limit_at(&self, limit: LimitKind) -> Option<Instant> {
+    /// Returns when the limit on the whole turn and the idle limit are reached if nothing happens.
+    fn limits_at(&self) -> [Option<Instant>; 2] {
         match &self.lock().current {
-            Current::Running { turn, since, .. } => turn.limit_at(limit).and_then(|after| since.checked_add(after)),
-            Current::None | Current::Starting => None,
+            Current::Running { turn, since, .. } => [LimitKind::Total, LimitKind::Idle]
+                .map(|limit| turn.limit_at(limit).and_then(|after| since.checked_add(after))),
+            Current::None | Current::Starting => [None; 2],
         }
     }
 }

@@ -71,11 +71,12 @@ pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn) {
         {
             recorder.settle();
         }
+        let [total_at, idle_at] = shared.limits_at();
         let wake = tokio::select! {
             biased;
             wish = shared.wished() => Wake::Wish(wish),
-            () = total.reached(shared.limit_at(LimitKind::Total)) => Wake::Limit(LimitKind::Total),
-            wake = next_signal(&log, &mut signals, &mut idle, shared.limit_at(LimitKind::Idle)) => wake,
+            () = total.reached(total_at) => Wake::Limit(LimitKind::Total),
+            wake = next_signal(&log, &mut signals, &mut idle, idle_at) => wake,
         };
         let input = match wake {
             Wake::Wish(Control::Interrupt) => Input::Interrupt,

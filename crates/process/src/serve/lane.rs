@@ -106,7 +106,7 @@ pub(crate) fn lane() -> (LaneSender, Lane) {
 }
 
 impl Way {
-    // The lock is held for plain assignments only.
+    // What is done under the lock can neither wait nor panic half-way: it moves items, and wakes.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -193,9 +193,8 @@ impl Drop for LaneSender {
 impl Drop for Lane {
     fn drop(&mut self) {
         // A turn that is over is not waited for.
-        let mut waiting = self.0.lock();
-        *waiting = Waiting { is_over: true, ..Waiting::default() };
-        drop(waiting);
+        let rest = std::mem::replace(&mut *self.0.lock(), Waiting { is_over: true, ..Waiting::default() });
+        drop(rest);
         self.0.caught_up.notify_one();
     }
 }

@@ -8,7 +8,7 @@ use opencode_run_core::{
     TurnRequest,
 };
 use opencode_run_tests::script::Act;
-use opencode_run_tests::serve_script::{Serving, TurnAct};
+use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -111,6 +111,36 @@ async fn whoever_counts_the_time_learns_when_an_ask_was_answered() {
         assert_eq!((answered, open.len()), (1, 0), "{ask}");
         play.end().await;
     }
+}
+
+#[tokio::test]
+async fn an_ask_was_answered_also_where_the_turn_is_over_when_that_is_heard() {
+    let turn = TurnAct::Replay {
+        recording: "1.18.33/question".to_owned(),
+        until: None,
+        unheard: false,
+        foreign: false,
+        late_ms: 300,
+    };
+    let late = RouteFault::new("POST /question/*/reject", Fault::Late { ms: 300 });
+    let play = Play::new(Serving::doing([turn]).fault(late)).await;
+    let task = Task::new("task", play.stage.sandbox.workspace());
+    let mut turn = play.executor.start(TurnRequest::new(Prompt::new("hello"), task)).await.unwrap();
+    let mut told = Vec::new();
+    while let Some(signal) = tokio::time::timeout(LIMIT, turn.signals.recv()).await.unwrap() {
+        match signal {
+            Signal::Event(observed) if matches!(observed.event, Event::Question(_)) => {
+                // The rejection is on its way then. It has an answer before the message has, and the turn finds both.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                std::thread::sleep(Duration::from_millis(1500));
+            }
+            Signal::Answered { .. } => told.push("answered"),
+            Signal::Ended(_) => told.push("ended"),
+            _ => {}
+        }
+    }
+    assert_eq!(told, ["answered", "ended"]);
+    play.end().await;
 }
 
 #[tokio::test]
