@@ -47,6 +47,7 @@ impl TurnDecoder {
             // What failed keeps what it had, though opencode may not.
             self.parts.values_mut().for_each(|part| part.has_grown = false);
         }
+        self.pass_over_begun_steps(&message.parts);
         self.reading = reading;
         let told = message.parts.into_iter().filter_map(|part| match self.part(&part, None) {
             Known::Event(event) => Some(Observed { event, sub_agent: None, raw: Some(RawJson::from(part)) }),
@@ -55,6 +56,19 @@ impl TurnDecoder {
         let told = told.collect();
         self.reading = Reading::Stream;
         told
+    }
+
+    /// Takes the beginnings of steps for told whose end has been told: told now, they would seem to begin another one.
+    fn pass_over_begun_steps(&mut self, parts: &[Box<RawValue>]) {
+        let heads = parts.iter().filter_map(|part| serde_json::from_str::<PartHead>(part.get()).ok());
+        let mut begun = Vec::new();
+        for head in heads {
+            match head.kind.as_str() {
+                "step-start" => begun.push(head.id),
+                "step-finish" if self.finished.contains(&head.id) => self.finished.extend(begun.drain(..)),
+                _ => {}
+            }
+        }
     }
 
     /// Returns whether all that a message holds has been told, and that it is complete: what else there is to tell of its

@@ -13,3 +13,30 @@ fn a_text_that_was_never_finished_is_told_once_from_the_answer() {
     assert_eq!(decoder.reconcile(answer.clone()), []);
     assert!(decoder.has_told(&answer));
 }
+
+#[test]
+fn a_step_that_is_over_does_not_begin_when_the_answer_is_read() {
+    let part = |id: u32, rest: &str| format!(r#"{{"id":"prt_{id}","sessionID":"ses_1","messageID":"msg_2",{rest}}}"#);
+    let text = part(2, r#""type":"text","text":"hello","time":{"start":1,"end":2}"#);
+    let tokens = r#""tokens":{"input":1,"output":1,"reasoning":0,"cache":{"read":0,"write":0}}"#;
+    let ends = part(3, &format!(r#""type":"step-finish","reason":"stop","cost":0,{tokens}"#));
+    let begins = part(1, r#""type":"step-start""#);
+    let info = r#"{"id":"msg_2","sessionID":"ses_1","role":"assistant","time":{"created":1,"completed":2}}"#;
+    let answer = read_message(&format!(r#"{{"info":{info},"parts":[{begins},{text},{ends}]}}"#)).unwrap();
+    let event = |kind: &str, properties: &str| {
+        route(&format!(r#"{{"payload":{{"type":"{kind}","properties":{properties}}}}}"#)).unwrap()
+    };
+    for (lost, told) in [(&[][..], 0), (&[0], 0), (&[0, 2], 2), (&[2], 1)] {
+        let mut decoder = TurnDecoder::new(SessionId::new("ses_1"), "msg_1".to_owned());
+        decoder.decode(event("message.updated", &format!(r#"{{"info":{info}}}"#)), 0.0);
+        for (place, part) in [&begins, &text, &ends].into_iter().enumerate() {
+            if !lost.contains(&place) {
+                let told = decoder.decode(event("message.part.updated", &format!(r#"{{"part":{part}}}"#)), 0.0);
+                assert!(told.is_some(), "{part}");
+            }
+        }
+        let late: Vec<_> = decoder.reconcile(answer.clone()).into_iter().map(|observed| observed.event).collect();
+        assert_eq!(late.len(), told, "{lost:?}: {late:?}");
+        assert!(decoder.has_told(&answer), "{lost:?}");
+    }
+}
