@@ -22,6 +22,8 @@ pub(crate) struct TurnDecoder {
     /// The agent's messages.
     pub(super) messages: HashSet<String>,
     pub(super) parts: HashMap<PartId, GrowingText>,
+    /// The part that grew last, while nothing else is said of any: it is nearly always the one that grows next.
+    pub(super) latest: Option<(PartId, PartKind)>,
     /// The parts whose last word has been said.
     pub(super) finished: HashSet<String>,
     /// The messages whose last word has been said.
@@ -57,7 +59,7 @@ pub(super) struct GrowingText {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PartKind {
+pub(super) enum PartKind {
     Text,
     Reasoning,
 }
@@ -70,6 +72,7 @@ impl TurnDecoder {
             prompt,
             messages: HashSet::new(),
             parts: HashMap::new(),
+            latest: None,
             finished: HashSet::new(),
             completed: HashSet::new(),
             asked: HashSet::new(),
@@ -159,6 +162,11 @@ impl TurnDecoder {
         if self.torn {
             return Known::Nothing;
         }
+        if let Some((latest, kind)) = &self.latest
+            && latest.as_str() == part
+        {
+            return Known::Event(kind.delta(latest.clone(), delta));
+        }
         let Some((part, &growing)) = self.parts.get_key_value(&*part) else { return Known::Unknown };
         if growing.is_torn {
             return Known::Nothing;
@@ -167,12 +175,14 @@ impl TurnDecoder {
         if !growing.has_grown {
             self.parts.insert(part.clone(), GrowingText { has_grown: true, ..growing });
         }
+        self.latest = Some((part.clone(), growing.kind));
         Known::Event(growing.kind.delta(part, delta))
     }
 
     /// Reads a part as it stands. What has been told of it before is not told again.
     pub(super) fn part(&mut self, raw: &RawValue, delta: Option<&str>) -> Known {
         let Ok(head) = serde_json::from_str::<PartHead>(raw.get()) else { return Known::Unknown };
+        self.latest = None;
         if !self.messages.contains(&head.message) {
             return Known::Unknown;
         }

@@ -24,6 +24,7 @@ impl TurnDecoder {
     /// was lost. From then on the stream is read as ever, but for the texts that are being written.
     pub(crate) fn mend(&mut self, messages: Vec<MessageWithParts>) -> Vec<Observed> {
         self.parts.values_mut().for_each(|part| part.is_torn = true);
+        self.latest = None;
         let told = messages.into_iter().flat_map(|message| self.read(message, Reading::SoFar)).collect();
         self.torn = false;
         told
@@ -46,6 +47,7 @@ impl TurnDecoder {
         if !info.error.is_null() && reading == Reading::Whole {
             // What failed keeps what it had, though opencode may not.
             self.parts.values_mut().for_each(|part| part.has_grown = false);
+            self.latest = None;
         }
         self.pass_over_begun_steps(&message.parts);
         self.reading = reading;
