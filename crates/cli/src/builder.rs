@@ -5,11 +5,11 @@ use crate::driver::{Driver, Transport};
 use crate::isolation::Isolation;
 use crate::journal::Beginning;
 use crate::keys::Keys;
-use crate::{BuildError, Runner, paths};
+use crate::{BuildError, Runner, RunnerError, paths};
 use opencode_run_config::ModelSource;
 use opencode_run_core::{
-    Budget, Executor, FailureKind, Limits, ModelChoice, ModelName, ModelSourceType, PermissionPolicy, SessionId,
-    StartError, Task,
+    Budget, Executor, FailureKind, Limits, ModelChoice, ModelName, ModelSourceType, PermissionPolicy, RunError,
+    SessionId, StartError, Task,
 };
 use opencode_run_process::{
     Launch, LocateError, Locator, Opencode, ServeExecutor, TaskDir, TaskDirError, TaskName, Watcher,
@@ -420,7 +420,11 @@ impl RunnerBuilder {
             return Ok(self.own_directory().await?);
         };
         // Where there is no model to be had, the turn will say so.
-        let model = defaults.model_of(None, None).await.ok().flatten();
+        let model = match defaults.model_of(None, None, defaults.limits.total).await {
+            // The time of the turn went by.
+            Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
+            model => model.ok().flatten(),
+        };
         let directory = driver.session_directory(session, model.as_ref(), defaults.agent.as_deref()).await?;
         let Some(directory) = directory else { return Ok(self.own_directory().await?) };
         let sessions = TaskDir::existing(&directory)?;
