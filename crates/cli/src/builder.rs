@@ -409,7 +409,8 @@ impl RunnerBuilder {
             defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
             beginning
         } else {
-            Beginning::new(journals, Task::new(self.task_name, directory.path()), self.session)?
+            let task = Task::new(self.task_name, directory.path()).isolated(self.isolated);
+            Beginning::new(journals, task, self.session)?
         };
         Ok(Runner::new(driver, beginning, directory, defaults, opencode, self.ephemeral))
     }

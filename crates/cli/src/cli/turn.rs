@@ -8,7 +8,7 @@ use super::output::{OutputError, Printer};
 use super::signals::Signals;
 use crate::Runner;
 use opencode_run_core::{
-    Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, ToolState, TurnEvent, TurnFailure,
+    Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, Task, ToolState, TurnEvent, TurnFailure,
     TurnRecord,
 };
 use std::cell::Cell;
@@ -72,7 +72,10 @@ pub(crate) async fn run(
         state_line(runner);
     }
     let turn = turn.ok_or_else(|| CommandError::new(FailureKind::Protocol, "the turn left no record"))?;
-    let error = turn.failure.as_ref().map(|failure| describe(failure, runner.model_of_last_turn().as_ref()));
+    let error = turn
+        .failure
+        .as_ref()
+        .map(|failure| describe(failure, runner.model_of_last_turn().as_ref(), &runner.conversation().task));
     Ok(Some(Finished { turn, output_error, error }))
 }
 
@@ -193,8 +196,8 @@ pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
     console.note(&facts.join(" · "));
 }
 
-/// Says why a turn failed and what to do.
-pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>) -> CommandError {
+/// Says why a turn of a task failed and what to do.
+pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>, task: &Task) -> CommandError {
     let error = CommandError::new(failure.kind(), failure.to_string());
     let source = match model {
         Some(ModelChoice::Source { source, config }) => Some((source, config)),
@@ -223,6 +226,9 @@ pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>) -> Co
             "allow it in opencode's configuration (`permission`), allow all with `--permission allow`, or ask for it to be \
              done another way",
         ),
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } if task.isolated => {
+            error.hint("`opencode-run doctor` checks the installation")
+        }
         TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } => {
             error.hint("the session can be continued with `--session`; `opencode-run doctor` checks the installation")
         }
