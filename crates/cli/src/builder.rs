@@ -330,7 +330,8 @@ impl RunnerBuilder {
                 Some(isolation) => isolation.apply(variables),
                 None => variables,
             };
-            let mut launch = Launch::new(opencode.clone(), variables).watched_by(self.watcher.clone());
+            let mut launch =
+                Launch::new(opencode.clone(), variables).watched_by(self.watcher.clone()).cache(paths::cache_dir());
             if self.lean {
                 launch = launch.lean();
             }
