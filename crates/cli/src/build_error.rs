@@ -35,6 +35,12 @@ pub enum BuildError {
         /// The session that it should have been in, where one was named.
         session: Option<SessionId>,
     },
+    /// The conversation was in a session that is there no more.
+    #[error("the conversation in {} cannot be gone on with: opencode had a home of its own (--isolated), which was deleted with the session", directory.display())]
+    SessionGone {
+        /// Where it was at work.
+        directory: PathBuf,
+    },
     /// The session to continue belongs to another directory than the one that was named.
     #[error("session {session} belongs to {}, not to {}", directory.display(), asked.display())]
     SessionElsewhere {
@@ -53,7 +59,7 @@ impl BuildError {
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::Executor(error) | Self::Session(SessionLookupError::Server(error)) => error.kind,
-            Self::Session(SessionLookupError::NotFound(_)) => FailureKind::SessionNotFound,
+            Self::Session(SessionLookupError::NotFound(_)) | Self::SessionGone { .. } => FailureKind::SessionNotFound,
             Self::Opencode(_) | Self::Session(_) => FailureKind::Opencode,
             Self::Journal(JournalError::Busy { .. }) => FailureKind::Busy,
             Self::Journal(_) => FailureKind::Io,
@@ -83,6 +89,10 @@ impl BuildError {
             Self::Journal(JournalError::Busy { .. }) => Some("wait until it is done, or interrupt it"),
             Self::NothingToResume { .. } => Some(
                 "name the directory of a task whose turns were journalled, which they are unless --no-journal says not to",
+            ),
+            Self::SessionGone { .. } => Some(
+                "without a message, `resume` shows it; begin a new one in the same directory with --dir, and without --isolated \
+                 where you want to go on with it later",
             ),
             Self::SessionElsewhere { .. } => Some("leave --dir out: a session works in its own directory"),
             Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => None,

@@ -5,11 +5,11 @@ use crate::driver::{Driver, Transport};
 use crate::isolation::Isolation;
 use crate::journal::Beginning;
 use crate::keys::Keys;
-use crate::{BuildError, Runner, paths};
+use crate::{BuildError, Runner, RunnerError, paths};
 use opencode_run_config::ModelSource;
 use opencode_run_core::{
-    Budget, Executor, FailureKind, Limits, ModelChoice, ModelName, ModelSourceType, PermissionPolicy, SessionId,
-    StartError, Task,
+    Budget, Executor, FailureKind, Limits, ModelChoice, ModelName, ModelSourceType, PermissionPolicy, RunError,
+    SessionId, StartError, Task,
 };
 use opencode_run_process::{
     Launch, LocateError, Locator, Opencode, ServeExecutor, TaskDir, TaskDirError, TaskName, Watcher,
@@ -330,7 +330,8 @@ impl RunnerBuilder {
                 Some(isolation) => isolation.apply(variables),
                 None => variables,
             };
-            let mut launch = Launch::new(opencode.clone(), variables).watched_by(self.watcher.clone());
+            let mut launch =
+                Launch::new(opencode.clone(), variables).watched_by(self.watcher.clone()).cache(paths::cache_dir());
             if self.lean {
                 launch = launch.lean();
             }
@@ -409,7 +410,8 @@ impl RunnerBuilder {
             defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
             beginning
         } else {
-            Beginning::new(journals, Task::new(self.task_name, directory.path()), self.session)?
+            let task = Task::new(self.task_name, directory.path()).isolated(self.isolated);
+            Beginning::new(journals, task, self.session)?
         };
         Ok(Runner::new(driver, beginning, directory, defaults, opencode, self.ephemeral))
     }
@@ -420,7 +422,11 @@ impl RunnerBuilder {
             return Ok(self.own_directory().await?);
         };
         // Where there is no model to be had, the turn will say so.
-        let model = defaults.model_of(None, None).await.ok().flatten();
+        let model = match defaults.model_of(None, None, defaults.limits.total).await {
+            // The time of the turn went by.
+            Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
+            model => model.ok().flatten(),
+        };
         let directory = driver.session_directory(session, model.as_ref(), defaults.agent.as_deref()).await?;
         let Some(directory) = directory else { return Ok(self.own_directory().await?) };
         let sessions = TaskDir::existing(&directory)?;

@@ -4,6 +4,7 @@ use crate::keys::Keys;
 use crate::{RunnerError, model_choice};
 use opencode_run_config::ModelSource;
 use opencode_run_core::{Budget, Limits, ModelChoice, ModelSourceType, PermissionPolicy, Prompt, TurnRecord};
+use std::time::Duration;
 
 /// What a runner's turns have in common, unless one says otherwise.
 #[derive(Debug)]
@@ -35,7 +36,9 @@ impl Defaults {
     ///
     /// If there is no model for what is asked for, or its key cannot be had.
     pub(crate) async fn complete(&self, mut prompt: Prompt) -> Result<Prompt, RunnerError> {
-        prompt.model = self.model_of(prompt.model.take(), prompt.source_type).await?;
+        prompt.limits.total = prompt.limits.total.or(self.limits.total);
+        prompt.limits.idle = prompt.limits.idle.or(self.limits.idle);
+        prompt.model = self.model_of(prompt.model.take(), prompt.source_type, prompt.limits.total).await?;
         prompt.context = prompt.context.or_else(|| self.context.clone());
         prompt.agent = prompt.agent.or_else(|| self.agent.clone());
         prompt.variant = prompt.variant.or_else(|| self.variant.clone());
@@ -43,15 +46,13 @@ impl Defaults {
         if matches!(prompt.permissions, PermissionPolicy::Deny) {
             prompt.permissions = self.permissions.clone();
         }
-        prompt.limits.total = prompt.limits.total.or(self.limits.total);
-        prompt.limits.idle = prompt.limits.idle.or(self.limits.idle);
         if prompt.budget.is_unlimited() {
             prompt.budget = self.budget;
         }
         Ok(prompt)
     }
 
-    /// Returns the model of a turn that wishes for this, with its key.
+    /// Returns the model of a turn that wishes for this, with its key, which is waited for no longer than `limit`.
     ///
     /// # Errors
     ///
@@ -60,10 +61,11 @@ impl Defaults {
         &self,
         model: Option<ModelChoice>,
         source_type: Option<ModelSourceType>,
+        limit: Option<Duration>,
     ) -> Result<Option<ModelChoice>, RunnerError> {
         let kind = source_type.or(self.source_type);
         match model_choice::choose(model, kind, self.model.as_ref(), &self.sources)? {
-            Some(choice) => self.keys.with_key(choice).await.map(Some),
+            Some(choice) => self.keys.with_key(choice, limit).await.map(Some),
             None => Ok(None),
         }
     }

@@ -44,7 +44,7 @@ impl Beginning {
     ///
     /// # Errors
     ///
-    /// If there is none, it is still at work elsewhere, or its journal cannot be used.
+    /// If there is none, it is still at work elsewhere, its session is there no more, or its journal cannot be used.
     pub(crate) fn resume(
         journals: Option<&Path>,
         directory: &Path,
@@ -52,6 +52,9 @@ impl Beginning {
     ) -> Result<Self, BuildError> {
         let path = find(journals, directory, session)?;
         let (journal, recovered) = Journal::open(&path)?;
+        if recovered.conversation.task.isolated {
+            return Err(BuildError::SessionGone { directory: directory.to_owned() });
+        }
         Ok(Self::of(journal, recovered))
     }
 
@@ -85,4 +88,27 @@ pub(crate) fn find(
 ) -> Result<PathBuf, BuildError> {
     let found = journals.map(|journals| latest(&folder_of(journals, directory), session)).transpose()?.flatten();
     found.ok_or_else(|| BuildError::NothingToResume { directory: directory.to_owned(), session: session.cloned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::{FailureKind, Prompt, Recorder, TurnStart};
+
+    #[test]
+    fn a_conversation_whose_session_is_gone_is_not_gone_on_with() {
+        let (journals, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for isolated in [false, true] {
+            let task = Task::new("t", directory.path()).isolated(isolated);
+            let journal = Journal::new(folder_of(journals.path(), directory.path()), task, None);
+            journal.turn_started(&TurnStart::new(&Prompt::new("hello"), SystemTime::now()));
+            let path = journal.path().unwrap();
+            drop(journal);
+            match Beginning::resume(Some(journals.path()), directory.path(), None) {
+                Ok(beginning) => assert!(!isolated && beginning.conversation.turns.len() == 1),
+                Err(error) => assert!(isolated && error.kind() == FailureKind::SessionNotFound, "{error}"),
+            }
+            std::fs::remove_file(path).unwrap();
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{RunnerError, Watcher};
 use opencode_run_config::{KeyError, LONGEST_KEY, with_key};
-use opencode_run_core::{ModelChoice, ModelConfig, SecretString};
+use opencode_run_core::{FailureKind, ModelChoice, ModelConfig, ModelSourceType, RunError, SecretString, StartError};
 use opencode_run_process::Helper;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,16 +46,29 @@ impl Keys {
         Self { watcher, known: Mutex::default() }
     }
 
-    /// Returns a model with its key in it, if it is one that has a key.
+    /// Returns a model with its key in it, if it is one that has a key. It waits for the key no longer than `limit`, which is
+    /// that on the turn.
     ///
     /// # Errors
     ///
     /// If the key cannot be had. The next turn asks again.
-    pub(crate) async fn with_key(&self, choice: ModelChoice) -> Result<ModelChoice, RunnerError> {
+    pub(crate) async fn with_key(
+        &self,
+        choice: ModelChoice,
+        limit: Option<Duration>,
+    ) -> Result<ModelChoice, RunnerError> {
         let ModelChoice::Source { source, config } = choice else { return Ok(choice) };
         if config.api_key_file.is_none() && config.api_key_command.is_none() {
             return Ok(ModelChoice::Source { source, config });
         }
+        let asking = self.ask(source, config);
+        match limit {
+            None => asking.await,
+            Some(limit) => tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| Err(too_late(source, limit))),
+        }
+    }
+
+    async fn ask(&self, source: ModelSourceType, config: Arc<ModelConfig>) -> Result<ModelChoice, RunnerError> {
         let mut known = self.known.lock().await;
         if let Some(known) = known.iter().find(|known| known.is_of(&config)) {
             return Ok(ModelChoice::Source { source, config: Arc::new(known.put_into(&config)) });
@@ -66,6 +79,15 @@ impl Keys {
         known.push(Known { file, command, key: keyed.api_key.clone() });
         Ok(ModelChoice::Source { source, config: keyed })
     }
+}
+
+/// Says that the turn's time went by while a key was waited for.
+fn too_late(source: ModelSourceType, limit: Duration) -> RunnerError {
+    let message = format!(
+        "the command for the key of the model source `{source}` did not end within {limit:?}, which is the limit on the turn"
+    );
+    let hint = "give it more time, or run the command by hand to see what it waits for";
+    RunError::Start(StartError::new(FailureKind::Timeout, message).hint(hint)).into()
 }
 
 /// Runs a command for a key, and returns what it printed. If the future is dropped, the command is ended with all that it has
@@ -97,7 +119,7 @@ pub(crate) async fn printed_by(command: &str, watcher: Option<&Watcher>) -> Resu
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use opencode_run_core::{ExposeSecret, ModelSourceType};
+    use opencode_run_core::ExposeSecret;
 
     #[tokio::test]
     async fn a_key_is_asked_for_once() {
@@ -108,7 +130,9 @@ mod tests {
         let keys = Keys::new(None);
         for _ in 0..2 {
             let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::clone(&config) };
-            let ModelChoice::Source { config, .. } = keys.with_key(choice).await.unwrap() else { panic!("a source") };
+            let ModelChoice::Source { config, .. } = keys.with_key(choice, None).await.unwrap() else {
+                panic!("a source")
+            };
             assert_eq!(config.api_key.as_ref().unwrap().expose_secret(), "sk-1");
         }
     }
@@ -119,7 +143,9 @@ mod tests {
         for (model, key) in [("a", "sk-1"), ("b", "sk-2")] {
             let config = ModelConfig { api_key_command: Some(format!("echo {key}")), ..ModelConfig::new(model) };
             let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) };
-            let ModelChoice::Source { config, .. } = keys.with_key(choice).await.unwrap() else { panic!("a source") };
+            let ModelChoice::Source { config, .. } = keys.with_key(choice, None).await.unwrap() else {
+                panic!("a source")
+            };
             assert_eq!((config.model.as_str(), config.api_key.as_ref().unwrap().expose_secret()), (model, key));
         }
     }
@@ -128,8 +154,23 @@ mod tests {
     async fn a_key_that_cannot_be_had_names_its_source() {
         let config = Arc::new(ModelConfig { api_key_file: Some("/nowhere/key".into()), ..ModelConfig::new("m") });
         let choice = ModelChoice::Source { source: ModelSourceType::Plan, config };
-        let error = Keys::new(None).with_key(choice).await.unwrap_err().to_string();
+        let error = Keys::new(None).with_key(choice, None).await.unwrap_err().to_string();
         assert!(error.contains("`plan`") && error.contains("/nowhere/key"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_waited_for_no_longer_than_the_turn_may_take() {
+        let config = Arc::new(ModelConfig { api_key_command: Some("sleep 600".to_owned()), ..ModelConfig::new("m") });
+        for (limit, kind, named) in [
+            (Some(3), FailureKind::Timeout, "the key of the model source `code` did not end within 3s"),
+            (Some(600), FailureKind::Config, "within 120s"),
+            (None, FailureKind::Config, "within 120s"),
+        ] {
+            let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::clone(&config) };
+            let error = Keys::new(None).with_key(choice, limit.map(Duration::from_secs)).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(named), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -18,6 +18,7 @@ use opencode_run_process::{Opencode, TaskDir};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// Runs the turns of one task on opencode, one at a time, in one session.
 ///
@@ -37,6 +38,15 @@ pub struct Runner {
     journal: Option<Arc<Journal>>,
     /// After the driver: opencode may still write there when it is ended.
     isolation: Option<Isolation>,
+}
+
+/// A turn that has all that it needs, and can be started.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    prompt: Prompt,
+    now: SystemTime,
+    /// Since when its time counts.
+    since: Instant,
 }
 
 /// A turn that did not run.
@@ -130,7 +140,8 @@ impl Runner {
     /// If the turn could not be started, or one is running. A turn that ran and failed is no error here: see
     /// [`TurnRecord::failure`].
     pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<Arc<TurnRecord>, RunnerError> {
-        Ok(self.turns.run(self.complete(prompt.into()).await?, SystemTime::now()).await?)
+        let Prepared { prompt, now, since } = self.prepare(prompt.into()).await?;
+        Ok(self.turns.run_since(prompt, now, since).await?)
     }
 
     /// Starts a turn and returns as soon as it is under way.
@@ -141,14 +152,21 @@ impl Runner {
     ///
     /// If the turn could not be started, or one is running.
     pub async fn start(&self, prompt: impl Into<Prompt>) -> Result<(), RunnerError> {
-        Ok(self.turns.start(self.complete(prompt.into()).await?, SystemTime::now()).await?)
+        self.start_prepared(self.prepare(prompt.into()).await?).await
     }
 
-    /// Fills in what the turn leaves to the runner.
-    async fn complete(&self, prompt: Prompt) -> Result<Prompt, RunnerError> {
+    /// Fills in what the turn leaves to the runner. The key of its model may have to be waited for.
+    pub(crate) async fn prepare(&self, prompt: Prompt) -> Result<Prepared, RunnerError> {
+        let (now, since) = (SystemTime::now(), Instant::now());
         let prompt = self.defaults.complete(prompt).await?;
         self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&prompt.model);
-        Ok(prompt)
+        Ok(Prepared { prompt, now, since })
+    }
+
+    /// Starts a turn as [`start`](Self::start) does, which was prepared for it.
+    pub(crate) async fn start_prepared(&self, prepared: Prepared) -> Result<(), RunnerError> {
+        let Prepared { prompt, now, since } = prepared;
+        Ok(self.turns.start_since(prompt, now, since).await?)
     }
 
     /// Ends what was started for this runner and gives back what is kept for its task; returns when nothing of it is left.

@@ -18,12 +18,22 @@ pub struct Task {
     pub name: String,
     /// The directory that the agent works in.
     pub directory: PathBuf,
+    /// Whether opencode has a home of its own for the task, with which its session is deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolated: bool,
 }
 
 impl Task {
     /// Names a task and its directory; nothing is made or checked.
     pub fn new(name: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), directory: directory.into() }
+        Self { name: name.into(), directory: directory.into(), isolated: false }
+    }
+
+    /// Says whether opencode has a home of its own for the task, with which its session is deleted.
+    #[must_use]
+    pub fn isolated(mut self, isolated: bool) -> Self {
+        self.isolated = isolated;
+        self
     }
 }
 

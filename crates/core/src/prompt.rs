@@ -22,7 +22,7 @@ pub struct Prompt {
     pub context: Option<String>,
     /// opencode's agent, such as `build` or `plan`.
     pub agent: Option<String>,
-    /// The model's variant, such as `high`.
+    /// The model's variant, such as `high`. A server refuses one that it says the model does not have.
     pub variant: Option<String>,
     /// Files to attach to the message.
     pub files: Vec<PathBuf>,

@@ -152,6 +152,12 @@ impl Turn {
         }
     }
 
+    /// Counts the time without progress from here on: what was done for the turn until then is not opencode's.
+    pub(crate) fn prepared_for(mut self, prepared: Duration) -> Self {
+        self.idle.progress(prepared);
+        self
+    }
+
     /// Returns the record as far as it goes.
     #[must_use]
     pub fn record(&self) -> &TurnRecord {

@@ -203,12 +203,23 @@ impl TurnRunner {
     /// [`RunError::Busy`] while a turn runs; [`RunError::Start`] if the executor could not start it, or not within the turn's
     /// limits. Then the conversation is as it was.
     pub async fn start(&self, prompt: Prompt, now: SystemTime) -> Result<(), RunError> {
-        self.begin(prompt, now).await?;
+        self.start_since(prompt, now, Instant::now()).await
+    }
+
+    /// Starts a turn as [`start`](Self::start) does, whose time counts from `since`: something was done for it before.
+    ///
+    /// The limit on the whole turn counts from then, that on the time without progress from now.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_since(&self, prompt: Prompt, now: SystemTime, since: Instant) -> Result<(), RunError> {
+        self.begin(prompt, now, since).await?;
         Ok(())
     }
 
     /// Starts a turn and returns its place in the conversation.
-    async fn begin(&self, prompt: Prompt, now: SystemTime) -> Result<usize, RunError> {
+    async fn begin(&self, prompt: Prompt, now: SystemTime, since: Instant) -> Result<usize, RunError> {
         let request = {
             let mut live = self.shared.lock();
             if !matches!(live.current, Current::None) {
@@ -218,8 +229,8 @@ impl TurnRunner {
             TurnRequest::new(prompt.clone(), live.finished.task.clone()).session(live.finished.session.clone())
         };
         let mut guard = StartingGuard(Some(&self.shared));
-        let since = Instant::now();
-        let started = within(prompt.limits, self.executor.start(request)).await?;
+        let prepared = since.elapsed();
+        let started = within(prompt.limits, prepared, self.executor.start(request)).await?;
         guard.0 = None;
 
         let start = TurnStart::new(&prompt, now);
@@ -229,7 +240,8 @@ impl TurnRunner {
         let log = EventLog::new();
         let mut live = self.shared.lock();
         let place = live.finished.turns.len();
-        live.current = Current::Running { turn: Box::new(Turn::begin(start)), since, wish: Wish::default() };
+        let turn = Box::new(Turn::begin(start).prepared_for(prepared));
+        live.current = Current::Running { turn, since, wish: Wish::default() };
         live.log = Some(Arc::clone(&log));
         self.shared.progress.send_replace(Progress { state: RunState::Running, finished: place });
         drop(live);
@@ -247,7 +259,21 @@ impl TurnRunner {
     ///
     /// As [`start`](Self::start). A turn that ran and failed is no error here: see [`TurnRecord::failure`].
     pub async fn run(&self, prompt: Prompt, now: SystemTime) -> Result<Arc<TurnRecord>, RunError> {
-        let place = self.begin(prompt, now).await?;
+        self.run_since(prompt, now, Instant::now()).await
+    }
+
+    /// Runs a turn as [`run`](Self::run) does, whose time counts as [`start_since`](Self::start_since) says.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_since(
+        &self,
+        prompt: Prompt,
+        now: SystemTime,
+        since: Instant,
+    ) -> Result<Arc<TurnRecord>, RunError> {
+        let place = self.begin(prompt, now, since).await?;
         Ok(self.finished(place).await)
     }
 
@@ -381,12 +407,17 @@ impl TurnRunner {
     }
 }
 
-/// Waits for a turn to be under way, but not beyond its limits: nothing can be progress before.
-async fn within<T>(limits: Limits, start: impl Future<Output = Result<T, StartError>>) -> Result<T, StartError> {
-    let total = limits.total.map(|limit| (limit, FailureKind::Timeout));
-    let idle = limits.idle.map(|limit| (limit, FailureKind::IdleTimeout));
-    let Some((limit, kind)) = total.into_iter().chain(idle).min_by_key(|(limit, _)| *limit) else { return start.await };
-    tokio::time::timeout(limit, start).await.unwrap_or_else(|_| {
+/// Waits for a turn that was prepared for so long to be under way, but not beyond its limits: nothing can be progress before.
+async fn within<T>(
+    limits: Limits,
+    prepared: Duration,
+    start: impl Future<Output = Result<T, StartError>>,
+) -> Result<T, StartError> {
+    let total = limits.total.map(|limit| (limit.saturating_sub(prepared), limit, FailureKind::Timeout));
+    let idle = limits.idle.map(|limit| (limit, limit, FailureKind::IdleTimeout));
+    let next = total.into_iter().chain(idle).min_by_key(|(left, ..)| *left);
+    let Some((left, limit, kind)) = next else { return start.await };
+    tokio::time::timeout(left, start).await.unwrap_or_else(|_| {
         let message = format!("the turn was not under way within {limit:?}, which is the limit on it");
         Err(StartError::new(kind, message).hint("give it more time; opencode takes seconds to start"))
     })

@@ -10,6 +10,7 @@ mod v1;
 mod wish;
 
 pub(crate) use support::{Unsupported, serves, why_not_run};
+pub(crate) use v1::api::KnownModel;
 pub(crate) use v1::client::{Client, ClientError};
 pub(crate) use v1::ending::{Seen, failure_of};
 pub(crate) use v1::events::Decoded;

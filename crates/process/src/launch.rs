@@ -10,7 +10,7 @@ use opencode_run_core::{FailureKind, ModelChoice, StartError};
 use opencode_run_gateway::Gateway;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct Launch {
     /// Where model sources are reached; started when the first is used. None where opencode reaches them itself.
     gateway: Option<Arc<Mutex<Option<Gateway>>>>,
     lean: bool,
+    /// Where what is the same for every run is kept.
+    cache: Option<PathBuf>,
 }
 
 impl Launch {
@@ -34,7 +36,7 @@ impl Launch {
     /// reached through a gateway in this process, so that their keys stay here.
     pub fn new(opencode: Opencode, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let environment = Environment::from_caller(variables);
-        Self { opencode, environment, watcher: None, gateway: Some(Arc::default()), lean: false }
+        Self { opencode, environment, watcher: None, gateway: Some(Arc::default()), lean: false, cache: None }
     }
 
     /// Starts opencode under a watcher, where there is one. It ends all that opencode leaves, also when this process is ended
@@ -92,6 +94,19 @@ impl Launch {
     /// Returns whether opencode is started without what costs most.
     pub(crate) fn is_lean(&self) -> bool {
         self.lean
+    }
+
+    /// Keeps in this folder what opencode is given to read and is the same for every run. Else it is a temporary file for each,
+    /// which stays where this process is ended by SIGKILL.
+    #[must_use]
+    pub fn cache(mut self, folder: impl Into<Option<PathBuf>>) -> Self {
+        self.cache = folder.into();
+        self
+    }
+
+    /// Returns where what is the same for every run is kept.
+    pub(crate) fn cache_dir(&self) -> Option<&Path> {
+        self.cache.as_deref()
     }
 
     /// Returns the opencode that is started.

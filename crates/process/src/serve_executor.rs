@@ -193,8 +193,9 @@ impl Shared {
         // From now on, so that the server is known to be at work: to be asked first in a new directory is what costs it most.
         let presence = self.server(setup).await?.enter(directory);
         let server = presence.server();
-        if let Some(model) = model.filter(|_| !is_described(request.prompt.model.as_ref())) {
-            server.check_model(directory, model).await?;
+        let variant = request.prompt.variant.as_deref();
+        if let Some(model) = model.filter(|_| !is_described(request.prompt.model.as_ref()) || variant.is_some()) {
+            server.check_model(directory, model, variant).await?;
         }
         let session = self.session(server, request);
         if !setup.has_empty_catalogue() {

@@ -1,10 +1,10 @@
 //! What opencode is given when it starts, beside the environment of the caller: models, limits, what is to be left out.
 
-use crate::Launch;
 use crate::dialect::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
 use crate::environment::Environment;
 use crate::gate::Gate;
 use crate::redaction::Redaction;
+use crate::{Launch, kept_file};
 use opencode_run_core::{ExposeSecret, FailureKind, ModelChoice, ModelConfig, SecretString, StartError};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,6 +12,9 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempPath;
+
+/// The file in the cache that holds no models.
+const EMPTY_CATALOGUE: &str = "no-models.json";
 
 /// What is fixed when opencode starts: two turns with the same setup can share a server.
 #[derive(Clone, Default)]
@@ -30,7 +33,7 @@ pub(crate) struct Setup {
 pub(crate) struct Opened {
     /// The way to the model source, where that is reached through the gateway.
     pub(crate) gate: Option<Gate>,
-    /// A file that opencode reads.
+    /// A file that opencode reads, where it is for this one alone.
     _catalogue: Option<TempPath>,
 }
 
@@ -165,9 +168,15 @@ impl Setup {
             return Ok(Opened { gate, _catalogue: None });
         }
         let EmptyCatalogue { text, path, variable: (name, value) } = launch.opencode().dialect().empty_catalogue();
+        environment.set(name, value);
+        // Whatever became of it since, a run begins with it as it should be.
+        let kept = launch.cache_dir().map(|folder| folder.join(EMPTY_CATALOGUE));
+        if let Some(file) = kept.filter(|file| kept_file::ensure(file, text.as_bytes()).is_ok()) {
+            environment.set(path, file);
+            return Ok(Opened { gate, _catalogue: None });
+        }
         let file = write_private("models-", ".json", text)?;
         environment.set(path, file.as_os_str());
-        environment.set(name, value);
         Ok(Opened { gate, _catalogue: Some(file) })
     }
 }
@@ -223,6 +232,7 @@ mod tests {
     use super::*;
     use opencode_run_core::ModelSourceType;
     use std::ffi::OsString;
+    use std::path::PathBuf;
 
     fn launch(variables: &[(&str, &str)]) -> Launch {
         launch_of("1.18.33", variables)
@@ -270,6 +280,33 @@ mod tests {
         let mut environment = launch.environment().clone();
         setup.with_catalogue().open(&launch, &mut environment).unwrap();
         assert_eq!(environment.get("OPENCODE_MODELS_PATH"), None);
+    }
+
+    #[test]
+    fn the_file_of_the_catalogue_is_one_for_all_runs_where_there_is_a_place_for_it() {
+        let place = tempfile::tempdir().unwrap();
+        let catalogue = |cache: PathBuf| {
+            let launch = launch(&[]).cache(cache);
+            let (setup, _) = Setup::of_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+            let mut environment = launch.environment().clone();
+            let opened = setup.open(&launch, &mut environment).unwrap();
+            let path = PathBuf::from(environment.get("OPENCODE_MODELS_PATH").unwrap());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
+            drop(opened);
+            path
+        };
+        let cache = place.path().join("a/cache");
+        let path = catalogue(cache.clone());
+        assert!(path.starts_with(&cache) && path.exists());
+        let written = path.metadata().unwrap().modified().unwrap();
+        assert_eq!(catalogue(cache.clone()), path);
+        assert_eq!(path.metadata().unwrap().modified().unwrap(), written, "it is left alone");
+        std::fs::write(&path, "{\"p\": {}}").unwrap();
+        assert_eq!(catalogue(cache.clone()), path);
+        assert_eq!(cache.read_dir().unwrap().count(), 1);
+        // A file where the folder should be.
+        let path = catalogue(path);
+        assert!(!path.starts_with(place.path()) && !path.exists());
     }
 
     /// Returns all variables that opencode gets.

@@ -1,8 +1,7 @@
 //! Which version an executable has, remembered across runs: asking costs half a second.
 
-use crate::Version;
+use crate::{Version, kept_file};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -34,13 +33,9 @@ impl VersionCache {
     }
 
     pub(crate) fn put(&self, path: &Path, version: Version) {
-        // Another run may read at the same time: the file changes at once or not at all.
         let write = || {
-            let directory = self.file.parent()?;
-            std::fs::create_dir_all(directory).ok()?;
-            let mut file = tempfile::NamedTempFile::new_in(directory).ok()?;
-            file.write_all(&serde_json::to_vec(&Remembered::of(path, version)?).ok()?).ok()?;
-            file.persist(&self.file).ok()
+            let remembered = serde_json::to_vec(&Remembered::of(path, version)?).ok()?;
+            kept_file::write(&self.file, &remembered).ok()
         };
         if write().is_none() {
             tracing::debug!(file = %self.file.display(), "the version of opencode could not be remembered");

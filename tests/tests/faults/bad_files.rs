@@ -172,6 +172,26 @@ fn an_interrupt_before_the_turn_leaves_nothing_and_is_told() {
 }
 
 #[test]
+fn a_command_for_a_key_has_no_more_time_than_the_turn() {
+    let case = Case::replaying(PLAIN);
+    let config = case.sandbox.path("models.env");
+    let asked = "setsid sleep 600; echo sk-1";
+    let source = format!(
+        "MODEL_DEFAULT_BASEURL=http://127.0.0.1:9/v1\nMODEL_DEFAULT_MODEL=m\nMODEL_DEFAULT_APIKEY_COMMAND=\"{asked}\"\n"
+    );
+    fs::write(&config, source).unwrap();
+    for further in [&[][..], &["--session", "ses_1"]] {
+        let arguments = [&["--config", config.to_str().unwrap(), "--timeout", "1s"], further, &["hello"]].concat();
+        let (outcome, object) = case.run_json(&arguments);
+        outcome.assert_code(124);
+        assert!(outcome.elapsed < Duration::from_mins(1), "{outcome:?}");
+        outcome.assert_says(&["the command for the key of the model source `default` did not end within 1s", "hint: "]);
+        assert_eq!(object["error"]["kind"], "timeout");
+        assert!(case.fake.log_of("run").is_empty() && case.task_dirs().is_empty(), "nothing ran");
+    }
+}
+
+#[test]
 fn a_command_for_a_key_ends_with_the_run() {
     for (signal, code) in [(Signal::INT, Some(130)), (Signal::TERM, Some(143)), (Signal::KILL, None)] {
         let case = Case::replaying(PLAIN);

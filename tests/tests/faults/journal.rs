@@ -105,6 +105,26 @@ fn a_killed_turn_is_shown_and_its_session_goes_on() {
 }
 
 #[test]
+fn a_conversation_whose_session_went_with_its_home_is_shown_only() {
+    let case = Case::replaying(PLAIN);
+    case.run(&["--isolated", "hello"]).assert_code(0);
+    let [dir] = case.task_dirs().try_into().unwrap();
+    let shown = resume(&case, &dir, &[]);
+    shown.assert_code(0);
+    assert_eq!(shown.stdout, format!("{PLAIN_TEXT}\n"));
+    shown.assert_says(&["cannot be gone on with", "--isolated"]);
+    assert!(!shown.stderr.contains("to go on"), "{shown:?}");
+
+    let [journal] = journals(&case).try_into().unwrap();
+    let before = text(&journal);
+    let refused = resume(&case, &dir, &["go on", "--output-format", "json"]);
+    refused.assert_code(1);
+    refused.assert_says(&["--isolated", "hint: ", "--dir"]);
+    assert_eq!(refused.object()["error"]["kind"], "session_not_found");
+    assert_eq!((case.fake.log_of("run").len(), text(&journal)), (1, before), "nothing ran");
+}
+
+#[test]
 fn what_a_killed_command_has_printed_is_kept_to_the_letter() {
     let pieces = TurnAct::Speak { delta: "word ".to_owned(), count: 2000, at_once: 7, pause_ms: 10 };
     let case = Case::new(|script, _| script.on("serve", [Serving::doing([pieces]).act()]));

@@ -156,6 +156,19 @@ fn a_transcript_is_saved_where_it_was_asked_for() {
 }
 
 #[test]
+fn a_transcript_that_is_saved_elsewhere_is_named() {
+    let case = Case::replaying(PLAIN);
+    fs::create_dir(case.sandbox.workspace().join("conversation.md")).unwrap();
+    let (outcome, object) = case.run_json(&["--dir", ".", "--save-markdown", "hello"]);
+    outcome.assert_code(1);
+    assert_eq!((&object["state"], &object["error"]["kind"]), (&"completed".into(), &"io".into()));
+    let transcript = object["transcript"].as_str().unwrap();
+    assert!(fs::read_to_string(transcript).unwrap().contains(PLAIN_TEXT));
+    outcome.assert_says(&[&format!("the transcript was saved to {transcript} instead")]);
+    assert!(!outcome.stderr.contains("transcript: "), "{outcome:?}");
+}
+
+#[test]
 fn a_task_stays_in_its_workspace() {
     let case = Case::replaying(PLAIN);
     case.run(&["--task-name", "../x", "hello"]).assert_code(3);

@@ -83,6 +83,17 @@ fn an_unknown_model_is_told_with_what_is_known() {
 }
 
 #[test]
+fn an_unknown_variant_is_wrong_usage_and_the_message_reaches_nobody() {
+    let Some(stage) = Stage::new(Script::always("Done.")) else { return };
+    let arguments = ["-m", "stub/gpt-4", "--variant", "nope", "--output-format", "json", "hello"];
+    let done = stage.run(arguments).with_code(2);
+    let (json, message) = (done.json(), "the model stub/gpt-4 has no variant `nope`: it has none");
+    assert_eq!((&json["error"]["kind"], &json["error"]["message"]), (&"usage".into(), &message.into()));
+    assert_eq!((stage.requests().len(), stage.task_dirs().len()), (0, 0), "nothing half-made is left");
+    stage.end();
+}
+
+#[test]
 fn no_session_is_made_for_an_unknown_model_where_a_server_can_be_asked() {
     let Some(stage) = Stage::new(Script::always("Done.")) else { return };
     let sessions = || {

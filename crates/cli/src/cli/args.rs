@@ -151,7 +151,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) agent: Option<String>,
 
-    /// The model's variant, such as high
+    /// The model's variant, such as high; one that the model does not have is refused, where a server can be asked
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) variant: Option<String>,
 

@@ -8,13 +8,14 @@ use super::output::{OutputError, Printer};
 use super::signals::Signals;
 use crate::Runner;
 use opencode_run_core::{
-    Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, ToolState, TurnEvent, TurnFailure,
+    Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, Task, ToolState, TurnEvent, TurnFailure,
     TurnRecord,
 };
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often it is said that opencode takes its time to start.
+/// How often it is said what is waited for before a turn is under way.
 const START_PAUSE: Duration = Duration::from_secs(10);
 /// How often `--no-wait` says where the turn stands.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ pub(crate) async fn run(
     watched: bool,
 ) -> Result<Option<Finished>, CommandError> {
     let before = signals.count();
-    if !start(runner, prompt, signals, console).await? {
+    if !start(runner, prompt, signals, |what| console.note(&format!("waiting for {what}"))).await? {
         return Ok(None);
     }
     // Apart from the printing: a stdout that nobody reads must not keep a signal from being heard.
@@ -71,20 +72,29 @@ pub(crate) async fn run(
         state_line(runner);
     }
     let turn = turn.ok_or_else(|| CommandError::new(FailureKind::Protocol, "the turn left no record"))?;
-    let error = turn.failure.as_ref().map(|failure| describe(failure, runner.model_of_last_turn().as_ref()));
+    let error = turn
+        .failure
+        .as_ref()
+        .map(|failure| describe(failure, runner.model_of_last_turn().as_ref(), &runner.conversation().task));
     Ok(Some(Finished { turn, output_error, error }))
 }
 
 /// Starts a turn, unless a signal comes before that. The first turn of a server waits for the server to start.
-async fn start(runner: &Runner, prompt: Prompt, signals: &Signals, console: Console) -> Result<bool, CommandError> {
+/// `say` is told what takes so long.
+async fn start(runner: &Runner, prompt: Prompt, signals: &Signals, say: impl Fn(&str)) -> Result<bool, CommandError> {
     let mut signals = signals.clone();
     let before = signals.count();
-    let mut starting = std::pin::pin!(runner.start(prompt));
+    let awaited = Cell::new("the command for the key of the model source");
+    let mut starting = std::pin::pin!(async {
+        let prepared = runner.prepare(prompt).await?;
+        awaited.set("opencode to start");
+        runner.start_prepared(prepared).await
+    });
     loop {
         tokio::select! {
             started = &mut starting => return Ok(started.map(|()| true)?),
             _ = signals.reach(before + 1) => return Ok(false),
-            () = tokio::time::sleep(START_PAUSE) => console.note("waiting for opencode to start"),
+            () = tokio::time::sleep(START_PAUSE) => say(awaited.get()),
         }
     }
 }
@@ -186,8 +196,8 @@ pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
     console.note(&facts.join(" · "));
 }
 
-/// Says why a turn failed and what to do.
-pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>) -> CommandError {
+/// Says why a turn of a task failed and what to do.
+pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>, task: &Task) -> CommandError {
     let error = CommandError::new(failure.kind(), failure.to_string());
     let source = match model {
         Some(ModelChoice::Source { source, config }) => Some((source, config)),
@@ -216,6 +226,9 @@ pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>) -> Co
             "allow it in opencode's configuration (`permission`), allow all with `--permission allow`, or ask for it to be \
              done another way",
         ),
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } if task.isolated => {
+            error.hint("`opencode-run doctor` checks the installation")
+        }
         TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } => {
             error.hint("the session can be continued with `--session`; `opencode-run doctor` checks the installation")
         }
@@ -230,5 +243,47 @@ pub(crate) fn exit_code(finished: &Finished, signals: &Signals) -> Code {
         (Some(OutputError::Failed(_)), _) | (_, RunState::Interrupted) => signals.code().unwrap_or(Code::TURN_FAILED),
         (_, RunState::Completed) => Code::OK,
         (_, _) => finished.turn.failure.as_ref().map_or(Code::TURN_FAILED, Code::of_failure),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use opencode_run_core::{Executor, Limits, ModelConfig, ModelSourceType, StartError, StartedTurn, TurnRequest};
+    use std::cell::RefCell;
+
+    /// An executor that never comes to start a turn.
+    struct Stuck;
+
+    #[async_trait]
+    impl Executor for Stuck {
+        async fn start(&self, _: TurnRequest) -> Result<StartedTurn, StartError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_said_what_a_turn_waits_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "sk-1").unwrap();
+        let by_command = ModelConfig { api_key_command: Some("sleep 600".to_owned()), ..ModelConfig::new("m") };
+        let by_file = ModelConfig { api_key_file: Some(file), ..ModelConfig::new("m") };
+        for (config, awaited) in [(by_command, "the command for the key"), (by_file, "opencode to start")] {
+            let runner = Runner::builder()
+                .dir(folder.path())
+                .model_source([(ModelSourceType::Default, config)].into_iter().collect())
+                .limits(Limits { total: Some(Duration::from_secs(25)), idle: None })
+                .build_with(Arc::new(Stuck))
+                .await
+                .unwrap();
+            let (began, said) = (tokio::time::Instant::now(), RefCell::new(Vec::new()));
+            let say = |what: &str| said.borrow_mut().push(what.to_owned());
+            let error = start(&runner, Prompt::new("m"), &Signals::listen().unwrap(), say).await.unwrap_err();
+            assert_eq!((error.kind, began.elapsed()), (FailureKind::Timeout, Duration::from_secs(25)), "{error:?}");
+            let said = said.into_inner();
+            assert!(said.len() == 2 && said[0].starts_with(awaited), "{said:?}");
+        }
     }
 }

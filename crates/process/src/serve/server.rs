@@ -4,13 +4,13 @@ use super::hub::Hub;
 use super::places::Places;
 use super::process::ServerProcess;
 use super::sweeps::Sweeps;
-use crate::dialect::{self, Client, ClientError, StderrLine};
+use crate::dialect::{self, Client, ClientError, KnownModel, StderrLine};
 use crate::gate::{Pass, unseen};
 use crate::setup::{Opened, Setup};
 use crate::{Launch, nearest, tree};
 use opencode_run_core::{Budget, FailureKind, SessionId, StartError, TurnFailure};
 use reqwest::{StatusCode, Url};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -47,8 +47,8 @@ pub(crate) struct Server {
     sweeps: Sweeps,
     /// The directories whose agents were seen to have no model that is not there.
     known_agents: Mutex<HashSet<PathBuf>>,
-    /// The models of opencode's own that were seen to be there.
-    known_models: Mutex<HashSet<String>>,
+    /// The models that were seen to be there, each with its variants where the server says them.
+    known_models: Mutex<HashMap<String, Option<Vec<String>>>>,
     /// When the memory is to be looked at again.
     next_look: Mutex<Instant>,
     /// How much memory the server took after its first turn.
@@ -143,17 +143,23 @@ impl Server {
         }
     }
 
-    /// Checks that a model that opencode has to know is there, before anything is made for a turn on it.
+    /// Checks that a model that opencode has to know is there and has the variant that a turn wants, before anything is made for
+    /// the turn. opencode takes no notice of a variant that a model does not have.
     ///
-    /// A model is looked for once. Where a directory has others than the one that it was seen in, and where the server does not
+    /// A model is looked for once, and once more for a variant that was not among its own. Where a directory has others than the one that it was seen in, and where the server does not
     /// say, the turn itself tells.
     ///
     /// # Errors
     ///
-    /// If it is not there, with the nearest ones that are.
-    pub(crate) async fn check_model(&self, directory: &Path, model: &str) -> Result<(), StartError> {
+    /// If it is not there, with the nearest ones that are; if it has no such variant, with those that it has.
+    pub(crate) async fn check_model(
+        &self,
+        directory: &Path,
+        model: &str,
+        variant: Option<&str>,
+    ) -> Result<(), StartError> {
         let known = || self.known_models.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().contains(model) {
+        if known().get(model).is_some_and(|variants| lacking(variants.as_deref(), variant).is_none()) {
             return Ok(());
         }
         let models = match self.client.models(directory).await {
@@ -163,11 +169,14 @@ impl Server {
                 return Ok(());
             }
         };
-        if models.iter().any(|name| name == model) {
-            known().insert(model.to_owned());
-            return Ok(());
+        let Some(found) = models.iter().find(|known| known.name == model) else {
+            return Err(no_model(model, &models));
+        };
+        known().insert(found.name.clone(), found.variants.clone());
+        match lacking(found.variants.as_deref(), variant) {
+            None => Ok(()),
+            Some((variant, variants)) => Err(no_variant(model, variant, variants)),
         }
-        Err(no_model(model, &models))
     }
 
     /// Makes a session in a directory.
@@ -395,11 +404,29 @@ fn limit(usual: u64, turns_at_work: usize) -> u64 {
 }
 
 /// Says that a model is not there, as opencode says it, and which ones may have been meant.
-fn no_model(model: &str, there: &[String]) -> StartError {
-    let near = nearest(model, there.iter().map(String::as_str)).join(", ");
+fn no_model(model: &str, there: &[KnownModel]) -> StartError {
+    let near = nearest(model, there.iter().map(|known| known.name.as_str())).join(", ");
     let near = if near.is_empty() { near } else { format!(". Did you mean: {near}?") };
     StartError::new(FailureKind::ModelNotFound, format!("Model not found: {model}{near}"))
         .hint("`opencode-run models` lists the models that can be used")
+}
+
+/// Returns the variant that is wanted where it is none of these, with them. What is not known has any.
+fn lacking<'v>(variants: Option<&'v [String]>, wanted: Option<&'v str>) -> Option<(&'v str, &'v [String])> {
+    let (wanted, variants) = (wanted?, variants?);
+    let is_there = wanted.is_empty() || variants.iter().any(|variant| variant == wanted);
+    (!is_there).then_some((wanted, variants))
+}
+
+/// Says that a model has no such variant, and which ones it has.
+fn no_variant(model: &str, wanted: &str, variants: &[String]) -> StartError {
+    let mut variants = variants.to_vec();
+    variants.sort_unstable();
+    let (has, hint) = match variants.as_slice() {
+        [] => ("it has none".to_owned(), "leave the variant out"),
+        variants => (format!("it has {}", variants.join(", ")), "take one of these, or leave the variant out"),
+    };
+    StartError::new(FailureKind::Usage, format!("the model {model} has no variant `{wanted}`: {has}")).hint(hint)
 }
 
 /// Says why a server cannot be reached.

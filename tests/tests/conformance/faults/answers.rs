@@ -5,6 +5,7 @@ use crate::stage::{LIMIT, Stage};
 use opencode_run_core::{FailureKind, Limits, ModelChoice, Prompt, RunState, Task, TurnFailure};
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
+use serde_json::json;
 use std::time::{Duration, Instant, SystemTime};
 
 const MESSAGE: &str = "POST /session/*/message";
@@ -249,6 +250,30 @@ async fn a_model_is_looked_for_once_and_one_that_is_not_there_each_time() {
     // What is left to opencode is not looked for.
     assert_answered(&play.turn("hello").await, PLAIN_TEXT);
     assert_eq!(asked(), 3);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_variant_that_the_model_does_not_have_is_refused_before_there_is_a_session() {
+    let models = json!({"many": {"variants": {"low": {}, "high": {}}}, "none": {"variants": {}}, "unsaid": {}});
+    let body = json!({"providers": [{"id": "stub", "models": models}], "default": {}}).to_string();
+    let said = Fault::Reply { status: 200, content_type: "application/json".to_owned(), body };
+    let play = Play::new(Serving::replaying(PLAIN).fault(RouteFault::new("GET /config/providers", said))).await;
+    for (model, has) in [("many", "it has high, low"), ("none", "it has none")] {
+        let error = play.try_turn(on(&format!("stub/{model}")).variant("nope")).await.unwrap_err();
+        assert_eq!(error.kind, FailureKind::Usage);
+        assert_eq!(error.to_string(), format!("the model stub/{model} has no variant `nope`: {has}"));
+    }
+    assert!(play.server(0).requests_of("POST /session").is_empty());
+
+    let asked = || play.server(0).requests_of("GET /config/providers").len();
+    let before = asked();
+    for (model, variant, looks) in
+        [("many", "low", 0), ("many", "high", 0), ("none", "", 0), ("unsaid", "any", 1), ("unsaid", "other", 1)]
+    {
+        assert_answered(&play.turn(on(&format!("stub/{model}")).variant(variant)).await, PLAIN_TEXT);
+        assert_eq!(asked() - before, looks, "{model} {variant}");
+    }
     play.end().await;
 }
 

@@ -11,7 +11,7 @@ use crate::cli::signals::Signals;
 use crate::cli::stderr::Stderr;
 use crate::cli::turn;
 use crate::{PermissionPolicy, Runner};
-use opencode_run_core::{FailureKind, Prompt};
+use opencode_run_core::Prompt;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
@@ -136,6 +136,8 @@ async fn one_turn(
     if let Some(error) = &finished.error {
         Console::error(error);
     }
-    save(runner, args.save_markdown.as_ref()).await.map_err(|error| CommandError::of(FailureKind::Io, &error))?;
-    Ok(code)
+    match save(runner, args.save_markdown.as_ref()).await.error {
+        Some(error) => Err(error),
+        None => Ok(code),
+    }
 }

@@ -66,7 +66,7 @@ async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, console: C
         return refuse(args, None, &error, printer).await;
     };
     let saved = save(args, &found.conversation);
-    let failure = last.failure.as_ref().map(|failure| turn::describe(failure, None));
+    let failure = last.failure.as_ref().map(|failure| turn::describe(failure, None, &found.conversation.task));
     let save_error = saved.as_ref().err();
     let error = failure.as_ref().or(save_error);
     let mut report = Report::of_turn(&found.conversation, last, error.map(Into::into));
@@ -83,6 +83,8 @@ async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, console: C
     }
     console.note(&if found.in_use {
         "it is at work now".to_owned()
+    } else if found.conversation.task.isolated {
+        "it cannot be gone on with: its session went with the home that opencode had for it (--isolated)".to_owned()
     } else {
         format!("to go on: opencode-run resume {} MESSAGE", task_dir.display())
     });

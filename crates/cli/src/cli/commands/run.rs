@@ -8,7 +8,7 @@ use crate::cli::models::{self, KeyFiles, Sources};
 use crate::cli::output::{OutputError, Printer, Report};
 use crate::cli::signals::Signals;
 use crate::cli::{message, turn, watch};
-use crate::{Budget, PermissionPolicy, Runner, RunnerBuilder, SaveError, Transport, default_journals};
+use crate::{Budget, PermissionPolicy, Runner, RunnerBuilder, Transport, default_journals};
 use opencode_run_core::{EntryContent, FailureKind, Limits, Prompt, SessionId, TurnFailure, TurnRecord};
 use serde_json::Value;
 use std::io::Write;
@@ -72,9 +72,7 @@ async fn turn_of(
     };
 
     let mut code = turn::exit_code(&finished, signals);
-    let saved = save(runner, output.save_markdown.as_ref()).await;
-    let save_error = saved.as_ref().err().map(|error| CommandError::of(FailureKind::Io, error));
-    let transcript = saved.ok().flatten();
+    let Saved { path: transcript, error: save_error } = save(runner, output.save_markdown.as_ref()).await;
     let mut journal = runner.journal_path();
     if came_to_nothing(&finished.turn) && runner.task_dir().remove_if_untouched().is_ok_and(|removed| removed) {
         journal.take().as_deref().map(discard);
@@ -98,7 +96,8 @@ async fn turn_of(
         Some(error) => Err(error),
     };
     turn::summarise(runner, &finished.turn, console);
-    if let Some(path) = &transcript {
+    // Where it could not be written where it was asked for, that has been said.
+    if let Some(path) = transcript.filter(|_| save_error.is_none()) {
         console.note(&format!("transcript: {}", path.display()));
     }
     for error in finished.error.iter().chain(&save_error) {
@@ -368,12 +367,21 @@ fn read_limited(file: &Path, longest: u64) -> Result<String, String> {
     std::fs::read_to_string(file).map_err(|error| error.to_string())
 }
 
+/// What became of a transcript.
+pub(crate) struct Saved {
+    /// Where it is, if it was asked for and is anywhere.
+    path: Option<PathBuf>,
+    /// Why it is not where it was asked for.
+    pub(crate) error: Option<CommandError>,
+}
+
 /// Saves the transcript where it was asked for; where that fails, in a temporary file, so that nothing is lost.
-pub(crate) async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Result<Option<PathBuf>, SaveError> {
-    let Some(path) = path else { return Ok(None) };
+pub(crate) async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Saved {
+    let Some(path) = path else { return Saved { path: None, error: None } };
+    let absolute = |path: PathBuf| Some(std::path::absolute(&path).unwrap_or(path));
     let error = match runner.save_markdown(path.as_deref()).await {
-        Ok(path) => return Ok(Some(std::path::absolute(&path).unwrap_or(path))),
-        Err(error) => error,
+        Ok(path) => return Saved { path: absolute(path), error: None },
+        Err(error) => Some(CommandError::of(FailureKind::Io, &error)),
     };
     let rescue = || {
         let mut file = tempfile::Builder::new().prefix("opencode-run-conversation-").suffix(".md").tempfile()?;
@@ -381,10 +389,15 @@ pub(crate) async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Res
         file.into_temp_path().keep().map_err(|error| error.error)
     };
     match rescue() {
-        Ok(rescued) => Console::warning(&format!("the transcript was saved to {} instead", rescued.display())),
-        Err(error) => Console::warning(&format!("nor could the transcript be saved to a temporary file: {error}")),
+        Ok(rescued) => {
+            Console::warning(&format!("the transcript was saved to {} instead", rescued.display()));
+            Saved { path: absolute(rescued), error }
+        }
+        Err(why) => {
+            Console::warning(&format!("nor could the transcript be saved to a temporary file: {why}"));
+            Saved { path: None, error }
+        }
     }
-    Err(error)
 }
 
 #[cfg(test)]

@@ -74,6 +74,45 @@ async fn a_start_that_takes_longer_than_the_turn_may_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_for_what_was_done_before_is_the_turns() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    // Four seconds before, and ten for the start.
+    for (total, idle, after, kind) in [
+        (seconds(3), None, 4, Some(FailureKind::Timeout)),
+        (seconds(13), None, 13, Some(FailureKind::Timeout)),
+        (seconds(13), seconds(8), 12, Some(FailureKind::IdleTimeout)),
+        (seconds(15), seconds(11), 14, None),
+    ] {
+        let slow = Slow(ScriptedExecutor::new().turn(answer("one")));
+        let runner = TurnRunner::new(Arc::new(slow), Task::new("task", "/tmp/task"));
+        let began = Instant::now();
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let prompt = Prompt::new("one").limits(Limits { total, idle });
+        match runner.run_since(prompt, SystemTime::UNIX_EPOCH, began).await {
+            Ok(record) => assert_eq!((record.duration, kind), (Duration::from_secs(14), None)),
+            Err(RunError::Start(error)) => {
+                assert_eq!(Some(error.kind), kind, "{error}");
+                let limit = idle.filter(|_| error.kind == FailureKind::IdleTimeout).or(total);
+                assert!(error.message.contains(&format!("{:?}", limit.unwrap())), "{error}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(began.elapsed(), Duration::from_secs(after));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_without_progress_counts_from_the_start() {
+    let runner = runner(&ScriptedExecutor::new().turn(until(Control::Interrupt)));
+    let began = Instant::now();
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    let prompt = Prompt::new("one").limits(Limits { total: None, idle: Some(Duration::from_secs(5)) });
+    let record = runner.run_since(prompt, SystemTime::UNIX_EPOCH, began).await.unwrap();
+    assert_eq!(record.failure.as_ref().unwrap().kind(), FailureKind::IdleTimeout);
+    assert_eq!(began.elapsed(), Duration::from_secs(14));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_start_that_fails_leaves_everything_as_it_was() {
     let executor = ScriptedExecutor::new().turn(answer("one"));
     let runner = runner(&executor);

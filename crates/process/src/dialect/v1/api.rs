@@ -85,8 +85,23 @@ pub(crate) struct Providers {
 #[derive(Deserialize)]
 struct Provider {
     id: String,
+    models: HashMap<String, Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    /// Those that are turned off are not among them. An early version does not say.
     #[expect(clippy::zero_sized_map_values, reason = "a set that is written as a map: what the names lead to is long")]
-    models: HashMap<String, IgnoredAny>,
+    variants: Option<HashMap<String, IgnoredAny>>,
+}
+
+/// A model that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownModel {
+    /// Its name, as a message names it.
+    pub(crate) name: String,
+    /// The names of its variants; none where the server does not say.
+    pub(crate) variants: Option<Vec<String>>,
 }
 
 impl Agent {
@@ -102,13 +117,15 @@ impl Agent {
 }
 
 impl Providers {
-    /// Returns the names of all models, as a message names its own.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let of = |provider: &Provider| {
-            let names = provider.models.keys().map(|model| format!("{}/{model}", provider.id));
-            names.collect::<Vec<_>>()
+    /// Returns all models.
+    pub(crate) fn into_models(self) -> Vec<KnownModel> {
+        let of = |Provider { id, models }: Provider| {
+            models.into_iter().map(move |(name, Model { variants })| KnownModel {
+                name: format!("{id}/{name}"),
+                variants: variants.map(|variants| variants.into_keys().collect()),
+            })
         };
-        self.providers.iter().flat_map(of).collect()
+        self.providers.into_iter().flat_map(of).collect()
     }
 
     /// Returns whether the model of an agent is among them, if it has one of its own.
@@ -336,8 +353,9 @@ mod tests {
 
     #[test]
     fn an_agents_own_model_is_looked_for() {
+        let models = json!({"m/x": {"variants": {"high": {"reasoningEffort": "high"}}}});
         let providers: Providers =
-            serde_json::from_value(json!({"providers": [{"id": "p", "models": {"m/x": {}}}], "default": {}})).unwrap();
+            serde_json::from_value(json!({"providers": [{"id": "p", "models": models}], "default": {}})).unwrap();
         let known = |agent: Value| {
             let agent: Agent = serde_json::from_value(agent).unwrap();
             (agent.has_model(), agent.leads(), providers.have_model_of(&agent))
@@ -346,7 +364,8 @@ mod tests {
         let own = |provider: &str| json!({"name": "a", "mode": "subagent", "model": {"providerID": provider, "modelID": "m/x"}});
         assert_eq!(known(own("p")), (true, false, true));
         assert_eq!(known(own("q")), (true, false, false));
-        assert_eq!(providers.names(), ["p/m/x"]);
+        let known = KnownModel { name: "p/m/x".to_owned(), variants: Some(vec!["high".to_owned()]) };
+        assert_eq!(providers.into_models(), [known]);
     }
 
     #[test]

@@ -191,8 +191,8 @@ impl Client {
     }
 
     /// Returns the models that can be used in a directory, by the names that a turn has for them.
-    pub(crate) async fn models(&self, directory: &Path) -> Result<Vec<String>, ClientError> {
-        self.providers(directory).await.map(|providers| providers.names())
+    pub(crate) async fn models(&self, directory: &Path) -> Result<Vec<api::KnownModel>, ClientError> {
+        self.providers(directory).await.map(api::Providers::into_models)
     }
 
     async fn providers(&self, directory: &Path) -> Result<api::Providers, ClientError> {
