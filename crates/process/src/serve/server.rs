@@ -146,8 +146,8 @@ impl Server {
     /// Checks that a model that opencode has to know is there and has the variant that a turn wants, before anything is made for
     /// the turn. opencode takes no notice of a variant that a model does not have.
     ///
-    /// A model is looked for once, and once more for a variant that was not among its own. Where a directory has others than the one that it was seen in, and where the server does not
-    /// say, the turn itself tells.
+    /// A model is looked for once, and once more for a variant that was not among its own. Where a directory has others than
+    /// the one that it was seen in, and where the server does not say, the turn itself tells.
     ///
     /// # Errors
     ///
