@@ -195,7 +195,12 @@ impl Shared {
         let server = presence.server();
         let variant = request.prompt.variant.as_deref();
         if let Some(model) = model.filter(|_| !is_described(request.prompt.model.as_ref()) || variant.is_some()) {
-            server.check_model(directory, model, variant).await?;
+            let known_as = match &request.prompt.model {
+                // opencode has a name of our making for it.
+                Some(ModelChoice::Source { config, .. }) => &config.model,
+                _ => model,
+            };
+            server.check_model(directory, model, known_as, variant).await?;
         }
         let session = self.session(server, request);
         if !setup.has_empty_catalogue() {

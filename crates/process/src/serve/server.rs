@@ -151,11 +151,13 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If it is not there, with the nearest ones that are; if it has no such variant, with those that it has.
+    /// If it is not there, with the nearest ones that are; if it has no such variant, with those that it has. It is then called
+    /// `known_as`, which is how whoever asked for it calls it.
     pub(crate) async fn check_model(
         &self,
         directory: &Path,
         model: &str,
+        known_as: &str,
         variant: Option<&str>,
     ) -> Result<(), StartError> {
         let known = || self.known_models.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +177,7 @@ impl Server {
         known().insert(found.name.clone(), found.variants.clone());
         match lacking(found.variants.as_deref(), variant) {
             None => Ok(()),
-            Some((variant, variants)) => Err(no_variant(model, variant, variants)),
+            Some((variant, variants)) => Err(no_variant(known_as, variant, variants)),
         }
     }
 

@@ -2,10 +2,13 @@
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, on_a_source};
 use crate::stage::{LIMIT, Stage};
-use opencode_run_core::{FailureKind, Limits, ModelChoice, Prompt, RunState, Task, TurnFailure};
+use opencode_run_core::{
+    FailureKind, Limits, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunState, Task, TurnFailure,
+};
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 const MESSAGE: &str = "POST /session/*/message";
@@ -256,13 +259,20 @@ async fn a_model_is_looked_for_once_and_one_that_is_not_there_each_time() {
 #[tokio::test]
 async fn a_variant_that_the_model_does_not_have_is_refused_before_there_is_a_session() {
     let models = json!({"many": {"variants": {"low": {}, "high": {}}}, "none": {"variants": {}}, "unsaid": {}});
-    let body = json!({"providers": [{"id": "stub", "models": models}], "default": {}}).to_string();
+    let of_source = json!({"id": "opencode-run-default", "models": {"m": {"variants": {}}}});
+    let body = json!({"providers": [{"id": "stub", "models": models}, of_source], "default": {}}).to_string();
     let said = Fault::Reply { status: 200, content_type: "application/json".to_owned(), body };
     let play = Play::new(Serving::replaying(PLAIN).fault(RouteFault::new("GET /config/providers", said))).await;
-    for (model, has) in [("many", "it has high, low"), ("none", "it has none")] {
-        let error = play.try_turn(on(&format!("stub/{model}")).variant("nope")).await.unwrap_err();
+    let config = ModelConfig { base_url: Some("http://127.0.0.1:9/v1".to_owned()), ..ModelConfig::new("m") };
+    let source = ModelChoice::Source { source: ModelSourceType::Default, config: Arc::new(config) };
+    for (prompt, named) in [
+        (on("stub/many"), "stub/many has no variant `nope`: it has high, low"),
+        (on("stub/none"), "stub/none has no variant `nope`: it has none"),
+        (Prompt::new("hello").model(source), "m has no variant `nope`: it has none"),
+    ] {
+        let error = play.try_turn(prompt.variant("nope")).await.unwrap_err();
         assert_eq!(error.kind, FailureKind::Usage);
-        assert_eq!(error.to_string(), format!("the model stub/{model} has no variant `nope`: {has}"));
+        assert_eq!(error.to_string(), format!("the model {named}"));
     }
     assert!(play.server(0).requests_of("POST /session").is_empty());
 
