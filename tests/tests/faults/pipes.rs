@@ -113,6 +113,25 @@ fn a_signal_is_heard_while_nobody_reads_stdout() {
     let outcome = running.wait();
     outcome.assert_code(143);
     assert!(outcome.elapsed < Duration::from_secs(30), "{outcome:?}");
+    assert!(outcome.stderr.contains("warning: stdout was not read"), "{outcome:?}");
+    drop(stdout);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_a_reader() {
+    let case = Case::doing(many(3000).chain([Act::Stall {}]));
+    let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
+    let stdout = running.child.stdout.take().unwrap();
+    wait_until("opencode runs", || !case.fake.log_of("run").is_empty());
+    sleep(Duration::from_secs(3));
+    running.began = Instant::now();
+    running.signal(Signal::INT);
+    case_without_fake(&case);
+    running.signal(Signal::INT);
+    let outcome = running.wait();
+    outcome.assert_code(130);
+    assert!(outcome.elapsed < Duration::from_secs(14), "{outcome:?}");
     drop(stdout);
     case.sandbox.assert_nothing_alive();
 }

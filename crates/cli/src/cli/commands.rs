@@ -13,6 +13,7 @@ use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;
 use super::log;
+use super::output::OutputError;
 use super::signals::Signals;
 use super::watch;
 use clap::{CommandFactory, Parser};
@@ -24,6 +25,8 @@ use std::time::Duration;
 /// How long may pass between a signal, or a time limit, and the end of the process when nobody reads stdout any more: longer
 /// than the way from an interrupt to the last process of a turn.
 pub(super) const LAST_MOMENT: Duration = Duration::from_secs(15);
+/// The same after a second signal, which kills.
+const AFTER_A_KILL: Duration = Duration::from_secs(5);
 
 /// Runs the command with the arguments of this process and returns how it ended.
 #[must_use]
@@ -119,10 +122,19 @@ async fn until_signal(mut signals: Signals, work: impl Future<Output = Code>) ->
 /// Returns when a signal has come and what it asked for did not happen in time. Chat counts its own.
 async fn patience(mut signals: Signals) -> Code {
     let received = signals.reach(1).await;
-    tokio::time::sleep(LAST_MOMENT).await;
+    let killed = async {
+        signals.reach(2).await;
+        tokio::time::sleep(AFTER_A_KILL).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(LAST_MOMENT) => {}
+        () = killed => {}
+    }
     if signals.is_patient() {
         return std::future::pending().await;
     }
+    // A turn has ended by then, and what it said is on its way out.
+    Console::warning(&OutputError::Stuck.to_string());
     received.code.unwrap_or(Code::INTERRUPT)
 }
 
