@@ -101,39 +101,26 @@ fn a_reader_that_is_gone_from_the_start() {
 
 #[test]
 fn a_signal_is_heard_while_nobody_reads_stdout() {
-    let case = Case::doing(many(3000).chain([Act::Stall {}]));
-    let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
-    let stdout = running.child.stdout.take().unwrap();
-    wait_until("opencode runs", || !case.fake.log_of("run").is_empty());
-    sleep(Duration::from_secs(3));
-    running.began = Instant::now();
-    running.signal(Signal::TERM);
-    // Nobody reads the rest, which is waited for a while, and the turn's processes are long gone by then.
-    case_without_fake(&case);
-    let outcome = running.wait();
-    outcome.assert_code(143);
-    assert!(outcome.elapsed < Duration::from_secs(30), "{outcome:?}");
-    assert!(outcome.stderr.contains("warning: stdout was not read"), "{outcome:?}");
-    drop(stdout);
-    case.sandbox.assert_nothing_alive();
-}
-
-#[test]
-fn a_second_signal_does_not_wait_for_a_reader() {
-    let case = Case::doing(many(3000).chain([Act::Stall {}]));
-    let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
-    let stdout = running.child.stdout.take().unwrap();
-    wait_until("opencode runs", || !case.fake.log_of("run").is_empty());
-    sleep(Duration::from_secs(3));
-    running.began = Instant::now();
-    running.signal(Signal::INT);
-    case_without_fake(&case);
-    running.signal(Signal::INT);
-    let outcome = running.wait();
-    outcome.assert_code(130);
-    assert!(outcome.elapsed < Duration::from_secs(14), "{outcome:?}");
-    drop(stdout);
-    case.sandbox.assert_nothing_alive();
+    // Nobody reads the rest, which is waited for a while; less long after a second signal.
+    for (signal, times, code, limit) in [(Signal::TERM, 1, 143, 30), (Signal::INT, 2, 130, 14)] {
+        let case = Case::doing(many(3000).chain([Act::Stall {}]));
+        let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
+        let stdout = running.child.stdout.take().unwrap();
+        wait_until("opencode runs", || !case.fake.log_of("run").is_empty());
+        sleep(Duration::from_secs(3));
+        running.began = Instant::now();
+        for _ in 0..times {
+            running.signal(signal);
+            // The turn's processes are long gone before the command is.
+            case_without_fake(&case);
+        }
+        let outcome = running.wait();
+        outcome.assert_code(code);
+        assert!(outcome.elapsed < Duration::from_secs(limit), "{outcome:?}");
+        assert!(outcome.stderr.contains("warning: stdout was not read"), "{outcome:?}");
+        drop(stdout);
+        case.sandbox.assert_nothing_alive();
+    }
 }
 
 /// Waits until the fake has ended, the command may go on.
