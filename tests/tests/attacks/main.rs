@@ -1,0 +1,6 @@
+//! Attacks on what SECURITY.md promises, carried out for real: an agent that runs commands as the same user, a malicious
+//! provider, a cloned repository, a hostile server behind `--attach`, and another local user.
+//!
+//! Each module is one attacker's means. A test plays the attack and asserts that it fails.
+
+#![cfg(target_os = "linux")]
