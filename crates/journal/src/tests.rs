@@ -3,6 +3,7 @@
 mod damage;
 #[cfg(unix)]
 mod files;
+mod golden;
 mod properties;
 mod runner;
 
