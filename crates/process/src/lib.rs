@@ -42,6 +42,7 @@ mod environment;
 pub mod fuzzing;
 mod gate;
 mod helper;
+mod json_text;
 mod kept_file;
 mod launch;
 mod lines;

@@ -21,5 +21,6 @@ mod privacy;
 mod recorded_failures;
 mod setup;
 mod support;
+mod surrogates;
 mod terminal;
 mod watcher;

@@ -24,3 +24,4 @@ mod providers;
 mod resume;
 mod secrets;
 mod sessions;
+mod surrogates;

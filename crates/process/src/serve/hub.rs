@@ -177,7 +177,7 @@ async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watc
                                 lock(&listeners).mend();
                             }
                             pause = FIRST_PAUSE;
-                            let event = std::str::from_utf8(data).ok().and_then(|data| client.read_event(data));
+                            let event = client.read_event(&String::from_utf8_lossy(data));
                             if let Some(event) = event {
                                 let laggard = lock(&listeners).deliver(event);
                                 if let Some(laggard) = laggard {

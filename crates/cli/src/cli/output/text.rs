@@ -7,7 +7,9 @@ use opencode_run_core::{Event, PartId, TurnEvent};
 /// All pieces together are exactly [`TurnRecord::output`](opencode_run_core::TurnRecord::output).
 #[derive(Debug, Default)]
 pub(crate) struct TextStream {
-    /// The text that is being written, and how much of it is out.
+    /// The text that is being written, and how many UTF-16 code units of it are out.
+    ///
+    /// opencode counts in these: a pair that it cut in half comes as two U+FFFD in the deltas, and whole in the finished text.
     current: Option<(PartId, usize)>,
     any: bool,
 }
@@ -30,20 +32,20 @@ impl TextStream {
 
     fn add(&mut self, part: &PartId, written: usize, text: &str, grows: bool) -> String {
         let same = self.current.as_ref().is_some_and(|(current, _)| current == part);
-        let news = if grows { text } else { text.get(written..).unwrap_or_default() };
+        let news = if grows { text } else { skip_utf16(text, written) };
         if news.is_empty() {
             return String::new();
         }
         let mut piece = String::new();
         if same {
             if let Some((_, length)) = &mut self.current {
-                *length += news.len();
+                *length += utf16_len(news);
             }
         } else {
             if self.any {
                 piece.push_str("\n\n");
             }
-            self.current = Some((part.clone(), news.len()));
+            self.current = Some((part.clone(), utf16_len(news)));
         }
         self.any = true;
         piece.push_str(news);
@@ -54,6 +56,22 @@ impl TextStream {
     pub(crate) fn any(&self) -> bool {
         self.any
     }
+}
+
+fn utf16_len(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+/// Returns what follows the first `units` UTF-16 code units of a text.
+fn skip_utf16(text: &str, units: usize) -> &str {
+    let mut rest = text.chars();
+    let mut skipped = 0;
+    while skipped < units
+        && let Some(next) = rest.next()
+    {
+        skipped += next.len_utf16();
+    }
+    rest.as_str()
 }
 
 #[cfg(test)]
@@ -94,6 +112,15 @@ mod tests {
         }
         assert_eq!(printed, turn.record().output());
         assert_eq!(printed, "whole\n\nit grows on\n\nend");
+    }
+
+    #[test]
+    fn pair_cut_between_deltas_loses_nothing() {
+        let mut stream = TextStream::default();
+        let mut piece = |event| stream.piece(&TurnEvent { seq: 0, at: Duration::ZERO, observed: Observed::new(event) });
+        let halves = [delta("a", "x\u{fffd}"), delta("a", "\u{fffd}y"), text("a", "x\u{1f600}yz")];
+        let printed: String = halves.into_iter().map(&mut piece).collect();
+        assert_eq!(printed, "x\u{fffd}\u{fffd}yz");
     }
 
     #[test]

@@ -3,11 +3,13 @@
 use super::api;
 use super::stream::{self, SessionEvent, TurnDecoder};
 use crate::dialect::Dialect;
+use crate::json_text::repair_surrogates;
 use opencode_run_core::{ExposeSecret, PermissionAnswer, Prompt, SecretString, SessionId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -137,7 +139,7 @@ impl Client {
     /// Reads an event of the stream; none for what is about no session, and for what repeats another.
     #[expect(clippy::unused_self, reason = "another server may say it in other words")]
     pub(crate) fn read_event(&self, data: &str) -> Option<SessionEvent> {
-        stream::route(data)
+        stream::route(&repair_surrogates(data))
     }
 
     /// Composes a message for a session. Returns it with what reads the turn that it begins. `model` is the name for opencode.
@@ -338,7 +340,12 @@ async fn body(mut response: Response) -> reqwest::Result<String> {
     while let Some(piece) = response.chunk().await? {
         body.extend_from_slice(&piece);
     }
-    Ok(String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    let text = String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    let repaired = match repair_surrogates(&text) {
+        Cow::Owned(repaired) => Some(repaired),
+        Cow::Borrowed(_) => None,
+    };
+    Ok(repaired.unwrap_or(text))
 }
 
 #[cfg(test)]

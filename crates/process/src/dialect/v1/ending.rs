@@ -1,6 +1,7 @@
 //! What the end of the process says about the end of the turn.
 
 use super::stderr::StderrLine;
+use crate::json_text::repair_surrogates;
 use opencode_run_core::{Ending, Event, ProcessExit, ReportedError, SessionId, TurnFailure};
 use serde::Deserialize;
 
@@ -93,7 +94,7 @@ pub(crate) fn failure_of(error: ReportedError) -> TurnFailure {
         // It ends with a full stop, or with a question where there are some that may have been meant.
         return TurnFailure::ModelNotFound { message: error.message.trim_end_matches('.').to_owned() };
     }
-    match serde_json::from_str::<StreamedError>(&error.message) {
+    match serde_json::from_str::<StreamedError>(&repair_surrogates(&error.message)) {
         Ok(StreamedError { message }) if error.name == "UnknownError" => {
             let ReportedError { status, retryable, url, .. } = error;
             TurnFailure::Provider { message, status, retryable, url }

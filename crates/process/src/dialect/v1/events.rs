@@ -1,6 +1,7 @@
 //! The lines of `opencode run --format json`.
 
 use super::parts::{TextPart, object, reported, step_finish, tool};
+use crate::json_text::repair_surrogates;
 use opencode_run_core::{Event, Observed, RawJson, SessionId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -41,7 +42,8 @@ struct WithError {
 /// [`Event::Unknown`] with its kind; one that is no JSON object with a type is of the kind `unreadable`, its text as a
 /// JSON string.
 pub(crate) fn decode(line: &[u8]) -> Decoded {
-    let text = String::from_utf8_lossy(line).into_owned();
+    let text = String::from_utf8_lossy(line);
+    let text = repair_surrogates(&text);
     let Some((envelope, raw)) = envelope(&text) else {
         return Decoded { session: None, observed: unreadable(&text) };
     };

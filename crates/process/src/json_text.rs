@@ -1,0 +1,139 @@
+//! JSON as opencode writes it, made readable where a string holds half of a UTF-16 surrogate pair.
+//!
+//! opencode runs on JavaScript, whose strings are UTF-16: a tool that cuts a long line by length may cut an emoji in half, and
+//! `JSON.stringify` writes the half that is left as an escape such as `\ud83d`. That is valid JSON, but no Unicode text, so
+//! `serde_json` refuses to read it as a `String`. Everything that comes from opencode passes through here before it is parsed.
+
+use memchr::memmem;
+use std::borrow::Cow;
+
+/// What stands in for half of a surrogate pair.
+const REPLACEMENT: &str = "\\ufffd";
+
+/// Replaces each escape of half a surrogate pair by that of U+FFFD. Escapes of whole pairs and everything else stay as they are.
+///
+/// The text need not be valid JSON. Text without such an escape is returned as it is after two fast searches.
+pub(crate) fn repair_surrogates(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    if memmem::find(bytes, b"\\ud").is_none() && memmem::find(bytes, b"\\uD").is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut repaired = String::new();
+    // All before `copied` is in `repaired`.
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
+        let escape = at + found;
+        // An escaped backslash ends here too, so that what follows it is no escape.
+        at = (escape + 2).min(bytes.len());
+        match surrogate_at(bytes, escape) {
+            Some(Half::High) if surrogate_at(bytes, escape + 6) == Some(Half::Low) => at = escape + 12,
+            Some(_) => {
+                repaired.push_str(&text[copied..escape]);
+                repaired.push_str(REPLACEMENT);
+                at = escape + 6;
+                copied = at;
+            }
+            None => {}
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    repaired.push_str(&text[copied..]);
+    Cow::Owned(repaired)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    High,
+    Low,
+}
+
+/// Returns which half of a surrogate pair the six bytes of an escape stand for, if they do.
+fn surrogate_at(bytes: &[u8], at: usize) -> Option<Half> {
+    let [b'\\', b'u', b'd' | b'D', second, third, fourth] = bytes.get(at..at + 6)? else { return None };
+    if !third.is_ascii_hexdigit() || !fourth.is_ascii_hexdigit() {
+        return None;
+    }
+    match second {
+        b'8' | b'9' | b'a' | b'b' | b'A' | b'B' => Some(Half::High),
+        b'c'..=b'f' | b'C'..=b'F' => Some(Half::Low),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    #[test]
+    fn lone_halves_become_replacement_characters() {
+        for (json, text) in [
+            (r#""\ud83d""#, "\u{fffd}"),
+            (r#""a\uD83Db""#, "a\u{fffd}b"),
+            (r#""\ude00""#, "\u{fffd}"),
+            (r#""\ude00\ud83d""#, "\u{fffd}\u{fffd}"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            (r#""\ud83d\n""#, "\u{fffd}\n"),
+            (r#""\ud83d\\ude00""#, "\u{fffd}\\ude00"),
+            (r#""\ud83d\"""#, "\u{fffd}\""),
+        ] {
+            assert!(serde_json::from_str::<String>(json).is_err(), "{json}");
+            assert_eq!(serde_json::from_str::<String>(&repair_surrogates(json)).unwrap(), text, "{json}");
+        }
+    }
+
+    #[test]
+    fn other_text_is_not_touched() {
+        for text in [
+            r#""\ud83d\ude00 \uD83D\uDE00""#,
+            r#""\\ud83d""#,
+            r#""\\\\ud83d""#,
+            r#""\u00e9 \ud7ff \ue000""#,
+            r"\ud8",
+            r"\ud83",
+            r"\udzzz",
+            r"\",
+            "",
+            "plain \u{1f600}",
+        ] {
+            assert!(matches!(repair_surrogates(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_and_nested_values_are_repaired() {
+        let json = r#"{"\ud83d":[{"a":"\ude00"}],"b":1.0}"#;
+        let value: Value = serde_json::from_str(&repair_surrogates(json)).unwrap();
+        assert_eq!(value["\u{fffd}"][0]["a"], "\u{fffd}");
+    }
+
+    proptest! {
+        /// Any UTF-16 text, written as JavaScript writes it, is read as Rust decodes it.
+        #[test]
+        fn every_utf16_text_is_read(units in proptest::collection::vec(
+            prop_oneof![0xd7f0_u16..0xe010, Just(u16::from(b'\\')), Just(u16::from(b'u')), Just(u16::from(b'"')), any::<u16>()],
+            0..24,
+        )) {
+            let mut json = "\"".to_owned();
+            for unit in &units {
+                match *unit {
+                    0x22 | 0x5c => json.extend(['\\', char::from_u32((*unit).into()).unwrap()]),
+                    _ => json.push_str(&format!("\\u{unit:04x}")),
+                }
+            }
+            json.push('"');
+            let read: String = serde_json::from_str(&repair_surrogates(&json)).unwrap();
+            prop_assert_eq!(read, String::from_utf16_lossy(&units));
+        }
+
+        #[test]
+        fn any_text_is_taken(text in r#"[\\ud8cf3D"é]{0,40}"#) {
+            let repaired = repair_surrogates(&text);
+            let again = repair_surrogates(&repaired).into_owned();
+            prop_assert_eq!(again, repaired.into_owned());
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Text that opencode cuts in the middle of an emoji.
+
+use crate::stage::Stage;
+use opencode_run_scripted_model::{Part, Script, When};
+use serde_json::{Value, json};
+
+/// opencode's `read` cuts a line after 2,000 UTF-16 code units; this line has a pair across that place.
+fn long_line() -> String {
+    "x".repeat(1999) + &"\u{1f600}".repeat(40)
+}
+
+#[test]
+fn tool_output_cut_in_an_emoji_is_read() {
+    for transport in ["serve", "run"] {
+        let script = Script::new()
+            .rule(When::agent().after_tools(0).reply(Part::tool_call("read", json!({"filePath": "long.txt"}))))
+            .rule(When::agent().after_tools(1).reply("Done."));
+        let Some(stage) = Stage::new(script) else { return };
+        stage.write("workspace/long.txt", &long_line());
+        let arguments = ["-m", "stub/gpt-4", "--dir", ".", "--transport", transport, "--output-format", "stream-json"];
+        let done = stage.run(arguments.into_iter().chain(["--idle-timeout", "60s", "read it"])).with_code(0);
+        let lines: Vec<Value> = done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let read = lines.iter().find(|line| line["type"] == "tool" && line["state"]["status"] == "completed");
+        let output =
+            read.unwrap_or_else(|| panic!("{transport}: {}", done.stdout))["state"]["output"].as_str().unwrap();
+        assert!(output.contains("x\u{fffd}"), "{transport}: {output}");
+        assert!(!lines.iter().any(|line| line["kind"] == "unreadable"), "{transport}: {}", done.stdout);
+        assert_eq!(lines.last().unwrap()["output"], "Done.", "{transport}");
+        stage.end();
+    }
+}
