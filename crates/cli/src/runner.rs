@@ -140,7 +140,7 @@ impl Runner {
     /// If the turn could not be started, or one is running. A turn that ran and failed is no error here: see
     /// [`TurnRecord::failure`].
     pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<Arc<TurnRecord>, RunnerError> {
-        let Prepared { prompt, now, since } = self.prepare(prompt.into()).await?;
+        let Prepared { prompt, now, since } = self.prepare(prompt.into(), Instant::now()).await?;
         Ok(self.turns.run_since(prompt, now, since).await?)
     }
 
@@ -152,12 +152,12 @@ impl Runner {
     ///
     /// If the turn could not be started, or one is running.
     pub async fn start(&self, prompt: impl Into<Prompt>) -> Result<(), RunnerError> {
-        self.start_prepared(self.prepare(prompt.into()).await?).await
+        self.start_prepared(self.prepare(prompt.into(), Instant::now()).await?).await
     }
 
     /// Fills in what the turn leaves to the runner. The key of its model may have to be waited for.
-    pub(crate) async fn prepare(&self, prompt: Prompt) -> Result<Prepared, RunnerError> {
-        let (now, since) = (SystemTime::now(), Instant::now());
+    pub(crate) async fn prepare(&self, prompt: Prompt, since: Instant) -> Result<Prepared, RunnerError> {
+        let now = SystemTime::now();
         let prompt = self.defaults.complete(prompt).await?;
         self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&prompt.model);
         Ok(Prepared { prompt, now, since })

@@ -67,6 +67,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
+    use std::fmt::Write;
 
     #[test]
     fn lone_halves_become_replacement_characters() {
@@ -121,7 +122,7 @@ mod tests {
             for unit in &units {
                 match *unit {
                     0x22 | 0x5c => json.extend(['\\', char::from_u32((*unit).into()).unwrap()]),
-                    _ => json.push_str(&format!("\\u{unit:04x}")),
+                    _ => write!(json, "\\u{unit:04x}").unwrap(),
                 }
             }
             json.push('"');

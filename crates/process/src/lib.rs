@@ -42,6 +42,7 @@ mod environment;
 pub mod fuzzing;
 mod gate;
 mod helper;
+mod ignored_signals;
 mod json_text;
 mod kept_file;
 mod launch;
@@ -71,6 +72,7 @@ mod watcher;
 
 pub use environment::is_handed_on;
 pub use helper::Helper;
+pub use ignored_signals::{SignalSet, ignored_signals};
 pub use launch::Launch;
 pub use locate::{LocateError, Locator, Opencode};
 pub use models::{ModelListError, known_models, listed_models};

@@ -2,6 +2,7 @@
 //!
 //! It has one thread and no runtime: there is one watcher for every opencode, so it is to be small, and there at once.
 
+use crate::ignored_signals::ignored_signals;
 use crate::tree::kill_descendants;
 use crate::watcher::END;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -179,7 +180,12 @@ impl Wakes {
         };
         flag(Signal::CHILD)?;
         let asked = flag(END)?;
-        let for_the_child = FOR_THE_CHILD.into_iter().map(|signal| Ok((signal, flag(signal)?)));
+        // A signal that is ignored stays so, also for the child, which inherits it.
+        let ignored = ignored_signals();
+        let for_the_child = FOR_THE_CHILD
+            .into_iter()
+            .filter(|signal| !ignored.contains(signal.as_raw()))
+            .map(|signal| Ok((signal, flag(signal)?)));
         Ok(Self { signals, asked, for_the_child: for_the_child.collect::<io::Result<_>>()? })
     }
 

@@ -9,6 +9,7 @@ mod bad_input;
 mod bounds;
 mod chat;
 mod endings;
+mod inherited;
 mod journal;
 mod library;
 mod no_survivor;

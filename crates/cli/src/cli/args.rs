@@ -36,6 +36,50 @@ impl Cli {
     }
 }
 
+/// An option of free text that another option follows instead of its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MissingText {
+    /// The option that has no text.
+    pub(crate) option: String,
+    /// The option that follows it.
+    pub(crate) next: String,
+}
+
+impl Cli {
+    /// Returns the option of free text that is followed by a known option. Such text may begin with a hyphen, so the parser took
+    /// that option for it.
+    pub(crate) fn missing_text(arguments: impl Iterator<Item = OsString>) -> Option<MissingText> {
+        let command = Self::command();
+        let all: Vec<_> =
+            std::iter::once(&command).chain(command.get_subcommands()).flat_map(clap::Command::get_arguments).collect();
+        let names = |arg: &clap::Arg| {
+            arg.get_long()
+                .map(|long| format!("--{long}"))
+                .into_iter()
+                .chain(arg.get_short().map(|short| format!("-{short}")))
+        };
+        let is_text = |name: &str| {
+            all.iter().any(|arg| arg.is_allow_hyphen_values_set() && names(arg).any(|known| known == name))
+        };
+        let is_option = |name: &str| {
+            let name = name.split_once('=').map_or(name, |(name, _)| name);
+            all.iter().any(|arg| names(arg).any(|known| known == name))
+        };
+        let arguments: Vec<_> =
+            arguments.filter_map(|argument| argument.into_string().ok()).take_while(|word| word != "--").collect();
+        let mut words = arguments.iter();
+        while let Some(option) = words.next() {
+            if is_text(option) {
+                let next = words.next()?;
+                if is_option(next) {
+                    return Some(MissingText { option: option.clone(), next: next.clone() });
+                }
+            }
+        }
+        None
+    }
+}
+
 /// What else the command can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -68,7 +112,7 @@ pub(crate) struct RunArgs {
     pub(crate) words: Vec<String>,
 
     /// The message, instead of the positional one
-    #[arg(long, value_name = "TEXT", conflicts_with = "words")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "words", allow_hyphen_values = true)]
     pub(crate) message: Option<String>,
 
     #[command(flatten)]
@@ -136,7 +180,7 @@ pub(crate) struct TaskArgs {
     pub(crate) no_env: bool,
 
     /// A system prompt, beside opencode's own
-    #[arg(long, value_name = "TEXT", conflicts_with = "context_file")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "context_file", allow_hyphen_values = true)]
     pub(crate) context: Option<String>,
 
     /// A file that holds the system prompt
@@ -144,7 +188,7 @@ pub(crate) struct TaskArgs {
     pub(crate) context_file: Option<PathBuf>,
 
     /// The title of a new session [default: the name of the task's directory]
-    #[arg(long, value_name = "TITLE")]
+    #[arg(long, value_name = "TITLE", allow_hyphen_values = true)]
     pub(crate) title: Option<String>,
 
     /// opencode's agent, such as build or plan

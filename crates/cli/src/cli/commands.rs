@@ -8,11 +8,12 @@ mod resume;
 mod run;
 mod setup;
 
-use super::args::{Cli, Command, ConsoleArgs};
+use super::args::{Cli, Command, ConsoleArgs, MissingText};
 use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;
 use super::log;
+use super::nonblocking::write_stdout;
 use super::output::OutputError;
 use super::signals::Signals;
 use super::watch;
@@ -39,7 +40,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let wanted = !error.use_stderr();
-            // Help that nobody reads any more is no failure.
+            // Help whose reader is gone is not a failure.
             error.print().ok();
             return if wanted { Code::OK } else { Code::USAGE }.into();
         }
@@ -48,6 +49,11 @@ pub fn main() -> ExitCode {
         let error = CommandError::usage(format!("`{name}` is a subcommand, and stands behind an option"));
         let hint = format!("write `opencode-run {name}` first, or `--` before the words where they are a message");
         Console::error(&error.hint(hint));
+        return Code::USAGE.into();
+    }
+    if let Some(MissingText { option, next }) = Cli::missing_text(std::env::args_os().skip(1)) {
+        let error = CommandError::usage(format!("`{option}` has no text: the option `{next}` follows it"));
+        Console::error(&error.hint(format!("write `{option}={next}` if that is the text")));
         return Code::USAGE.into();
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -153,7 +159,8 @@ fn complete(shell: clap_complete::Shell, out: &mut dyn Write) -> std::io::Result
 
 /// Prints what is the same for everybody.
 fn print(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Code {
-    match write(&mut std::io::stdout().lock()) {
+    let mut text = Vec::new();
+    match write(&mut text).and_then(|()| write_stdout(&text)) {
         Ok(()) => Code::OK,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Code::PIPE,
         Err(error) => {

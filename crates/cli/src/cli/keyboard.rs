@@ -1,5 +1,6 @@
 //! The lines that a person writes: the turns of a chat, and the answers in between.
 
+use super::nonblocking::wait_for_stdin;
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::sync::{Mutex, MutexGuard};
@@ -31,7 +32,15 @@ impl Keyboard {
 impl Held<'_> {
     /// Returns the next line as [`Keyboard::next_line`] does.
     pub(crate) async fn next_line(&mut self) -> std::io::Result<Option<String>> {
-        self.0.next_line().await
+        loop {
+            match self.0.next_line().await {
+                // Another process made stdin non-blocking.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    tokio::task::spawn_blocking(wait_for_stdin).await.map_err(std::io::Error::other)??;
+                }
+                line => return line,
+            }
+        }
     }
 
     /// Drops what was typed and not yet taken. Returns whether there was a line of it.

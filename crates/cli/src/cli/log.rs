@@ -25,7 +25,12 @@ pub(crate) fn start(verbose: u8) {
     // Who asks for more wants to know where it is said.
     let is_plain = verbose == 0 && wanted.is_none();
     let filter = wanted.unwrap_or_else(|| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr).without_time();
+    // By default a failed write is reported on stderr by `eprintln!`, which panics if that is closed.
+    let log = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_writer(|| Stderr)
+        .without_time();
     // A second subscriber in one process is nobody's loss.
     if is_plain { log.event_format(Plain::default()).try_init() } else { log.try_init() }.ok();
 }

@@ -1,7 +1,12 @@
 //! The message of a turn: from the arguments, from stdin, or from both.
 
 use super::error::CommandError;
-use std::io::{IsTerminal, Read};
+use super::input_file::read_bounded;
+use super::nonblocking::Blocking;
+use std::io::IsTerminal;
+
+/// The longest message that stdin may hold: more than the context of any model.
+const MAX_MESSAGE_BYTES: u64 = 16 << 20;
 
 /// Puts the message together.
 ///
@@ -73,19 +78,11 @@ fn join(words: &[String], stdin: &str) -> String {
 }
 
 async fn read_stdin() -> Result<String, CommandError> {
-    let read = || {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    };
     let failed = |why: String| CommandError::usage(format!("the message cannot be read from stdin: {why}"));
-    let bytes = tokio::task::spawn_blocking(read)
+    tokio::task::spawn_blocking(|| read_bounded(Blocking(std::io::stdin().lock()), MAX_MESSAGE_BYTES))
         .await
         .map_err(|error| failed(error.to_string()))?
-        .map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        failed(format!("it is not UTF-8 from byte {at} on")).hint("attach a file that is no text with --file")
-    })
+        .map_err(|why| failed(why).hint("attach what is not a message with --file"))
 }
 
 #[cfg(test)]

@@ -22,27 +22,33 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Begins to collect; from here on a signal no longer ends the process by itself.
+    /// Begins to collect; from here on a signal no longer ends the process by itself. A signal that the process was started to ignore,
+    /// as by `nohup` or as a background job of a script, stays ignored.
     #[cfg(unix)]
     pub(crate) fn listen() -> std::io::Result<Self> {
+        use opencode_run_process::ignored_signals;
         use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+        let ignored = ignored_signals();
         let (sender, receiver) = watch::channel(Received::default());
-        tokio::spawn(async move {
-            loop {
-                let code = tokio::select! {
-                    _ = interrupt.recv() => Code::INTERRUPT,
-                    _ = terminate.recv() => Code::TERMINATE,
-                    _ = hangup.recv() => Code::HANGUP,
-                };
-                sender.send_modify(|received| {
-                    received.count += 1;
-                    received.code = Some(code);
-                });
+        for (kind, code) in [
+            (SignalKind::interrupt(), Code::INTERRUPT),
+            (SignalKind::terminate(), Code::TERMINATE),
+            (SignalKind::hangup(), Code::HANGUP),
+        ] {
+            if ignored.contains(kind.as_raw_value()) {
+                continue;
             }
-        });
+            let mut signals = signal(kind)?;
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    sender.send_modify(|received| {
+                        received.count += 1;
+                        received.code = Some(code);
+                    });
+                }
+            });
+        }
         Ok(Self::of(receiver))
     }
 

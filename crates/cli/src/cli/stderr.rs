@@ -24,7 +24,9 @@ pub(crate) fn note_stdout(text: &str) {
     }
 }
 
-/// Writes to stderr, with colours where they are wanted. Each write is taken or left out as a whole.
+/// Writes to stderr, with colours where they are wanted. Each write is taken or dropped as a whole.
+///
+/// A write never fails: a reader that is gone, a full disk or a closed descriptor must not end a turn or lose its answer.
 #[derive(Debug)]
 pub(crate) struct Stderr;
 
@@ -53,18 +55,19 @@ impl Write for Stderr {
             LEFT_OUT.fetch_add(1, Ordering::Relaxed);
             return Ok(text.len());
         }
+        let mut message = Vec::new();
         if left_out > 0 {
             LEFT_OUT.store(0, Ordering::Relaxed);
-            writeln!(stderr, "… {left_out} messages were left out: nobody read them …")?;
+            message.extend(format!("… {left_out} messages were dropped: stderr was full …\n").into_bytes());
         }
         if LINE_IS_OPEN.swap(false, Ordering::Relaxed) {
-            writeln!(stderr)?;
+            message.push(b'\n');
         }
-        for piece in coloured(text)?.chunks(PIECE) {
-            if !has_room(&stderr, PATIENCE) {
+        message.extend(coloured(text)?);
+        for piece in message.chunks(PIECE) {
+            if !has_room(&stderr, PATIENCE) || stderr.write_all(piece).is_err() {
                 break;
             }
-            stderr.write_all(piece)?;
         }
         Ok(text.len())
     }

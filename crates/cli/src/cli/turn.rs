@@ -14,6 +14,7 @@ use opencode_run_core::{
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often it is said what is waited for before a turn is under way.
 const START_PAUSE: Duration = Duration::from_secs(10);
@@ -28,21 +29,21 @@ pub(crate) struct Finished {
     pub(crate) error: Option<CommandError>,
 }
 
-/// Runs a turn to its end, and prints and says what happens. Returns none where a signal came before the turn had begun.
+/// Runs a turn to its end, and prints and says what happens. Its time counts from `since`. Returns none where a signal came before the turn had begun.
 ///
 /// # Errors
 ///
 /// If the turn could not be started.
 pub(crate) async fn run(
     runner: &Arc<Runner>,
-    prompt: Prompt,
+    (prompt, since): (Prompt, Instant),
     printer: &mut Printer,
     signals: &Signals,
     console: Console,
     watched: bool,
 ) -> Result<Option<Finished>, CommandError> {
     let before = signals.count();
-    if !start(runner, prompt, signals, |what| console.note(&format!("waiting for {what}"))).await? {
+    if !start(runner, (prompt, since), signals, |what| console.note(&format!("waiting for {what}"))).await? {
         return Ok(None);
     }
     // Apart from the printing: a stdout that nobody reads must not keep a signal from being heard.
@@ -81,12 +82,17 @@ pub(crate) async fn run(
 
 /// Starts a turn, unless a signal comes before that. The first turn of a server waits for the server to start.
 /// `say` is told what takes so long.
-async fn start(runner: &Runner, prompt: Prompt, signals: &Signals, say: impl Fn(&str)) -> Result<bool, CommandError> {
+async fn start(
+    runner: &Runner,
+    (prompt, since): (Prompt, Instant),
+    signals: &Signals,
+    say: impl Fn(&str),
+) -> Result<bool, CommandError> {
     let mut signals = signals.clone();
     let before = signals.count();
     let awaited = Cell::new("the command for the key of the model source");
     let mut starting = std::pin::pin!(async {
-        let prepared = runner.prepare(prompt).await?;
+        let prepared = runner.prepare(prompt, since).await?;
         awaited.set("opencode to start");
         runner.start_prepared(prepared).await
     });
@@ -280,7 +286,8 @@ mod tests {
                 .unwrap();
             let (began, said) = (tokio::time::Instant::now(), RefCell::new(Vec::new()));
             let say = |what: &str| said.borrow_mut().push(what.to_owned());
-            let error = start(&runner, Prompt::new("m"), &Signals::listen().unwrap(), say).await.unwrap_err();
+            let error =
+                start(&runner, (Prompt::new("m"), Instant::now()), &Signals::listen().unwrap(), say).await.unwrap_err();
             assert_eq!((error.kind, began.elapsed()), (FailureKind::Timeout, Duration::from_secs(25)), "{error:?}");
             let said = said.into_inner();
             assert!(said.len() == 2 && said[0].starts_with(awaited), "{said:?}");

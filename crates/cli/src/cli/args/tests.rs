@@ -58,3 +58,31 @@ fn durations_are_written_with_units() {
     let default = Cli::try_parse_from(["opencode-run", "m"]).unwrap().run.task.idle_timeout;
     assert_eq!(default, IdleLimit(Some(opencode_run_core::Limits::DEFAULT_IDLE)));
 }
+
+#[test]
+fn free_text_may_begin_with_a_hyphen() {
+    let run = |arguments: &[&str]| Cli::try_parse_from([&["opencode-run"], arguments].concat()).unwrap().run;
+    for text in ["- be brief", "-x", "--", "--- a\n+++ b", "-q fast"] {
+        assert_eq!(run(&["--context", text, "m"]).task.context.as_deref(), Some(text));
+        assert_eq!(run(&["--message", text]).message.as_deref(), Some(text));
+        assert_eq!(run(&["--title", text, "m"]).task.title.as_deref(), Some(text));
+    }
+    // Every option of free text is one of these: a new one is added to the list, and allows a hyphen.
+    let command = Cli::command();
+    let texts = command.get_arguments().filter(|arg| arg.is_allow_hyphen_values_set()).map(|arg| arg.get_id().as_str());
+    assert_eq!(texts.collect::<Vec<_>>(), ["message", "context", "title"]);
+}
+
+#[test]
+fn option_in_place_of_a_text_is_found() {
+    let missing = |arguments: &[&str]| {
+        let found = Cli::missing_text(arguments.iter().map(OsString::from))?;
+        Some((found.option, found.next))
+    };
+    assert_eq!(missing(&["--context", "--lean", "m"]), Some(("--context".to_owned(), "--lean".to_owned())));
+    assert_eq!(missing(&["--title", "--output-format=json"]).unwrap().1, "--output-format=json");
+    assert_eq!(missing(&["--message", "-q"]).unwrap().1, "-q");
+    for fine in [&["--context=--lean", "m"][..], &["--context", "-q fast"], &["m", "--", "--context", "--lean"]] {
+        assert_eq!(missing(fine), None, "{fine:?}");
+    }
+}

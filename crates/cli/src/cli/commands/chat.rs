@@ -1,6 +1,6 @@
 //! Many turns of one session: each line of stdin is a turn.
 
-use super::run::{close, read_builder, save, say_transport};
+use super::run::{close, read_builder, save, say_transport, within};
 use crate::cli::args::{ChatArgs, OutputFormat, PermissionArg, TransportArg};
 use crate::cli::asking::Asking;
 use crate::cli::console::Console;
@@ -14,6 +14,7 @@ use crate::{PermissionPolicy, Runner};
 use opencode_run_core::Prompt;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Runs turns until the input ends. An interrupt ends the turn that is running; with none running it ends the chat.
 pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console) -> Code {
@@ -21,7 +22,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console)
     signals.be_patient();
     let asking = Asking::new();
     let runner = tokio::select! {
-        runner = prepare(&args, &asking, console) => runner,
+        runner = within(args.task.timeout, prepare(&args, &asking, console)) => runner,
         received = signals.reach(1) => return received.code.unwrap_or(Code::INTERRUPT),
     };
     let runner = match runner {
@@ -118,7 +119,8 @@ async fn one_turn(
     console: Console,
 ) -> Result<Code, CommandError> {
     let mut printer = Printer::new(OutputFormat::Text, false).telling(asking.said.clone());
-    let finished = turn::run(runner, Prompt::new(message), &mut printer, signals, console, false).await?;
+    let finished =
+        turn::run(runner, (Prompt::new(message), Instant::now()), &mut printer, signals, console, false).await?;
     let Some(finished) = finished else {
         turn::say_interrupted_early(console);
         return Ok(signals.code().unwrap_or(Code::INTERRUPT));

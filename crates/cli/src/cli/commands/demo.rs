@@ -16,6 +16,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How fast the scripted model writes.
 const TYPING: Duration = Duration::from_millis(40);
@@ -69,7 +70,8 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
     for message in [FIRST, SECOND] {
         console.note(&format!("\n> {message}"));
         let mut printer = Printer::new(OutputFormat::Text, false);
-        let finished = turn::run(&runner, Prompt::new(message), &mut printer, &signals, console, false).await?;
+        let finished =
+            turn::run(&runner, (Prompt::new(message), Instant::now()), &mut printer, &signals, console, false).await?;
         let Some(finished) = finished else {
             code = signals.code().unwrap_or(Code::INTERRUPT);
             break;

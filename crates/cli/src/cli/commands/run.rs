@@ -7,13 +7,15 @@ use crate::cli::exit_code::Code;
 use crate::cli::models::{self, KeyFiles, Sources};
 use crate::cli::output::{OutputError, Printer, Report};
 use crate::cli::signals::Signals;
-use crate::cli::{message, turn, watch};
+use crate::cli::{input_file, message, turn, watch};
 use crate::{Budget, PermissionPolicy, Runner, RunnerBuilder, Transport, default_journals};
 use opencode_run_core::{EntryContent, FailureKind, Limits, Prompt, SessionId, TurnFailure, TurnRecord};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The longest context that is read from a file: more than any model takes.
 const LONGEST_CONTEXT: u64 = 16 << 20;
@@ -36,30 +38,54 @@ pub(crate) async fn carry_out(
     console: Console,
 ) -> Code {
     let output = &args.output;
-    let mut printer = Printer::new(output.output_format, output.no_wait || output.print_markdown);
+    let since = Instant::now();
+    let mut printer = if args.json_schema.is_some() {
+        Printer::of_schema(output.output_format, output.print_markdown)
+    } else {
+        Printer::new(output.output_format, output.no_wait || output.print_markdown)
+    };
     let prepared = tokio::select! {
-        prepared = preparing => prepared,
+        prepared = within(args.task.timeout, Box::pin(preparing)) => prepared,
         _ = signals.reach(1) => return interrupted(args, None, &signals, &mut printer, console).await,
     };
     let (runner, prompt) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return refuse(args, None, &error, &mut printer).await,
     };
-    let code = turn_of(&runner, prompt, args, &signals, &mut printer, console).await;
+    let code = turn_of(&runner, (prompt, since), args, &signals, &mut printer, console).await;
     close(&runner, code).await
+}
+
+/// Waits for what comes before a turn, no longer than the turn may take: a file that is read may be a pipe that nobody writes to, a
+/// server that is reached may not answer.
+///
+/// # Errors
+///
+/// The error of `preparing`, or that it took too long.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    preparing: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    let Some(limit) = limit else { return preparing.await };
+    tokio::time::timeout(limit, preparing).await.unwrap_or_else(|_| {
+        Err(CommandError::new(
+            FailureKind::Timeout,
+            format!("the turn did not begin within the time limit of {limit:?}"),
+        ))
+    })
 }
 
 /// Runs the turn and prints it.
 async fn turn_of(
     runner: &Arc<Runner>,
-    prompt: Prompt,
+    (prompt, since): (Prompt, Instant),
     args: &RunArgs,
     signals: &Signals,
     printer: &mut Printer,
     console: Console,
 ) -> Code {
     let output = &args.output;
-    let finished = match turn::run(runner, prompt, printer, signals, console, output.no_wait).await {
+    let finished = match turn::run(runner, (prompt, since), printer, signals, console, output.no_wait).await {
         Ok(Some(finished)) => finished,
         unfinished => {
             // A directory in which nothing happened is of no use to anybody; if it stays, it does no harm.
@@ -206,7 +232,10 @@ pub(crate) async fn prepare_turn(
         return Err(CommandError::usage(format!("cannot attach {}: {why}", file.display())));
     }
     check_transcript_path(&args.output)?;
-    let schema = args.json_schema.as_deref().map(read_schema).transpose()?;
+    let schema = match &args.json_schema {
+        Some(file) => Some(read_schema(file).await?),
+        None => None,
+    };
     if args.task.permission == Some(PermissionArg::Ask) {
         let error = CommandError::usage("only `chat` on a terminal can ask for permissions");
         return Err(error.hint("use --permission allow or deny"));
@@ -232,10 +261,10 @@ pub(crate) fn say_transport(runner: &Runner) {
 }
 
 /// Reads a JSON Schema.
-fn read_schema(file: &Path) -> Result<Value, CommandError> {
+async fn read_schema(file: &Path) -> Result<Value, CommandError> {
     let failed = |why: String| CommandError::usage(format!("{} holds no JSON Schema: {why}", file.display()));
     let unread = |why: String| CommandError::usage(format!("the schema {} cannot be read: {why}", file.display()));
-    let text = read_limited(file, LONGEST_SCHEMA).map_err(unread)?;
+    let text = input_file::read_text(file, LONGEST_SCHEMA).await.map_err(unread)?;
     match serde_json::from_str(&text) {
         Ok(schema @ Value::Object(_)) => Ok(schema),
         Ok(_) => Err(failed("it is not a JSON object".to_owned())),
@@ -355,16 +384,7 @@ fn context(args: &TaskArgs) -> Result<Option<String>, CommandError> {
     let Some(file) = &args.context_file else { return Ok(args.context.clone()) };
     let failed =
         |why: String| CommandError::usage(format!("the context cannot be read from {}: {why}", file.display()));
-    read_limited(file, LONGEST_CONTEXT).map(Some).map_err(failed)
-}
-
-/// Reads a file of text that is no longer than so many bytes.
-fn read_limited(file: &Path, longest: u64) -> Result<String, String> {
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
-    if metadata.len() > longest {
-        return Err(format!("it is longer than {} MiB", longest >> 20));
-    }
-    std::fs::read_to_string(file).map_err(|error| error.to_string())
+    input_file::read(file, LONGEST_CONTEXT).map(Some).map_err(failed)
 }
 
 /// What became of a transcript.
@@ -404,7 +424,7 @@ pub(crate) async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Sav
 mod tests {
     use super::*;
     use opencode_run_core::{Ending, Event, Input, Observed, PartId, ReportedError, Turn};
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     fn failed(events: impl IntoIterator<Item = Event>, failure: TurnFailure) -> TurnRecord {
         let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);

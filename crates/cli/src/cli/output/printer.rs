@@ -21,19 +21,32 @@ enum Way {
     Text(TextStream),
     /// The answer, or what stands for it, at the end.
     AtTheEnd,
+    /// The value that meets the schema, alone on stdout so that a JSON parser can read it. Text that the model writes beside it is in
+    /// the transcript.
+    Value,
     Json,
     StreamJson,
 }
 
 impl Printer {
     pub(crate) fn new(format: OutputFormat, at_the_end: bool) -> Self {
+        Self::of(format, at_the_end, false)
+    }
+
+    /// Prints a turn whose answer has to meet a schema.
+    pub(crate) fn of_schema(format: OutputFormat, markdown: bool) -> Self {
+        Self::of(format, markdown, !markdown)
+    }
+
+    fn of(format: OutputFormat, at_the_end: bool, value_alone: bool) -> Self {
         let way = match format {
+            OutputFormat::Text if value_alone => Way::Value,
             OutputFormat::Text if at_the_end => Way::AtTheEnd,
             OutputFormat::Text => Way::Text(TextStream::default()),
             OutputFormat::Json => Way::Json,
             OutputFormat::StreamJson => Way::StreamJson,
         };
-        Self { stdout: Stdout::new(), way, said: None }
+        Self { stdout: Stdout::default(), way, said: None }
     }
 
     /// Tells somebody when all is printed that came before a question.
@@ -44,9 +57,9 @@ impl Printer {
     /// Prints what an event adds.
     pub(crate) async fn event(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
         match &mut self.way {
-            Way::Text(stream) => self.stdout.write(&stream.piece(event)).await?,
-            Way::StreamJson => self.stdout.write(&stream_json::event_line(event)).await?,
-            Way::AtTheEnd | Way::Json => {}
+            Way::Text(stream) => self.stdout.write(stream.piece(event)).await?,
+            Way::StreamJson => self.stdout.write(stream_json::event_line(event)).await?,
+            Way::AtTheEnd | Way::Value | Way::Json => {}
         }
         if let (Event::Permission(ask), Some(said)) = (&event.observed.event, &self.said) {
             said.up_to(ask);
@@ -57,10 +70,8 @@ impl Printer {
     /// Prints the end. `markdown` stands in for the answer where it is given.
     pub(crate) async fn end(&mut self, report: &Report<'_>, markdown: Option<&str>) -> Result<(), OutputError> {
         let text = match &self.way {
-            Way::Text(stream) => {
-                let end = if stream.any() { "\n" } else { "" };
-                format!("{end}{}", structured(report))
-            }
+            Way::Text(stream) if stream.any() => "\n".to_owned(),
+            Way::Text(_) => String::new(),
             Way::AtTheEnd => {
                 if let Some(markdown) = markdown {
                     return self.stdout.write(markdown).await;
@@ -68,17 +79,12 @@ impl Printer {
                 for piece in report.output.pieces() {
                     self.stdout.write(piece).await?;
                 }
-                let end = if report.output.is_empty() { "" } else { "\n" };
-                format!("{end}{}", structured(report))
+                if report.output.is_empty() { String::new() } else { "\n".to_owned() }
             }
+            Way::Value => report.structured.as_ref().map(|value| format!("{value}\n")).unwrap_or_default(),
             Way::Json => report.to_json() + "\n",
             Way::StreamJson => stream_json::result_line(report),
         };
-        self.stdout.write(&text).await
+        self.stdout.write(text).await
     }
-}
-
-/// Returns the value that meets the schema on a line, where one was asked for: it is the answer, or the end of it.
-fn structured(report: &Report<'_>) -> String {
-    report.structured.as_ref().map(|value| format!("{value}\n")).unwrap_or_default()
 }

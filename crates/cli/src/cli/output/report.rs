@@ -3,7 +3,7 @@
 use crate::Runner;
 use crate::cli::error::CommandError;
 use opencode_run_core::{Conversation, FailureKind, ModelTraffic, OutputView, RunState, TurnRecord, Usage};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub(crate) struct Report<'t> {
     pub(crate) task_dir: Option<PathBuf>,
     pub(crate) session_id: Option<String>,
     pub(crate) state: RunState,
-    pub(crate) output: OutputView<'t>,
+    pub(crate) output: Output<'t>,
     /// The value that meets the schema, where one was asked for.
     pub(crate) structured: Option<Value>,
     /// The model that was asked for; none where it was left to opencode.
@@ -41,12 +41,59 @@ pub(crate) struct Report<'t> {
     pub(crate) error: Option<ReportError>,
 }
 
+/// The answer of a turn: the value as JSON where a schema was asked for and met, else the model's text.
+#[derive(Debug, Clone)]
+pub(crate) enum Output<'t> {
+    Text(OutputView<'t>),
+    Value(String),
+}
+
+impl<'t> Output<'t> {
+    fn of(turn: &'t TurnRecord) -> Self {
+        match &turn.structured {
+            Some(value) => Self::Value(value.to_string()),
+            None => Self::Text(turn.output_view()),
+        }
+    }
+
+    /// Returns the pieces that the answer is made of.
+    pub(crate) fn pieces(&self) -> Box<dyn Iterator<Item = &str> + Send + '_> {
+        match self {
+            Self::Text(text) => Box::new(text.pieces()),
+            Self::Value(value) => Box::new(std::iter::once(value.as_str())),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.pieces().map(str::len).sum()
+    }
+}
+
+impl Default for Output<'_> {
+    fn default() -> Self {
+        Self::Text(OutputView::default())
+    }
+}
+
+impl Serialize for Output<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => text.serialize(serializer),
+            Self::Value(value) => serializer.serialize_str(value),
+        }
+    }
+}
+
 /// A turn that was over before.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct EarlierTurn<'t> {
     pub(crate) message: String,
     pub(crate) state: RunState,
-    pub(crate) output: OutputView<'t>,
+    pub(crate) output: Output<'t>,
     pub(crate) model: Option<String>,
     pub(crate) usage: Usage,
     pub(crate) cost: f64,
@@ -60,7 +107,7 @@ impl<'t> From<&'t TurnRecord> for EarlierTurn<'t> {
         Self {
             message: turn.message.clone(),
             state: turn.state,
-            output: turn.output_view(),
+            output: Output::of(turn),
             model: turn.model.clone(),
             usage: turn.usage,
             cost: turn.cost,
@@ -98,7 +145,7 @@ impl<'t> Report<'t> {
             task_dir: Some(conversation.directory().to_owned()),
             session_id: conversation.session.as_ref().map(ToString::to_string),
             state: turn.state,
-            output: turn.output_view(),
+            output: Output::of(turn),
             structured: turn.structured.clone(),
             model: turn.model.clone(),
             finish_reason: turn.finish.as_ref().map(ToString::to_string),
@@ -131,7 +178,7 @@ impl<'t> Report<'t> {
             task_dir: runner.map(|runner| runner.task_dir().path().to_owned()).filter(|path| path.exists()),
             session_id: runner.and_then(Runner::session_id).map(|session| session.to_string()),
             state,
-            output: OutputView::default(),
+            output: Output::default(),
             structured: None,
             model: None,
             finish_reason: None,

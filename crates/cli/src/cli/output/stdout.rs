@@ -1,12 +1,16 @@
 //! stdout, without blocking the turn's other business.
 
+use crate::cli::nonblocking::write_stdout;
 use crate::cli::stderr::note_stdout;
 use std::io;
-use tokio::io::AsyncWriteExt;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Writes to stdout.
-#[derive(Debug)]
-pub(crate) struct Stdout(tokio::io::Stdout);
+#[derive(Debug, Default)]
+pub(crate) struct Stdout {
+    /// A write whose future was dropped: the next one follows it.
+    writing: Option<JoinHandle<io::Result<()>>>,
+}
 
 /// stdout takes nothing more.
 #[derive(Debug, thiserror::Error)]
@@ -23,21 +27,24 @@ pub(crate) enum OutputError {
 }
 
 impl Stdout {
-    pub(crate) fn new() -> Self {
-        Self(tokio::io::stdout())
-    }
-
-    /// Writes a text and waits until it is out.
-    pub(crate) async fn write(&mut self, text: &str) -> Result<(), OutputError> {
+    /// Writes a text and waits until it is out. If the future is dropped, the write goes on.
+    pub(crate) async fn write(&mut self, text: impl Into<String>) -> Result<(), OutputError> {
+        self.finish().await?;
+        let text = text.into();
         if text.is_empty() {
             return Ok(());
         }
-        note_stdout(text);
-        let written = async {
-            self.0.write_all(text.as_bytes()).await?;
-            self.0.flush().await
-        };
-        written.await.map_err(|error: io::Error| match error.kind() {
+        note_stdout(&text);
+        self.writing = Some(spawn_blocking(move || write_stdout(text.as_bytes())));
+        self.finish().await
+    }
+
+    /// Waits for the write that is under way.
+    async fn finish(&mut self) -> Result<(), OutputError> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        self.writing = None;
+        written.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => OutputError::Gone,
             _ => OutputError::Failed(error),
         })

@@ -1,0 +1,100 @@
+//! Standard streams that another process has made non-blocking.
+//!
+//! Whether a pipe or terminal blocks belongs to the open file, not to the descriptor: a neighbour that shares it, such as a Node.js
+//! server in the same CI step, may switch that for all. `EAGAIN` then means "wait", and is no failure.
+
+use std::io::{self, Read};
+
+/// Writes all bytes to stdout, unbuffered, and waits whenever it is full.
+///
+/// # Errors
+///
+/// If stdout cannot be written to; [`io::ErrorKind::BrokenPipe`] if its reader is gone.
+#[cfg(unix)]
+pub(crate) fn write_stdout(mut bytes: &[u8]) -> io::Result<()> {
+    use rustix::event::PollFlags;
+    let stdout = io::stdout().lock();
+    while !bytes.is_empty() {
+        match rustix::io::write(&stdout, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => wait(&stdout, PollFlags::OUT)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn write_stdout(bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
+/// A reader that waits for data where a non-blocking one fails.
+#[derive(Debug)]
+pub(crate) struct Blocking<R>(pub(crate) R);
+
+#[cfg(unix)]
+impl<R: Read + std::os::fd::AsFd> Read for Blocking<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait(&self.0, rustix::event::PollFlags::IN)?;
+                }
+                read => return read,
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl<R: Read> Read for Blocking<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+/// Waits until stdin has something to read or is at its end.
+pub(crate) fn wait_for_stdin() -> io::Result<()> {
+    #[cfg(unix)]
+    wait(&io::stdin(), rustix::event::PollFlags::IN)?;
+    Ok(())
+}
+
+/// Waits until a stream can be read or written, or its other end is gone.
+#[cfg(unix)]
+fn wait(stream: &impl std::os::fd::AsFd, events: rustix::event::PollFlags) -> io::Result<()> {
+    use rustix::event::{PollFd, poll};
+    match poll(&mut [PollFd::new(stream, events)], None) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    #[test]
+    fn empty_nonblocking_stream_is_waited_for() {
+        let (mut writer, reader) = UnixStream::pair().unwrap();
+        reader.set_nonblocking(true).unwrap();
+        let late = std::thread::spawn(move || {
+            for piece in ["one ", "two"] {
+                std::thread::sleep(Duration::from_millis(50));
+                writer.write_all(piece.as_bytes()).unwrap();
+            }
+        });
+        let mut text = String::new();
+        Blocking(reader).read_to_string(&mut text).unwrap();
+        late.join().unwrap();
+        assert_eq!(text, "one two");
+    }
+}

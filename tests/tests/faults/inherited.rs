@@ -1,0 +1,191 @@
+//! What the command inherits from the process that starts it: ignored signals, and streams in any state.
+
+use crate::support::{Case, HANG, PLAIN, PLAIN_TEXT, Running, plain, ready_and_stall, stdout, wait_until};
+use opencode_run_tests::opencode_run_bin;
+use opencode_run_tests::script::Act;
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
+use serde_json::json;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Returns the same command, started by a shell that ignores these signals, as `nohup` and `&` do.
+fn ignoring(case: &Case, signals: &str, arguments: &[&str]) -> Command {
+    let command = case.command(arguments);
+    let mut shell = case.sandbox.command("sh");
+    shell.args(["-c", &format!("trap '' {signals}; exec \"$0\" \"$@\"")]).arg(command.get_program());
+    shell.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell
+}
+
+#[test]
+fn ignored_signals_stay_ignored() {
+    for (name, signal) in [("HUP", Signal::HUP), ("INT", Signal::INT), ("TERM", Signal::TERM)] {
+        let go = |case: &Case| case.sandbox.path("go");
+        let case = Case::new(|script, sandbox| {
+            let wait = Act::WaitForFile { path: sandbox.path("go") };
+            script.on("run", ready_and_stall(sandbox).into_iter().take(1).chain([wait, plain(0, 3)]))
+        });
+        let running = Running::spawn(&mut ignoring(&case, name, &["hello"]));
+        case.wait_until_ready();
+        let opencode = case.fake.log_of("run")[0].pid;
+        running.signal(signal);
+        // The signal would have had this time to end the turn.
+        sleep(Duration::from_millis(500));
+        let status = std::fs::read_to_string(format!("/proc/{opencode}/status")).unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+        assert_ne!(ignored & (1 << (signal.as_raw() - 1)), 0, "opencode inherits it: {name}");
+        File::create(go(&case)).unwrap();
+        let outcome = running.wait();
+        outcome.assert_code(0);
+        assert_eq!(outcome.stdout, format!("{PLAIN_TEXT}\n"), "{name}");
+        case.sandbox.assert_nothing_alive();
+    }
+}
+
+#[test]
+fn other_signals_are_still_handled() {
+    let case = Case::stalling([]);
+    let running = Running::spawn(&mut ignoring(&case, "HUP", &["hello"]));
+    case.wait_until_ready();
+    running.signal(Signal::TERM);
+    running.wait().assert_code(143);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn stderr_that_takes_nothing_costs_no_answer() {
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+    let closed = || {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    for verbose in [&[][..], &["-v"], &["-vv"], &["-vvv"]] {
+        for stderr in [full(), closed()] {
+            let case = Case::replaying("1.18.33/tool-then-text");
+            let mut command = case.command(&[verbose, &["--output-format", "json", "hello"]].concat());
+            command.stderr(stderr);
+            let outcome = Running::spawn(&mut command).wait();
+            outcome.assert_code(0);
+            assert_eq!(outcome.object()["state"], "completed", "{verbose:?}");
+            case.sandbox.assert_nothing_alive();
+        }
+    }
+    let case = Case::replaying(PLAIN);
+    for arguments in [&["--no-such-option"][..], &["doctor", "--offline"], &["--opencode", "/none", "x"]] {
+        let mut command = case.sandbox.command(opencode_run_bin!());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(full());
+        let outcome = Running::spawn(&mut command).wait();
+        assert!(outcome.code.is_some_and(|code| code != 101), "{arguments:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn nonblocking_stdout_is_waited_for() {
+    let answer = "0123456789abcdef".repeat(20_000);
+    for format in ["text", "json", "stream-json"] {
+        let text = json!({"type": "text", "part": {"id": "p", "text": answer}}).to_string();
+        let case = Case::doing([plain(0, 1), stdout(&(text + "\n")), plain(2, 3)]);
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        rustix::fs::fcntl_setfl(&reader, OFlags::empty()).unwrap();
+        let mut command = case.command(&["--output-format", format, "hello"]);
+        command.stdout(writer);
+        let running = Running::spawn(&mut command);
+        // The command holds the only writer from here on.
+        drop(command);
+        let reading = std::thread::spawn(move || {
+            sleep(Duration::from_millis(300));
+            let mut text = String::new();
+            File::from(reader).read_to_string(&mut text).unwrap();
+            text
+        });
+        running.wait().assert_code(0);
+        let printed = reading.join().unwrap();
+        assert!(printed.contains(&answer), "{format}: {} bytes", printed.len());
+        case.sandbox.assert_nothing_alive();
+    }
+}
+
+#[test]
+fn nonblocking_stdin_is_waited_for() {
+    let case = Case::replaying(PLAIN);
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    rustix::fs::fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    let mut command = case.command(&["-"]);
+    command.stdin(reader);
+    let running = Running::spawn(&mut command);
+    drop(command);
+    sleep(Duration::from_millis(300));
+    File::from(writer).write_all(b"late").unwrap();
+    running.wait().assert_code(0);
+    assert_eq!(case.fake.log_of("run")[0].stdin.as_deref(), Some("late"));
+    case.sandbox.assert_nothing_alive();
+}
+
+/// Makes a FIFO that nobody writes to.
+fn fifo(case: &Case, name: &str) -> String {
+    let path = case.sandbox.path(name);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn fifo_without_a_writer_holds_nothing_up() {
+    for option in ["--json-schema", "--context-file", "--config"] {
+        let case = Case::replaying(PLAIN);
+        let fifo = fifo(&case, "fifo");
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+            let running = case.start(&[option, &fifo, "hello"]);
+            let status = format!("/proc/{}/status", running.child.id());
+            // It waits for the file once it listens for signals.
+            wait_until("the command catches signals", || {
+                std::fs::read_to_string(&status).is_ok_and(|status| {
+                    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
+                    u64::from_str_radix(caught, 16).unwrap_or(0) & (1 << (signal.as_raw() - 1)) != 0
+                })
+            });
+            running.signal(signal);
+            running.wait_for(HANG).assert_code(code);
+        }
+        let (outcome, object) = case.run_json(&[option, &fifo, "--timeout", "1s", "hello"]);
+        outcome.assert_code(124);
+        assert_eq!(object["error"]["kind"], "timeout", "{option}: {object}");
+        case.sandbox.assert_nothing_alive();
+    }
+}
+
+#[test]
+fn endless_input_is_refused() {
+    let case = Case::replaying(PLAIN);
+    for option in ["--json-schema", "--context-file"] {
+        let (outcome, object) = case.run_json(&[option, "/dev/zero", "hello"]);
+        outcome.assert_code(2);
+        assert!(object["error"]["message"].as_str().unwrap().contains("it is longer than"), "{option}: {object}");
+        assert!(outcome.peak_kib < 100 << 10, "{option}: {} KiB", outcome.peak_kib);
+    }
+    let mut command = case.command(&["--output-format", "json", "-"]);
+    command.stdin(File::open("/dev/zero").unwrap());
+    let outcome = Running::spawn(&mut command).wait();
+    outcome.assert_code(2);
+    assert!(outcome.object()["error"]["message"].as_str().unwrap().contains("it is longer than"));
+}
+
+#[test]
+fn schema_may_come_by_a_pipe() {
+    let case = Case::replaying(PLAIN);
+    let fifo = fifo(&case, "schema");
+    let writer = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::write(fifo, "\u{feff}[]").unwrap()
+    });
+    let (outcome, object) = case.run_json(&["--json-schema", &fifo, "hello"]);
+    writer.join().unwrap();
+    outcome.assert_code(2);
+    assert!(object["error"]["message"].as_str().unwrap().contains("it is not a JSON object"), "{object}");
+}
