@@ -1,5 +1,6 @@
 //! The environment that opencode is started with.
 
+use crate::shell::unusable_shell;
 use crate::tree::Marker;
 use opencode_run_core::{ExposeSecret, SecretString};
 use opencode_run_gateway::SHORTEST_SECRET;
@@ -23,10 +24,31 @@ const SCRUBBED: [&str; 9] = [
     "AGENT",
 ];
 
+/// The variables by which git points a hook at the repository that it works on, as `git rev-parse --local-env-vars` lists them.
+///
+/// A git that inherits them works on that repository and its index, wherever it is started. `GIT_CONFIG_PARAMETERS`,
+/// `GIT_CONFIG_COUNT` and the keys and values that belong to it are listed there too, but stay: containers and CI systems pass
+/// `safe.directory`, credentials and proxies by them.
+pub(crate) const GIT_REPOSITORY: [&str; 13] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+];
+
 /// Returns whether a variable of the caller's reaches opencode, and so the commands that the agent runs.
 #[must_use]
 pub fn is_handed_on(variable: &OsStr) -> bool {
-    !SCRUBBED.iter().any(|scrubbed| variable == *scrubbed)
+    !SCRUBBED.iter().chain(&GIT_REPOSITORY).any(|scrubbed| variable == *scrubbed)
 }
 
 /// What proxies must be kept away from: with a proxy in between, a provider on this machine cannot be reached.
@@ -54,7 +76,18 @@ impl Environment {
             hosts.extend(missing);
             map.insert(name.into(), hosts.join(",").into());
         }
-        Self(map)
+        Self(map).with_working_shell()
+    }
+
+    /// Replaces a `SHELL` that runs no commands, and logs a warning.
+    fn with_working_shell(mut self) -> Self {
+        if let Some(unusable) = unusable_shell(self.get("SHELL"))
+            && let Some(replacement) = unusable.replacement
+        {
+            tracing::warn!("{unusable}: the agent's commands run in {replacement} instead");
+            self.set("SHELL", replacement);
+        }
+        self
     }
 
     /// Sets the directory to work in. opencode believes `PWD` before its real working directory.
@@ -112,6 +145,34 @@ mod tests {
         assert_eq!(environment.get("AGENT"), None);
         assert_eq!(environment.get("OPENCODE_SERVER_PASSWORD"), None);
         assert_eq!(environment.get("HOME"), Some(OsStr::new("/h")));
+    }
+
+    #[test]
+    fn repository_of_a_git_hook_is_dropped() {
+        let given =
+            ["GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_AUTHOR_NAME"];
+        let environment = caller(&given.map(|name| (name, "x")));
+        let left = |name: &&str| environment.get(name).is_some();
+        assert_eq!(given.into_iter().filter(left).collect::<Vec<_>>(), given[3..]);
+    }
+
+    #[test]
+    fn git_agrees_on_its_variables() {
+        let Ok(git) = std::process::Command::new("git").args(["rev-parse", "--local-env-vars"]).output() else {
+            return;
+        };
+        let listed = String::from_utf8(git.stdout).unwrap();
+        for name in listed.lines().filter(|name| !["GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"].contains(name)) {
+            assert!(GIT_REPOSITORY.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn shell_that_runs_nothing_is_replaced() {
+        let shell = |given: &str| caller(&[("SHELL", given)]).get("SHELL").unwrap().to_owned();
+        assert_ne!(shell("/usr/sbin/nologin"), "/usr/sbin/nologin");
+        assert_eq!(shell("/bin/sh"), "/bin/sh");
+        assert_eq!(caller(&[]).get("SHELL"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::Opencode;
 use crate::answer::{self, Answer};
-use crate::environment::Environment;
+use crate::environment::{Environment, GIT_REPOSITORY};
 use crate::gate::Gate;
 use crate::tree::{Marker, Tree};
 use crate::watcher::Watcher;
@@ -164,7 +164,7 @@ impl Launch {
     }
 }
 
-/// Asks a program that may be opencode something, with the environment of this process.
+/// Asks a program that may be opencode something, with the environment of this process and these variables.
 ///
 /// # Errors
 ///
@@ -172,13 +172,14 @@ impl Launch {
 pub(crate) async fn ask(
     program: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    variables: impl IntoIterator<Item = (&'static str, impl AsRef<OsStr>)>,
     watcher: Option<&Watcher>,
     limit: Duration,
 ) -> io::Result<Answer> {
     let marker = Marker::new();
     let outer = std::env::var_os(Marker::VARIABLE);
     let mut command = start(program, watcher);
-    command.args(arguments).env(Marker::VARIABLE, marker.nested_in(outer.as_deref()));
+    command.args(arguments).envs(variables).env(Marker::VARIABLE, marker.nested_in(outer.as_deref()));
     answer::ask(command, |leader| tree(watcher, marker, leader), limit).await
 }
 
@@ -195,10 +196,15 @@ pub(crate) fn start(program: &Path, watcher: Option<&Watcher>) -> Command {
 /// Returns the command that starts a program, under a watcher where there is one, in our own process group: where that has
 /// the terminal, it can ask a person there.
 pub(crate) fn start_beside_us(program: &Path, watcher: Option<&Watcher>) -> Command {
-    match watcher {
+    let mut command = match watcher {
         None => Command::new(program),
         Some(watcher) => watcher.command(program),
+    };
+    // Started by a hook, a git below would work on the hook's repository.
+    for variable in GIT_REPOSITORY {
+        command.env_remove(variable);
     }
+    command
 }
 
 /// Returns the processes of the run that was started as `leader` by one of these.

@@ -61,6 +61,7 @@ mod serve;
 mod serve_executor;
 mod session;
 mod setup;
+mod shell;
 mod stderr_tail;
 mod task_dir;
 mod tree;
@@ -81,6 +82,7 @@ pub use opencode_run_gateway::{ModelList, ProbeError};
 pub use run_executor::RunExecutor;
 pub use serve_executor::ServeExecutor;
 pub use session::{SessionLookupError, session_directory};
+pub use shell::{UnusableShell, unusable_shell};
 pub use task_dir::{TaskDir, TaskDirError, TaskName, TaskNameError};
 pub use version::{ParseVersionError, Version};
 #[cfg(target_os = "linux")]

@@ -211,13 +211,25 @@ fn check_explicit(path: &Path) -> Result<PathBuf, LocateError> {
     }
 }
 
-/// Asks an executable for its version.
+/// Asks an executable for its version. If it does not answer, it is asked again in a home of its own: opencode makes its directories
+/// before anything else, so that it fails with a home that is not writable, although a turn may not need that home.
 ///
 /// # Errors
 ///
-/// What it did instead of answering.
+/// What it did instead of answering, the first time.
 async fn ask_version(path: &Path, watcher: Option<&Watcher>) -> Result<Version, String> {
-    let answer = launch::ask(path, ["--version"], watcher, VERSION_LIMIT).await.map_err(|error| error.to_string())?;
+    let first = ask_version_in(path, watcher, None).await;
+    let Err(why) = first else { return first };
+    let Ok(home) = tempfile::Builder::new().prefix("opencode-run-version-").tempdir() else { return Err(why) };
+    ask_version_in(path, watcher, Some(home.path())).await.map_err(|_| why)
+}
+
+async fn ask_version_in(path: &Path, watcher: Option<&Watcher>, home: Option<&Path>) -> Result<Version, String> {
+    let homes = home.into_iter().flat_map(|home| {
+        ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"].map(|name| (name, home))
+    });
+    let answer =
+        launch::ask(path, ["--version"], homes, watcher, VERSION_LIMIT).await.map_err(|error| error.to_string())?;
     if let Some(status) = answer.status.filter(|status| !status.success()) {
         let stderr = String::from_utf8_lossy(&answer.stderr);
         let first: String = stderr.trim().lines().next().unwrap_or_default().chars().take(200).collect();
@@ -259,6 +271,14 @@ mod tests {
         let good = locate(at("good", "echo 1.18.33", 0o700)).await.unwrap();
         assert_eq!(good.version(), Version::new(1, 18, 33));
         assert!(good.path().is_absolute());
+    }
+
+    #[tokio::test]
+    async fn version_is_asked_without_a_writable_home() {
+        let dir = tempfile::tempdir().unwrap();
+        let needs_home = "case \"$HOME$XDG_DATA_HOME\" in *opencode-run-version-*) echo 1.18.33;; *) exit 1;; esac";
+        let opencode = locate(script(dir.path(), "opencode", needs_home, 0o700)).await.unwrap();
+        assert_eq!(opencode.version(), Version::new(1, 18, 33));
     }
 
     #[tokio::test]

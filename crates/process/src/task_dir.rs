@@ -1,5 +1,6 @@
 //! The directory that a task works in.
 
+use crate::environment::GIT_REPOSITORY;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -208,8 +209,7 @@ async fn git_init(path: &Path) -> Result<bool, String> {
     let mut git = Command::new("git");
     // No template: a task must not run the hooks that somebody keeps for repositories of their own.
     git.args(["init", "--quiet", "--template="]).current_dir(path).stdin(Stdio::null()).kill_on_drop(true);
-    // Set when we are called from a git hook; with them the init would go to another repository.
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"] {
+    for variable in GIT_REPOSITORY {
         git.env_remove(variable);
     }
     match git.output().await {

@@ -9,6 +9,7 @@ mod bad_input;
 mod bounds;
 mod chat;
 mod endings;
+mod git_hook;
 mod inherited;
 mod journal;
 mod library;

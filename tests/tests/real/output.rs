@@ -199,3 +199,22 @@ fn a_reader_of_stdout_that_goes_away_interrupts_the_turn_quietly() {
     stage.sandbox.assert_nothing_alive_within(Duration::from_secs(3));
     stage.end();
 }
+
+#[test]
+fn value_of_a_schema_is_alone_on_stdout() {
+    let said = [Part::text("Here you are."), Part::tool_call("StructuredOutput", json!({"count": 3}))];
+    let Some(stage) = Stage::new(Script::new().rule(When::agent().reply(Answer::new(said)))) else { return };
+    stage.write(
+        "workspace/count.json",
+        r#"{"type":"object","properties":{"count":{"type":"integer"}},"required":["count"]}"#,
+    );
+    let arguments = ["-m", "stub/gpt-4", "--json-schema", "count.json"];
+    let done = stage.run(arguments.into_iter().chain(["count"])).with_code(0);
+    assert_eq!(done.stdout, "{\"count\":3}\n");
+    for format in ["json", "stream-json"] {
+        let done = stage.run(arguments.into_iter().chain(["--output-format", format, "count"])).with_code(0);
+        let result: Value = serde_json::from_str(done.stdout.lines().last().unwrap()).unwrap();
+        assert_eq!((&result["output"], &result["structured"]), (&json!("{\"count\":3}"), &json!({"count": 3})));
+    }
+    stage.end();
+}

@@ -102,3 +102,45 @@ fn what_cannot_be_a_task_leaves_nothing_behind_and_asks_nobody() {
     assert_eq!(stage.requests().len(), 0);
     stage.end();
 }
+
+#[test]
+fn git_of_an_agent_in_a_hook_works_on_its_own_repository() {
+    let Some(stage) = Stage::new(shell("echo x > made && git add -A && git status --short", "Done.")) else { return };
+    let repository = stage.sandbox.path("repository");
+    std::fs::create_dir(&repository).unwrap();
+    git(&repository, &["init", "--quiet"]);
+    std::fs::write(repository.join("wanted"), "x").unwrap();
+    git(&repository, &["add", "wanted"]);
+    let hook = repository.join(".git/hooks/pre-commit");
+    std::fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    let workspace = stage.sandbox.workspace();
+    let program = stage.command([]);
+    let command =
+        format!("'{}' -m stub/gpt-4 --workspace '{}' go", program.get_program().display(), workspace.display());
+    std::fs::write(&hook, format!("#!/bin/sh\nexec {command}\n")).unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut commit = stage.sandbox.command("git");
+    commit.args(["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "x"]);
+    Running::start({
+        commit.current_dir(&repository);
+        commit
+    })
+    .end()
+    .with_code(0);
+    let tree = Command::new("git").args(["ls-tree", "--name-only", "HEAD"]).current_dir(&repository).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&tree.stdout), "wanted\n");
+    let printed = &stage.requests()[1].tool_results()[0].text;
+    assert!(printed.contains("A  made"), "{printed}");
+    stage.end();
+}
+
+#[test]
+fn commands_run_although_the_login_shell_runs_none() {
+    let Some(mut stage) = Stage::new(shell("echo ran", "Done.")) else { return };
+    stage.sandbox.set("SHELL", "/usr/sbin/nologin");
+    let done = stage.turn(["go"]).with_code(0);
+    assert!(done.stderr.contains("SHELL is /usr/sbin/nologin"), "{}", done.stderr);
+    let requests = stage.requests();
+    assert!(requests[1].tool_results()[0].text.contains("ran"), "{:?}", requests[1].tool_results());
+    stage.end();
+}

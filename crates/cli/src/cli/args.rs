@@ -122,7 +122,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Hold the answer to the JSON Schema in this file; the value is the answer, and `structured` in the JSON
+    /// Hold the answer to the JSON Schema in this file; the value alone is the answer, and `structured` in the JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json_schema: Option<PathBuf>,
 

@@ -22,7 +22,8 @@ struct Findings {
 
 /// Checks everything and prints what was found.
 pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
-    let mut findings = vec![programs::opencode(args.opencode.clone()).await, programs::npm(), programs::git()];
+    let mut findings =
+        vec![programs::opencode(args.opencode.clone()).await, programs::npm(), programs::git(), programs::shell()];
     let sources = sources::read(args.config.as_deref()).await;
     findings.extend(sources.findings.iter().cloned());
     findings.extend(endpoints::check(&sources.source, args.offline).await);

@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use crate::cli::watch;
 use crate::paths;
-use opencode_run_process::Locator;
+use opencode_run_process::{Locator, unusable_shell};
 use std::path::PathBuf;
 
 /// The name of the check whose failure has an exit code of its own.
@@ -36,6 +36,23 @@ pub(super) fn git() -> Finding {
             "not found: a task within a repository would read that repository's instructions",
             "install git",
         ),
+    }
+}
+
+pub(super) fn shell() -> Finding {
+    let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
+    match (unusable_shell(shell.as_deref()), shell) {
+        (None, Some(shell)) => Finding::ok("shell", shell.display().to_string()),
+        (None, None) => Finding::ok("shell", "SHELL is not set: opencode chooses one"),
+        (Some(unusable), _) => {
+            let fix = match unusable.replacement {
+                Some(replacement) => {
+                    format!("the agent's commands run in {replacement} instead; set SHELL to choose another")
+                }
+                None => "install a shell, and set SHELL to its path".to_owned(),
+            };
+            Finding::warning("shell", unusable.to_string(), fix)
+        }
     }
 }
 
