@@ -35,6 +35,7 @@
 //! ```
 
 mod answer;
+mod backoff;
 mod dialect;
 mod environment;
 #[cfg(any(test, feature = "fuzzing"))]

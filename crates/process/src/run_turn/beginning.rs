@@ -3,6 +3,8 @@
 //! Until `opencode run` has said something, no step of the turn has begun: no tool was at work, and a second start does nothing
 //! twice but ask the model. So a start that stalls, and one that found another opencode at work on the database, is made again.
 
+use crate::backoff;
+use backon::ExponentialBackoff;
 use opencode_run_core::ProcessExit;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,10 +17,8 @@ const SEEN_LIMIT: Duration = Duration::from_mins(1);
 const UNSEEN_LIMIT: Duration = Duration::from_mins(2);
 /// How often opencode is started where it stalls.
 const STARTS: u32 = 2;
-/// How often it is started where it finds its database locked.
-const LOCKED_STARTS: u32 = 6;
-/// How long is waited before it is started again for that. opencode itself waits up to five seconds for the lock.
-const LOCKED_PAUSE: Duration = Duration::from_millis(250);
+/// How often it is restarted if its database is locked.
+const LOCKED_RESTARTS: usize = 5;
 
 /// The beginning of a turn.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Beginning {
     starts: u32,
     began: Instant,
     stage: Stage,
+    /// The pauses that are left if the database is locked.
+    locked: ExponentialBackoff,
 }
 
 /// How far it has come.
@@ -45,7 +47,8 @@ enum Stage {
 impl Beginning {
     /// A process was started. `seen` says whether its requests to the model are seen.
     pub(super) fn new(seen: bool) -> Self {
-        Self { seen, starts: 1, began: Instant::now(), stage: Stage::Waiting }
+        let locked = backoff::locked_database(LOCKED_RESTARTS);
+        Self { seen, starts: 1, began: Instant::now(), stage: Stage::Waiting, locked }
     }
 
     /// opencode has said something, or asked its model.
@@ -78,13 +81,10 @@ impl Beginning {
     }
 
     /// Returns whether the process that ended so is to be started again, and how long to wait before that.
-    pub(super) fn again(&self, exit: ProcessExit) -> Option<Duration> {
+    pub(super) fn again(&mut self, exit: ProcessExit) -> Option<Duration> {
         match self.stage {
             Stage::Stalled if self.starts < STARTS => Some(Duration::ZERO),
-            // Each waits for another time, so that those who met do not meet again.
-            Stage::Locked if exit != ProcessExit::Code(0) && self.starts < LOCKED_STARTS => {
-                Some(LOCKED_PAUSE * (self.starts * 4 + std::process::id() % 4))
-            }
+            Stage::Locked if exit != ProcessExit::Code(0) => self.locked.next(),
             _ => None,
         }
     }
@@ -92,7 +92,7 @@ impl Beginning {
     /// It was started again.
     pub(super) fn restart(&mut self) {
         tracing::info!("opencode is started again, as it had not begun the turn");
-        *self = Self { starts: self.starts + 1, ..Self::new(self.seen) };
+        (self.starts, self.began, self.stage) = (self.starts + 1, Instant::now(), Stage::Waiting);
     }
 }
 
@@ -135,10 +135,10 @@ mod tests {
     async fn a_locked_database_is_tried_again_a_few_times() {
         let mut beginning = Beginning::new(false);
         assert_eq!(beginning.again(FAILED), None, "it was not locked");
-        for _ in 1..LOCKED_STARTS {
+        for _ in 0..LOCKED_RESTARTS {
             beginning.locked();
-            assert!(beginning.again(FAILED).is_some_and(|pause| pause >= LOCKED_PAUSE));
             assert_eq!(beginning.again(ProcessExit::Code(0)), None);
+            assert!(beginning.again(FAILED).is_some_and(|pause| pause >= backoff::MIN_LOCKED_PAUSE));
             beginning.restart();
         }
         beginning.locked();

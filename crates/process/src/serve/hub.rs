@@ -1,6 +1,7 @@
 //! The one stream of a server's events, and whose turn each event belongs to.
 
 use super::lane::{Laggard, Lane, LaneSender, lane};
+use crate::backoff;
 use crate::dialect::{Client, ClientError, SessionEvent};
 use crate::lines::{Line, Lines};
 use futures_util::TryStreamExt;
@@ -14,10 +15,6 @@ use tokio_util::io::StreamReader;
 /// The longest event that is read. Frames of the stream are single lines; a library for server-sent events would collect
 /// a frame of any length, and a frame that is too long is to be skipped instead.
 const LONGEST_EVENT: usize = 16 << 20;
-/// How long is waited before the stream is opened again, the first time; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// How long is waited at most before the stream is opened again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long the stream may be silent: a server sends a heartbeat every ten seconds.
 const SILENCE: Duration = Duration::from_secs(45);
 /// How long a turn waits for the stream to be opened, which takes milliseconds where the server is not busy.
@@ -160,7 +157,7 @@ impl Listeners {
 
 /// Reads the stream, and opens it again whenever it breaks, until it is aborted.
 async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watch::Sender<bool>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = backoff::reconnect();
     loop {
         match client.events().await {
             Err(error) => tracing::debug!(%error, "the stream of events cannot be opened"),
@@ -175,8 +172,8 @@ async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watc
                             if !*connection.borrow() {
                                 connection.send_replace(true);
                                 lock(&listeners).mend();
+                                pauses = backoff::reconnect();
                             }
-                            pause = FIRST_PAUSE;
                             let event = client.read_event(&String::from_utf8_lossy(data));
                             if let Some(event) = event {
                                 let laggard = lock(&listeners).deliver(event);
@@ -195,8 +192,8 @@ async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watc
                 lock(&listeners).tear();
             }
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        // It has no end.
+        tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
 }
 

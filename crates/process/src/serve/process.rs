@@ -1,6 +1,7 @@
 //! The process of a server of ours: started, watched, ended with all that it started.
 
 use crate::Launch;
+use crate::backoff;
 use crate::dialect::{self, Dialect, StderrLine};
 use crate::environment::Environment;
 use crate::lines::{Line, Lines};
@@ -22,9 +23,8 @@ use uuid::Uuid;
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// How often a server is started before it is given up: now and then a start stalls for no reason, and another does not.
 const STARTS: u32 = 2;
-/// How often it is started again where it finds another opencode at work on the database, and how long is waited before.
-const LOCKED_STARTS: u32 = 5;
-const LOCKED_PAUSE: Duration = Duration::from_millis(250);
+/// How often it is started again if another opencode has the database locked.
+const LOCKED_STARTS: usize = 5;
 /// The longest line of a server's output that is read.
 const LONGEST_LINE: usize = 256 << 10;
 /// How long is waited for the end of the log of a server that is gone, and for what it says of an answer that is there.
@@ -73,6 +73,7 @@ impl ServerProcess {
         };
         let mut words = String::new();
         let (mut stalls, mut locks) = (0, 0);
+        let mut backoff = backoff::locked_database(LOCKED_STARTS);
         while stalls < STARTS {
             let attempt = stalls + locks + 1;
             let password = Uuid::new_v4().simple().to_string();
@@ -84,11 +85,12 @@ impl ServerProcess {
                 Ok(Err(_)) => {
                     // The rest of what it says may still be on its way.
                     process.end().await;
-                    if process.found_locked(launch.opencode().dialect()) && locks < LOCKED_STARTS {
+                    if process.found_locked(launch.opencode().dialect())
+                        && let Some(pause) = backoff.next()
+                    {
                         locks += 1;
-                        tracing::info!("another opencode is at work on the database: it is started again");
-                        // Each waits for another time, so that those who met do not meet again.
-                        tokio::time::sleep(LOCKED_PAUSE * (locks * 4 + std::process::id() % 4)).await;
+                        tracing::info!("another opencode has the database locked: the server is restarted");
+                        tokio::time::sleep(pause).await;
                         continue;
                     }
                     return Err(failed(format!("it ended before it listened: {}", process.last_words())));
