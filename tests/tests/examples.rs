@@ -232,3 +232,20 @@ fn every_example_is_run_here() {
         assert!(source.contains(&format!("\nfn {name}() {{")), "{name} has no test");
     }
 }
+
+#[test]
+fn every_main_begins_with_the_supervisor() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let examples = fs::read_dir(root.join("crates/cli/examples")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = ["README.md", "crates/cli/src/lib.rs"].map(|page| root.join(page));
+    for path in examples.chain(pages) {
+        let text = fs::read_to_string(&path).unwrap().replace("//! ", "");
+        let mains: Vec<&str> = text.split("fn main()").skip(1).collect();
+        assert!(!mains.is_empty(), "{} has no main", path.display());
+        for main in mains {
+            let (_, body) = main.split_once("{\n").unwrap();
+            let first = body.lines().next().unwrap().trim();
+            assert!(first.starts_with("opencode_run::supervisor::init();"), "{}: {first}", path.display());
+        }
+    }
+}

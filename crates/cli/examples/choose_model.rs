@@ -11,8 +11,13 @@
 
 use opencode_run::{ModelName, Prompt, Runner};
 
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    opencode_run::supervisor::init(); // first, before any runtime
+    run()
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (for_all, for_one) = (arguments.next(), arguments.next());
 

@@ -12,8 +12,13 @@
 
 use opencode_run::{ModelSource, ModelSourceType, Prompt, Runner};
 
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    opencode_run::supervisor::init(); // first, before any runtime
+    run()
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let sources = if let Some(file) = std::env::args().nth(1) {
         ModelSource::from_env_file(file)?
     } else {

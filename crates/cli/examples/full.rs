@@ -12,8 +12,13 @@
 use opencode_run::{Event, EventItem, Limits, ModelSource, Prompt, RunState, Runner, ToolState};
 use std::time::Duration;
 
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    opencode_run::supervisor::init(); // first, before any runtime
+    run()
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let message = std::env::args().nth(1).unwrap_or("Write primes.txt with the primes below 30.".to_owned());
     let runner = Runner::builder()
         .task_name("full")

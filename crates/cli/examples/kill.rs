@@ -12,8 +12,13 @@
 use opencode_run::Runner;
 use std::time::{Duration, Instant};
 
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    opencode_run::supervisor::init(); // first, before any runtime
+    run()
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).map_or(Ok(5), |text| text.parse())?;
     let runner = Runner::builder().task_name("kill").workspace(std::env::temp_dir()).build().await?;
     println!("working in {}", runner.task_dir().path().display());

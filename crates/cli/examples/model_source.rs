@@ -13,8 +13,13 @@
 use opencode_run::{ModelConfig, ModelSource, ModelSourceType, Prompt, Runner};
 use std::env;
 
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    opencode_run::supervisor::init(); // first, before any runtime
+    run()
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut sources = ModelSource::new();
     if let Some(model) = env::args().nth(1) {
         let config = ModelConfig {

@@ -11,8 +11,13 @@
 use opencode_run::{EventItem, Runner};
 use std::time::Duration;
 
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    opencode_run::supervisor::init(); // first, before any runtime
+    run()
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let runner = Runner::builder().task_name("monitor").workspace(std::env::temp_dir()).build().await?;
     println!("working in {}", runner.task_dir().path().display());
 

@@ -12,7 +12,7 @@ use opencode_run_core::{
     SessionId, StartError, Task,
 };
 use opencode_run_process::{
-    Launch, LocateError, Locator, Opencode, ServeExecutor, TaskDir, TaskDirError, TaskName, Watcher,
+    Launch, LocateError, Locator, Opencode, ServeExecutor, TaskDir, TaskDirError, TaskName, Watcher, supervisor,
 };
 use std::ffi::OsString;
 use std::fmt;
@@ -92,7 +92,7 @@ impl Default for RunnerBuilder {
             ephemeral: false,
             opencode: None,
             environment: None,
-            watcher: None,
+            watcher: supervisor::current(),
             journals: None,
             resume: false,
         }
@@ -274,8 +274,9 @@ impl RunnerBuilder {
         self
     }
 
-    /// Starts opencode, and the commands that print keys, under a watcher, where there is one. It ends all that they leave, also
-    /// when this process is ended by SIGKILL.
+    /// Starts opencode, and the commands that print keys, under this supervisor, or under none. By default it is the program
+    /// itself, if that has called [`supervisor::init`]. A supervisor ends all that they leave, also when this process is ended by
+    /// SIGKILL.
     #[must_use]
     pub fn watcher(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
         self.watcher = watcher.into();

@@ -16,8 +16,13 @@
 //! ```no_run
 //! use opencode_run::Runner;
 //!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     opencode_run::supervisor::init(); // first, before any runtime
+//!     run()
+//! }
+//!
 //! #[tokio::main]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //!     let runner = Runner::builder().task_name("hello").build().await?;
 //!     let turn = runner.run("Write hello.py, which prints a greeting, and run it.").await?;
 //!     println!("{}: {}", turn.state, turn.output());
@@ -63,5 +68,5 @@ pub use opencode_run_core::{
 pub use opencode_run_journal::JournalError;
 pub use opencode_run_markdown::MarkdownOptions;
 pub use opencode_run_process::{
-    LocateError, Opencode, SessionLookupError, TaskDir, TaskDirError, TaskNameError, Version, Watcher,
+    LocateError, Opencode, SessionLookupError, TaskDir, TaskDirError, TaskNameError, Version, Watcher, supervisor,
 };

@@ -1,6 +1,6 @@
 //! A program that is not opencode, such as an installer, with nothing left of it in any case.
 
-use crate::launch::{start, start_beside_us, tree};
+use crate::launch::{start, start_beside_us, tree, tree_beside_us};
 use crate::tree::{Marker, Tree};
 use crate::watcher::Watcher;
 use std::ffi::OsStr;
@@ -34,7 +34,7 @@ impl Helper {
     ) -> io::Result<Self> {
         let mut command = start(&find(program)?, watcher);
         command.args(arguments).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::piped());
-        Self::spawn(command, watcher)
+        Self::spawn(command, |marker, leader| tree(watcher, marker, leader))
     }
 
     /// Starts a command of the user's in a shell. It reads nothing, its stdout is [for the taking](Self::take_stdout), and its
@@ -49,15 +49,15 @@ impl Helper {
         let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
         let mut shell = start_beside_us(&find(shell)?, watcher);
         shell.args([flag, command]).stdout(Stdio::piped());
-        Self::spawn(shell, watcher)
+        Self::spawn(shell, |marker, leader| tree_beside_us(watcher, marker, leader))
     }
 
-    fn spawn(mut command: Command, watcher: Option<&Watcher>) -> io::Result<Self> {
+    fn spawn(mut command: Command, tree: impl FnOnce(Marker, u32) -> Tree) -> io::Result<Self> {
         let marker = Marker::new();
         let outer = std::env::var_os(Marker::VARIABLE);
         command.env(Marker::VARIABLE, marker.nested_in(outer.as_deref())).stdin(Stdio::null()).kill_on_drop(true);
         let child = command.spawn()?;
-        Ok(Self { tree: tree(watcher, marker, child.id().unwrap_or_default()), child })
+        Ok(Self { tree: tree(marker, child.id().unwrap_or_default()), child })
     }
 
     /// Returns what it writes to stdout, once, if that is piped.

@@ -4,6 +4,7 @@ use crate::Opencode;
 use crate::answer::{self, Answer};
 use crate::environment::{Environment, GIT_REPOSITORY};
 use crate::gate::Gate;
+use crate::supervisor;
 use crate::tree::{Marker, Tree};
 use crate::watcher::Watcher;
 use opencode_run_core::{FailureKind, ModelChoice, StartError};
@@ -36,11 +37,18 @@ impl Launch {
     /// reached through a gateway in this process, so that their keys stay here.
     pub fn new(opencode: Opencode, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let environment = Environment::from_caller(variables);
-        Self { opencode, environment, watcher: None, gateway: Some(Arc::default()), lean: false, cache: None }
+        Self {
+            opencode,
+            environment,
+            watcher: supervisor::current(),
+            gateway: Some(Arc::default()),
+            lean: false,
+            cache: None,
+        }
     }
 
-    /// Starts opencode under a watcher, where there is one. It ends all that opencode leaves, also when this process is ended
-    /// by SIGKILL.
+    /// Starts opencode under this supervisor, or under none: by default it is the program itself, if that has called
+    /// [`supervisor::init`]. A supervisor ends all that opencode leaves, also when this process is ended by SIGKILL.
     #[must_use]
     pub fn watched_by(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
         self.watcher = watcher.into();
@@ -207,8 +215,16 @@ pub(crate) fn start_beside_us(program: &Path, watcher: Option<&Watcher>) -> Comm
     command
 }
 
-/// Returns the processes of the run that was started as `leader` by one of these.
+/// Returns the processes of the run that [`start`] has started as `leader`. Without a supervisor they get a guard.
 pub(crate) fn tree(watcher: Option<&Watcher>, marker: Marker, leader: u32) -> Tree {
+    match watcher {
+        None => Tree::guarded(marker, leader),
+        Some(_) => Tree::watched(marker, leader),
+    }
+}
+
+/// Returns the processes of the run that [`start_beside_us`] has started as `leader`. A guard would kill our own group.
+pub(crate) fn tree_beside_us(watcher: Option<&Watcher>, marker: Marker, leader: u32) -> Tree {
     match watcher {
         None => Tree::new(marker, leader),
         Some(_) => Tree::watched(marker, leader),

@@ -42,6 +42,8 @@ mod environment;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+#[cfg(unix)]
+mod guard;
 mod helper;
 mod ignored_signals;
 mod json_text;
@@ -64,6 +66,7 @@ mod session;
 mod setup;
 mod shell;
 mod stderr_tail;
+pub mod supervisor;
 mod task_dir;
 mod tree;
 mod version;

@@ -2,7 +2,7 @@
 
 use crate::dialect::{Dialect, Unsupported};
 use crate::version_cache::VersionCache;
-use crate::{Version, Watcher, launch};
+use crate::{Version, Watcher, launch, supervisor};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ impl LocateError {
 }
 
 /// Finds opencode: the executable that was named, else the first on the search path, else one that was installed for us.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Locator {
     explicit: Option<PathBuf>,
@@ -127,6 +127,12 @@ pub struct Locator {
     installed: Option<PathBuf>,
     version_cache: Option<VersionCache>,
     watcher: Option<Watcher>,
+}
+
+impl Default for Locator {
+    fn default() -> Self {
+        Self { explicit: None, search_path: None, installed: None, version_cache: None, watcher: supervisor::current() }
+    }
 }
 
 impl Locator {
@@ -157,7 +163,7 @@ impl Locator {
         self
     }
 
-    /// Asks for the version under a watcher, where there is one.
+    /// Asks for the version under this supervisor, or under none; see [`Launch::watched_by`](crate::Launch::watched_by).
     #[must_use]
     pub fn watched_by(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
         self.watcher = watcher.into();

@@ -15,6 +15,8 @@ use linux as system;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::kill_descendants;
 
+#[cfg(unix)]
+use crate::guard::Guard;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -73,12 +75,33 @@ pub(crate) struct Tree {
     /// Whether the leader is a watcher.
     watched: bool,
     swept: bool,
+    /// Ends the leader's process group with this process. Dropped last.
+    #[cfg(unix)]
+    guard: Option<Guard>,
 }
 
 impl Tree {
     /// Takes the process that all others of the run descend from, right after it was started.
     pub(crate) fn new(marker: Marker, leader: u32) -> Self {
-        Self { system: system::Tree::new(leader), marker, watched: false, swept: false }
+        Self {
+            system: system::Tree::new(leader),
+            marker,
+            watched: false,
+            swept: false,
+            #[cfg(unix)]
+            guard: None,
+        }
+    }
+
+    /// Takes a leader of a process group, and has the group end with this process.
+    pub(crate) fn guarded(marker: Marker, leader: u32) -> Self {
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "guards are shells"))]
+        let mut tree = Self::new(marker, leader);
+        #[cfg(unix)]
+        {
+            tree.guard = Guard::start(&tree.marker, leader);
+        }
+        tree
     }
 
     /// Takes a leader that is a [watcher](crate::Watcher): it is asked to end all, since it sees whom no look from outside

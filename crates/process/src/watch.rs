@@ -31,6 +31,9 @@ const END_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 /// What a terminal and an executor send to the group that watcher and child are in: it is meant for the child.
 const FOR_THE_CHILD: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
+/// The exit code if the child has none to pass on.
+const FAILURE: u8 = 1;
+
 /// Why nothing could be watched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,6 +73,11 @@ impl From<Errno> for WatchError {
 ///
 /// If the program cannot be started. Then nothing of it is left.
 pub fn watch(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, WatchError> {
+    supervise(arguments).map(ExitCode::from)
+}
+
+/// The same, with the exit code as a number.
+pub(crate) fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, WatchError> {
     let mut arguments = arguments.into_iter();
     let parent = arguments.next().and_then(|id| read_id(&id)).ok_or(WatchError::Usage)?;
     let program = PathBuf::from(arguments.next().ok_or(WatchError::Usage)?);
@@ -77,7 +85,7 @@ pub fn watch(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, 
     rustix::thread::set_name(NAME)?;
     let mut wakes = Wakes::listen()?;
     set_child_subreaper(Some(getpid()))?;
-    let Some(parent) = open_parent(parent)? else { return Ok(ExitCode::FAILURE) };
+    let Some(parent) = open_parent(parent)? else { return Ok(FAILURE) };
     let child = Command::new(&program).args(arguments).spawn();
     let child = child.map_err(|source| WatchError::Start { program, source })?;
     let child = Pid::from_child(&child);
@@ -148,14 +156,14 @@ impl Watched {
 }
 
 /// Ends as the child did. Returns where that was by a code.
-fn end_as(status: Option<WaitStatus>) -> ExitCode {
+fn end_as(status: Option<WaitStatus>) -> u8 {
     if let Some(signal) = status.and_then(WaitStatus::terminating_signal) {
         // The child may have left a core, this process has nothing to say in one.
         set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
         signal_hook::low_level::emulate_default_handler(signal).ok();
     }
     let code = status.and_then(WaitStatus::exit_status).and_then(|code| u8::try_from(code).ok());
-    code.map_or(ExitCode::FAILURE, ExitCode::from)
+    code.unwrap_or(FAILURE)
 }
 
 /// What wakes the watcher up.

@@ -10,6 +10,7 @@ mod stage;
 
 mod commands;
 mod context;
+mod embedding;
 mod failures;
 mod gateway;
 mod interrupts;

@@ -16,7 +16,6 @@ use super::log;
 use super::nonblocking::write_stdout;
 use super::output::OutputError;
 use super::signals::Signals;
-use super::watch;
 use clap::{CommandFactory, Parser};
 use opencode_run_core::FailureKind;
 use std::io::Write;
@@ -32,9 +31,7 @@ const AFTER_A_KILL: Duration = Duration::from_secs(5);
 /// Runs the command with the arguments of this process and returns how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
-    if let Some(code) = watch::main() {
-        return code;
-    }
+    opencode_run_process::supervisor::init();
     keep_to_itself();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -167,11 +167,15 @@ fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Returns the processes that this thread is the parent of. None of their ids can become another's before this process
-/// takes note of its end.
+/// Returns the children of this process. None of their ids can become another's before this process takes note of its end.
+///
+/// Each thread has a list of its own: of those that it started, and of orphans that this process adopted.
 pub(super) fn own_children() -> Vec<Pid> {
-    let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let children: Vec<String> = lists.collect();
+    let ids = children.iter().flat_map(|list| list.split_whitespace());
+    ids.filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
 }
 
 /// Returns what the processes of a group take of the memory together, in bytes; none if there is no such group.

@@ -1,0 +1,94 @@
+//! Ends opencode's process group when this process ends, for programs that start opencode without a supervisor.
+//!
+//! opencode 1 ignores the end of its stdin and outlives its parent. A guard is a shell in opencode's own process group that
+//! reads a pipe whose only write end is in this process. However this process ends, the system closes that end, and the guard
+//! kills its group: opencode, its wrapper and its helpers, but not tools, which have sessions of their own.
+//!
+//! It stands beside opencode and not above it, so that opencode's arguments, environment and exit code pass through no shell.
+//! As a member of the group it keeps the group's id from being reused, so that it cannot kill another one.
+
+use crate::tree::Marker;
+use rustix::process::Pid;
+use std::process::{Child, Command, Stdio};
+
+/// Uses builtins of the shell only. A signal to the group is meant for opencode.
+const SCRIPT: &str = "trap '' HUP INT QUIT TERM; read -r line; kill -s KILL 0";
+
+/// The guard of one process group. Dropping it ends the guard alone.
+#[derive(Debug)]
+pub(crate) struct Guard(Child);
+
+impl Guard {
+    /// Guards the group of a process that was just started as the leader of one. Without a shell there is no guard.
+    pub(crate) fn start(marker: &Marker, leader: u32) -> Option<Self> {
+        let group = i32::try_from(leader).ok().and_then(Pid::from_raw)?;
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", SCRIPT, "opencode-guard"]).current_dir("/");
+        command.env_clear().env(Marker::VARIABLE, marker.nested_in(None));
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        std::os::unix::process::CommandExt::process_group(&mut command, group.as_raw_pid());
+        match command.spawn() {
+            Ok(child) => Some(Self(child)),
+            Err(error) => {
+                // The leader may have exited already. Otherwise it outlives this process if that is killed.
+                tracing::debug!(%error, leader, "cannot start a guard for opencode");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Before its pipe is closed, which it would take for the end of this process.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Signal, kill_process_group};
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::time::Duration;
+
+    fn guarded() -> (Child, Guard) {
+        let script = "trap '' HUP INT QUIT TERM; sleep 60 & wait; sleep 60";
+        let leader = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
+        let guard = Guard::start(&Marker::new(), leader.id()).unwrap();
+        (leader, guard)
+    }
+
+    #[test]
+    fn closed_pipe_kills_the_group_and_the_guard() {
+        let (mut leader, mut guard) = guarded();
+        // Both have set their traps by then.
+        std::thread::sleep(Duration::from_millis(500));
+        for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+            kill_process_group(Pid::from_child(&leader), signal).unwrap();
+        }
+        assert!(leader.try_wait().unwrap().is_none() && guard.0.try_wait().unwrap().is_none());
+        drop(guard.0.stdin.take());
+        for child in [&mut leader, &mut guard.0] {
+            assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+        }
+    }
+
+    #[test]
+    fn dropped_guard_leaves_the_group_alone() {
+        let (mut leader, guard) = guarded();
+        drop(guard);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(leader.try_wait().unwrap().is_none());
+        kill_process_group(Pid::from_child(&leader), Signal::KILL).unwrap();
+        leader.wait().unwrap();
+    }
+
+    #[test]
+    fn leader_that_is_gone_gets_no_guard() {
+        let mut leader = Command::new("true").process_group(0).spawn().unwrap();
+        leader.wait().unwrap();
+        assert!(Guard::start(&Marker::new(), leader.id()).is_none());
+    }
+}

@@ -1,0 +1,87 @@
+//! Makes an embedding program the supervisor of what it starts: one line at the top of `fn main`.
+//!
+//! A library can neither adopt the orphans of its host nor outlive it; a second process can. So the program is executed once
+//! more for each opencode that it starts, as that opencode's parent: a subreaper that ends all descendants of opencode when
+//! opencode ends, and when the program does, by whatever cause: `exit`, a panic, Ctrl-C, SIGTERM, SIGHUP, SIGKILL.
+//!
+//! ```no_run
+//! use opencode_run_process::supervisor;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     supervisor::init(); // first: this program may have been executed again as the supervisor
+//!     run()
+//! }
+//!
+//! #[tokio::main]
+//! async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Without the line, opencode itself still ends with the program, on every Unix, but commands of the agent that run in a
+//! session of their own can survive if the program is ended in the middle of a turn.
+
+use crate::watcher::Watcher;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The first argument of a process that is a supervisor.
+const ARGUMENT: &str = "__watch";
+/// This program. Not its path: an upgrade of the file while the program runs must not change its supervisors.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// The exit code of a supervisor that cannot start its program: the command's own for an opencode that cannot be used.
+#[cfg(target_os = "linux")]
+const NOT_STARTED: u8 = 4;
+
+/// Whether this program calls [`init`], and so can be executed as a supervisor.
+static INITIALIZED: AtomicBool = AtomicBool::new(false);
+
+/// Starts every further opencode of this process under a supervisor, which is this program, executed again.
+///
+/// Call it as the first statement of `fn main`, before a runtime is built and before arguments are parsed. In a process that was
+/// executed as a supervisor it does not return: what `main` does before this call is done in every supervisor as well. Inside
+/// `#[tokio::main]` it works, but then each supervisor also starts the threads of that runtime before it gets here.
+///
+/// It changes the default of what is created later, such as [`Launch`](crate::Launch); their methods that set a supervisor
+/// still win. It installs no signal handler in the program and changes nothing else. Only Linux has supervisors; on other
+/// systems it does nothing.
+///
+/// Do not call it from code that other executables load (a plugin, a module of Python): the executable itself has to call it.
+///
+/// A supervisor that cannot start its program prints the reason to stderr and exits with code 4.
+pub fn init() {
+    #[cfg(target_os = "linux")]
+    {
+        let mut arguments = std::env::args_os().skip(1);
+        if arguments.next().is_some_and(|first| first == ARGUMENT) {
+            supervise(arguments);
+        }
+        // In a chroot or container without /proc the program cannot find itself.
+        INITIALIZED.store(std::path::Path::new(PROGRAM).exists(), Ordering::Relaxed);
+    }
+}
+
+/// Returns this program as a supervisor, if it has called [`init`].
+#[must_use]
+pub fn current() -> Option<Watcher> {
+    INITIALIZED.load(Ordering::Relaxed).then(|| Watcher::new(PROGRAM, [ARGUMENT]))
+}
+
+#[cfg(target_os = "linux")]
+#[expect(clippy::exit, reason = "the process is a supervisor and nothing else, and the caller's `main` must not go on")]
+fn supervise(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
+    use std::io::Write;
+
+    let code = crate::watch::supervise(arguments).unwrap_or_else(|error| {
+        let mut message = format!("error: {error}");
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        // If stderr is closed, the exit code remains.
+        writeln!(std::io::stderr(), "{message}").ok();
+        NOT_STARTED
+    });
+    std::process::exit(code.into())
+}
