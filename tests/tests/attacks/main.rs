@@ -4,3 +4,7 @@
 //! Each module is one attacker's means. A test plays the attack and asserts that it fails.
 
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
+mod attached_server;
+mod support;

@@ -93,7 +93,10 @@ impl Server {
         password: Option<String>,
     ) -> Result<Self, StartError> {
         let (client, version) = dialect::meet(address, user, password).await.map_err(|error| match error {
-            ClientError::NotFound(_) | ClientError::Refused { .. } | ClientError::Unreadable => {
+            ClientError::NotFound(_)
+            | ClientError::Refused { .. }
+            | ClientError::Unreadable
+            | ClientError::TooLong { .. } => {
                 let message =
                     "what answers at this address is no opencode server, or one that is older than can be driven";
                 StartError::new(FailureKind::Opencode, message).hint("check the address").source(error)
@@ -364,7 +367,7 @@ impl Server {
                 })
             }
             error @ ClientError::Locked => TurnFailure::Opencode { message: error.to_string() },
-            error @ (ClientError::Unauthorized | ClientError::Unreadable) => {
+            error @ (ClientError::Unauthorized | ClientError::Unreadable | ClientError::TooLong { .. }) => {
                 TurnFailure::Protocol { message: error.to_string() }
             }
         }

@@ -137,6 +137,11 @@ impl Providers {
     }
 }
 
+/// Returns whether a text has the form of an id, such as `ses_1f2E`. Anything else could name another route or file.
+pub(crate) fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
 pub(crate) fn session(session: &str) -> String {
     format!("/session/{session}")
 }

@@ -17,6 +17,11 @@ use std::time::{Duration, SystemTime};
 /// How long a request may take that opencode answers by itself, without a model. It takes milliseconds; the first one in a
 /// directory loads that directory's configuration and plugins.
 const LIMIT: Duration = Duration::from_mins(1);
+/// The longest answer that is about a server or a session: a list of models has a few MiB.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// The longest answer that holds messages, which can be all of a long session's. A server that is not ours could send one without an
+/// end.
+const MAX_MESSAGES_BYTES: usize = 256 << 20;
 /// How long a connection to this machine may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -63,13 +68,19 @@ pub(crate) enum ClientError {
     /// The answer is not what opencode answers.
     #[error("the opencode server answered with something else than JSON")]
     Unreadable,
+    /// The answer does not end within its bound.
+    #[error("the opencode server sent an answer of more than {} MiB", max_bytes >> 20)]
+    TooLong {
+        /// The bound.
+        max_bytes: usize,
+    },
 }
 
 impl ClientError {
     /// Returns whether the server may be at work on what it was asked all the same.
     pub(crate) fn leaves_work(&self) -> bool {
         match self {
-            Self::NoAnswer(_) | Self::Unreadable => true,
+            Self::NoAnswer(_) | Self::Unreadable | Self::TooLong { .. } => true,
             Self::Refused { status, .. } => status.is_server_error(),
             Self::Unauthorized | Self::NotFound(_) | Self::Configuration(_) | Self::Locked | Self::NoAgent(_) => false,
         }
@@ -82,6 +93,8 @@ impl Client {
     pub(crate) fn new(base: Url, user: Option<String>, password: Option<String>) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder()
             .no_proxy()
+            // opencode redirects nothing; a hostile server would have us send the password elsewhere.
+            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_LIMIT)
             .build()
             .map_err(|error| ClientError::NoAnswer(error.to_string()))?;
@@ -109,7 +122,7 @@ impl Client {
     }
 
     async fn json<T: for<'a> Deserialize<'a>>(request: RequestBuilder) -> Result<T, ClientError> {
-        let text = text(request.timeout(LIMIT)).await?;
+        let text = text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await?;
         serde_json::from_str(&text).map_err(|_| ClientError::Unreadable)
     }
 
@@ -133,7 +146,8 @@ impl Client {
     pub(crate) async fn new_session(&self, directory: &Path, title: &str) -> Result<SessionId, ClientError> {
         let body = api::new_session(title);
         let request = self.request(Method::POST, api::SESSIONS, Some(directory)).json(&body);
-        Self::json::<api::SessionInfo>(request).await.map(|session| session.id)
+        let session = Self::json::<api::SessionInfo>(request).await?.id;
+        if api::is_id(session.as_str()) { Ok(session) } else { Err(ClientError::Unreadable) }
     }
 
     /// Reads an event of the stream; none for what is about no session, and for what repeats another.
@@ -162,8 +176,9 @@ impl Client {
         session: &SessionId,
         message: &Value,
     ) -> Result<String, ClientError> {
-        let request = self.request(Method::POST, &api::messages(session.as_str()), Some(directory)).json(message);
-        text(request).await.map_err(|error| match error {
+        let route = api::messages(id(session)?);
+        let request = self.request(Method::POST, &route, Some(directory)).json(message);
+        text(request, MAX_MESSAGES_BYTES).await.map_err(|error| match error {
             ClientError::Refused { status, message: None, reference } if status.is_client_error() => {
                 ClientError::Refused { status, message: Some(api::unexplained(message)), reference }
             }
@@ -203,7 +218,7 @@ impl Client {
 
     /// Returns the directory that a session belongs to.
     pub(crate) async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, ClientError> {
-        let request = self.request(Method::GET, &api::session(session.as_str()), None);
+        let request = self.request(Method::GET, &api::session(id(session)?), None);
         Self::json::<api::SessionInfo>(request).await.map(|session| session.directory)
     }
 
@@ -216,7 +231,7 @@ impl Client {
         let mut found = Vec::new();
         let mut next = vec![session.clone()];
         while let Some(session) = next.pop() {
-            let request = self.request(Method::GET, &api::children(session.as_str()), Some(directory));
+            let request = self.request(Method::GET, &api::children(id(&session)?), Some(directory));
             for child in Self::json::<Vec<api::SessionInfo>>(request).await? {
                 // A circle would be a mistake of the server's, and no reason to go round in it.
                 if !found.contains(&child.id) {
@@ -244,14 +259,15 @@ impl Client {
 
     /// Returns the text of all messages of a session.
     pub(crate) async fn messages(&self, directory: &Path, session: &SessionId) -> Result<String, ClientError> {
-        text(self.request(Method::GET, &api::messages(session.as_str()), Some(directory)).timeout(LIMIT)).await
+        let request = self.request(Method::GET, &api::messages(id(session)?), Some(directory));
+        text(request.timeout(LIMIT), MAX_MESSAGES_BYTES).await
     }
 
     /// Ends what is at work in a session and in the sessions of its sub-agents.
     pub(crate) async fn abort(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
-        let abort = |session: &SessionId| {
-            let request = self.request(Method::POST, &api::abort(session.as_str()), Some(directory));
-            async move { text(request.timeout(LIMIT)).await.map(drop) }
+        let abort = async |session: &SessionId| {
+            let request = self.request(Method::POST, &api::abort(id(session)?), Some(directory));
+            text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
         };
         abort(session).await?;
         for child in self.descendants(directory, session).await? {
@@ -280,25 +296,26 @@ impl Client {
         answer: &PermissionAnswer,
     ) -> Result<(), ClientError> {
         let body = api::permission_answer(answer);
-        let request = self.request(Method::POST, &api::permission_reply(id), Some(directory)).json(&body);
-        text(request.timeout(LIMIT)).await.map(drop)
+        let request = self.request(Method::POST, &api::permission_reply(checked(id)?), Some(directory)).json(&body);
+        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
     /// Rejects a question.
     pub(crate) async fn reject_question(&self, directory: &Path, id: &str) -> Result<(), ClientError> {
-        text(self.request(Method::POST, &api::question_reject(id), Some(directory)).timeout(LIMIT)).await.map(drop)
+        let request = self.request(Method::POST, &api::question_reject(checked(id)?), Some(directory));
+        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
     /// Ends what is kept for a directory.
     pub(crate) async fn dispose(&self, directory: &Path) -> Result<(), ClientError> {
-        text(self.request(Method::POST, api::DISPOSE, Some(directory)).timeout(LIMIT)).await.map(drop)
+        let request = self.request(Method::POST, api::DISPOSE, Some(directory));
+        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
     /// Deletes a session.
     pub(crate) async fn delete_session(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
-        text(self.request(Method::DELETE, &api::session(session.as_str()), Some(directory)).timeout(LIMIT))
-            .await
-            .map(drop)
+        let request = self.request(Method::DELETE, &api::session(id(session)?), Some(directory));
+        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
     }
 }
 
@@ -310,11 +327,21 @@ fn no_answer(error: reqwest::Error) -> ClientError {
     ClientError::NoAnswer(message)
 }
 
-/// Returns the text of an answer that is a success.
-async fn text(request: RequestBuilder) -> Result<String, ClientError> {
+/// Returns a session's id as a part of a route.
+fn id(session: &SessionId) -> Result<&str, ClientError> {
+    checked(session.as_str())
+}
+
+/// Returns an id as a part of a route. One that is not an id, such as `ses_../../x`, could name another route.
+fn checked(id: &str) -> Result<&str, ClientError> {
+    if api::is_id(id) { Ok(id) } else { Err(ClientError::NotFound(format!("{id:?} is not an id of opencode's"))) }
+}
+
+/// Returns the text of an answer that is a success and has at most `max_bytes`.
+async fn text(request: RequestBuilder, max_bytes: usize) -> Result<String, ClientError> {
     let response = request.send().await.map_err(no_answer)?;
     let status = response.status();
-    let body = body(response).await.map_err(no_answer)?;
+    let body = body(response, max_bytes).await?;
     if status.is_success() {
         // Unknown routes are answered with a page.
         return if body.trim_start().starts_with('<') { Err(ClientError::Unreadable) } else { Ok(body) };
@@ -335,9 +362,16 @@ async fn text(request: RequestBuilder) -> Result<String, ClientError> {
 }
 
 /// Reads the text of an answer, each piece into its place as it comes: an answer can be as long as a session.
-async fn body(mut response: Response) -> reqwest::Result<String> {
+///
+/// # Errors
+///
+/// If the connection breaks, or the answer has more than `max_bytes`.
+async fn body(mut response: Response, max_bytes: usize) -> Result<String, ClientError> {
     let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await? {
+    while let Some(piece) = response.chunk().await.map_err(no_answer)? {
+        if body.len() + piece.len() > max_bytes {
+            return Err(ClientError::TooLong { max_bytes });
+        }
         body.extend_from_slice(&piece);
     }
     let text = String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());

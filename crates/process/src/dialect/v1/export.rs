@@ -1,5 +1,6 @@
 //! `opencode export`, which says what there is of a session.
 
+use super::api::is_id;
 use super::stderr::plain;
 use crate::dialect::Exported;
 use opencode_run_core::SessionId;
@@ -19,7 +20,7 @@ struct Info {
 
 /// Returns whether an id is one that opencode could have given.
 pub(crate) fn may_exist(session: &SessionId) -> bool {
-    session.as_str().starts_with(PREFIX)
+    session.as_str().starts_with(PREFIX) && is_id(session.as_str())
 }
 
 /// Returns the arguments that export a session.

@@ -1,0 +1,182 @@
+//! A hostile server behind `--attach`.
+
+use crate::support::{Ended, run_within};
+use opencode_run_tests::{Sandbox, opencode_run_bin};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The head of a JSON answer of unknown length.
+const ENDLESS_JSON: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+
+/// A server that answers each request as it likes. Its threads end with their connections.
+struct Hostile {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Hostile {
+    /// Starts a server whose answers `answer` writes, given the request line.
+    fn start(answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let (answer, seen) = (Arc::new(answer), Arc::clone(&heads));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
+                std::thread::spawn(move || {
+                    let head = read_head(&stream);
+                    let line = head.lines().next().unwrap_or_default().to_owned();
+                    seen.lock().unwrap().push(head);
+                    // A client that goes away ends the answer.
+                    answer(&line, &mut { stream }).ok();
+                });
+            }
+        });
+        Self { address, heads }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+/// Reads a request: its head, and its body where a length is given.
+fn read_head(stream: &TcpStream) -> String {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
+    let length =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body).ok();
+    head
+}
+
+fn json(stream: &mut TcpStream, body: &str) -> std::io::Result<()> {
+    write!(stream, "{ENDLESS_JSON}{body}")
+}
+
+/// Sends bytes until the client goes away.
+fn flood(stream: &mut TcpStream, head: &str, byte: u8) -> std::io::Result<()> {
+    stream.write_all(head.as_bytes())?;
+    let chunk = vec![byte; 1 << 20];
+    loop {
+        stream.write_all(&chunk)?;
+    }
+}
+
+/// Sends a byte now and then.
+fn drip(stream: &mut TcpStream, head: &str) -> std::io::Result<()> {
+    stream.write_all(head.as_bytes())?;
+    loop {
+        stream.write_all(b" ")?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Runs a turn on the server, which has to end within a minute.
+fn attach(sandbox: &Sandbox, server: &Hostile, arguments: &[&str]) -> Ended {
+    let mut command = sandbox.command(opencode_run_bin!());
+    command.args(["--no-env", "--output-format", "json", "--attach"]).arg(format!("http://{}", server.address));
+    command.env("OPENCODE_SERVER_PASSWORD", "secret").args(arguments).arg("hello").stdin(Stdio::null());
+    run_within(&mut command, Duration::from_mins(1))
+}
+
+/// Answers as a server does until a session is made.
+fn until_session(line: &str, stream: &mut TcpStream) -> Option<std::io::Result<()>> {
+    match line.split(' ').nth(1)?.split('?').next()? {
+        "/global/health" => Some(json(stream, r#"{"version":"1.18.33"}"#)),
+        "/global/event" => Some((|| {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(b"data: {\"payload\":{\"type\":\"server.connected\",\"properties\":{}}}\n\n")?;
+            std::thread::sleep(Duration::from_secs(30));
+            Ok(())
+        })()),
+        "/agent" => Some(json(stream, "[]")),
+        "/config/providers" => Some(json(stream, r#"{"providers":[],"default":{}}"#)),
+        _ => None,
+    }
+}
+
+#[test]
+fn endless_answer_ends_within_bounds() {
+    let sandbox = Sandbox::new();
+    for first in [true, false] {
+        let server = Hostile::start(move |line, stream| match until_session(line, stream).filter(|_| !first) {
+            Some(answered) => answered,
+            None => flood(stream, ENDLESS_JSON, b' '),
+        });
+        let ended = attach(&sandbox, &server, &[]);
+        assert_ne!(ended.code, 0, "{ended:?}");
+        assert!(ended.peak_kib < 600 << 10, "first: {first}: {} KiB", ended.peak_kib);
+    }
+    sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn time_limit_counts_while_the_server_is_met() {
+    let sandbox = Sandbox::new();
+    let silent = Hostile::start(|_, _| {
+        std::thread::sleep(Duration::from_mins(1));
+        Ok(())
+    });
+    let dripping = Hostile::start(|_, stream| drip(stream, ENDLESS_JSON));
+    let headers = Hostile::start(|_, stream| drip(stream, "HTTP/1.1 200 OK\r\nx:"));
+    for server in [silent, dripping, headers] {
+        let ended = attach(&sandbox, &server, &["--timeout", "2s"]);
+        assert_eq!((ended.code, ended.json()["error"]["kind"].as_str()), (124, Some("timeout")), "{ended:?}");
+        assert!(ended.elapsed < Duration::from_secs(20), "{ended:?}");
+    }
+    sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn endless_headers_end_the_turn() {
+    let sandbox = Sandbox::new();
+    let server = Hostile::start(|_, stream| flood(stream, "HTTP/1.1 200 OK\r\nx: ", b'x'));
+    let ended = attach(&sandbox, &server, &[]);
+    assert_ne!(ended.code, 0, "{ended:?}");
+    assert!(ended.peak_kib < 200 << 10, "{} KiB", ended.peak_kib);
+    sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn redirect_is_not_followed() {
+    let sandbox = Sandbox::new();
+    let other = Hostile::start(|_, stream| json(stream, r#"{"version":"1.18.33"}"#));
+    let target = other.address;
+    for status in ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+        let server = Hostile::start(move |_, stream| {
+            write!(stream, "HTTP/1.1 {status}\r\nlocation: http://{target}/global/health\r\ncontent-length: 0\r\n\r\n")
+        });
+        let ended = attach(&sandbox, &server, &[]);
+        assert_eq!(ended.code, 4, "{status}: {ended:?}");
+    }
+    assert_eq!(other.heads(), Vec::<String>::new(), "the password went nowhere else");
+    sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn ids_that_name_other_routes_are_refused() {
+    let sandbox = Sandbox::new();
+    for id in ["ses_../../x", "../x", "ses_1/message", "ses_1?x=1", "ses_%2e%2e", "", "ses_\\u001b[2J"] {
+        let body = format!(r#"{{"id":"{id}","directory":"/tmp"}}"#);
+        let server = Hostile::start(move |line, stream| match until_session(line, stream) {
+            Some(answered) => answered,
+            None => json(stream, &body),
+        });
+        let ended = attach(&sandbox, &server, &["--idle-timeout", "10s"]);
+        assert_ne!(ended.code, 0, "{id}: {ended:?}");
+        let heads = server.heads();
+        let routes: Vec<_> = heads.iter().filter_map(|head| head.split(' ').nth(1)).collect();
+        assert!(routes.iter().all(|route| !route.contains("message") && !route.starts_with("/x")), "{id}: {routes:?}");
+        assert!(routes.iter().any(|route| route.starts_with("/session")), "the session was asked for: {routes:?}");
+        assert!(ended.json()["session_id"].is_null(), "{id}: {ended:?}");
+    }
+    sandbox.assert_nothing_alive();
+}
