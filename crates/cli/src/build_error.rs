@@ -41,6 +41,14 @@ pub enum BuildError {
         /// Where it was at work.
         directory: PathBuf,
     },
+    /// The directory of the session to continue is not there.
+    #[error("session {session} belongs to {}, which does not exist any more", directory.display())]
+    SessionDirectoryGone {
+        /// The session.
+        session: SessionId,
+        /// Where it belongs.
+        directory: PathBuf,
+    },
     /// The session to continue belongs to another directory than the one that was named.
     #[error("session {session} belongs to {}, not to {}", directory.display(), asked.display())]
     SessionElsewhere {
@@ -66,6 +74,7 @@ impl BuildError {
             Self::TaskDir(TaskDirError::Existing { .. })
             | Self::Model(_)
             | Self::NothingToResume { .. }
+            | Self::SessionDirectoryGone { .. }
             | Self::SessionElsewhere { .. } => FailureKind::Usage,
             Self::TaskDir(_) => FailureKind::Config,
         }
@@ -94,6 +103,9 @@ impl BuildError {
                 "without a message, `resume` shows it; begin a new one in the same directory with --dir, and without --isolated \
                  where you want to go on with it later",
             ),
+            Self::SessionDirectoryGone { .. } => {
+                Some("opencode keeps a session in the directory where it began: move that back, or begin a new session")
+            }
             Self::SessionElsewhere { .. } => Some("leave --dir out: a session works in its own directory"),
             Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => None,
         }

@@ -430,7 +430,12 @@ impl RunnerBuilder {
         };
         let directory = driver.session_directory(session, model.as_ref(), defaults.agent.as_deref()).await?;
         let Some(directory) = directory else { return Ok(self.own_directory().await?) };
-        let sessions = TaskDir::existing(&directory)?;
+        let sessions = match TaskDir::existing(&directory) {
+            Err(_) if !directory.exists() => {
+                return Err(BuildError::SessionDirectoryGone { session: session.clone(), directory });
+            }
+            found => found?,
+        };
         if let Some(asked) = &self.dir
             && TaskDir::existing(asked)? != sessions
         {

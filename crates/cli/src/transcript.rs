@@ -27,6 +27,9 @@ pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<(), SaveError>
     if path.is_dir() {
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     }
+    if !folder.is_dir() {
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::NotFound, "its directory does not exist")));
+    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".conversation-").suffix(".tmp");
     // Temporary files are for their owner alone; a transcript is a file like any other, with the mode that it had.

@@ -38,6 +38,7 @@ mod answer;
 mod backoff;
 mod dialect;
 mod environment;
+mod exhausted;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -76,6 +77,7 @@ mod watch;
 mod watcher;
 
 pub use environment::is_handed_on;
+pub use exhausted::resource_hint;
 pub use helper::Helper;
 pub use ignored_signals::{SignalSet, ignored_signals};
 pub use launch::Launch;

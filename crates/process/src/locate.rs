@@ -1,6 +1,7 @@
 //! Where opencode is, and whether it is one that can be driven.
 
 use crate::dialect::{Dialect, Unsupported};
+use crate::exhausted::resource_hint;
 use crate::version_cache::VersionCache;
 use crate::{Version, Watcher, launch, supervisor};
 use std::ffi::OsString;
@@ -109,7 +110,9 @@ impl LocateError {
             Self::NoSuchFile { .. } | Self::NotExecutable { .. } => {
                 "check the path given with --opencode: it names the opencode executable itself"
             }
-            Self::Broken { .. } => "reinstall it, or run `opencode-run setup` and leave --opencode out",
+            Self::Broken { why, .. } => {
+                resource_hint(why).unwrap_or("reinstall it, or run `opencode-run setup` and leave --opencode out")
+            }
             Self::TooOld { .. } | Self::TooNew { .. } => {
                 "run `opencode-run setup` for a private, tested opencode 1.x and name it with --opencode, \
                  or install that version yourself"

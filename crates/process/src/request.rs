@@ -21,7 +21,8 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         return Err(usage(format!("the {name} holds a NUL byte, which no program can be given")));
     }
     if !request.task.directory.is_dir() {
-        return Err(usage(format!("{} is not a directory", request.task.directory.display())));
+        let message = format!("the task's directory {} does not exist any more", request.task.directory.display());
+        return Err(usage(message).hint("it was deleted or moved since: start a new task, or put it back"));
     }
     for file in &mut prompt.files {
         let missing = |file: &Path, why: String| usage(format!("cannot attach {}: {why}", file.display()));

@@ -3,6 +3,7 @@
 mod beginning;
 
 use crate::dialect::{self, Dialect, Refusals, Seen, StderrLine};
+use crate::exhausted::essence;
 use crate::gate::{self, Pass};
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
@@ -144,7 +145,7 @@ impl RunTurn {
                 break;
             }
         }
-        let stderr = self.tail.text();
+        let stderr = essence(&self.tail.text());
         let exit = self.exit.unwrap_or(ProcessExit::Signal(9));
         let ending = match self.failure {
             Some(failure) => Ending::Failed(failure),

@@ -2,7 +2,7 @@
 
 use crate::support::{Case, HANG, PLAIN, PLAIN_TEXT, Running, plain, ready_and_stall, stdout, wait_until};
 use opencode_run_tests::opencode_run_bin;
-use opencode_run_tests::script::Act;
+use opencode_run_tests::script::{Act, SignalName};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Signal;
@@ -188,4 +188,15 @@ fn schema_may_come_by_a_pipe() {
     writer.join().unwrap();
     outcome.assert_code(2);
     assert!(object["error"]["message"].as_str().unwrap().contains("it is not a JSON object"), "{object}");
+}
+
+#[test]
+fn server_killed_at_its_start_says_how() {
+    let case = Case::new(|script, _| script.on("serve", [Act::KillSelf { signal: SignalName::Kill }]))
+        .on(crate::support::Transport::Serve);
+    let (outcome, object) = case.run_json(&["hello"]);
+    outcome.assert_code(4);
+    let error = &object["error"];
+    assert!(error["message"].as_str().unwrap().contains("signal: 9 (SIGKILL)): nothing on stderr"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("memory"), "{error}");
 }

@@ -26,3 +26,4 @@ mod resume;
 mod secrets;
 mod sessions;
 mod surrogates;
+mod surroundings;

@@ -11,6 +11,7 @@ use opencode_run_core::{
     Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, Task, ToolState, TurnEvent, TurnFailure,
     TurnRecord,
 };
+use opencode_run_process::resource_hint;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,6 +233,11 @@ pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>, task:
             "allow it in opencode's configuration (`permission`), allow all with `--permission allow`, or ask for it to be \
              done another way",
         ),
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
+            if let Some(hint) = resource_hint(&failure.to_string()) =>
+        {
+            error.hint(hint)
+        }
         TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } if task.isolated => {
             error.hint("`opencode-run doctor` checks the installation")
         }

@@ -4,6 +4,7 @@ use crate::Launch;
 use crate::backoff;
 use crate::dialect::{self, Dialect, StderrLine};
 use crate::environment::Environment;
+use crate::exhausted::{essence, resource_hint};
 use crate::lines::{Line, Lines};
 use crate::stderr_tail::StderrTail;
 use crate::tree::{Leader, Marker, Tree};
@@ -68,9 +69,13 @@ impl ServerProcess {
         watches: &TaskTracker,
     ) -> Result<(Self, Url, String), StartError> {
         let failed = |why: String| {
-            StartError::new(FailureKind::Opencode, format!("the opencode server cannot be started: {why}"))
-                .hint("check it with `opencode-run doctor`, or use `--transport run`")
+            let hint = resource_hint(&why).unwrap_or("check it with `opencode-run doctor`, or use `--transport run`");
+            StartError::new(FailureKind::Opencode, format!("the opencode server cannot be started: {why}")).hint(hint)
         };
+        if !directory.is_dir() {
+            let message = format!("the temp directory {} is not a directory", directory.display());
+            return Err(StartError::new(FailureKind::Io, message).hint("create it, or set TMPDIR to one that exists"));
+        }
         let mut words = String::new();
         let (mut stalls, mut locks) = (0, 0);
         let mut backoff = backoff::locked_database(LOCKED_STARTS);
@@ -83,7 +88,8 @@ impl ServerProcess {
             match tokio::time::timeout(START_LIMIT, address).await {
                 Ok(Ok(url)) => return Ok((process, url, password)),
                 Ok(Err(_)) => {
-                    // The rest of what it says may still be on its way.
+                    // It has closed its stdout: how it ends is known in a moment, and the rest of its stderr is on its way.
+                    tokio::time::timeout(LAST_WORDS, process.watch().wait_for(Option::is_some)).await.ok();
                     process.end().await;
                     if process.found_locked(launch.opencode().dialect())
                         && let Some(pause) = backoff.next()
@@ -93,7 +99,7 @@ impl ServerProcess {
                         tokio::time::sleep(pause).await;
                         continue;
                     }
-                    return Err(failed(format!("it ended before it listened: {}", process.last_words())));
+                    return Err(failed(process.why_it_ended()));
                 }
                 Err(_) => {
                     process.end().await;
@@ -184,6 +190,14 @@ impl ServerProcess {
     fn found_locked(&self, dialect: Dialect) -> bool {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.recent.iter().any(|line| dialect.read_stderr(line) == StderrLine::DatabaseBusy)
+    }
+
+    /// Describes the end of a server that never listened: how it ended, and its reason.
+    fn why_it_ended(&self) -> String {
+        let how = self.exited.borrow().clone().unwrap_or_default();
+        let words = essence(&self.last_words());
+        let words = if words.is_empty() { "nothing on stderr" } else { &words };
+        format!("it ended before it listened ({how}): {words}")
     }
 
     /// Returns what the server wrote to stderr, as far as it is kept.

@@ -67,7 +67,8 @@ pub(crate) async fn within<T>(
     preparing: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
     let Some(limit) = limit else { return preparing.await };
-    tokio::time::timeout(limit, preparing).await.unwrap_or_else(|_| {
+    // What holds the limit itself knows what it waited for, and reports that first.
+    tokio::time::timeout(limit + Duration::from_millis(200), preparing).await.unwrap_or_else(|_| {
         Err(CommandError::new(
             FailureKind::Timeout,
             format!("the turn did not begin within the time limit of {limit:?}"),
@@ -100,7 +101,9 @@ async fn turn_of(
     let mut code = turn::exit_code(&finished, signals);
     let Saved { path: transcript, error: save_error } = save(runner, output.save_markdown.as_ref()).await;
     let mut journal = runner.journal_path();
-    if came_to_nothing(&finished.turn) && runner.task_dir().remove_if_untouched().is_ok_and(|removed| removed) {
+    let is_removed =
+        came_to_nothing(&finished.turn) && runner.task_dir().remove_if_untouched().is_ok_and(|removed| removed);
+    if is_removed {
         journal.take().as_deref().map(discard);
     }
     let error = finished.error.clone().or_else(|| save_error.clone());
@@ -109,7 +112,8 @@ async fn turn_of(
     report.transcript.clone_from(&transcript);
     // An ephemeral one goes with the runner.
     report.journal = journal.filter(|_| !args.task.ephemeral);
-    report.task_dir = report.task_dir.filter(|path| path.exists());
+    // One that the agent deleted is still where the task was.
+    report.task_dir = report.task_dir.filter(|_| !is_removed);
     if save_error.is_some() && code == Code::OK {
         code = Code::TURN_FAILED;
     }

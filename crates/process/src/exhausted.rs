@@ -1,0 +1,69 @@
+//! What is wrong around opencode, read off what a program reported as it ended.
+
+/// A text that shows a cause, and what to do about it. The first that is found counts: the specific ones come first.
+const CAUSES: [(&[&str], &str); 6] = [
+    (
+        &["database or disk is full", "ENOSPC", "No space left on device", "(os error 28)"],
+        "make room on the disk: opencode writes to HOME (or the XDG directories) and to TMPDIR",
+    ),
+    (
+        &["EAGAIN", "Resource temporarily unavailable", "(os error 11)"],
+        "a limit on processes or threads is reached: raise it (`ulimit -u`, the container's pids limit) or run fewer tasks at a time",
+    ),
+    (&["EMFILE", "Too many open files", "(os error 24)"], "a limit on open files is reached: raise it (`ulimit -n`)"),
+    (
+        &["ENOMEM", "Cannot allocate memory", "out of memory", "Out of memory", "(os error 12)"],
+        "there is too little memory: opencode needs about 600 MB; raise the limit (`ulimit -v`, the container's) or run fewer tasks at a time",
+    ),
+    (
+        &["EACCES", "EROFS", "EPERM", "ENOTDIR", "mkdir '", "Read-only file system"],
+        "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a directory that is writable",
+    ),
+    (
+        &["signal: 9", "signal 9", "SIGKILL"],
+        "something killed it, often the system because memory ran out: look into the kernel's log, and raise the memory limit",
+    ),
+];
+
+/// Returns what to do about a limit or a missing directory that the last words of a program, or how it ended, point to.
+#[must_use]
+pub fn resource_hint(words: &str) -> Option<&'static str> {
+    CAUSES.iter().find(|(signs, _)| signs.iter().any(|sign| words.contains(sign))).map(|(_, hint)| *hint)
+}
+
+/// Returns the lines of a crash report that name the cause, without blank lines, indented details and the version of the runtime.
+pub(crate) fn essence(words: &str) -> String {
+    let is_essential =
+        |line: &&str| !line.trim().is_empty() && !line.starts_with([' ', '\t']) && !line.starts_with("Bun v");
+    let lines: Vec<&str> = words.lines().filter(is_essential).collect();
+    if lines.is_empty() { words.trim().to_owned() } else { lines.join("\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_have_their_hint() {
+        for (words, hint) in [
+            ("Error: Unexpected error\n\ndatabase or disk is full", "make room"),
+            ("cannot be started: Resource temporarily unavailable (os error 11)", "ulimit -u"),
+            ("ENOENT: no such file or directory, mkdir '/x/opencode'", "is writable"),
+            ("EACCES: permission denied, open '/x'", "is writable"),
+            ("signal: 9 (SIGKILL)", "memory"),
+            ("RangeError: Out of memory", "memory"),
+        ] {
+            assert!(resource_hint(words).is_some_and(|found| found.contains(hint)), "{words}");
+        }
+        assert_eq!(resource_hint("TypeError: undefined is not a function"), None);
+    }
+
+    #[test]
+    fn details_of_a_crash_are_dropped() {
+        let words =
+            "ENOENT: no such file, mkdir '/x'\n    path: \"/x\",\n syscall: \"mkdir\"\n\n\nBun v1.3.14 (Linux x64)";
+        assert_eq!(essence(words), "ENOENT: no such file, mkdir '/x'");
+        assert_eq!(essence("Error: Unexpected error\n\ndisk is full\n"), "Error: Unexpected error\ndisk is full");
+        assert_eq!(essence("  only details\n"), "only details");
+    }
+}

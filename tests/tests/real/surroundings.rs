@@ -1,0 +1,60 @@
+//! What is wrong around opencode: directories that are missing, moved or deleted.
+
+use crate::stage::{Running, Stage, shell};
+use opencode_run_scripted_model::Script;
+use std::process::Stdio;
+
+const TRANSPORTS: [&str; 2] = ["serve", "run"];
+
+#[test]
+fn directory_that_cannot_be_written_is_named() {
+    let Some(mut stage) = Stage::new(Script::always("Done.")) else { return };
+    for name in ["XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "TMPDIR"] {
+        let before = stage.sandbox.env()[std::ffi::OsStr::new(name)].clone();
+        stage.sandbox.set(name, "/dev/null/x");
+        for transport in TRANSPORTS {
+            let done = stage.turn(["--transport", transport, "hello"]);
+            let error = done.json()["error"].clone();
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("/dev/null/x") && !message.contains("Bun v"), "{name} {transport}: {error}");
+            let hint = error["hint"].as_str().unwrap();
+            assert!(hint.contains("writable") || hint.contains("set TMPDIR"), "{name} {transport}: {error}");
+        }
+        stage.sandbox.set(name, before);
+    }
+    stage.end();
+}
+
+#[test]
+fn directory_deleted_by_the_agent_is_still_named() {
+    for transport in TRANSPORTS {
+        let Some(stage) = Stage::new(shell("rm -rf \"$PWD\"", "Done.")) else { return };
+        let done = stage.turn(["--transport", transport, "one"]).with_code(0);
+        assert!(done.json()["task_dir"].as_str().unwrap().contains("/task_task_"), "{transport}: {}", done.stdout);
+        let mut command = stage.command(["chat", "-m", "stub/gpt-4", "--transport", transport]);
+        command.stdin(Stdio::piped());
+        let mut running = Running::start(command);
+        running.say("one\ntwo\n");
+        let done = running.end().with_code(2);
+        assert!(done.stderr.contains("does not exist any more"), "{transport}: {}", done.stderr);
+        stage.sandbox.assert_nothing_alive();
+    }
+}
+
+#[test]
+fn session_of_a_moved_directory_says_where_it_was() {
+    let Some(stage) = Stage::new(Script::always("Done.")) else { return };
+    let (old, new) = (stage.sandbox.workspace().join("old"), stage.sandbox.workspace().join("new"));
+    std::fs::create_dir(&old).unwrap();
+    let session = stage.turn(["--dir", "old", "one"]).with_code(0).json()["session_id"].as_str().unwrap().to_owned();
+    std::fs::rename(&old, &new).unwrap();
+    for transport in TRANSPORTS {
+        for dir in [&["--dir", "new"][..], &[]] {
+            let arguments = ["--transport", transport, "--session", session.as_str()];
+            let done = stage.turn(arguments.into_iter().chain(dir.iter().copied()).chain(["again"])).with_code(2);
+            let message = done.json()["error"]["message"].as_str().unwrap().to_owned();
+            assert!(message.contains(&session) && message.contains("/old, which does not exist any more"), "{message}");
+        }
+    }
+    stage.end();
+}
