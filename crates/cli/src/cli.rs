@@ -13,6 +13,7 @@ mod message;
 mod models;
 mod nonblocking;
 mod output;
+mod question;
 mod signals;
 mod stderr;
 mod turn;

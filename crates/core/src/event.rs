@@ -243,6 +243,10 @@ pub struct PermissionAsk {
     pub permission: String,
     /// What it is asked for: paths, commands.
     pub patterns: Vec<String>,
+    /// The [id](crate::ToolCall::id) of the tool call that needs the permission, if it is known for sure. The call's input is what
+    /// would be carried out; the patterns are what opencode recognised in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
     /// Whether the transport has answered no by itself already.
     pub refused: bool,
 }

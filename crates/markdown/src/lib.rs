@@ -109,6 +109,7 @@ mod visible;
 
 pub use options::{DEFAULT_TOOL_TEXT_LIMIT, MarkdownOptions};
 pub use transcript::conversation_markdown;
+pub use visible::{is_unsafe_on_terminal, visible};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,11 @@
 use std::fmt::Write;
 
 /// Returns the text with `\n` as its only line ending and without any other control character but the tab.
-pub(crate) fn visible(text: &str) -> String {
+///
+/// A control character becomes its symbol (`␛` for ESC) or its code point (`⟨U+009B⟩`), as do characters that change the
+/// direction of text or look like nothing. So what a model or a tool wrote can be shown on a terminal, which obeys none of it.
+#[must_use]
+pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -14,7 +18,7 @@ pub(crate) fn visible(text: &str) -> String {
             '\r' => shown.push_str("␍\n"),
             '\0'..='\x1f' => shown.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}')),
             '\x7f' => shown.push('␡'),
-            c if c.is_control() || is_deceptive(c) => {
+            c if is_unsafe_on_terminal(c) => {
                 // Writing to a string cannot fail.
                 write!(shown, "⟨U+{:04X}⟩", u32::from(c)).ok();
             }
@@ -29,9 +33,21 @@ pub(crate) fn visible_line(text: &str) -> String {
     visible(text).replace('\n', "␊").replace('\t', "␉")
 }
 
-/// Returns whether the character makes text look like another: direction overrides, line separators, a byte order mark.
-fn is_deceptive(c: char) -> bool {
-    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{feff}')
+/// Returns whether a terminal obeys the character, or it makes text look like another: control characters (`\n` and `\t` are
+/// among them), direction overrides, line separators, a byte order mark.
+#[must_use]
+pub fn is_unsafe_on_terminal(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{206f}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{61c}'
+                | '\u{feff}'
+        )
 }
 
 #[cfg(test)]

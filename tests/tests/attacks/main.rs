@@ -7,4 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 mod attached_server;
+#[path = "../faults/support.rs"]
+#[expect(dead_code, reason = "the suite `faults` uses the rest")]
+mod faults_support;
 mod support;
+mod terminal;

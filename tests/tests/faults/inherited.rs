@@ -200,3 +200,86 @@ fn server_killed_at_its_start_says_how() {
     assert!(error["message"].as_str().unwrap().contains("signal: 9 (SIGKILL)): nothing on stderr"), "{error}");
     assert!(error["hint"].as_str().unwrap().contains("memory"), "{error}");
 }
+
+#[test]
+fn ignored_sigchld_hides_no_end() {
+    for arguments in [&["--transport", "run", "hello"][..], &["doctor", "--offline"]] {
+        let case = Case::doing([plain(0, 2), Act::Exit { code: 7 }]);
+        let mut command = case.sandbox.command("env");
+        command.arg("--ignore-signal=CHLD").arg(opencode_run_bin!()).args(arguments);
+        command.arg("--opencode").arg(case.fake.executable());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let outcome = Running::spawn(&mut command).wait();
+        if arguments[0] == "doctor" {
+            assert!(outcome.stdout.starts_with("ok       opencode:"), "{outcome:?}");
+        } else {
+            outcome.assert_code(1);
+            outcome.assert_says(&["exit code 7"]);
+        }
+        case.sandbox.assert_nothing_alive();
+    }
+}
+
+#[test]
+fn umask_priority_and_limits_are_those_of_the_parent() {
+    let case = Case::stalling([]);
+    let command = case.command(&["hello"]);
+    let mut shell = case.sandbox.command("sh");
+    shell
+        .args(["-c", "umask 027; ulimit -c 0; ulimit -n 321; exec nice -n 7 \"$0\" \"$@\""])
+        .arg(command.get_program());
+    shell.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = Running::spawn(&mut shell);
+    case.wait_until_ready();
+    let opencode = case.fake.log_of("run")[0].pid;
+    let about = |file: &str| std::fs::read_to_string(format!("/proc/{opencode}/{file}")).unwrap();
+    assert!(about("status").contains("Umask:\t0027\n"), "{}", about("status"));
+    let limits = about("limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(4), Some("321"), "{limits}");
+    // The name of the program ends with a parenthesis; the 17th field behind it is the priority.
+    let stat = about("stat");
+    assert_eq!(stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16), Some("7"), "{stat}");
+    running.signal(Signal::TERM);
+    running.wait().assert_code(143);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn nonblocking_stderr_loses_no_message() {
+    let case = Case::replaying(PLAIN);
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    rustix::fs::fcntl_setfl(&reader, OFlags::empty()).unwrap();
+    // Longer than what a pipe holds.
+    let missing = "x".repeat(100_000);
+    let mut command = case.command(&["--title", &missing, "--max-cost", &missing, "hello"]);
+    command.stderr(writer);
+    let running = Running::spawn(&mut command);
+    drop(command);
+    let mut text = String::new();
+    sleep(Duration::from_millis(300));
+    File::from(reader).read_to_string(&mut text).unwrap();
+    running.wait().assert_code(2);
+    assert!(text.contains(&missing) && text.contains("--help"), "{} bytes", text.len());
+}
+
+#[test]
+fn fifo_without_a_writer_holds_no_other_command_up() {
+    let case = Case::replaying(PLAIN);
+    let fifo = fifo(&case, "fifo");
+    for arguments in [&["doctor", "--offline", "--config", &fifo][..], &["models", "--config", &fifo]] {
+        let mut command = case.sandbox.command(opencode_run_bin!());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let running = Running::spawn(&mut command);
+        // Gives the command time to open the file. If that is too short, the test passes all the same.
+        sleep(Duration::from_millis(500));
+        running.signal(Signal::TERM);
+        running.wait().assert_code(143);
+    }
+    let mut command = case.command(&["--timeout", "1s"]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::spawn(&mut command);
+    let _open = running.child.stdin.take();
+    running.wait().assert_code(124);
+    case.sandbox.assert_nothing_alive();
+}

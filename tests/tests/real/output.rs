@@ -211,6 +211,7 @@ fn value_of_a_schema_is_alone_on_stdout() {
     let arguments = ["-m", "stub/gpt-4", "--json-schema", "count.json"];
     let done = stage.run(arguments.into_iter().chain(["count"])).with_code(0);
     assert_eq!(done.stdout, "{\"count\":3}\n");
+    assert!(done.stderr.contains("beside the value: Here you are."), "{}", done.stderr);
     for format in ["json", "stream-json"] {
         let done = stage.run(arguments.into_iter().chain(["--output-format", format, "count"])).with_code(0);
         let result: Value = serde_json::from_str(done.stdout.lines().last().unwrap()).unwrap();

@@ -1,6 +1,10 @@
 //! The arguments of the command.
 
+mod free_text;
+
+pub(crate) use self::free_text::MissingText;
 use super::exit_code::Code;
+use super::output::TextKind;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use opencode_run_core::{ModelName, ModelSourceType};
@@ -33,50 +37,6 @@ impl Cli {
         let first = self.run.words.first().filter(|_| self.command.is_none())?;
         let is_subcommand = Self::command().find_subcommand(first).is_some();
         (is_subcommand && !arguments.any(|argument| argument == "--")).then_some(first)
-    }
-}
-
-/// An option of free text that another option follows instead of its text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MissingText {
-    /// The option that has no text.
-    pub(crate) option: String,
-    /// The option that follows it.
-    pub(crate) next: String,
-}
-
-impl Cli {
-    /// Returns the option of free text that is followed by a known option. Such text may begin with a hyphen, so the parser took
-    /// that option for it.
-    pub(crate) fn missing_text(arguments: impl Iterator<Item = OsString>) -> Option<MissingText> {
-        let command = Self::command();
-        let all: Vec<_> =
-            std::iter::once(&command).chain(command.get_subcommands()).flat_map(clap::Command::get_arguments).collect();
-        let names = |arg: &clap::Arg| {
-            arg.get_long()
-                .map(|long| format!("--{long}"))
-                .into_iter()
-                .chain(arg.get_short().map(|short| format!("-{short}")))
-        };
-        let is_text = |name: &str| {
-            all.iter().any(|arg| arg.is_allow_hyphen_values_set() && names(arg).any(|known| known == name))
-        };
-        let is_option = |name: &str| {
-            let name = name.split_once('=').map_or(name, |(name, _)| name);
-            all.iter().any(|arg| names(arg).any(|known| known == name))
-        };
-        let arguments: Vec<_> =
-            arguments.filter_map(|argument| argument.into_string().ok()).take_while(|word| word != "--").collect();
-        let mut words = arguments.iter();
-        while let Some(option) = words.next() {
-            if is_text(option) {
-                let next = words.next()?;
-                if is_option(next) {
-                    return Some(MissingText { option: option.clone(), next: next.clone() });
-                }
-            }
-        }
-        None
     }
 }
 
@@ -452,6 +412,16 @@ pub(crate) enum Color {
     Always,
     /// Never
     Never,
+}
+
+impl ReportFormat {
+    /// Returns what is printed in this format.
+    pub(crate) const fn text_kind(self) -> TextKind {
+        match self {
+            Self::Text => TextKind::Plain,
+            Self::Json => TextKind::Json,
+        }
+    }
 }
 
 impl From<Color> for anstream::ColorChoice {

@@ -1,13 +1,17 @@
 //! Permissions, asked for on the terminal.
 
-use super::console::visible;
 use super::keyboard::Keyboard;
+use super::question::{self, CallInput};
 use super::stderr::{Stderr, ask_person};
 use async_trait::async_trait;
-use opencode_run_core::{PermissionAnswer, PermissionAsk, PermissionHandler};
-use std::collections::HashSet;
+use opencode_run_core::{Event, PermissionAnswer, PermissionAsk, PermissionHandler, SessionId, ToolState, TurnEvent};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long is waited for the input of the tool call that needs a permission. It is mostly there before the request.
+const INPUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Asks the person at the keyboard.
 #[derive(Debug, Clone)]
@@ -22,44 +26,73 @@ impl Asking {
     }
 }
 
-/// Up to which questions all is printed that came before them.
+/// What of a turn is printed already: the questions, and the tool calls that are under way.
 ///
-/// A question comes to who answers it and to who prints the turn on two ways, of which the first is the shorter one.
+/// A permission request reaches the handler that answers it and the printer of the turn independently, and mostly the handler
+/// first. So the handler waits for the printer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Said(Arc<watch::Sender<HashSet<String>>>);
+pub(crate) struct Said(Arc<watch::Sender<Printed>>);
+
+#[derive(Debug, Default)]
+struct Printed {
+    /// For each permission request the tool call that needs it, if it is known.
+    asks: HashMap<String, Option<CallKey>>,
+    /// What the tool calls that are under way were given.
+    calls: HashMap<CallKey, CallInput>,
+}
+
+/// A tool call: its agent, and its id among that agent's calls.
+type CallKey = (Option<SessionId>, String);
 
 impl Said {
-    /// Notes that what came before this question is out.
-    pub(crate) fn up_to(&self, ask: &PermissionAsk) {
-        if let Some(id) = &ask.id {
-            self.0.send_modify(|ids| {
-                ids.insert(id.clone());
-            });
+    /// Notes that an event is printed.
+    pub(crate) fn note(&self, event: &TurnEvent) {
+        let agent = || event.observed.sub_agent.clone();
+        match &event.observed.event {
+            Event::Permission(PermissionAsk { id: Some(id), call, .. }) => self.0.send_modify(|printed| {
+                printed.asks.insert(id.clone(), call.clone().map(|call| (agent(), call)));
+            }),
+            Event::Tool(call) => self.0.send_modify(|printed| {
+                let key = (agent(), call.id.clone());
+                match call.state {
+                    ToolState::Running { .. } => {
+                        let given = CallInput { tool: call.tool.clone(), input: call.input.clone() };
+                        printed.calls.insert(key, given);
+                    }
+                    // The input of a pending call is not whole.
+                    _ => drop(printed.calls.remove(&key)),
+                }
+            }),
+            _ => {}
         }
     }
 
-    /// Waits until what came before this question is out.
-    async fn wait_for(&self, ask: &PermissionAsk) {
-        if let Some(id) = &ask.id {
-            // The sender lives as long as `self`, so that waiting cannot fail.
-            self.0.subscribe().wait_for(|ids| ids.contains(id)).await.ok();
-        }
+    /// Waits until what came before a permission request is printed, and returns what the tool call was given that needs it;
+    /// `None` if opencode does not report it in time.
+    async fn wait_for(&self, ask: &PermissionAsk) -> Option<CallInput> {
+        let id = ask.id.as_ref()?;
+        let mut printed = self.0.subscribe();
+        // The sender lives as long as `self`, so that waiting cannot fail.
+        let key = printed.wait_for(|printed| printed.asks.contains_key(id)).await.ok()?.asks[id].clone()?;
+        let known =
+            tokio::time::timeout(INPUT_LIMIT, printed.wait_for(|printed| printed.calls.contains_key(&key))).await;
+        known.ok()?.ok()?.calls.get(&key).cloned()
     }
 }
 
 #[async_trait]
 impl PermissionHandler for Asking {
     async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
-        self.said.wait_for(&ask).await;
+        let input = self.said.wait_for(&ask).await;
         // One question at a time, also where several tools ask.
         let mut keyboard = self.keyboard.hold().await;
-        let what = visible(&format!("{} ({})", ask.permission, ask.patterns.join(", ")));
         loop {
             // Nobody agrees to what they have not seen: from here on nothing is waited for until the question is shown.
             Stderr::room().await;
             let dropped = if keyboard.forget() { "(What was typed before this question is dropped.)\n" } else { "" };
-            // A stderr that nobody reads any more has nobody to ask either: the end of stdin answers.
-            ask_person(&format!("{dropped}The agent asks for {what}. Allow it? [y]es, [n]o, [a]lways: ")).ok();
+            let question = question::of(&ask, input.as_ref(), terminal_width());
+            // If the terminal is gone, so is the person: the end of stdin answers.
+            ask_person(&format!("{dropped}{question}")).await.ok();
             match keyboard.next_line().await {
                 Ok(Some(line)) => {
                     if let Some(answer) = read(&line) {
@@ -70,6 +103,17 @@ impl PermissionHandler for Asking {
             }
         }
     }
+}
+
+/// Returns how many columns the terminal on stderr has.
+fn terminal_width() -> usize {
+    #[cfg(unix)]
+    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stderr())
+        && size.ws_col > 0
+    {
+        return size.ws_col.into();
+    }
+    80
 }
 
 /// Reads an answer; none if it is not one.

@@ -14,10 +14,12 @@ use super::error::CommandError;
 use super::exit_code::Code;
 use super::log;
 use super::nonblocking::write_stdout;
-use super::output::OutputError;
+use super::output::{OutputError, Stdout, TextKind};
 use super::signals::Signals;
-use clap::{CommandFactory, Parser};
+use super::stderr::Stderr;
+use clap::CommandFactory;
 use opencode_run_core::FailureKind;
+use opencode_run_markdown::visible;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,12 +35,13 @@ const AFTER_A_KILL: Duration = Duration::from_secs(5);
 pub fn main() -> ExitCode {
     opencode_run_process::supervisor::init();
     keep_to_itself();
-    let cli = match Cli::try_parse() {
+    report_panics();
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             let wanted = !error.use_stderr();
             // Help whose reader is gone is not a failure.
-            error.print().ok();
+            print_clap(&error).ok();
             return if wanted { Code::OK } else { Code::USAGE }.into();
         }
     };
@@ -93,8 +96,13 @@ async fn dispatch(cli: Cli) -> Code {
         Some(Command::Setup(args)) => &args.console,
         Some(Command::Doctor(args)) => &args.console,
         Some(Command::Models(args)) => &args.console,
-        Some(Command::Completions { shell }) => return print(|out| complete(*shell, out)),
-        Some(Command::Man) => return print(|out| clap_mangen::Man::new(Cli::command()).render(out)),
+        Some(Command::Completions { shell }) => {
+            return until_signal(signals, print(TextKind::Plain, |out| complete(*shell, out))).await;
+        }
+        Some(Command::Man) => {
+            let page = print(TextKind::Plain, |out| clap_mangen::Man::new(Cli::command()).render(out));
+            return until_signal(signals, page).await;
+        }
     });
     let impatient = signals.clone();
     let work = async {
@@ -154,15 +162,46 @@ fn complete(shell: clap_complete::Shell, out: &mut dyn Write) -> std::io::Result
     out.write_all(&text)
 }
 
-/// Prints what is the same for everybody.
-fn print(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Code {
+/// Prints what is not the answer of a turn.
+async fn print(kind: TextKind, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Code {
     let mut text = Vec::new();
-    match write(&mut text).and_then(|()| write_stdout(&text)) {
+    let written = match write(&mut text) {
+        Ok(()) => Stdout::new(kind).write(String::from_utf8_lossy(&text)).await,
+        Err(error) => Err(OutputError::Failed(error)),
+    };
+    match written {
         Ok(()) => Code::OK,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Code::PIPE,
+        Err(OutputError::Gone) => Code::PIPE,
         Err(error) => {
             Console::error(&CommandError::of(FailureKind::Io, &error));
             Code::TURN_FAILED
         }
     }
+}
+
+/// Prints the help, or what is wrong with the arguments. These may come from file names, and do not drive the terminal.
+fn print_clap(error: &clap::Error) -> std::io::Result<()> {
+    let text = error.render();
+    let plain = text.to_string();
+    let shown = visible(&plain);
+    let shown = if shown == plain { text.ansi().to_string() } else { shown };
+    if error.use_stderr() {
+        return Stderr.write_all(shown.as_bytes());
+    }
+    let mut stream = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&std::io::stdout()));
+    stream.write_all(shown.as_bytes())?;
+    write_stdout(&stream.into_inner())
+}
+
+/// Reports a panic as every other message: a stderr that is gone or full ends nothing, and no text drives the terminal.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let message = format!("thread `{}`: {panic}", thread.name().unwrap_or("unnamed"));
+        Console::error(&CommandError::new(FailureKind::Protocol, message));
+        let trace = std::backtrace::Backtrace::capture();
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            writeln!(Stderr, "{trace}").ok();
+        }
+    }));
 }

@@ -3,6 +3,7 @@
 use super::error::CommandError;
 use super::stderr::Stderr;
 use anstyle::{AnsiColor, Style};
+use opencode_run_markdown::visible;
 use std::fmt::Display;
 use std::io::Write;
 
@@ -52,24 +53,13 @@ fn line(text: impl Display) {
     Stderr.write_all(format!("{text}\n").as_bytes()).ok();
 }
 
-/// Keeps what comes from a model or a file from driving the terminal.
-pub(crate) fn visible(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_message_cannot_drive_the_terminal() {
-        assert_eq!(visible("a\u{1b}[31mb\nc\rd"), "a\u{fffd}[31mb\nc\u{fffd}d");
+        let line = warning_line("a\u{1b}[31mb\nc\u{9b}d");
+        assert!(line.ends_with("a␛[31mb\nc⟨U+009B⟩d"), "{line:?}");
     }
 }

@@ -2,11 +2,13 @@
 
 use super::console::{error_line, warning_line};
 use super::stderr::Stderr;
+use anstyle::{AnsiColor, Style};
+use opencode_run_markdown::visible;
 use std::fmt::{self, Debug, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::format::{Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -25,28 +27,19 @@ pub(crate) fn start(verbose: u8) {
     // Who asks for more wants to know where it is said.
     let is_plain = verbose == 0 && wanted.is_none();
     let filter = wanted.unwrap_or_else(|| EnvFilter::new(level));
-    // By default a failed write is reported on stderr by `eprintln!`, which panics if that is closed.
-    let log = tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_writer(|| Stderr)
-        .without_time();
+    // The log reports its own failures to stderr by a macro that panics if stderr is broken.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr).log_internal_errors(false);
     // A second subscriber in one process is nobody's loss.
-    if is_plain { log.event_format(Plain::default()).try_init() } else { log.try_init() }.ok();
+    log.event_format(Lines { is_plain }).try_init().ok();
 }
 
-/// Words warnings and errors of ours as the command words its own, and everything else as a log does.
-struct Plain {
-    others: Format<Full, ()>,
+/// The lines of the log. No text in them drives the terminal.
+struct Lines {
+    /// Words warnings and errors of ours as the command words its own, and everything else as a log does.
+    is_plain: bool,
 }
 
-impl Default for Plain {
-    fn default() -> Self {
-        Self { others: Format::default().without_time() }
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for Plain
+impl<S, N> FormatEvent<S, N> for Lines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -56,14 +49,42 @@ where
         let word = match *metadata.level() {
             Level::WARN => warning_line,
             Level::ERROR => error_line,
-            _ => return self.others.format_event(context, to, event),
+            _ => return log_line(context, to, event),
         };
-        if !metadata.target().starts_with(OURS) {
-            return self.others.format_event(context, to, event);
+        if !self.is_plain || !metadata.target().starts_with(OURS) {
+            return log_line(context, to, event);
         }
         let mut said = Said::default();
         event.record(&mut said);
         writeln!(to, "{}", word(&said.into_text()))
+    }
+}
+
+/// Writes an event as a log does: its level, its place, its message and its fields.
+fn log_line<S, N>(context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    let mut line = String::new();
+    Format::default().without_time().with_ansi(false).format_event(context, Writer::new(&mut line), event)?;
+    let level = event.metadata().level();
+    let style = style_of(*level);
+    // The format begins with the level, to five columns.
+    let head = format!("{level:>5}");
+    match line.strip_prefix(&head) {
+        Some(rest) => write!(to, "{style}{head}{style:#}{}", visible(rest)),
+        None => write!(to, "{}", visible(&line)),
+    }
+}
+
+const fn style_of(level: Level) -> Style {
+    match level {
+        Level::ERROR => AnsiColor::Red.on_default(),
+        Level::WARN => AnsiColor::Yellow.on_default(),
+        Level::INFO => AnsiColor::Green.on_default(),
+        Level::DEBUG => AnsiColor::Blue.on_default(),
+        Level::TRACE => AnsiColor::Magenta.on_default(),
     }
 }
 
@@ -127,7 +148,7 @@ mod tests {
         let kept = Kept::default();
         let writer = kept.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
-        tracing::subscriber::with_default(log.event_format(Plain::default()).finish(), say);
+        tracing::subscriber::with_default(log.event_format(Lines { is_plain: true }).finish(), say);
         let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         anstream::adapter::strip_bytes(&bytes).map(String::from_utf8_lossy).collect()
     }
@@ -143,7 +164,13 @@ mod tests {
 
     #[test]
     fn a_warning_cannot_drive_the_terminal() {
-        assert_eq!(logged(|| tracing::warn!("a{}b", '\r')), "warning: a\u{fffd}b\n");
+        assert_eq!(logged(|| tracing::warn!("a{}b", '\r')), "warning: a␍\nb\n");
+    }
+
+    #[test]
+    fn log_of_others_cannot_drive_the_terminal() {
+        let said = logged(|| tracing::info!(field = "\u{1b}]52;c;x\u{7}", "a\u{9b}2J\u{202e}\u{1b}[8m"));
+        assert!(!said.contains(|c: char| c != '\n' && opencode_run_markdown::is_unsafe_on_terminal(c)), "{said:?}");
     }
 
     #[test]

@@ -4,8 +4,10 @@ mod printer;
 mod report;
 mod stdout;
 mod stream_json;
+mod terminal;
 mod text;
 
 pub(crate) use printer::Printer;
 pub(crate) use report::Report;
 pub(crate) use stdout::{OutputError, Stdout};
+pub(crate) use terminal::TextKind;

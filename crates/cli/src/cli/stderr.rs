@@ -1,13 +1,17 @@
 //! stderr, which holds nothing up: what its reader has no room for is left out.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a full stderr is waited for. Who reads it, if slowly, makes room in less.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a terminal that is stopped is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The pause before the next attempt if the system reports room and then refuses to write.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// Gives a terminal its own look back, whatever was written to it before: no colour, nothing concealed, a visible cursor.
+const CLEAN_STATE: &str = "\u{1b}[0m\u{1b}[?25h";
 /// How much can be written at once where the system says that there is room: a pipe has this much, or says that it is full.
 const PIECE: usize = 4096;
 
@@ -39,10 +43,26 @@ impl Stderr {
     }
 }
 
-/// Writes a question on a line of its own. Unlike a message it is never left out: what is typed next answers it.
-pub(crate) fn ask_person(question: &str) -> io::Result<()> {
+/// Writes a question on a line of its own, in the terminal's own look. Unlike a message it is never dropped: what is typed next
+/// answers it. Nothing in the question may drive the terminal.
+pub(crate) async fn ask_person(question: &str) -> io::Result<()> {
     LINE_IS_OPEN.store(false, Ordering::Relaxed);
-    write!(anstream::stderr(), "\n{question}")
+    // Also if no colours are wanted: another program may have left some.
+    let obeys = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|name| name != "dumb");
+    let text = format!("{}\n{question}", if obeys { CLEAN_STATE } else { "" });
+    for piece in text.as_bytes().chunks(PIECE) {
+        let mut rest = piece;
+        while !rest.is_empty() {
+            Stderr::room().await;
+            let written = io::stderr().lock().write(rest);
+            match written {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if may_succeed_later(&error) => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Write for Stderr {
@@ -65,7 +85,7 @@ impl Write for Stderr {
         }
         message.extend(coloured(text)?);
         for piece in message.chunks(PIECE) {
-            if !has_room(&stderr, PATIENCE) || stderr.write_all(piece).is_err() {
+            if !has_room(&stderr, PATIENCE) || write_fully(&mut stderr, piece).is_err() {
                 break;
             }
         }
@@ -75,6 +95,27 @@ impl Write for Stderr {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Writes all bytes. If another process made stderr non-blocking and it is full, it is waited for like any other.
+fn write_fully(stderr: &mut io::StderrLock<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    let began = Instant::now();
+    while !bytes.is_empty() {
+        match stderr.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if may_succeed_later(&error) && began.elapsed() < PATIENCE => {
+                has_room(stderr, PATIENCE);
+                std::thread::sleep(RETRY_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn may_succeed_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// Returns the text as this stderr is to show it.

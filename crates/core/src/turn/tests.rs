@@ -81,7 +81,13 @@ fn at_work(minutes: Option<u64>) -> ToolState {
 }
 
 fn permission(id: Option<String>, refused: bool) -> Event {
-    Event::Permission(PermissionAsk { id, permission: "bash".to_owned(), patterns: vec!["*".to_owned()], refused })
+    Event::Permission(PermissionAsk {
+        id,
+        permission: "bash".to_owned(),
+        patterns: vec!["*".to_owned()],
+        call: None,
+        refused,
+    })
 }
 
 fn answered(output: &str) -> ToolState {

@@ -36,6 +36,7 @@ fn events() -> Vec<Observed> {
             id: id.map(str::to_owned),
             permission: "external_directory".to_owned(),
             patterns: vec!["/etc/*".to_owned()],
+            call: None,
             refused,
         })
     };

@@ -52,7 +52,7 @@ fn reported() -> impl Strategy<Value = ReportedError> {
 fn any_event() -> impl Strategy<Value = Event> {
     let usage = (any::<u64>(), any::<u64>()).prop_map(|(input, output)| Usage { input, output, ..Usage::default() });
     let ask = (prop::option::of(id()), word(), any::<bool>()).prop_map(|(id, permission, refused)| {
-        Event::Permission(PermissionAsk { id, permission, patterns: vec!["*".to_owned()], refused })
+        Event::Permission(PermissionAsk { id, permission, patterns: vec!["*".to_owned()], call: None, refused })
     });
     let raw = RawJson::parse("{ \"a\":\r\n1.0}".to_owned()).unwrap();
     prop_oneof![

@@ -1,6 +1,7 @@
 //! What the arguments are read as.
 
 use super::*;
+use clap::error::ErrorKind;
 
 #[test]
 fn the_definition_holds_together() {
@@ -84,5 +85,24 @@ fn option_in_place_of_a_text_is_found() {
     assert_eq!(missing(&["--message", "-q"]).unwrap().1, "-q");
     for fine in [&["--context=--lean", "m"][..], &["--context", "-q fast"], &["m", "--", "--context", "--lean"]] {
         assert_eq!(missing(fine), None, "{fine:?}");
+    }
+}
+
+#[test]
+fn message_may_begin_as_an_item_of_a_list() {
+    let read = |arguments: &[&str]| Cli::read([&["opencode-run"], arguments].concat().into_iter().map(OsString::from));
+    let run = read(&["--lean", "- fix it\n- test it", "-q", "and", "-"]).unwrap().run;
+    assert_eq!(run.words, ["- fix it\n- test it", "and", "-"]);
+    assert!(run.task.lean && run.output.console.quiet);
+    let Some(Command::Resume(args)) = read(&["resume", "dir", "- go on", "--lean"]).unwrap().command else {
+        panic!("another command");
+    };
+    assert_eq!((args.run.words, args.run.task.lean), (vec!["- go on".to_owned()], true));
+    let run = read(&["--context", "- be brief", "--title=- x", "- fix it"]).unwrap().run;
+    assert_eq!((run.task.context.as_deref(), run.task.title.as_deref()), (Some("- be brief"), Some("- x")));
+    for wrong in [&["--leen", "- fix it"][..], &["- fix it", "-x"], &["--no-such"], &["resume", "dir", "- a", "--leen"]]
+    {
+        let error = read(wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{wrong:?}");
     }
 }

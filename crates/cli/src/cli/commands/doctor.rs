@@ -9,8 +9,9 @@ mod workspace;
 
 use self::finding::{Finding, Status};
 use crate::cli::args::{DoctorArgs, ReportFormat};
-use crate::cli::console::{Console, visible};
+use crate::cli::console::Console;
 use crate::cli::exit_code::Code;
+use opencode_run_markdown::visible;
 use serde::Serialize;
 use std::path::Path;
 
@@ -35,10 +36,11 @@ pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
         .find(|finding| finding.status == Status::Error)
         .map_or(Code::OK, |finding| if finding.check == programs::OPENCODE { Code::OPENCODE } else { Code::CONFIG });
     let findings = Findings { ok: code == Code::OK, findings };
-    let printed = super::print(|out| match args.output_format {
+    let printed = super::print(args.output_format.text_kind(), |out| match args.output_format {
         ReportFormat::Json => writeln!(out, "{}", serde_json::to_string(&findings)?),
         ReportFormat::Text => findings.findings.iter().try_for_each(|finding| write_text(out, finding)),
     });
+    let printed = printed.await;
     if printed == Code::OK { code } else { printed }
 }
 

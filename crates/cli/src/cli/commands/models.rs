@@ -3,12 +3,13 @@
 use crate::ModelSource;
 use crate::builder;
 use crate::cli::args::{ModelsArgs, ReportFormat};
-use crate::cli::console::{Console, visible};
+use crate::cli::console::Console;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code::Code;
 use crate::cli::models::read_from;
 use crate::cli::watch;
 use opencode_run_core::FailureKind;
+use opencode_run_markdown::visible;
 use opencode_run_process::{Launch, known_models};
 use serde::Serialize;
 use std::io::Write;
@@ -37,10 +38,13 @@ struct Source {
 /// Prints what can be used, a line each, with what to write for it.
 pub(crate) async fn models(args: &ModelsArgs, console: Console) -> Code {
     match usable(args, console).await {
-        Ok(usable) => super::print(|out| match args.output_format {
-            ReportFormat::Json => writeln!(out, "{}", serde_json::to_string(&usable)?),
-            ReportFormat::Text => write_text(out, &usable),
-        }),
+        Ok(usable) => {
+            let printed = super::print(args.output_format.text_kind(), |out| match args.output_format {
+                ReportFormat::Json => writeln!(out, "{}", serde_json::to_string(&usable)?),
+                ReportFormat::Text => write_text(out, &usable),
+            });
+            printed.await
+        }
         Err(error) => {
             Console::error(&error);
             Code::of_kind(error.kind)
@@ -53,7 +57,10 @@ async fn usable(args: &ModelsArgs, console: Console) -> Result<Usable, CommandEr
     let directory = directory.canonicalize().ok().filter(|directory| directory.is_dir()).ok_or_else(|| {
         CommandError::usage(format!("{} is not a directory", directory.display())).hint("name a directory that exists")
     })?;
-    let sources = sources(&read_from(args.config.as_deref(), args.no_env, console)?.source);
+    let (config, no_env) = (args.config.clone(), args.no_env);
+    // The file may be a pipe without a writer.
+    let read = tokio::task::spawn_blocking(move || read_from(config.as_deref(), no_env, console)).await;
+    let sources = sources(&read.map_err(|error| CommandError::of(FailureKind::Io, &error))??.source);
     let variables: Vec<_> = std::env::vars_os().collect();
     let opencode = builder::locate(args.opencode.clone(), &variables, watch::watcher())
         .await
@@ -96,7 +103,7 @@ mod tests {
         write_text(&mut text, &usable).unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            "--model-source-type code    large at x:1\n--model a/b\n--model a/\u{fffd}c\n"
+            "--model-source-type code    large at x:1\n--model a/b\n--model a/␛c\n"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! A further turn of a conversation that was journalled, or a look at it.
 
-use super::run::{Prepared, carry_out, interrupted, prepare_turn, refuse};
+use super::run::{Prepared, carry_out, interrupted, prepare_turn, refuse, within};
 use crate::cli::args::{ResumeArgs, RunArgs};
 use crate::cli::console::Console;
 use crate::cli::error::CommandError;
@@ -20,7 +20,7 @@ pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Cons
     args.task.dir = Some(task_dir.clone());
     let mut printer = Printer::new(args.output.output_format, true);
     let message = tokio::select! {
-        message = message::compose_if_any(&args.words, args.message.as_deref()) => message,
+        message = within(args.task.timeout, message::compose_if_any(&args.words, args.message.as_deref())) => message,
         _ = signals.reach(1) => return interrupted(&args, None, &signals, &mut printer, console).await,
     };
     match message {

@@ -1,6 +1,6 @@
 //! One turn.
 
-use crate::cli::args::{OutputArgs, PermissionArg, RunArgs, TaskArgs, TransportArg};
+use crate::cli::args::{OutputArgs, OutputFormat, PermissionArg, RunArgs, TaskArgs, TransportArg};
 use crate::cli::console::Console;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code::Code;
@@ -125,6 +125,9 @@ async fn turn_of(
         },
         Some(error) => Err(error),
     };
+    if args.json_schema.is_some() && output.output_format == OutputFormat::Text && !output.print_markdown {
+        note_text_beside_value(&finished.turn, console);
+    }
     turn::summarise(runner, &finished.turn, console);
     // Where it could not be written where it was asked for, that has been said.
     if let Some(path) = transcript.filter(|_| save_error.is_none()) {
@@ -145,6 +148,15 @@ async fn turn_of(
             // A terminal that is closed takes nothing more, and says so by a signal as well.
             signals.code().unwrap_or(Code::TURN_FAILED)
         }
+    }
+}
+
+/// Shows what the model wrote beside the value, or in its place: stdout has the value alone.
+fn note_text_beside_value(turn: &TurnRecord, console: Console) {
+    let text = turn.output();
+    if !text.trim().is_empty() {
+        let relation = if turn.structured.is_some() { "beside the value" } else { "and handed in no value" };
+        console.note(&format!("the model wrote, {relation}: {text}"));
     }
 }
 

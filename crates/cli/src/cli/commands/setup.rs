@@ -5,10 +5,12 @@ use crate::cli::args::SetupArgs;
 use crate::cli::console::Console;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code::Code;
+use crate::cli::output::TextKind;
 use crate::cli::watch;
 use crate::paths;
 use indicatif::{ProgressBar, ProgressStyle};
 use opencode_run_core::FailureKind;
+use opencode_run_markdown::visible;
 use opencode_run_process::{Helper, Locator};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -51,7 +53,7 @@ struct Receipt {
 /// Installs opencode and prints where it is.
 pub(crate) async fn setup(args: &SetupArgs, console: Console) -> Code {
     match install(args.force, console).await {
-        Ok(path) => super::print(|out| writeln!(out, "{}", path.display())),
+        Ok(path) => super::print(TextKind::Plain, |out| writeln!(out, "{}", path.display())).await,
         Err(error) => {
             Console::error(&error);
             Code::of_kind(error.kind)
@@ -172,7 +174,8 @@ async fn npm_install(folder: &Path, console: Console) -> Result<(), CommandError
                 if line.starts_with("npm error") {
                     errors.push(line);
                 } else {
-                    progress.set_message(line.trim_start_matches("npm ").chars().take(70).collect::<String>());
+                    let line: String = line.trim_start_matches("npm ").chars().take(70).collect();
+                    progress.set_message(visible(&line));
                 }
             }
         };

@@ -1,10 +1,10 @@
 //! The three ways of printing a turn.
 
 use super::text::TextStream;
-use super::{OutputError, Report, Stdout, stream_json};
+use super::{OutputError, Report, Stdout, TextKind, stream_json};
 use crate::cli::args::OutputFormat;
 use crate::cli::asking::Said;
-use opencode_run_core::{Event, TurnEvent};
+use opencode_run_core::TurnEvent;
 
 /// Prints a turn on stdout.
 #[derive(Debug)]
@@ -46,7 +46,11 @@ impl Printer {
             OutputFormat::Json => Way::Json,
             OutputFormat::StreamJson => Way::StreamJson,
         };
-        Self { stdout: Stdout::default(), way, said: None }
+        let kind = match format {
+            OutputFormat::Text => TextKind::Plain,
+            OutputFormat::Json | OutputFormat::StreamJson => TextKind::Json,
+        };
+        Self { stdout: Stdout::new(kind), way, said: None }
     }
 
     /// Tells somebody when all is printed that came before a question.
@@ -61,8 +65,8 @@ impl Printer {
             Way::StreamJson => self.stdout.write(stream_json::event_line(event)).await?,
             Way::AtTheEnd | Way::Value | Way::Json => {}
         }
-        if let (Event::Permission(ask), Some(said)) = (&event.observed.event, &self.said) {
-            said.up_to(ask);
+        if let Some(said) = &self.said {
+            said.note(event);
         }
         Ok(())
     }

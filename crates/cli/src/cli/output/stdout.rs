@@ -1,13 +1,16 @@
-//! stdout, without blocking the turn's other business.
+//! stdout, without blocking the turn's other business, and without letting a text drive the terminal.
 
+use super::terminal::{TerminalText, TextKind};
 use crate::cli::nonblocking::write_stdout;
 use crate::cli::stderr::note_stdout;
-use std::io;
+use std::io::{self, IsTerminal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Writes to stdout.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stdout {
+    /// Makes text harmless, if stdout is a terminal. A pipe or a file gets what came, byte by byte.
+    terminal: Option<TerminalText>,
     /// A write whose future was dropped: the next one follows it.
     writing: Option<JoinHandle<io::Result<()>>>,
 }
@@ -27,12 +30,19 @@ pub(crate) enum OutputError {
 }
 
 impl Stdout {
+    pub(crate) fn new(kind: TextKind) -> Self {
+        Self { terminal: io::stdout().is_terminal().then(|| TerminalText::new(kind)), writing: None }
+    }
+
     /// Writes a text and waits until it is out. If the future is dropped, the write goes on.
     pub(crate) async fn write(&mut self, text: impl Into<String>) -> Result<(), OutputError> {
         self.finish().await?;
-        let text = text.into();
+        let mut text = text.into();
         if text.is_empty() {
             return Ok(());
+        }
+        if let Some(terminal) = &mut self.terminal {
+            text = terminal.show(&text);
         }
         note_stdout(&text);
         self.writing = Some(spawn_blocking(move || write_stdout(text.as_bytes())));

@@ -47,7 +47,7 @@ mod tests {
     use serde_json::Value;
 
     fn ask(permission: &str) -> PermissionAsk {
-        PermissionAsk { id: None, permission: permission.to_owned(), patterns: Vec::new(), refused: true }
+        PermissionAsk { id: None, permission: permission.to_owned(), patterns: Vec::new(), call: None, refused: true }
     }
 
     fn tool(refused: bool) -> Event {

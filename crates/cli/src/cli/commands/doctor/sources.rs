@@ -27,14 +27,21 @@ impl Sources {
     }
 }
 
+/// Reads a file that was named on another thread: it may be a pipe without a writer.
+async fn read_named(file: &Path) -> Result<ModelSource, String> {
+    let file = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || ModelSource::from_env_file(file)).await;
+    read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
 /// A file that is named is held to the letter; one that is found is read as a turn would read it.
 pub(super) async fn read(named: Option<&Path>) -> Sources {
     let mut findings = Vec::new();
     let (file, source) = match named {
-        Some(file) => match ModelSource::from_env_file(file) {
+        Some(file) => match read_named(file).await {
             Ok(source) => (file, source),
             Err(error) => {
-                findings.push(Finding::error(CHECK, error.to_string(), "correct the file"));
+                findings.push(Finding::error(CHECK, error, "correct the file"));
                 return Sources::none(findings);
             }
         },

@@ -2,8 +2,8 @@
 
 use super::SessionEvent;
 use super::properties::{
-    Asked, ErrorProperties, MessageInfo, PartDelta, PartHead, PartUpdate, Questions, Status, StatusKind, is_abort,
-    properties,
+    Asked, AskedTool, ErrorProperties, MessageInfo, PartDelta, PartHead, PartUpdate, Questions, Status, StatusKind,
+    is_abort, properties,
 };
 use crate::dialect::v1::parts::{TextPart, reported, step_finish, tool};
 use opencode_run_core::{Event, Observed, PartId, PermissionAsk, QuestionAsk, SessionId};
@@ -28,6 +28,8 @@ pub(crate) struct TurnDecoder {
     pub(super) finished: HashSet<String>,
     /// The messages whose last word has been said.
     pub(super) completed: HashSet<String>,
+    /// The parts of tool calls that have not ended, by their message and the provider's id. A provider may give two calls the same.
+    calls: HashMap<(String, String), HashSet<String>>,
     /// What was asked has been told, by its id.
     asked: HashSet<String>,
     /// opencode has nothing more to do in the turn's session.
@@ -75,6 +77,7 @@ impl TurnDecoder {
             latest: None,
             finished: HashSet::new(),
             completed: HashSet::new(),
+            calls: HashMap::new(),
             asked: HashSet::new(),
             idle: false,
             torn: false,
@@ -141,8 +144,9 @@ impl TurnDecoder {
                 .map(|error| Event::Error(reported(&error))),
             "permission.asked" => match properties(raw) {
                 Some(Asked { id, .. }) if !self.asked.insert(id.clone()) => return Known::Nothing,
-                asked => asked.map(|Asked { id, permission, patterns }| {
-                    Event::Permission(PermissionAsk { id: Some(id), permission, patterns, refused: false })
+                asked => asked.map(|Asked { id, permission, patterns, tool }| {
+                    let call = tool.and_then(|tool| self.call_of(tool));
+                    Event::Permission(PermissionAsk { id: Some(id), permission, patterns, call, refused: false })
                 }),
             },
             "question.asked" => match properties(raw) {
@@ -155,6 +159,12 @@ impl TurnDecoder {
             _ => None,
         };
         read.map_or(Known::Unknown, Known::Event)
+    }
+
+    /// Returns the id of the call that needs a permission; `None` if it cannot be only one.
+    fn call_of(&self, AskedTool { message, call }: AskedTool) -> Option<String> {
+        let mut parts = self.calls.get(&(message, call))?.iter();
+        parts.next().filter(|_| parts.next().is_none()).cloned()
     }
 
     fn delta(&mut self, raw: &str) -> Known {
@@ -196,6 +206,14 @@ impl TurnDecoder {
             "text" => self.text(raw, PartKind::Text, is_whole, delta),
             "reasoning" => self.text(raw, PartKind::Reasoning, is_whole, delta),
             "tool" => serde_json::from_str(raw.get()).ok().and_then(tool).map(|call| {
+                if let Some(id) = head.call {
+                    let parts = self.calls.entry((head.message, id)).or_default();
+                    if call.state.is_final() {
+                        parts.remove(&head.id)
+                    } else {
+                        parts.insert(head.id.clone())
+                    };
+                }
                 if call.state.is_final() {
                     self.finished.insert(head.id);
                 }

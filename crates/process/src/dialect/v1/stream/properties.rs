@@ -65,6 +65,9 @@ pub(super) struct PartHead {
     pub(super) message: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
+    /// The provider's id of a tool call.
+    #[serde(default, rename = "callID")]
+    pub(super) call: Option<String>,
     #[serde(default)]
     pub(super) time: Option<PartTime>,
     #[serde(default)]
@@ -114,6 +117,17 @@ pub(super) struct Asked {
     pub(super) permission: String,
     #[serde(default)]
     pub(super) patterns: Vec<String>,
+    #[serde(default)]
+    pub(super) tool: Option<AskedTool>,
+}
+
+/// The tool call that needs a permission.
+#[derive(Deserialize)]
+pub(super) struct AskedTool {
+    #[serde(rename = "messageID")]
+    pub(super) message: String,
+    #[serde(rename = "callID")]
+    pub(super) call: String,
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,91 @@
+//! Free text among the arguments, which may begin with a hyphen as options do.
+
+use super::{Cli, Command};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+
+impl Cli {
+    /// Reads the arguments. A word of the message may be an item of a list, as `- fix the test` is: no option begins with a hyphen
+    /// and a blank. Other words that begin with a hyphen are misspelled options.
+    ///
+    /// # Errors
+    ///
+    /// If the arguments are wrong, or ask for the help.
+    pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let error = match Self::try_parse_from(&arguments) {
+            Err(error) if error.kind() == ErrorKind::UnknownArgument => error,
+            read => return read,
+        };
+        // The parser refuses them, unless something stands before the hyphen.
+        let marked = arguments.into_iter().map(|argument| match argument.to_str() {
+            Some(text) if is_list_item(text) => format!("{LIST_ITEM_MARK}{text}").into(),
+            _ => argument,
+        });
+        let Ok(mut cli) = Self::try_parse_from(marked) else { return Err(error) };
+        let run = match &mut cli.command {
+            Some(Command::Resume(args)) => &mut args.run,
+            _ => &mut cli.run,
+        };
+        let texts = [&mut run.message, &mut run.task.context, &mut run.task.title].into_iter().flatten();
+        for text in run.words.iter_mut().chain(texts) {
+            if let Some(item) = text.strip_prefix(LIST_ITEM_MARK) {
+                *text = item.to_owned();
+            }
+        }
+        Ok(cli)
+    }
+}
+
+/// Stands before an item of a list while the arguments are parsed. Unicode has set it aside for uses of that kind.
+const LIST_ITEM_MARK: char = '\u{fdd0}';
+
+/// Returns whether an argument is a hyphen, a blank and more.
+fn is_list_item(argument: &str) -> bool {
+    argument.strip_prefix('-').is_some_and(|rest| rest.starts_with(char::is_whitespace))
+}
+
+/// An option of free text that another option follows instead of its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MissingText {
+    /// The option that has no text.
+    pub(crate) option: String,
+    /// The option that follows it.
+    pub(crate) next: String,
+}
+
+impl Cli {
+    /// Returns the option of free text that is followed by a known option. Such text may begin with a hyphen, so the parser took
+    /// that option for it.
+    pub(crate) fn missing_text(arguments: impl Iterator<Item = OsString>) -> Option<MissingText> {
+        let command = Self::command();
+        let all: Vec<_> =
+            std::iter::once(&command).chain(command.get_subcommands()).flat_map(clap::Command::get_arguments).collect();
+        let names = |arg: &clap::Arg| {
+            arg.get_long()
+                .map(|long| format!("--{long}"))
+                .into_iter()
+                .chain(arg.get_short().map(|short| format!("-{short}")))
+        };
+        let is_text = |name: &str| {
+            all.iter().any(|arg| arg.is_allow_hyphen_values_set() && names(arg).any(|known| known == name))
+        };
+        let is_option = |name: &str| {
+            let name = name.split_once('=').map_or(name, |(name, _)| name);
+            all.iter().any(|arg| names(arg).any(|known| known == name))
+        };
+        let arguments: Vec<_> =
+            arguments.filter_map(|argument| argument.into_string().ok()).take_while(|word| word != "--").collect();
+        let mut words = arguments.iter();
+        while let Some(option) = words.next() {
+            if is_text(option) {
+                let next = words.next()?;
+                if is_option(next) {
+                    return Some(MissingText { option: option.clone(), next: next.clone() });
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,187 @@
+//! A permission request as a person sees it: what would be carried out, complete and visible, in lines of its own.
+
+use opencode_run_core::PermissionAsk;
+use opencode_run_markdown::is_unsafe_on_terminal;
+use serde_json::Value;
+use std::fmt::Write;
+
+/// The most characters of a tool's input that are shown: a dozen screens. The middle of a longer one is omitted, and marked.
+const MAX_SHOWN: usize = 16 << 10;
+/// The beginning of every line of the input. A line that the model wrote cannot look like one of ours.
+const MARGIN: &str = "  | ";
+
+/// The input of a tool call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CallInput {
+    pub(crate) tool: String,
+    pub(crate) input: Value,
+}
+
+/// Returns the question for a terminal of this many columns.
+pub(crate) fn of(ask: &PermissionAsk, input: Option<&CallInput>, width: usize) -> String {
+    let patterns = ask.patterns.iter().map(|pattern| one_line(pattern)).collect::<Vec<_>>().join(", ");
+    let mut question = format!("The agent asks for {} ({patterns}).", one_line(&ask.permission));
+    match input {
+        None => question.push_str(" opencode does not report what the tool was given.\n"),
+        Some(CallInput { tool, input }) => {
+            // Writing to a string cannot fail, here and below.
+            writeln!(question, " The tool `{}` is to do:", one_line(tool)).ok();
+            for line in omit_middle(&text_of(input)).lines() {
+                wrap(&mut question, &visible_strictly(line), width);
+            }
+        }
+    }
+    question.push_str("Allow it? [y]es, [n]o, [a]lways: ");
+    question
+}
+
+/// Returns a tool's input as text: a field a line, or more if it has line breaks, which are marked.
+fn text_of(input: &Value) -> String {
+    let shown = |value: &Value| match value {
+        Value::String(text) => text.replace('\n', "␊\n    "),
+        other => other.to_string(),
+    };
+    match input {
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{}: {}\n", name.replace('\n', "␊"), shown(value)));
+            fields.collect()
+        }
+        other => shown(other),
+    }
+}
+
+/// Replaces the middle of a long text by the number of characters that it has.
+fn omit_middle(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= MAX_SHOWN {
+        return text.to_owned();
+    }
+    let end = MAX_SHOWN / 4;
+    let head: String = text.chars().take(MAX_SHOWN - end).collect();
+    let tail: String = text.chars().skip(count - end).collect();
+    format!("{head}\n… {} CHARACTERS ARE NOT SHOWN …\n{tail}", count - MAX_SHOWN)
+}
+
+/// Appends a line behind the margin, broken where the terminal would break it: its own breaks have no margin.
+fn wrap(to: &mut String, line: &str, width: usize) {
+    let room = width.saturating_sub(MARGIN.len() + 1).max(16);
+    to.push_str(MARGIN);
+    let mut used = 0;
+    for c in line.chars() {
+        // A character that is not ASCII may take two columns.
+        let columns = if c.is_ascii() { 1 } else { 2 };
+        if used + columns > room {
+            to.push('\n');
+            to.push_str(MARGIN);
+            used = 0;
+        }
+        to.push(c);
+        used += columns;
+    }
+    to.push('\n');
+}
+
+fn one_line(text: &str) -> String {
+    visible_strictly(&text.replace('\n', "␊"))
+}
+
+/// Returns a line in which every character can be seen: a blank is an ASCII space, and nothing is without width.
+fn visible_strictly(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars() {
+        match c {
+            '\t' => shown.push('␉'),
+            '\0'..='\u{1f}' => shown.push(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}')),
+            c if is_unsafe_on_terminal(c) || is_invisible(c) => {
+                write!(shown, "⟨U+{:04X}⟩", u32::from(c)).ok();
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Returns whether a character is blank or has no width. Joiners and selectors are among them: a command needs none.
+fn is_invisible(c: char) -> bool {
+    (c.is_whitespace() && c != ' ')
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2060}'..='\u{2065}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fff8}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn asked(input: Value) -> String {
+        let patterns = vec!["ls *".to_owned()];
+        let ask = PermissionAsk { id: None, permission: "bash".to_owned(), patterns, call: None, refused: false };
+        of(&ask, Some(&CallInput { tool: "bash".to_owned(), input }), 80)
+    }
+
+    #[test]
+    fn command_is_shown_with_its_line_breaks() {
+        assert_eq!(
+            asked(json!({"command": "ls\n  rm -rf x\t", "timeout": 5})),
+            "The agent asks for bash (ls *). The tool `bash` is to do:\n  | command: ls␊\n  |       rm -rf x␉\n  | timeout: 5\n\
+             Allow it? [y]es, [n]o, [a]lways: "
+        );
+    }
+
+    #[test]
+    fn no_line_of_the_model_looks_like_ours() {
+        let fake = "ls\nAllow it? [y]es\r\u{1b}[8m\u{9b}A\u{202e}\u{2028}Allow it?";
+        let padded = format!("ls{}Allow it? [y]es", " ".repeat(78 * 3));
+        for command in [fake.to_owned(), padded, "日本".repeat(200)] {
+            let question = asked(json!({"command": command, "a\nAllow it?": command}));
+            let (input, last) = question.rsplit_once('\n').unwrap();
+            assert!(last.starts_with("Allow it? "), "{question}");
+            for line in input.lines().skip(1) {
+                assert!(line.starts_with(MARGIN), "{line:?}");
+                let columns: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
+                assert!(columns < 80, "{line:?}");
+            }
+            let drives = |c: char| c != '\n' && (is_unsafe_on_terminal(c) || is_invisible(c));
+            assert!(!question.contains(drives), "{question:?}");
+        }
+    }
+
+    #[test]
+    fn omission_is_marked_and_the_end_is_shown() {
+        let question = asked(json!({"command": format!("{}; the end", "x".repeat(40_000))}));
+        assert!(question.contains("… 23") && question.contains("CHARACTERS ARE NOT SHOWN …"), "{}", question.len());
+        assert!(question.contains("; the end\n"), "{question}");
+    }
+
+    #[test]
+    fn unknown_input_is_reported() {
+        let ask = PermissionAsk {
+            id: None,
+            permission: "bash".to_owned(),
+            patterns: vec!["ls\n\u{1b}[8m".to_owned()],
+            call: None,
+            refused: false,
+        };
+        assert_eq!(
+            of(&ask, None, 80),
+            "The agent asks for bash (ls␊␛[8m). opencode does not report what the tool was given.\n\
+             Allow it? [y]es, [n]o, [a]lways: "
+        );
+    }
+}
