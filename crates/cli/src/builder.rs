@@ -8,8 +8,8 @@ use crate::keys::Keys;
 use crate::{BuildError, Runner, RunnerError, paths};
 use opencode_run_config::ModelSource;
 use opencode_run_core::{
-    Budget, Executor, FailureKind, Limits, ModelChoice, ModelName, ModelSourceType, PermissionPolicy, RunError,
-    SessionId, StartError, Task,
+    Budget, Executor, FailureKind, Limit, Limits, ModelChoice, ModelName, ModelSourceType, PermissionPolicy, RunError,
+    SessionId, StartError, Task, TurnOptions,
 };
 use opencode_run_process::{
     Launch, LocateError, Locator, Opencode, ServeExecutor, TaskDir, TaskDirError, TaskName, Watcher, supervisor,
@@ -18,6 +18,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The settings of a [`Runner`]; every one of them can be left out.
 #[derive(Debug, Clone)]
@@ -27,21 +28,15 @@ pub struct RunnerBuilder {
     workspace: Option<PathBuf>,
     dir: Option<PathBuf>,
     session: Option<SessionId>,
-    model: Option<ModelSetting>,
-    source_type: Option<ModelSourceType>,
+    /// A model as text, which is checked when the runner is built.
+    model: Option<String>,
+    options: TurnOptions,
     sources: ModelSource,
-    context: Option<String>,
-    agent: Option<String>,
-    variant: Option<String>,
-    title: Option<String>,
-    limits: Limits,
-    permissions: PermissionPolicy,
     transport: Option<Transport>,
     attach: Option<String>,
     lean: bool,
     no_gateway: bool,
     isolated: bool,
-    budget: Budget,
     ephemeral: bool,
     opencode: Option<PathBuf>,
     environment: Option<Variables>,
@@ -60,35 +55,23 @@ impl fmt::Debug for Variables {
     }
 }
 
-/// A model, or a text that is to become one when the runner is built.
-#[derive(Debug, Clone)]
-enum ModelSetting {
-    Choice(ModelChoice),
-    Text(String),
-}
-
 impl Default for RunnerBuilder {
     fn default() -> Self {
+        let mut options = TurnOptions::default();
+        options.idle_timeout = Some(Limit::At(Limits::DEFAULT_IDLE));
         Self {
             task_name: "task".to_owned(),
             workspace: None,
             dir: None,
             session: None,
             model: None,
-            source_type: None,
+            options,
             sources: ModelSource::new(),
-            context: None,
-            agent: None,
-            variant: None,
-            title: None,
-            limits: Limits { total: None, idle: Some(Limits::DEFAULT_IDLE) },
-            permissions: PermissionPolicy::default(),
             transport: None,
             attach: None,
             lean: false,
             no_gateway: false,
             isolated: false,
-            budget: Budget::default(),
             ephemeral: false,
             opencode: None,
             environment: None,
@@ -133,14 +116,15 @@ impl RunnerBuilder {
     /// [`build`](Self::build).
     #[must_use]
     pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.model = Some(ModelSetting::Text(model.into()));
+        self.model = Some(model.into());
         self
     }
 
     /// Sets the model of all turns that do not name another.
     #[must_use]
     pub fn model_choice(mut self, model: impl Into<ModelChoice>) -> Self {
-        self.model = Some(ModelSetting::Choice(model.into()));
+        self.model = None;
+        self.options.model = Some(model.into());
         self
     }
 
@@ -155,50 +139,75 @@ impl RunnerBuilder {
     /// [`model`](Self::model).
     #[must_use]
     pub fn source_type(mut self, source_type: ModelSourceType) -> Self {
-        self.source_type = Some(source_type);
+        self.options.source_type = Some(source_type);
         self
     }
 
     /// Sets a system prompt, beside opencode's own, for all turns that do not bring theirs.
     #[must_use]
     pub fn context(mut self, context: impl Into<String>) -> Self {
-        self.context = Some(context.into());
+        self.options.context = Some(context.into());
         self
     }
 
     /// Sets opencode's agent of all turns that do not name another.
     #[must_use]
     pub fn agent(mut self, agent: impl Into<String>) -> Self {
-        self.agent = Some(agent.into());
+        self.options.agent = Some(agent.into());
         self
     }
 
     /// Sets the model's variant of all turns that do not name another.
     #[must_use]
     pub fn variant(mut self, variant: impl Into<String>) -> Self {
-        self.variant = Some(variant.into());
+        self.options.variant = Some(variant.into());
         self
     }
 
     /// Sets the title of the session; the name of the task's directory unless said.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
-        self.title = Some(title.into());
+        self.options.title = Some(title.into());
         self
     }
 
-    /// Sets the limits of all turns that bring none; unless said, a turn may take any time and make no progress for
-    /// [`Limits::DEFAULT_IDLE`].
+    /// Sets how long a turn may take, for all turns that bring no timeout; any time unless said.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
+        self.options.timeout = Some(timeout.into());
+        self
+    }
+
+    /// Sets how long a turn may make no progress, for all turns that bring no idle timeout; [`Limits::DEFAULT_IDLE`] unless
+    /// said. [`Limit::Off`] switches it off.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
+        self.options.idle_timeout = Some(timeout.into());
+        self
+    }
+
+    /// Sets the time limits that are given, for all turns that bring none. One that is `None` stays as it is: use
+    /// [`Limit::Off`] with [`timeout`](Self::timeout) or [`idle_timeout`](Self::idle_timeout) to switch one off.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.options.set_limits(limits);
+        self
+    }
+
+    /// Sets the options that are given, for all turns that do not bring their own; one that is `None` stays as it is.
+    #[must_use]
+    pub fn options(mut self, options: TurnOptions) -> Self {
+        if options.model.is_some() {
+            self.model = None;
+        }
+        self.options = options.or(&self.options);
         self
     }
 
     /// Sets what is answered in all turns when opencode asks whether a tool may do something; no unless said.
     #[must_use]
     pub fn permissions(mut self, permissions: PermissionPolicy) -> Self {
-        self.permissions = permissions;
+        self.options.permissions = Some(permissions);
         self
     }
 
@@ -267,10 +276,11 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets how much of the model a turn may use, of all turns that bring no budget. It needs a model source with a base URL.
+    /// Sets the limits on the use of the model that are given, for all turns that do not bring their own. One that is `None`
+    /// stays as it is. It needs a model source with a base URL.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = budget;
+        self.options.set_budget(budget);
         self
     }
 
@@ -379,31 +389,19 @@ impl RunnerBuilder {
     /// A name that cannot be used is wrong also where no directory is made after it.
     fn check_name(&self) -> Result<(), BuildError> {
         self.task_name.parse::<TaskName>().map_err(TaskDirError::from)?;
-        if let Some(ModelSetting::Text(text)) = &self.model {
+        if let Some(text) = &self.model {
             text.parse::<ModelName>()?;
         }
         Ok(())
     }
 
     async fn assemble(mut self, driver: Driver, opencode: Option<Opencode>) -> Result<Runner, BuildError> {
-        let model = match self.model.take() {
-            Some(ModelSetting::Choice(choice)) => Some(choice),
-            Some(ModelSetting::Text(text)) => Some(ModelChoice::Named(text.parse()?)),
-            None => None,
-        };
-        let mut defaults = Defaults {
-            model,
-            source_type: self.source_type,
-            sources: std::mem::take(&mut self.sources),
-            keys: Keys::new(self.watcher.clone()),
-            context: self.context.take(),
-            agent: self.agent.take(),
-            variant: self.variant.take(),
-            title: self.title.take(),
-            permissions: std::mem::take(&mut self.permissions),
-            limits: self.limits,
-            budget: self.budget,
-        };
+        let mut options = std::mem::take(&mut self.options);
+        if let Some(text) = self.model.take() {
+            options.model = Some(ModelChoice::Named(text.parse()?));
+        }
+        let mut defaults =
+            Defaults { options, sources: std::mem::take(&mut self.sources), keys: Keys::new(self.watcher.clone()) };
         let directory = self.directory(&driver, &defaults).await?;
         let journals = self.journals.as_deref();
         let beginning = if self.resume {
@@ -423,12 +421,12 @@ impl RunnerBuilder {
             return Ok(self.own_directory().await?);
         };
         // Where there is no model to be had, the turn will say so.
-        let model = match defaults.model_of(None, None, defaults.limits.total).await {
+        let model = match defaults.model_of(None, None, defaults.options.limits().total).await {
             // The time of the turn went by.
             Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
             model => model.ok().flatten(),
         };
-        let directory = driver.session_directory(session, model.as_ref(), defaults.agent.as_deref()).await?;
+        let directory = driver.session_directory(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
         let Some(directory) = directory else { return Ok(self.own_directory().await?) };
         let sessions = match TaskDir::existing(&directory) {
             Err(_) if !directory.exists() => {

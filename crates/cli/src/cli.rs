@@ -17,6 +17,7 @@ mod question;
 mod signals;
 mod stderr;
 mod turn;
+mod turn_options;
 mod watch;
 
 pub use commands::main;

@@ -59,11 +59,12 @@ pub use transcript::{SaveError, TRANSCRIPT_NAME};
 
 pub use opencode_run_config::{EnvFileError, FoundEnvFile, KeyError, ModelSource};
 pub use opencode_run_core::{
-    Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, LimitKind,
-    Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
-    ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy,
-    ProcessExit, Prompt, ProviderPackage, RawJson, ReportedError, RunError, RunState, SecretString, SessionId,
-    StartError, StepReason, Task, ToolCall, ToolState, TurnEvent, TurnFailure, TurnRecord, Usage,
+    Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, Limit,
+    LimitKind, Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem,
+    ModelSourceType, ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionAsk, PermissionHandler,
+    PermissionPolicy, ProcessExit, Prompt, ProviderPackage, RawJson, ReportedError, RunError, RunState, SecretString,
+    SessionId, StartError, StepReason, Task, ToolCall, ToolState, TurnEvent, TurnFailure, TurnOptions, TurnRecord,
+    Usage,
 };
 pub use opencode_run_journal::JournalError;
 pub use opencode_run_markdown::MarkdownOptions;

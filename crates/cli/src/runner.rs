@@ -159,7 +159,7 @@ impl Runner {
     pub(crate) async fn prepare(&self, prompt: Prompt, since: Instant) -> Result<Prepared, RunnerError> {
         let now = SystemTime::now();
         let prompt = self.defaults.complete(prompt).await?;
-        self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&prompt.model);
+        self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&prompt.options.model);
         Ok(Prepared { prompt, now, since })
     }
 

@@ -62,7 +62,7 @@ impl TurnRequest {
     #[must_use]
     pub fn title(&self) -> String {
         let of_directory = || Some(self.task.directory.file_name()?.to_string_lossy().into_owned());
-        self.prompt.title.clone().or_else(of_directory).unwrap_or_else(|| self.task.name.clone())
+        self.prompt.options.title.clone().or_else(of_directory).unwrap_or_else(|| self.task.name.clone())
     }
 
     /// Continues a session.

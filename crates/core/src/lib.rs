@@ -59,7 +59,9 @@ mod event;
 mod event_log;
 mod executor;
 mod failure;
+mod limits;
 mod model;
+mod options;
 mod output_view;
 mod permission;
 mod prompt;
@@ -81,13 +83,15 @@ pub use event::{
 pub use event_log::{EventItem, Events};
 pub use executor::{Control, Ending, Executor, Signal, StartError, StartedTurn, TurnDriver, TurnRequest};
 pub use failure::{FailureKind, LimitKind, ProcessExit, TurnFailure};
+pub use limits::{Limit, Limits};
 pub use model::{
     ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
     ProviderPackage, UnknownSourceType,
 };
+pub use options::TurnOptions;
 pub use output_view::OutputView;
 pub use permission::{PermissionAnswer, PermissionHandler, PermissionPolicy};
-pub use prompt::{Limits, Prompt};
+pub use prompt::Prompt;
 pub use recorder::{Recorder, TurnStart};
 pub use state::RunState;
 pub use tool::{ToolCall, ToolState};

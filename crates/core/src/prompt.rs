@@ -1,41 +1,24 @@
 //! What a turn is asked to do.
 
-use crate::{Budget, ModelChoice, ModelSourceType, PermissionPolicy};
-use serde::{Deserialize, Serialize};
+use crate::{Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy, TurnOptions};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// One message to the agent and how it is to be answered.
 ///
-/// What is left out falls to the runner's own setting, and then to opencode's.
+/// An option that is not set falls to the runner's own setting, and then to opencode's.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Prompt {
     /// The message, verbatim.
     pub message: String,
-    /// The model that answers.
-    pub model: Option<ModelChoice>,
-    /// The kind of work, where the model is left to whoever holds the model sources. An executor does not look at it.
-    pub source_type: Option<ModelSourceType>,
-    /// A system prompt for this turn.
-    pub context: Option<String>,
-    /// opencode's agent, such as `build` or `plan`.
-    pub agent: Option<String>,
-    /// The model's variant, such as `high`. A server refuses one that it says the model does not have.
-    pub variant: Option<String>,
     /// Files to attach to the message.
     pub files: Vec<PathBuf>,
-    /// A title for a new session.
-    pub title: Option<String>,
-    /// What is answered when opencode asks whether a tool may do something.
-    pub permissions: PermissionPolicy,
     /// A JSON Schema that the answer is to meet.
     pub schema: Option<Value>,
-    /// When to give up.
-    pub limits: Limits,
-    /// How much of the model it may use.
-    pub budget: Budget,
+    /// How the turn is to be run.
+    pub options: TurnOptions,
 }
 
 impl Prompt {
@@ -47,35 +30,35 @@ impl Prompt {
     /// Sets the model that answers.
     #[must_use]
     pub fn model(mut self, model: impl Into<ModelChoice>) -> Self {
-        self.model = Some(model.into());
+        self.options.model = Some(model.into());
         self
     }
 
     /// Sets the kind of work, whose model source answers unless a [`model`](Self::model) is set.
     #[must_use]
     pub fn source_type(mut self, source_type: ModelSourceType) -> Self {
-        self.source_type = Some(source_type);
+        self.options.source_type = Some(source_type);
         self
     }
 
     /// Sets a system prompt for this turn.
     #[must_use]
     pub fn context(mut self, context: impl Into<String>) -> Self {
-        self.context = Some(context.into());
+        self.options.context = Some(context.into());
         self
     }
 
     /// Sets opencode's agent.
     #[must_use]
     pub fn agent(mut self, agent: impl Into<String>) -> Self {
-        self.agent = Some(agent.into());
+        self.options.agent = Some(agent.into());
         self
     }
 
     /// Sets the model's variant.
     #[must_use]
     pub fn variant(mut self, variant: impl Into<String>) -> Self {
-        self.variant = Some(variant.into());
+        self.options.variant = Some(variant.into());
         self
     }
 
@@ -89,14 +72,14 @@ impl Prompt {
     /// Sets the title of a new session.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
-        self.title = Some(title.into());
+        self.options.title = Some(title.into());
         self
     }
 
-    /// Sets what is answered when opencode asks whether a tool may do something.
+    /// Sets the answer to opencode's questions whether a tool may do something, whatever the runner's own answer is.
     #[must_use]
     pub fn permissions(mut self, permissions: PermissionPolicy) -> Self {
-        self.permissions = permissions;
+        self.options.permissions = Some(permissions);
         self
     }
 
@@ -107,17 +90,47 @@ impl Prompt {
         self
     }
 
-    /// Sets how much of the model it may use.
+    /// Sets how long the whole turn may take; [`Limit::Off`] lifts the runner's limit.
     #[must_use]
-    pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = budget;
+    pub fn timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
+        self.options.timeout = Some(timeout.into());
         self
     }
 
-    /// Sets when to give up.
+    /// Sets how long the turn may make no progress; [`Limit::Off`] lifts the runner's limit.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
+        self.options.idle_timeout = Some(timeout.into());
+        self
+    }
+
+    /// Sets the time limits that are given. One that is `None` is left to the runner; [`Limit::Off`] lifts it, with
+    /// [`timeout`](Self::timeout) or [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.options.set_limits(limits);
+        self
+    }
+
+    /// Sets the limits on the use of the model that are given. One that is `None` is left to the runner;
+    /// [`without_budget`](Self::without_budget) lifts them all.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.options.set_budget(budget);
+        self
+    }
+
+    /// Lifts the runner's budget for this turn.
+    #[must_use]
+    pub fn without_budget(mut self) -> Self {
+        self.options.switch_budget_off();
+        self
+    }
+
+    /// Sets the options that are given; one that is `None` stays as it is.
+    #[must_use]
+    pub fn options(mut self, options: TurnOptions) -> Self {
+        self.options = options.or(&self.options);
         self
     }
 }
@@ -132,24 +145,6 @@ impl From<String> for Prompt {
     fn from(message: String) -> Self {
         Self::new(message)
     }
-}
-
-/// When to give up on a turn. No limit where there is none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::exhaustive_structs, reason = "a turn has these two clocks, and callers write them out")]
-pub struct Limits {
-    /// How long the whole turn may take, the time in which somebody is asked included.
-    pub total: Option<Duration>,
-    /// How long the turn may make no progress; [`Turn::limit_at`](crate::Turn::limit_at) says what is progress.
-    pub idle: Option<Duration>,
-}
-
-impl Limits {
-    /// The idle limit of whoever sets none, so that no turn hangs for ever. What is to have none says so, with the `0` of a
-    /// command line.
-    ///
-    /// A model that thinks in silence takes minutes, and opencode's own tries at a provider that fails take one.
-    pub const DEFAULT_IDLE: Duration = Duration::from_mins(10);
 }
 
 #[cfg(test)]
@@ -174,16 +169,19 @@ mod tests {
             .permissions(PermissionPolicy::Allow)
             .schema(json!({"type": "object"}))
             .limits(limits)
+            .idle_timeout(Limit::Off)
             .budget(budget);
+        let options = prompt.options;
         assert_eq!(prompt.message, "m");
-        assert_eq!(prompt.model.unwrap().to_string(), model.to_string());
-        assert_eq!(prompt.source_type, Some(ModelSourceType::Plan));
-        let texts = [prompt.context, prompt.agent, prompt.variant, prompt.title];
+        assert_eq!(options.model.as_ref().unwrap().to_string(), model.to_string());
+        assert_eq!(options.source_type, Some(ModelSourceType::Plan));
+        let texts = [&options.context, &options.agent, &options.variant, &options.title].map(Clone::clone);
         assert_eq!(texts, ["c", "plan", "high", "t"].map(|text| Some(text.to_owned())));
         assert_eq!(prompt.files, [PathBuf::from("one"), PathBuf::from("two")]);
-        assert!(matches!(prompt.permissions, PermissionPolicy::Allow));
+        assert!(matches!(options.permissions, Some(PermissionPolicy::Allow)));
         assert_eq!(prompt.schema, Some(json!({"type": "object"})));
-        assert_eq!((prompt.limits, prompt.budget), (limits, budget));
+        assert_eq!((options.timeout, options.idle_timeout), (limits.total.map(Limit::At), Some(Limit::Off)));
+        assert_eq!((options.limits(), options.budget()), (limits, budget));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who keeps what comes to the turns of a conversation.
 
-use crate::{Input, Limits, PermissionPolicy, Prompt};
+use crate::{Input, Limits, PermissionPolicy, Prompt, TurnOptions};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -32,7 +32,8 @@ impl TurnStart {
     /// Takes from a prompt what its turn starts from.
     #[must_use]
     pub fn new(prompt: &Prompt, started_at: SystemTime) -> Self {
-        let Prompt { message, model, context, agent, files, limits, permissions, .. } = prompt;
+        let Prompt { message, files, options, .. } = prompt;
+        let TurnOptions { model, context, agent, permissions, .. } = options;
         Self {
             message: message.clone(),
             context: context.clone(),
@@ -40,8 +41,8 @@ impl TurnStart {
             agent: agent.clone(),
             files: files.clone(),
             started_at,
-            limits: *limits,
-            asks: matches!(permissions, PermissionPolicy::Ask(_)),
+            limits: options.limits(),
+            asks: matches!(permissions, Some(PermissionPolicy::Ask(_))),
         }
     }
 }

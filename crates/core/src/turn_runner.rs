@@ -230,7 +230,7 @@ impl TurnRunner {
         };
         let mut guard = StartingGuard(Some(&self.shared));
         let prepared = since.elapsed();
-        let started = within(prompt.limits, prepared, self.executor.start(request)).await?;
+        let started = within(prompt.options.limits(), prepared, self.executor.start(request)).await?;
         guard.0 = None;
 
         let start = TurnStart::new(&prompt, now);

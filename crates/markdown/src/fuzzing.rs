@@ -93,7 +93,7 @@ fn conversation(said: &[Said]) -> Conversation {
 fn record(said: &Said) -> TurnRecord {
     let Said { message, context, thought, tool, given, output, failure, answers } = said;
     let mut prompt = Prompt::new(message).agent(tool).file(given);
-    prompt.context.clone_from(context);
+    prompt.options.context.clone_from(context);
     let call = |id: &str, input, state| Event::Tool(ToolCall { id: id.to_owned(), tool: tool.clone(), input, state });
     let input = json!({ "a": given, (tool.as_str()): output, "n": { "x": given } });
     let completed = ToolState::Completed { title: Some(thought.clone()), output: output.clone() };

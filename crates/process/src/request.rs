@@ -16,9 +16,14 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
     if prompt.message.trim().is_empty() {
         return Err(usage("the message is blank".to_owned()).hint("say what the agent is to do"));
     }
-    let words = [("title", &prompt.title), ("agent", &prompt.agent), ("variant", &prompt.variant)];
+    let words =
+        [("title", &prompt.options.title), ("agent", &prompt.options.agent), ("variant", &prompt.options.variant)];
     if let Some((name, _)) = words.iter().find(|(_, word)| word.as_ref().is_some_and(|word| word.contains('\0'))) {
         return Err(usage(format!("the {name} holds a NUL byte, which no program can be given")));
+    }
+    // An empty one is not "unset": `run` would pass it on, and a server would not be given it.
+    if let Some((name, _)) = words[1..].iter().find(|(_, word)| word.as_ref().is_some_and(String::is_empty)) {
+        return Err(usage(format!("the {name} is empty")).hint(format!("name one, or set no {name}")));
     }
     if !request.task.directory.is_dir() {
         let message = format!("the task's directory {} does not exist any more", request.task.directory.display());
@@ -34,8 +39,8 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         std::fs::File::open(&*file).map_err(|error| missing(file, error.to_string()))?;
         *file = std::path::absolute(&*file).map_err(|error| missing(file, error.to_string()))?;
     }
-    check_budget(prompt.budget, prompt.model.as_ref(), has_gateway)?;
-    if let Some(ModelChoice::Source { source, config }) = &prompt.model {
+    check_budget(prompt.options.budget(), prompt.options.model.as_ref(), has_gateway)?;
+    if let Some(ModelChoice::Source { source, config }) = &prompt.options.model {
         let problems: Vec<String> =
             config.problems().iter().map(|problem| format!("{}: {problem}", problem.parameter)).collect();
         if !problems.is_empty() {
@@ -68,5 +73,23 @@ fn check_budget(budget: Budget, model: Option<&ModelChoice>, has_gateway: bool) 
             if budget.max_cost_usd.is_some() && !has_prices { Err(without_prices(*source)) } else { Ok(()) }
         }
         _ => Err(unseen()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::{Prompt, Task};
+
+    #[test]
+    fn empty_agent_or_variant_is_refused_and_an_empty_context_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let checked = |prompt: Prompt| {
+            let mut request = TurnRequest::new(prompt, Task::new("t", directory.path()));
+            check(&mut request, true).map_err(|error| error.to_string())
+        };
+        assert_eq!(checked(Prompt::new("m").agent("")), Err("the agent is empty".to_owned()));
+        assert_eq!(checked(Prompt::new("m").variant("")), Err("the variant is empty".to_owned()));
+        assert_eq!(checked(Prompt::new("m").context("").agent("a")), Ok(()));
     }
 }

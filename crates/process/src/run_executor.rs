@@ -65,19 +65,23 @@ impl RunExecutor {
 
     fn prepare(&self, request: &TurnRequest) -> Result<(RunCommand, Kept), StartError> {
         let prompt = &request.prompt;
-        let context = prompt.context.as_deref().filter(|context| !context.is_empty());
+        let context = prompt.options.context.as_deref().filter(|context| !context.is_empty());
         let context = context.map(|context| write_private("context-", ".md", context)).transpose()?;
-        let (setup, model) =
-            Setup::of_turn(&self.launch, prompt.model.as_ref(), prompt.agent.as_deref(), context.as_deref())?;
+        let (setup, model) = Setup::of_turn(
+            &self.launch,
+            prompt.options.model.as_ref(),
+            prompt.options.agent.as_deref(),
+            context.as_deref(),
+        )?;
         let mut environment = self.launch.environment().clone();
         let opened = setup.open(&self.launch, &mut environment)?;
         let pass = match &opened.gate {
-            Some(gate) => Some(gate.admit_anyone(prompt.budget)?),
-            None if prompt.budget.is_unlimited() => None,
+            Some(gate) => Some(gate.admit_anyone(prompt.options.budget())?),
+            None if prompt.options.budget().is_unlimited() => None,
             None => return Err(unseen()),
         };
         let mut arguments = self.launch.opencode().dialect().run_arguments(request, model.as_deref());
-        if matches!(prompt.permissions, PermissionPolicy::Allow) {
+        if matches!(prompt.options.permissions, Some(PermissionPolicy::Allow)) {
             arguments.push(self.approval()?.into());
         }
         let command = RunCommand {
@@ -117,7 +121,7 @@ impl Executor for RunExecutor {
         let (started, driver) = StartedTurn::channel(SIGNALS);
         let turn = RunTurn::new(command, driver, process)
             .continuing(request.session)
-            .with_agent(request.prompt.agent)
+            .with_agent(request.prompt.options.agent)
             .through(kept.redaction, kept.pass);
         let (opened, context) = (kept.opened, kept.context);
         tokio::spawn(async move {

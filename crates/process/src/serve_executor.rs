@@ -193,9 +193,10 @@ impl Shared {
         // From now on, so that the server is known to be at work: to be asked first in a new directory is what costs it most.
         let presence = self.server(setup).await?.enter(directory);
         let server = presence.server();
-        let variant = request.prompt.variant.as_deref();
-        if let Some(model) = model.filter(|_| !is_described(request.prompt.model.as_ref()) || variant.is_some()) {
-            let known_as = match &request.prompt.model {
+        let variant = request.prompt.options.variant.as_deref();
+        if let Some(model) = model.filter(|_| !is_described(request.prompt.options.model.as_ref()) || variant.is_some())
+        {
+            let known_as = match &request.prompt.options.model {
                 // opencode has a name of our making for it.
                 Some(ModelChoice::Source { config, .. }) => &config.model,
                 _ => model,
@@ -257,14 +258,14 @@ impl Shared {
     async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
         let schema = prompt.schema.as_ref().map(AnswerSchema::read).transpose().map_err(|why| no_schema(&why))?;
-        let (mut setup, model) = self.setup(prompt.model.as_ref(), prompt.agent.as_deref())?;
+        let (mut setup, model) = self.setup(prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
         let (presence, session) = self.place(&mut setup, &request, model.as_deref()).await?;
         let Some(taken) = self.take(&session.id) else { return Err(busy(&session.id)) };
         let directory: PathBuf = request.task.directory;
         let server = presence.server();
         let listening = server.hub.listen(session.id.clone());
         server.connected().await.map_err(unreachable)?;
-        let pass = server.admit(&session.id, request.prompt.budget)?;
+        let pass = server.admit(&session.id, request.prompt.options.budget())?;
         let session = session.keep();
         let now = SystemTime::now();
         let (message, decoder) = server.client.compose(&session, &request.prompt, model.as_deref(), now);
@@ -277,8 +278,8 @@ impl Shared {
             directory,
             message,
             decoder,
-            agent: request.prompt.agent,
-            policy: request.prompt.permissions,
+            agent: request.prompt.options.agent,
+            policy: request.prompt.options.permissions.unwrap_or_default(),
             schema,
             pass,
             redaction: setup.redaction(),

@@ -238,9 +238,9 @@ impl Case {
         let mut told = String::new();
         for message in &self.messages {
             let mut prompt = Prompt::new(*message).title("recorded");
-            prompt.limits = self.deed.limits(opencode);
+            prompt.options.set_limits(self.deed.limits(opencode));
             prompt = (self.prompt)(prompt, stage);
-            if prompt.model.is_none() {
+            if prompt.options.model.is_none() {
                 prompt = prompt.model(ModelChoice::Named("stub/gpt-4".parse().unwrap()));
             }
             told = match runner.start(prompt, SystemTime::now()).await {

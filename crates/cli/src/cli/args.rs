@@ -7,7 +7,7 @@ use super::exit_code::Code;
 use super::output::TextKind;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use opencode_run_core::{ModelName, ModelSourceType};
+use opencode_run_core::{Limit, ModelName, ModelSourceType};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -210,7 +210,7 @@ pub(crate) struct TaskArgs {
     /// Give up on a turn that makes no progress for this time; `0` for never. A tool at work is progress, within opencode's
     /// own limits; on `run`, a text is seen when it is finished
     #[arg(long, value_name = "TIME", value_parser = idle_limit, default_value = "10m")]
-    pub(crate) idle_timeout: IdleLimit,
+    pub(crate) idle_timeout: Limit<Duration>,
 
     /// Keep no journal of the conversation: what was not saved is lost in a crash, and `resume` finds nothing
     #[arg(long)]
@@ -434,13 +434,9 @@ impl From<Color> for anstream::ColorChoice {
     }
 }
 
-/// A limit on the time without progress, or that there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct IdleLimit(pub(crate) Option<Duration>);
-
-/// Reads a limit on the time without progress, which nothing turns off.
-fn idle_limit(text: &str) -> Result<IdleLimit, String> {
-    if ["0", "0s", "0m"].contains(&text) { Ok(IdleLimit(None)) } else { duration(text).map(Some).map(IdleLimit) }
+/// Reads a limit on the time without progress; `0` switches it off.
+fn idle_limit(text: &str) -> Result<Limit<Duration>, String> {
+    if ["0", "0s", "0m"].contains(&text) { Ok(Limit::Off) } else { duration(text).map(Limit::At) }
 }
 
 /// Reads an amount of money.

@@ -128,7 +128,7 @@ async fn no_answer_is_what_the_limits_are_for() {
         let play = Play::new(Serving::replaying("1.18.33/abort-text")).await;
         let seconds = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
         let mut prompt = Prompt::new("hello");
-        prompt.limits = Limits { total: seconds(total), idle: seconds(idle) };
+        prompt.options.set_limits(Limits { total: seconds(total), idle: seconds(idle) });
         let record = play.turn(prompt).await;
         assert_eq!(record.failure.as_ref().map(TurnFailure::kind), Some(kind));
         assert!(record.output().starts_with("word "), "what was said is kept");

@@ -176,7 +176,7 @@ async fn a_heartbeat_is_no_progress() {
     };
     let play = Play::new(serving).await;
     let mut prompt = Prompt::new("hello");
-    prompt.limits.idle = Some(std::time::Duration::from_secs(1));
+    prompt = prompt.idle_timeout(std::time::Duration::from_secs(1));
     let record = play.turn(prompt).await;
     assert_eq!(record.failure.unwrap().kind(), opencode_run_core::FailureKind::IdleTimeout);
     play.end().await;

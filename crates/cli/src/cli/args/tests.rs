@@ -54,10 +54,10 @@ fn durations_are_written_with_units() {
     assert_eq!(duration("8s"), Ok(Duration::from_secs(8)));
     assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
     assert!(duration("10").is_err() && duration("0s").is_err() && duration("soon").is_err());
-    assert_eq!(idle_limit("2m"), Ok(IdleLimit(Some(Duration::from_mins(2)))));
-    assert_eq!(idle_limit("0"), Ok(IdleLimit(None)));
+    assert_eq!(idle_limit("2m"), Ok(Limit::At(Duration::from_mins(2))));
+    assert_eq!(idle_limit("0"), Ok(Limit::Off));
     let default = Cli::try_parse_from(["opencode-run", "m"]).unwrap().run.task.idle_timeout;
-    assert_eq!(default, IdleLimit(Some(opencode_run_core::Limits::DEFAULT_IDLE)));
+    assert_eq!(default, Limit::At(opencode_run_core::Limits::DEFAULT_IDLE));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::cli::models::{self, KeyFiles, Sources};
 use crate::cli::output::{OutputError, Printer, Report};
 use crate::cli::signals::Signals;
 use crate::cli::{input_file, message, turn, watch};
-use crate::{Budget, PermissionPolicy, Runner, RunnerBuilder, Transport, default_journals};
-use opencode_run_core::{EntryContent, FailureKind, Limits, Prompt, SessionId, TurnFailure, TurnRecord};
+use crate::{Runner, RunnerBuilder, Transport, default_journals};
+use opencode_run_core::{EntryContent, FailureKind, Prompt, SessionId, TurnFailure, TurnRecord};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -321,19 +321,8 @@ pub(crate) async fn read_builder(args: &TaskArgs, console: Console) -> Result<(R
 /// If a file that they name cannot be used.
 fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
     let Sources { source, key_files } = models::read(args, console)?;
-    let mut builder = Runner::builder()
-        .task_name(&args.task_name)
-        .model_source(source)
-        .permissions(match args.permission {
-            Some(PermissionArg::Allow) => PermissionPolicy::Allow,
-            _ => PermissionPolicy::Deny,
-        })
-        .budget(Budget {
-            max_cost_usd: args.max_cost,
-            max_requests: args.max_requests,
-            max_tokens: args.max_tokens_total,
-        })
-        .limits(Limits { total: args.timeout, idle: args.idle_timeout.0 });
+    let mut builder =
+        Runner::builder().task_name(&args.task_name).model_source(source).options(args.turn_options(context(args)?));
     if let Some(workspace) = &args.workspace {
         builder = builder.workspace(workspace);
     }
@@ -342,25 +331,6 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
     }
     if let Some(session) = &args.session {
         builder = builder.session(SessionId::new(session));
-    }
-    if let Some(model) = &args.model {
-        builder = builder.model_choice(model.clone());
-    }
-    // A model that is named on the command line is the turn's own, which comes before any kind of work.
-    if let (Some(kind), None) = (args.model_source_type, &args.model) {
-        builder = builder.source_type(kind);
-    }
-    if let Some(context) = context(args)? {
-        builder = builder.context(context);
-    }
-    if let Some(title) = &args.title {
-        builder = builder.title(title);
-    }
-    if let Some(agent) = &args.agent {
-        builder = builder.agent(agent);
-    }
-    if let Some(variant) = &args.variant {
-        builder = builder.variant(variant);
     }
     if let Some(transport) = args.transport {
         builder = builder.transport(match transport {

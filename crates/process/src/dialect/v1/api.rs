@@ -192,7 +192,9 @@ pub(crate) fn message(id: &str, prompt: &Prompt, model: Option<&str>) -> Value {
     if let Some(name) = model.and_then(|model| model.parse::<ModelName>().ok()) {
         body.insert("model".to_owned(), json!({ "providerID": name.provider(), "modelID": name.model() }));
     }
-    for (key, value) in [("agent", &prompt.agent), ("variant", &prompt.variant), ("system", &prompt.context)] {
+    for (key, value) in
+        [("agent", &prompt.options.agent), ("variant", &prompt.options.variant), ("system", &prompt.options.context)]
+    {
         if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
             body.insert(key.to_owned(), json!(value));
         }

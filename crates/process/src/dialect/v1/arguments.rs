@@ -26,10 +26,10 @@ pub(crate) fn run(request: &TurnRequest, model: Option<&str>) -> Vec<OsString> {
     if let Some(model) = model {
         option("model", model);
     }
-    if let Some(agent) = &request.prompt.agent {
+    if let Some(agent) = &request.prompt.options.agent {
         option("agent", agent);
     }
-    if let Some(variant) = &request.prompt.variant {
+    if let Some(variant) = &request.prompt.options.variant {
         option("variant", variant);
     }
     match &request.session {

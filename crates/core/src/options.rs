@@ -1,0 +1,194 @@
+//! The options of a turn, each of which can be left to a default.
+
+use crate::{Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy};
+use std::time::Duration;
+
+/// How a turn is to be run. An option that is `None` is unset: the defaults apply, then opencode's own.
+///
+/// A [`Prompt`](crate::Prompt) and the defaults of a runner hold the same struct, and [`or`](Self::or) combines the two. No
+/// real value means "unset": `Some(PermissionPolicy::Deny)` of a turn beats `Some(PermissionPolicy::Allow)` of its runner, and
+/// `Some(Limit::Off)` beats a limit.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct TurnOptions {
+    /// The model that answers.
+    pub model: Option<ModelChoice>,
+    /// The model role, if the model is left to the holder of the model sources. An executor does not look at it.
+    pub source_type: Option<ModelSourceType>,
+    /// A system prompt, beside opencode's own. An empty one is none, whatever the defaults are.
+    pub context: Option<String>,
+    /// opencode's agent, such as `build` or `plan`.
+    pub agent: Option<String>,
+    /// The model's variant, such as `high`. A server refuses one that it says the model does not have.
+    pub variant: Option<String>,
+    /// A title for a new session.
+    pub title: Option<String>,
+    /// The answer to opencode's questions whether a tool may do something; [`PermissionPolicy::Deny`] if it is unset
+    /// everywhere.
+    pub permissions: Option<PermissionPolicy>,
+    /// How long the whole turn may take, the time in which somebody is asked included.
+    pub timeout: Option<Limit<Duration>>,
+    /// How long the turn may make no progress; [`Turn::limit_at`](crate::Turn::limit_at) says what is progress.
+    pub idle_timeout: Option<Limit<Duration>>,
+    /// The [most that the tokens may cost](Budget::max_cost_usd), in USD.
+    pub max_cost_usd: Option<Limit<f64>>,
+    /// The [most requests](Budget::max_requests) to the model.
+    pub max_requests: Option<Limit<u64>>,
+    /// The [most tokens](Budget::max_tokens).
+    pub max_tokens: Option<Limit<u64>>,
+}
+
+impl TurnOptions {
+    /// Fills in what is unset from `defaults`, option by option.
+    #[must_use]
+    pub fn or(self, defaults: &Self) -> Self {
+        // No `..`: a new option does not compile until it is combined here.
+        let Self {
+            model,
+            source_type,
+            context,
+            agent,
+            variant,
+            title,
+            permissions,
+            timeout,
+            idle_timeout,
+            max_cost_usd,
+            max_requests,
+            max_tokens,
+        } = self;
+        Self {
+            model: model.or_else(|| defaults.model.clone()),
+            source_type: source_type.or(defaults.source_type),
+            context: context.or_else(|| defaults.context.clone()),
+            agent: agent.or_else(|| defaults.agent.clone()),
+            variant: variant.or_else(|| defaults.variant.clone()),
+            title: title.or_else(|| defaults.title.clone()),
+            permissions: permissions.or_else(|| defaults.permissions.clone()),
+            timeout: timeout.or(defaults.timeout),
+            idle_timeout: idle_timeout.or(defaults.idle_timeout),
+            max_cost_usd: max_cost_usd.or(defaults.max_cost_usd),
+            max_requests: max_requests.or(defaults.max_requests),
+            max_tokens: max_tokens.or(defaults.max_tokens),
+        }
+    }
+
+    /// Sets the time limits that are given; one that is `None` stays as it is.
+    pub fn set_limits(&mut self, Limits { total, idle }: Limits) {
+        self.timeout = total.map(Limit::At).or(self.timeout);
+        self.idle_timeout = idle.map(Limit::At).or(self.idle_timeout);
+    }
+
+    /// Sets the limits of a budget that are given; one that is `None` stays as it is.
+    pub fn set_budget(&mut self, Budget { max_cost_usd, max_requests, max_tokens }: Budget) {
+        self.max_cost_usd = max_cost_usd.map(Limit::At).or(self.max_cost_usd);
+        self.max_requests = max_requests.map(Limit::At).or(self.max_requests);
+        self.max_tokens = max_tokens.map(Limit::At).or(self.max_tokens);
+    }
+
+    /// Switches every limit of the budget off.
+    pub fn switch_budget_off(&mut self) {
+        self.max_cost_usd = Some(Limit::Off);
+        self.max_requests = Some(Limit::Off);
+        self.max_tokens = Some(Limit::Off);
+    }
+
+    /// Returns the time limits of a turn with these options; one that is unset is no limit.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { total: self.timeout.and_then(Limit::value), idle: self.idle_timeout.and_then(Limit::value) }
+    }
+
+    /// Returns the budget of a turn with these options; a limit that is unset is none.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        Budget {
+            max_cost_usd: self.max_cost_usd.and_then(Limit::value),
+            max_requests: self.max_requests.and_then(Limit::value),
+            max_tokens: self.max_tokens.and_then(Limit::value),
+        }
+    }
+
+    /// Returns the permission policy of a turn with these options, which is to deny if it is unset.
+    #[must_use]
+    pub fn permission_policy(&self) -> PermissionPolicy {
+        self.permissions.clone().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two sets of options that differ in every field, with the off and the default values among them.
+    fn two() -> [TurnOptions; 2] {
+        let of = |name: &str, source, permissions, time, amount: Limit<u64>, cost| TurnOptions {
+            model: Some(ModelChoice::Named(format!("{name}/m").parse().unwrap())),
+            source_type: Some(source),
+            context: Some(name.trim_start_matches("off").to_owned()),
+            agent: Some(format!("{name} agent")),
+            variant: Some(format!("{name} variant")),
+            title: Some(format!("{name} title")),
+            permissions: Some(permissions),
+            timeout: Some(time),
+            idle_timeout: Some(time),
+            max_cost_usd: Some(cost),
+            max_requests: Some(amount),
+            max_tokens: Some(amount),
+        };
+        [
+            of("off", ModelSourceType::Default, PermissionPolicy::Deny, Limit::Off, Limit::Off, Limit::Off),
+            of(
+                "on",
+                ModelSourceType::Code,
+                PermissionPolicy::Allow,
+                Limit::At(Duration::from_secs(1)),
+                Limit::At(1),
+                Limit::At(1.0),
+            ),
+        ]
+    }
+
+    /// Compared by what `Debug` shows: a policy cannot be compared.
+    fn shown(options: &TurnOptions) -> String {
+        format!("{options:#?}")
+    }
+
+    #[test]
+    fn every_set_option_beats_the_default_and_every_unset_one_takes_it() {
+        let [off, on] = two();
+        for (of_turn, default) in [(&off, &on), (&on, &off)] {
+            assert_eq!(shown(&of_turn.clone().or(default)), shown(of_turn));
+            assert_eq!(shown(&TurnOptions::default().or(default)), shown(default));
+            assert_eq!(shown(&of_turn.clone().or(&TurnOptions::default())), shown(of_turn));
+        }
+        let differing = |(a, b): &(&str, &str)| a != b;
+        let (off, on) = (shown(&off), shown(&on));
+        let values = off.lines().zip(on.lines()).filter(differing).count();
+        assert!(values >= 12, "the two differ in every option:\n{off}\n{on}");
+    }
+
+    #[test]
+    fn unset_limits_stay_and_off_is_no_limit() {
+        let mut options = TurnOptions::default();
+        assert_eq!((options.limits(), options.budget()), (Limits::default(), Budget::default()));
+        let second = Duration::from_secs(1);
+        options.idle_timeout = Some(Limit::At(second));
+        options.max_cost_usd = Some(Limit::At(0.5));
+        options.set_limits(Limits { total: Some(second), ..Limits::default() });
+        options.set_budget(Budget { max_requests: Some(3), ..Budget::default() });
+        assert_eq!(options.limits(), Limits { total: Some(second), idle: Some(second) });
+        let budget = Budget { max_cost_usd: Some(0.5), max_requests: Some(3), max_tokens: None };
+        assert_eq!(options.budget(), budget);
+        let mut lifted = TurnOptions { idle_timeout: Some(Limit::Off), ..TurnOptions::default() };
+        lifted.switch_budget_off();
+        let combined = lifted.or(&options);
+        assert_eq!(combined.limits(), Limits { total: Some(second), idle: None });
+        assert!(combined.budget().is_unlimited());
+    }
+
+    #[test]
+    fn unset_permissions_deny() {
+        assert!(matches!(TurnOptions::default().permission_policy(), PermissionPolicy::Deny));
+    }
+}
