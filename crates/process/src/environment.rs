@@ -28,8 +28,9 @@ const SCRUBBED: [&str; 9] = [
 ///
 /// A git that inherits them works on that repository and its index, wherever it is started. `GIT_CONFIG_PARAMETERS`,
 /// `GIT_CONFIG_COUNT` and the keys and values that belong to it are listed there too, but stay: containers and CI systems pass
-/// `safe.directory`, credentials and proxies by them.
-pub(crate) const GIT_REPOSITORY: [&str; 13] = [
+/// `safe.directory`, credentials and proxies by them. Two are added: `GIT_INTERNAL_SUPER_PREFIX`, which git listed before 2.42, and
+/// `GIT_QUARANTINE_PATH` of a `pre-receive` hook, which makes git refuse every commit.
+pub(crate) const GIT_REPOSITORY: [&str; 15] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
     "GIT_CONFIG",
@@ -37,9 +38,11 @@ pub(crate) const GIT_REPOSITORY: [&str; 13] = [
     "GIT_GRAFT_FILE",
     "GIT_IMPLICIT_WORK_TREE",
     "GIT_INDEX_FILE",
+    "GIT_INTERNAL_SUPER_PREFIX",
     "GIT_NO_REPLACE_OBJECTS",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
     "GIT_REPLACE_REF_BASE",
     "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
@@ -149,8 +152,15 @@ mod tests {
 
     #[test]
     fn repository_of_a_git_hook_is_dropped() {
-        let given =
-            ["GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_AUTHOR_NAME"];
+        let given = [
+            "GIT_DIR",
+            "GIT_INDEX_FILE",
+            "GIT_QUARANTINE_PATH",
+            "GIT_CONFIG_COUNT",
+            "GIT_CONFIG_PARAMETERS",
+            "GIT_CONFIG_KEY_0",
+            "GIT_AUTHOR_NAME",
+        ];
         let environment = caller(&given.map(|name| (name, "x")));
         let left = |name: &&str| environment.get(name).is_some();
         assert_eq!(given.into_iter().filter(left).collect::<Vec<_>>(), given[3..]);

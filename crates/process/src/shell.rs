@@ -5,9 +5,25 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
+#[cfg(unix)]
+use std::process::{Command, Stdio};
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 
 /// Programs that are set as a login shell so that nobody can log in.
 const NO_SHELLS: [&str; 3] = ["nologin", "false", "true"];
+
+/// Shells that need not be tried.
+const SHELLS: [&str; 10] = ["bash", "sh", "dash", "zsh", "ksh", "fish", "csh", "tcsh", "rbash", "nu"];
+
+/// The exit code that an unknown shell is asked for.
+#[cfg(unix)]
+const TRIAL_CODE: i32 = 42;
+/// How long an unknown shell may take; one that takes longer is left to opencode. A shell takes some milliseconds.
+#[cfg(unix)]
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
+#[cfg(unix)]
+const TRIAL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The shells to use instead, the first that exists.
 const FALLBACKS: [&str; 2] = ["/bin/bash", "/bin/sh"];
@@ -26,6 +42,9 @@ pub struct UnusableShell {
 }
 
 /// Checks the value of `SHELL`. `None` if commands can be run in it; one that is not set is left to opencode.
+///
+/// A shell that is not a well-known one is started to see whether it runs a command: administrators write their own `nologin`, and
+/// some, such as `git-shell`, run a few commands only.
 #[must_use]
 pub fn unusable_shell(shell: Option<&OsStr>) -> Option<UnusableShell> {
     let shell = shell.filter(|shell| !shell.is_empty())?;
@@ -35,25 +54,55 @@ pub fn unusable_shell(shell: Option<&OsStr>) -> Option<UnusableShell> {
 }
 
 fn problem(shell: &Path) -> Option<&'static str> {
-    if shell.file_name().is_some_and(|name| NO_SHELLS.iter().any(|no_shell| name == *no_shell)) {
+    let is_named = |path: &Path, names: &[&str]| path.file_name().is_some_and(|name| names.iter().any(|n| name == *n));
+    // Both names count: a link hides its program, and a program such as `busybox` has many names.
+    let program = shell.canonicalize();
+    if is_named(shell, &NO_SHELLS) || program.as_ref().is_ok_and(|program| is_named(program, &NO_SHELLS)) {
         return Some("runs no commands");
     }
-    // A bare name is looked up on PATH by opencode.
+    // A bare name is looked up on PATH by opencode, which chooses another shell if it is not found.
     if shell.components().count() < 2 {
         return None;
     }
-    if !shell.exists() {
-        return Some("does not exist");
+    let Ok(program) = program else { return Some("does not exist") };
+    if !is_executable(&program) {
+        return Some("cannot be executed");
     }
-    (!is_executable(shell)).then_some("cannot be executed")
+    (!is_named(&program, &SHELLS) && !runs_commands(shell)).then_some("runs no commands")
+}
+
+/// Tries whether a program runs a command as a shell does.
+#[cfg(unix)]
+fn runs_commands(shell: &Path) -> bool {
+    let mut command = Command::new(shell);
+    command
+        .args(["-c", &format!("exit {TRIAL_CODE}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return false };
+    let began = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.code() == Some(TRIAL_CODE),
+            Ok(None) if began.elapsed() < TRIAL_TIMEOUT => std::thread::sleep(TRIAL_INTERVAL),
+            _ => break,
+        }
+    }
+    // It may have ended by itself just now.
+    child.kill().ok();
+    child.wait().ok();
+    true
+}
+
+#[cfg(not(unix))]
+fn runs_commands(_: &Path) -> bool {
+    true
 }
 
 fn is_executable(path: &Path) -> bool {
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-    }
+    return path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     #[cfg(not(unix))]
     path.is_file()
 }
@@ -75,6 +124,23 @@ mod tests {
         assert_eq!(problem_of("/etc/passwd"), Some("cannot be executed"));
         assert_eq!(problem_of("/etc"), Some("cannot be executed"));
         assert!(unusable_shell(Some(OsStr::new("/bin/false"))).unwrap().replacement.is_some());
+    }
+
+    #[test]
+    fn unknown_shell_is_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let refuses = script("noaccess", "#!/bin/sh\necho This account is not available.\nexit 1\n");
+        assert_eq!(problem_of(&refuses), Some("runs no commands"));
+        assert_eq!(problem_of(&script("wrapper", "#!/bin/sh\nexec /bin/sh \"$@\"\n")), None);
+        let link = folder.path().join("myshell");
+        std::os::unix::fs::symlink("/bin/false", &link).unwrap();
+        assert_eq!(problem_of(link.to_str().unwrap()), Some("runs no commands"));
     }
 
     #[test]
