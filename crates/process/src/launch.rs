@@ -28,7 +28,15 @@ pub struct Launch {
     lean: bool,
     /// Where what is the same for every run is kept.
     cache: Option<PathBuf>,
+    /// How long a server may be without a turn; `None` for any time.
+    server_idle_timeout: Option<Duration>,
+    max_servers: usize,
 }
+
+/// How long a server may be without a turn before it is ended, unless [set](Launch::server_idle_timeout).
+pub(crate) const SERVER_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How many servers of one executor may be alive, unless [set](Launch::max_servers): at 350 MB each they take 2.8 GB.
+const MAX_SERVERS: usize = 8;
 
 impl Launch {
     /// Starts `opencode` with these environment variables, such as [`std::env::vars_os`] gives.
@@ -44,6 +52,8 @@ impl Launch {
             gateway: Some(Arc::default()),
             lean: false,
             cache: None,
+            server_idle_timeout: Some(SERVER_IDLE_TIMEOUT),
+            max_servers: MAX_SERVERS,
         }
     }
 
@@ -115,6 +125,32 @@ impl Launch {
     /// Returns where what is the same for every run is kept.
     pub(crate) fn cache_dir(&self) -> Option<&Path> {
         self.cache.as_deref()
+    }
+
+    /// Ends a server that has been without a turn for this time, `None` for never; one minute unless set. The next turn starts another.
+    #[must_use]
+    pub fn server_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.server_idle_timeout = limit.into();
+        self
+    }
+
+    /// Returns how long a server may be without a turn.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.server_idle_timeout
+    }
+
+    /// Keeps at most so many servers alive, 8 unless set; at least one. Turns need a server each for settings that are fixed when a
+    /// server starts, such as another key. If all are at work, a turn that needs a further one waits for up to ten minutes; the server
+    /// that has been idle longest makes room.
+    #[must_use]
+    pub fn max_servers(mut self, count: usize) -> Self {
+        self.max_servers = count.max(1);
+        self
+    }
+
+    /// Returns how many servers may be alive.
+    pub(crate) fn server_limit(&self) -> usize {
+        self.max_servers
     }
 
     /// Returns the opencode that is started.

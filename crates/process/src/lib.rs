@@ -35,6 +35,7 @@
 //! ```
 
 mod answer;
+mod background;
 mod backoff;
 mod dialect;
 mod environment;

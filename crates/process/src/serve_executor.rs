@@ -1,6 +1,7 @@
 //! The executor that runs turns on warm servers.
 
 use crate::Launch;
+use crate::background::Background;
 use crate::dialect::{ClientError, serves};
 use crate::request::check;
 use crate::schema::AnswerSchema;
@@ -31,6 +32,10 @@ const SIGNALS: usize = 256;
 ///   for watching, and is opened again and made up for when it breaks.
 /// - An interrupt keeps the session. What a turn leaves at work in its task's directory is ended when it ends.
 /// - A server that has grown too large is replaced. It gets no further turns then, and ends with its last one.
+/// - The servers live on a thread and runtime of the executor's own. Turns can be started from any runtime, several at once, and from
+///   another one once the first is gone. A [`PermissionPolicy::Ask`](opencode_run_core::PermissionPolicy::Ask) is asked on that runtime.
+/// - A server that has no turn for a minute ends, and at most eight are alive: see [`Launch::server_idle_timeout`] and
+///   [`Launch::max_servers`].
 /// - Dropping the executor ends its servers with all that they started, once its turns are over.
 #[derive(Debug, Clone)]
 pub struct ServeExecutor {
@@ -39,11 +44,13 @@ pub struct ServeExecutor {
 
 #[derive(Debug)]
 struct Shared {
+    // Dropped before the runtime that ends them.
     servers: Servers,
     /// The sessions that a turn of ours has run in, and whether one is at work there.
     sessions: Mutex<HashMap<SessionId, bool>>,
     /// An agent of the user's has a model that only the catalogue describes.
     needs_catalogue: AtomicBool,
+    background: Arc<Background>,
 }
 
 #[derive(Debug)]
@@ -66,7 +73,7 @@ impl ServeExecutor {
         }
         // A server belongs to no task: where it is started, there is nothing to be found.
         let pool = Pool::new(launch, std::env::temp_dir(), None);
-        Ok(Self::over(Servers::Own(Arc::new(pool))))
+        Ok(Self::over(Servers::Own(Arc::new(pool)), start_background()?))
     }
 
     /// Replaces servers that take more memory than this, in bytes. Unless said, it is somewhat more than a server takes after
@@ -76,7 +83,9 @@ impl ServeExecutor {
     #[must_use]
     pub fn memory_limit(self, bytes: u64) -> Self {
         match &self.shared.servers {
-            Servers::Own(pool) => Self::over(Servers::Own(Arc::new(pool.limited_to(bytes)))),
+            Servers::Own(pool) => {
+                Self::over(Servers::Own(Arc::new(pool.limited_to(bytes))), Arc::clone(&self.shared.background))
+            }
             Servers::Attached(_) => self,
         }
     }
@@ -101,13 +110,22 @@ impl ServeExecutor {
         if address.scheme() != "http" || !address.has_host() {
             return Err(wrong());
         }
-        let server = Server::attach(address, user, password).await?;
-        Ok(Self::over(Servers::Attached(Arc::new(server))))
+        let background = start_background()?;
+        let server = background.run(Server::attach(address, user, password)).await?;
+        Ok(Self::over(Servers::Attached(Arc::new(server)), background))
     }
 
-    fn over(servers: Servers) -> Self {
-        let shared = Shared { servers, sessions: Mutex::default(), needs_catalogue: AtomicBool::default() };
+    fn over(servers: Servers, background: Arc<Background>) -> Self {
+        let shared = Shared { servers, sessions: Mutex::default(), needs_catalogue: AtomicBool::default(), background };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Runs a future on the executor's own runtime.
+    async fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+        &self,
+        future: impl FnOnce(Arc<Shared>) -> F,
+    ) -> T {
+        self.shared.background.run(future(Arc::clone(&self.shared))).await
     }
 
     /// Returns the directory that a session belongs to.
@@ -127,20 +145,35 @@ impl ServeExecutor {
             return Err(SessionLookupError::NotFound(session.clone()));
         }
         let (setup, _) = self.shared.setup(model, agent)?;
-        let server = self.shared.server(&setup).await?;
-        server.client.session_directory(session).await.map_err(|error| match error {
-            ClientError::NotFound(_) => SessionLookupError::NotFound(session.clone()),
-            other => SessionLookupError::Unanswered { session: session.clone(), why: other.to_string() },
+        let session = session.clone();
+        self.run(async move |shared: Arc<Shared>| {
+            let server = shared.server(&setup).await?;
+            server.client.session_directory(&session).await.map_err(|error| match error {
+                ClientError::NotFound(_) => SessionLookupError::NotFound(session.clone()),
+                other => SessionLookupError::Unanswered { session: session.clone(), why: other.to_string() },
+            })
         })
+        .await
     }
 
     /// Ends all servers of this executor, with all that they started, and returns when nothing of them is left. Turns that
     /// still run end as failed. A further turn starts a server again.
     pub async fn shutdown(&self) {
-        if let Servers::Own(pool) = &self.shared.servers {
-            pool.end().await;
-        }
+        self.run(async |shared: Arc<Shared>| {
+            if let Servers::Own(pool) = &shared.servers {
+                pool.end().await;
+            }
+        })
+        .await;
     }
+}
+
+fn start_background() -> Result<Arc<Background>, StartError> {
+    Background::start().map(Arc::new).map_err(|error| {
+        StartError::new(FailureKind::Io, format!("the thread for opencode's servers cannot be started: {error}"))
+            .hint("a limit on threads may be reached: raise it, or run fewer tasks at a time")
+            .source(error)
+    })
 }
 
 impl Shared {
@@ -361,27 +394,36 @@ impl Executor for ServeExecutor {
             Servers::Attached(_) => false,
         };
         check(&mut request, has_gateway)?;
-        let shared = Arc::clone(&self.shared);
-        let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
-        tokio::spawn(async move {
-            let server = Arc::clone(turn.presence.server());
-            let over = turn.run().await;
-            drop(taken);
-            over.tell().await;
-            if let Servers::Own(pool) = &shared.servers {
-                pool.look_after(&server);
-            }
-        });
-        Ok(started)
+        self.run(async move |shared: Arc<Shared>| {
+            let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
+            tokio::spawn(async move {
+                let server = Arc::clone(turn.presence.server());
+                let over = turn.run().await;
+                drop(taken);
+                over.tell().await;
+                if let Servers::Own(pool) = &shared.servers {
+                    pool.look_after(&server);
+                }
+            });
+            Ok(started)
+        })
+        .await
     }
 
     async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
-        let servers = match &self.shared.servers {
+        let (task, session) = (task.clone(), session.cloned());
+        self.run(async move |shared: Arc<Shared>| shared.release(&task, session.as_ref(), forget).await).await
+    }
+}
+
+impl Shared {
+    async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
+        let servers = match &self.servers {
             Servers::Own(pool) => pool.servers(),
             Servers::Attached(server) => vec![Arc::clone(server)],
         };
         if let Some(session) = session {
-            self.shared.sessions().remove(session);
+            self.sessions().remove(session);
         }
         let mut deleted = !forget || session.is_none();
         for server in servers {

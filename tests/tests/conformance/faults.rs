@@ -5,6 +5,7 @@ mod asks;
 mod attached;
 mod crowds;
 mod ends;
+mod pool;
 mod replacements;
 mod starts;
 mod streams;

@@ -6,10 +6,15 @@ use crate::setup::Setup;
 use opencode_run_core::{FailureKind, StartError};
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::OnceCell;
+use std::time::Duration;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How often a server is looked at that a turn has just left.
+const MIN_IDLE_CHECK: Duration = Duration::from_millis(10);
 
 type Slot = Arc<OnceCell<Arc<Server>>>;
 
@@ -34,11 +39,28 @@ pub(crate) struct Pool {
     /// The servers that get no further turns, as long as they have some.
     retired: Mutex<Vec<Weak<Server>>>,
     era: Mutex<Era>,
+    /// The places of the servers that may be alive.
+    leases: Arc<Semaphore>,
+    /// How many turns wait for a place.
+    waiting: AtomicUsize,
 }
+
+/// How long a turn waits for a place if as many servers are at work as may be alive. The turn's own limits hold as well.
+const LEASE_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Pool {
     pub(crate) fn new(launch: Launch, home: PathBuf, memory_limit: Option<u64>) -> Self {
-        Self { launch, home, memory_limit, slots: Mutex::default(), retired: Mutex::default(), era: Mutex::default() }
+        let leases = Arc::new(Semaphore::new(launch.server_limit()));
+        Self {
+            launch,
+            home,
+            memory_limit,
+            slots: Mutex::default(),
+            retired: Mutex::default(),
+            era: Mutex::default(),
+            leases,
+            waiting: AtomicUsize::default(),
+        }
     }
 
     /// Makes a pool that starts its servers as this one, and replaces them when they take so many bytes of memory.
@@ -56,7 +78,7 @@ impl Pool {
     }
 
     /// Returns the server for a setup, started if there is none. Several that ask at once wait for the same start.
-    pub(crate) async fn server(&self, setup: &Setup) -> Result<Arc<Server>, StartError> {
+    pub(crate) async fn server(self: &Arc<Self>, setup: &Setup) -> Result<Arc<Server>, StartError> {
         // First, so that a server that is not ended with the others is given up.
         let era = self.era().clone();
         let slot = {
@@ -68,8 +90,15 @@ impl Pool {
             Arc::clone(slots.entry(setup.clone()).or_default())
         };
         let start = || async {
-            let server = Box::pin(Server::start(&self.launch, setup, &self.home, &era.watches));
-            era.over.run_until_cancelled(server).await.unwrap_or_else(|| Err(given_up())).map(Arc::new)
+            let server = Box::pin(async {
+                let lease = self.lease().await?;
+                let server = Server::start(&self.launch, setup, &self.home, &era.watches).await?;
+                server.keep_lease(Some(lease));
+                Ok(server)
+            });
+            let server = era.over.run_until_cancelled(server).await.unwrap_or_else(|| Err(given_up())).map(Arc::new)?;
+            self.end_when_idle(&server);
+            Ok(server)
         };
         let server = slot.get_or_try_init(start).await.map(Arc::clone)?;
         if era.over.is_cancelled() {
@@ -78,6 +107,55 @@ impl Pool {
             return Err(given_up());
         }
         Ok(server)
+    }
+
+    /// Returns a place for a further server. If there is none, the server that has been idle longest is ended for it.
+    ///
+    /// # Errors
+    ///
+    /// If all servers are at work for as long as it is waited.
+    async fn lease(&self) -> Result<OwnedSemaphorePermit, StartError> {
+        let waiting = Waiting::begin(&self.waiting);
+        if self.leases.available_permits() == 0 {
+            self.end_longest_idle();
+        }
+        let lease = tokio::time::timeout(LEASE_TIMEOUT, Arc::clone(&self.leases).acquire_owned()).await;
+        drop(waiting);
+        let max_servers = self.launch.server_limit();
+        lease.ok().and_then(Result::ok).ok_or_else(|| {
+            let message = format!("{max_servers} opencode servers are at work, and no more may be alive");
+            StartError::new(FailureKind::Busy, message).hint("wait for other turns to end, or allow more servers")
+        })
+    }
+
+    /// Ends the server that has been idle longest, if one is idle.
+    fn end_longest_idle(&self) {
+        let mut slots = self.slots();
+        let idle = slots.iter().filter_map(|(setup, slot)| Some((slot.get()?.idle_since()?, setup.clone())));
+        let longest = idle.min_by_key(|(since, _)| *since).map(|(_, setup)| setup);
+        // Dropping the last handle of a server ends it.
+        let ended = longest.and_then(|setup| slots.remove(&setup));
+        drop(slots);
+        drop(ended);
+    }
+
+    /// Ends a server that has had no turn for as long as that is allowed.
+    fn end_when_idle(self: &Arc<Self>, server: &Arc<Server>) {
+        let Some(limit) = self.launch.idle_timeout() else { return };
+        let (pool, server) = (Arc::downgrade(self), Arc::downgrade(server));
+        let over = self.era().over.clone();
+        tokio::spawn(async move {
+            let mut pause = limit;
+            while over.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+                let (Some(pool), Some(server)) = (pool.upgrade(), server.upgrade()) else { return };
+                let idle = server.idle_since().map(|since| since.elapsed());
+                if idle.is_some_and(|idle| idle >= limit) {
+                    tracing::info!("an opencode server without a turn for {limit:?} is ended");
+                    return pool.retire(&server);
+                }
+                pause = limit.saturating_sub(idle.unwrap_or_default()).max(MIN_IDLE_CHECK);
+            }
+        });
     }
 
     /// Returns how the servers are started.
@@ -90,6 +168,9 @@ impl Pool {
     /// With further turns at work it goes on growing, so it is retired at once. Otherwise it waits for the next turn, which
     /// need not wait for the start of another.
     pub(crate) fn look_after(self: &Arc<Self>, server: &Arc<Server>) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.end_longest_idle();
+        }
         let Some(memory) = server.memory() else { return };
         if memory <= self.memory_limit.unwrap_or_else(|| server.usual_limit(memory)) || !server.is_to_be_replaced() {
             return;
@@ -117,13 +198,16 @@ impl Pool {
         slots.iter().find(|(_, slot)| holds(slot, server)).map(|(setup, _)| setup.clone())
     }
 
-    fn replace(&self, setup: &Setup, old: &Arc<Server>, fresh: Result<Server, StartError>) {
+    fn replace(self: &Arc<Self>, setup: &Setup, old: &Arc<Server>, fresh: Result<Server, StartError>) {
         match fresh {
             Ok(fresh) => {
                 let mut slots = self.slots();
                 // The old one may have ended meanwhile, with all others or by itself.
                 if let Some(slot) = slots.get_mut(setup).filter(|slot| holds(slot, old)) {
-                    *slot = Arc::new(OnceCell::new_with(Some(Arc::new(fresh))));
+                    fresh.keep_lease(old.take_lease());
+                    let fresh = Arc::new(fresh);
+                    self.end_when_idle(&fresh);
+                    *slot = Arc::new(OnceCell::new_with(Some(fresh)));
                     self.retired().push(Arc::downgrade(old));
                 }
             }
@@ -175,6 +259,22 @@ impl Drop for Pool {
     fn drop(&mut self) {
         // What is being started is nobody's any more.
         self.era().over.cancel();
+    }
+}
+
+/// A turn that waits for a place.
+struct Waiting<'p>(&'p AtomicUsize);
+
+impl<'p> Waiting<'p> {
+    fn begin(count: &'p AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::task::TaskTracker;
 
 /// How long is waited between two looks at a server's memory: a look takes as long as a look at all processes.
@@ -55,6 +55,10 @@ pub(crate) struct Server {
     usual_memory: OnceLock<u64>,
     /// Another is being started in its place.
     is_replaced: AtomicBool,
+    /// When the last turn left.
+    idle_since: Mutex<Instant>,
+    /// Its place among the servers that may be alive; `None` for one that takes another's place.
+    lease: Mutex<Option<OwnedSemaphorePermit>>,
     /// What the server was given when it started; it goes with this.
     opened: Option<Opened>,
 }
@@ -129,6 +133,8 @@ impl Server {
             next_look,
             usual_memory,
             is_replaced,
+            idle_since: Mutex::new(Instant::now()),
+            lease: Mutex::default(),
             opened: None,
         }
     }
@@ -289,6 +295,22 @@ impl Server {
         self.sweeps.sweep(directory.to_owned(), sweep).await;
     }
 
+    /// Keeps the server's place among those that may be alive.
+    pub(crate) fn keep_lease(&self, lease: Option<OwnedSemaphorePermit>) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+    }
+
+    /// Returns the server's place, for the one that replaces it.
+    pub(crate) fn take_lease(&self) -> Option<OwnedSemaphorePermit> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Returns since when the server has had no turn; `None` while it has one.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.is_at_work()).then_some(since)
+    }
+
     /// Returns whether a turn is at work.
     pub(crate) fn is_at_work(&self) -> bool {
         self.places().is_at_work()
@@ -398,6 +420,7 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        *self.server.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.server.places().leave(&self.directory);
     }
 }

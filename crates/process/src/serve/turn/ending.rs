@@ -135,7 +135,8 @@ impl Running {
     /// from the session instead.
     async fn catch_up(&mut self, messages: &[MessageWithParts]) {
         let deadline = Instant::now() + if self.stopped { REST } else { STRAGGLERS };
-        let told = |decoder: &TurnDecoder| messages.iter().all(|message| decoder.has_told(message));
+        let expected: Vec<_> = messages.iter().map(MessageWithParts::expected).collect();
+        let told = |decoder: &TurnDecoder| expected.iter().all(|message| decoder.has_told(message));
         while !self.decoder.is_torn() && !told(&self.decoder) {
             tokio::select! {
                 biased;

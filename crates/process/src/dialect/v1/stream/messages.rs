@@ -75,17 +75,32 @@ impl TurnDecoder {
 
     /// Returns whether all that a message holds has been told, and that it is complete: what else there is to tell of its
     /// turn, such as an error, was told before.
-    pub(crate) fn has_told(&self, message: &MessageWithParts) -> bool {
-        let info = serde_json::from_str::<Message>(message.info.get());
-        let is_open = info.is_ok_and(|info| info.is_completed() && !self.completed.contains(&info.id));
-        !is_open
-            && message.parts.iter().all(|part| {
-                serde_json::from_str::<PartHead>(part.get()).map_or(true, |head| {
-                    let told =
-                        matches!(head.kind.as_str(), "text" | "reasoning" | "tool" | "step-start" | "step-finish");
-                    !told || head.synthetic || self.finished.contains(&head.id)
-                })
-            })
+    pub(crate) fn has_told(&self, message: &Expected) -> bool {
+        message.completed.iter().all(|id| self.completed.contains(id))
+            && message.parts.iter().all(|id| self.finished.contains(id))
+    }
+}
+
+/// The ids whose last word the stream must have for a message to be told. It is read once: a message can be long, and is compared with
+/// every event that follows.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    completed: Option<String>,
+    parts: Vec<String>,
+}
+
+impl MessageWithParts {
+    /// Returns what the stream has to tell of this message.
+    pub(crate) fn expected(&self) -> Expected {
+        let info = serde_json::from_str::<Message>(self.info.get());
+        let heads = self.parts.iter().filter_map(|part| serde_json::from_str::<PartHead>(part.get()).ok());
+        let is_told = |head: &PartHead| {
+            matches!(head.kind.as_str(), "text" | "reasoning" | "tool" | "step-start" | "step-finish")
+        };
+        Expected {
+            completed: info.ok().filter(Message::is_completed).map(|info| info.id),
+            parts: heads.filter(|head| is_told(head) && !head.synthetic).map(|head| head.id).collect(),
+        }
     }
 }
 

@@ -134,7 +134,7 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
         let Some(event) = route(event).filter(|event| event.session.as_str() == recording.session) else { continue };
         decoder.decode(event, 0.0).into_iter().for_each(&mut apply);
     }
-    if decoder.is_torn() || !decoder.has_told(&answer) {
+    if decoder.is_torn() || !decoder.has_told(&answer.expected()) {
         let all: Vec<MessageWithParts> = serde_json::from_str(&recording.messages).unwrap();
         // Later turns of the recording are not this one's.
         let end: Message = serde_json::from_str(answer.info.get()).unwrap();
