@@ -82,7 +82,8 @@ pub struct StartedTurn {
     // Dropped in this order: a turn learns first that it is to end.
     /// What goes to the turn. Dropping the sender kills the turn.
     pub controls: mpsc::UnboundedSender<Control>,
-    /// What comes from the turn. Not receiving slows the turn down; nothing is lost.
+    /// The turn's signals. Not receiving slows a process down. A server serves other turns too: the events that its turn has no
+    /// room for are dropped, and the texts and tools that they held are sent later.
     pub signals: mpsc::Receiver<Signal>,
 }
 

@@ -1,6 +1,6 @@
 //! The one stream of a server's events, and whose turn each event belongs to.
 
-use super::lane::{Laggard, Lane, LaneSender, lane};
+use super::lane::{Lane, LaneSender, lane};
 use crate::backoff;
 use crate::dialect::{Client, ClientError, SessionEvent};
 use crate::lines::{Line, Lines};
@@ -9,12 +9,13 @@ use opencode_run_core::SessionId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio_util::io::StreamReader;
 
 /// The longest event that is read. Frames of the stream are single lines; a library for server-sent events would collect
 /// a frame of any length, and a frame that is too long is to be skipped instead.
-const LONGEST_EVENT: usize = 16 << 20;
+const MAX_EVENT_BYTES: usize = 16 << 20;
 /// How long the stream may be silent: a server sends a heartbeat every ten seconds.
 const SILENCE: Duration = Duration::from_secs(45);
 /// How long a turn waits for the stream to be opened, which takes milliseconds where the server is not busy.
@@ -30,7 +31,7 @@ struct Listeners {
     followed: HashMap<SessionId, bool>,
 }
 
-/// Reads a server's stream for all of its turns.
+/// Reads a server's stream for all of its turns. It waits for none of them: a turn that is too slow loses events.
 ///
 /// Dropping it stops the reading.
 #[derive(Debug)]
@@ -120,8 +121,8 @@ fn lock(listeners: &Mutex<Listeners>) -> MutexGuard<'_, Listeners> {
 }
 
 impl Listeners {
-    /// Passes an event on, and returns its turn where that lags.
-    fn deliver(&mut self, event: SessionEvent) -> Option<Laggard> {
+    /// Passes an event on. Returns whether its turn is behind and able to catch up.
+    fn deliver(&mut self, event: SessionEvent) -> bool {
         if let Some(parent) = &event.parent {
             self.adopt(event.session.clone(), parent);
         }
@@ -131,7 +132,7 @@ impl Listeners {
             *known = works;
         }
         let turn = self.sub_agents.get(&event.session).unwrap_or(&event.session);
-        self.lanes.get(turn)?.send(event)
+        self.lanes.get(turn).is_some_and(|lane| lane.send(event))
     }
 
     /// Takes a session for that of a sub-agent of a turn, or of one of its sub-agents.
@@ -163,30 +164,8 @@ async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watc
             Err(error) => tracing::debug!(%error, "the stream of events cannot be opened"),
             Ok(response) => {
                 let bytes = response.bytes_stream().map_err(std::io::Error::other);
-                let mut lines = Lines::new(StreamReader::new(Box::pin(bytes)), LONGEST_EVENT);
-                while let Ok(Some(line)) = tokio::time::timeout(SILENCE, lines.next()).await {
-                    match line {
-                        Line::Whole(line) => {
-                            let Some(data) = line.strip_prefix(b"data:") else { continue };
-                            // The first event says that the stream is open.
-                            if !*connection.borrow() {
-                                connection.send_replace(true);
-                                lock(&listeners).mend();
-                                pauses = backoff::reconnect();
-                            }
-                            let event = client.read_event(&String::from_utf8_lossy(data));
-                            if let Some(event) = event {
-                                let laggard = lock(&listeners).deliver(event);
-                                if let Some(laggard) = laggard {
-                                    laggard.wait().await;
-                                }
-                            }
-                        }
-                        Line::TooLong(bytes) => {
-                            tracing::warn!(bytes, "an event was too long and left out");
-                            lock(&listeners).tear();
-                        }
-                    }
+                if deliver_all(StreamReader::new(Box::pin(bytes)), &client, &listeners, &connection).await {
+                    pauses = backoff::reconnect();
                 }
                 connection.send_replace(false);
                 lock(&listeners).tear();
@@ -197,8 +176,46 @@ async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watc
     }
 }
 
+/// Delivers the events of a stream until it breaks. Returns whether there was one.
+async fn deliver_all(
+    stream: impl AsyncRead + Unpin,
+    client: &Client,
+    listeners: &Mutex<Listeners>,
+    connection: &watch::Sender<bool>,
+) -> bool {
+    let mut lines = Lines::new(stream, MAX_EVENT_BYTES);
+    let mut is_open = false;
+    while let Ok(Some(line)) = tokio::time::timeout(SILENCE, lines.next()).await {
+        match line {
+            Line::Whole(line) => {
+                let Some(data) = line.strip_prefix(b"data:") else { continue };
+                // The stream is known to be open from its first event on.
+                if !std::mem::replace(&mut is_open, true) {
+                    connection.send_replace(true);
+                    lock(listeners).mend();
+                }
+                let Some(event) = client.read_event(&String::from_utf8_lossy(data)) else { continue };
+                let is_behind = lock(listeners).deliver(event);
+                if is_behind {
+                    // On a runtime of one thread it is otherwise the reader that keeps the turn from catching up.
+                    tokio::task::yield_now().await;
+                }
+            }
+            Line::TooLong(bytes) => {
+                tracing::warn!(bytes, "an event was too long and dropped");
+                // It may have been any turn's, and perhaps no other follows.
+                let mut listeners = lock(listeners);
+                listeners.tear();
+                listeners.mend();
+            }
+        }
+    }
+    is_open
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::lane::LaneItem;
     use super::*;
     use opencode_run_core::RawJson;
 
@@ -217,22 +234,77 @@ mod tests {
         assert!(matches!(hub.connected().await, Err(ClientError::NoAnswer(_))));
     }
 
+    fn line(session: &str, bytes: usize) -> String {
+        let pad = "x".repeat(bytes);
+        let properties = format!(r#"{{"sessionID":"{session}","pad":"{pad}"}}"#);
+        format!("data: {{\"payload\":{{\"type\":\"message.updated\",\"properties\":{properties}}}}}\n\n")
+    }
+
+    async fn delivered(stream: &str, listeners: &Mutex<Listeners>) {
+        let client = Client::new("http://127.0.0.1:1".parse().unwrap(), None, None).unwrap();
+        let (connection, _connected) = watch::channel(false);
+        assert!(deliver_all(stream.as_bytes(), &client, listeners, &connection).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turn_that_never_reads_delays_no_other() {
+        let listeners = Mutex::new(Listeners::default());
+        let (stuck, _queue) = lane();
+        let (sender, mut quick) = lane();
+        lock(&listeners).lanes.extend([(SessionId::new("stuck"), stuck), (SessionId::new("quick"), sender)]);
+        let stream: String = (0..24).map(|_| line("stuck", 1 << 20) + &line("quick", 10)).collect();
+        let began = tokio::time::Instant::now();
+        delivered(&stream, &listeners).await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "the clock moves only if the reader waits");
+        let events = quick.take_waiting();
+        assert!(events.len() == 24 && events.iter().all(|item| matches!(item, LaneItem::Event(_))), "{}", events.len());
+    }
+
+    #[tokio::test]
+    async fn turn_on_the_readers_thread_keeps_up_with_a_flood() {
+        let listeners = Arc::new(Mutex::new(Listeners::default()));
+        let (sender, mut queue) = lane();
+        lock(&listeners).lanes.insert(SessionId::new("a"), sender);
+        let turn = tokio::spawn(async move {
+            let mut events = 0;
+            while let Some(item) = queue.next().await {
+                assert!(matches!(item, LaneItem::Event(_)), "after {events}: {item:?}");
+                events += 1;
+            }
+            events
+        });
+        tokio::task::yield_now().await;
+        delivered(&line("a", 1000).repeat(40_000), &listeners).await;
+        lock(&listeners).lanes.clear();
+        assert_eq!(turn.await.unwrap(), 40_000);
+    }
+
+    #[tokio::test]
+    async fn event_that_is_too_long_is_a_gap_for_every_turn() {
+        let listeners = Mutex::new(Listeners::default());
+        let (sender, mut queue) = lane();
+        lock(&listeners).lanes.insert(SessionId::new("a"), sender);
+        delivered(&(line("a", 10) + &line("b", MAX_EVENT_BYTES)), &listeners).await;
+        let items = queue.take_waiting();
+        assert!(matches!(items[..], [LaneItem::Event(_), LaneItem::Torn, LaneItem::Mended { .. }]), "{items:?}");
+    }
+
     #[test]
     fn who_is_at_work_is_known_of_followed_sessions_until_the_stream_breaks() {
         let mut listeners = Listeners::default();
         let known = |listeners: &Listeners, session| listeners.followed.get(&SessionId::new(session)).copied();
-        listeners.deliver(status("a", "busy"));
+        assert!(!listeners.deliver(status("a", "busy")));
         assert_eq!(known(&listeners, "a"), None);
         listeners.followed.insert(SessionId::new("a"), false);
         for (session, says, works) in
             [("b", "busy", false), ("a", "retry", true), ("a", "idle", false), ("a", "busy", true)]
         {
-            listeners.deliver(status(session, says));
+            assert!(!listeners.deliver(status(session, says)));
             assert_eq!(known(&listeners, "a"), Some(works), "{session} {says}");
         }
-        listeners.deliver(SessionEvent { kind: "session.idle".to_owned(), ..status("a", "busy") });
+        assert!(!listeners.deliver(SessionEvent { kind: "session.idle".to_owned(), ..status("a", "busy") }));
         assert_eq!(known(&listeners, "a"), Some(false));
-        listeners.deliver(SessionEvent { kind: "message.updated".to_owned(), ..status("a", "busy") });
+        assert!(!listeners.deliver(SessionEvent { kind: "message.updated".to_owned(), ..status("a", "busy") }));
         assert_eq!(known(&listeners, "a"), Some(false));
         listeners.tear();
         assert_eq!(known(&listeners, "a"), None);

@@ -6,20 +6,16 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::coop;
 
-/// How many bytes of events may wait for one turn before the stream waits for it.
-const MUCH: usize = 1 << 20;
-/// How many bytes of events may wait for one turn. A turn whose consumer is slower than that loses events, not the server
-/// its memory; what was lost of texts and tools is read again in the end.
-const LONGEST: usize = 16 << 20;
-/// How long the stream waits for a slow turn, and all other turns with it. One that does not move in this time is not waited
-/// for again before it has caught up.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// For how many items room is kept once they have been taken.
-const MANY: usize = 256;
+/// How many bytes of queued events a turn may have before the reader yields to it after each further event.
+const HIGH_WATERMARK: usize = 1 << 20;
+/// How many bytes of events may be queued for one turn. A turn whose consumer is slower than that loses events, rather than the
+/// server its memory or another turn its time; the texts and tools that it lost are read from the session.
+const MAX_BYTES: usize = 16 << 20;
+/// For how many items capacity is retained once they have been taken.
+const RETAINED_CAPACITY: usize = 256;
 
 /// What of the stream comes to a turn.
 #[derive(Debug)]
@@ -28,8 +24,11 @@ pub(crate) enum LaneItem {
     Event(SessionEvent),
     /// Events were lost: the stream broke, or the turn was too slow.
     Torn,
-    /// Events come again.
-    Mended,
+    /// Events arrive again.
+    Mended {
+        /// How many were dropped because the turn was too slow.
+        dropped: usize,
+    },
 }
 
 /// What comes to a turn, from wherever it is.
@@ -51,11 +50,6 @@ pub(crate) struct LaneSender(Arc<Way>);
 #[derive(Debug)]
 pub(crate) struct Reply(Arc<Way>);
 
-/// A turn that does not keep up.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct Laggard(Arc<Way>);
-
 /// The turn's end.
 #[derive(Debug)]
 pub(crate) struct Lane(Arc<Way>);
@@ -69,8 +63,6 @@ pub(crate) struct Lane(Arc<Way>);
 #[derive(Debug, Default)]
 struct Way {
     waiting: Mutex<Waiting>,
-    /// The turn has caught up.
-    caught_up: Notify,
 }
 
 /// What waits for a turn.
@@ -83,21 +75,33 @@ struct Waiting {
     /// The turn, once it has waited.
     turn: Option<Waker>,
     awaits: Awaits,
-    is_torn: bool,
-    /// It was waited for in vain.
-    is_given_up: bool,
+    gap: Gap,
     /// One of the ends is gone.
     is_over: bool,
 }
 
 /// What a turn waits for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Awaits {
     /// Anything. It is woken once, so that it does not look here again with each item while it is at something else.
     Anything,
-    /// What is not of the stream.
+    /// Everything but events: its consumer has no room for more.
     #[default]
     NoItem,
+    /// It is running and will look here by itself.
+    Nothing,
+}
+
+/// Why a turn receives no events now, after a [`LaneItem::Torn`].
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    /// It receives them.
+    #[default]
+    None,
+    /// The stream is broken, until the hub reconnects.
+    Disconnected,
+    /// Its queue is full, until the turn has taken all of it: the `Torn` is the last item.
+    Full { dropped: usize },
 }
 
 pub(crate) fn lane() -> (LaneSender, Lane) {
@@ -115,7 +119,8 @@ impl Way {
 impl Waiting {
     fn push(&mut self, item: LaneItem) {
         self.items.push_back(item);
-        if std::mem::take(&mut self.awaits) == Awaits::Anything {
+        if self.awaits == Awaits::Anything {
+            self.awaits = Awaits::Nothing;
             self.wake();
         }
     }
@@ -126,24 +131,32 @@ impl Waiting {
         }
     }
 
-    fn tear(&mut self) {
-        if !std::mem::replace(&mut self.is_torn, true) {
+    fn tear(&mut self, gap: Gap) {
+        if std::mem::replace(&mut self.gap, gap) == Gap::None {
             self.push(LaneItem::Torn);
         }
     }
 
     fn mend(&mut self) {
-        if std::mem::replace(&mut self.is_torn, false) {
-            self.push(LaneItem::Mended);
-        }
+        let dropped = match std::mem::take(&mut self.gap) {
+            Gap::None => return,
+            Gap::Disconnected => 0,
+            Gap::Full { dropped } => dropped,
+        };
+        self.push(LaneItem::Mended { dropped });
     }
 
     fn pop(&mut self) -> Option<LaneItem> {
         let item = self.items.pop_front()?;
         if self.items.is_empty() {
-            // The next one gets the first place again.
-            self.items.clear();
-            self.items.shrink_to(MANY);
+            if matches!(self.gap, Gap::Full { .. }) {
+                // There is room again. Nothing else may ever arrive: opencode may wait for an answer to what was dropped.
+                self.mend();
+            } else {
+                // The next one gets the first place again.
+                self.items.clear();
+                self.items.shrink_to(RETAINED_CAPACITY);
+            }
         }
         if let LaneItem::Event(event) = &item {
             self.bytes -= event.raw.get().len();
@@ -192,56 +205,48 @@ impl Drop for LaneSender {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        // A turn that is over is not waited for.
+        // The queued items are freed without the lock held.
         let rest = std::mem::replace(&mut *self.0.lock(), Waiting { is_over: true, ..Waiting::default() });
         drop(rest);
-        self.0.caught_up.notify_one();
     }
 }
 
 impl LaneSender {
-    /// Sends an event, or notes that it is lost where too much waits already. Returns the turn where it lags so that it is to be
-    /// waited for.
-    pub(crate) fn send(&self, event: SessionEvent) -> Option<Laggard> {
+    /// Queues an event, or drops it if too many bytes are queued already. It never waits: the reader serves other turns too.
+    ///
+    /// Returns whether the turn is behind and able to catch up, so that the reader is to yield.
+    #[must_use]
+    pub(crate) fn send(&self, event: SessionEvent) -> bool {
         let mut waiting = self.0.lock();
         let bytes = waiting.bytes + event.raw.get().len();
         if waiting.is_over {
-            return None;
+            return false;
         }
-        if waiting.bytes > 0 && bytes > LONGEST {
-            waiting.tear();
-            return None;
+        match waiting.gap {
+            Gap::None if waiting.bytes > 0 && bytes > MAX_BYTES => {
+                waiting.tear(Gap::Full { dropped: 1 });
+                return false;
+            }
+            Gap::Full { dropped } => {
+                waiting.gap = Gap::Full { dropped: dropped + 1 };
+                return false;
+            }
+            Gap::None => {}
+            Gap::Disconnected => waiting.mend(),
         }
-        waiting.mend();
         waiting.bytes = bytes;
         waiting.push(LaneItem::Event(event));
-        let lags = bytes > MUCH;
-        waiting.is_given_up &= lags;
-        (lags && !waiting.is_given_up).then(|| Laggard(Arc::clone(&self.0)))
+        bytes > HIGH_WATERMARK && waiting.awaits == Awaits::Nothing
     }
 
     /// Says that events were lost, once for each stretch of them.
     pub(crate) fn tear(&self) {
-        self.0.lock().tear();
+        self.0.lock().tear(Gap::Disconnected);
     }
 
     /// Says that events come again, if some were lost.
     pub(crate) fn mend(&self) {
         self.0.lock().mend();
-    }
-}
-
-impl Laggard {
-    /// Waits until the turn has caught up, but not for ever.
-    pub(crate) async fn wait(self) {
-        let caught_up = async {
-            while self.0.lock().bytes > MUCH / 2 {
-                self.0.caught_up.notified().await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, caught_up).await.is_err() {
-            self.0.lock().is_given_up = true;
-        }
     }
 }
 
@@ -290,7 +295,6 @@ impl Lane {
         // Others are to have their turn too where this one never runs out of items.
         let budget = ready!(coop::poll_proceed(context));
         let mut waiting = self.0.lock();
-        let before = waiting.bytes;
         let Some(taken) = take(&mut waiting) else {
             if !waiting.turn.as_ref().is_some_and(|turn| turn.will_wake(context.waker())) {
                 waiting.turn = Some(context.waker().clone());
@@ -298,11 +302,8 @@ impl Lane {
             waiting.awaits = awaits;
             return Poll::Pending;
         };
-        let has_caught_up = before > MUCH / 2 && waiting.bytes <= MUCH / 2;
+        waiting.awaits = Awaits::Nothing;
         drop(waiting);
-        if has_caught_up {
-            self.0.caught_up.notify_one();
-        }
         budget.made_progress();
         Poll::Ready(taken)
     }
@@ -310,11 +311,7 @@ impl Lane {
     /// Returns what waits by now.
     pub(crate) fn take_waiting(&mut self) -> Vec<LaneItem> {
         let mut waiting = self.0.lock();
-        waiting.bytes = 0;
-        let items = std::mem::take(&mut waiting.items);
-        drop(waiting);
-        self.0.caught_up.notify_one();
-        items.into()
+        std::iter::from_fn(|| waiting.pop()).collect()
     }
 }
 
@@ -341,43 +338,50 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_turn_loses_events_and_learns_of_it_once() {
+    async fn slow_turn_loses_events_and_is_resynced_once_it_has_caught_up() {
         let (sender, mut lane) = lane();
         for _ in 0..4 {
-            drop(sender.send(event(LONGEST / 2)));
+            assert!(!sender.send(event(MAX_BYTES / 2)));
         }
+        assert!(!sender.send(event(1)), "small events do not get past the ones that were dropped");
         assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
         assert!(matches!(lane.next().await, Some(LaneItem::Torn)));
-        assert!(sender.send(event(1)).is_none());
-        assert!(matches!(lane.next().await, Some(LaneItem::Mended)));
+        assert!(matches!(lane.next().await, Some(LaneItem::Mended { dropped: 4 })), "without a further event");
+        assert!(!sender.send(event(1)));
         assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
         drop(sender);
         assert!(lane.next().await.is_none());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_that_lags_is_waited_for_and_one_that_does_not_move_only_once() {
+    #[tokio::test]
+    async fn disconnect_of_a_full_queue_is_one_gap() {
         let (sender, mut lane) = lane();
-        assert!(sender.send(event(10)).is_none());
-        let laggard = sender.send(event(MUCH)).unwrap();
-        let ((), ()) = tokio::join!(laggard.wait(), async {
-            for _ in 0..2 {
-                assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
-            }
-        });
-        let laggard = sender.send(event(2 * MUCH)).unwrap();
-        let began = tokio::time::Instant::now();
-        laggard.wait().await;
-        assert_eq!(began.elapsed(), PATIENCE);
-        assert!(sender.send(event(10)).is_none(), "it is not waited for again");
         for _ in 0..2 {
-            assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
+            assert!(!sender.send(event(MAX_BYTES - 10)));
         }
-        assert!(sender.send(event(10)).is_none());
-        let laggard = sender.send(event(MUCH)).expect("it had caught up");
+        sender.tear();
+        sender.tear();
+        assert!(matches!(lane.next().await, Some(LaneItem::Event(_))));
+        assert!(matches!(lane.next().await, Some(LaneItem::Torn)));
+        assert!(lane.take_waiting().is_empty(), "the stream is still broken");
+        sender.mend();
+        sender.mend();
+        assert!(matches!(lane.take_waiting()[..], [LaneItem::Mended { .. }]));
+    }
+
+    #[tokio::test]
+    async fn reader_yields_to_a_turn_that_is_behind_and_running() {
+        let (sender, mut lane) = lane();
+        assert!(!sender.send(event(2 * HIGH_WATERMARK)), "the turn has not begun");
+        assert!(lane.next().await.is_some());
+        assert!(sender.send(event(2 * HIGH_WATERMARK)), "it is running");
+        assert!(lane.next().await.is_some());
+        assert!(!sender.send(event(1)), "it is not behind");
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(std::pin::pin!(lane.news(false)).poll(&mut context).is_pending());
+        assert!(!sender.send(event(2 * HIGH_WATERMARK)), "its consumer has no room");
         drop(lane);
-        laggard.wait().await;
-        assert!(sender.send(event(2 * MUCH)).is_none(), "a turn that is over is not waited for");
+        assert!(!sender.send(event(2 * HIGH_WATERMARK)), "it is over");
     }
 
     #[tokio::test]
@@ -386,7 +390,7 @@ mod tests {
             let (sender, mut lane) = lane();
             let (controls, wanted) = mpsc::unbounded_channel();
             let bringing = tokio::spawn(lane.bring(wanted));
-            assert!(sender.send(event(1)).is_none());
+            assert!(!sender.send(event(1)));
             lane.reply().give(Ok("answer".to_owned()));
             controls.send(Control::Interrupt).unwrap();
             drop(controls);
@@ -432,7 +436,7 @@ mod tests {
         settle().await;
         drop(reply);
         settle().await;
-        assert!(sender.send(event(1)).is_none());
+        assert!(!sender.send(event(1)));
         settle().await;
         drop(sender);
         assert_eq!(waits.await.unwrap(), ["control", "no answer", "item", "end"]);
@@ -448,7 +452,7 @@ mod tests {
             news.is_ready()
         };
         let woken = |sent: usize| {
-            (0..sent).for_each(|_| assert!(sender.send(event(1)).is_none()));
+            (0..sent).for_each(|_| assert!(!sender.send(event(1))));
             turn.0.swap(0, Ordering::Relaxed)
         };
         assert!(!look(&mut lane, true));
@@ -469,9 +473,9 @@ mod tests {
         for takes_all in [false, true] {
             let (sender, mut lane) = lane();
             for _ in 0..20_000 {
-                drop(sender.send(event(10)));
+                assert!(!sender.send(event(10)));
             }
-            assert!(sender.0.lock().items.capacity() > MANY);
+            assert!(sender.0.lock().items.capacity() > RETAINED_CAPACITY);
             if takes_all {
                 assert_eq!(lane.take_waiting().len(), 20_000);
             } else {
@@ -479,7 +483,7 @@ mod tests {
                     assert!(lane.next().await.is_some());
                 }
             }
-            assert!(sender.0.lock().items.capacity() <= MANY, "{takes_all}");
+            assert!(sender.0.lock().items.capacity() <= RETAINED_CAPACITY, "{takes_all}");
         }
     }
 }

@@ -241,7 +241,15 @@ impl Running {
         match item {
             Some(LaneItem::Event(event)) => self.event(event),
             Some(LaneItem::Torn) | None => self.decoder.tear(),
-            Some(LaneItem::Mended) => self.mend(),
+            Some(LaneItem::Mended { dropped }) => {
+                if dropped > 0 {
+                    tracing::warn!(
+                        dropped,
+                        "the turn's consumer is slow: events were dropped, and are read from the session"
+                    );
+                }
+                self.mend();
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, ended, start_until};
 use crate::stage::LIMIT;
-use opencode_run_core::{Conversation, Event, FailureKind, RunError, Task, TurnRunner};
+use opencode_run_core::{Conversation, Ending, Event, FailureKind, RunError, Signal, Task, TurnRequest, TurnRunner};
 use opencode_run_tests::serve_script::{Serving, TurnAct, TurnRule};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -25,6 +25,40 @@ async fn each_of_many_turns_gets_its_own_events() {
     let sessions: std::collections::HashSet<_> = runners.iter().map(|runner| runner.session_id().unwrap()).collect();
     assert_eq!((sessions.len(), play.fake().log_of("serve").len()), (TURNS, 1));
     drop(runners);
+    play.end().await;
+}
+
+/// 18 MB of deltas for a consumer that reads none of them, and a few for the turns of another task on the same server.
+#[tokio::test]
+async fn turn_whose_consumer_never_reads_delays_no_other() {
+    let flood = TurnAct::Speak { delta: "0123456789".repeat(1000), count: 1800, at_once: 18, pause_ms: 20 };
+    let speak = TurnAct::Speak { delta: "word ".to_owned(), count: 200, at_once: 1, pause_ms: 5 };
+    let flooded = TurnRule::every([flood]).said("flood");
+    let play = Play::new(Serving::default().turn(flooded).turn(TurnRule::every([speak]))).await;
+    let directory = play.stage.sandbox.workspace().join("stuck");
+    std::fs::create_dir(&directory).unwrap();
+    let mut stuck = play.executor.start(TurnRequest::new("flood".into(), Task::new("stuck", directory))).await.unwrap();
+    let quick = play.runner("quick");
+    for _ in 0..3 {
+        start_until(&quick, "hello", |event| matches!(event.observed.event, Event::TextDelta { .. })).await;
+        assert_answered(&ended(&quick).await, &"word ".repeat(200));
+    }
+    assert_eq!(play.fake().log_of("serve").len(), 1);
+    // A consumer that reads at last gets the whole text and the end.
+    let (mut text, mut ending) = (0, None);
+    while let Some(signal) = tokio::time::timeout(LIMIT, stuck.signals.recv()).await.unwrap() {
+        match signal {
+            Signal::Event(observed) => {
+                if let Event::Text { text: whole, .. } = observed.event {
+                    text = whole.len();
+                }
+            }
+            Signal::Ended(how) => ending = Some(how),
+            _ => {}
+        }
+    }
+    assert_eq!((text, ending), (18_000_000, Some(Ending::Finished)));
+    drop((stuck, quick));
     play.end().await;
 }
 
