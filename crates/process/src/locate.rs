@@ -3,7 +3,7 @@
 use crate::dialect::{Dialect, Unsupported};
 use crate::exhausted::resource_hint;
 use crate::version_cache::VersionCache;
-use crate::{Version, Watcher, launch, supervisor};
+use crate::{Untrusted, Version, Watcher, find_untrusted, launch, supervisor};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,14 @@ pub enum LocateError {
         /// The path that was named.
         path: PathBuf,
     },
+    /// Other users can change what was installed for us, so it is not run.
+    #[error("{} is not run: {untrusted}", path.display())]
+    Untrusted {
+        /// The executable.
+        path: PathBuf,
+        /// The file or directory that they can change.
+        untrusted: Untrusted,
+    },
     /// What is at the path cannot be executed: a directory, or a file without the permission.
     #[error("{} cannot be executed: {why}", path.display())]
     NotExecutable {
@@ -109,6 +117,10 @@ impl LocateError {
             Self::NotFound => "run `opencode-run setup` to install a tested opencode, or name one with --opencode PATH",
             Self::NoSuchFile { .. } | Self::NotExecutable { .. } => {
                 "check the path given with --opencode: it names the opencode executable itself"
+            }
+            Self::Untrusted { .. } => {
+                "take it from them (`chmod go-w`, or `chown`), install it once more with `opencode-run setup --force`, \
+                 or name an opencode with --opencode"
             }
             Self::Broken { why, .. } => {
                 resource_hint(why).unwrap_or("reinstall it, or run `opencode-run setup` and leave --opencode out")
@@ -177,14 +189,20 @@ impl Locator {
     ///
     /// # Errors
     ///
-    /// [`LocateError::NotFound`], [`LocateError::NoSuchFile`] or [`LocateError::NotExecutable`].
+    /// [`LocateError::NotFound`], [`LocateError::NoSuchFile`], [`LocateError::NotExecutable`] or [`LocateError::Untrusted`].
     pub fn find(&self) -> Result<PathBuf, LocateError> {
         if let Some(path) = &self.explicit {
             return check_explicit(path);
         }
         let on_path = || which::which_in_global("opencode", self.search_path.as_ref()).ok()?.next();
-        let installed = || self.installed.clone().filter(|path| path.is_file());
-        on_path().or_else(installed).ok_or(LocateError::NotFound)
+        if let Some(path) = on_path() {
+            return Ok(path);
+        }
+        let path = self.installed.clone().filter(|path| path.is_file()).ok_or(LocateError::NotFound)?;
+        match find_untrusted(&path) {
+            Some(untrusted) => Err(LocateError::Untrusted { path, untrusted }),
+            None => Ok(path),
+        }
     }
 
     /// Finds opencode and asks for its version, which costs half a second unless it is remembered.

@@ -1,6 +1,6 @@
 //! Which version an executable has, remembered across runs: asking costs half a second.
 
-use crate::{Version, kept_file};
+use crate::{Version, find_untrusted, kept_file};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -27,6 +27,9 @@ impl VersionCache {
     }
 
     pub(crate) fn get(&self, path: &Path) -> Option<Version> {
+        if find_untrusted(&self.file).is_some() {
+            return None;
+        }
         let known: Remembered = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
         let version = known.version.parse().ok()?;
         (known == Remembered::of(path, version)?).then_some(version)

@@ -10,5 +10,6 @@ mod attached_server;
 #[path = "../faults/support.rs"]
 #[expect(dead_code, reason = "the suite `faults` uses the rest")]
 mod faults_support;
+mod planted;
 mod support;
 mod terminal;

@@ -1,6 +1,6 @@
 //! A further turn of a conversation that was journalled, or a look at it.
 
-use super::run::{Prepared, carry_out, interrupted, prepare_turn, refuse, within};
+use super::run::{Prepared, carry_out, check_journals, interrupted, prepare_turn, refuse, within};
 use crate::cli::args::{ResumeArgs, RunArgs};
 use crate::cli::console::Console;
 use crate::cli::error::CommandError;
@@ -105,6 +105,9 @@ async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, console: C
 fn find(args: &RunArgs, task_dir: &Path) -> Result<Found, CommandError> {
     let directory = TaskDir::existing(task_dir).map_err(BuildError::from)?;
     let session = args.task.session.as_ref().map(SessionId::new);
+    if let Some(journals) = default_journals() {
+        check_journals(&journals)?;
+    }
     let journal = journal::find(default_journals().as_deref(), directory.path(), session.as_ref())?;
     let recovered = opencode_run_journal::read(&journal).map_err(BuildError::from)?;
     let (mut conversation, in_use) = (recovered.conversation, recovered.in_use);

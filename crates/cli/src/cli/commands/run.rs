@@ -8,10 +8,12 @@ use crate::cli::models::{self, KeyFiles, Sources};
 use crate::cli::output::{OutputError, Printer, Report};
 use crate::cli::signals::Signals;
 use crate::cli::{input_file, message, turn, watch};
+use crate::transcript::check_place;
 use crate::{Runner, RunnerBuilder, Transport, default_journals};
 use opencode_run_core::{EntryContent, FailureKind, Prompt, SessionId, TurnFailure, TurnRecord};
+use opencode_run_process::find_untrusted;
 use serde_json::Value;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -292,14 +294,14 @@ async fn read_schema(file: &Path) -> Result<Value, CommandError> {
 fn check_transcript_path(output: &OutputArgs) -> Result<(), CommandError> {
     let Some(Some(path)) = &output.save_markdown else { return Ok(()) };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let why = if path.is_dir() {
-        "it is a directory"
-    } else if !folder.is_dir() {
-        "its folder does not exist"
-    } else {
-        return Ok(());
+    let why = match check_place(path) {
+        Err(error) if error.kind() == ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        Err(error) => error.to_string(),
+        Ok(_) if !folder.is_dir() => "its folder does not exist".to_owned(),
+        Ok(_) => return Ok(()),
     };
-    Err(CommandError::usage(format!("the transcript cannot be written to {}: {why}", path.display())))
+    let error = CommandError::usage(format!("the transcript cannot be written to {}: {why}", path.display()));
+    Err(error.hint("name a file; --print-markdown prints the transcript on stdout"))
 }
 
 /// Puts a runner together as the arguments say, on another thread: a file that they name may be a pipe, whose writer takes
@@ -361,9 +363,27 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
         builder = builder.opencode(opencode);
     }
     if let Some(journals) = default_journals().filter(|_| !args.no_journal) {
-        builder = builder.journal(journals);
+        match check_journals(&journals) {
+            Ok(()) => builder = builder.journal(journals),
+            // The turn needs none.
+            Err(CommandError { message, hint, .. }) => {
+                Console::warning(&format!("{message}: {}", hint.unwrap_or_default()));
+            }
+        }
     }
     Ok((builder.watcher(watch::watcher()), key_files))
+}
+
+/// Refuses journals that other users can change: `resume` believes what they hold.
+///
+/// # Errors
+///
+/// If other users can change them.
+pub(crate) fn check_journals(journals: &Path) -> Result<(), CommandError> {
+    let Some(untrusted) = find_untrusted(journals) else { return Ok(()) };
+    let error = CommandError::new(FailureKind::Config, format!("the journals are not used: {untrusted}"));
+    let place = untrusted.place.display();
+    Err(error.hint(format!("take it from them (`chmod go-w {place}`), or set XDG_STATE_HOME to another directory")))
 }
 
 fn context(args: &TaskArgs) -> Result<Option<String>, CommandError> {

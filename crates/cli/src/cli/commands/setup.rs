@@ -11,7 +11,7 @@ use crate::paths;
 use indicatif::{ProgressBar, ProgressStyle};
 use opencode_run_core::FailureKind;
 use opencode_run_markdown::visible;
-use opencode_run_process::{Helper, Locator};
+use opencode_run_process::{Helper, Locator, create_private_dir_all, find_untrusted};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -77,10 +77,13 @@ pub(crate) async fn install(force: bool, console: Console) -> Result<PathBuf, Co
         CommandError::new(FailureKind::Config, format!("cannot install into {}: {error}", folder.display()))
             .hint("make room and check the permissions, or set XDG_CACHE_HOME to another folder")
     };
-    std::fs::create_dir_all(folder).map_err(io)?;
+    create_private_dir_all(folder).map_err(io)?;
+    let was_untrusted = find_untrusted(&executable).is_some();
+    take_back(folder)?;
     // Two at once would each find the other's half; the second finds the first one's whole.
     let _lock = lock(&folder.join(".lock")).await.map_err(io)?;
-    if !force && is_whole(&target, &executable) {
+    // Other users may have changed more files than the receipt covers.
+    if !force && !was_untrusted && is_whole(&target, &executable) {
         console.note(&format!("opencode {TESTED_OPENCODE} is installed already"));
         return Ok(executable);
     }
@@ -107,6 +110,30 @@ pub(crate) async fn install(force: bool, console: Console) -> Result<PathBuf, Co
     std::fs::rename(staging.keep(), &target).map_err(io)?;
     console.note(&format!("opencode {TESTED_OPENCODE} is installed"));
     Ok(executable)
+}
+
+/// Takes from other users the permission to write to our own folders, and checks what is above them.
+///
+/// # Errors
+///
+/// If other users can still change the folder.
+fn take_back(folder: &Path) -> Result<(), CommandError> {
+    #[cfg(unix)]
+    if let Some(cache) = paths::cache_dir() {
+        use std::os::unix::fs::PermissionsExt;
+        for own in folder.ancestors().take_while(|place| place.starts_with(&cache)) {
+            // If that fails, the check below finds it.
+            std::fs::set_permissions(own, std::fs::Permissions::from_mode(0o700)).ok();
+        }
+    }
+    let Some(untrusted) = find_untrusted(folder) else { return Ok(()) };
+    let error =
+        CommandError::new(FailureKind::Config, format!("cannot install into {}: {untrusted}", folder.display()));
+    let hint = format!(
+        "take it from them (`chmod go-w {}`), or set XDG_CACHE_HOME to another folder",
+        untrusted.place.display()
+    );
+    Err(error.hint(hint))
 }
 
 async fn lock(path: &Path) -> std::io::Result<File> {
