@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
-use opencode_run_scripted_model::{Answer, Part, Rule, Script, ScriptedModel, Usage, When};
+use opencode_run_scripted_model::{Answer, ErrorReply, Part, Rule, Script, ScriptedModel, Usage, When};
 use opencode_run_tests::{Sandbox, locate, real_opencode};
 use serde_json::json;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long an example may take, on a machine that is busy with others.
@@ -47,9 +47,18 @@ impl User {
         Some(Self { sandbox, model })
     }
 
-    /// Runs an example to its end, in time, and returns what it printed. Nothing of it is left.
+    /// Runs an example to its successful end, in time, and returns what it printed. Nothing of it is left.
     #[track_caller]
     fn run(&self, example: PathBuf, arguments: &[&str]) -> String {
+        let (status, stdout, stderr) = self.end(example, arguments);
+        assert!(status.success(), "{status}\n{stdout}\n{stderr}");
+        assert_eq!(stderr, "", "{stdout}");
+        stdout
+    }
+
+    /// Runs an example to its end, in time, and returns its status and what it printed. Nothing of it is left.
+    #[track_caller]
+    fn end(&self, example: PathBuf, arguments: &[&str]) -> (ExitStatus, String, String) {
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.sandbox.path(name));
         let mut child = self
             .sandbox
@@ -69,10 +78,8 @@ impl User {
             std::thread::sleep(Duration::from_millis(20));
         };
         let [stdout, stderr] = [stdout, stderr].map(|file| fs::read_to_string(file).unwrap());
-        assert!(status.success(), "{status}\n{stdout}\n{stderr}");
-        assert_eq!(stderr, "", "{stdout}");
         self.sandbox.assert_nothing_alive();
-        stdout
+        (status, stdout, stderr)
     }
 
     /// Returns the directory that an example says it works in.
@@ -109,7 +116,7 @@ fn quick_start() {
     let Some(user) = User::new(rules) else { return };
     let stdout = user.run(example!("quick-start"), &[]);
     let directory = user.task_dir(&stdout);
-    assert!(stdout.contains("completed: It is written.\ncompleted: hello.txt, in turn 2.\n"), "{stdout}");
+    assert!(stdout.contains("\nIt is written.\nhello.txt, in turn 2.\n"), "{stdout}");
     assert_eq!(fs::read_to_string(directory.join("hello.txt")).unwrap(), "hello\n");
     assert!(directory.join("conversation.md").is_file(), "{stdout}");
 }
@@ -221,6 +228,26 @@ fn full() {
     assert!(stdout.contains("text: I write it.\n") && stdout.contains("text: Done.\n"), "{stdout}");
     assert!(stdout.contains("completed after 2 steps") && stdout.contains("220 tokens in, 15 out"), "{stdout}");
     assert!(directory.join("primes.txt").is_file() && directory.join("conversation.md").is_file(), "{stdout}");
+}
+
+#[test]
+fn failed_turn_fails_the_program_and_says_why() {
+    let refusal = ErrorReply::new(400).message("the stub refuses this");
+    let Some(user) = User::new([When::agent().reply(refusal)]) else { return };
+    for example in [
+        example!("quick-start"),
+        example!("choose-model"),
+        example!("multi-turn"),
+        example!("model-source"),
+        example!("env-file"),
+        example!("monitor"),
+        example!("save-markdown"),
+        example!("full"),
+    ] {
+        let (status, stdout, stderr) = user.end(example.clone(), &[]);
+        assert_eq!(status.code(), Some(1), "{}: {stdout}\n{stderr}", example.display());
+        assert!(stderr.contains("the stub refuses this"), "{}: {stdout}\n{stderr}", example.display());
+    }
 }
 
 #[test]

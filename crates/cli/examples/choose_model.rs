@@ -29,13 +29,13 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("working in {}", runner.task_dir().path().display());
 
     let turn = runner.run("Which model are you?").await?;
-    println!("{} by {}: {}", turn.state, turn.model.as_deref().unwrap_or("opencode's own choice"), turn.output());
+    println!("{} by {}: {}", turn.state, turn.model.as_deref().unwrap_or("opencode's own choice"), turn.answer()?);
 
     let mut prompt = Prompt::new("And which model are you now?");
     if let Some(name) = for_one {
         prompt = prompt.model(name.parse::<ModelName>()?);
     }
     let turn = runner.run(prompt).await?;
-    println!("{} by {}: {}", turn.state, turn.model.as_deref().unwrap_or("opencode's own choice"), turn.output());
+    println!("{} by {}: {}", turn.state, turn.model.as_deref().unwrap_or("opencode's own choice"), turn.answer()?);
     Ok(())
 }

@@ -41,6 +41,6 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("working in {}", runner.task_dir().path().display());
 
     let turn = runner.run(prompt).await?;
-    println!("{} by {}: {}", turn.state, turn.model.as_deref().unwrap_or("opencode's own choice"), turn.output());
+    println!("{} by {}: {}", turn.state, turn.model.as_deref().unwrap_or("opencode's own choice"), turn.answer()?);
     Ok(())
 }

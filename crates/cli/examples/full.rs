@@ -9,7 +9,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
-use opencode_run::{Event, EventItem, Limits, ModelSource, Prompt, RunState, Runner, ToolState};
+use opencode_run::{Event, EventItem, Limits, ModelSource, Prompt, Runner, ToolState};
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,9 +48,10 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let turn = runner.wait().await.ok_or("there was no turn")?;
     println!("{} after {} steps in {:?}", turn.state, turn.steps, turn.duration);
     println!("{} tokens in, {} out, ${:.4}", turn.usage.input, turn.usage.output, turn.cost);
-    if let (RunState::Error, Some(failure)) = (turn.state, &turn.failure) {
+    println!("transcript: {}", runner.save_markdown(None).await?.display());
+    if let Some(failure) = &turn.failure {
         println!("{}: {failure}", failure.kind());
     }
-    println!("transcript: {}", runner.save_markdown(None).await?.display());
+    turn.answer()?; // a failed turn is a failed program
     Ok(())
 }

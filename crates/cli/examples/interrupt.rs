@@ -24,7 +24,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("working in {}", runner.task_dir().path().display());
 
     runner.start("Run the shell command `sleep 60`, then say that it is done.").await?;
-    if runner.wait_timeout(Duration::from_secs(seconds)).await.is_none() {
+    if runner.wait_timeout(Duration::from_secs(seconds)).await.is_err() {
         println!("{} after {seconds} s: interrupting", runner.state());
         runner.interrupt();
     }

@@ -40,6 +40,6 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         println!("one of the last: {}", event.observed.event.kind());
     }
     let turn = runner.wait().await.ok_or("there was no turn")?;
-    println!("{} in {:?}: {}", turn.state, turn.duration, turn.output());
+    println!("{} in {:?}: {}", turn.state, turn.duration, turn.answer()?);
     Ok(())
 }

@@ -22,7 +22,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
 
     for message in ["Remember the number 7.", "Double it.", "Which number was the first?"] {
         let turn = runner.run(message).await?;
-        println!("{message}\n  {}: {}", turn.state, turn.output());
+        println!("{message}\n  {}: {}", turn.state, turn.answer()?);
     }
     let conversation = runner.conversation();
     println!("{} turns, {} tokens", conversation.turns.len(), conversation.usage().total());
@@ -32,6 +32,6 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     drop(runner);
     let runner = Runner::builder().session(session).build().await?;
     let turn = runner.run("And the last one?").await?;
-    println!("{}: {}", turn.state, turn.output());
+    println!("{}: {}", turn.state, turn.answer()?);
     Ok(())
 }

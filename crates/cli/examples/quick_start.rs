@@ -20,10 +20,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let runner = Runner::builder().task_name("hello").workspace(std::env::temp_dir()).build().await?;
     println!("working in {}", runner.task_dir().path().display());
 
-    let turn = runner.run("Write hello.txt, which says hello.").await?;
-    println!("{}: {}", turn.state, turn.output());
-    let turn = runner.run("What did you write?").await?;
-    println!("{}: {}", turn.state, turn.output());
+    println!("{}", runner.ask("Write hello.txt, which says hello.").await?);
+    println!("{}", runner.ask("What did you write?").await?);
 
     println!("transcript: {}", runner.save_markdown(None).await?.display());
     Ok(())

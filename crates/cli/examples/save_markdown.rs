@@ -22,7 +22,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("working in {}", runner.task_dir().path().display());
 
     let turn = runner.run("List three colours.").await?;
-    println!("{}: {}", turn.state, turn.output());
+    println!("{}: {}", turn.state, turn.answer()?);
 
     // `conversation.md` in the task's directory, or a path of one's own.
     let saved = runner.save_markdown(None).await?;

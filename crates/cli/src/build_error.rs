@@ -49,6 +49,17 @@ pub enum BuildError {
         /// Where it belongs.
         directory: PathBuf,
     },
+    /// A setting would have no effect.
+    #[error("`{setting}` has no effect with {with}")]
+    Conflict {
+        /// The setting, by the name of its method.
+        setting: &'static str,
+        /// The setting or executor that makes it meaningless.
+        with: &'static str,
+    },
+    /// There is no place to look for the conversation.
+    #[error("`resume` has no `journal` to look for a conversation in")]
+    ResumeWithoutJournal,
     /// The session to continue belongs to another directory than the one that was named.
     #[error("session {session} belongs to {}, not to {}", directory.display(), asked.display())]
     SessionElsewhere {
@@ -74,6 +85,8 @@ impl BuildError {
             Self::TaskDir(TaskDirError::Existing { .. })
             | Self::Model(_)
             | Self::NothingToResume { .. }
+            | Self::Conflict { .. }
+            | Self::ResumeWithoutJournal
             | Self::SessionDirectoryGone { .. }
             | Self::SessionElsewhere { .. } => FailureKind::Usage,
             Self::TaskDir(_) => FailureKind::Config,
@@ -107,6 +120,8 @@ impl BuildError {
                 Some("opencode keeps a session in the directory where it began: move that back, or begin a new session")
             }
             Self::SessionElsewhere { .. } => Some("leave --dir out: a session works in its own directory"),
+            Self::ResumeWithoutJournal => Some("set the folder of the journals"),
+            Self::Conflict { .. } => Some("leave one of the two out"),
             Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => None,
         }
     }

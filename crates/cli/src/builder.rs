@@ -21,10 +21,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The settings of a [`Runner`]; every one of them can be left out.
+///
+/// A setting that would have no effect beside another is refused when the runner is built.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct RunnerBuilder {
-    task_name: String,
+    task_name: Option<String>,
     workspace: Option<PathBuf>,
     dir: Option<PathBuf>,
     session: Option<SessionId>,
@@ -60,7 +62,7 @@ impl Default for RunnerBuilder {
         let mut options = TurnOptions::default();
         options.idle_timeout = Some(Limit::At(Limits::DEFAULT_IDLE));
         Self {
-            task_name: "task".to_owned(),
+            task_name: None,
             workspace: None,
             dir: None,
             session: None,
@@ -86,7 +88,7 @@ impl RunnerBuilder {
     /// Names the task, and with it its directory, `task_<name>_<8 hex>`; `task` unless said.
     #[must_use]
     pub fn task_name(mut self, name: impl Into<String>) -> Self {
-        self.task_name = name.into();
+        self.task_name = Some(name.into());
         self
     }
 
@@ -326,12 +328,13 @@ impl RunnerBuilder {
     ///
     /// If there is no opencode to drive, or a setting cannot be used. Then no task directory is left behind.
     pub async fn build(mut self) -> Result<Runner, BuildError> {
-        self.check_name()?;
+        self.check_conflicts(false)?;
+        self.check_names()?;
         let variables = self.environment.take().map_or_else(|| std::env::vars_os().collect(), |Variables(given)| given);
         let isolation = self.isolated.then(Isolation::new).transpose().map_err(|error| {
             StartError::new(FailureKind::Io, format!("there is no place for a home of its own: {error}"))
                 .hint("check that the folder for temporary files is there and has room")
-                .source(error)
+                .caused_by(error)
         })?;
         let (driver, opencode) = if let Some(url) = self.attach.take() {
             (self.attached(&url, &variables).await?, None)
@@ -360,11 +363,6 @@ impl RunnerBuilder {
     }
 
     async fn attached(&self, url: &str, variables: &[(OsString, OsString)]) -> Result<Driver, BuildError> {
-        if self.transport == Some(Transport::Run) || self.opencode.is_some() || self.lean || self.isolated {
-            let message = "an attached server runs already: neither the transport `run`, nor an opencode to start, nor lean \
-                           settings, nor a home of its own can be chosen for it";
-            return Err(wrong(message).into());
-        }
         let value = |wanted: &str| {
             let (_, value) = variables.iter().find(|(name, _)| name == wanted)?;
             value.to_str().filter(|value| !value.is_empty()).map(str::to_owned)
@@ -375,20 +373,25 @@ impl RunnerBuilder {
 
     /// Makes the task's directory and takes an executor that is there already, such as a mock.
     ///
-    /// A session that is set is taken at its word: whether it belongs to the directory is for the executor to know. What is
-    /// set of opencode itself and of how it is driven is the executor's business.
+    /// A session that is set is taken at its word: whether it belongs to the directory is for the executor to know.
     ///
     /// # Errors
     ///
-    /// If a setting cannot be used. Then no task directory is left behind.
+    /// If a setting cannot be used, or is one of opencode or of how it is started and reached: those are the executor's
+    /// business. Then no task directory is left behind.
     pub async fn build_with(self, executor: Arc<dyn Executor>) -> Result<Runner, BuildError> {
-        self.check_name()?;
+        self.check_conflicts(true)?;
+        self.check_names()?;
         self.assemble(Driver::Brought(executor), None).await
     }
 
+    fn name(&self) -> &str {
+        self.task_name.as_deref().unwrap_or("task")
+    }
+
     /// A name that cannot be used is wrong also where no directory is made after it.
-    fn check_name(&self) -> Result<(), BuildError> {
-        self.task_name.parse::<TaskName>().map_err(TaskDirError::from)?;
+    fn check_names(&self) -> Result<(), BuildError> {
+        self.name().parse::<TaskName>().map_err(TaskDirError::from)?;
         if let Some(text) = &self.model {
             text.parse::<ModelName>()?;
         }
@@ -409,7 +412,7 @@ impl RunnerBuilder {
             defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
             beginning
         } else {
-            let task = Task::new(self.task_name, directory.path()).isolated(self.isolated);
+            let task = Task::new(self.name(), directory.path()).isolated(self.isolated);
             Beginning::new(journals, task, self.session)?
         };
         Ok(Runner::new(driver, beginning, directory, defaults, opencode, self.ephemeral))
@@ -446,7 +449,7 @@ impl RunnerBuilder {
         match &self.dir {
             Some(dir) => TaskDir::existing(dir),
             None if self.resume => TaskDir::existing(Path::new(".")),
-            None => TaskDir::create(self.workspace.as_deref().unwrap_or(Path::new(".")), &self.task_name).await,
+            None => TaskDir::create(self.workspace.as_deref().unwrap_or(Path::new(".")), self.name()).await,
         }
     }
 }
@@ -471,6 +474,8 @@ pub(crate) async fn locate(
     }
     locator.locate().await
 }
+
+mod conflicts;
 
 #[cfg(test)]
 mod tests {

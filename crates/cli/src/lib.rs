@@ -24,15 +24,14 @@
 //! #[tokio::main]
 //! async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //!     let runner = Runner::builder().task_name("hello").build().await?;
-//!     let turn = runner.run("Write hello.py, which prints a greeting, and run it.").await?;
-//!     println!("{}: {}", turn.state, turn.output());
-//!     let turn = runner.run("Now make it greet by name.").await?;
-//!     println!("{}: {}", turn.state, turn.output());
+//!     println!("{}", runner.ask("Write hello.py, which prints a greeting, and run it.").await?);
+//!     println!("{}", runner.ask("Now make it greet by name.").await?);
 //!     println!("transcript: {}", runner.save_markdown(None).await?.display());
 //!     Ok(())
 //! }
 //! ```
 
+mod ask_error;
 mod build_error;
 mod builder;
 mod defaults;
@@ -49,6 +48,7 @@ mod transcript;
 #[doc(hidden)]
 pub mod cli;
 
+pub use ask_error::AskError;
 pub use build_error::BuildError;
 pub use builder::RunnerBuilder;
 pub use driver::Transport;
@@ -63,8 +63,8 @@ pub use opencode_run_core::{
     LimitKind, Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem,
     ModelSourceType, ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionAsk, PermissionHandler,
     PermissionPolicy, ProcessExit, Prompt, ProviderPackage, RawJson, ReportedError, RunError, RunState, SecretString,
-    SessionId, StartError, StepReason, Task, ToolCall, ToolState, TurnEvent, TurnFailure, TurnOptions, TurnRecord,
-    Usage,
+    SessionId, StartError, StepReason, StillRunning, Task, ToolCall, ToolState, TurnError, TurnEvent, TurnFailure,
+    TurnOptions, TurnRecord, Usage,
 };
 pub use opencode_run_journal::JournalError;
 pub use opencode_run_markdown::MarkdownOptions;

@@ -1,5 +1,6 @@
 //! The front door: one task, its turns, and all that can be asked of them.
 
+use crate::ask_error::AskError;
 use crate::builder::RunnerBuilder;
 use crate::defaults::Defaults;
 use crate::driver::{Driver, Transport};
@@ -10,7 +11,7 @@ use crate::transcript::{self, SaveError, TRANSCRIPT_NAME};
 use opencode_run_config::KeyError;
 use opencode_run_core::{
     Conversation, Events, FailureKind, ModelChoice, ModelSourceType, Prompt, RunError, RunState, SessionId, StartError,
-    TurnEvent, TurnRecord, TurnRunner,
+    StillRunning, TurnEvent, TurnRecord, TurnRunner,
 };
 use opencode_run_journal::{Journal, JournalError};
 use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
@@ -131,14 +132,26 @@ impl Runner {
         self.isolation = isolation;
     }
 
-    /// Runs a turn to its end and returns its record, whatever the end was.
+    /// Runs a turn to its end and returns the answer, or the value as JSON if the prompt has a schema.
+    ///
+    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it again.
+    ///
+    /// # Errors
+    ///
+    /// If the turn could not be started, failed or was interrupted. Of a turn that ran the error holds the
+    /// [record](AskError::record).
+    pub async fn ask(&self, prompt: impl Into<Prompt>) -> Result<String, AskError> {
+        Ok(self.run(prompt).await?.answer()?)
+    }
+
+    /// Runs a turn to its end and returns its record, whatever the end was; [`ask`](Self::ask) makes a failed turn an error.
     ///
     /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it again.
     ///
     /// # Errors
     ///
     /// If the turn could not be started, or one is running. A turn that ran and failed is no error here: see
-    /// [`TurnRecord::failure`].
+    /// [`TurnRecord::failure`] and [`TurnRecord::answer`].
     pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<Arc<TurnRecord>, RunnerError> {
         let Prepared { prompt, now, since } = self.prepare(prompt.into(), Instant::now()).await?;
         Ok(self.turns.run_since(prompt, now, since).await?)
@@ -207,10 +220,14 @@ impl Runner {
         self.turns.wait().await
     }
 
-    /// Waits as [`wait`](Self::wait) does, but no longer than `limit`; none if the turn still runs then.
+    /// Waits as [`wait`](Self::wait) does, but no longer than `limit`. `Ok(None)` means that there was no turn.
     ///
     /// The turn itself is not touched.
-    pub async fn wait_timeout(&self, limit: Duration) -> Option<Arc<TurnRecord>> {
+    ///
+    /// # Errors
+    ///
+    /// If the turn is still running then.
+    pub async fn wait_timeout(&self, limit: Duration) -> Result<Option<Arc<TurnRecord>>, StillRunning> {
         self.turns.wait_timeout(limit).await
     }
 

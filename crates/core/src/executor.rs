@@ -206,9 +206,9 @@ impl StartError {
         self
     }
 
-    /// Adds where it came from.
+    /// Adds the error that caused it.
     #[must_use]
-    pub fn source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }

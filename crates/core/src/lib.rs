@@ -70,6 +70,7 @@ mod state;
 mod tool;
 mod traffic;
 mod turn;
+mod turn_error;
 mod turn_runner;
 mod usage;
 
@@ -97,7 +98,8 @@ pub use state::RunState;
 pub use tool::{ToolCall, ToolState};
 pub use traffic::{Budget, ModelTraffic};
 pub use turn::{Changes, Input, LONGEST_TOOL_LIMIT, MOST_ENTRIES, TOOL_LIMIT, Turn, UNKNOWN_STEPS};
-pub use turn_runner::{RunError, TurnRunner};
+pub use turn_error::TurnError;
+pub use turn_runner::{RunError, StillRunning, TurnRunner};
 pub use usage::Usage;
 
 /// The secret string type that a [`ModelConfig`] holds its key in, re-exported so that callers need not depend on it.

@@ -50,6 +50,15 @@ pub enum RunError {
     Start(#[from] StartError),
 }
 
+/// A turn was still running when a wait for it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the turn is still running after a wait of {limit:?}")]
+#[non_exhaustive]
+pub struct StillRunning {
+    /// How long was waited.
+    pub limit: Duration,
+}
+
 /// What the loop of a turn and its watchers share.
 #[derive(Debug)]
 struct Shared {
@@ -290,11 +299,15 @@ impl TurnRunner {
         Some(self.finished(running).await)
     }
 
-    /// Waits as [`wait`](Self::wait) does, but no longer than `limit`; none if the turn still runs then.
+    /// Waits as [`wait`](Self::wait) does, but no longer than `limit`. `Ok(None)` means that there was no turn.
     ///
     /// The turn itself is not touched.
-    pub async fn wait_timeout(&self, limit: Duration) -> Option<Arc<TurnRecord>> {
-        tokio::time::timeout(limit, self.wait()).await.ok().flatten()
+    ///
+    /// # Errors
+    ///
+    /// If the turn is still running then.
+    pub async fn wait_timeout(&self, limit: Duration) -> Result<Option<Arc<TurnRecord>>, StillRunning> {
+        tokio::time::timeout(limit, self.wait()).await.map_err(|_| StillRunning { limit })
     }
 
     /// Waits for the turn in this place, whatever is started after it.

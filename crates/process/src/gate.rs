@@ -44,7 +44,7 @@ impl Gate {
     pub(crate) fn open(gateway: &Gateway, source: ModelSourceType, config: &ModelConfig) -> Result<Self, StartError> {
         let path = gateway.open(&upstream(config)).map_err(|error| {
             let message = format!("the model source `{source}` cannot be used: {error}");
-            StartError::new(FailureKind::Config, message).source(error)
+            StartError::new(FailureKind::Config, message).caused_by(error)
         })?;
         Ok(Self { path, source })
     }

@@ -94,7 +94,7 @@ impl Launch {
             *gateway = Some(Gateway::start().map_err(|error| {
                 StartError::new(FailureKind::Io, format!("the gateway to the model cannot be started: {error}"))
                     .hint("with --no-gateway opencode reaches the model by itself, and is given the key")
-                    .source(error)
+                    .caused_by(error)
             })?);
         }
         gateway.as_ref().map(|gateway| Gate::open(gateway, *source, config)).transpose()

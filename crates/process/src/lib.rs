@@ -29,7 +29,7 @@
 //! let directory = TaskDir::create(std::path::Path::new("."), "greet").await?;
 //! let executor = RunExecutor::new(Launch::new(opencode, std::env::vars_os()));
 //! let runner = TurnRunner::new(Arc::new(executor), Task::new("greet", directory.path()));
-//! println!("{}", runner.run(Prompt::new("Say hello."), SystemTime::now()).await?.output());
+//! println!("{}", runner.run(Prompt::new("Say hello."), SystemTime::now()).await?.answer()?);
 //! # Ok(())
 //! # }
 //! ```

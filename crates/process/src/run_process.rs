@@ -48,7 +48,7 @@ impl RunCommand {
             let message = format!("{} cannot be started: {error}", self.launch.opencode().path().display());
             StartError::new(FailureKind::Opencode, message)
                 .hint("check it with `opencode-run doctor`, or install a tested one with `opencode-run setup`")
-                .source(error)
+                .caused_by(error)
         })?;
         let tree = self.launch.tree(marker, child.id().unwrap_or_default());
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())

@@ -172,7 +172,7 @@ fn start_background() -> Result<Arc<Background>, StartError> {
     Background::start().map(Arc::new).map_err(|error| {
         StartError::new(FailureKind::Io, format!("the thread for opencode's servers cannot be started: {error}"))
             .hint("a limit on threads may be reached: raise it, or run fewer tasks at a time")
-            .source(error)
+            .caused_by(error)
     })
 }
 

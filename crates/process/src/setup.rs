@@ -223,7 +223,7 @@ pub(crate) fn write_private(what: &str, suffix: &str, text: &str) -> Result<Temp
     write().map_err(|error: std::io::Error| {
         StartError::new(FailureKind::Io, format!("a temporary file for opencode cannot be written: {error}"))
             .hint("check that the folder for temporary files is there and has room")
-            .source(error)
+            .caused_by(error)
     })
 }
 

@@ -22,7 +22,7 @@ fn alive_but_servers(stage: &Stage) -> Vec<String> {
 
 /// Waits for the running turn, but not for ever.
 async fn end(runner: &Runner) -> TurnRecord {
-    Arc::unwrap_or_clone(runner.wait_timeout(LIMIT).await.unwrap())
+    Arc::unwrap_or_clone(runner.wait_timeout(LIMIT).await.unwrap().unwrap())
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_turn_is_watched_without_taking_anything_away() {
     assert!(runner.is_running());
     let busy = runner.run("another").await.unwrap_err();
     assert!(matches!(&busy, RunnerError::Run(_)) && busy.kind() == FailureKind::Busy);
-    assert!(runner.wait_timeout(Duration::from_millis(50)).await.is_none());
+    assert!(runner.wait_timeout(Duration::from_millis(50)).await.is_err());
 
     let mut events = runner.events();
     let mut seen = Vec::new();

@@ -106,9 +106,9 @@ pub(crate) struct ResumeArgs {
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct TaskArgs {
-    /// The task's name; its directory is `task_<NAME>_<8 hex>`
-    #[arg(long, value_name = "NAME", default_value = "task")]
-    pub(crate) task_name: String,
+    /// The task's name; its directory is `task_<NAME>_<8 hex>` [default: task]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) task_name: Option<String>,
 
     /// The folder in which the task's directory is made [default: the current directory]
     #[arg(long, value_name = "DIR", conflicts_with = "dir")]
@@ -165,7 +165,7 @@ pub(crate) struct TaskArgs {
 
     /// Use the server that somebody else runs at this address, such as `http://127.0.0.1:4096`, with the password in
     /// `OPENCODE_SERVER_PASSWORD` (and the user in `OPENCODE_SERVER_USERNAME`); it is never ended
-    #[arg(long, value_name = "URL", conflicts_with_all = ["opencode", "lean"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["opencode", "lean", "no_gateway"])]
     pub(crate) attach: Option<String>,
 
     /// Start faster and take less memory, without language servers, formatters, plugins, sharing, the watch over files and the

@@ -4,6 +4,11 @@ use super::args::{PermissionArg, TaskArgs};
 use opencode_run_core::{Limit, ModelChoice, PermissionPolicy, TurnOptions};
 
 impl TaskArgs {
+    /// Returns the task's name.
+    pub(crate) fn name(&self) -> &str {
+        self.task_name.as_deref().unwrap_or("task")
+    }
+
     /// Returns the options that the command line sets. `context` is the system prompt, which may come from a file.
     pub(crate) fn turn_options(&self, context: Option<String>) -> TurnOptions {
         let mut options = TurnOptions::default();

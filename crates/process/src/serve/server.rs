@@ -103,7 +103,7 @@ impl Server {
             | ClientError::TooLong { .. } => {
                 let message =
                     "what answers at this address is no opencode server, or one that is older than can be driven";
-                StartError::new(FailureKind::Opencode, message).hint("check the address").source(error)
+                StartError::new(FailureKind::Opencode, message).hint("check the address").caused_by(error)
             }
             other => unreachable(other),
         })?;
@@ -469,7 +469,7 @@ pub(crate) fn unreachable(error: ClientError) -> StartError {
         ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,
         _ => FailureKind::Opencode,
     };
-    StartError::new(kind, error.to_string()).hint(hint).source(error)
+    StartError::new(kind, error.to_string()).hint(hint).caused_by(error)
 }
 
 #[cfg(test)]

@@ -202,7 +202,7 @@ pub(crate) async fn refuse(
     printer: &mut Printer,
 ) -> Code {
     Console::error(error);
-    nothing(&Report::of_error(&args.task.task_name, runner, error), Code::of_kind(error.kind), printer).await
+    nothing(&Report::of_error(args.task.name(), runner, error), Code::of_kind(error.kind), printer).await
 }
 
 /// Prints a report of nothing.
@@ -222,7 +222,7 @@ pub(crate) async fn interrupted(
     console: Console,
 ) -> Code {
     turn::say_interrupted_early(console);
-    let report = Report::of_interruption(&args.task.task_name, runner);
+    let report = Report::of_interruption(args.task.name(), runner);
     nothing(&report, signals.code().unwrap_or(Code::INTERRUPT), printer).await
 }
 
@@ -323,8 +323,10 @@ pub(crate) async fn read_builder(args: &TaskArgs, console: Console) -> Result<(R
 /// If a file that they name cannot be used.
 fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
     let Sources { source, key_files } = models::read(args, console)?;
-    let mut builder =
-        Runner::builder().task_name(&args.task_name).model_source(source).options(args.turn_options(context(args)?));
+    let mut builder = Runner::builder().model_source(source).options(args.turn_options(context(args)?));
+    if let Some(name) = &args.task_name {
+        builder = builder.task_name(name);
+    }
     if let Some(workspace) = &args.workspace {
         builder = builder.workspace(workspace);
     }

@@ -117,7 +117,7 @@ async fn a_reader_that_stopped_reading_does_not_keep_a_turn_from_its_end() {
     a_second().await;
     assert!(runner.current_output_len() < 3000, "the turn waits for the reader");
     assert!(runner.interrupt());
-    let record = runner.wait_timeout(Duration::from_mins(1)).await.unwrap();
+    let record = runner.wait_timeout(Duration::from_mins(1)).await.unwrap().unwrap();
     assert_eq!((record.state, record.output().len()), (RunState::Interrupted, 3004));
     // All of it is still in the window.
     assert_eq!(read_all(reader).await, ((0..3002).collect(), 0));
@@ -130,7 +130,7 @@ fn a_turn_whose_runtime_went_away_is_over() {
     let first = runtime();
     first.block_on(start(&runner, "one")).unwrap();
     drop(first);
-    let record = runtime().block_on(runner.wait_timeout(Duration::from_secs(5))).unwrap();
+    let record = runtime().block_on(runner.wait_timeout(Duration::from_secs(5))).unwrap().unwrap();
     assert_eq!((record.state, record.failure.as_ref().unwrap().kind()), (RunState::Error, FailureKind::Protocol));
     assert!(!runner.is_running());
 }

@@ -75,9 +75,9 @@ async fn the_events_are_those_of_the_last_turn() {
 async fn a_wait_with_a_limit_leaves_the_turn_alone() {
     let runner = runner(&ScriptedExecutor::new().turn(two_words()));
     start(&runner, "count").await.unwrap();
-    assert!(runner.wait_timeout(Duration::from_secs(9)).await.is_none());
+    assert_eq!(runner.wait_timeout(Duration::from_secs(9)).await.unwrap_err().limit, Duration::from_secs(9));
     assert!(runner.is_running());
-    let record = runner.wait_timeout(Duration::from_secs(9)).await.unwrap();
+    let record = runner.wait_timeout(Duration::from_secs(9)).await.unwrap().unwrap();
     assert_eq!((record.state, record.duration), (RunState::Completed, Duration::from_secs(10)));
 }
 
@@ -134,7 +134,7 @@ async fn watchers_on_other_threads_see_a_consistent_turn() {
                     }
                     assert!(runner.current_output().len() <= 20);
                     runner.interrupt();
-                    runner.wait_timeout(Duration::from_micros(50)).await;
+                    runner.wait_timeout(Duration::from_micros(50)).await.ok();
                     let (seen, missed) = read_all(runner.every_event()).await;
                     let all: Vec<_> = (0..seen.len() as u64).collect();
                     assert_eq!((seen, missed), (all, 0));

@@ -1,0 +1,46 @@
+//! Why a prompt has no answer.
+
+use crate::RunnerError;
+use opencode_run_core::{FailureKind, TurnError, TurnRecord};
+use std::sync::Arc;
+
+/// Why [`Runner::ask`](crate::Runner::ask) has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The turn did not run.
+    #[error(transparent)]
+    Runner(#[from] RunnerError),
+    /// The turn failed or was interrupted.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
+}
+
+impl AskError {
+    /// Returns the record of the turn, if it ran: what it produced is there.
+    #[must_use]
+    pub fn record(&self) -> Option<&Arc<TurnRecord>> {
+        match self {
+            Self::Runner(_) => None,
+            Self::Turn(error) => Some(error.record()),
+        }
+    }
+
+    /// Returns the kind of the failure; `None` if the turn was interrupted.
+    #[must_use]
+    pub fn kind(&self) -> Option<FailureKind> {
+        match self {
+            Self::Runner(error) => Some(error.kind()),
+            Self::Turn(error) => error.kind(),
+        }
+    }
+
+    /// Returns what to do about it, if there is more to say than the message does.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Runner(error) => error.hint(),
+            Self::Turn(_) => None,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Settings that would have no effect beside others: refused, so that none is silently ignored.
+
+use super::RunnerBuilder;
+use crate::{BuildError, Transport};
+
+/// A setting by the name of its method, and whether it is set.
+type Setting = (&'static str, bool);
+
+impl RunnerBuilder {
+    /// Checks the settings against each other. `brought` says that the caller brings the executor.
+    ///
+    /// # Errors
+    ///
+    /// If a setting would have no effect. The error names it.
+    pub(super) fn check_conflicts(&self, brought: bool) -> Result<(), BuildError> {
+        // Every field is looked at: of a new one it has to be decided what it conflicts with.
+        let Self {
+            task_name,
+            workspace,
+            dir,
+            session,
+            model: _,
+            options: _,
+            sources: _,
+            transport,
+            attach,
+            lean,
+            no_gateway,
+            isolated,
+            ephemeral: _,
+            opencode,
+            environment,
+            watcher: _,
+            journals,
+            resume,
+        } = self;
+        let start_of_opencode: [Setting; 4] = [
+            ("opencode", opencode.is_some()),
+            ("lean", *lean),
+            ("without_gateway", *no_gateway),
+            ("isolated", *isolated),
+        ];
+        let reach_of_opencode: [Setting; 3] =
+            [("transport", transport.is_some()), ("attach", attach.is_some()), ("environment", environment.is_some())];
+        let process_per_turn: [Setting; 1] = [("transport", *transport == Some(Transport::Run))];
+        let new_directory: [Setting; 1] = [("workspace", workspace.is_some())];
+        let new_session: [Setting; 1] = [("isolated", *isolated)];
+        let new_task: [Setting; 1] = [("task_name", task_name.is_some())];
+        let rules: [(bool, &str, &[&[Setting]]); 5] = [
+            (brought, "the caller's executor, which is not started here", &[&start_of_opencode, &reach_of_opencode]),
+            (attach.is_some(), "`attach`: that server runs already", &[&start_of_opencode, &process_per_turn]),
+            (dir.is_some(), "`dir`, which is the task's directory", &[&new_directory]),
+            (session.is_some(), "`session`, which has a directory of its own", &[&new_directory, &new_session]),
+            (*resume, "`resume`, which continues a task", &[&new_directory, &new_session, &new_task]),
+        ];
+        for (_, with, settings) in rules.into_iter().filter(|(applies, ..)| *applies) {
+            if let Some((setting, _)) = settings.iter().copied().flatten().find(|(_, is_set)| *is_set) {
+                return Err(BuildError::Conflict { setting, with });
+            }
+        }
+        if *resume && journals.is_none() {
+            return Err(BuildError::ResumeWithoutJournal);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{BuildError, Runner, RunnerBuilder, Transport};
+    use opencode_run_core::mock::ScriptedExecutor;
+    use opencode_run_core::{FailureKind, SessionId};
+    use std::sync::Arc;
+
+    type Set = fn(RunnerBuilder) -> RunnerBuilder;
+
+    #[track_caller]
+    fn assert_names(error: &BuildError, setting: &str, with: &str) {
+        let text = error.to_string();
+        assert!(text.contains(&format!("`{setting}`")) && text.contains(with), "{text}");
+        assert_eq!(error.kind(), FailureKind::Usage, "{text}");
+    }
+
+    #[tokio::test]
+    async fn executor_that_is_brought_refuses_settings_of_opencode() {
+        let settings: [(&str, Set); 8] = [
+            ("opencode", |b| b.opencode("/bin/true")),
+            ("lean", RunnerBuilder::lean),
+            ("without_gateway", RunnerBuilder::without_gateway),
+            ("isolated", RunnerBuilder::isolated),
+            ("transport", |b| b.transport(Transport::Serve)),
+            ("transport", |b| b.transport(Transport::Run)),
+            ("attach", |b| b.attach("http://127.0.0.1:1")),
+            ("environment", |b| b.environment([])),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        for (name, set) in settings {
+            let builder = set(Runner::builder().workspace(folder.path().join("made")));
+            let error = builder.build_with(Arc::new(ScriptedExecutor::new())).await.unwrap_err();
+            assert_names(&error, name, "the caller's executor");
+            assert!(!folder.path().join("made").exists(), "{name}: a directory is left");
+        }
+        // These have an effect on any executor.
+        let builder = Runner::builder().dir(folder.path()).journal(folder.path().join("j")).ephemeral().watcher(None);
+        builder.build_with(Arc::new(ScriptedExecutor::new())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn attached_server_refuses_settings_of_its_start() {
+        let settings: [(&str, Set); 5] = [
+            ("opencode", |b| b.opencode("/bin/true")),
+            ("lean", RunnerBuilder::lean),
+            ("without_gateway", RunnerBuilder::without_gateway),
+            ("isolated", RunnerBuilder::isolated),
+            ("transport", |b| b.transport(Transport::Run)),
+        ];
+        for (name, set) in settings {
+            let error = set(Runner::builder().attach("http://127.0.0.1:1")).build().await.unwrap_err();
+            assert_names(&error, name, "`attach`");
+        }
+    }
+
+    #[tokio::test]
+    async fn settings_of_another_place_are_refused() {
+        let settings: [(&str, &str, Set); 7] = [
+            ("workspace", "`dir`", |b| b.dir("/").workspace("/")),
+            ("workspace", "`session`", |b| b.session(SessionId::new("ses_1")).workspace("/")),
+            ("isolated", "`session`", |b| b.session(SessionId::new("ses_1")).isolated()),
+            ("workspace", "`resume`", |b| b.journal("/j").resume().workspace("/")),
+            ("isolated", "`resume`", |b| b.journal("/j").resume().isolated()),
+            ("task_name", "`resume`", |b| b.journal("/j").resume().task_name("t")),
+            ("journal", "`resume`", RunnerBuilder::resume),
+        ];
+        for (name, with, set) in settings {
+            assert_names(&set(Runner::builder()).build().await.unwrap_err(), name, with);
+        }
+    }
+}
