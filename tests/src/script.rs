@@ -185,6 +185,18 @@ pub enum Act {
         /// The exit code.
         code: i32,
     },
+    /// Does an act of these in a directory.
+    In {
+        /// Where.
+        directory: PathBuf,
+        /// What.
+        act: Box<Act>,
+    },
+    /// Sends its parent a signal, which is its supervisor if it has one.
+    SignalParent {
+        /// Which.
+        signal: SignalName,
+    },
     /// Sends itself a signal.
     KillSelf {
         /// Which.
@@ -227,6 +239,8 @@ pub enum SignalName {
     Segv,
     /// End at once.
     Kill,
+    /// Stop until continued.
+    Stop,
 }
 
 /// How a spawned process gets away from who looks for it.

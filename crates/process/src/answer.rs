@@ -1,6 +1,6 @@
 //! What opencode answers to a short question, with nothing left of the asking.
 
-use crate::tree::Tree;
+use crate::tree::{self, Tree};
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -22,17 +22,21 @@ pub(crate) struct Answer {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Runs a command, whose processes are those of `tree` of its id, to its end.
+/// Runs a command, whose processes are those of `tree_of` its id, to its end.
 ///
 /// Nothing of it is left in any case, dropping the future included.
 ///
 /// # Errors
 ///
 /// If it cannot be started, or does not end within the limit.
-pub(crate) async fn ask(mut command: Command, tree: impl FnOnce(u32) -> Tree, limit: Duration) -> io::Result<Answer> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn()?;
-    let mut tree = tree(child.id().unwrap_or_default());
+pub(crate) async fn ask(
+    mut command: Command,
+    tree_of: impl FnOnce(u32) -> Tree,
+    limit: Duration,
+) -> io::Result<Answer> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = tree::start_child(|| command.spawn())?;
+    let mut tree = tree_of(child.id().unwrap_or_default());
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("it has no output"));
     };

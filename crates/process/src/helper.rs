@@ -1,7 +1,7 @@
 //! A program that is not opencode, such as an installer, with nothing left of it in any case.
 
 use crate::launch::{start, start_beside_us, tree, tree_beside_us};
-use crate::tree::{Marker, Tree};
+use crate::tree::{Marker, Tree, start_child};
 use crate::watcher::Watcher;
 use std::ffi::OsStr;
 use std::io;
@@ -12,7 +12,6 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 /// A program under way. Dropping it ends it and all that it has started.
 #[derive(Debug)]
 pub struct Helper {
-    /// Before the child: a watcher that is dropped is killed, and must have done its work by then.
     tree: Tree,
     child: Child,
 }
@@ -55,8 +54,8 @@ impl Helper {
     fn spawn(mut command: Command, tree: impl FnOnce(Marker, u32) -> Tree) -> io::Result<Self> {
         let marker = Marker::new();
         let outer = std::env::var_os(Marker::VARIABLE);
-        command.env(Marker::VARIABLE, marker.nested_in(outer.as_deref())).stdin(Stdio::null()).kill_on_drop(true);
-        let child = command.spawn()?;
+        command.env(Marker::VARIABLE, marker.nested_in(outer.as_deref())).stdin(Stdio::null());
+        let child = start_child(|| command.spawn())?;
         Ok(Self { tree: tree(marker, child.id().unwrap_or_default()), child })
     }
 

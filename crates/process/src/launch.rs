@@ -181,8 +181,7 @@ impl Launch {
             .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+            .stderr(Stdio::piped());
         command
     }
 
@@ -244,6 +243,8 @@ pub(crate) fn start_beside_us(program: &Path, watcher: Option<&Watcher>) -> Comm
         None => Command::new(program),
         Some(watcher) => watcher.command(program),
     };
+    // A supervisor is ended by its tree, when it has done its work.
+    command.kill_on_drop(watcher.is_none());
     // Started by a hook, a git below would work on the hook's repository.
     for variable in GIT_REPOSITORY {
         command.env_remove(variable);

@@ -3,7 +3,7 @@
 use crate::Launch;
 use crate::environment::Environment;
 use crate::lines::Lines;
-use crate::tree::{Marker, Tree};
+use crate::tree::{self, Marker, Tree};
 use opencode_run_core::{FailureKind, StartError};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,7 +26,6 @@ pub(crate) struct RunCommand {
 
 /// A process that was started.
 pub(crate) struct RunProcess {
-    /// Before the child: a watcher that is dropped is killed, and must have done its work by then.
     pub(crate) tree: Tree,
     pub(crate) child: Child,
     pub(crate) stdin: ChildStdin,
@@ -44,7 +43,7 @@ impl RunCommand {
         let marker = Marker::new();
         let mut command = self.launch.command(&self.arguments, &self.directory, self.environment.clone(), &marker);
         command.stdin(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| {
+        let mut child = tree::start_child(|| command.spawn()).map_err(|error| {
             let message = format!("{} cannot be started: {error}", self.launch.opencode().path().display());
             StartError::new(FailureKind::Opencode, message)
                 .hint("check it with `opencode-run doctor`, or install a tested one with `opencode-run setup`")

@@ -25,6 +25,9 @@ use tokio::time::Instant;
 /// How long opencode may take to end after SIGINT, which it does within 0.1 s, and then after SIGTERM. Nothing is to be left
 /// three seconds after an interrupt.
 const RUNG: Duration = Duration::from_secs(1);
+/// How long opencode's end may stay unseen when its outputs have ended. They end with it; its supervisor passes its end on within
+/// milliseconds, unless a process of the agent has stopped it.
+const UNSEEN_EXIT_LIMIT: Duration = Duration::from_secs(1);
 /// How long is waited for what is left in the pipes when nobody is left to write to them, and for a killed process.
 const DRAIN: Duration = Duration::from_secs(2);
 /// How many signals are kept here while the consumer is busy. Stdout is not read on while there are any.
@@ -37,7 +40,6 @@ pub(crate) struct RunTurn {
     /// How its process is started again.
     command: RunCommand,
     beginning: Beginning,
-    /// Before the child: a watcher that is dropped is killed, and must have done its work by then.
     tree: Tree,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -251,6 +253,11 @@ impl RunTurn {
                 self.stderr = None;
             }
         }
+        let has_ended = self.stdout.is_none() && self.stderr.is_none();
+        if has_ended && self.exit.is_none() && self.ladder.is_none() && self.last_moment.is_none() {
+            self.tree.wake_supervisor();
+            self.ladder = Some((Rung::Kill, Instant::now() + UNSEEN_EXIT_LIMIT));
+        }
     }
 
     async fn control(&mut self, control: Option<Control>) {
@@ -258,7 +265,7 @@ impl RunTurn {
         match control {
             Some(Control::Interrupt) => {
                 // Once the leader is gone, who descended from it can no longer be told.
-                self.tree.remember();
+                self.tree.remember().await;
                 self.tree.signal_leader(TreeSignal::Interrupt);
                 self.ladder = Some((Rung::Terminate, Instant::now() + RUNG));
             }
@@ -273,7 +280,7 @@ impl RunTurn {
     async fn climb(&mut self) {
         match self.ladder.take() {
             Some((Rung::Terminate, _)) => {
-                self.tree.remember();
+                self.tree.remember().await;
                 self.tree.signal_leader(TreeSignal::Terminate);
                 self.ladder = Some((Rung::Kill, Instant::now() + RUNG));
             }

@@ -402,7 +402,7 @@ impl Executor for ServeExecutor {
                 drop(taken);
                 over.tell().await;
                 if let Servers::Own(pool) = &shared.servers {
-                    pool.look_after(&server);
+                    pool.look_after(&server).await;
                 }
             });
             Ok(started)

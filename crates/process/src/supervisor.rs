@@ -67,6 +67,25 @@ pub fn current() -> Option<Watcher> {
     INITIALIZED.load(Ordering::Relaxed).then(|| Watcher::new(PROGRAM, [ARGUMENT]))
 }
 
+/// Makes this process a subreaper of its own, behind its supervisors, for a program that starts no children but by this crate.
+///
+/// A supervisor has the same user as the commands of the agent, which can kill it. Its orphans are then
+/// opencode, and processes that cleared their environment, which nothing else connects with a turn. They fall to this process, and
+/// the end of the turn ends them. The command `opencode-run` calls this.
+///
+/// **Every child of this process that this crate has not started is taken for such an orphan and is killed**, as soon as a turn
+/// ends. So a program that starts children of its own, or whose libraries do, must not call this. Without it, a process that kills
+/// its supervisor and has cleared its environment can survive.
+///
+/// Only on Linux; on other systems it does nothing.
+///
+/// # Errors
+///
+/// If the system refuses.
+pub fn adopt_orphans() -> std::io::Result<()> {
+    crate::tree::adopt_orphans()
+}
+
 #[cfg(target_os = "linux")]
 #[expect(clippy::exit, reason = "the process is a supervisor and nothing else, and the caller's `main` must not go on")]
 fn supervise(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {

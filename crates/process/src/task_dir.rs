@@ -1,6 +1,7 @@
 //! The directory that a task works in.
 
 use crate::environment::GIT_REPOSITORY;
+use crate::tree::start_child;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -212,7 +213,9 @@ async fn git_init(path: &Path) -> Result<bool, String> {
     for variable in GIT_REPOSITORY {
         git.env_remove(variable);
     }
-    match git.output().await {
+    git.stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = async { start_child(|| git.spawn())?.wait_with_output().await };
+    match output.await {
         Ok(output) if output.status.success() => Ok(true),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

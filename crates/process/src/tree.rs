@@ -3,6 +3,7 @@
 //! opencode's tools call `setsid`, so that neither opencode's end nor a signal to its process group reaches them. What
 //! they all share is the environment that they inherit.
 
+mod background;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
@@ -18,14 +19,17 @@ pub(crate) use linux::kill_descendants;
 #[cfg(unix)]
 use crate::guard::Guard;
 use std::ffi::{OsStr, OsString};
+use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 /// How long it is tried to end what is left. Ending a process takes milliseconds; a storm of them takes a few rounds.
 pub(crate) const SWEEP_LIMIT: Duration = Duration::from_secs(3);
-/// How much of that a watcher may take, which takes milliseconds, before its work is done without it.
-const WATCHER_LIMIT: Duration = Duration::from_secs(2);
+/// How much of that a supervisor may take, which takes milliseconds, before its work is done without it.
+const SUPERVISOR_LIMIT: Duration = Duration::from_secs(2);
 /// How long is waited between two looks at what is left.
 const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 
@@ -67,134 +71,272 @@ impl Marker {
 
 /// The processes of one run.
 ///
-/// Dropping it ends them all, within [`SWEEP_LIMIT`], unless [`sweep`](Self::sweep) has done so already.
+/// Dropping it ends them all, within [`SWEEP_LIMIT`], unless [`sweep`](Self::sweep) has done so already. Within a runtime that is
+/// done on another thread, so that the runtime is not blocked.
 #[derive(Debug)]
-pub(crate) struct Tree {
+pub(crate) struct Tree(State);
+
+#[derive(Debug)]
+enum State {
+    Idle(Processes),
+    /// Another thread works on them, even if the future that waits for it is dropped.
+    Busy(oneshot::Receiver<(Processes, usize)>),
+    /// The other thread panicked.
+    Lost,
+}
+
+impl Tree {
+    /// Takes the process that all others of the run descend from, right after it was started.
+    pub(crate) fn new(marker: Marker, leader: u32) -> Self {
+        Self(State::Idle(Processes::new(marker, leader)))
+    }
+
+    /// Takes a leader of a process group, and has the group end with this process.
+    pub(crate) fn guarded(marker: Marker, leader: u32) -> Self {
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "guards are shells"))]
+        let mut processes = Processes::new(marker, leader);
+        #[cfg(unix)]
+        {
+            processes.guard = Guard::start(&processes.marker, leader);
+        }
+        Self(State::Idle(processes))
+    }
+
+    /// Takes a leader that is a [supervisor](crate::Watcher): it is asked to end all, since it finds processes that no scan from
+    /// outside finds.
+    pub(crate) fn watched(marker: Marker, leader: u32) -> Self {
+        let mut processes = Processes::new(marker, leader);
+        processes.supervised = true;
+        Self(State::Idle(processes))
+    }
+
+    /// Sends a signal to the leader, if it is still the process that was started.
+    pub(crate) fn signal_leader(&self, signal: Signal) {
+        if let State::Idle(processes) = &self.0 {
+            processes.system.signal_leader(signal);
+        }
+        self.wake_supervisor();
+    }
+
+    /// Continues a supervisor that a process of the run has stopped.
+    pub(crate) fn wake_supervisor(&self) {
+        if let State::Idle(processes) = &self.0
+            && processes.supervised
+        {
+            processes.system.wake_watcher();
+        }
+    }
+
+    /// Remembers the processes that are there now: descendants of the leader are found again when the parents in between are
+    /// gone. A supervisor finds them without.
+    pub(crate) async fn remember(&mut self) {
+        if matches!(&self.0, State::Idle(processes) if processes.supervised) {
+            return;
+        }
+        self.work(|processes| {
+            processes.system.remember(&processes.marker);
+            0
+        })
+        .await;
+    }
+
+    /// Ends all processes of the run, the leader included, and returns how many are left after [`SWEEP_LIMIT`]: only
+    /// processes that the system does not let go of.
+    ///
+    /// If the future is dropped, the sweep continues in the background, and the next one waits for it.
+    pub(crate) async fn sweep(&mut self) -> usize {
+        self.work(Processes::end).await
+    }
+
+    /// Returns what is known of them, while no other thread works on them.
+    #[cfg(test)]
+    fn processes(&mut self) -> &mut Processes {
+        let State::Idle(processes) = &mut self.0 else { panic!("another thread works on them") };
+        processes
+    }
+
+    /// Does something on another thread, after what the thread is busy with.
+    async fn work(&mut self, work: impl FnOnce(&mut Processes) -> usize + Send + 'static) -> usize {
+        self.idle().await;
+        if let State::Idle(mut processes) = mem::replace(&mut self.0, State::Lost) {
+            self.0 = State::Busy(background::run(move || {
+                let result = work(&mut processes);
+                (processes, result)
+            }));
+        }
+        self.idle().await
+    }
+
+    /// Waits for the other thread, and returns its result.
+    async fn idle(&mut self) -> usize {
+        let State::Busy(busy) = &mut self.0 else { return 0 };
+        let (state, result) =
+            busy.await.map_or((State::Lost, 0), |(processes, result)| (State::Idle(processes), result));
+        self.0 = state;
+        result
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let runtime = tokio::runtime::Handle::try_current();
+        match (mem::replace(&mut self.0, State::Lost), runtime) {
+            (State::Idle(processes), Ok(runtime)) if !processes.swept => {
+                // A supervisor needs nothing else, even if this process ends now.
+                processes.ask_supervisor();
+                let waits = !processes.supervised;
+                let done = background::run(move || drop(processes));
+                if waits {
+                    background::hold_shutdown(&runtime, done);
+                }
+            }
+            // The processes are ended as they are dropped.
+            (State::Idle(_) | State::Lost, _) => {}
+            (State::Busy(busy), Ok(runtime)) => background::hold_shutdown(&runtime, busy),
+            (State::Busy(busy), Err(_)) => drop(busy.blocking_recv()),
+        }
+    }
+}
+
+/// The known processes of one run. Dropping it ends them all and blocks for at most [`SWEEP_LIMIT`], unless that is done.
+#[derive(Debug)]
+struct Processes {
     marker: Marker,
     system: system::Tree,
-    /// Whether the leader is a watcher.
-    watched: bool,
+    /// Whether the leader is a supervisor.
+    supervised: bool,
     swept: bool,
     /// Ends the leader's process group with this process. Dropped last.
     #[cfg(unix)]
     guard: Option<Guard>,
 }
 
-impl Tree {
-    /// Takes the process that all others of the run descend from, right after it was started.
-    pub(crate) fn new(marker: Marker, leader: u32) -> Self {
+impl Processes {
+    fn new(marker: Marker, leader: u32) -> Self {
         Self {
             system: system::Tree::new(leader),
             marker,
-            watched: false,
+            supervised: false,
             swept: false,
             #[cfg(unix)]
             guard: None,
         }
     }
 
-    /// Takes a leader of a process group, and has the group end with this process.
-    pub(crate) fn guarded(marker: Marker, leader: u32) -> Self {
-        #[cfg_attr(not(unix), expect(unused_mut, reason = "guards are shells"))]
-        let mut tree = Self::new(marker, leader);
-        #[cfg(unix)]
-        {
-            tree.guard = Guard::start(&tree.marker, leader);
+    fn ask_supervisor(&self) {
+        if self.supervised {
+            self.system.ask_watcher();
         }
-        tree
     }
 
-    /// Takes a leader that is a [watcher](crate::Watcher): it is asked to end all, since it sees whom no look from outside
-    /// finds.
-    pub(crate) fn watched(marker: Marker, leader: u32) -> Self {
-        let mut tree = Self::new(marker, leader);
-        tree.watched = true;
-        tree
-    }
-
-    /// Sends a signal to the leader, if it is still the process that was started.
-    pub(crate) fn signal_leader(&self, signal: Signal) {
-        self.system.signal_leader(signal);
-    }
-
-    /// Remembers who is there now: who descends from the leader is found again when the parents in between are gone.
-    pub(crate) fn remember(&mut self) {
-        self.system.remember(&self.marker);
-    }
-
-    /// Ends all processes of the run, the leader included, and returns how many are left after [`SWEEP_LIMIT`]: none,
-    /// but for processes that the system does not let go of.
-    pub(crate) async fn sweep(&mut self) -> usize {
-        let mut sweep = Sweep::begin(self);
-        while sweep.goes_on() {
-            tokio::time::sleep(SWEEP_PAUSE).await;
-        }
-        sweep.left
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        if self.swept {
-            return;
-        }
-        // Here nobody can be waited for: the runtime may be on its way out.
-        let mut sweep = Sweep::begin(self);
-        while sweep.goes_on() {
+    /// Ends all of them and returns how many are left. Blocks.
+    fn end(&mut self) -> usize {
+        self.ask_supervisor();
+        let began = Instant::now();
+        loop {
+            let elapsed = began.elapsed();
+            if !self.supervised || elapsed >= SUPERVISOR_LIMIT || !self.system.leader_lives() {
+                let left = self.system.kill_all(&self.marker);
+                if left == 0 || elapsed >= SWEEP_LIMIT {
+                    self.swept = true;
+                    return left;
+                }
+            }
             std::thread::sleep(SWEEP_PAUSE);
         }
     }
 }
 
-/// The ending of a tree, in steps with pauses between them.
-struct Sweep<'tree> {
-    tree: &'tree mut Tree,
-    began: Instant,
-    left: usize,
-}
-
-impl<'tree> Sweep<'tree> {
-    fn begin(tree: &'tree mut Tree) -> Self {
-        if tree.watched {
-            tree.system.ask_watcher();
+impl Drop for Processes {
+    fn drop(&mut self) {
+        if !self.swept {
+            self.end();
         }
-        Self { tree, began: Instant::now(), left: 0 }
-    }
-
-    /// Ends what is there, and returns whether there may be more.
-    fn goes_on(&mut self) -> bool {
-        let elapsed = self.began.elapsed();
-        if self.tree.watched && elapsed < WATCHER_LIMIT && self.tree.system.leader_lives() {
-            return true;
-        }
-        self.left = self.tree.system.kill_all(&self.tree.marker);
-        let over = self.left == 0 || elapsed >= SWEEP_LIMIT;
-        self.tree.swept |= over;
-        !over
     }
 }
 
-/// The process that a server was started as, which is told from any that has its id later.
-pub(crate) use system::Leader;
+/// The server's own processes. A process that has one of their ids later is not one of them.
+pub(crate) use system::Core;
+/// A moment in the clock of the processes' start times.
+pub(crate) use system::Moment;
 
-/// Ends the processes of a server's run that work in some directories, but not the server's own: its leader and that one's
-/// process group.
+/// A process below a server that is not the server's own.
+#[derive(Debug)]
+pub(crate) struct Tool {
+    /// When it was started.
+    pub(crate) born: Moment,
+    /// Its working directory, if that can be read.
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// Ends the processes of a server's run, with all that descend from them, that are not the server's own, are not older than
+/// `since`, and belong to a turn that is over. Which they are `is_left` decides for all that one scan has found.
 ///
-/// It is how the end of one task on a shared server is told from that of another: a tool's process does not say which
-/// session it belongs to, but it works in the session's directory.
-pub(crate) async fn sweep_directories(marker: &Marker, server: Leader, directories: Vec<PathBuf>) {
-    let part = system::Part::new(server, directories);
-    let deadline = Instant::now() + SWEEP_LIMIT;
-    while part.kill_all(marker) > 0 && Instant::now() < deadline {
-        tokio::time::sleep(SWEEP_PAUSE).await;
+/// The server's own are those of its process group, such as language servers and MCP servers, and what these start. opencode
+/// starts each tool in a session of its own, and no process can leave its session for the server's group.
+pub(crate) async fn sweep_tools(
+    marker: &Marker,
+    core: Core,
+    since: Moment,
+    is_left: impl Fn(&[Tool]) -> Vec<bool> + Send + 'static,
+) {
+    let tools = system::Tools::new(marker.clone(), core, since);
+    let sweep = move || {
+        let deadline = Instant::now() + SWEEP_LIMIT;
+        loop {
+            let left = tools.kill_all(&is_left);
+            if left == 0 || Instant::now() >= deadline {
+                return left;
+            }
+            std::thread::sleep(SWEEP_PAUSE);
+        }
+    };
+    let left = background::run(sweep).await.unwrap_or_default();
+    if left > 0 {
+        tracing::error!(left, "processes that a turn left could not be ended");
     }
+}
+
+/// Returns the server's own processes, once it listens: it has started no helper by then.
+pub(crate) async fn core(leader: u32) -> Core {
+    background::run(move || Core::of(leader)).await.unwrap_or_default()
 }
 
 /// Returns how much memory the process that a server was started as takes, together with those of its process group, in
-/// bytes, where the system says so. A watcher is small, and tools have groups of their own.
-pub(crate) fn memory(leader: u32) -> Option<u64> {
-    system::memory(leader)
+/// bytes, if that is known. A supervisor is small, and tools have groups of their own.
+pub(crate) async fn memory(leader: u32) -> Option<u64> {
+    background::run(move || system::memory(leader)).await.ok().flatten()
 }
+
+/// Starts a child of this process by `start`. Every child has to be started by this, so that it is not taken for an orphan; see
+/// [`adopt_orphans`].
+///
+/// # Errors
+///
+/// Those of `start`.
+pub(crate) fn start_child<C: Child>(start: impl FnOnce() -> io::Result<C>) -> io::Result<C> {
+    system::start_child(start)
+}
+
+/// A child of this process.
+pub(crate) trait Child {
+    /// Returns its id, unless it was waited for.
+    fn id(&self) -> Option<u32>;
+}
+
+impl Child for tokio::process::Child {
+    fn id(&self) -> Option<u32> {
+        self.id()
+    }
+}
+
+impl Child for std::process::Child {
+    fn id(&self) -> Option<u32> {
+        Some(self.id())
+    }
+}
+
+pub(crate) use system::adopt_orphans;
 
 /// A signal that a run is ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, pidfd_open,
-    set_child_subreaper, set_dumpable_behavior, wait,
+    set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, wait,
 };
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -85,6 +85,8 @@ pub(crate) fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result
     rustix::thread::set_name(NAME)?;
     let mut wakes = Wakes::listen()?;
     set_child_subreaper(Some(getpid()))?;
+    // A process of the agent may have stopped this one to go unnoticed.
+    set_parent_process_death_signal(Some(Signal::CONT))?;
     let Some(parent) = open_parent(parent)? else { return Ok(FAILURE) };
     let child = Command::new(&program).args(arguments).spawn();
     let child = child.map_err(|source| WatchError::Start { program, source })?;

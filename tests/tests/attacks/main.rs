@@ -13,3 +13,4 @@ mod faults_support;
 mod planted;
 mod support;
 mod terminal;
+mod tools_that_leave;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PROMISED: Duration = Duration::from_secs(3);
 
 /// What opencode leaves behind or does to stay. Whatever it spawns is deaf to all but SIGKILL.
-fn escapes() -> [(&'static str, Vec<Act>); 3] {
+fn escapes() -> [(&'static str, Vec<Act>); 4] {
     let single = [
         SpawnKind::Child,
         SpawnKind::Setsid,
@@ -26,7 +26,15 @@ fn escapes() -> [(&'static str, Vec<Act>); 3] {
         ("each single process", single.collect()),
         ("a fork storm", vec![spawn(SpawnKind::ForkStorm)]),
         ("a deaf opencode with a child", vec![deaf(), spawn(SpawnKind::Setsid)]),
+        (
+            "a stopped supervisor",
+            vec![spawn(SpawnKind::DoubleForkClearsEnvironment), signal_supervisor(SignalName::Stop)],
+        ),
     ]
+}
+
+fn signal_supervisor(signal: SignalName) -> Act {
+    Act::SignalParent { signal }
 }
 
 /// A way in which a run comes to its end.
@@ -189,4 +197,37 @@ fn a_crash_of_opencode() {
         };
         assert_eq!(outcome.object()["error"]["kind"], kind, "{outcome:?}");
     });
+}
+
+fn assert_supervisor_was_killed(transport: Transport, outcome: &Outcome) {
+    assert_ended(outcome, 1, "error");
+    let kind = match transport {
+        Transport::Run => "crashed",
+        Transport::Serve => "server_lost",
+    };
+    assert_eq!(outcome.object()["error"]["kind"], kind, "{outcome:?}");
+}
+
+#[test]
+fn killed_supervisor() {
+    let kill = vec![signal_supervisor(SignalName::Kill), Act::Stall {}];
+    Fault::end(kill).play(assert_supervisor_was_killed);
+}
+
+#[test]
+fn killed_supervisor_before_the_process_that_gets_away() {
+    let kinds = [SpawnKind::DoubleForkClearsEnvironment, SpawnKind::ForkStorm, SpawnKind::DoubleForkClearsEnvironment];
+    let kill = [signal_supervisor(SignalName::Kill)].into_iter().chain(kinds.map(spawn)).chain([Act::Stall {}]);
+    Fault::end(kill.collect()).play(assert_supervisor_was_killed);
+}
+
+#[test]
+fn killed_supervisor_and_a_command_that_is_killed_later() {
+    let kill = vec![signal_supervisor(SignalName::Kill), Act::Stall {}];
+    let happens = |running: &mut Running| {
+        // The command notices the supervisor's end within milliseconds.
+        sleep(Duration::from_secs(1));
+        kill_process(Pid::from_child(&running.child), Signal::KILL).ok();
+    };
+    Fault { happens: &happens, ..Fault::end(kill) }.play(|_, _| {});
 }

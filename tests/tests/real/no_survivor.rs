@@ -1,9 +1,12 @@
 //! A tool whose processes try everything to stay, and every kind of end, on both transports: three seconds later nothing that
 //! the run started is alive, nor is the command.
 
+use crate::sessions::mcp_server;
 use crate::stage::{Running, Stage, bash, until};
 use opencode_run_scripted_model::{Part, Script, When};
 use rustix::process::Signal;
+use serde_json::json;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// What is promised.
@@ -88,4 +91,52 @@ fn a_crash_of_opencode() {
 fn the_end_of_the_turn() {
     let more_of_the_turn = Duration::from_secs(10);
     nobody_survives("true", &[], |_| {}, 0, more_of_the_turn);
+}
+
+/// Returns a command for the shell that sends its supervisor a signal: the parent of opencode, which is the parent of the shell.
+fn signal_supervisor(signal: &str) -> String {
+    format!("read -r _ _ _ supervisor _ </proc/$PPID/stat; kill -{signal} $supervisor;")
+}
+
+#[test]
+fn killed_supervisor() {
+    nobody_survives(&format!("{} sleep 120", signal_supervisor("KILL")), &[], |_| {}, 1, Duration::ZERO);
+}
+
+#[test]
+fn stopped_supervisor_and_an_interrupt() {
+    let stop = format!("{} touch stopped; sleep 120", signal_supervisor("STOP"));
+    nobody_survives(&stop, &[], |running| running.signal(Signal::INT), 130, Duration::ZERO);
+}
+
+#[test]
+fn process_outside_of_the_directory_ends_with_its_turn_and_an_mcp_server_does_not() {
+    let sleep = format!("121.{}", std::process::id());
+    let leave = format!("exec sleep {sleep} >/dev/null 2>&1");
+    let leave = [
+        format!("(cd /; setsid sh -c '{leave}' &)"),
+        format!("(cd /; env -i setsid sh -c '{leave}' &)"),
+        format!("(cd /; setsid sh -c '(setsid sh -c \"{leave}\" &) ; {leave}' &)"),
+        format!("cd /; sh -c '{leave}' & sleep 0.5"),
+    ];
+    let script = Script::new()
+        .rule(When::agent().turn(1).after_tools(0).reply(bash(&leave.join("\n"))))
+        .rule(When::agent().turn(2).after_tools(0).reply(bash("touch second; until [ -e go ]; do sleep 0.05; done")))
+        .rule(When::agent().reply("Turn {turn}."));
+    let Some(mut stage) = Stage::new(script) else { return };
+    let tools = mcp_server(&stage);
+    stage.configure(&json!({"mcp": {"ruler": {"type": "local", "command": ["sh", &tools]}}}));
+    let mut command = stage.command(["chat", "-m", "stub/gpt-4", "--permission", "allow"]);
+    command.stdin(Stdio::piped());
+    let mut chat = Running::start(command);
+    chat.say("first\nsecond\n");
+    let second = || stage.task_dirs().into_iter().find(|directory| directory.join("second").exists());
+    until("the second turn", || second().is_some());
+    let left = sleepers(&sleep);
+    std::fs::write(second().unwrap().join("go"), "").unwrap();
+    assert_eq!(chat.end().with_code(0).stdout, "Turn 1.\nTurn 2.\n");
+    assert_eq!(left, 0);
+    let starts = std::fs::read_to_string(tools.with_extension("sh.pids")).unwrap();
+    assert_eq!(starts.lines().count(), 1, "the MCP server was started once");
+    stage.end();
 }

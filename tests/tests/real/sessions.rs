@@ -3,6 +3,7 @@
 use crate::stage::{Running, Stage};
 use opencode_run_scripted_model::{Script, When};
 use serde_json::json;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 /// A model that counts the turns of a session.
@@ -76,14 +77,12 @@ fn a_chat_off_a_terminal_takes_a_line_as_a_turn() {
     stage.end();
 }
 
-/// A server of tools that the user's configuration starts works in the task's directory, as what a turn leaves does. It is
-/// not left by a turn.
-#[test]
-fn a_server_of_tools_is_there_for_the_next_turn_as_well() {
-    let Some(mut stage) = Stage::new(Script::new().rule(When::agent().reply("Turn {turn}."))) else { return };
-    let tools = stage.write(
+/// Writes an MCP server that has one tool. It notes its id in a file beside it when it starts.
+pub(crate) fn mcp_server(stage: &Stage) -> PathBuf {
+    stage.write(
         "tools.sh",
-        r#"while read -r line; do
+        r#"echo $$ >>"$0.pids"
+        while read -r line; do
             id=$(expr "$line" : '.*"id":\([0-9]*\)')
             version=$(expr "$line" : '.*"protocolVersion":"\([^"]*\)"')
             case $line in
@@ -93,7 +92,15 @@ fn a_server_of_tools_is_there_for_the_next_turn_as_well() {
             esac
             [ -z "$id" ] || echo '{"jsonrpc":"2.0","id":'"$id"',"result":'"$result"'}'
         done"#,
-    );
+    )
+}
+
+/// A server of tools that the user's configuration starts works in the task's directory, as what a turn leaves does. It is
+/// not left by a turn.
+#[test]
+fn a_server_of_tools_is_there_for_the_next_turn_as_well() {
+    let Some(mut stage) = Stage::new(Script::new().rule(When::agent().reply("Turn {turn}."))) else { return };
+    let tools = mcp_server(&stage);
     stage.configure(&json!({"mcp": {"ruler": {"type": "local", "command": ["sh", tools]}}}));
     let mut command = stage.command(["chat", "-m", "stub/gpt-4"]);
     command.stdin(Stdio::piped());

@@ -56,6 +56,10 @@ pub fn main() -> ExitCode {
         Console::error(&error.hint(format!("write `{option}={next}` if that is the text")));
         return Code::USAGE.into();
     }
+    // All that this process starts is started by the process crate, so that any other child is an orphan.
+    if let Err(error) = opencode_run_process::supervisor::adopt_orphans() {
+        Console::warning(&format!("a process that kills its supervisor may outlive this command: {error}"));
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

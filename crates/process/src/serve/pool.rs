@@ -167,11 +167,11 @@ impl Pool {
     ///
     /// With further turns at work it goes on growing, so it is retired at once. Otherwise it waits for the next turn, which
     /// need not wait for the start of another.
-    pub(crate) fn look_after(self: &Arc<Self>, server: &Arc<Server>) {
+    pub(crate) async fn look_after(self: &Arc<Self>, server: &Arc<Server>) {
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.end_longest_idle();
         }
-        let Some(memory) = server.memory() else { return };
+        let Some(memory) = server.memory().await else { return };
         if memory <= self.memory_limit.unwrap_or_else(|| server.usual_limit(memory)) || !server.is_to_be_replaced() {
             return;
         }

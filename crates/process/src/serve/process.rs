@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::exhausted::{essence, resource_hint};
 use crate::lines::{Line, Lines};
 use crate::stderr_tail::StderrTail;
-use crate::tree::{Leader, Marker, Tree};
+use crate::tree::{self, Core, Marker, Tree};
 use opencode_run_core::{FailureKind, StartError};
 use reqwest::Url;
 use std::collections::VecDeque;
@@ -32,6 +32,9 @@ const LONGEST_LINE: usize = 256 << 10;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long is waited between two looks at the log.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a server's end may stay unseen when its output has ended. That ends with it; its supervisor passes its end on within
+/// milliseconds, unless a process of an agent has stopped it.
+const UNSEEN_EXIT_LIMIT: Duration = Duration::from_secs(1);
 /// How long is waited for a process that the system does not let go of.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
 /// How many lines of the log are kept to explain a refusal.
@@ -41,7 +44,8 @@ const LOG_LINES: usize = 100;
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     id: u32,
-    leader: Leader,
+    /// Its own processes, once it listens.
+    core: Core,
     marker: Marker,
     log: Arc<Mutex<Log>>,
     /// Says how the process ended.
@@ -82,11 +86,14 @@ impl ServerProcess {
         while stalls < STARTS {
             let attempt = stalls + locks + 1;
             let password = Uuid::new_v4().simple().to_string();
-            let (process, address) =
+            let (mut process, address) =
                 Self::spawn(launch, environment.clone(), directory, &password, watches).map_err(&failed)?;
             tracing::info!(attempt, "waiting for the opencode server to listen");
             match tokio::time::timeout(START_LIMIT, address).await {
-                Ok(Ok(url)) => return Ok((process, url, password)),
+                Ok(Ok(url)) => {
+                    process.core = tree::core(process.id).await;
+                    return Ok((process, url, password));
+                }
                 Ok(Err(_)) => {
                     // It has closed its stdout: how it ends is known in a moment, and the rest of its stderr is on its way.
                     tokio::time::timeout(LAST_WORDS, process.watch().wait_for(Option::is_some)).await.ok();
@@ -125,10 +132,9 @@ impl ServerProcess {
         let (arguments, variable) = dialect.server();
         environment.set(variable, password);
         let mut command = launch.command(arguments, directory, environment, &marker);
-        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        let mut child = tree::start_child(|| command.spawn()).map_err(|error| error.to_string())?;
         let id = child.id().unwrap_or_default();
         let tree = launch.tree(marker.clone(), id);
-        let leader = Leader::new(id);
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err("it has no output".to_owned());
         };
@@ -137,9 +143,9 @@ impl ServerProcess {
         let (stop, stopped) = oneshot::channel();
         let (listening, address) = oneshot::channel();
         let keeper = tokio::spawn(keep_log(Lines::new(stderr, LONGEST_LINE), Arc::clone(&log)));
-        watches.spawn(watch_over(child, tree, stopped, exit, keeper));
-        tokio::spawn(read_stdout(dialect, Lines::new(stdout, LONGEST_LINE), listening));
-        Ok((Self { id, leader, marker, log, exited, stop: Mutex::new(Some(stop)) }, address))
+        let reader = tokio::spawn(read_stdout(dialect, Lines::new(stdout, LONGEST_LINE), listening));
+        watches.spawn(watch_over(child, tree, stopped, exit, reader, keeper));
+        Ok((Self { id, core: Core::default(), marker, log, exited, stop: Mutex::new(Some(stop)) }, address))
     }
 
     /// Returns the process's id.
@@ -147,9 +153,9 @@ impl ServerProcess {
         self.id
     }
 
-    /// Returns the process as it was when it was started.
-    pub(crate) fn leader(&self) -> Leader {
-        self.leader
+    /// Returns its own processes, without its helpers.
+    pub(crate) fn core(&self) -> Core {
+        self.core.clone()
     }
 
     /// Returns the marker that all processes of the server bear.
@@ -246,11 +252,17 @@ async fn watch_over(
     mut tree: Tree,
     stopped: oneshot::Receiver<()>,
     exit: watch::Sender<Option<String>>,
+    stdout: tokio::task::JoinHandle<()>,
     log: tokio::task::JoinHandle<()>,
 ) {
+    let unseen_exit = async {
+        stdout.await.ok();
+        tokio::time::sleep(UNSEEN_EXIT_LIMIT).await;
+    };
     let how = tokio::select! {
         status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
         _ = stopped => "ended by us".to_owned(),
+        () = unseen_exit => "its output ended, and its supervisor was stopped".to_owned(),
     };
     // A server that was asked to end takes two seconds to write down nothing: its database is safe at any time.
     let left = tree.sweep().await;

@@ -1,12 +1,13 @@
 //! A server that turns run on: one of ours, or one that somebody else runs.
 
 use super::hub::Hub;
-use super::places::Places;
+use super::places::{EndedTurn, Places};
 use super::process::ServerProcess;
 use super::sweeps::Sweeps;
 use crate::dialect::{self, Client, ClientError, KnownModel, StderrLine};
 use crate::gate::{Pass, unseen};
 use crate::setup::{Opened, Setup};
+use crate::tree::Tool;
 use crate::{Launch, nearest, tree};
 use opencode_run_core::{Budget, FailureKind, SessionId, StartError, TurnFailure};
 use reqwest::{StatusCode, Url};
@@ -277,22 +278,23 @@ impl Server {
 
     /// Notes that a turn comes to work in a directory.
     pub(crate) fn enter(self: &Arc<Self>, directory: &Path) -> Presence {
-        self.places().enter(directory);
-        Presence { server: Arc::clone(self), directory: directory.to_owned() }
+        let began = self.places().enter(directory);
+        let turn = EndedTurn { directory: directory.to_owned(), began };
+        Presence { server: Arc::clone(self), turn, was_ended: false }
     }
 
-    /// Ends what a turn left at work in a directory, after it has left.
+    /// Ends what a turn left, after it has left.
     ///
-    /// What works in the directory of another turn that is under way may be that one's, and is left to it.
-    async fn sweep(&self, directory: &Path) {
+    /// A process that may be another turn's, one that is under way, is left to that one.
+    async fn sweep(self: &Arc<Self>, turn: EndedTurn) {
         let Some(process) = &self.process else { return };
-        let sweep = |mut directories: Vec<PathBuf>| async move {
-            directories.retain(|directory| !self.places().is_occupied(directory));
-            if !directories.is_empty() {
-                tree::sweep_directories(process.marker(), process.leader(), directories).await;
-            }
+        let sweep = |mut ended: Vec<EndedTurn>| async move {
+            let Some(since) = self.places().take_over(&mut ended) else { return };
+            let server = Arc::clone(self);
+            let is_left = move |tools: &[Tool]| server.places().are_left(tools, &ended);
+            tree::sweep_tools(process.marker(), process.core(), since, is_left).await;
         };
-        self.sweeps.sweep(directory.to_owned(), sweep).await;
+        self.sweeps.sweep(turn, sweep).await;
     }
 
     /// Keeps the server's place among those that may be alive.
@@ -335,7 +337,7 @@ impl Server {
     }
 
     /// Returns how much memory a server of ours takes, in bytes, where the system says so and it was not asked just before.
-    pub(crate) fn memory(&self) -> Option<u64> {
+    pub(crate) async fn memory(&self) -> Option<u64> {
         let process = self.process.as_ref()?;
         {
             let mut next_look = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
@@ -344,7 +346,7 @@ impl Server {
             }
             *next_look = Instant::now() + LOOK_PAUSE;
         }
-        tree::memory(process.id())
+        tree::memory(process.id()).await
     }
 
     /// Returns how much memory the server may take before it is replaced, in bytes: somewhat more than what it took when this
@@ -397,11 +399,12 @@ impl Server {
 }
 
 /// A turn's presence on a server and in its directory there, from before its session is made. Dropping it says that the turn is
-/// over; what it left at work is left to whoever comes next.
+/// over; what it left at work is left to the next turn that ends.
 #[derive(Debug)]
 pub(crate) struct Presence {
     server: Arc<Server>,
-    directory: PathBuf,
+    turn: EndedTurn,
+    was_ended: bool,
 }
 
 impl Presence {
@@ -411,17 +414,22 @@ impl Presence {
     }
 
     /// Says that the turn is over, and ends what it left at work.
-    pub(crate) async fn end(self) {
-        let (server, directory) = (Arc::clone(&self.server), self.directory.clone());
+    pub(crate) async fn end(mut self) {
+        let (server, turn) = (Arc::clone(&self.server), self.turn.clone());
+        self.was_ended = true;
         drop(self);
-        server.sweep(&directory).await;
+        server.sweep(turn).await;
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
         *self.server.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.server.places().leave(&self.directory);
+        let mut places = self.server.places();
+        places.leave(&self.turn);
+        if !self.was_ended {
+            places.leave_processes_of(&self.turn);
+        }
     }
 }
 

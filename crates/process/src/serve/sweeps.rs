@@ -1,41 +1,37 @@
 //! Ending what turns leave at work, for many turns at once.
 
-use std::path::PathBuf;
+use super::places::EndedTurn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The directories that are to be swept.
+/// The turns whose processes are to be ended.
 ///
-/// A look at all processes of the system costs milliseconds, for however many directories it is. So who comes while one is
-/// taken waits for its end, and the next is taken for all who have come by then.
+/// A scan of all processes of the system costs milliseconds, for however many turns it is. So turns that end during one sweep wait
+/// for its end, and the next one is for all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Sweeps {
-    waiting: Mutex<Vec<(u64, PathBuf)>>,
+    waiting: Mutex<Vec<(u64, EndedTurn)>>,
     tickets: AtomicU64,
     under_way: tokio::sync::Mutex<()>,
 }
 
 impl Sweeps {
-    /// Sweeps a directory by `sweep`, which is called for all that wait, unless somebody else takes it along.
-    pub(crate) async fn sweep<F: Future<Output = ()>>(
-        &self,
-        directory: PathBuf,
-        sweep: impl FnOnce(Vec<PathBuf>) -> F,
-    ) {
+    /// Ends what a turn left by `sweep`, which is called for all that wait, unless another call has included this one.
+    pub(crate) async fn sweep<F: Future<Output = ()>>(&self, turn: EndedTurn, sweep: impl FnOnce(Vec<EndedTurn>) -> F) {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
-        self.waiting().push((ticket, directory));
+        self.waiting().push((ticket, turn));
         let _turn = self.under_way.lock().await;
         let all = {
             let mut waiting = self.waiting();
             if !waiting.iter().any(|(other, _)| *other == ticket) {
                 return;
             }
-            waiting.drain(..).map(|(_, directory)| directory).collect()
+            waiting.drain(..).map(|(_, turn)| turn).collect()
         };
         sweep(all).await;
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<(u64, PathBuf)>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<(u64, EndedTurn)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -43,14 +39,17 @@ impl Sweeps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Moment;
+    use std::path::PathBuf;
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_during_a_sweep_shares_the_next() {
         let (sweeps, swept) = (Sweeps::default(), Mutex::new(Vec::new()));
         let sweep = |name: &'static str| {
-            sweeps.sweep(name.into(), |all| {
-                swept.lock().unwrap().push(all);
+            let turn = EndedTurn { directory: name.into(), began: Moment::now() };
+            sweeps.sweep(turn, |all| {
+                swept.lock().unwrap().push(all.into_iter().map(|turn| turn.directory).collect::<Vec<_>>());
                 tokio::time::sleep(Duration::from_millis(5))
             })
         };

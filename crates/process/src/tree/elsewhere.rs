@@ -1,6 +1,6 @@
 //! Where there is no `/proc`: the leader and its process group.
 
-use super::{Marker, Signal};
+use super::{Child, Marker, Signal, Tool};
 
 /// The process group of one run, where the system has groups.
 #[derive(Debug)]
@@ -14,29 +14,53 @@ pub(crate) fn memory(_: u32) -> Option<u64> {
     None
 }
 
-/// The process that a run was started as, which is not looked at here.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Leader;
+/// The server's own processes, which are not looked at here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Core;
 
-impl Leader {
-    pub(crate) fn new(_: u32) -> Self {
+impl Core {
+    pub(crate) fn of(_: u32) -> Self {
         Self
     }
 }
 
-/// The processes that work in some directories. Who does is not known here: it is nobody.
-#[derive(Debug)]
-pub(crate) struct Part;
+/// The clock of the processes' start times, which are not known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Moment(u64);
 
-impl Part {
-    pub(crate) fn new(_: Leader, _: Vec<std::path::PathBuf>) -> Self {
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self(0)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn after(self, ticks: u64) -> Self {
+        Self(self.0 + ticks)
+    }
+}
+
+/// The processes that are not the server's own. None is known here.
+#[derive(Debug)]
+pub(crate) struct Tools;
+
+impl Tools {
+    pub(crate) fn new(_: Marker, _: Core, _: Moment) -> Self {
         Self
     }
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn kill_all(&self, _: &Marker) -> usize {
+    pub(crate) fn kill_all(&self, _: impl Fn(&[Tool]) -> Vec<bool>) -> usize {
         0
     }
+}
+
+/// Orphans fall to the first process of the system here.
+pub(crate) fn adopt_orphans() -> std::io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn start_child<C: Child>(start: impl FnOnce() -> std::io::Result<C>) -> std::io::Result<C> {
+    start()
 }
 
 #[cfg(unix)]
@@ -57,6 +81,9 @@ impl Tree {
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn ask_watcher(&self) {}
+
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) fn wake_watcher(&self) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn leader_lives(&self) -> bool {
@@ -83,6 +110,9 @@ impl Tree {
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn ask_watcher(&self) {}
+
+    #[expect(clippy::unused_self, reason = "the same signature on every system")]
+    pub(crate) fn wake_watcher(&self) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn leader_lives(&self) -> bool {

@@ -1,11 +1,15 @@
 //! Processes by way of `/proc`, signalled through pidfds so that a reused id cannot be hit.
 
 mod descendants;
-mod part;
+mod moment;
+mod orphans;
 mod table;
+mod tools;
 
 pub(crate) use descendants::kill_descendants;
-pub(crate) use part::Part;
+pub(crate) use moment::Moment;
+pub(crate) use orphans::{adopt_orphans, start_child};
+pub(crate) use tools::{Core, Tools};
 
 use super::{Marker, Signal};
 use crate::watcher;
@@ -16,17 +20,6 @@ use table::{Identity, every_process, family, status};
 /// How often it is looked for processes that appeared while others were being stopped, before killing what was found.
 const STOP_ROUNDS: usize = 20;
 
-/// The process that a run was started as; none if it was gone before it was looked at.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Leader(Option<Identity>);
-
-impl Leader {
-    /// Takes the process that has this id now.
-    pub(crate) fn new(id: u32) -> Self {
-        Self(i32::try_from(id).ok().and_then(status).map(|status| status.identity))
-    }
-}
-
 /// The processes of one run.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -36,7 +29,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn new(leader: u32) -> Self {
-        let Leader(leader) = Leader::new(leader);
+        let leader = identity(leader);
         Self { leader, known: leader.into_iter().collect() }
     }
 
@@ -58,7 +51,13 @@ impl Tree {
     pub(crate) fn ask_watcher(&self) {
         if let Some(watcher) = self.leader {
             watcher.send(watcher::END);
-            // Somebody may have stopped it.
+        }
+        self.wake_watcher();
+    }
+
+    /// Continues a leader that is a supervisor: a process of the run may have stopped it.
+    pub(crate) fn wake_watcher(&self) {
+        if let Some(watcher) = self.leader {
             watcher.send(process::Signal::CONT);
         }
     }
@@ -75,19 +74,28 @@ impl Tree {
     /// Kills all that is there and returns how many were.
     pub(crate) fn kill_all(&mut self, marker: &Marker) -> usize {
         stop_and_kill(|| {
+            // Without a wait for the scan, so that an orphan cannot fork and exit before the scan comes to it.
+            orphans::stop();
             let members = self.members(marker);
             self.known.extend(&members);
             members
         })
     }
 
-    /// Returns who lives and belongs to the run: who bears the marker, was known before, or descends from one of these.
+    /// Returns the living processes of the run: those that bear the environment tag or were known before, orphans that fell to this
+    /// process because their supervisor was killed, and the descendants of all these.
     fn members(&self, marker: &Marker) -> Vec<Identity> {
         let all = every_process();
         let every = all.iter().map(|status| status.identity);
-        let roots = every.filter(|process| self.known.contains(process) || bears(*process, marker)).collect();
+        let tagged = every.filter(|process| self.known.contains(process) || bears(*process, marker));
+        let roots = tagged.chain(orphans::found()).collect();
         family(&roots, &all)
     }
+}
+
+/// Returns the process that has this id now.
+fn identity(id: u32) -> Option<Identity> {
+    i32::try_from(id).ok().and_then(status).map(|status| status.identity)
 }
 
 /// Returns whether a process bears a marker.

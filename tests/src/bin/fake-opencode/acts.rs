@@ -6,7 +6,7 @@ use crate::{recordings, serve, spawn};
 use opencode_run_tests::recording::End;
 use opencode_run_tests::script::{Act, STALL_LIMIT_S, SignalName, Stream};
 use rustix::process::{Signal, getpid, kill_process};
-use signal_hook::consts::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGTERM};
+use signal_hook::consts::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGSTOP, SIGTERM};
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
@@ -83,6 +83,12 @@ pub(crate) fn perform(invocation: &Invocation, act: &Act, directory: &Path) -> R
         Act::CloseStdout {} => rustix::stdio::dup2_stdout(File::options().write(true).open("/dev/null")?)?,
         Act::Serve(_) => return Err("serve from inside of a turn".into()),
         Act::Exit { code } => return Ok(Some(*code)),
+        Act::In { directory, act } => return perform(invocation, act, directory),
+        Act::SignalParent { signal } => {
+            let parent = rustix::process::getppid().ok_or("it has no parent")?;
+            let signal = Signal::from_named_raw(number(*signal)).ok_or("no such signal")?;
+            kill_process(parent, signal)?;
+        }
         Act::KillSelf { signal } => kill_self(*signal)?,
     }
     Ok(None)
@@ -155,5 +161,6 @@ pub(crate) fn number(signal: SignalName) -> i32 {
         SignalName::Abrt => SIGABRT,
         SignalName::Segv => SIGSEGV,
         SignalName::Kill => SIGKILL,
+        SignalName::Stop => SIGSTOP,
     }
 }

@@ -168,10 +168,15 @@ fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Returns the children of this process. None of their ids can become another's before this process takes note of its end.
-///
-/// Each thread has a list of its own: of those that it started, and of orphans that this process adopted.
 pub(super) fn own_children() -> Vec<Pid> {
-    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    children_of(own_id())
+}
+
+/// Returns the children of a process, without a scan of all processes.
+///
+/// Each thread has a list of its own: of those that it started, and of orphans that the process adopted.
+pub(super) fn children_of(id: i32) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
     let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     let children: Vec<String> = lists.collect();
     let ids = children.iter().flat_map(|list| list.split_whitespace());

@@ -1,8 +1,10 @@
 //! Real processes, and bystanders among them.
 
 use super::super::*;
+use super::Core;
 use super::table::{Identity, status};
 use std::collections::HashSet;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 fn start(marker: &Marker, script: &str) -> Child {
@@ -13,15 +15,20 @@ fn alive(marker: &Marker) -> usize {
     super::Tree { leader: None, known: HashSet::new() }.members(marker).len()
 }
 
-fn tree_size(tree: &Tree) -> usize {
-    tree.system.members(&tree.marker).len()
+fn found(tree: &mut Tree) -> Vec<Identity> {
+    let processes = tree.processes();
+    processes.system.members(&processes.marker)
+}
+
+fn tree_size(tree: &mut Tree) -> usize {
+    found(tree).len()
 }
 
 fn identity(child: &Child) -> Identity {
     status(child.id().try_into().unwrap()).unwrap().identity
 }
 
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
@@ -80,7 +87,7 @@ async fn sweeps(script: &str, members: usize) {
     let mut leader = start(&marker, script);
     let mut tree = Tree::new(marker.clone(), leader.id());
     wait_until("all have started", || alive(&marker) >= members);
-    tree.remember();
+    tree.remember().await;
     assert_eq!(tree.sweep().await, 0);
     assert_eq!(alive(&marker), 0);
     leader.wait().unwrap();
@@ -102,10 +109,10 @@ async fn ends_what_cleared_its_environment_by_descent() {
     let marker = Marker::new();
     let mut leader = start(&marker, "env -i sleep 61.25 & wait");
     let mut tree = Tree::new(marker.clone(), leader.id());
-    wait_until("the child has started", || tree_size(&tree) == 2);
-    tree.remember();
+    wait_until("the child has started", || tree_size(&mut tree) == 2);
+    tree.remember().await;
     assert_eq!(tree.sweep().await, 0);
-    assert_eq!(tree_size(&tree), 0);
+    assert_eq!(tree_size(&mut tree), 0);
     leader.wait().unwrap();
 }
 
@@ -130,11 +137,11 @@ fn dropping_a_tree_ends_it() {
 fn a_leader_that_is_gone_is_not_signalled() {
     let marker = Marker::new();
     let mut leader = start(&marker, "exit 0");
-    let tree = Tree::watched(marker, leader.id());
+    let mut tree = Tree::watched(marker, leader.id());
     leader.wait().unwrap();
     tree.signal_leader(Signal::Terminate);
     tree.signal_leader(Signal::Interrupt);
-    tree.system.ask_watcher();
+    tree.processes().system.ask_watcher();
 }
 
 /// What an id that was used again looks like: the process that was known has another start.
@@ -147,12 +154,12 @@ fn an_id_that_another_process_has_by_now_is_not_signalled() {
         was.send(rustix::process::Signal::STOP);
         was.send(rustix::process::Signal::KILL);
         let mut tree = Tree::watched(marker.clone(), bystander.id());
-        tree.system.leader = Some(was);
-        tree.system.known = HashSet::from([was]);
-        tree.remember();
+        tree.processes().system.leader = Some(was);
+        tree.processes().system.known = HashSet::from([was]);
+        tree.processes().system.remember(&marker);
         tree.signal_leader(Signal::Interrupt);
         tree.signal_leader(Signal::Terminate);
-        assert_eq!(tree.system.kill_all(&tree.marker), 0);
+        assert_eq!(tree.processes().system.kill_all(&marker), 0);
         drop(tree);
     }
     bystanders.assert_unharmed();
@@ -162,67 +169,162 @@ fn an_id_that_another_process_has_by_now_is_not_signalled() {
 fn who_descends_from_an_id_that_was_used_again_is_not_ours() {
     let marker = Marker::new();
     let mut other = Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
-    let mut tree = Tree::new(marker, other.id());
-    wait_until("its child has started", || tree_size(&tree) == 2);
+    let mut tree = Tree::new(marker.clone(), other.id());
+    wait_until("its child has started", || tree_size(&mut tree) == 2);
     let was = Identity { started: identity(&other).started - 1, ..identity(&other) };
-    tree.system.leader = Some(was);
-    tree.system.known = HashSet::from([was]);
-    assert_eq!(tree_size(&tree), 0);
-    tree.system.known = HashSet::from([identity(&other)]);
-    assert_eq!(tree.system.kill_all(&tree.marker), 2);
+    tree.processes().system.leader = Some(was);
+    tree.processes().system.known = HashSet::from([was]);
+    assert_eq!(tree_size(&mut tree), 0);
+    tree.processes().system.known = HashSet::from([identity(&other)]);
+    assert_eq!(tree.processes().system.kill_all(&marker), 2);
     other.wait().unwrap();
+}
+
+/// Starts a server whose script makes helpers and tools, and returns it with its own processes.
+fn start_server(marker: &Marker, home: &Path, script: &str) -> (Child, Core) {
+    let mut server = Command::new("sh");
+    server.args(["-c", &format!("read -r _; {script}")]).stdin(Stdio::piped()).current_dir(home);
+    server.env(Marker::VARIABLE, marker.nested_in(None));
+    let mut server = std::os::unix::process::CommandExt::process_group(&mut server, 0).spawn().unwrap();
+    let core = Core::of(server.id());
+    // The script waits for its end, and then starts helpers and tools.
+    drop(server.stdin.take());
+    (server, core)
 }
 
 #[tokio::test]
-async fn of_a_server_only_the_tools_that_work_in_the_directory_are_swept() {
+async fn tools_of_a_server_are_ended_wherever_they_work_and_its_helpers_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
-    for (server, task, helper_works_for) in [("home", "task", 2), ("task", "task", 1)] {
-        let (home, task) = (folder.join(server), folder.join(task));
-        std::fs::create_dir_all(task.join("below")).unwrap();
-        std::fs::create_dir_all(&home).unwrap();
-        let marker = Marker::new();
-        let task_path = task.display();
-        let script = format!(
-            "(cd {task_path}; setsid sleep 60 & exec sleep 60) &
-             setsid sh -c 'cd {task_path}/below; exec sleep 60' &
-             (cd {task_path}; exec env -i setsid sh -c 'sleep 60 & wait') &
-             setsid sh -c 'cd /; exec sleep 60' &
-             wait"
-        );
-        let mut server = Command::new("sh");
-        server.args(["-c", &script]).env(Marker::VARIABLE, marker.nested_in(None)).current_dir(&home);
-        let mut server = std::os::unix::process::CommandExt::process_group(&mut server, 0).spawn().unwrap();
-        let tree = Tree::new(marker.clone(), server.id());
-        // The server, its helper with one that works for it, the tool below, the tool without a marker, one elsewhere.
-        wait_until("all have started", || tree_size(&tree) == 7);
-        sweep_directories(&marker, Leader::new(server.id()), vec![task.clone()]).await;
-        // Where the server works in the directory, its helper cannot be told from it, and a tool not from what works for it.
-        assert_eq!(tree_size(&tree), 2 + helper_works_for);
-        assert!(server.try_wait().unwrap().is_none());
-        drop(tree);
-        server.wait().unwrap();
+    let marker = Marker::new();
+    let before = Moment::now();
+    let script = format!(
+        "cd {folder}
+         (cd /; setsid sh -c 'sleep 60 & wait' & exec sleep 60) &
+         setsid sh -c 'exec sleep 60' &
+         exec_away='cd /; exec sleep 60'
+         setsid sh -c \"$exec_away\" &
+         (cd /; exec env -i setsid sh -c 'sleep 60 & wait') &
+         wait",
+        folder = folder.display()
+    );
+    let (mut server, core) = start_server(&marker, Path::new("/"), &script);
+    let mut tree = Tree::new(marker.clone(), server.id());
+    // The server; its helper with two processes that work for it; two tools; a tool without a marker and its child.
+    wait_until("all have started", || tree_size(&mut tree) == 8);
+    std::thread::sleep(Duration::from_millis(20));
+    let all_left = |tools: &[Tool]| vec![true; tools.len()];
+    sweep_tools(&marker, core.clone(), Moment::now(), all_left).await;
+    assert_eq!(tree_size(&mut tree), 8, "they are older");
+    sweep_tools(&marker, core.clone(), before, |tools| vec![false; tools.len()]).await;
+    assert_eq!(tree_size(&mut tree), 8, "they were not left");
+    let theirs = folder.clone();
+    let in_the_folder = move |tools: &[Tool]| tools.iter().map(|tool| tool.directory == Some(theirs.clone())).collect();
+    sweep_tools(&marker, core.clone(), before, in_the_folder).await;
+    assert_eq!(tree_size(&mut tree), 7);
+    sweep_tools(&marker, core, before, all_left).await;
+    assert_eq!(tree_size(&mut tree), 4, "the server, and its helper with what that started");
+    assert!(server.try_wait().unwrap().is_none());
+    drop(tree);
+    server.wait().unwrap();
+}
+
+#[tokio::test]
+async fn tool_in_a_removed_directory_is_known_to_work_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().canonicalize().unwrap().join("removed");
+    std::fs::create_dir(&place).unwrap();
+    let (marker, before) = (Marker::new(), Moment::now());
+    let script = format!("cd {}; setsid sleep 60 & wait", place.display());
+    let (mut server, core) = start_server(&marker, Path::new("/"), &script);
+    let mut tree = Tree::new(marker.clone(), server.id());
+    wait_until("the tool works there", || {
+        let members = found(&mut tree);
+        members.iter().filter(|process| process.directory().as_ref() == Some(&place)).count() == 2
+    });
+    std::fs::remove_dir(&place).unwrap();
+    let is_there = move |tools: &[Tool]| tools.iter().map(|tool| tool.directory.as_ref() == Some(&place)).collect();
+    wait_until("the tool has a session of its own", || tree_size(&mut tree) == 2);
+    sweep_tools(&marker, core, before, is_there).await;
+    wait_until("the tool is gone", || tree_size(&mut tree) <= 1);
+    drop(tree);
+    server.wait().unwrap();
+}
+
+#[tokio::test]
+async fn tool_of_an_id_that_was_used_again_is_not_ended() {
+    let marker = Marker::new();
+    let before = Moment::now();
+    let (mut other, core) = start_server(&marker, Path::new("/"), "setsid sleep 60 & wait");
+    let mut tree = Tree::new(marker.clone(), other.id());
+    let is = identity(&other);
+    wait_until("its tool has a session of its own", || {
+        let members = found(&mut tree);
+        members.iter().any(|process| status(process.id).is_some_and(|tool| *process != is && tool.group == process.id))
+    });
+    let all_left = |tools: &[Tool]| vec![true; tools.len()];
+    let was = core.clone().reused(Identity { started: is.started - 1, ..is });
+    assert_eq!(super::Tools::new(Marker::new(), was, before).kill_all(all_left), 0);
+    assert_eq!(tree_size(&mut tree), 2);
+    assert_eq!(super::Tools::new(Marker::new(), core, before).kill_all(all_left), 1, "its tool");
+    drop(tree);
+    other.wait().unwrap();
+}
+
+/// Within a runtime the drop returns before a process is gone that does not end at once.
+#[tokio::test]
+async fn dropping_a_tree_in_a_runtime_does_not_block_it() {
+    let marker = Marker::new();
+    let mut leader = start(&marker, "trap '' USR1; setsid sleep 60 & wait; sleep 60");
+    // It is no supervisor, and is waited for in vain.
+    let tree = Tree::watched(marker.clone(), leader.id());
+    wait_until("both have started", || alive(&marker) >= 2);
+    let began = Instant::now();
+    drop(tree);
+    assert!(began.elapsed() < SUPERVISOR_LIMIT, "{:?}", began.elapsed());
+    assert!(alive(&marker) > 0, "it is not over yet");
+    while alive(&marker) > 0 {
+        assert!(began.elapsed() < SWEEP_LIMIT * 10);
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    leader.wait().unwrap();
 }
 
 #[test]
-fn what_works_for_an_id_that_was_used_again_is_not_swept() {
-    let place = tempfile::tempdir().unwrap();
-    let place = place.path().canonicalize().unwrap();
-    let mut other = Command::new("sh");
-    other.args(["-c", "setsid sleep 60 & wait"]).current_dir(&place);
-    let mut other = std::os::unix::process::CommandExt::process_group(&mut other, 0).spawn().unwrap();
-    let tree = Tree::new(Marker::new(), other.id());
-    let is = identity(&other);
-    let is_tool =
-        |process: &Identity| status(process.id).is_some_and(|tool| *process != is && tool.group == process.id);
-    wait_until("its tool has a session of its own", || tree.system.members(&tree.marker).iter().any(is_tool));
-    let kill_all = |leader| super::Part::new(super::Leader(Some(leader)), vec![place.clone()]).kill_all(&Marker::new());
-    assert_eq!(kill_all(Identity { started: is.started - 1, ..is }), 0);
-    assert_eq!(tree_size(&tree), 2);
-    assert_eq!(kill_all(is), 1, "its tool");
-    drop(tree);
-    other.wait().unwrap();
+fn runtime_that_shuts_down_waits_for_the_trees_that_were_dropped_in_it() {
+    for mut builder in [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()] {
+        let marker = Marker::new();
+        let mut leaders = [(); 2].map(|()| start(&marker, "setsid sleep 60 & wait"));
+        wait_until("all have started", || alive(&marker) >= 4);
+        let [dropped, held] = [&leaders[0], &leaders[1]].map(|leader| Tree::new(Marker::new(), leader.id()));
+        let runtime = builder.build().unwrap();
+        // A task that never ends is dropped with the runtime.
+        runtime.spawn(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        runtime.block_on(async move { drop(dropped) });
+        drop(runtime);
+        assert_eq!(alive(&marker), 0);
+        for leader in &mut leaders {
+            leader.wait().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn sweep_that_was_cancelled_goes_on_and_is_waited_for() {
+    let marker = Marker::new();
+    let mut leader = start(&marker, "setsid sleep 60 & wait");
+    let mut tree = Tree::new(marker.clone(), leader.id());
+    wait_until("both have started", || alive(&marker) >= 2);
+    {
+        let mut sweep = std::pin::pin!(tree.sweep());
+        assert!(futures_util::poll!(sweep.as_mut()).is_pending());
+    }
+    assert_eq!(tree.sweep().await, 0);
+    assert_eq!(alive(&marker), 0);
+    leader.wait().unwrap();
 }
 
 #[test]
@@ -232,14 +334,14 @@ fn the_memory_of_a_leader_is_that_of_its_group() {
         std::os::unix::process::CommandExt::process_group(command.args(["-c", script]), 0).spawn().unwrap()
     };
     let (mut alone, mut two) = (group("exec sleep 60"), group("sleep 60 & wait"));
-    wait_until("the memory of both is more", || memory(two.id()) > memory(alone.id()));
-    assert!(memory(alone.id()).unwrap() > 100_000);
+    wait_until("the memory of both is more", || system::memory(two.id()) > system::memory(alone.id()));
+    assert!(system::memory(alone.id()).unwrap() > 100_000);
     drop(Tree::new(Marker::new(), two.id()));
     alone.kill().unwrap();
     for child in [&mut alone, &mut two] {
         child.wait().unwrap();
     }
-    assert_eq!(memory(alone.id()), None);
+    assert_eq!(system::memory(alone.id()), None);
 }
 
 #[test]
@@ -254,7 +356,7 @@ fn what_becomes_one_program_after_another_bears_the_marker_throughout() {
     for look in 0..5000 {
         assert!(super::bears(process, &marker), "not seen at look {look}");
     }
-    tree.system.kill_all(&marker);
+    tree.processes().system.kill_all(&marker);
     child.wait().unwrap();
     assert_eq!(alive(&marker), 0);
     bystanders.assert_unharmed();

@@ -1,0 +1,43 @@
+//! The clock of `/proc`: clock ticks since the system's start, in which a process's start time is given.
+
+use rustix::param::clock_ticks_per_second;
+use rustix::time::{ClockId, clock_gettime};
+
+/// A moment, in clock ticks since the system's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Moment(pub(super) u64);
+
+impl Moment {
+    /// Returns the tick that passes now. A process that is started later was not started in an earlier tick.
+    pub(crate) fn now() -> Self {
+        let now = clock_gettime(ClockId::Boottime);
+        let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+        let ticks = clock_ticks_per_second();
+        Self(seconds * ticks + nanos * ticks / 1_000_000_000)
+    }
+
+    /// Returns a tick that is so many later, for tests of what comes in which order.
+    #[cfg(test)]
+    pub(crate) fn after(self, ticks: u64) -> Self {
+        Self(self.0 + ticks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::linux::identity;
+    use std::process::Command;
+
+    #[test]
+    fn process_is_born_between_the_moments_around_its_start() {
+        for _ in 0..50 {
+            let before = Moment::now();
+            let mut child = Command::new("true").spawn().unwrap();
+            let after = Moment::now();
+            let born = Moment(identity(child.id()).unwrap().started);
+            child.wait().unwrap();
+            assert!(before <= born && born <= after, "{before:?} {born:?} {after:?}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The processes of a server's run that are not the server's own: what its turns have started.
+
+use super::moment::Moment;
+use super::table::{Identity, Status, children_of, every_process, family, status};
+use super::{bears, identity, stop_and_kill};
+use crate::tree::{Marker, Tool};
+use rustix::process::Signal;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// What the system adds to the name of a directory that was removed.
+const REMOVED: &[u8] = b" (deleted)";
+
+/// A server's own processes: the one that it was started as, and those that stand between that and opencode. None if it was
+/// gone before it was looked at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Core {
+    leader: Option<Identity>,
+    own: HashSet<Identity>,
+}
+
+impl Core {
+    /// Takes the processes of the group that a process leads. Scans all processes.
+    pub(crate) fn of(leader: u32) -> Self {
+        let leader = identity(leader);
+        let all = every_process();
+        let group = all.iter().filter(|status| leader.is_some_and(|leader| status.group == leader.id));
+        Self { leader, own: group.map(|status| status.identity).collect() }
+    }
+}
+
+#[cfg(test)]
+impl Core {
+    /// The same ids, but that the leader's was another process's before.
+    pub(super) fn reused(mut self, leader: Identity) -> Self {
+        self.leader = Some(leader);
+        self
+    }
+}
+
+/// The processes of a run that are not the server's own.
+///
+/// The server's own are those of its process group: itself, a supervisor and npm's wrapper around it, and its helpers, such as
+/// language servers and MCP servers; and what the helpers have started, a browser for example. opencode starts every tool in a
+/// session of its own, and a process cannot change into a group of another session.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    marker: Marker,
+    core: Core,
+    since: Moment,
+}
+
+impl Tools {
+    /// Looks at those that are not older than `since`.
+    pub(crate) fn new(marker: Marker, core: Core, since: Moment) -> Self {
+        Self { marker, core, since }
+    }
+
+    /// Kills those that `is_left` says were left, and returns how many there were.
+    pub(crate) fn kill_all(&self, is_left: impl Fn(&[Tool]) -> Vec<bool>) -> usize {
+        stop_and_kill(|| {
+            self.stop_orphans(&is_left);
+            self.members(&is_left)
+        })
+    }
+
+    fn members(&self, is_left: impl Fn(&[Tool]) -> Vec<bool>) -> Vec<Identity> {
+        let all = every_process();
+        let own = self.servers_own(&all);
+        // Below a supervisor also those that have cleared their environment.
+        let below: HashSet<_> = family(&self.core.leader.into_iter().collect(), &all).into_iter().collect();
+        let young = all.iter().filter(|status| self.is_young(status)).map(|status| status.identity);
+        let tools: Vec<_> = young
+            .filter(|process| !own.contains(process))
+            .filter(|process| below.contains(process) || bears(*process, &self.marker))
+            .collect();
+        // What a turn's process has started is that turn's, wherever it works.
+        let left = family(&left(&tools, is_left), &all);
+        left.into_iter().filter(|process| !own.contains(process)).collect()
+    }
+
+    /// Stops the orphans below a supervisor before the scan, so that they cannot fork and exit before it comes to them.
+    fn stop_orphans(&self, is_left: impl Fn(&[Tool]) -> Vec<bool>) {
+        let Some(leader) = self.core.leader else { return };
+        let children = children_of(leader.id).into_iter().filter_map(|id| status(id.as_raw_pid()));
+        let orphans = children.filter(|child| child.parent == leader.id && child.group != leader.id && !child.over);
+        let orphans: Vec<_> = orphans.filter(|child| self.is_young(child)).map(|child| child.identity).collect();
+        if leader.is_there() {
+            for orphan in left(&orphans, is_left) {
+                orphan.send(Signal::STOP);
+            }
+        }
+    }
+
+    fn is_young(&self, status: &Status) -> bool {
+        Moment(status.identity.started) >= self.since
+    }
+
+    /// Returns the server's group, and what the helpers in it have started.
+    fn servers_own(&self, all: &[Status]) -> HashSet<Identity> {
+        let Some(leader) = self.core.leader else { return HashSet::new() };
+        let group: HashSet<_> =
+            all.iter().filter(|status| status.group == leader.id).map(|status| status.identity).collect();
+        let helpers = group.difference(&self.core.own).copied().collect();
+        let mut own: HashSet<_> = family(&helpers, all).into_iter().collect();
+        own.extend(group);
+        own
+    }
+}
+
+/// Returns those of the processes that `is_left` says were left.
+fn left(processes: &[Identity], is_left: impl Fn(&[Tool]) -> Vec<bool>) -> HashSet<Identity> {
+    if processes.is_empty() {
+        return HashSet::new();
+    }
+    let tool = |process: &Identity| Tool { born: Moment(process.started), directory: works_in(*process) };
+    let tools: Vec<_> = processes.iter().map(tool).collect();
+    processes.iter().zip(is_left(&tools)).filter(|(_, left)| *left).map(|(process, _)| *process).collect()
+}
+
+/// Returns the directory that a process works in, also one that was removed.
+fn works_in(process: Identity) -> Option<PathBuf> {
+    let place = process.directory()?.into_os_string();
+    let removed = place.as_bytes().strip_suffix(REMOVED).map(|path| OsString::from_vec(path.to_vec()));
+    Some(removed.unwrap_or(place).into())
+}
