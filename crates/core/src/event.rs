@@ -166,7 +166,11 @@ impl Event {
     /// and heartbeats are such events. While a question is open nothing moves.
     #[must_use]
     pub fn is_progress(&self) -> bool {
-        !matches!(self, Self::Retry { .. } | Self::Unknown { .. } | Self::Permission(_) | Self::Question(_))
+        match self {
+            Self::TextDelta { delta, .. } | Self::ReasoningDelta { delta, .. } => !delta.is_empty(),
+            Self::Retry { .. } | Self::Unknown { .. } | Self::Permission(_) | Self::Question(_) => false,
+            _ => true,
+        }
     }
 
     /// Returns about how many bytes of memory the event's own text takes.

@@ -141,6 +141,13 @@ pub enum TurnFailure {
         /// The address that was asked, where opencode says so.
         url: Option<String>,
     },
+    /// The model's provider answered with a status of success, but with something that is not an answer in its format: a web
+    /// page, a malformed stream, nothing at all.
+    #[error("the model's provider failed: {message}")]
+    MalformedAnswer {
+        /// What was wrong with the answer, with the provider's own words.
+        message: String,
+    },
     /// A permission was refused and the turn ended on it.
     #[error("the turn ended because a permission was refused: {what}")]
     Permission {
@@ -228,7 +235,7 @@ impl TurnFailure {
             Self::ModelNotFound { .. } => FailureKind::ModelNotFound,
             Self::SessionNotFound { .. } => FailureKind::SessionNotFound,
             Self::AgentNotFound { .. } => FailureKind::Usage,
-            Self::Provider { .. } => FailureKind::Provider,
+            Self::Provider { .. } | Self::MalformedAnswer { .. } => FailureKind::Provider,
             Self::Permission { .. } => FailureKind::Permission,
             Self::Timeout { .. } => FailureKind::Timeout,
             Self::IdleTimeout { .. } => FailureKind::IdleTimeout,

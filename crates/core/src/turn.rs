@@ -119,6 +119,8 @@ pub struct Turn {
     refusal: Option<String>,
     /// What is known to have happened last, progress or not, and when.
     last: (&'static str, Duration),
+    /// What was wrong at the last retry, unless the turn has made progress since.
+    retry: Option<String>,
     idle: IdleClock,
 }
 
@@ -148,6 +150,7 @@ impl Turn {
             error: None,
             refusal: None,
             last: ("nothing", Duration::ZERO),
+            retry: None,
             idle: IdleClock::default(),
         }
     }
@@ -268,6 +271,7 @@ impl Turn {
         }
         if event.is_progress() {
             self.idle.progress(at);
+            self.retry = None;
         }
         let main = sub_agent.is_none();
         match event {
@@ -325,11 +329,8 @@ impl Turn {
             {
                 self.idle.asked(id.clone());
             }
-            Event::StepStart
-            | Event::Permission(_)
-            | Event::Question(_)
-            | Event::Retry { .. }
-            | Event::Unknown { .. } => {}
+            Event::Retry { message, .. } => self.retry = Some(message.clone()),
+            Event::StepStart | Event::Permission(_) | Event::Question(_) | Event::Unknown { .. } => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which model a request's body asks.
+//! Which model a request's body asks, and whether for a stream.
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
@@ -6,6 +6,16 @@ use std::fmt;
 /// Returns the model that a body asks; none where it names several, or others that may be asked in its place.
 pub(crate) fn model_of(body: &[u8]) -> Option<String> {
     serde_json::from_slice::<Asked>(body).ok().map(|asked| asked.0)
+}
+
+/// Returns whether a body asks for a stream.
+pub(crate) fn is_stream(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        #[serde(default)]
+        stream: Option<bool>,
+    }
+    serde_json::from_slice::<Asked>(body).is_ok_and(|asked| asked.stream == Some(true))
 }
 
 struct Asked(String);

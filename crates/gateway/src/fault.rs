@@ -39,6 +39,14 @@ pub(crate) enum Fault {
     Broken,
     /// The upstream did not take the connection, or did not begin its answer in time.
     TimedOut,
+    /// The upstream answered with this instead of a stream of events.
+    NotAStream(&'static str),
+    /// The upstream's answer was empty.
+    Empty,
+    /// The answers before it were faulty, and the next one would be paid for as well.
+    Repeated,
+    /// Under a limit on the cost the request asks for something whose price is not known.
+    Unpriced(&'static str),
 }
 
 impl From<Failure> for Fault {
@@ -60,10 +68,12 @@ impl Fault {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
-            Self::NotAdmitted | Self::OtherModel | Self::Limit(_) => StatusCode::FORBIDDEN,
+            Self::NotAdmitted | Self::OtherModel | Self::Limit(_) | Self::Unpriced(_) => StatusCode::FORBIDDEN,
             // No `502`, which opencode would repeat for more than a minute.
-            Self::Redirect | Self::Certificate(_) => StatusCode::MISDIRECTED_REQUEST,
-            Self::Unreachable | Self::Broken => StatusCode::BAD_GATEWAY,
+            Self::Redirect | Self::Certificate(_) | Self::NotAStream(_) | Self::Repeated => {
+                StatusCode::MISDIRECTED_REQUEST
+            }
+            Self::Unreachable | Self::Broken | Self::Empty => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -84,6 +94,10 @@ impl Fault {
             Self::Unreachable => "gateway_unreachable",
             Self::Broken => "gateway_broken_answer",
             Self::TimedOut => "gateway_timeout",
+            Self::NotAStream(_) => "gateway_not_a_stream",
+            Self::Empty => "gateway_empty_answer",
+            Self::Repeated => "gateway_faulty_answers",
+            Self::Unpriced(_) => "gateway_price_not_known",
         }
     }
 
@@ -117,6 +131,16 @@ impl Fault {
             Self::Unreachable => "the model's provider cannot be reached: no connection".to_owned(),
             Self::Broken => "the model's provider ended the connection before it answered".to_owned(),
             Self::TimedOut => "the model's provider did not answer in time".to_owned(),
+            Self::NotAStream(what) => {
+                format!("the model's provider answered with {what} instead of a stream of events: check the base URL")
+            }
+            Self::Empty => "the answer of the model's provider was empty".to_owned(),
+            Self::Repeated => {
+                "the answers of the model's provider cannot be used, and it is not asked for another".to_owned()
+            }
+            Self::Unpriced(what) => {
+                format!("the request asks for {what}, whose price is not known, so the limit on the cost cannot hold")
+            }
         }
     }
 
@@ -143,7 +167,7 @@ impl Fault {
 mod tests {
     use super::*;
 
-    const LASTING: [Fault; 14] = [
+    const LASTING: [Fault; 18] = [
         Fault::NotFound,
         Fault::BadRequest("it has two lengths"),
         Fault::TooLarge,
@@ -158,6 +182,10 @@ mod tests {
         Fault::Certificate("it has expired"),
         Fault::Certificate("it was issued by none of the authorities that this system trusts"),
         Fault::Certificate("it is for another host"),
+        Fault::NotAStream("a web page"),
+        Fault::NotAStream("a whole JSON answer"),
+        Fault::Repeated,
+        Fault::Unpriced("another service tier"),
     ];
 
     /// What opencode 1.18.33 takes for the sign of a passing fault, wherever it stands in the message or the body.

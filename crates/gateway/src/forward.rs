@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, PROXY_AUTHORIZATION},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, PROXY_AUTHORIZATION, TRANSFER_ENCODING},
 };
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -13,14 +13,18 @@ use tokio::{sync::Notify, time::timeout};
 use tracing::debug;
 
 use crate::{
-    Protocol, dial,
+    AnswerFault, Protocol,
+    answer::{self, AnswerReader, Beginning, Expected},
+    dial,
     failure::Failure,
     fault::Fault,
+    fault_log::Then,
     gateway::Shared,
     headers,
     meter::{Meter, Tally},
     path::{Grant, PLACEHOLDER, PathState},
-    relay::{Reading, Relay},
+    priced,
+    relay::{Relay, Terms},
     routes::{self, Kind},
     usage::{Framing, UsageScanner},
 };
@@ -104,8 +108,24 @@ async fn answer_on(
         let body = path.target.parameters.set(route.kind, body);
         let query = parts.uri.query().and_then(|query| routes::query_without_key(query, PLACEHOLDER));
         let uri = path.target.uri_of(route.path, query.as_deref()).ok_or(Fault::BadRequest("its query is none"))?;
+        if route.kind != Kind::Aside && grant.faults.refuses() {
+            path.meter.refuse();
+            return Err(Fault::Repeated);
+        }
+        if grant.account.limits().need_prices()
+            && route.kind != Kind::Aside
+            && let Some(what) = priced::unpriced(&parts.headers, &body)
+        {
+            path.meter.refuse();
+            grant.meter.refuse();
+            grant.faults.note(AnswerFault::Unpriced { what }, Then::Unknown);
+            return Err(Fault::Unpriced(what));
+        }
         let tally = begin(&path, &grant)?;
-        let asked = Asked { method: parts.method, uri, headers: parts.headers, body };
+        let is_stream = route.asks_for_a_stream(query.as_deref(), &body);
+        let expected =
+            if is_stream && path.target.protocol != Protocol::Other { Expected::Stream } else { Expected::Anything };
+        let asked = Asked { method: parts.method, uri, headers: parts.headers, body, expected };
         exchange(shared, &path, &grant, route.kind, asked, tally).await
     };
     tokio::select! {
@@ -157,13 +177,14 @@ struct Asked {
     uri: http::Uri,
     headers: HeaderMap,
     body: Bytes,
+    expected: Expected,
 }
 
 /// Asks the upstream and passes its answer on.
 async fn exchange(
     shared: &Shared,
     path: &PathState,
-    grant: &Grant,
+    grant: &Arc<Grant>,
     kind: Kind,
     asked: Asked,
     mut tally: Tally,
@@ -194,24 +215,84 @@ async fn exchange(
         tally.failed();
         return Err(Fault::Redirect);
     }
-    if !status.is_success() {
+    let is_success = status.is_success();
+    if !is_success {
         tally.refused();
+        grant.faults.status();
     }
-    let (mut parts, body) = answer.into_parts();
+    let (mut parts, mut body) = answer.into_parts();
+    let ends_by_closing = !parts.headers.contains_key(CONTENT_LENGTH) && !parts.headers.contains_key(TRANSFER_ENCODING);
     headers::to_client(&mut parts.headers, &path.redactor);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    let readable = parts.headers.get(CONTENT_ENCODING).is_none_or(|encoding| encoding == "identity");
-    let reading = readable.then(|| Reading {
-        redactor: (!path.redactor.is_empty()).then(|| path.redactor.stream_of_same_length()),
-        usage: UsageScanner::new(framing(&parts.headers)),
+
+    let is_readable = !is_compressed(&parts.headers);
+    let expected = if is_success { asked.expected } else { Expected::Anything };
+    let first = match answer::begin(expected, &parts.headers, &mut body, is_readable).await {
+        Beginning::Well(first) => first,
+        Beginning::Empty { broken } => {
+            tally.failed();
+            if broken {
+                grant.faults.note(AnswerFault::BrokenOff, Then::Unknown);
+                return Err(Fault::Broken);
+            }
+            grant.faults.note(AnswerFault::Empty, Then::AsksAgain);
+            return Err(Fault::Empty);
+        }
+        Beginning::Wrong { what, fault, body } => {
+            charge(&mut tally, &body);
+            tally.failed();
+            grant.faults.note(fault.redacted(&path.redactor), Then::Unknown);
+            return Err(Fault::NotAStream(what));
+        }
+    };
+    let framing = if expected == Expected::Stream { Framing::Events } else { framing(&parts.headers) };
+    if framing == Framing::Events {
+        // It may end well before the length that was announced: where its own words say that it is complete.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    let reader = is_readable.then(|| {
+        AnswerReader::new(framing, path.target.protocol, shared.options.max_event_bytes, path.redactor.clone())
     });
-    let closed = grant.closed.clone().cancelled_owned();
-    let relay = Relay::new(body, path.redactor.clone(), reading, tally, closed, silence);
+    let terms = Terms {
+        judges: is_success && kind != Kind::Aside,
+        is_success,
+        ends_by_closing,
+        has_length: parts.headers.contains_key(CONTENT_LENGTH),
+        max_event_bytes: shared.options.max_event_bytes,
+        max_answer_bytes: shared.options.max_answer_bytes,
+        silence_timeout: silence,
+    };
+    let relay = Relay::new(first, body, path.redactor.clone(), reader, terms, tally, Arc::clone(grant));
     Ok(Response::from_parts(parts, Either::Right(relay)))
+}
+
+/// Counts the tokens that a whole answer reports.
+fn charge(tally: &mut Tally, body: &[u8]) {
+    let mut usage = UsageScanner::new(Framing::Json);
+    usage.read(body);
+    tally.received(body.len());
+    if let Some(tokens) = usage.tokens() {
+        tally.used(tokens);
+    }
+    tally.ended(usage.tokens().is_some());
 }
 
 fn framing(headers: &HeaderMap) -> Framing {
     let is_stream = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if is_stream { Framing::Events } else { Framing::Json }
+}
+
+/// Returns whether an answer is compressed. An encoding that is not known is none that a client could read, and is taken for
+/// plain bytes.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    const COMPRESSIONS: [&str; 7] = ["gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress"];
+    let mut names = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !name.is_empty() && name != "identity")
+        .peekable();
+    names.peek().is_some() && names.all(|name| COMPRESSIONS.contains(&name.as_str()))
 }

@@ -21,8 +21,9 @@
 //! is set. [`Parameters`] are set in the body, whose other fields stay as they were written. The body of a request is read to
 //! its end before it is passed on.
 //!
-//! The answer streams back chunk by chunk. Only if it ended well at the upstream does it end well at the client. A client
-//! that goes away ends the upstream's request at once. Redirects are not followed, so that a key never travels to another
+//! The answer streams back chunk by chunk. It ends well at the client only if it ended well at the upstream, or if it is
+//! complete by its own words (`[DONE]`, a finish reason, `message_stop`, the end of a JSON value) when the connection breaks:
+//! many servers close theirs behind an answer without the last chunk or TLS's `close_notify`. A client that goes away ends the upstream's request at once. Redirects are not followed, so that a key never travels to another
 //! host. Should the upstream echo the key, it is masked. Nothing is decompressed: the upstream is asked for plain bytes, which
 //! are read in passing for the tokens that they report.
 //!
@@ -31,14 +32,25 @@
 //! | no live path, no request that is forwarded, a path that was closed | 404 |
 //! | a session that is not admitted, another model than the upstream's, a limit that is reached | 403 |
 //! | a malformed request, one that is too large, one that is too slow | 400, 413, 408 |
+//! | a limit on the cost, and a request whose price is not that of its tokens | 403 |
 //! | a redirect, a certificate that is not trusted | 421 |
-//! | no connection, a connection that ends before the answer; no answer in time | 502; 504 |
+//! | a web page, a whole JSON answer or plain text where a stream was asked for | 421 |
+//! | another request after two answers in a row that were empty, unfinished or not JSON, or after one that was too long | 421 |
+//! | no connection, a connection that ends before the answer, an empty answer; no answer in time | 502; 504 |
 //!
 //! opencode repeats requests with a status of 5xx, 408 and 429, and those whose error merely contains a word or a number that
 //! sounds like one; what repeating cannot help has another status, and a text that contains none.
 //!
-//! Counting is per path, per admission and per account, as [`Traffic`], readable at any time. [`Account::watch_bytes`] is a
-//! sign of life for who waits; [`Account::watch_limit`] tells of a request that was refused because of a limit.
+//! Counting is per path, per admission and per account, as [`Traffic`], readable at any time. Each change of
+//! [`Account::watch_bytes`] is a sign of life, each change of [`Account::watch_content`] is progress of the model;
+//! [`Account::watch_limit`] tells of a request that was refused because of a limit. What was wrong with the last answer, in the
+//! provider's own words, is [`Admission::answer_fault`].
+//!
+//! The prices of an upstream are those of tokens. Under a limit on the cost, requests that cost something else are refused: another
+//! service tier or speed, tools that the provider carries out (web search, code execution, image generation, MCP), plugins, presets,
+//! certain providers behind a router, stored prompts, background answers, caches paid by the hour, audio and video, images as
+//! output, betas with other prices. Prices that rise with the length of the input, and the surcharge for writing to a cache, are not
+//! known to the gateway: input counts at its one price.
 //!
 //! Whether an upstream can be used at all, [`probe`] asks it in one request that costs no tokens, without a gateway.
 //!
@@ -67,17 +79,22 @@
 //! ```
 
 mod account;
+mod answer;
+mod answer_fault;
 mod asked;
 mod dial;
 mod failure;
 mod fault;
+mod fault_log;
 mod forward;
 mod gateway;
 mod headers;
+mod json;
 mod meter;
 mod options;
 mod parameters;
 mod path;
+mod priced;
 mod probe;
 mod redact;
 mod relay;
@@ -88,6 +105,7 @@ mod upstream;
 mod usage;
 
 pub use account::{Account, InvalidLimit, LimitReached, Limits};
+pub use answer_fault::AnswerFault;
 pub use gateway::{Gateway, StartError};
 pub use options::{Options, Proxy};
 pub use path::{Admission, AdmitError, LivePath};

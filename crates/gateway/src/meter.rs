@@ -13,13 +13,15 @@ use crate::{Prices, Tokens, Traffic};
 #[derive(Debug)]
 pub(crate) struct Meter {
     traffic: Mutex<Traffic>,
-    /// Bytes of answers, for who waits for progress.
+    /// Bytes of answers, for those that wait for a sign of life.
     answered: watch::Sender<u64>,
+    /// How often a model said something, for those that wait for progress.
+    said: watch::Sender<u64>,
 }
 
 impl Default for Meter {
     fn default() -> Self {
-        Self { traffic: Mutex::default(), answered: watch::Sender::new(0) }
+        Self { traffic: Mutex::default(), answered: watch::Sender::new(0), said: watch::Sender::new(0) }
     }
 }
 
@@ -30,6 +32,10 @@ impl Meter {
 
     pub(crate) fn answered(&self) -> watch::Receiver<u64> {
         self.answered.subscribe()
+    }
+
+    pub(crate) fn said(&self) -> watch::Receiver<u64> {
+        self.said.subscribe()
     }
 
     pub(crate) fn refuse(&self) {
@@ -58,6 +64,10 @@ impl Meter {
 
     fn progress(&self, bytes: u64) {
         self.answered.send_modify(|answered| *answered = answered.saturating_add(bytes));
+    }
+
+    fn content(&self) {
+        self.said.send_modify(|said| *said = said.wrapping_add(1));
     }
 
     fn lock(&self) -> MutexGuard<'_, Traffic> {
@@ -105,6 +115,11 @@ impl Tally {
         if !self.is_refused {
             self.meters.iter().for_each(|meter| meter.progress(bytes as u64));
         }
+    }
+
+    /// Takes note that the model said something.
+    pub(crate) fn said(&self) {
+        self.meters.iter().for_each(|meter| meter.content());
     }
 
     /// Takes note that the upstream answers with an error, which costs nothing and is no progress: opencode asks again for long.

@@ -27,6 +27,16 @@ pub struct Options {
     pub admission_grace: Duration,
     /// The longest body of a request in bytes; 64 MiB unless set. A body is held in memory until it is complete.
     pub max_request_bytes: usize,
+    /// The largest event of a stream in bytes; 16 MiB unless set.
+    ///
+    /// opencode keeps an event until its end and copies it with each piece that comes, so that one without an end takes all
+    /// memory: 12 GB in 25 seconds. The largest real events are images, of a few MiB.
+    pub max_event_bytes: u64,
+    /// The longest answer in bytes; 128 MiB unless set.
+    ///
+    /// A model of today writes at most some 200,000 tokens into an answer, and the wordiest providers send half a kilobyte
+    /// with each: 100 MB.
+    pub max_answer_bytes: u64,
 }
 
 /// How upstreams are reached.
@@ -63,6 +73,8 @@ impl Default for Options {
             client_timeout: Duration::from_secs(30),
             admission_grace: Duration::from_secs(2),
             max_request_bytes: 64 * 1024 * 1024,
+            max_event_bytes: 16 * 1024 * 1024,
+            max_answer_bytes: 128 * 1024 * 1024,
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Account, Gateway, Redactor, Traffic, meter::Meter, upstream::Target};
+use crate::{Account, AnswerFault, Gateway, Redactor, Traffic, fault_log::FaultLog, meter::Meter, upstream::Target};
 
 /// What opencode is told in place of a key. It opens nothing: what does is the path.
 pub(crate) const PLACEHOLDER: &str = "the-gateway-holds-the-key";
@@ -79,6 +79,7 @@ pub(crate) struct Grant {
     id: u64,
     pub(crate) account: Account,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) faults: FaultLog,
     pub(crate) closed: CancellationToken,
 }
 
@@ -158,6 +159,7 @@ impl LivePath {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             account: account.clone(),
             meter: Arc::default(),
+            faults: FaultLog::default(),
             closed: self.state.closed.child_token(),
         }))
     }
@@ -191,6 +193,13 @@ impl Admission {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.grant.meter.traffic()
+    }
+
+    /// Returns what was wrong with the last answer of the provider, if HTTP alone does not show it: `None` if that answer was well,
+    /// or had a status of failure.
+    #[must_use]
+    pub fn answer_fault(&self) -> Option<AnswerFault> {
+        self.grant.faults.last()
     }
 
     /// Returns the account that it uses.

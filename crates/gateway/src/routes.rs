@@ -1,7 +1,7 @@
 //! Which requests are forwarded: those that a provider's package makes, and no others.
 
 use crate::Protocol;
-use crate::asked::model_of;
+use crate::asked::{is_stream, model_of};
 use http::Method;
 
 /// A request that is forwarded.
@@ -63,6 +63,20 @@ impl Route<'_> {
             _ if self.path == "models" => true,
             Some((named, _)) => named == model || named.strip_prefix("models/") == Some(model),
             None => model_of(body).is_some_and(|asked| asked == model),
+        }
+    }
+}
+
+impl Route<'_> {
+    /// Returns whether a request asks for an answer of a model as a stream of events.
+    pub(crate) fn asks_for_a_stream(&self, query: Option<&str>, body: &[u8]) -> bool {
+        match self.kind {
+            Kind::Aside => false,
+            Kind::Generate => {
+                self.path.ends_with(":streamGenerateContent")
+                    && query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"))
+            }
+            Kind::Chat | Kind::Responses | Kind::Messages => is_stream(body),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use opencode_run_gateway::{Account, Gateway, Protocol, Upstream};
+use opencode_run_gateway::{Account, Gateway, Options, Protocol, Upstream};
 
 const PIECE: usize = 1 << 20;
 const PIECES: usize = 1024;
@@ -50,7 +50,9 @@ fn an_answer_of_a_gigabyte_takes_no_memory() {
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let server = thread::spawn(move || serve(&listener).unwrap());
 
-    let gateway = Gateway::start().unwrap();
+    let mut options = Options::default();
+    (options.max_event_bytes, options.max_answer_bytes) = (u64::MAX, u64::MAX);
+    let gateway = Gateway::start_with(options).unwrap();
     let upstream =
         Upstream { credential: Some("sk-1234567890".into()), ..Upstream::new(url, Protocol::OpenAiCompatible) };
     let path = gateway.open(&upstream).unwrap();

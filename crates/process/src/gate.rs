@@ -5,8 +5,8 @@ use opencode_run_core::{
     TurnFailure,
 };
 use opencode_run_gateway::{
-    Account, Admission, AdmitError, Gateway, KeyHeader, LimitReached, Limits, LivePath, Parameters, Prices, Protocol,
-    Upstream,
+    Account, Admission, AdmitError, AnswerFault, Gateway, KeyHeader, LimitReached, Limits, LivePath, Parameters,
+    Prices, Protocol, Upstream,
 };
 use std::collections::HashSet;
 use std::time::Duration;
@@ -31,8 +31,12 @@ pub(crate) struct Pass {
     source: ModelSourceType,
     included: HashSet<SessionId>,
     bytes: watch::Receiver<u64>,
+    content: watch::Receiver<u64>,
     /// When the turn may be told again that bytes came by.
     next: Instant,
+    /// How long signs of life without content count as progress, and since when there has been nothing else.
+    patience: Duration,
+    contentless_since: Option<Instant>,
 }
 
 impl Gate {
@@ -86,8 +90,18 @@ impl Gate {
         let account = Account::new(Limits { max_cost_usd, max_requests, max_tokens_total: max_tokens })
             .map_err(|error| StartError::new(FailureKind::Usage, error.to_string()))?;
         let admission = admit(&account).map_err(|error| self.not_admitted(error))?;
-        let bytes = account.watch_bytes();
-        Ok(Pass { admission, account, source: self.source, included: HashSet::new(), bytes, next: Instant::now() })
+        let (bytes, content) = (account.watch_bytes(), account.watch_content());
+        Ok(Pass {
+            admission,
+            account,
+            source: self.source,
+            included: HashSet::new(),
+            bytes,
+            content,
+            next: Instant::now(),
+            patience: Duration::MAX,
+            contentless_since: None,
+        })
     }
 
     fn not_admitted(&self, error: AdmitError) -> StartError {
@@ -108,13 +122,40 @@ impl Pass {
         }
     }
 
-    /// Waits until more bytes have come by, and not too often.
+    /// Lets signs of life without content count as progress for so long only that an idle limit is reached after three times
+    /// its length.
+    ///
+    /// Comments, pings and empty pieces of text show that the provider is at work: one whose model thinks for minutes sends them
+    /// so that nobody hangs up. One that sends nothing else hangs, or wants the turn to.
+    pub(crate) fn with_idle_limit(mut self, idle: Option<Duration>) -> Self {
+        self.patience = idle.map_or(Duration::MAX, |idle| idle.saturating_mul(2));
+        self
+    }
+
+    /// Waits for progress: until the model says something, or the provider shows a sign of life within the bound on those.
     pub(crate) async fn moved(&mut self) {
-        tokio::time::sleep_until(self.next).await;
-        if self.bytes.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            tokio::time::sleep_until(self.next).await;
+            if self.bytes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            self.next = Instant::now() + PROGRESS_PAUSE;
+            if self.content.has_changed().unwrap_or(false) {
+                self.content.mark_unchanged();
+                self.contentless_since = None;
+                return;
+            }
+            let since = *self.contentless_since.get_or_insert_with(Instant::now);
+            if since.elapsed() <= self.patience {
+                return;
+            }
         }
-        self.next = Instant::now() + PROGRESS_PAUSE;
+    }
+
+    /// Returns the failure of a turn that ended with one: what was wrong with the provider's last answer, if the gateway knows
+    /// better than opencode.
+    pub(crate) fn explain(&self, failure: TurnFailure) -> TurnFailure {
+        explain(failure, self.admission.answer_fault())
     }
 
     /// Returns what has gone through.
@@ -152,6 +193,35 @@ impl Pass {
             other => format!("a limit was reached: {other:?}"),
         };
         Some(TurnFailure::Limit { message })
+    }
+}
+
+/// Returns the failure that stands for what opencode reports after a faulty answer.
+fn explain(failure: TurnFailure, fault: Option<AnswerFault>) -> TurnFailure {
+    let is_of_model = matches!(
+        failure,
+        TurnFailure::Provider { .. }
+            | TurnFailure::MalformedAnswer { .. }
+            | TurnFailure::Opencode { .. }
+            | TurnFailure::Protocol { .. }
+    );
+    let provider = |message| TurnFailure::Provider { message, status: None, retryable: None, url: None };
+    let Some(fault) = fault.filter(|_| is_of_model) else { return failure };
+    match (fault, failure) {
+        (AnswerFault::Unpriced { what }, _) => {
+            let message =
+                format!("the limit on the cost cannot be held: a request asks for {what}, whose price is not known");
+            TurnFailure::Limit { message }
+        }
+        // opencode says more, with a status, if it has understood the error.
+        (AnswerFault::Error { message }, TurnFailure::Provider { message: reported, status, retryable, url })
+            if reported.contains(&message) =>
+        {
+            TurnFailure::Provider { message: reported, status, retryable, url }
+        }
+        (AnswerFault::Error { message }, _) => provider(message),
+        (fault @ AnswerFault::BrokenOff, _) => provider(fault.to_string()),
+        (fault, _) => TurnFailure::MalformedAnswer { message: fault.to_string() },
     }
 }
 
@@ -240,5 +310,31 @@ mod tests {
         let gate = gate(&priced);
         let pass = gate.admit(&session, budget).unwrap();
         assert_eq!((pass.limit_reached(), pass.traffic().requests), (None, 0));
+    }
+
+    #[test]
+    fn fault_of_the_last_answer_explains_a_failed_turn() {
+        let opencode = || TurnFailure::Opencode { message: "UnknownError: x".to_owned() };
+        let status = |message: &str| TurnFailure::Provider {
+            message: message.to_owned(),
+            status: Some(421),
+            retryable: Some(false),
+            url: None,
+        };
+        let error = || AnswerFault::Error { message: "GPU fell over".to_owned() };
+        let said = |failure, fault| {
+            let failure = explain(failure, fault);
+            (failure.kind(), failure.to_string())
+        };
+        let provider = |message: &str| (FailureKind::Provider, format!("the model's provider failed: {message}"));
+        assert_eq!(said(opencode(), None), (FailureKind::Opencode, "opencode failed: UnknownError: x".to_owned()));
+        assert_eq!(said(status("the request was refused"), Some(AnswerFault::Empty)), provider("its answer was empty"));
+        assert_eq!(said(opencode(), Some(error())), provider("GPU fell over"));
+        let known = status("status: GPU fell over");
+        assert_eq!(explain(known.clone(), Some(error())), known, "it says more");
+        let unpriced = AnswerFault::Unpriced { what: "another service tier" };
+        assert_eq!(said(status("refused"), Some(unpriced)).0, FailureKind::Limit);
+        let crashed = TurnFailure::ServerLost { message: "gone".to_owned() };
+        assert_eq!(explain(crashed.clone(), Some(error())), crashed, "it has nothing to do with the model");
     }
 }

@@ -76,7 +76,10 @@ impl RunExecutor {
         let mut environment = self.launch.environment().clone();
         let opened = setup.open(&self.launch, &mut environment)?;
         let pass = match &opened.gate {
-            Some(gate) => Some(gate.admit_anyone(prompt.options.budget())?),
+            Some(gate) => {
+                let pass = gate.admit_anyone(prompt.options.budget())?;
+                Some(pass.with_idle_limit(prompt.options.limits().idle))
+            }
             None if prompt.options.budget().is_unlimited() => None,
             None => return Err(unseen()),
         };

@@ -157,7 +157,10 @@ impl RunTurn {
         let ending = match self.pass.as_ref().and_then(Pass::limit_reached) {
             // What opencode makes of a request that was refused is a failure of the provider's.
             Some(failure) if !self.stopped => Ending::Failed(failure),
-            _ => ending,
+            _ => match (ending, &self.pass) {
+                (Ending::Failed(failure), Some(pass)) => Ending::Failed(pass.explain(failure)),
+                (ending, _) => ending,
+            },
         };
         self.refusals.rest().into_iter().map(refusal).for_each(|signal| self.outbox.push(signal));
         if let Some(pass) = &self.pass {

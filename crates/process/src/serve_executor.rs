@@ -299,6 +299,7 @@ impl Shared {
         let listening = server.hub.listen(session.id.clone());
         server.connected().await.map_err(unreachable)?;
         let pass = server.admit(&session.id, request.prompt.options.budget())?;
+        let pass = pass.map(|pass| pass.with_idle_limit(request.prompt.options.limits().idle));
         let session = session.keep();
         let now = SystemTime::now();
         let (message, decoder) = server.client.compose(&session, &request.prompt, model.as_deref(), now);

@@ -12,6 +12,7 @@ mod commands;
 mod context;
 mod embedding;
 mod failures;
+mod faulty_providers;
 mod gateway;
 mod interrupts;
 mod library;

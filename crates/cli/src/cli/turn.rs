@@ -224,6 +224,16 @@ pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>, task:
             Some((source, _)) => error.hint(format!("check the key of the model source `{source}`")),
             None => error.hint("log in to the provider with `opencode auth login`"),
         },
+        TurnFailure::MalformedAnswer { .. } => match source {
+            Some((source, config)) => {
+                let (type_, package) = (source.as_str().to_uppercase(), config.provider.as_str());
+                error.hint(format!(
+                    "check that MODEL_{type_}_BASEURL is where the API begins, mostly a path that ends in /v1, and that what \
+                     answers there speaks the protocol of MODEL_{type_}_PROVIDER, which is {package}"
+                ))
+            }
+            None => error.hint("check the provider's base URL and package in opencode's configuration"),
+        },
         TurnFailure::ModelNotFound { .. } => error.hint("`opencode-run models` lists the models that can be used"),
         TurnFailure::AgentNotFound { .. } => {
             error.hint("`opencode agent list` lists the agents; one that leads a turn is a primary one")

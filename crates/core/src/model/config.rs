@@ -90,6 +90,13 @@ impl ModelConfig {
                     .to_owned(),
             );
         }
+        if let Some(route) = self.base_url.as_deref().and_then(|url| route_at_end(url, &self.provider)) {
+            let reason = format!(
+                "it ends in {route}, the route of a request, which is put behind it once more: write where the API begins, \
+                 without {route}"
+            );
+            problem(ModelParameter::BaseUrl, reason);
+        }
         if let Some(key) = &self.api_key
             && (key.expose_secret().is_empty() || !key.expose_secret().chars().all(|c| c.is_ascii_graphic()))
         {
@@ -200,6 +207,26 @@ fn is_free_header(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_token) && !TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name))
 }
 
+/// Returns the route of a request that a base URL ends in: a whole address was copied where only its beginning is wanted.
+fn route_at_end(url: &str, provider: &ProviderPackage) -> Option<&'static str> {
+    const ROUTES: [&str; 8] = [
+        "/chat/completions",
+        "/completions",
+        "/responses",
+        "/messages",
+        "/messages/count_tokens",
+        "/embeddings",
+        ":generateContent",
+        ":streamGenerateContent",
+    ];
+    // Some endpoints for OpenAI's format begin at a path of this name.
+    let models = (provider.as_str() == ProviderPackage::GOOGLE).then_some("/models");
+    // Whatever is said of a query, the route is in front of it.
+    let path = url.split_once("://")?.1.split(['?', '#']).next()?.trim_end_matches('/').to_ascii_lowercase();
+    let path = &path[path.find('/')?..];
+    ROUTES.into_iter().chain(models).find(|route| path.ends_with(&route.to_ascii_lowercase()))
+}
+
 /// Whether a text is an http(s) URL with a host and without credentials, spaces, query or fragment in it.
 ///
 /// The host is held to plain letters, so that what is shown of it is what is spoken to: a parser of URLs takes `\` for
@@ -250,6 +277,38 @@ mod tests {
         assert_eq!(ModelConfig::new("openai/gpt-4").problems(), []);
         for url in ["https://x", "http://[::1]/v1", "http://[::1]:80/v1", "http://my_host:1/v1/", "https://x/a:b@c"] {
             assert_eq!(ModelConfig { base_url: Some(url.to_owned()), ..source() }.problems(), [], "{url}");
+        }
+    }
+
+    #[test]
+    fn base_url_that_ends_in_a_route_is_named_as_the_fault() {
+        let with = |url: &str, package: &str| {
+            let config = ModelConfig { provider: ProviderPackage::new(package), ..source() };
+            ModelConfig { base_url: Some(url.to_owned()), ..config }
+        };
+        for (url, route) in [
+            ("https://x/v1/chat/completions", "/chat/completions"),
+            ("https://x/v1/chat/completions/", "/chat/completions"),
+            ("https://x/V1/Chat/Completions", "/chat/completions"),
+            ("https://x/v1/completions", "/completions"),
+            ("https://x/v1/responses", "/responses"),
+            ("https://x/v1/messages", "/messages"),
+            ("https://x/v1/embeddings", "/embeddings"),
+            ("https://x/v1beta/models/m:generateContent", ":generateContent"),
+            ("https://x/v1beta/models/m:streamGenerateContent", ":streamGenerateContent"),
+        ] {
+            let problems = with(url, ProviderPackage::OPENAI_COMPATIBLE).problems();
+            assert_eq!(problems.len(), 1, "{url}: {problems:?}");
+            assert_eq!(problems[0].parameter, ModelParameter::BaseUrl);
+            assert!(problems[0].reason.contains(&format!("ends in {route},")), "{problems:?}");
+        }
+        let with_query = with("https://x/v1beta/models/m:streamGenerateContent?alt=sse", ProviderPackage::GOOGLE);
+        assert!(with_query.problems().iter().any(|problem| problem.reason.contains(":streamGenerateContent")));
+        assert_eq!(blamed(&with("https://x/v1beta/models", ProviderPackage::GOOGLE)), [ModelParameter::BaseUrl]);
+        for url in
+            ["https://x/models", "https://responses/v1", "https://x/messages/v1", "https://messages", "https://x/chat"]
+        {
+            assert_eq!(with(url, ProviderPackage::OPENAI_COMPATIBLE).problems(), [], "{url}");
         }
     }
 

@@ -79,7 +79,8 @@ impl Turn {
             Some(tool) => format!(", with {tool} at work"),
             None => String::new(),
         };
-        let last_seen = format!("{what} after {:.1} s{running}", at.as_secs_f64());
+        let retry = self.retry.as_ref().map(|message| format!(", for this reason: {message}")).unwrap_or_default();
+        let last_seen = format!("{what} after {:.1} s{running}{retry}", at.as_secs_f64());
         match limit {
             LimitKind::Total => TurnFailure::Timeout { limit: self.limits.total.unwrap_or_default(), last_seen },
             LimitKind::Idle => TurnFailure::IdleTimeout { limit: self.limits.idle.unwrap_or_default(), last_seen },

@@ -1,6 +1,8 @@
 //! What an account may use.
 
-use opencode_run_gateway::{Account, AdmitError, Gateway, LimitReached, Limits, Prices, Protocol, Upstream};
+use opencode_run_gateway::{
+    Account, AdmitError, AnswerFault, Gateway, LimitReached, Limits, Prices, Protocol, Upstream,
+};
 
 use crate::support::{EVENTS, Recorder, Server, ask, chunk, post, read_request, read_to_end, until, upstream};
 use tokio::io::AsyncWriteExt;
@@ -108,4 +110,26 @@ async fn parallel_requests_count_before_they_are_answered() {
     let answers = futures_util::future::join_all((0..20).map(|_| post(&path, "chat/completions", "{}"))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 5);
     assert_eq!(provider.seen().len(), 5);
+}
+
+#[tokio::test]
+async fn request_without_a_known_price_is_refused_under_a_limit_on_the_cost() {
+    let provider = Recorder::new(200, "application/json", USAGE).await;
+    let gateway = Gateway::start().unwrap();
+    let prices = Some(Prices { input: 1.0, output: 1.0 });
+    let path =
+        gateway.open(&Upstream { prices, ..upstream(&provider.server.url(), Protocol::OpenAiCompatible) }).unwrap();
+    let limited = Account::new(Limits { max_cost_usd: Some(100.0), ..limits() }).unwrap();
+    let admission = path.admit("ses_1", &limited).unwrap();
+    let _unlimited = path.admit("ses_2", &Account::unlimited()).unwrap();
+    let dear = r#"{"model":"m","service_tier":"priority"}"#;
+    let sent = async |session: &str, body: &str| {
+        crate::support::send(&path, "chat/completions", &[("x-session-id", session)], body).await
+    };
+    sent("ses_1", dear).await.assert_fault(403, "gateway_price_not_known");
+    assert_eq!(admission.answer_fault(), Some(AnswerFault::Unpriced { what: "another service tier" }));
+    assert!(provider.seen().is_empty());
+    assert_eq!(sent("ses_1", r#"{"model":"m"}"#).await.status, 200);
+    assert_eq!(sent("ses_2", dear).await.status, 200, "without a limit all may be asked for");
+    assert_eq!((provider.seen().len(), limited.limit_reached()), (2, None));
 }

@@ -1,6 +1,7 @@
 //! Upstreams that speak TLS.
 
 use std::{
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,22 +11,23 @@ use std::{
 
 use opencode_run_gateway::{Gateway, OpenError, Options, ProbeError, Protocol, probe};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+    server::TlsStream,
 };
 
 use crate::support::{KEY, Server, Setup, read_request, upstream};
 
 /// An authority that nobody knows but who is given its certificate.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: tempfile::NamedTempFile,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         // Authorities of one name would be one to who looks for the issuer.
@@ -39,6 +41,22 @@ impl Authority {
 
     /// Serves requests by TLS with a certificate for this host.
     async fn serve(&self, host: &str, expired: bool) -> Server {
+        self.handle(host, expired, |mut stream| async move {
+            let head = read_request(&mut stream).await;
+            let body = if head.contains(&format!("Bearer {KEY}")) { "the key is here" } else { "no key" };
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.ok();
+        })
+        .await
+    }
+
+    /// Handles each connection by a function, behind TLS with a certificate for this host.
+    pub(crate) async fn handle<F, R>(&self, host: &str, expired: bool, handle: F) -> Server
+    where
+        F: Fn(TlsStream<TcpStream>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
         if expired {
@@ -54,21 +72,17 @@ impl Authority {
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Server::tcp(move |stream| {
-            let acceptor = acceptor.clone();
+            let (acceptor, handle) = (acceptor.clone(), handle.clone());
             async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let head = read_request(&mut stream).await;
-                let body = if head.contains(&format!("Bearer {KEY}")) { "the key is here" } else { "no key" };
-                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-                stream.write_all(answer.as_bytes()).await.unwrap();
-                stream.shutdown().await.ok();
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                handle(stream).await;
             }
         })
         .await
     }
 }
 
-fn trusting(authority: &Authority) -> Options {
+pub(crate) fn trusting(authority: &Authority) -> Options {
     let mut options = Options::default();
     options.extra_certificates = Some(authority.file.path().to_owned());
     options

@@ -57,6 +57,10 @@ fn a_provider_that_is_tried_again_for_ever_and_heartbeats_do_not() {
     let raw = RawJson::parse("{}".to_owned()).unwrap();
     let retry = Event::Retry { attempt: 1, message: "overloaded".to_owned(), next: Some(Duration::from_secs(2)) };
     let heartbeat = Event::Unknown { kind: "server.heartbeat".to_owned(), raw };
+    let empty = [delta("p", ""), Event::ReasoningDelta { part: PartId::new("r"), delta: String::new() }];
+    for event in empty {
+        assert_eq!(limit_after([at_second(5, event.clone())]), Some(8), "{event:?}");
+    }
     let still = [retry, heartbeat, permission(Some("a".to_owned()), true), permission(None, false)];
     for event in still {
         assert_eq!(limit_after([at_second(5, event.clone())]), Some(8), "{event:?}");

@@ -82,6 +82,10 @@ impl Seen {
 /// How the message of an error for a model that does not exist begins; the error has no name of its own.
 const NO_MODEL: &str = "Model not found: ";
 
+/// How the messages of errors begin that opencode's SDK reports for a stream that it cannot read.
+const UNREADABLE: [&str; 4] =
+    ["JSON parsing failed", "Type validation failed", "Expected 'function.name'", "Expected 'id'"];
+
 /// What a provider sends in the middle of its stream is reported under no name of its own, as the JSON that came.
 #[derive(Deserialize)]
 struct StreamedError {
@@ -93,6 +97,11 @@ pub(crate) fn failure_of(error: ReportedError) -> TurnFailure {
     if error.message.starts_with(NO_MODEL) {
         // It ends with a full stop, or with a question where there are some that may have been meant.
         return TurnFailure::ModelNotFound { message: error.message.trim_end_matches('.').to_owned() };
+    }
+    if UNREADABLE.iter().any(|beginning| error.message.starts_with(beginning)) {
+        // What follows is the schema that the SDK wanted, in many lines.
+        let first = error.message.lines().next().unwrap_or_default();
+        return TurnFailure::MalformedAnswer { message: format!("its stream cannot be read: {first}") };
     }
     match serde_json::from_str::<StreamedError>(&repair_surrogates(&error.message)) {
         Ok(StreamedError { message }) if error.name == "UnknownError" => {
@@ -157,6 +166,20 @@ mod tests {
         assert_eq!(ending("UnknownError", json), "the model's provider failed: overloaded");
         assert_eq!(ending("UnknownError", "oh"), "opencode failed: UnknownError: oh");
         assert_eq!(ending("UnknownError", "{}"), "opencode failed: UnknownError: {}");
+    }
+
+    #[test]
+    fn unreadable_stream_is_a_failure_of_the_provider() {
+        for message in [
+            "Expected 'function.name' to be a string.",
+            "JSON parsing failed: Text: {\"a.\nError message: JSON Parse error: Unterminated string",
+            "Type validation failed: Value: {\"foo\":1}.\nError message: [\n  {}\n]",
+        ] {
+            let (name, first) = ("UnknownError".to_owned(), message.lines().next().unwrap());
+            let error = ReportedError { name, message: message.into(), status: None, retryable: None, url: None };
+            let message = format!("its stream cannot be read: {first}");
+            assert_eq!(failure_of(error), TurnFailure::MalformedAnswer { message });
+        }
     }
 
     #[test]

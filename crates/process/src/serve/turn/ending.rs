@@ -33,7 +33,10 @@ impl Running {
             // What opencode makes of a request that was refused is a failure of the provider's.
             (Some(failure), _) => Ending::Failed(failure),
             (None, Some(what)) if ending == Ending::Stopped => Ending::Failed(TurnFailure::Permission { what }),
-            _ => ending,
+            _ => match (ending, &self.pass) {
+                (Ending::Failed(failure), Some(pass)) => Ending::Failed(pass.explain(failure)),
+                (ending, _) => ending,
+            },
         };
         self.presence.end().await;
         if let Some(pass) = &self.pass {

@@ -1,0 +1,193 @@
+//! Answers with a status of success that are none in the format that was asked for.
+
+use opencode_run_gateway::{AnswerFault, Options, Protocol};
+
+use tokio::io::AsyncWriteExt;
+
+use crate::support::{Answer, EVENTS, KEY, Recorder, Server, Setup, chunk, post, read_request, upstream};
+
+const STREAM: &str = r#"{"model":"m","stream":true}"#;
+const WHOLE: &str = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#;
+const GOOD: &str =
+    "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+
+/// Asks an upstream so often, and returns the last answer and how often the upstream was asked.
+async fn asked(times: usize, content_type: &'static str, body: &'static str) -> (Setup, Answer, usize) {
+    let provider = Recorder::new(200, content_type, body).await;
+    let setup = Setup::new(&provider.server.url());
+    let mut answer = post(&setup.path, "chat/completions", STREAM).await;
+    for _ in 1..times {
+        answer = post(&setup.path, "chat/completions", STREAM).await;
+    }
+    (setup, answer, provider.seen().len())
+}
+
+#[tokio::test]
+async fn anything_but_a_stream_is_refused_with_the_provider_s_words() {
+    for (content_type, body, kind, words) in [
+        (
+            "text/html",
+            "<!doctype html><title>Sign in</title>",
+            "gateway_not_a_stream",
+            "a web page instead of a stream of events: Sign in",
+        ),
+        (
+            "text/event-stream",
+            "\n <html><h1>Portal</h1>",
+            "gateway_not_a_stream",
+            "a web page instead of a stream of events: Portal",
+        ),
+        (
+            "application/json",
+            WHOLE,
+            "gateway_not_a_stream",
+            "a whole JSON answer instead of a stream of events: {\"choices\"",
+        ),
+        (
+            "text/plain",
+            "model is loading",
+            "gateway_not_a_stream",
+            "plain text instead of a stream of events: model is loading",
+        ),
+        ("application/json", r#"{"error":{"message":"quota is used up"}}"#, "gateway_not_a_stream", "quota is used up"),
+        ("application/json", r#"{"detail":"not here"}"#, "gateway_not_a_stream", "a whole JSON answer"),
+    ] {
+        let (setup, answer, requests) = asked(1, content_type, body).await;
+        answer.assert_fault(421, kind);
+        let fault = setup.admission.answer_fault().unwrap().to_string();
+        assert!(fault.contains(words), "{fault}");
+        assert_eq!((requests, setup.path.traffic().failed), (1, 1), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_a_whole_answer_are_counted_although_it_is_refused() {
+    let (setup, _, _) = asked(1, "application/json", WHOLE).await;
+    let traffic = setup.path.traffic();
+    assert_eq!((traffic.tokens.input, traffic.tokens.output, traffic.unreported), (5, 2, 0));
+}
+
+#[tokio::test]
+async fn key_in_a_page_is_not_in_the_fault() {
+    let page: &'static str = Box::leak(format!("<html>your key {KEY} is wrong").into_boxed_str());
+    let (setup, answer, _) = asked(1, "text/html", page).await;
+    let fault = format!("{:?}", setup.admission.answer_fault());
+    assert!(fault.contains("[redacted]") && !fault.contains(KEY) && !answer.text().contains(KEY), "{fault}");
+}
+
+#[tokio::test]
+async fn third_request_after_two_faulty_answers_is_not_paid() {
+    for (body, fault) in [
+        ("", AnswerFault::Empty),
+        (": hi\n\n: hi\n\n", AnswerFault::Empty),
+        ("data: [DONE]\n\n", AnswerFault::Empty),
+        (
+            "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\ndata: [DONE]\n\n",
+            AnswerFault::Empty,
+        ),
+        ("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n", AnswerFault::NoFinishReason),
+        ("data: {\"choices\n\n", AnswerFault::NotJson { words: "{\"choices".to_owned() }),
+    ] {
+        let (setup, answer, requests) = asked(3, "text/event-stream", body).await;
+        answer.assert_fault(421, "gateway_faulty_answers");
+        assert_eq!((requests, setup.path.traffic().refused), (2, 1), "{body}");
+        assert_eq!(setup.admission.answer_fault(), Some(fault), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn stream_under_another_content_type_is_a_stream() {
+    for content_type in ["text/plain", "application/octet-stream", "application/json", "text/html"] {
+        let (setup, answer, _) = asked(4, content_type, GOOD).await;
+        assert_eq!((answer.status, answer.text()), (200, GOOD), "{content_type}");
+        assert_eq!(setup.admission.answer_fault(), None, "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn request_for_no_stream_may_have_any_answer() {
+    let provider = Recorder::new(200, "application/json", WHOLE).await;
+    for (protocol, path, body) in [
+        (Protocol::OpenAiCompatible, "chat/completions", "{}"),
+        (Protocol::OpenAiCompatible, "embeddings", STREAM),
+        (Protocol::Google, "models/m:streamGenerateContent", "{}"),
+        (Protocol::Other, "chat/completions", STREAM),
+    ] {
+        let setup = Setup::with(Options::default(), &upstream(&provider.server.url(), protocol));
+        for _ in 0..3 {
+            let answer = post(&setup.path, path, body).await;
+            assert_eq!((answer.status, answer.text()), (200, WHOLE), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn error_within_a_stream_is_the_fault_of_its_answer() {
+    let body = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":{\"message\":\"GPU fell over\"}}\n\n";
+    let (setup, answer, requests) = asked(4, "text/event-stream", body).await;
+    assert_eq!(
+        (answer.status, answer.whole, requests),
+        (200, true, 4),
+        "whether to ask again is for the client to say"
+    );
+    assert_eq!(setup.admission.answer_fault(), Some(AnswerFault::Error { message: "GPU fell over".to_owned() }));
+}
+
+#[tokio::test]
+async fn answer_that_is_well_makes_the_fault_before_it_forgotten() {
+    let provider = Recorder::new(200, "text/html", "<html>").await;
+    let setup = Setup::new(&provider.server.url());
+    post(&setup.path, "chat/completions", STREAM).await;
+    assert!(setup.admission.answer_fault().is_some());
+    assert_eq!(post(&setup.path, "chat/completions", "{}").await.status, 200);
+    assert_eq!(setup.admission.answer_fault(), None);
+}
+
+/// Sends the same chunk for ever.
+async fn endless(first: &'static str, piece: &'static str) -> Server {
+    Server::tcp(move |mut stream| async move {
+        read_request(&mut stream).await;
+        let begun = format!("{EVENTS}{}", chunk(first));
+        let mut result = stream.write_all(begun.as_bytes()).await;
+        while result.is_ok() {
+            result = stream.write_all(chunk(piece).as_bytes()).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn line_event_and_answer_without_an_end_are_cut_and_not_asked_for_again() {
+    let mut options = Options::default();
+    (options.max_event_bytes, options.max_answer_bytes) = (1 << 20, 4 << 20);
+    for (first, piece, what) in [
+        ("data: ", "xxxxxxxxxxxxxxxx", "an event"),
+        ("data: x\n", "data: xxxxxxxxxxxx\n", "an event"),
+        (": ", "xxxxxxxxxxxxxxxx", "an event"),
+        (": x\n\n", ": xxxxxxxxxx\n\n", "the answer"),
+        (": x\n\n", "data: {\"choices\":[{\"delta\":{\"content\":\"xxxxxxxxxxxxxxxx\"}}]}\n\n", "the answer"),
+    ] {
+        let server = endless(first, piece).await;
+        let setup = Setup::with(options.clone(), &upstream(&server.url(), Protocol::OpenAiCompatible));
+        let answer = post(&setup.path, "chat/completions", STREAM).await;
+        assert_eq!((answer.status, answer.whole), (200, false), "{piece}");
+        let max_bytes = if what == "an event" { 1 << 20 } else { 4 << 20 };
+        // Line feeds do not count.
+        assert!(answer.body.len() as u64 <= 2 * max_bytes, "{piece}");
+        assert_eq!(setup.admission.answer_fault(), Some(AnswerFault::TooLong { what, max_bytes }), "{piece}");
+        post(&setup.path, "chat/completions", STREAM).await.assert_fault(421, "gateway_faulty_answers");
+        let traffic = setup.path.traffic();
+        assert_eq!((traffic.requests, traffic.failed, traffic.running), (1, 1, 0), "{piece}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_the_model_says_is_content_for_who_waits_for_progress() {
+    for (body, says) in [(": hi\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n", 0), (GOOD, 1)] {
+        let provider = Recorder::new(200, "text/event-stream", body).await;
+        let setup = Setup::new(&provider.server.url());
+        let (bytes, content) = (setup.account.watch_bytes(), setup.account.watch_content());
+        post(&setup.path, "chat/completions", STREAM).await;
+        assert_eq!((*bytes.borrow(), *content.borrow()), (body.len() as u64, says), "{body}");
+    }
+}

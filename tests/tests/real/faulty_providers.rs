@@ -1,0 +1,227 @@
+//! Providers that answer with something else than an answer, break off behind one, or never come to an end.
+
+use crate::stage::Stage;
+use opencode_run_scripted_model::Script;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A provider that does the same with each request.
+struct Provider {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Provider {
+    /// Answers each request by a function, until the client leaves or the provider is dropped.
+    fn start(answer: impl Fn(&mut TcpStream, &AtomicBool) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (requests, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, over, answer) = (Arc::clone(&requests), Arc::clone(&is_over), Arc::new(answer));
+        let thread = std::thread::spawn(move || {
+            let mut answering = Vec::new();
+            for stream in listener.incoming() {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let (count, over, answer) = (Arc::clone(&count), Arc::clone(&over), Arc::clone(&answer));
+                answering.push(std::thread::spawn(move || {
+                    let mut stream = stream.unwrap();
+                    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                    if read_request(&mut stream).is_some() {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        answer(&mut stream, &over).ok();
+                        stream.shutdown(Shutdown::Both).ok();
+                    }
+                }));
+            }
+            for thread in answering {
+                thread.join().unwrap();
+            }
+        });
+        Self { address, requests, is_over, thread: Some(thread) }
+    }
+
+    /// Answers each request with these bytes and closes the connection.
+    fn bytes(answer: impl Into<String>) -> Self {
+        let answer = answer.into();
+        Self::start(move |stream, _| stream.write_all(answer.as_bytes()))
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        TcpStream::connect(self.address).ok();
+        self.thread.take().unwrap().join().ok();
+    }
+}
+
+fn read_request(stream: &mut TcpStream) -> Option<()> {
+    let (mut text, mut piece) = (Vec::new(), [0; 1 << 12]);
+    loop {
+        let head = text.windows(4).position(|end| end == b"\r\n\r\n");
+        if let Some(head) = head {
+            let lower = String::from_utf8_lossy(&text[..head]).to_ascii_lowercase();
+            let length = lower.split_once("content-length: ").map_or("0", |(_, rest)| rest.lines().next().unwrap());
+            if text.len() >= head + 4 + length.parse::<usize>().unwrap() {
+                return Some(());
+            }
+        }
+        match stream.read(&mut piece) {
+            Ok(read @ 1..) => text.extend_from_slice(&piece[..read]),
+            _ => return None,
+        }
+    }
+}
+
+/// Plays a turn on the provider, and returns its result and what it took.
+#[track_caller]
+fn turn(stage: &Stage, provider: &Provider, code: i32, arguments: &[&str]) -> (Value, Duration) {
+    stage.dot_env(&format!(
+        "MODEL_DEFAULT_BASEURL=http://{}/v1\nMODEL_DEFAULT_APIKEY=sk-1234567890\nMODEL_DEFAULT_MODEL=m\n\
+         MODEL_DEFAULT_PRICE_INPUT=1\nMODEL_DEFAULT_PRICE_OUTPUT=1\n",
+        provider.address
+    ));
+    let since = Instant::now();
+    let all = ["--output-format", "json"].into_iter().chain(arguments.iter().copied()).chain(["hello"]);
+    let done = stage.run(all).with_code(code);
+    (done.json(), since.elapsed())
+}
+
+/// The same for a turn that fails by the provider's fault, whose message says this.
+#[track_caller]
+fn fails(stage: &Stage, provider: &Provider, arguments: &[&str], says: &str) -> Value {
+    let (json, _) = turn(stage, provider, 1, arguments);
+    assert_eq!(json["error"]["kind"], "provider", "{json}");
+    assert!(json["error"]["message"].as_str().unwrap().contains(says), "{json}");
+    json
+}
+
+fn with_length(content_type: &str, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const HELLO: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Hello.\"}}]}\n\n";
+const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\
+                    data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2,\"total_tokens\":7}}\n\n\
+                    data: [DONE]\n\n";
+const LATE_NAME: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"type\":\
+                         \"function\",\"function\":{\"arguments\":\"\"}}]}}]}\n\n";
+
+#[test]
+fn whole_answer_is_accepted_although_the_connection_breaks_behind_it() {
+    let Some(stage) = Stage::new(Script::always("unused")) else { return };
+    let provider = Provider::bytes(format!("{EVENTS}{}", chunk(&format!("{HELLO}{STOP}"))));
+    let (json, _) = turn(&stage, &provider, 0, &["--max-cost", "1"]);
+    assert_eq!((&json["output"], provider.requests()), (&"Hello.".into(), 1), "{json}");
+    stage.end();
+}
+
+#[test]
+fn answer_in_another_form_costs_two_requests_at_most_and_is_told_in_its_own_words() {
+    let Some(stage) = Stage::new(Script::always("unused")) else { return };
+    let page = "<!doctype html><html><head><title>Sign in</title></head><body>to the portal</body></html>";
+    for (answer, says, requests) in [
+        (with_length("text/html", page), "a web page instead of a stream of events: Sign in to the portal", 1),
+        (with_length("application/json", r#"{"choices":[]}"#), "a whole JSON answer instead of a stream", 1),
+        (with_length("application/json", r#"{"error":{"message":"quota is used up"}}"#), "quota is used up", 1),
+        (with_length("text/event-stream", ""), "its answer was empty", 2),
+        (with_length("text/event-stream", HELLO), "without a finish reason", 2),
+        (with_length("text/event-stream", "data: {\"cho\n\n"), "an event that is not JSON: {\"cho", 2),
+        (with_length("text/event-stream", &format!("{LATE_NAME}{STOP}")), "a tool call that begins without a name", 1),
+    ] {
+        let provider = Provider::bytes(answer);
+        let json = fails(&stage, &provider, &[], says);
+        assert_eq!(provider.requests(), requests, "{json}");
+        let hints = says != "quota is used up";
+        assert_eq!(json["error"]["hint"].as_str().is_some_and(|hint| hint.contains("BASEURL")), hints, "{json}");
+    }
+    stage.end();
+}
+
+#[test]
+fn error_within_a_stream_is_part_of_the_message() {
+    let Some(stage) = Stage::new(Script::always("unused")) else { return };
+    for error in [r#"{"error":{"message":"GPU fell over","code":"gpu"}}"#, r#"{"error":"GPU fell over"}"#] {
+        let provider = Provider::bytes(with_length("text/event-stream", &format!("{HELLO}data: {error}\n\n")));
+        for transport in ["serve", "run"] {
+            fails(&stage, &provider, &["--transport", transport], "GPU fell over");
+        }
+    }
+    stage.end();
+}
+
+#[test]
+fn base_url_that_ends_in_a_route_is_refused_before_anything_is_paid() {
+    let Some(stage) = Stage::new(Script::always("unused")) else { return };
+    stage.dot_env("MODEL_DEFAULT_BASEURL={url}/chat/completions\nMODEL_DEFAULT_MODEL=m\n");
+    for arguments in [&["--config", ".env", "hello"][..], &["doctor", "--config", ".env"]] {
+        let done = stage.run(arguments.iter().copied());
+        assert_ne!(done.code, 0, "{}", done.stderr);
+        let all = format!("{}{}", done.stdout, done.stderr);
+        assert!(all.contains("MODEL_DEFAULT_BASEURL") && all.contains("/chat/completions, the route"), "{all}");
+    }
+    assert_eq!(stage.requests().len(), 0);
+    stage.end();
+}
+
+/// Sends the same piece every half second.
+fn trickle(piece: &'static str) -> Provider {
+    Provider::start(move |stream, is_over| {
+        stream.write_all(EVENTS.as_bytes())?;
+        while !is_over.load(Ordering::Relaxed) {
+            stream.write_all(chunk(piece).as_bytes())?;
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn signs_of_life_without_content_do_not_hold_off_the_idle_limit_for_ever() {
+    let Some(stage) = Stage::new(Script::always("unused")) else { return };
+    let empty = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+    for (piece, transport) in [(": still here\n\n", "serve"), (empty, "run")] {
+        let provider = trickle(piece);
+        let arguments = ["--idle-timeout", "15s", "--timeout", "80s", "--transport", transport];
+        let (json, took) = turn(&stage, &provider, 124, &arguments);
+        assert_eq!(json["error"]["kind"], "idle_timeout", "{json}");
+        assert!(took > Duration::from_secs(30), "they count for a while: {took:?}");
+    }
+    stage.end();
+}
+
+#[test]
+fn line_without_an_end_is_a_failure_of_the_provider_after_one_request() {
+    let Some(stage) = Stage::new(Script::always("unused")) else { return };
+    for first in ["data: ", "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\""] {
+        let provider = Provider::start(move |stream, is_over| {
+            stream.write_all(format!("{EVENTS}{}", chunk(first)).as_bytes())?;
+            let piece = chunk(&"x".repeat(64 * 1024));
+            while !is_over.load(Ordering::Relaxed) {
+                stream.write_all(piece.as_bytes())?;
+            }
+            Ok(())
+        });
+        let json = fails(&stage, &provider, &[], "an event is longer than 16 MiB");
+        assert_eq!(provider.requests(), 1, "{json}");
+    }
+    stage.end();
+}
