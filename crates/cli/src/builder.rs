@@ -5,6 +5,7 @@ use crate::driver::{Driver, Transport};
 use crate::isolation::Isolation;
 use crate::journal::Beginning;
 use crate::keys::Keys;
+use crate::previous::History;
 use crate::{BuildError, Runner, RunnerError, paths};
 use opencode_run_config::ModelSource;
 use opencode_run_core::{
@@ -12,7 +13,8 @@ use opencode_run_core::{
     SessionId, StartError, Task, TurnOptions,
 };
 use opencode_run_process::{
-    Launch, LocateError, Locator, Opencode, ServeExecutor, TaskDir, TaskDirError, TaskName, Watcher, supervisor,
+    Launch, LocateError, Locator, Opencode, ServeExecutor, SessionInfo, SessionModel, TaskDir, TaskDirError, TaskName,
+    Watcher, supervisor,
 };
 use std::ffi::OsString;
 use std::fmt;
@@ -405,7 +407,7 @@ impl RunnerBuilder {
         }
         let mut defaults =
             Defaults { options, sources: std::mem::take(&mut self.sources), keys: Keys::new(self.watcher.clone()) };
-        let directory = self.directory(&driver, &defaults).await?;
+        let (directory, session_model) = self.directory(&driver, &defaults).await?;
         let journals = self.journals.as_deref();
         let beginning = if self.resume {
             let beginning = Beginning::resume(journals, directory.path(), self.session.as_ref())?;
@@ -415,22 +417,28 @@ impl RunnerBuilder {
             let task = Task::new(self.name(), directory.path()).isolated(self.isolated);
             Beginning::new(journals, task, self.session)?
         };
-        Ok(Runner::new(driver, beginning, directory, defaults, opencode, self.ephemeral))
+        let history = History::new(&beginning.conversation.turns, session_model.as_ref());
+        Ok(Runner::new(driver, beginning, directory, defaults, opencode, self.ephemeral).continuing(history))
     }
 
-    async fn directory(&self, driver: &Driver, defaults: &Defaults) -> Result<TaskDir, BuildError> {
+    /// Returns the task's directory, and the model of the session's last turn if opencode was asked for the session.
+    async fn directory(
+        &self,
+        driver: &Driver,
+        defaults: &Defaults,
+    ) -> Result<(TaskDir, Option<SessionModel>), BuildError> {
         // Where a conversation was at work is where its session belongs.
         let Some(session) = self.session.as_ref().filter(|_| !self.resume) else {
-            return Ok(self.own_directory().await?);
+            return Ok((self.own_directory().await?, None));
         };
         // Where there is no model to be had, the turn will say so.
-        let model = match defaults.model_of(None, None, defaults.options.limits().total).await {
+        let model = match defaults.model_of(None, None, None, defaults.options.limits().total).await {
             // The time of the turn went by.
             Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
             model => model.ok().flatten(),
         };
-        let directory = driver.session_directory(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
-        let Some(directory) = directory else { return Ok(self.own_directory().await?) };
+        let info = driver.session_info(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
+        let Some(SessionInfo { directory, model, .. }) = info else { return Ok((self.own_directory().await?, None)) };
         let sessions = match TaskDir::existing(&directory) {
             Err(_) if !directory.exists() => {
                 return Err(BuildError::SessionDirectoryGone { session: session.clone(), directory });
@@ -442,7 +450,7 @@ impl RunnerBuilder {
         {
             return Err(BuildError::SessionElsewhere { session: session.clone(), directory, asked: asked.clone() });
         }
-        Ok(sessions)
+        Ok((sessions, model))
     }
 
     async fn own_directory(&self) -> Result<TaskDir, TaskDirError> {

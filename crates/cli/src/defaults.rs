@@ -1,7 +1,9 @@
 //! What a turn falls back to.
 
+use crate::RunnerError;
 use crate::keys::Keys;
-use crate::{RunnerError, model_choice};
+use crate::model_choice::{self, Asked};
+use crate::previous::Previous;
 use opencode_run_config::ModelSource;
 use opencode_run_core::{ModelChoice, ModelSourceType, Prompt, TurnOptions, TurnRecord};
 use std::time::Duration;
@@ -23,16 +25,16 @@ impl Defaults {
         options.agent = options.agent.take().or_else(|| last.agent.clone());
     }
 
-    /// Fills in what a turn leaves open.
+    /// Fills in what a turn leaves open. `previous` is the model of the session's previous turn.
     ///
     /// # Errors
     ///
     /// If there is no model for what is asked for, or its key cannot be had.
-    pub(crate) async fn complete(&self, mut prompt: Prompt) -> Result<Prompt, RunnerError> {
+    pub(crate) async fn complete(&self, mut prompt: Prompt, previous: Option<Previous>) -> Result<Prompt, RunnerError> {
         // The model falls back along a chain of its own.
         let (model, role) = (prompt.options.model.take(), prompt.options.source_type);
         let mut options = prompt.options.or(&self.options);
-        options.model = self.model_of(model, role, options.limits().total).await?;
+        options.model = self.model_of(model, role, previous.as_ref(), options.limits().total).await?;
         prompt.options = options;
         Ok(prompt)
     }
@@ -45,11 +47,17 @@ impl Defaults {
     pub(crate) async fn model_of(
         &self,
         model: Option<ModelChoice>,
-        source_type: Option<ModelSourceType>,
+        role: Option<ModelSourceType>,
+        previous: Option<&Previous>,
         limit: Option<Duration>,
     ) -> Result<Option<ModelChoice>, RunnerError> {
-        let kind = source_type.or(self.options.source_type);
-        match model_choice::choose(model, kind, self.options.model.as_ref(), &self.sources)? {
+        let asked = Asked {
+            turns_model: model,
+            turns_role: role,
+            runners_role: self.options.source_type,
+            runners_model: self.options.model.as_ref(),
+        };
+        match model_choice::choose(asked, &self.sources, previous)? {
             Some(choice) => self.keys.with_key(choice, limit).await.map(Some),
             None => Ok(None),
         }

@@ -2,8 +2,7 @@
 
 use crate::BuildError;
 use opencode_run_core::{Executor, ModelChoice, SessionId};
-use opencode_run_process::{Launch, RunExecutor, ServeExecutor, SessionLookupError};
-use std::path::PathBuf;
+use opencode_run_process::{Launch, RunExecutor, ServeExecutor, SessionInfo, SessionLookupError};
 use std::sync::Arc;
 
 /// How opencode is driven.
@@ -52,19 +51,17 @@ impl Driver {
         }
     }
 
-    /// Returns the directory that a session belongs to, none where the executor is left to know it. `model` and `agent` are
-    /// those of the turns to come.
-    pub(crate) async fn session_directory(
+    /// Returns what opencode knows of a session; `None` if the caller brought the executor, which knows itself. `model` and
+    /// `agent` are those of the turns to come.
+    pub(crate) async fn session_info(
         &self,
         session: &SessionId,
         model: Option<&ModelChoice>,
         agent: Option<&str>,
-    ) -> Result<Option<PathBuf>, SessionLookupError> {
+    ) -> Result<Option<SessionInfo>, SessionLookupError> {
         match self {
-            Self::Server(server) | Self::Attached(server) => {
-                server.session_directory(session, model, agent).await.map(Some)
-            }
-            Self::Process(processes, _) => processes.session_directory(session).await.map(Some),
+            Self::Server(server) | Self::Attached(server) => server.session_info(session, model, agent).await.map(Some),
+            Self::Process(processes, _) => processes.session_info(session).await.map(Some),
             Self::Brought(_) => Ok(None),
         }
     }

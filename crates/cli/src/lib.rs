@@ -41,6 +41,7 @@ mod journal;
 mod keys;
 mod model_choice;
 mod paths;
+mod previous;
 mod runner;
 mod transcript;
 

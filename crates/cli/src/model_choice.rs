@@ -1,18 +1,50 @@
 //! Which model a turn uses.
 
+use crate::previous::Previous;
 use opencode_run_config::ModelSource;
 use opencode_run_core::{ModelChoice, ModelSourceType};
 use std::sync::Arc;
 
-/// A kind of work was asked for that no model is configured for, and there is nothing to fall back to.
+/// Why there is no model for a turn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no model source is configured for `{asked}`, and there is neither a model nor a `default` source to fall back to; {}",
-    listed(configured)
-)]
-pub struct ModelChoiceError {
-    asked: ModelSourceType,
-    configured: Vec<ModelSourceType>,
+#[non_exhaustive]
+pub enum ModelChoiceError {
+    /// A kind of work was asked for that no model is configured for, and there is nothing to fall back to.
+    #[error(
+        "no model source is configured for `{asked}`, and there is neither a model nor a `default` source to fall back to; {}",
+        listed(configured)
+    )]
+    NotConfigured {
+        /// The kind of work.
+        asked: ModelSourceType,
+        /// The kinds that a model is configured for.
+        configured: Vec<ModelSourceType>,
+    },
+    /// The session's previous turn ran on a model source that is not configured any more, and nothing else was asked for.
+    #[error(
+        "the previous turn of this session ran on the model source `{source_type}` ({model}), which is not configured any more; {}",
+        listed(configured)
+    )]
+    PreviousSource {
+        /// The type of the source.
+        source_type: ModelSourceType,
+        /// The name of its model.
+        model: String,
+        /// The kinds that a model is configured for.
+        configured: Vec<ModelSourceType>,
+    },
+}
+
+impl ModelChoiceError {
+    /// Returns what to do about it, if there is more to say than the message does.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotConfigured { .. } => None,
+            Self::PreviousSource { .. } => {
+                Some("give the file that has the source with --config, or a model with --model")
+            }
+        }
+    }
 }
 
 fn listed(configured: &[ModelSourceType]) -> String {
@@ -23,29 +55,43 @@ fn listed(configured: &[ModelSourceType]) -> String {
     format!("configured: {}", names.join(", "))
 }
 
-/// Chooses: the turn's model, else the turn's kind of work, else the runner's model, else the source `default`, else
-/// opencode's own default, which is none here.
+/// What a turn and its runner ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Asked<'a> {
+    pub(crate) turns_model: Option<ModelChoice>,
+    pub(crate) turns_role: Option<ModelSourceType>,
+    pub(crate) runners_role: Option<ModelSourceType>,
+    pub(crate) runners_model: Option<&'a ModelChoice>,
+}
+
+/// Chooses: the turn's model, else the source of the turn's role, else that of the runner's role, else the runner's model, else
+/// the source `default`, else the model of the session's previous turn, else opencode's own default, which is `None` here.
 ///
 /// # Errors
 ///
-/// If a kind of work was asked for that is not configured, and neither of the next two is.
+/// If a role was asked for and neither its source nor anything before the previous turn is there; or if the previous turn's
+/// source is not configured any more.
 pub(crate) fn choose(
-    turns_model: Option<ModelChoice>,
-    turns_kind: Option<ModelSourceType>,
-    runners_model: Option<&ModelChoice>,
+    asked: Asked<'_>,
     sources: &ModelSource,
+    previous: Option<&Previous>,
 ) -> Result<Option<ModelChoice>, ModelChoiceError> {
+    let Asked { turns_model, turns_role, runners_role, runners_model } = asked;
     let of_source = |source: ModelSourceType| {
         let config = sources.get_model(source)?;
         Some(ModelChoice::Source { source, config: Arc::clone(config) })
     };
     let chosen = turns_model
-        .or_else(|| turns_kind.and_then(of_source))
+        .or_else(|| turns_role.and_then(of_source))
+        .or_else(|| runners_role.and_then(of_source))
         .or_else(|| runners_model.cloned())
         .or_else(|| of_source(ModelSourceType::Default));
-    match (chosen, turns_kind) {
-        (None, Some(asked)) => Err(ModelChoiceError { asked, configured: sources.configured() }),
-        (chosen, _) => Ok(chosen),
+    match (chosen, turns_role.or(runners_role), previous) {
+        (Some(chosen), ..) => Ok(Some(chosen)),
+        // What was asked for by its role is not replaced by whatever came before.
+        (None, Some(asked), _) => Err(ModelChoiceError::NotConfigured { asked, configured: sources.configured() }),
+        (None, None, Some(previous)) => previous.resolve(sources).map(Some),
+        (None, None, None) => Ok(None),
     }
 }
 
@@ -66,36 +112,49 @@ mod tests {
         ModelChoice::Named(name.parse().unwrap())
     }
 
+    /// Returns the choice for these; the previous turn ran on `previous/p`.
     fn chosen(
         model: Option<&str>,
-        kind: Option<ModelSourceType>,
+        roles: [Option<ModelSourceType>; 2],
         runners: Option<&str>,
         configured: &[ModelSourceType],
     ) -> Option<String> {
         let runners = runners.map(named);
-        let choice = choose(model.map(named), kind, runners.as_ref(), &sources(configured)).unwrap();
+        let [turns_role, runners_role] = roles;
+        let asked = Asked { turns_model: model.map(named), turns_role, runners_role, runners_model: runners.as_ref() };
+        let previous = Previous::Choice(named("previous/p"));
+        let choice = choose(asked, &sources(configured), Some(&previous)).unwrap();
         choice.map(|choice| choice.to_string())
     }
 
     #[test]
     fn each_falls_to_the_next() {
-        use ModelSourceType::{Code, Default, Plan};
+        use ModelSourceType::{Code, Default, Plan, Write};
         let is = |name: &str| Some(name.to_owned());
-        assert_eq!(chosen(Some("a/turn"), Some(Code), Some("a/runner"), &[Code, Default]), is("a/turn"));
-        assert_eq!(chosen(None, Some(Code), Some("a/runner"), &[Code, Default]), is("source/code"));
-        assert_eq!(chosen(None, Some(Plan), Some("a/runner"), &[Code, Default]), is("a/runner"));
-        assert_eq!(chosen(None, Some(Plan), None, &[Code, Default]), is("source/default"));
-        assert_eq!(chosen(None, None, Some("a/runner"), &[Code, Default]), is("a/runner"));
-        assert_eq!(chosen(None, None, None, &[Code, Default]), is("source/default"));
-        assert_eq!(chosen(None, None, None, &[Code]), None);
+        let all = [Code, Write, Default];
+        assert_eq!(chosen(Some("a/turn"), [Some(Code), None], Some("a/runner"), &all), is("a/turn"));
+        assert_eq!(chosen(None, [Some(Code), Some(Write)], Some("a/runner"), &all), is("source/code"));
+        assert_eq!(chosen(None, [Some(Plan), Some(Write)], Some("a/runner"), &all), is("source/write"));
+        assert_eq!(chosen(None, [None, Some(Write)], Some("a/runner"), &all), is("source/write"));
+        assert_eq!(chosen(None, [Some(Plan), Some(Plan)], Some("a/runner"), &all), is("a/runner"));
+        assert_eq!(chosen(None, [Some(Plan), None], None, &all), is("source/default"));
+        assert_eq!(chosen(None, [None, None], Some("a/runner"), &all), is("a/runner"));
+        assert_eq!(chosen(None, [None, None], None, &all), is("source/default"));
+        assert_eq!(chosen(None, [None, None], None, &[Code]), is("previous/p"));
+        assert_eq!(choose(Asked::default(), &sources(&[Code]), None).unwrap().map(|choice| choice.to_string()), None);
     }
 
     #[test]
     fn a_kind_without_a_model_and_without_a_next_lists_what_is_configured() {
         use ModelSourceType::{Code, Plan, Write};
-        let error = choose(None, Some(Plan), None, &sources(&[Code, Write])).unwrap_err().to_string();
-        assert!(error.contains("`plan`") && error.ends_with("configured: code, write"), "{error}");
-        let error = choose(None, Some(Plan), None, &sources(&[])).unwrap_err().to_string();
-        assert!(error.ends_with("no source is configured at all"), "{error}");
+        let error = |configured: &[ModelSourceType]| {
+            let asked = Asked { turns_role: Some(Plan), ..Asked::default() };
+            let previous = Previous::Choice(named("previous/p"));
+            choose(asked, &sources(configured), Some(&previous)).unwrap_err().to_string()
+        };
+        let some = error(&[Code, Write]);
+        assert!(some.contains("`plan`") && some.ends_with("configured: code, write"), "{some}");
+        let none = error(&[]);
+        assert!(none.ends_with("no source is configured at all"), "{none}");
     }
 }

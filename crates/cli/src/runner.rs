@@ -7,6 +7,7 @@ use crate::driver::{Driver, Transport};
 use crate::isolation::Isolation;
 use crate::journal::Beginning;
 use crate::model_choice::ModelChoiceError;
+use crate::previous::History;
 use crate::transcript::{self, SaveError, TRANSCRIPT_NAME};
 use opencode_run_config::KeyError;
 use opencode_run_core::{
@@ -36,6 +37,7 @@ pub struct Runner {
     opencode: Option<Opencode>,
     ephemeral: bool,
     last_model: Mutex<Option<ModelChoice>>,
+    history: History,
     journal: Option<Arc<Journal>>,
     /// After the driver: opencode may still write there when it is ended.
     isolation: Option<Isolation>,
@@ -89,6 +91,7 @@ impl RunnerError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Run(RunError::Start(error)) | Self::Close(error) => error.hint.as_deref(),
+            Self::Model(error) => error.hint(),
             _ => None,
         }
     }
@@ -122,9 +125,16 @@ impl Runner {
             opencode,
             ephemeral,
             last_model: Mutex::new(None),
+            history: History::default(),
             journal,
             isolation: None,
         }
+    }
+
+    /// Takes over what is known of the session's earlier turns.
+    pub(crate) fn continuing(mut self, history: History) -> Self {
+        self.history = history;
+        self
     }
 
     /// Keeps opencode's home for as long as the runner is there.
@@ -171,7 +181,11 @@ impl Runner {
     /// Fills in what the turn leaves to the runner. The key of its model may have to be waited for.
     pub(crate) async fn prepare(&self, prompt: Prompt, since: Instant) -> Result<Prepared, RunnerError> {
         let now = SystemTime::now();
-        let prompt = self.defaults.complete(prompt).await?;
+        let previous = self.history.previous(&self.turns.conversation().turns);
+        let prompt = self.defaults.complete(prompt, previous).await?;
+        if let Some(model) = &prompt.options.model {
+            self.history.note(model);
+        }
         self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&prompt.options.model);
         Ok(Prepared { prompt, now, since })
     }

@@ -1,8 +1,8 @@
 //! Our record of one task's turns.
 
 use crate::{
-    ModelTraffic, OutputView, PartId, ReportedError, RunState, SessionId, StepReason, ToolCall, TurnFailure, TurnStart,
-    Usage,
+    ModelSourceType, ModelTraffic, OutputView, PartId, ReportedError, RunState, SessionId, StepReason, ToolCall,
+    TurnFailure, TurnStart, Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,6 +101,9 @@ pub struct TurnRecord {
     pub context: Option<String>,
     /// The model that was asked for, by its name; none where it was left to opencode.
     pub model: Option<String>,
+    /// The type of the model source that was asked for; `None` if the model was named, or left to opencode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_type: Option<ModelSourceType>,
     /// The agent that was asked for.
     pub agent: Option<String>,
     /// The files that were attached.
@@ -134,11 +137,12 @@ pub struct TurnRecord {
 
 impl TurnRecord {
     pub(crate) fn new(start: TurnStart) -> Self {
-        let TurnStart { message, context, model, agent, files, started_at, limits: _, asks: _ } = start;
+        let TurnStart { message, context, model, source_type, agent, files, started_at, limits: _, asks: _ } = start;
         Self {
             message,
             context,
             model,
+            source_type,
             agent,
             files,
             started_at,

@@ -28,6 +28,17 @@ pub enum ModelChoice {
     },
 }
 
+impl ModelChoice {
+    /// Returns the type of the model source; `None` for a model that is named.
+    #[must_use]
+    pub fn source_type(&self) -> Option<ModelSourceType> {
+        match self {
+            Self::Named(_) => None,
+            Self::Source { source, .. } => Some(*source),
+        }
+    }
+}
+
 impl From<ModelName> for ModelChoice {
     fn from(name: ModelName) -> Self {
         Self::Named(name)

@@ -1,6 +1,6 @@
 //! Who keeps what comes to the turns of a conversation.
 
-use crate::{Input, Limits, PermissionPolicy, Prompt, TurnOptions};
+use crate::{Input, Limits, ModelChoice, ModelSourceType, PermissionPolicy, Prompt, TurnOptions};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -16,6 +16,9 @@ pub struct TurnStart {
     pub context: Option<String>,
     /// The model that is asked for, by its name; none where it is left to opencode.
     pub model: Option<String>,
+    /// The type of the model source that is asked for; `None` if the model is named, or left to opencode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_type: Option<ModelSourceType>,
     /// The agent that is asked for.
     pub agent: Option<String>,
     /// The files that are attached.
@@ -38,6 +41,7 @@ impl TurnStart {
             message: message.clone(),
             context: context.clone(),
             model: model.as_ref().map(ToString::to_string),
+            source_type: model.as_ref().and_then(ModelChoice::source_type),
             agent: agent.clone(),
             files: files.clone(),
             started_at,

@@ -22,10 +22,10 @@ pub(crate) use v1::stream::{AnswerEnd, MessageWithParts, SessionEvent, TurnDecod
 pub(crate) use wish::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
 
 use crate::Version;
+use crate::session::SessionInfo;
 use opencode_run_core::{SessionId, TurnFailure, TurnRequest};
 use reqwest::Url;
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 /// A generation of opencode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +34,11 @@ pub(crate) enum Dialect {
     V1,
 }
 
-/// What an export says of the session.
+/// What an export says of a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Exported {
-    /// It belongs to this directory.
-    Directory(PathBuf),
+    /// There is one.
+    Session(SessionInfo),
     /// There is no such session.
     NotFound,
     /// Nothing; in the words of the last line that was written.
@@ -88,7 +88,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the arguments that export a session, which tells its directory.
+    /// Returns the arguments that export a session, which names its directory and its model.
     pub(crate) fn export_arguments(self, session: &SessionId) -> [String; 2] {
         match self {
             Self::V1 => v1::export::arguments(session),

@@ -90,7 +90,7 @@ pub use opencode_run_gateway::{ModelList, ProbeError};
 pub use private_dir::{Untrusted, create_private_dir_all, find_untrusted};
 pub use run_executor::RunExecutor;
 pub use serve_executor::ServeExecutor;
-pub use session::{SessionLookupError, session_directory};
+pub use session::{SessionInfo, SessionLookupError, SessionModel, session_directory, session_info};
 pub use shell::{UnusableShell, unusable_shell};
 pub use task_dir::{TaskDir, TaskDirError, TaskName, TaskNameError};
 pub use version::{ParseVersionError, Version};

@@ -7,7 +7,7 @@ use crate::redaction::Redaction;
 use crate::request::check;
 use crate::run_process::RunCommand;
 use crate::run_turn::RunTurn;
-use crate::session::{SessionLookupError, session_directory};
+use crate::session::{SessionInfo, SessionLookupError, session_info};
 use crate::setup::{Opened, Setup, write_private};
 use async_trait::async_trait;
 use opencode_run_core::{Executor, FailureKind, PermissionPolicy, SessionId, StartError, StartedTurn, TurnRequest};
@@ -47,7 +47,16 @@ impl RunExecutor {
     ///
     /// If there is no such session, or opencode does not say.
     pub async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, SessionLookupError> {
-        session_directory(&self.launch, session).await
+        self.session_info(session).await.map(|info| info.directory)
+    }
+
+    /// Returns what opencode knows of a session, which costs a start of opencode.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such session, or opencode does not say.
+    pub async fn session_info(&self, session: &SessionId) -> Result<SessionInfo, SessionLookupError> {
+        session_info(&self.launch, session).await
     }
 
     /// Returns the argument by which opencode allows what it asks for.

@@ -8,7 +8,7 @@ use crate::schema::AnswerSchema;
 use crate::serve::pool::Pool;
 use crate::serve::server::{Presence, Server, unreachable};
 use crate::serve::turn::ServeTurn;
-use crate::session::SessionLookupError;
+use crate::session::{SessionInfo, SessionLookupError};
 use crate::setup::Setup;
 use async_trait::async_trait;
 use futures_util::TryFutureExt;
@@ -141,6 +141,22 @@ impl ServeExecutor {
         model: Option<&ModelChoice>,
         agent: Option<&str>,
     ) -> Result<PathBuf, SessionLookupError> {
+        self.session_info(session, model, agent).await.map(|info| info.directory)
+    }
+
+    /// Returns what opencode knows of a session.
+    ///
+    /// It is asked on the server that turns of this model and agent run on, which is started if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such session, or there is no server to ask.
+    pub async fn session_info(
+        &self,
+        session: &SessionId,
+        model: Option<&ModelChoice>,
+        agent: Option<&str>,
+    ) -> Result<SessionInfo, SessionLookupError> {
         if !self.shared.may_exist(session) {
             return Err(SessionLookupError::NotFound(session.clone()));
         }
@@ -148,7 +164,7 @@ impl ServeExecutor {
         let session = session.clone();
         self.run(async move |shared: Arc<Shared>| {
             let server = shared.server(&setup).await?;
-            server.client.session_directory(&session).await.map_err(|error| match error {
+            server.client.session_info(&session).await.map_err(|error| match error {
                 ClientError::NotFound(_) => SessionLookupError::NotFound(session.clone()),
                 other => SessionLookupError::Unanswered { session: session.clone(), why: other.to_string() },
             })

@@ -1,13 +1,40 @@
-//! Which directory a session of opencode belongs to.
+//! What opencode knows of a session: the directory that it belongs to, and the model of its last turn.
 
 use crate::Launch;
 use crate::dialect::Exported;
-use opencode_run_core::{SessionId, StartError};
+use opencode_run_core::{ModelSourceType, SessionId, StartError};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long opencode may take to answer. It takes a second.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// What opencode knows of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// The directory that it belongs to.
+    pub directory: PathBuf,
+    /// The model of its last turn, with which opencode goes on if it is given no other; `None` before the first turn, and if
+    /// opencode does not name it.
+    pub model: Option<SessionModel>,
+}
+
+/// The model of a session's last turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionModel {
+    /// A model source with an endpoint of its own. opencode knows it by a name that means something only while it is given that
+    /// source.
+    Source {
+        /// The type of the source.
+        source_type: ModelSourceType,
+        /// The model's name at its provider.
+        model: String,
+    },
+    /// A model that opencode knows by itself, `provider/model`.
+    Named(String),
+}
 
 /// Why the directory of a session is not known.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +64,15 @@ pub enum SessionLookupError {
 ///
 /// If there is no such session, or opencode does not say.
 pub async fn session_directory(launch: &Launch, session: &SessionId) -> Result<PathBuf, SessionLookupError> {
+    session_info(launch, session).await.map(|info| info.directory)
+}
+
+/// Asks opencode for the directory and the model of a session, which costs a second.
+///
+/// # Errors
+///
+/// If there is no such session, or opencode does not say.
+pub async fn session_info(launch: &Launch, session: &SessionId) -> Result<SessionInfo, SessionLookupError> {
     let dialect = launch.opencode().dialect();
     if !dialect.may_exist(session) {
         return Err(SessionLookupError::NotFound(session.clone()));
@@ -46,7 +82,7 @@ pub async fn session_directory(launch: &Launch, session: &SessionId) -> Result<P
     let answer = async { launch.ask(arguments, &std::env::current_dir()?, LIMIT).await };
     let answer = answer.await.map_err(|error| unanswered(error.to_string()))?;
     match dialect.read_export(&answer.stdout, &answer.stderr) {
-        Exported::Directory(directory) => Ok(directory),
+        Exported::Session(info) => Ok(info),
         Exported::NotFound => Err(SessionLookupError::NotFound(session.clone())),
         Exported::Nothing(why) => Err(unanswered(why)),
     }

@@ -20,6 +20,7 @@ mod originals;
 mod outcomes;
 mod parallel;
 mod pipes;
+mod previous_model;
 mod privacy;
 mod recorded_failures;
 mod setup;

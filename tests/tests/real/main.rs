@@ -22,6 +22,7 @@ mod no_survivor;
 mod output;
 mod parallel;
 mod places;
+mod previous_model;
 mod providers;
 mod resume;
 mod secrets;

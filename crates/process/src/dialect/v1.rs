@@ -11,5 +11,6 @@ pub(crate) mod export;
 pub(crate) mod fuzzing;
 pub(crate) mod parts;
 pub(crate) mod refusals;
+pub(crate) mod session_model;
 pub(crate) mod stderr;
 pub(crate) mod stream;

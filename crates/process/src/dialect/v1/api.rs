@@ -55,6 +55,9 @@ pub(crate) struct Health {
 pub(crate) struct SessionInfo {
     pub(crate) id: SessionId,
     pub(crate) directory: PathBuf,
+    /// The model of its last turn; absent before 1.14 and before the first turn.
+    #[serde(default)]
+    pub(crate) model: Value,
 }
 
 /// An agent, as far as it matters here.

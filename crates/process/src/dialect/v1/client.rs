@@ -1,9 +1,11 @@
 //! Requests to a server.
 
 use super::api;
+use super::session_model;
 use super::stream::{self, SessionEvent, TurnDecoder};
 use crate::dialect::Dialect;
 use crate::json_text::repair_surrogates;
+use crate::session::{SessionInfo, SessionModel};
 use opencode_run_core::{ExposeSecret, PermissionAnswer, Prompt, SecretString, SessionId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -22,6 +24,9 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// The longest answer that holds messages, which can be all of a long session's. A server that is not ours could send one without an
 /// end.
 const MAX_MESSAGES_BYTES: usize = 256 << 20;
+/// How many of a session's last messages are asked for its model: a turn of several steps has many answers, each of which names
+/// the model as well.
+const LAST_MESSAGES: &str = "4";
 /// How long a connection to this machine may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -220,6 +225,28 @@ impl Client {
     pub(crate) async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, ClientError> {
         let request = self.request(Method::GET, &api::session(id(session)?), None);
         Self::json::<api::SessionInfo>(request).await.map(|session| session.directory)
+    }
+
+    /// Returns a session's directory and model.
+    pub(crate) async fn session_info(&self, session: &SessionId) -> Result<SessionInfo, ClientError> {
+        let request = self.request(Method::GET, &api::session(session.as_str()), None);
+        let api::SessionInfo { directory, model, .. } = Self::json(request).await?;
+        let model = match session_model::of_session(&model) {
+            Some(model) => Some(model),
+            None => self.model_in_messages(&directory, session).await,
+        };
+        Ok(SessionInfo { directory, model })
+    }
+
+    /// Returns the model of a session's last messages, or `None` if the server does not show them: that is no reason not to
+    /// continue the session.
+    async fn model_in_messages(&self, directory: &Path, session: &SessionId) -> Option<SessionModel> {
+        let request = self.request(Method::GET, &api::messages(session.as_str()), Some(directory));
+        let (http, request) = request.build_split();
+        let mut request = request.ok()?;
+        request.url_mut().query_pairs_mut().append_pair("limit", LAST_MESSAGES);
+        let messages: Vec<Value> = Self::json(RequestBuilder::from_parts(http, request)).await.ok()?;
+        session_model::of_messages(&messages)
     }
 
     /// Returns the sessions of a session's sub-agents, and of theirs.

@@ -35,6 +35,9 @@ const LEAN: [(&str, &str); 6] = [
     ("BUN_JSC_useConcurrentGC", "0"),
 ];
 
+/// The beginning of the name that opencode knows the provider of a model source by; the source's type follows.
+const SOURCE_PROVIDER: &str = "opencode-run-";
+
 /// The agents that opencode has by itself and that call the turn's model.
 const AGENTS: [&str; 3] = ["build", "plan", "general"];
 
@@ -72,6 +75,12 @@ pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
     Ok(Rendered { variables, model: name, is_described })
 }
 
+/// Returns the model source whose provider has this name in opencode's configuration.
+pub(crate) fn source_of(provider: &str) -> Option<ModelSourceType> {
+    let name = provider.strip_prefix(SOURCE_PROVIDER)?;
+    ModelSourceType::ALL.into_iter().find(|source| source.as_str() == name)
+}
+
 /// What opencode needs to be told to use a model. Without a gateway there is a key in it.
 #[derive(Default)]
 struct ModelSetup {
@@ -99,7 +108,7 @@ impl ModelSetup {
         let known = config.base_url.is_none().then(|| config.model.parse::<ModelName>().ok()).flatten();
         let (provider, model) = match &known {
             Some(name) => (name.provider().to_owned(), name.model().to_owned()),
-            None => (format!("opencode-run-{source}"), config.model.clone()),
+            None => (format!("{SOURCE_PROVIDER}{source}"), config.model.clone()),
         };
         let mut entry = model_entry(config);
         let mut provider_entry = Map::new();

@@ -1,10 +1,14 @@
 //! `opencode export`, which says what there is of a session.
 
 use super::api::is_id;
+use super::session_model;
 use super::stderr::plain;
 use crate::dialect::Exported;
+use crate::json_text::repair_surrogates;
+use crate::session::SessionInfo;
 use opencode_run_core::SessionId;
 use serde::Deserialize;
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// What every id of a session begins with. opencode refuses others in words of its own, and takes a dash for an option.
@@ -16,6 +20,14 @@ const LONGEST: usize = 300;
 #[derive(Deserialize)]
 struct Info {
     directory: PathBuf,
+    #[serde(default)]
+    model: Value,
+}
+
+/// A whole export.
+#[derive(Deserialize)]
+struct Messages {
+    messages: Vec<Value>,
 }
 
 /// Returns whether an id is one that opencode could have given.
@@ -28,10 +40,11 @@ pub(crate) fn arguments(session: &SessionId) -> [String; 2] {
     ["export".to_owned(), session.to_string()]
 }
 
-/// Reads an export, of which the beginning is enough.
+/// Reads an export. Its beginning is enough but for the model of a version that names it in the messages alone.
 pub(crate) fn read(stdout: &[u8], stderr: &[u8]) -> Exported {
-    if let Some(directory) = directory_in(stdout) {
-        return Exported::Directory(directory);
+    if let Some(Info { directory, model }) = info_in(stdout) {
+        let model = session_model::of_session(&model).or_else(|| session_model::of_messages(&messages_in(stdout)));
+        return Exported::Session(SessionInfo { directory, model });
     }
     let errors = plain(&String::from_utf8_lossy(stderr));
     // What is no id of a session at all is refused in other words.
@@ -42,17 +55,26 @@ pub(crate) fn read(stdout: &[u8], stderr: &[u8]) -> Exported {
     Exported::Nothing(last.chars().take(LONGEST).collect())
 }
 
-/// Reads the directory in the beginning of an export, `{"info": {"directory": …}, "messages": …`.
-fn directory_in(export: &[u8]) -> Option<PathBuf> {
+/// Reads the session in the beginning of an export, `{"info": {"directory": …}, "messages": …`.
+fn info_in(export: &[u8]) -> Option<Info> {
     let key = b"\"info\":";
     let at = export.windows(key.len()).position(|window| window == key)? + key.len();
     let mut values = serde_json::Deserializer::from_slice(&export[at..]).into_iter::<Info>();
-    Some(values.next()?.ok()?.directory)
+    values.next()?.ok()
+}
+
+/// Reads the messages of an export; none if it is not whole.
+fn messages_in(export: &[u8]) -> Vec<Value> {
+    let start = export.iter().position(|byte| *byte == b'{').unwrap_or_default();
+    let text = String::from_utf8_lossy(&export[start..]);
+    serde_json::from_str(&repair_surrogates(&text)).map(|Messages { messages }| messages).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::SessionModel;
+    use opencode_run_core::ModelSourceType;
 
     #[test]
     fn the_directory_stands_in_the_beginning() {
@@ -63,7 +85,25 @@ mod tests {
     "summary": { "files": 0 }
   },
   "messages": [ { "info": { "role": "us"#;
-        assert_eq!(read(export, b""), Exported::Directory("/home/me/task_x".into()));
+        let info = SessionInfo { directory: "/home/me/task_x".into(), model: None };
+        assert_eq!(read(export, b""), Exported::Session(info));
+    }
+
+    #[test]
+    fn model_is_in_the_session_else_in_the_messages() {
+        let model_in = |export: &str| match read(export.as_bytes(), b"") {
+            Exported::Session(info) => info.model,
+            other => panic!("{other:?}"),
+        };
+        let code =
+            |model: &str| Some(SessionModel::Source { source_type: ModelSourceType::Code, model: model.to_owned() });
+        let newer =
+            r#"{"info": {"directory": "/d", "model": {"id": "m", "providerID": "opencode-run-code"}}, "messages": ["#;
+        assert_eq!(model_in(newer), code("m"));
+        let older = r#"{"info": {"directory": "/d"}, "messages": [{"info": {"role": "user", "model": {"providerID":
+            "opencode-run-code", "modelID": "n"}}, "parts": []}]}"#;
+        assert_eq!(model_in(older), code("n"));
+        assert_eq!(model_in(&older[..older.len() - 2]), None, "an export that was cut");
     }
 
     #[test]

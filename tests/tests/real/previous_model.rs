@@ -1,0 +1,189 @@
+//! A turn without a model goes on with the model of the session's previous turn.
+
+use crate::stage::{Done, Running, Stage};
+use opencode_run::{
+    FailureKind, ModelConfig, ModelSource, ModelSourceType, Prompt, RunState, Runner, RunnerBuilder, RunnerError,
+    Transport,
+};
+use opencode_run_scripted_model::{Script, When};
+use serde_json::Value;
+use std::process::Stdio;
+
+const SOURCES: &str = "
+MODEL_CODE_BASEURL={url}
+MODEL_CODE_APIKEY=sk-of-code
+MODEL_CODE_MODEL=meta/coder
+MODEL_WRITE_BASEURL={url}
+MODEL_WRITE_APIKEY=sk-of-write
+MODEL_WRITE_MODEL=writer
+";
+
+fn stage() -> Option<Stage> {
+    let stage = Stage::new(Script::new().rule(When::agent().reply("Answer {turn}.")))?;
+    stage.write("models.env", &SOURCES.replace("{url}", &stage.model.base_url()));
+    stage.write("plan.env", "MODEL_PLAN_MODEL=stub/gpt-5\n");
+    Some(stage)
+}
+
+fn sources(stage: &Stage) -> ModelSource {
+    ModelSource::from_env_file(stage.sandbox.path("models.env")).unwrap()
+}
+
+fn builder(stage: &Stage, transport: Transport) -> RunnerBuilder {
+    let variables = stage.sandbox.env().iter().map(|(name, value)| (name.clone(), value.clone()));
+    let builder = Runner::builder().workspace(stage.sandbox.workspace()).environment(variables);
+    builder.opencode(&stage.opencode).transport(transport)
+}
+
+/// Returns the models of the requests so far.
+fn models(stage: &Stage) -> Vec<String> {
+    stage.requests().iter().map(|request| request.model().to_owned()).collect()
+}
+
+/// Runs the command with these model sources and further arguments.
+#[track_caller]
+fn run(stage: &Stage, transport: &str, arguments: &[&str]) -> Done {
+    let json = ["--transport", transport, "--output-format", "json"];
+    stage.run(arguments.iter().copied().chain(json))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// The full example of the original runner: `code`, then `write`, then no model.
+#[tokio::test]
+async fn runner_continues_with_previous_source_on_both_transports() {
+    for transport in [Transport::Run, Transport::Serve] {
+        let Some(stage) = stage() else { return };
+        let runner = builder(&stage, transport).model_source(sources(&stage)).build().await.unwrap();
+        for role in [Some(ModelSourceType::Code), Some(ModelSourceType::Write), None] {
+            let prompt = Prompt::new("Go on.");
+            let turn = runner.run(role.into_iter().fold(prompt, Prompt::source_type)).await.unwrap();
+            assert_eq!(turn.state, RunState::Completed, "{transport:?} {role:?}: {:?}", turn.failure);
+        }
+        assert_eq!(models(&stage), ["meta/coder", "writer", "writer"]);
+        assert_eq!(stage.requests()[2].header("authorization"), Some("Bearer sk-of-write"));
+
+        // A source that only one turn had goes on as well, and so does a model that is named.
+        let own = ModelConfig { base_url: Some(stage.model.base_url()), ..ModelConfig::new("own") };
+        let own = opencode_run::ModelChoice::Source { source: ModelSourceType::Think, config: own.into() };
+        runner.run(Prompt::new("Go on.").model(own)).await.unwrap();
+        assert_eq!(runner.run("Go on.").await.unwrap().source_type, Some(ModelSourceType::Think));
+        runner
+            .run(Prompt::new("Go on.").model("stub/gpt-5".parse::<opencode_run::ModelName>().unwrap()))
+            .await
+            .unwrap();
+        let last = runner.run("Go on.").await.unwrap();
+        assert_eq!((last.state, last.model.as_deref()), (RunState::Completed, Some("stub/gpt-5")));
+        assert_eq!(models(&stage)[3..], ["own", "own", "gpt-5", "gpt-5"]);
+        runner.close().await.unwrap();
+        stage.end();
+    }
+}
+
+#[tokio::test]
+async fn session_without_journal_continues_with_its_source_on_both_transports() {
+    for transport in [Transport::Run, Transport::Serve] {
+        let Some(stage) = stage() else { return };
+        let first = builder(&stage, transport).model_source(sources(&stage)).build().await.unwrap();
+        first.run(Prompt::new("First.").source_type(ModelSourceType::Code)).await.unwrap();
+        let session = first.session_id().unwrap();
+        first.close().await.unwrap();
+
+        let second = builder(&stage, transport).session(session.clone()).model_source(sources(&stage));
+        let second = second.build().await.unwrap();
+        let turn = second.run("Second.").await.unwrap();
+        assert_eq!(turn.state, RunState::Completed, "{transport:?}: {:?}", turn.failure);
+        second.close().await.unwrap();
+
+        let third = builder(&stage, transport).session(session).build().await.unwrap();
+        let error = third.run("Third.").await.unwrap_err();
+        assert!(matches!(error, RunnerError::Model(_)) && error.kind() == FailureKind::Config, "{error:?}");
+        assert!(error.to_string().contains("`code`"), "{error}");
+        // The refused turn has changed nothing.
+        let named = Prompt::new("Fourth.").model("stub/gpt-4".parse::<opencode_run::ModelName>().unwrap());
+        assert_eq!(third.run(named).await.unwrap().state, RunState::Completed);
+        assert_eq!(third.run("Fifth.").await.unwrap().state, RunState::Completed);
+        third.close().await.unwrap();
+        assert_eq!(models(&stage), ["meta/coder", "meta/coder", "gpt-4", "gpt-4"]);
+        stage.end();
+    }
+}
+
+#[test]
+fn command_continues_with_previous_source_on_both_transports() {
+    for transport in ["run", "serve"] {
+        let Some(stage) = stage() else { return };
+        let with = ["--config", "../models.env"];
+        let first = run(&stage, transport, &[&with[..], &["--model-source-type", "code", "First."]].concat());
+        let first = first.with_code(0).json();
+        let (session, dir) = (text(&first["session_id"]), text(&first["task_dir"]));
+
+        let by_session = |more: &[&str]| run(&stage, transport, &[&["--session", &session][..], more].concat());
+        let by_resume = |more: &[&str]| run(&stage, transport, &[&["resume", &dir][..], more].concat());
+        let second = by_session(&[&with[..], &["Second."]].concat()).with_code(0).json();
+        assert_eq!((&second["session_id"], text(&second["model"])), (&first["session_id"], "meta/coder".to_owned()));
+        by_resume(&[&with[..], &["Third."]].concat()).with_code(0);
+        by_session(&[&with[..], &["--no-journal", "Fourth."]].concat()).with_code(0);
+        assert_eq!(models(&stage), ["meta/coder"; 4]);
+
+        // Without the source: refused, and never another model.
+        for refused in [
+            by_session(&["--no-env", "--no-journal", "More."]),
+            by_session(&["--no-env", "More."]),
+            by_resume(&["--config", "../plan.env", "More."]),
+        ] {
+            let refused = refused.with_code(3);
+            assert_eq!(refused.json()["error"]["kind"], "config");
+            for told in ["model source `code`", "--config", "--model"] {
+                assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+            }
+            assert!(!refused.stderr.contains("opencode-run-code"), "{}", refused.stderr);
+        }
+        assert_eq!(stage.requests().len(), 4);
+
+        // A model that is named instead is the one that the next turn goes on with.
+        by_session(&["--no-env", "--model", "stub/gpt-5", "Fifth."]).with_code(0);
+        by_session(&[&with[..], &["Sixth."]].concat()).with_code(0);
+        by_resume(&["--no-env", "Seventh."]).with_code(0);
+        assert_eq!(models(&stage)[4..], ["gpt-5"; 3]);
+        stage.end();
+    }
+}
+
+#[test]
+fn chat_continues_with_the_source_of_its_session() {
+    for transport in ["run", "serve"] {
+        let Some(stage) = stage() else { return };
+        let first = ["--config", "../models.env", "--model-source-type", "write", "First."];
+        let session = text(&run(&stage, transport, &first).with_code(0).json()["session_id"]);
+        let chat = |more: &[&str], code: i32| {
+            let arguments = ["chat", "--transport", transport, "--session", &session];
+            let mut command = stage.command(arguments.iter().chain(more).copied());
+            command.stdin(Stdio::piped());
+            let mut chat = Running::start(command);
+            chat.say("Second.\nThird.\n");
+            chat.end().with_code(code)
+        };
+        assert_eq!(chat(&["--config", "../models.env"], 0).stdout, "Answer 2.\nAnswer 3.\n");
+        assert_eq!(models(&stage), ["writer"; 3]);
+        let refused = chat(&["--no-env"], 3).stderr;
+        assert!(refused.contains("model source `write`") && refused.contains("--config"), "{refused}");
+        assert_eq!(stage.requests().len(), 3);
+        stage.end();
+    }
+}
+
+#[test]
+fn source_that_changed_its_model_is_used_with_a_warning() {
+    let Some(stage) = stage() else { return };
+    let first = ["--config", "../models.env", "--model-source-type", "write", "First."];
+    let dir = text(&run(&stage, "serve", &first).with_code(0).json()["task_dir"]);
+    let url = stage.model.base_url();
+    stage.write("models.env", &format!("MODEL_WRITE_BASEURL={url}\nMODEL_WRITE_MODEL=better\n"));
+    let done = run(&stage, "serve", &["resume", &dir, "--config", "../models.env", "-q", "Second."]).with_code(0);
+    assert!(done.stderr.contains("`write`") && done.stderr.contains("better"), "{}", done.stderr);
+    assert_eq!(models(&stage), ["writer", "better"]);
+    stage.end();
+}
