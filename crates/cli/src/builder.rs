@@ -346,8 +346,11 @@ impl RunnerBuilder {
                 Some(isolation) => isolation.apply(variables),
                 None => variables,
             };
-            let mut launch =
-                Launch::new(opencode.clone(), variables).watched_by(self.watcher.clone()).cache(paths::cache_dir());
+            let mut launch = Launch::new(opencode.clone(), variables)
+                .watched_by(self.watcher.clone())
+                .cache(paths::cache_dir())
+                // The runner's own server ends with the runner: a person who thinks for a minute finds it warm.
+                .server_idle_timeout(None);
             if self.lean {
                 launch = launch.lean();
             }

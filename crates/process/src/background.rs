@@ -67,15 +67,18 @@ impl Drop for Background {
             }
             runtime.shutdown_background();
         };
+        // On a thread of its own in any case: a runtime must not be dropped on one of a runtime's workers.
+        let Ok(cleanup) = std::thread::Builder::new().name("opencode-cleanup".to_owned()).spawn(end) else { return };
         match Handle::try_current() {
             // It is the last turn that lets go of it: a thread cannot wait for itself.
-            Ok(current) if current.id() == background => {
-                std::thread::spawn(end);
-            }
+            Ok(current) if current.id() == background => {}
             Ok(current) => {
-                current.spawn_blocking(end);
+                current.spawn_blocking(move || cleanup.join());
             }
-            Err(_) => end(),
+            Err(_) => {
+                // It does not panic.
+                cleanup.join().ok();
+            }
         }
     }
 }
@@ -115,7 +118,7 @@ mod tests {
         let background = Background::start().unwrap();
         let flag = Arc::clone(&done);
         runtime().block_on(async move {
-            background.run(async { tokio::spawn(slow(flag)) }).await;
+            background.run(async { drop(tokio::spawn(slow(flag))) }).await;
             drop(background);
         });
         assert!(done.load(Ordering::SeqCst));
@@ -126,7 +129,7 @@ mod tests {
         let done = Arc::new(AtomicBool::new(false));
         let background = Background::start().unwrap();
         let flag = Arc::clone(&done);
-        runtime().block_on(background.run(async { tokio::spawn(slow(flag)) }));
+        runtime().block_on(background.run(async { drop(tokio::spawn(slow(flag))) }));
         drop(background);
         assert!(done.load(Ordering::SeqCst));
     }

@@ -144,7 +144,7 @@ impl Launch {
     /// that has been idle longest makes room.
     #[must_use]
     pub fn max_servers(mut self, count: usize) -> Self {
-        self.max_servers = count.max(1);
+        self.max_servers = count.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
         self
     }
 

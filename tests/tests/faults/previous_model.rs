@@ -11,8 +11,9 @@ fn case(session_model: &str) -> Case {
     let session_model = session_model.to_owned();
     Case::new(move |script, sandbox| {
         let directory = sandbox.workspace();
+        let directory = directory.display();
         let text =
-            format!("{{\"info\": {{\"id\": \"ses_1\", \"directory\": {directory:?}, \"model\": {session_model}}}}}");
+            format!("{{\"info\": {{\"id\": \"ses_1\", \"directory\": \"{directory}\", \"model\": {session_model}}}}}");
         script.on("export", [Act::Stdout { text }]).replay("run", PLAIN)
     })
 }

@@ -54,8 +54,8 @@ fn turns_outlive_the_runtime_of_the_first() {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..3 {
-                    let state = current_thread().block_on(turn(&executor, &stage, Prompt::new("hello")));
-                    assert_eq!(state, RunState::Completed);
+                    let ended = current_thread().block_on(turn(&executor, &stage, Prompt::new("hello")));
+                    assert_eq!(ended, RunState::Completed);
                 }
             });
         }
