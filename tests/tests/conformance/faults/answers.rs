@@ -279,7 +279,7 @@ async fn a_variant_that_the_model_does_not_have_is_refused_before_there_is_a_ses
     let asked = || play.server(0).requests_of("GET /config/providers").len();
     let before = asked();
     for (model, variant, looks) in
-        [("many", "low", 0), ("many", "high", 0), ("none", "", 0), ("unsaid", "any", 1), ("unsaid", "other", 1)]
+        [("many", "low", 0), ("many", "high", 0), ("unsaid", "any", 1), ("unsaid", "other", 1)]
     {
         assert_answered(&play.turn(on(&format!("stub/{model}")).variant(variant)).await, PLAIN_TEXT);
         assert_eq!(asked() - before, looks, "{model} {variant}");
