@@ -6,10 +6,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Returns the directory of all recordings, `tests/recordings` of the sources.
+/// Returns the directory of all recordings, `crates/process/recordings/run` of the sources.
 #[must_use]
 pub fn recordings_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/process/recordings/run")
 }
 
 /// What one run of the real opencode did.

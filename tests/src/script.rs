@@ -65,7 +65,7 @@ impl Script {
 pub enum Act {
     /// Writes lines of a recording's stdout.
     EmitRecording {
-        /// The recording: a directory relative to the script or to `tests/recordings`.
+        /// The recording: a directory relative to the script or to `crates/process/recordings/run`.
         recording: String,
         /// The first line to write, from 0.
         #[serde(default)]
@@ -79,7 +79,7 @@ pub enum Act {
     },
     /// Does what a recording holds: its stdout, its stderr, its end (exit code or signal).
     Replay {
-        /// The recording: a directory relative to the script or to `tests/recordings`.
+        /// The recording: a directory relative to the script or to `crates/process/recordings/run`.
         recording: String,
     },
     /// Writes a text to stdout, as it stands, without a newline of its own.

@@ -6,10 +6,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Returns the directory of all recordings of servers, `tests/serve-recordings` of the sources.
+/// Returns the directory of all recordings of servers, `crates/process/recordings/serve` of the sources.
 #[must_use]
 pub fn serve_recordings_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("serve-recordings")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/process/recordings/serve")
 }
 
 /// What one real server did.

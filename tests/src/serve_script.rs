@@ -127,7 +127,7 @@ pub enum TurnAct {
     ///
     /// Ids are the client's own: the session, its message, and all others in the same order behind it.
     Replay {
-        /// The recording: `VERSION/NAME` of `tests/serve-recordings`.
+        /// The recording: `VERSION/NAME` of `crates/process/recordings/serve`.
         recording: String,
         /// It ends before the first event that contains this; neither that nor the answer is given.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -334,7 +334,7 @@ impl RunnerBuilder {
         self.check_names()?;
         let variables = self.environment.take().map_or_else(|| std::env::vars_os().collect(), |Variables(given)| given);
         let isolation = self.isolated.then(Isolation::new).transpose().map_err(|error| {
-            StartError::new(FailureKind::Io, format!("there is no place for a home of its own: {error}"))
+            StartError::new(FailureKind::Io, "there is no place for a home of its own")
                 .hint("check that the folder for temporary files is there and has room")
                 .caused_by(error)
         })?;

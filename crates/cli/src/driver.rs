@@ -1,7 +1,7 @@
 //! What drives opencode for a runner: a server of its own, one that somebody else runs, or a process for each turn.
 
 use crate::BuildError;
-use opencode_run_core::{Executor, ModelChoice, SessionId};
+use opencode_run_core::{ErrorChain, Executor, ModelChoice, SessionId};
 use opencode_run_process::{Launch, RunExecutor, ServeExecutor, SessionInfo, SessionLookupError};
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Driver {
             (Some(Transport::Run), _) => Ok(Self::Process(RunExecutor::new(launch), None)),
             (_, Ok(server)) => Ok(Self::Server(server)),
             (Some(Transport::Serve), Err(error)) => Err(error.into()),
-            (None, Err(error)) => Ok(Self::Process(RunExecutor::new(launch), Some(error.message))),
+            (None, Err(error)) => Ok(Self::Process(RunExecutor::new(launch), Some(ErrorChain(&error).to_string()))),
         }
     }
 

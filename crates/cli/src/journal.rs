@@ -1,7 +1,7 @@
 //! Where a runner's conversation begins: anew, or where its journal ends.
 
 use crate::BuildError;
-use opencode_run_core::{Conversation, SessionId, Task};
+use opencode_run_core::{Conversation, ErrorChain, SessionId, Task};
 use opencode_run_journal::{Journal, JournalError, Recovered, folder_of, latest, prune};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Beginning {
                 Ok(Some((journal, recovered))) => return Ok(Self::of(journal, recovered)),
                 Ok(None) => {}
                 Err(error @ JournalError::Busy { .. }) => return Err(error.into()),
-                Err(error) => tracing::warn!("the session's earlier turns are left out: {error}"),
+                Err(error) => tracing::warn!("the session's earlier turns are left out: {}", ErrorChain(&error)),
             }
         }
         prune(journals, SystemTime::now());

@@ -74,7 +74,7 @@ impl Keys {
             return Ok(ModelChoice::Source { source, config: Arc::new(known.put_into(&config)) });
         }
         let asked = with_key(&config, async |command| printed_by(command, self.watcher.as_ref()).await).await;
-        let keyed = asked.map_err(|error| RunnerError::Key { source_type: source, error })?;
+        let keyed = asked.map_err(|error| RunnerError::Key { source_type: source, source: error })?;
         let (file, command) = (config.api_key_file.clone(), config.api_key_command.clone());
         known.push(Known { file, command, key: keyed.api_key.clone() });
         Ok(ModelChoice::Source { source, config: keyed })
@@ -119,7 +119,7 @@ pub(crate) async fn printed_by(command: &str, watcher: Option<&Watcher>) -> Resu
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use opencode_run_core::ExposeSecret;
+    use opencode_run_core::{ErrorChain, ExposeSecret};
 
     #[tokio::test]
     async fn a_key_is_asked_for_once() {
@@ -154,7 +154,8 @@ mod tests {
     async fn a_key_that_cannot_be_had_names_its_source() {
         let config = Arc::new(ModelConfig { api_key_file: Some("/nowhere/key".into()), ..ModelConfig::new("m") });
         let choice = ModelChoice::Source { source: ModelSourceType::Plan, config };
-        let error = Keys::new(None).with_key(choice, None).await.unwrap_err().to_string();
+        let error = Keys::new(None).with_key(choice, None).await.unwrap_err();
+        let error = ErrorChain(&error).to_string();
         assert!(error.contains("`plan`") && error.contains("/nowhere/key"), "{error}");
     }
 
@@ -169,7 +170,7 @@ mod tests {
             let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::clone(&config) };
             let error = Keys::new(None).with_key(choice, limit.map(Duration::from_secs)).await.unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
-            assert!(error.to_string().contains(named), "{error}");
+            assert!(ErrorChain(&error).to_string().contains(named), "{error}");
         }
     }
 

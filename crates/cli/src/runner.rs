@@ -60,12 +60,12 @@ pub enum RunnerError {
     #[error(transparent)]
     Model(#[from] ModelChoiceError),
     /// The key of the model source cannot be had.
-    #[error("the model source `{source_type}` cannot be used: {error}")]
+    #[error("the model source `{source_type}` cannot be used")]
     Key {
         /// The source.
         source_type: ModelSourceType,
         /// Why not.
-        error: KeyError,
+        source: KeyError,
     },
     /// A turn is running, or it could not be started.
     #[error(transparent)]

@@ -16,7 +16,7 @@ pub const LONGEST_KEY: u64 = 16 << 10;
 #[non_exhaustive]
 pub enum KeyError {
     /// The file cannot be read.
-    #[error("the key cannot be read from {}: {}", path.display(), source)]
+    #[error("the key cannot be read from {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -24,8 +24,8 @@ pub enum KeyError {
         source: io::Error,
     },
     /// The command cannot be started.
-    #[error("the command for the key cannot be started: {0}")]
-    NotStarted(io::Error),
+    #[error("the command for the key cannot be started")]
+    NotStarted(#[source] io::Error),
     /// The command failed. What it wrote is not shown: it may be the key.
     #[error("the command for the key ended with {0}: run it by hand to see why")]
     Failed(ExitStatus),

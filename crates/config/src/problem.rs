@@ -44,15 +44,8 @@ impl fmt::Display for EnvFileError {
     }
 }
 
-impl std::error::Error for EnvFileError {
-    /// Returns the cause of the problem, where there is one problem and it has a cause.
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self.problems.as_slice() {
-            [problem] => problem.source(),
-            _ => None,
-        }
-    }
-}
+// Without a source: the text of each problem is complete.
+impl std::error::Error for EnvFileError {}
 
 /// One thing that is wrong with a file, and where. Its text is `file:line: reason` and says what to do.
 #[derive(Debug)]
@@ -78,12 +71,7 @@ impl fmt::Display for EnvProblem {
     }
 }
 
-impl std::error::Error for EnvProblem {
-    /// Returns the cause of the kind, whose own text this one's has already.
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.kind.source()
-    }
-}
+impl std::error::Error for EnvProblem {}
 
 /// What of a found file is not used because of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +112,7 @@ pub enum EnvProblemKind {
     NotRegular,
     /// Reading failed.
     #[error("it cannot be read ({}): check the path and its permissions", .0.kind())]
-    Unreadable(#[source] io::Error),
+    Unreadable(io::Error),
     /// The file is too large.
     #[error("it has more than {} KiB, which no file of model sources has: check the path", MAX_FILE_BYTES / 1024)]
     TooLarge,

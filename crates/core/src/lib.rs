@@ -55,6 +55,7 @@
 //! ```
 
 mod conversation;
+mod error_chain;
 mod event;
 mod event_log;
 mod executor;
@@ -78,6 +79,7 @@ mod usage;
 pub mod mock;
 
 pub use conversation::{Conversation, Dropped, Entry, EntryContent, Task, TurnRecord};
+pub use error_chain::ErrorChain;
 pub use event::{
     Event, Observed, PartId, PermissionAsk, QuestionAsk, RawJson, ReportedError, SessionId, StepReason, TurnEvent,
 };

@@ -2,20 +2,33 @@
 //!
 //! Behind the feature `mock`, for the tests of whoever consumes [`Executor`].
 
-use crate::{Control, Executor, Signal, StartError, StartedTurn, TurnDriver, TurnRequest};
+use crate::{Control, Executor, SessionId, Signal, StartError, StartedTurn, Task, TurnDriver, TurnRequest};
 use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 mockall::mock! {
-    /// A mock of [`Executor`].
+    /// A mock of [`Executor`]. Its methods are those of the trait without `async`, each needs an expectation, and
+    /// `release` is given a copy of the session: mockall has no optional references.
     #[derive(Debug)]
-    pub Executor {}
+    pub Executor {
+        /// Answers [`Executor::start`].
+        pub fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError>;
 
-    #[async_trait]
-    impl Executor for Executor {
-        async fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError>;
+        /// Answers [`Executor::release`].
+        pub fn release(&self, task: &Task, session: Option<SessionId>, forget: bool) -> Result<(), StartError>;
+    }
+}
+
+#[async_trait]
+impl Executor for MockExecutor {
+    async fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError> {
+        Self::start(self, request)
+    }
+
+    async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
+        Self::release(self, task, session.cloned(), forget)
     }
 }
 
@@ -111,4 +124,22 @@ async fn play(acts: Vec<Act>, mut driver: TurnDriver, seen: Arc<Mutex<Vec<Contro
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FailureKind;
+
+    #[tokio::test]
+    async fn release_is_mocked_like_start() {
+        let mut mock = MockExecutor::new();
+        mock.expect_release()
+            .withf(|task, session, forget| task.name == "t" && session.is_some() && *forget)
+            .times(1)
+            .returning(|_, _, _| Err(StartError::new(FailureKind::Io, "mocked")));
+        let executor: &dyn Executor = &mock;
+        let released = executor.release(&Task::new("t", "/w"), Some(&SessionId::new("ses_1")), true).await;
+        assert_eq!(released.unwrap_err().message, "mocked");
+    }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum JournalError {
     /// The system refuses.
-    #[error("the journal {} cannot be used: {source}", path.display())]
+    #[error("the journal {} cannot be used", path.display())]
     Io {
         /// The file, or the folder that it was to be made in.
         path: PathBuf,

@@ -3,7 +3,7 @@
 use crate::error::JournalError;
 use crate::replay::Recovered;
 use crate::writer::Writer;
-use opencode_run_core::{Input, Recorder, SessionId, Task, TurnStart};
+use opencode_run_core::{ErrorChain, Input, Recorder, SessionId, Task, TurnStart};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -105,7 +105,7 @@ impl State {
     }
 
     fn give_up(&mut self, error: JournalError) {
-        tracing::warn!("the conversation is not journalled any further: {error}");
+        tracing::warn!("the conversation is not journalled any further: {}", ErrorChain(&error));
         *self = Self::Broken(Arc::new(error));
     }
 }

@@ -47,7 +47,7 @@ impl Gate {
     /// If the source cannot be reached by a gateway, as its base URL or its key cannot be used.
     pub(crate) fn open(gateway: &Gateway, source: ModelSourceType, config: &ModelConfig) -> Result<Self, StartError> {
         let path = gateway.open(&upstream(config)).map_err(|error| {
-            let message = format!("the model source `{source}` cannot be used: {error}");
+            let message = format!("the model source `{source}` cannot be used");
             StartError::new(FailureKind::Config, message).caused_by(error)
         })?;
         Ok(Self { path, source })

@@ -92,7 +92,7 @@ impl Launch {
         let mut gateway = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if gateway.is_none() {
             *gateway = Some(Gateway::start().map_err(|error| {
-                StartError::new(FailureKind::Io, format!("the gateway to the model cannot be started: {error}"))
+                StartError::new(FailureKind::Io, "the gateway to the model cannot be started")
                     .hint("with --no-gateway opencode reaches the model by itself, and is given the key")
                     .caused_by(error)
             })?);

@@ -44,7 +44,7 @@ impl RunCommand {
         let mut command = self.launch.command(&self.arguments, &self.directory, self.environment.clone(), &marker);
         command.stdin(Stdio::piped());
         let mut child = tree::start_child(|| command.spawn()).map_err(|error| {
-            let message = format!("{} cannot be started: {error}", self.launch.opencode().path().display());
+            let message = format!("{} cannot be started", self.launch.opencode().path().display());
             StartError::new(FailureKind::Opencode, message)
                 .hint("check it with `opencode-run doctor`, or install a tested one with `opencode-run setup`")
                 .caused_by(error)

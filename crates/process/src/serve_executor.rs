@@ -186,7 +186,7 @@ impl ServeExecutor {
 
 fn start_background() -> Result<Arc<Background>, StartError> {
     Background::start().map(Arc::new).map_err(|error| {
-        StartError::new(FailureKind::Io, format!("the thread for opencode's servers cannot be started: {error}"))
+        StartError::new(FailureKind::Io, "the thread for opencode's servers cannot be started")
             .hint("a limit on threads may be reached: raise it, or run fewer tasks at a time")
             .caused_by(error)
     })

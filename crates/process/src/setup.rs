@@ -221,7 +221,7 @@ pub(crate) fn write_private(what: &str, suffix: &str, text: &str) -> Result<Temp
         Ok(file.into_temp_path())
     };
     write().map_err(|error: std::io::Error| {
-        StartError::new(FailureKind::Io, format!("a temporary file for opencode cannot be written: {error}"))
+        StartError::new(FailureKind::Io, "a temporary file for opencode cannot be written")
             .hint("check that the folder for temporary files is there and has room")
             .caused_by(error)
     })

@@ -89,17 +89,12 @@ pub fn adopt_orphans() -> std::io::Result<()> {
 #[cfg(target_os = "linux")]
 #[expect(clippy::exit, reason = "the process is a supervisor and nothing else, and the caller's `main` must not go on")]
 fn supervise(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
+    use opencode_run_core::ErrorChain;
     use std::io::Write;
 
     let code = crate::watch::supervise(arguments).unwrap_or_else(|error| {
-        let mut message = format!("error: {error}");
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
         // If stderr is closed, the exit code remains.
-        writeln!(std::io::stderr(), "{message}").ok();
+        writeln!(std::io::stderr(), "error: {}", ErrorChain(&error)).ok();
         NOT_STARTED
     });
     std::process::exit(code.into())

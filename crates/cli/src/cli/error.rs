@@ -1,7 +1,7 @@
 //! What the command says when something is wrong: kind, message, hint.
 
 use crate::{BuildError, RunnerError};
-use opencode_run_core::FailureKind;
+use opencode_run_core::{ErrorChain, FailureKind};
 
 /// Something that keeps the command from doing what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,19 +25,9 @@ impl CommandError {
         self
     }
 
-    /// Takes an error with all that caused it.
-    pub(crate) fn of(kind: FailureKind, error: &dyn std::error::Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !message.contains(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
-            }
-            cause = error.source();
-        }
-        Self::new(kind, message)
+    /// Makes an error of another one and its causes.
+    pub(crate) fn of(kind: FailureKind, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(kind, ErrorChain(error).to_string())
     }
 }
 

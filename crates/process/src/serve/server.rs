@@ -477,7 +477,7 @@ pub(crate) fn unreachable(error: ClientError) -> StartError {
         ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,
         _ => FailureKind::Opencode,
     };
-    StartError::new(kind, error.to_string()).hint(hint).caused_by(error)
+    StartError::new(kind, error.to_string()).hint(hint)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::cli::models::{FOUND_FILE, KeyFiles, others_can_read};
 use crate::cli::watch;
 use crate::keys::printed_by;
 use opencode_run_config::with_key;
-use opencode_run_core::ModelConfig;
+use opencode_run_core::{ErrorChain, ModelConfig};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ async fn keyed(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource
             }
             Err(error) => findings.push(Finding::error(
                 CHECK,
-                format!("{source_type}: {error}"),
+                format!("{source_type}: {}", ErrorChain(&error)),
                 "mend the file or the command that gives the key",
             )),
         }

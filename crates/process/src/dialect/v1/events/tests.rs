@@ -26,7 +26,7 @@ struct Recording {
 
 /// Reads every recording, in the order of their names.
 fn recordings() -> Vec<Recording> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/recordings");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/run");
     let folders = |path: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_dir()).collect()

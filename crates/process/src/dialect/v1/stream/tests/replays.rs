@@ -38,7 +38,7 @@ impl std::fmt::Debug for Recording {
 }
 
 static RECORDINGS: LazyLock<Vec<Recording>> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/serve-recordings");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/serve");
     let entries = |path: &Path| -> Vec<PathBuf> {
         let mut entries: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();

@@ -13,7 +13,7 @@ const CARGOS_OPTIONS: [&str; 4] = ["--release", "--locked", "--path", "--example
 const SUBCOMMANDS: [&str; 8] = ["chat", "resume", "demo", "setup", "doctor", "models", "completions", "man"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn page() -> String {
@@ -48,7 +48,7 @@ fn quoted(text: &str) -> BTreeSet<String> {
 }
 
 fn stdout(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_opencode-run"))
+    let output = Command::new(opencode_run_tests::opencode_run_bin!())
         .args(arguments)
         .stdin(Stdio::null())
         .current_dir(std::env::temp_dir())
@@ -89,6 +89,57 @@ fn the_example_of_an_env_file_is_one() {
     std::fs::write(&file, block(section(&page, "Model sources"), "sh")).unwrap();
     let source = opencode_run::ModelSource::from_env_file(&file).unwrap();
     assert_eq!(source.configured(), [ModelSourceType::Code, ModelSourceType::Default]);
+}
+
+/// Returns a line of `.env.example` without the sign that comments it out, if it sets a key.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    line.trim_start_matches("# ").split_once('=').filter(|(key, _)| key.starts_with("MODEL_") && !key.contains(' '))
+}
+
+/// Returns the problem of a file of model sources, if it has one.
+fn env_file_problem(text: &str) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("example.env");
+    std::fs::write(&file, text).unwrap();
+    opencode_run::ModelSource::from_env_file(&file).err().map(|error| error.to_string())
+}
+
+#[test]
+fn env_example_explains_every_key() {
+    let text = std::fs::read_to_string(root().join(".env.example")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut keys = BTreeSet::new();
+    for (number, line) in lines.iter().enumerate() {
+        let Some((key, value)) = setting(line) else { continue };
+        assert!(keys.insert(key.to_owned()), "{key} is there twice");
+        let is_explained = value.contains(" # ")
+            || (number > 0 && lines[number - 1].starts_with("# ") && setting(lines[number - 1]).is_none());
+        assert!(is_explained, "{key} has no comment");
+    }
+    assert_eq!(keys, opencode_run_config::EnvKey::all().map(|key| key.to_string()).collect());
+}
+
+#[test]
+fn env_example_is_valid_with_any_key_uncommented() {
+    let text = std::fs::read_to_string(root().join(".env.example")).unwrap();
+    assert_eq!(env_file_problem(&text), None);
+    let keys: Vec<&str> = text.lines().filter_map(setting).map(|(key, _)| key).collect();
+    for key in keys {
+        let (source, parameter) = key.trim_start_matches("MODEL_").split_once('_').unwrap();
+        let is_other_key = ["APIKEY_FILE", "APIKEY_COMMAND"].contains(&parameter);
+        // A setting needs the rest of a source: a model, a base URL and one key.
+        let needed = if is_other_key { &["BASEURL", "MODEL"][..] } else { &["BASEURL", "MODEL", "APIKEY"] };
+        let is_set =
+            |other: &str| other == key || needed.iter().any(|parameter| other == format!("MODEL_{source}_{parameter}"));
+        let changed: Vec<&str> = text
+            .lines()
+            .map(|line| match setting(line) {
+                Some((other, _)) if is_set(other) => line.trim_start_matches("# "),
+                _ => line,
+            })
+            .collect();
+        assert_eq!(env_file_problem(&changed.join("\n")), None, "with {key}");
+    }
 }
 
 #[test]

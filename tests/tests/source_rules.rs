@@ -1,0 +1,99 @@
+//! Rules over the sources of all crates that no compiler and no lint checks.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
+use std::path::{Path, PathBuf};
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// Returns the path and the text of every Rust file of the published crates.
+fn sources() -> Vec<(String, String)> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let mut files = Vec::new();
+    rust_files(&crates, &mut files);
+    assert!(files.len() > 200, "only {} files", files.len());
+    let read = |path: PathBuf| (path.strip_prefix(&crates).unwrap().display().to_string(), path);
+    files.into_iter().map(read).map(|(name, path)| (name, std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Returns the format string of an `error` attribute with its arguments, and the item behind it.
+fn error_attributes(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("#[error(").skip(1).map(|rest| {
+        let (attribute, item) = rest.split_once(")]\n").unwrap_or((rest, ""));
+        // The next variant is not part of this one, nor is what follows the type.
+        let end = ["\n    },", "\n}", "),\n"].iter().filter_map(|end| item.find(end).map(|at| at + end.len())).min();
+        (attribute, &item[..end.unwrap_or(item.len())])
+    })
+}
+
+/// Returns whether the text of an error holds the text of its source, which an error chain then prints twice.
+fn repeats_its_source(attribute: &str, item: &str) -> bool {
+    let has_source = item.contains(" source: ") || item.contains("#[source]") || item.contains("#[from]");
+    let is_transparent = attribute == "transparent";
+    let names_source = ["{source}", "{0}", ", source", ", .0"].iter().any(|word| attribute.contains(word));
+    has_source && !is_transparent && names_source
+}
+
+#[test]
+fn error_text_does_not_repeat_its_source() {
+    for repeating in [
+        "#[error(\"cannot read: {source}\")]\npub struct E {\n    source: io::Error,\n}",
+        "enum E {\n    #[error(\"cannot read: {0}\")]\n    Read(#[from] io::Error),\n}",
+        "enum E {\n    #[error(\"cannot read {}: {}\", path.display(), source)]\n    Read {\n        path: PathBuf,\n        source: io::Error,\n    },\n}",
+    ] {
+        assert!(
+            error_attributes(repeating).any(|(attribute, item)| repeats_its_source(attribute, item)),
+            "{repeating}"
+        );
+    }
+    let mut attributes = 0;
+    for (name, text) in sources() {
+        for (attribute, item) in error_attributes(&text) {
+            attributes += 1;
+            assert!(!repeats_its_source(attribute, item), "{name}: {attribute}");
+        }
+    }
+    assert!(attributes > 80, "only {attributes} attributes");
+}
+
+/// Returns the statement that ends with this call, as far as it stands on the lines before.
+fn statement(text: &str) -> &str {
+    let starts = ["|error", "|mut error", "=> "];
+    starts.iter().filter_map(|start| text.rfind(start)).max().map_or(text, |start| &text[start..])
+}
+
+#[test]
+fn start_error_does_not_repeat_its_cause() {
+    let mut calls = 0;
+    for (name, text) in sources() {
+        for (at, _) in text.match_indices(".caused_by(error)") {
+            calls += 1;
+            let statement = statement(&text[..at]);
+            let repeats = statement.contains("{error}") || statement.contains("error.to_string()");
+            assert!(!repeats, "{name}: {statement}");
+        }
+    }
+    assert!(calls > 5, "only {calls} calls");
+}
+
+#[test]
+fn tests_of_packages_need_no_file_outside() {
+    for (name, text) in sources() {
+        let outside =
+            text.split("env!(\"CARGO_MANIFEST_DIR\")").skip(1).any(|rest| rest[..rest.len().min(80)].contains("../"));
+        assert!(!outside, "{name} needs a file outside its package");
+        let depth = name.matches('/').count().saturating_sub(1);
+        for path in text.split("include_").skip(1).filter_map(|rest| rest.split('"').nth(1)) {
+            assert!(path.matches("../").count() < depth, "{name} includes {path}");
+        }
+    }
+}
