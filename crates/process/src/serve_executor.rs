@@ -259,7 +259,7 @@ impl Shared {
         }
         // The directory may have agents with models of their own. To be asked in a new one takes a server a while, so that it is
         // asked for the session as well.
-        let has_models = server.has_models_of_agents(directory).map_err(unreachable);
+        let has_models = server.has_models_of_agents(directory).map_err(|error| unreachable(&error));
         // Neither ends the other: what has been made is to be known.
         let (has_models, session) = tokio::join!(has_models, session);
         let session = session?;
@@ -286,12 +286,12 @@ impl Shared {
         let directory = &request.task.directory;
         let Some(session) = &request.session else {
             let title = request.title();
-            let id = server.new_session(directory, &title).await.map_err(unreachable)?;
+            let id = server.new_session(directory, &title).await.map_err(|error| unreachable(&error))?;
             return Ok(TurnSession { id, made: Some((Arc::clone(server), directory.clone())) });
         };
         // Between our turns, nobody but us works on a server of ours.
         let is_ours = matches!(self.servers, Servers::Own(_)) && self.sessions().contains_key(session);
-        if !is_ours && server.is_busy(directory, session).await.map_err(unreachable)? {
+        if !is_ours && server.is_busy(directory, session).await.map_err(|error| unreachable(&error))? {
             return Err(busy(session));
         }
         Ok(TurnSession { id: session.clone(), made: None })
@@ -313,7 +313,7 @@ impl Shared {
         let directory: PathBuf = request.task.directory;
         let server = presence.server();
         let listening = server.hub.listen(session.id.clone());
-        server.connected().await.map_err(unreachable)?;
+        server.connected().await.map_err(|error| unreachable(&error))?;
         let pass = server.admit(&session.id, request.prompt.options.budget())?;
         let pass = pass.map(|pass| pass.with_idle_limit(request.prompt.options.limits().idle));
         let session = session.keep();

@@ -81,11 +81,11 @@ impl Server {
         let opened = setup.open(launch, &mut environment)?;
         let (process, url, password) = ServerProcess::start(launch, &environment, directory, watches).await?;
         let dialect = launch.opencode().dialect();
-        let client = dialect.client(url, password).map_err(unreachable)?;
+        let client = dialect.client(url, password).map_err(|error| unreachable(&error))?;
         // What it answers, other requests will tell.
         if let Err(error @ ClientError::NoAnswer(_)) = client.version().await {
             process.end().await;
-            return Err(unreachable(error));
+            return Err(unreachable(&error));
         }
         let exited = process.watch();
         Ok(Self { opened: Some(opened), ..Self::over(client, Some(process), exited) })
@@ -106,7 +106,7 @@ impl Server {
                     "what answers at this address is no opencode server, or one that is older than can be driven";
                 StartError::new(FailureKind::Opencode, message).hint("check the address").caused_by(error)
             }
-            other => unreachable(other),
+            other => unreachable(&other),
         })?;
         let unsupported = |why: String| {
             StartError::new(FailureKind::Opencode, format!("the opencode server cannot be driven: {why}"))
@@ -466,14 +466,14 @@ fn no_variant(model: &str, wanted: &str, variants: &[String]) -> StartError {
 }
 
 /// Says why a server cannot be reached.
-pub(crate) fn unreachable(error: ClientError) -> StartError {
-    let hint = match &error {
+pub(crate) fn unreachable(error: &ClientError) -> StartError {
+    let hint = match error {
         ClientError::Configuration(_) => "correct it; opencode itself cannot use it either",
         ClientError::Unauthorized => "set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own",
         ClientError::Locked => "start it again later, or with `--isolated`, which has a database of its own",
         _ => "check that the address is that of an opencode server, and that it runs",
     };
-    let kind = match &error {
+    let kind = match error {
         ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,
         _ => FailureKind::Opencode,
     };
