@@ -5,10 +5,12 @@
 //! module beside `v1` and a variant of [`Dialect`]; of the types that are `v1`'s here, those that it has in another form
 //! become one for both.
 
+mod directory;
 mod support;
 mod v1;
 mod wish;
 
+pub(crate) use directory::check_serve_in;
 pub(crate) use support::{Unsupported, serves, why_not_run};
 pub(crate) use v1::api::KnownModel;
 pub(crate) use v1::client::{Client, ClientError};

@@ -29,6 +29,10 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         let message = format!("the task's directory {} does not exist any more", request.task.directory.display());
         return Err(usage(message).hint("it was deleted or moved since: start a new task, or put it back"));
     }
+    if request.task.directory.to_str().is_none() {
+        return Err(wrong_directory(request, "opencode can only be given paths in UTF-8"));
+    }
+    let prompt = &mut request.prompt;
     for file in &mut prompt.files {
         let missing = |file: &Path, why: String| usage(format!("cannot attach {}: {why}", file.display()));
         // Looked at before it is opened: the opening of a pipe waits for its writer.
@@ -38,6 +42,9 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         }
         std::fs::File::open(&*file).map_err(|error| missing(file, error.to_string()))?;
         *file = std::path::absolute(&*file).map_err(|error| missing(file, error.to_string()))?;
+        if file.to_str().is_none() {
+            return Err(missing(file, "opencode can only be given paths in UTF-8".to_owned()));
+        }
     }
     check_budget(prompt.options.budget(), prompt.options.model.as_ref(), has_gateway)?;
     if let Some(ModelChoice::Source { source, config }) = &prompt.options.model {
@@ -58,6 +65,12 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Makes the error of a task whose directory opencode cannot work in.
+pub(crate) fn wrong_directory(request: &TurnRequest, why: &str) -> StartError {
+    let message = format!("cannot work in {}: {why}", request.task.directory.display());
+    StartError::new(FailureKind::Usage, message).hint("rename the directory")
 }
 
 /// Checks that a turn can be held to its budget.

@@ -4,7 +4,7 @@ use crate::Launch;
 use crate::dialect;
 use crate::gate::{Pass, unseen};
 use crate::redaction::Redaction;
-use crate::request::check;
+use crate::request::{check, wrong_directory};
 use crate::run_process::RunCommand;
 use crate::run_turn::RunTurn;
 use crate::session::{SessionInfo, SessionLookupError, session_info};
@@ -124,6 +124,8 @@ impl Executor for RunExecutor {
             return Err(StartError::new(FailureKind::Opencode, message)
                 .hint("use the transport `serve`, or another version: `opencode-run setup` installs a tested one"));
         }
+        let dialect = self.launch.opencode().dialect();
+        dialect.check_run_in(&request.task.directory).map_err(|why| wrong_directory(&request, &why))?;
         if request.prompt.schema.is_some() {
             return Err(StartError::new(FailureKind::Usage, "`opencode run` cannot hold an answer to a schema")
                 .hint("use the transport `serve`"));

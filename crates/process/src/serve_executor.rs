@@ -1,15 +1,15 @@
 //! The executor that runs turns on warm servers.
 
-use crate::Launch;
 use crate::background::Background;
-use crate::dialect::{ClientError, serves};
-use crate::request::check;
+use crate::dialect::{self, ClientError, serves};
+use crate::request::{check, wrong_directory};
 use crate::schema::AnswerSchema;
 use crate::serve::pool::Pool;
 use crate::serve::server::{Presence, Server, unreachable};
 use crate::serve::turn::ServeTurn;
 use crate::session::{SessionInfo, SessionLookupError};
 use crate::setup::Setup;
+use crate::{Launch, Version};
 use async_trait::async_trait;
 use futures_util::TryFutureExt;
 use opencode_run_core::{Executor, FailureKind, ModelChoice, SessionId, StartError, StartedTurn, Task, TurnRequest};
@@ -193,6 +193,13 @@ fn start_background() -> Result<Arc<Background>, StartError> {
 }
 
 impl Shared {
+    fn version(&self) -> Version {
+        match &self.servers {
+            Servers::Own(pool) => pool.launch().opencode().version(),
+            Servers::Attached(server) => server.version,
+        }
+    }
+
     /// Returns whether an id is one that opencode could have given to a session.
     fn may_exist(&self, session: &SessionId) -> bool {
         match &self.servers {
@@ -307,6 +314,8 @@ impl Shared {
     async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
         let schema = prompt.schema.as_ref().map(AnswerSchema::read).transpose().map_err(|why| no_schema(&why))?;
+        dialect::check_serve_in(self.version(), &request.task.directory)
+            .map_err(|why| wrong_directory(&request, &why))?;
         let (mut setup, model) = self.setup(prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
         let (presence, session) = self.place(&mut setup, &request, model.as_deref()).await?;
         let Some(taken) = self.take(&session.id) else { return Err(busy(&session.id)) };

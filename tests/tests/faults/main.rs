@@ -8,6 +8,7 @@ mod bad_files;
 mod bad_input;
 mod bounds;
 mod chat;
+mod directories;
 mod embedding;
 mod endings;
 mod git_hook;

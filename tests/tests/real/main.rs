@@ -10,6 +10,7 @@ mod stage;
 
 mod commands;
 mod context;
+mod directories;
 mod embedding;
 mod failures;
 mod faulty_providers;

@@ -8,7 +8,7 @@ use crate::dialect::{self, Client, ClientError, KnownModel, StderrLine};
 use crate::gate::{Pass, unseen};
 use crate::setup::{Opened, Setup};
 use crate::tree::Tool;
-use crate::{Launch, nearest, tree};
+use crate::{Launch, Version, nearest, tree};
 use opencode_run_core::{Budget, FailureKind, SessionId, StartError, TurnFailure};
 use reqwest::{StatusCode, Url};
 use std::collections::{HashMap, HashSet};
@@ -58,6 +58,8 @@ pub(crate) struct Server {
     is_replaced: AtomicBool,
     /// When the last turn left.
     idle_since: Mutex<Instant>,
+    /// The version of its opencode.
+    pub(crate) version: Version,
     /// Its place among the servers that may be alive; `None` for one that takes another's place.
     lease: Mutex<Option<OwnedSemaphorePermit>>,
     /// What the server was given when it started; it goes with this.
@@ -88,7 +90,7 @@ impl Server {
             return Err(unreachable(&error));
         }
         let exited = process.watch();
-        Ok(Self { opened: Some(opened), ..Self::over(client, Some(process), exited) })
+        Ok(Self { opened: Some(opened), ..Self::over(client, launch.opencode().version(), Some(process), exited) })
     }
 
     /// Takes a server that somebody else runs.
@@ -111,19 +113,25 @@ impl Server {
         let unsupported = |why: String| {
             StartError::new(FailureKind::Opencode, format!("the opencode server cannot be driven: {why}"))
         };
-        let version = version.parse().map_err(|_| unsupported("it does not say its version".to_owned()))?;
+        let version: Version = version.parse().map_err(|_| unsupported("it does not say its version".to_owned()))?;
         dialect::serves(version).map_err(|why| unsupported(format!("it is opencode {version}, {why}")))?;
         let (_, exited) = watch::channel(None);
-        Ok(Self::over(client, None, exited))
+        Ok(Self::over(client, version, None, exited))
     }
 
-    fn over(client: Client, process: Option<ServerProcess>, exited: watch::Receiver<Option<String>>) -> Self {
+    fn over(
+        client: Client,
+        version: Version,
+        process: Option<ServerProcess>,
+        exited: watch::Receiver<Option<String>>,
+    ) -> Self {
         let hub = Hub::start(client.clone());
         let (places, sweeps, next_look) = (Mutex::default(), Sweeps::default(), Mutex::new(Instant::now()));
         let (usual_memory, is_replaced) = (OnceLock::new(), AtomicBool::new(false));
         let (known_agents, known_models) = (Mutex::default(), Mutex::default());
         Self {
             client,
+            version,
             hub,
             process,
             exited,
@@ -390,7 +398,9 @@ impl Server {
                     _ => TurnFailure::Opencode { message },
                 })
             }
-            error @ ClientError::Locked => TurnFailure::Opencode { message: error.to_string() },
+            error @ (ClientError::Locked | ClientError::OtherDirectory { .. }) => {
+                TurnFailure::Opencode { message: error.to_string() }
+            }
             error @ (ClientError::Unauthorized | ClientError::Unreadable | ClientError::TooLong { .. }) => {
                 TurnFailure::Protocol { message: error.to_string() }
             }

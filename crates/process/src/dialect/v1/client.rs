@@ -3,7 +3,7 @@
 use super::api;
 use super::session_model;
 use super::stream::{self, SessionEvent, TurnDecoder};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, directory};
 use crate::json_text::repair_surrogates;
 use crate::session::{SessionInfo, SessionModel};
 use opencode_run_core::{ExposeSecret, PermissionAnswer, Prompt, SecretString, SessionId};
@@ -64,6 +64,14 @@ pub(crate) enum ClientError {
     /// opencode does not accept the user's configuration.
     #[error("opencode does not accept its configuration: {0}")]
     Configuration(String),
+    /// A session was made in another directory than the one that was asked for.
+    #[error("opencode would work in {} instead of {}", answered.display(), asked.display())]
+    OtherDirectory {
+        /// The directory that the server was given.
+        asked: PathBuf,
+        /// The directory of the session.
+        answered: PathBuf,
+    },
     /// Another opencode was at work on the database all the time.
     #[error("another opencode keeps the database locked")]
     Locked,
@@ -87,7 +95,12 @@ impl ClientError {
         match self {
             Self::NoAnswer(_) | Self::Unreadable | Self::TooLong { .. } => true,
             Self::Refused { status, .. } => status.is_server_error(),
-            Self::Unauthorized | Self::NotFound(_) | Self::Configuration(_) | Self::Locked | Self::NoAgent(_) => false,
+            Self::Unauthorized
+            | Self::NotFound(_)
+            | Self::Configuration(_)
+            | Self::Locked
+            | Self::NoAgent(_)
+            | Self::OtherDirectory { .. } => false,
         }
     }
 }
@@ -117,7 +130,7 @@ impl Client {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{route}", self.base.path().trim_end_matches('/')));
         if let Some(directory) = directory {
-            url.query_pairs_mut().append_pair("directory", &directory.to_string_lossy());
+            url.query_pairs_mut().append_pair("directory", &directory::for_query(directory));
         }
         let request = self.http.request(method, url);
         match &self.password {
@@ -151,8 +164,11 @@ impl Client {
     pub(crate) async fn new_session(&self, directory: &Path, title: &str) -> Result<SessionId, ClientError> {
         let body = api::new_session(title);
         let request = self.request(Method::POST, api::SESSIONS, Some(directory)).json(&body);
-        let session = Self::json::<api::SessionInfo>(request).await?.id;
-        if api::is_id(session.as_str()) { Ok(session) } else { Err(ClientError::Unreadable) }
+        let session = Self::json::<api::SessionInfo>(request).await?;
+        if !directory::is_same(directory, &session.directory) {
+            return Err(ClientError::OtherDirectory { asked: directory.to_owned(), answered: session.directory });
+        }
+        if api::is_id(session.id.as_str()) { Ok(session.id) } else { Err(ClientError::Unreadable) }
     }
 
     /// Reads an event of the stream; none for what is about no session, and for what repeats another.

@@ -113,10 +113,28 @@ fn is_allowed(headers: &HeaderMap) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|given| given.as_bytes() == wanted.as_bytes())
 }
 
-/// Returns the directory that the query names.
+/// Decodes a text as JavaScript's `decodeURIComponent`; one that cannot be decoded is kept, as the real opencode does.
+fn decode_uri_component(text: String) -> String {
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
+    if !text.split('%').skip(1).all(is_escape) {
+        return text;
+    }
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (digits, rest) = part.split_at(2);
+        bytes.push(u8::from_str_radix(digits, 16).unwrap_or_default());
+        bytes.extend(rest.as_bytes());
+    }
+    String::from_utf8(bytes).unwrap_or(text)
+}
+
+/// Returns the directory that the query names. The real opencode decodes it a second time.
 fn directory(uri: &Uri) -> Option<PathBuf> {
     let mut pairs = url::form_urlencoded::parse(uri.query()?.as_bytes());
-    pairs.find(|(name, _)| name == "directory").map(|(_, value)| PathBuf::from(value.into_owned()))
+    pairs
+        .find(|(name, _)| name == "directory")
+        .map(|(_, value)| PathBuf::from(decode_uri_component(value.into_owned())))
 }
 
 fn stream(server: Arc<Server>) -> Response {
