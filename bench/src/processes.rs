@@ -2,7 +2,7 @@
 
 use opencode_run_tests::Sandbox;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -86,12 +86,30 @@ fn memory_of(marker: &str) -> u64 {
     of_sandbox.filter(|process| !is_borrower(process)).map(|process| resident(&process)).sum()
 }
 
-/// Returns whether a process is about to become another program: it has its parent's command line still.
+/// Returns whether a process is about to become another program: it has its parent's command line still, and its
+/// parent is not the command's monitor, whose one child is the worker.
 fn is_borrower(process: &Path) -> bool {
-    let command_line = |process: &Path| fs::read(process.join("cmdline")).unwrap_or_default();
     let parent = number(process, "PPid:");
+    let parent = Path::new("/proc").join(parent.to_string());
+    has_same_command_line(process, &parent) && worker_of(&parent).as_deref() != Some(process)
+}
+
+fn has_same_command_line(process: &Path, other: &Path) -> bool {
+    let command_line = |process: &Path| fs::read(process.join("cmdline")).unwrap_or_default();
     let own = command_line(process);
-    parent > 1 && !own.is_empty() && own == command_line(&Path::new("/proc").join(parent.to_string()))
+    !own.is_empty() && own == command_line(other)
+}
+
+/// Returns the worker of a command, by the process that is its monitor: a fork of it, and its only child.
+fn worker_of(monitor: &Path) -> Option<PathBuf> {
+    let id = monitor.file_name()?;
+    let children = fs::read_to_string(monitor.join("task").join(id).join("children")).ok()?;
+    let mut children = children.split_whitespace();
+    let (Some(child), None) = (children.next(), children.next()) else { return None };
+    let child = Path::new("/proc").join(child);
+    // A process that borrows its parent's memory has the same size.
+    (has_same_command_line(&child, monitor) && status(&child, "RssAnon:") != status(monitor, "RssAnon:"))
+        .then_some(child)
 }
 
 fn resident(process: &Path) -> u64 {
@@ -99,21 +117,31 @@ fn resident(process: &Path) -> u64 {
     statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
 }
 
-/// What a single process took until it ended.
+/// The processor time and memory of a command until it ended: of its monitor and its worker.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub(crate) cpu: Duration,
     pub(crate) peak: u64,
 }
 
-/// Watches a process until it is gone. What its children take is not counted.
+/// Watches a command until it is gone. The processes that it starts are not counted. Memory that its two processes share is counted once: of
+/// the monitor what it does not share with the file it runs.
 pub(crate) fn watch_one(pid: u32) -> JoinHandle<Taken> {
     std::thread::spawn(move || {
         let process = Path::new("/proc").join(pid.to_string());
         let mut taken = Taken { cpu: Duration::ZERO, peak: 0 };
+        let mut worker = None;
         while let Some(cpu) = cpu_of(&process) {
-            taken.cpu = taken.cpu.max(cpu);
-            taken.peak = taken.peak.max(status(&process, "VmHWM:"));
+            if worker.is_none() {
+                worker = worker_of(&process);
+            }
+            let of_worker = worker.as_deref().and_then(cpu_of).unwrap_or_default();
+            taken.cpu = taken.cpu.max(cpu + of_worker);
+            let peak = match &worker {
+                None => status(&process, "VmHWM:"),
+                Some(worker) => status(worker, "VmHWM:") + status(&process, "RssAnon:"),
+            };
+            taken.peak = taken.peak.max(peak);
             std::thread::sleep(LOOK_AT_ONE_EVERY);
         }
         taken

@@ -18,6 +18,7 @@ mod sandbox;
 pub mod script;
 pub mod serve_recording;
 pub mod serve_script;
+mod worker;
 
 #[doc(hidden)]
 pub use binaries::locate;
@@ -25,3 +26,4 @@ pub use fake_log::{Invocation, fake_log};
 pub use fake_script::{Fake, FakeScript};
 pub use real_opencode::{PINNED_OPENCODE, real_opencode};
 pub use sandbox::Sandbox;
+pub use worker::{children_of, peak_kib, worker_of};

@@ -11,6 +11,7 @@ mod keyboard;
 mod log;
 mod message;
 mod models;
+mod monitor;
 mod nonblocking;
 mod output;
 mod question;

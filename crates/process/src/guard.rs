@@ -7,6 +7,7 @@
 //! It stands beside opencode and not above it, so that opencode's arguments, environment and exit code pass through no shell.
 //! As a member of the group it keeps the group's id from being reused, so that it cannot kill another one.
 
+use crate::descriptors;
 use crate::tree::{Marker, start_child};
 use rustix::process::Pid;
 use std::process::{Child, Command, Stdio};
@@ -27,6 +28,7 @@ impl Guard {
         command.env_clear().env(Marker::VARIABLE, marker.nested_in(None));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, group.as_raw_pid());
+        descriptors::withhold_from(&mut command);
         match start_child(|| command.spawn()) {
             Ok(child) => Some(Self(child)),
             Err(error) => {

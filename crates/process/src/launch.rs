@@ -2,6 +2,7 @@
 
 use crate::Opencode;
 use crate::answer::{self, Answer};
+use crate::descriptors;
 use crate::environment::{Environment, GIT_REPOSITORY};
 use crate::gate::Gate;
 use crate::supervisor;
@@ -249,6 +250,7 @@ pub(crate) fn start_beside_us(program: &Path, watcher: Option<&Watcher>) -> Comm
     for variable in GIT_REPOSITORY {
         command.env_remove(variable);
     }
+    descriptors::withhold_from(command.as_std_mut());
     command
 }
 

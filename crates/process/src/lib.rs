@@ -37,6 +37,7 @@
 mod answer;
 mod background;
 mod backoff;
+mod descriptors;
 mod dialect;
 mod environment;
 mod exhausted;

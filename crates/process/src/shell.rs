@@ -3,6 +3,8 @@
 //! A service user often has one that refuses to run anything, such as `/usr/sbin/nologin`. opencode starts it all the same, and every
 //! command of the agent does nothing and seems to have succeeded or failed without a word.
 
+#[cfg(unix)]
+use crate::{descriptors, tree::start_child};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 #[cfg(unix)]
@@ -80,7 +82,8 @@ fn runs_commands(shell: &Path) -> bool {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let Ok(mut child) = command.spawn() else { return false };
+    descriptors::withhold_from(&mut command);
+    let Ok(mut child) = start_child(|| command.spawn()) else { return false };
     let began = Instant::now();
     loop {
         match child.try_wait() {

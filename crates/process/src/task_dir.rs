@@ -1,5 +1,6 @@
 //! The directory that a task works in.
 
+use crate::descriptors;
 use crate::environment::GIT_REPOSITORY;
 use crate::tree::start_child;
 use std::fmt;
@@ -213,6 +214,7 @@ async fn git_init(path: &Path) -> Result<bool, String> {
     for variable in GIT_REPOSITORY {
         git.env_remove(variable);
     }
+    descriptors::withhold_from(git.as_std_mut());
     git.stdout(Stdio::null()).stderr(Stdio::piped());
     let output = async { start_child(|| git.spawn())?.wait_with_output().await };
     match output.await {

@@ -7,10 +7,13 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 mod attached_server;
+mod descriptors;
 #[path = "../faults/support.rs"]
 #[expect(dead_code, reason = "the suite `faults` uses the rest")]
 mod faults_support;
+mod memory;
 mod planted;
 mod support;
 mod terminal;
 mod tools_that_leave;
+mod users;

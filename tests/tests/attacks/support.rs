@@ -40,9 +40,7 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Ended {
     let stderr = read(Box::new(child.stderr.take().unwrap()));
     let mut peak_kib = 0;
     let status = loop {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
-        peak_kib = peak_kib.max(peak.unwrap_or(0));
+        peak_kib = peak_kib.max(opencode_run_tests::peak_kib(child.id()).unwrap_or(0));
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }

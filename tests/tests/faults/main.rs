@@ -13,6 +13,7 @@ mod embedding;
 mod endings;
 mod git_hook;
 mod inherited;
+mod job_control;
 mod journal;
 mod library;
 mod no_survivor;

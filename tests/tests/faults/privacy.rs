@@ -5,6 +5,7 @@
 
 use crate::support::{Case, PLAIN, Running, deaf, plain, spawn};
 use opencode_run_tests::script::{Act, SpawnKind};
+use opencode_run_tests::worker_of;
 use rustix::process::{Signal, geteuid};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -63,10 +64,12 @@ fn nobody_reads_its_environment_or_its_memory() {
         return;
     }
     let running = start(&case);
-    let own = running.child.id();
-    for file in ["environ", "mem", "maps", "auxv", "fd/0"] {
-        let output = read(own, file);
-        assert!(!output.status.success() && output.stdout.is_empty(), "{file} was read: {output:?}");
+    let monitor = running.child.id();
+    for process in [monitor, worker_of(monitor).unwrap()] {
+        for file in ["environ", "mem", "maps", "auxv", "fd/0"] {
+            let output = read(process, file);
+            assert!(!output.status.success() && output.stdout.is_empty(), "{file} was read: {output:?}");
+        }
     }
     // The same way leads to what the agent has anyway: so it is the command that keeps to itself.
     let opencode = read(case.fake.log_of("run")[0].pid, "environ");

@@ -230,7 +230,7 @@ impl Running {
         let deadline = Instant::now() + limit;
         let mut peak_kib = 0;
         let status = loop {
-            peak_kib = peak_kib.max(peak_of(self.child.id()).unwrap_or(0));
+            peak_kib = peak_kib.max(opencode_run_tests::peak_kib(self.child.id()).unwrap_or(0));
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
@@ -256,13 +256,6 @@ fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
         pipe.read_to_end(&mut bytes).unwrap();
         bytes
     })
-}
-
-/// Returns the most memory that a process has had so far, in KiB.
-fn peak_of(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// How the command ended.

@@ -13,6 +13,7 @@ use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;
 use super::log;
+use super::monitor::{self, Link};
 use super::nonblocking::write_stdout;
 use super::output::{OutputError, Stdout, TextKind};
 use super::signals::Signals;
@@ -30,11 +31,20 @@ pub(super) const LAST_MOMENT: Duration = Duration::from_secs(15);
 /// The same after a second signal, which kills.
 const AFTER_A_KILL: Duration = Duration::from_secs(5);
 
+/// The variable that allows a tracer, such as `strace` or a debugger.
+const ALLOW_TRACER: &str = "OPENCODE_RUN_ALLOW_TRACER";
+
 /// Runs the command with the arguments of this process and returns how it ended.
 #[must_use]
 pub fn main() -> ExitCode {
     opencode_run_process::supervisor::init();
-    keep_to_itself();
+    // Files that the caller opened for us, such as `--config /dev/fd/3`, are for us alone.
+    #[cfg(unix)]
+    close_fds::set_fds_cloexec(3, &[]);
+    monitor::run(work)
+}
+
+fn work(link: Link) -> ExitCode {
     report_panics();
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
@@ -67,25 +77,15 @@ pub fn main() -> ExitCode {
             return Code::TURN_FAILED.into();
         }
     };
-    let code = runtime.block_on(dispatch(cli));
+    let code = runtime.block_on(dispatch(cli, link));
     // A thread that waits for stdin or stdout must not keep the process.
     runtime.shutdown_background();
     code.into()
 }
 
-/// Keeps the memory of this process and its environment, where keys are, from other processes of the same user, such as the
-/// tools of the agent. The superuser is not kept from anything.
-///
-/// A watcher is spared: it has the environment of opencode, and nothing to hide in its memory.
-fn keep_to_itself() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        Console::warning(&format!("other processes of this user can read this one's memory: {error}"));
-    }
-}
-
-async fn dispatch(cli: Cli) -> Code {
-    let signals = match Signals::listen() {
+async fn dispatch(cli: Cli, link: Link) -> Code {
+    let traced = link.traced;
+    let signals = match Signals::listen(link) {
         Ok(signals) => signals,
         Err(error) => {
             Console::error(&CommandError::of(FailureKind::Io, &error));
@@ -108,6 +108,11 @@ async fn dispatch(cli: Cli) -> Code {
             return until_signal(signals, page).await;
         }
     });
+    if traced && std::env::var_os(ALLOW_TRACER).is_none_or(|value| value.is_empty()) {
+        let error = CommandError::new(FailureKind::Io, "another process traces this one and could read its keys");
+        Console::error(&error.hint(format!("to run it under a debugger, set {ALLOW_TRACER}=1")));
+        return Code::TURN_FAILED;
+    }
     let impatient = signals.clone();
     let work = async {
         match cli.command {

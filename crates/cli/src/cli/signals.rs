@@ -1,8 +1,11 @@
 //! Signals that ask the command to end.
 
 use super::exit_code::Code;
+use super::monitor::Link;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What has come so far.
@@ -12,6 +15,43 @@ pub(crate) struct Received {
     pub(crate) count: u32,
     /// The code that the last one asks for.
     pub(crate) code: Option<Code>,
+}
+
+/// How long after or before a signal to this process the same one to the monitor is taken for the same event.
+#[cfg(unix)]
+const SAME_EVENT: Duration = Duration::from_secs(1);
+
+/// How soon after a signal to the monitor the same one again is taken for the same event: `timeout` signals its child and then
+/// its group.
+#[cfg(unix)]
+const SAME_SENDER: Duration = Duration::from_millis(50);
+
+/// Counts a signal.
+fn count(sender: &watch::Sender<Received>, code: Code) {
+    sender.send_modify(|received| {
+        received.count += 1;
+        received.code = Some(code);
+    });
+}
+
+/// Counts the signals of one kind that this process receives, unless the monitor forwards them too: `forwarded` is the time of the
+/// last one.
+#[cfg(unix)]
+async fn collect(
+    mut signals: tokio::signal::unix::Signal,
+    code: Code,
+    sender: watch::Sender<Received>,
+    mut forwarded: Option<watch::Receiver<Option<Instant>>>,
+) {
+    while signals.recv().await.is_some() {
+        if let Some(forwarded) = &mut forwarded {
+            let is_recent = |last: &Option<Instant>| last.is_some_and(|last| last.elapsed() < SAME_EVENT);
+            if tokio::time::timeout(SAME_EVENT, forwarded.wait_for(is_recent)).await.is_ok_and(|last| last.is_ok()) {
+                continue;
+            }
+        }
+        count(&sender, code);
+    }
 }
 
 /// Collects signals. The first asks for a gentle end, the second for an immediate one.
@@ -24,28 +64,43 @@ pub(crate) struct Signals {
 impl Signals {
     /// Begins to collect; from here on a signal no longer ends the process by itself. A signal that the process was started to ignore,
     /// as by `nohup` or as a background job of a script, stays ignored.
+    ///
+    /// With a monitor, its signals count. A signal to this process counts only if the monitor does not receive the same one: a
+    /// terminal, and every other sender to the group, sends it to both.
     #[cfg(unix)]
-    pub(crate) fn listen() -> std::io::Result<Self> {
+    pub(crate) fn listen(link: Link) -> std::io::Result<Self> {
         use opencode_run_process::ignored_signals;
+        use tokio::io::AsyncReadExt;
         use tokio::signal::unix::{SignalKind, signal};
+
         let ignored = ignored_signals();
         let (sender, receiver) = watch::channel(Received::default());
-        for (kind, code) in [
+        let codes = [
             (SignalKind::interrupt(), Code::INTERRUPT),
             (SignalKind::terminate(), Code::TERMINATE),
             (SignalKind::hangup(), Code::HANGUP),
-        ] {
-            if ignored.contains(kind.as_raw_value()) {
-                continue;
+        ];
+        // When the monitor received each of them last.
+        let mut forwarded = Vec::new();
+        for (kind, code) in codes {
+            let (forward, last) = watch::channel(None);
+            if !ignored.contains(kind.as_raw_value()) {
+                let signals = signal(kind)?;
+                tokio::spawn(collect(signals, code, sender.clone(), link.signals.is_some().then_some(last)));
             }
-            let mut signals = signal(kind)?;
-            let sender = sender.clone();
+            forwarded.push((kind.as_raw_value(), code, forward));
+        }
+        if let Some(signals) = link.signals {
+            signals.set_nonblocking(true)?;
+            let mut signals = tokio::net::UnixStream::from_std(signals)?;
             tokio::spawn(async move {
-                while signals.recv().await.is_some() {
-                    sender.send_modify(|received| {
-                        received.count += 1;
-                        received.code = Some(code);
-                    });
+                while let Ok(number) = signals.read_u8().await {
+                    if let Some((_, code, forward)) = forwarded.iter().find(|(kind, ..)| *kind == i32::from(number)) {
+                        let last = forward.send_replace(Some(Instant::now()));
+                        if last.is_none_or(|last| last.elapsed() >= SAME_SENDER) {
+                            count(&sender, *code);
+                        }
+                    }
                 }
             });
         }
@@ -54,14 +109,11 @@ impl Signals {
 
     /// Begins to collect Ctrl-C; from here on it no longer ends the process by itself.
     #[cfg(not(unix))]
-    pub(crate) fn listen() -> std::io::Result<Self> {
+    pub(crate) fn listen(_: Link) -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(Received::default());
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
-                sender.send_modify(|received| {
-                    received.count += 1;
-                    received.code = Some(Code::INTERRUPT);
-                });
+                count(&sender, Code::INTERRUPT);
             }
         });
         Ok(Self::of(receiver))
@@ -99,5 +151,26 @@ impl Signals {
     /// Returns whether somebody goes on after a signal.
     pub(crate) fn is_patient(&self) -> bool {
         self.patient.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    #[tokio::test]
+    async fn signal_sent_twice_at_once_counts_once() {
+        let (mut monitor, worker) = UnixStream::pair().unwrap();
+        let mut signals = Signals::listen(Link { signals: Some(worker), traced: false }).unwrap();
+        let term = u8::try_from(tokio::signal::unix::SignalKind::terminate().as_raw_value()).unwrap();
+        monitor.write_all(&[term, term]).unwrap();
+        let received = signals.reach(1).await;
+        assert_eq!(received.code, Some(Code::TERMINATE));
+        tokio::time::sleep(SAME_SENDER * 2).await;
+        assert_eq!(signals.count(), 1);
+        monitor.write_all(&[term]).unwrap();
+        assert_eq!(signals.reach(2).await.count, 2);
     }
 }

@@ -271,6 +271,7 @@ pub(crate) fn exit_code(finished: &Finished, signals: &Signals) -> Code {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::cli::monitor::Link;
     use async_trait::async_trait;
     use opencode_run_core::{Executor, Limits, ModelConfig, ModelSourceType, StartError, StartedTurn, TurnRequest};
     use std::cell::RefCell;
@@ -303,7 +304,9 @@ mod tests {
             let (began, said) = (tokio::time::Instant::now(), RefCell::new(Vec::new()));
             let say = |what: &str| said.borrow_mut().push(what.to_owned());
             let error =
-                start(&runner, (Prompt::new("m"), Instant::now()), &Signals::listen().unwrap(), say).await.unwrap_err();
+                start(&runner, (Prompt::new("m"), Instant::now()), &Signals::listen(Link::default()).unwrap(), say)
+                    .await
+                    .unwrap_err();
             assert_eq!((error.kind, began.elapsed()), (FailureKind::Timeout, Duration::from_secs(25)), "{error:?}");
             let said = said.into_inner();
             assert!(said.len() == 2 && said[0].starts_with(awaited), "{said:?}");

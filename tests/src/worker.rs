@@ -1,0 +1,29 @@
+//! The two processes of a command: the monitor, which its caller has started, and the worker below it.
+
+use std::fs;
+
+/// Returns the children of a process.
+#[must_use]
+pub fn children_of(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// Returns the worker of a command that was started as `monitor`. `None` if it is gone.
+#[must_use]
+pub fn worker_of(monitor: u32) -> Option<u32> {
+    children_of(monitor).first().copied()
+}
+
+/// Returns the most memory that a command has had so far, in KiB: of its monitor or its worker, whichever took more. `None` if it
+/// is gone.
+#[must_use]
+pub fn peak_kib(monitor: u32) -> Option<u64> {
+    std::iter::once(monitor).chain(worker_of(monitor)).filter_map(peak_of).max()
+}
+
+fn peak_of(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
