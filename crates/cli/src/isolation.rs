@@ -33,7 +33,11 @@ pub(crate) struct Isolation {
 impl Isolation {
     /// Makes a home that only the user can look into.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { home: tempfile::Builder::new().prefix("opencode-run-home-").tempdir()? })
+        let mut builder = tempfile::Builder::new();
+        // opencode keeps its database there, with the way to the gateway in it.
+        #[cfg(unix)]
+        let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        Ok(Self { home: builder.prefix("opencode-run-home-").tempdir()? })
     }
 
     /// Returns the variables with which a program finds this home, and nothing of the user's.
@@ -56,6 +60,8 @@ mod tests {
     fn nothing_of_the_users_is_found() {
         let isolation = Isolation::new().unwrap();
         let home = isolation.home.path().to_owned();
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&home.metadata().unwrap().permissions()) & 0o777, 0o700);
         let given =
             [("HOME", "/home/me"), ("XDG_DATA_HOME", "/d"), ("OPENCODE_CONFIG_CONTENT", "{}"), ("PATH", "/bin")];
         let given = given.map(|(name, value)| (OsString::from(name), OsString::from(value))).into();

@@ -6,7 +6,7 @@ use std::{
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, Once, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -29,12 +29,19 @@ use crate::{
     dial::{self, UpstreamClient},
     forward,
     path::PathState,
+    peer::{self, Peer},
     tls,
     upstream::Target,
 };
 
 /// The most connections of clients at a time; a further one waits. An agent cannot use up the files of its runner.
 const MOST_CONNECTIONS: usize = 512;
+/// The most connections whose owner is looked up, or that wait for a place, at a time.
+const MAX_UNPLACED: usize = 16;
+/// How often the owner of a connection is looked for: a list that changes while it is read can lack a row.
+const OWNER_LOOKUPS: usize = 3;
+/// The pause between two of these.
+const LOOKUP_PAUSE: Duration = Duration::from_millis(5);
 /// How long a client may keep a connection that it does not use. A tool may run for long between two requests, and a
 /// connection that closes just as it is used again would cost a request: closing it is left to the client.
 const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
@@ -76,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) proxies: Arc<Matcher>,
     paths: RwLock<HashMap<String, Arc<PathState>>>,
     refused: AtomicU64,
+    /// Warns once.
+    unknown_owners: Once,
     /// The client of upstreams without TLS. Reading the system's certificates takes some milliseconds, so it does not.
     plain: UpstreamClient,
     /// The client of all others, made when the first of them is opened.
@@ -108,6 +117,7 @@ impl Gateway {
             proxies,
             paths: RwLock::default(),
             refused: AtomicU64::new(0),
+            unknown_owners: Once::new(),
             plain,
             secure: OnceLock::new(),
         });
@@ -150,7 +160,7 @@ impl Gateway {
         self.0.address
     }
 
-    /// Returns the number of requests that were refused because they named no live path or were malformed.
+    /// Returns the number of requests that were refused because they named no live path, were malformed, or came from another user.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.shared.refused.load(Ordering::Relaxed)
@@ -219,12 +229,19 @@ fn listen() -> io::Result<(std::net::TcpListener, SocketAddr)> {
 async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let unplaced = Arc::new(Semaphore::new(MAX_UNPLACED));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(waiting) = Arc::clone(&unplaced).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let shared = Arc::clone(&shared);
+            Ok((stream, client)) => {
+                let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
                 tokio::spawn(async move {
+                    // Strangers take no place, and cannot make a lookup last: it waits for nothing of theirs.
+                    if !is_trusted(&stream, client, &shared).await {
+                        return;
+                    }
+                    let Ok(place) = places.acquire_owned().await else { return };
+                    drop(waiting);
                     connection(stream, shared).await;
                     drop(place);
                 });
@@ -235,6 +252,32 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
             }
         }
     }
+}
+
+/// Returns whether a connection comes from this user. On a system that does not show that, every connection does.
+async fn is_trusted(stream: &TcpStream, client: SocketAddr, shared: &Shared) -> bool {
+    let Ok(gateway) = stream.local_addr() else { return false };
+    for lookup in 1..=OWNER_LOOKUPS {
+        // A long list takes some milliseconds, in which the other connections go on.
+        match tokio::task::spawn_blocking(move || peer::find(client, gateway)).await {
+            Ok(Peer::Trusted) => return true,
+            Ok(Peer::Unknown) => {
+                shared.unknown_owners.call_once(|| {
+                    tracing::warn!("other local users are not kept from the gateway: this system does not show whose a connection is");
+                });
+                return true;
+            }
+            Ok(Peer::Stranger(user)) => {
+                shared.refuse();
+                tracing::warn!(user, "refused a connection of another user");
+                return false;
+            }
+            Ok(Peer::Gone) if lookup < OWNER_LOOKUPS => tokio::time::sleep(LOOKUP_PAUSE).await,
+            Ok(Peer::Gone) | Err(_) => {}
+        }
+    }
+    tracing::debug!("refused a connection whose owner is not known");
+    false
 }
 
 /// Serves a connection to its end. A client that goes away ends the requests that it made on it.

@@ -41,6 +41,9 @@
 //! opencode repeats requests with a status of 5xx, 408 and 429, and those whose error merely contains a word or a number that
 //! sounds like one; what repeating cannot help has another status, and a text that contains none.
 //!
+//! Connections of other local users are closed before they can take a place, on Linux; elsewhere the name of the path alone keeps
+//! them out.
+//!
 //! Counting is per path, per admission and per account, as [`Traffic`], readable at any time. Each change of
 //! [`Account::watch_bytes`] is a sign of life, each change of [`Account::watch_content`] is progress of the model;
 //! [`Account::watch_limit`] tells of a request that was refused because of a limit. What was wrong with the last answer, in the
@@ -94,6 +97,7 @@ mod meter;
 mod options;
 mod parameters;
 mod path;
+mod peer;
 mod priced;
 mod probe;
 mod redact;

@@ -13,6 +13,7 @@ mod descriptors;
 mod faults_support;
 mod memory;
 mod planted;
+mod strangers;
 mod support;
 mod terminal;
 mod tools_that_leave;

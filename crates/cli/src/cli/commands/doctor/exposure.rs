@@ -23,6 +23,7 @@ pub(super) fn check(sources: &Sources, no_gateway: bool) -> Vec<Finding> {
     findings.extend(in_files_of_keys(&sources.key_files.0));
     if let Ok(places) = etcetera::choose_base_strategy() {
         findings.extend(in_logins(&places.data_dir().join("opencode")));
+        findings.extend(in_data(&places.data_dir().join("opencode")));
         findings.extend(in_configuration(&[places.config_dir().join("opencode"), PathBuf::from(".")]));
     }
     let seen_nothing = findings.is_empty();
@@ -87,6 +88,32 @@ fn in_logins(data: &Path) -> Vec<Finding> {
         )
     });
     found.collect()
+}
+
+/// The directory where opencode keeps its sessions, if other users can enter it: opencode makes its files readable for all.
+fn in_data(data: &Path) -> Option<Finding> {
+    (data.is_dir() && others_can_enter(data)).then(|| {
+        Finding::warning(
+            "what other users can see",
+            format!("opencode's sessions, in {}", data.display()),
+            format!("chmod 700 {}", data.display()),
+        )
+    })
+}
+
+/// Returns whether other users can enter a directory and all those above it.
+fn others_can_enter(directory: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let is_open = |dir: &Path| dir.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0);
+        directory.canonicalize().is_ok_and(|directory| directory.ancestors().all(is_open))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = directory;
+        false
+    }
 }
 
 /// The files of opencode's configuration that speak of a key. Where that key is a variable or another file, the agent can
@@ -204,6 +231,23 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(found[0].message.contains("for anthropic, openai, in "), "{found:?}");
         assert!(!format!("{found:?}").contains("sk-1"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn sessions_that_other_users_can_read_are_named() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("opencode");
+        std::fs::create_dir(&data).unwrap();
+        let found = |home_mode, data_mode| {
+            std::fs::set_permissions(&data, PermissionsExt::from_mode(data_mode)).unwrap();
+            std::fs::set_permissions(home.path(), PermissionsExt::from_mode(home_mode)).unwrap();
+            in_data(&data).is_some()
+        };
+        assert_eq!((found(0o755, 0o700), found(0o700, 0o755), found(0o700, 0o700)), (false, false, false));
+        // As long as the temp directory itself is one that others can enter.
+        assert_eq!(found(0o711, 0o711), others_can_enter(home.path()));
     }
 
     #[test]
