@@ -258,7 +258,7 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
 async fn is_trusted(stream: &TcpStream, client: SocketAddr, shared: &Shared) -> bool {
     let Ok(gateway) = stream.local_addr() else { return false };
     for lookup in 1..=OWNER_LOOKUPS {
-        // A long list takes some milliseconds, in which the other connections go on.
+        // It takes some milliseconds, in which the other connections go on.
         match tokio::task::spawn_blocking(move || peer::find(client, gateway)).await {
             Ok(Peer::Trusted) => return true,
             Ok(Peer::Unknown) => {

@@ -20,7 +20,8 @@ pub(crate) enum Peer {
 
 /// Finds the owner of the socket that is connected from `client` to `gateway`.
 ///
-/// It reads the list of all sockets, which takes 20 µs and 1 µs for each ten of them.
+/// It blocks for some milliseconds: the kernel walks its whole table of connections for each list (1.7 ms on a machine with 24
+/// sockets, 2 ms with 900).
 #[cfg(target_os = "linux")]
 pub(crate) use linux::find;
 
@@ -45,8 +46,11 @@ mod linux {
         let addresses = [row_start(client, gateway), row_start(mapped(client), mapped(gateway))];
         let mut owner = None;
         for (path, addresses) in LISTS.into_iter().zip(addresses) {
+            if owner.is_some() {
+                break;
+            }
             match fs::read(path) {
-                Ok(list) => owner = owner.or_else(|| owner_in(&list, &addresses)),
+                Ok(list) => owner = owner_in(&list, &addresses),
                 // Without IPv6 there is no list of it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && path != LISTS[0] => {}
                 Err(_) => return Peer::Unknown,

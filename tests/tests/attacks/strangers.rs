@@ -1,5 +1,5 @@
-//! Another local user who has learned the gateway's route, and uses the model at the owner's cost or fills the gateway with
-//! connections.
+//! A process of another local user that knows the gateway's route. It uses the model at the owner's cost, or fills the gateway
+//! with connections.
 
 use crate::faults_support::{HANG, wait_until};
 use crate::users::as_plain_user;
@@ -64,7 +64,7 @@ fn another_user_gets_neither_answers_nor_places() {
         address.port()
     );
     let mut stranger = Command::new("bash");
-    // One that writes to a connection that is closed already goes on.
+    // Writing to a closed connection does not end the shell.
     stranger.args(["-c", &format!("trap '' PIPE; ulimit -n 1024; {script}")]).current_dir("/");
     stranger.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut stranger = as_plain_user(&mut stranger).spawn().unwrap();

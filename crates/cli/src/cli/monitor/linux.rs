@@ -175,7 +175,7 @@ fn left(before: &HashSet<Pid>) -> Vec<Pid> {
     children().difference(before).copied().collect()
 }
 
-/// Returns the ids of this process's children. Empty where the kernel does not list them.
+/// Returns the ids of this process's children. Empty if the kernel does not list them.
 fn children() -> HashSet<Pid> {
     let own = getpid().as_raw_pid();
     let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
