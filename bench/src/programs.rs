@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 /// The programs.
 #[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "only the programs of this package use it")]
 pub struct Programs {
     /// The command.
     pub opencode_run: PathBuf,

@@ -5,6 +5,8 @@
 //!
 //! Everything here panics with what failed, as its callers are tests.
 
+#![expect(clippy::exhaustive_structs, clippy::exhaustive_enums, reason = "only the tests of this package use them")]
+
 pub mod alive;
 mod binaries;
 pub mod fake_log;

@@ -39,7 +39,9 @@ impl Driver {
             (Some(Transport::Run), _) => Ok(Self::Process(RunExecutor::new(launch), None)),
             (_, Ok(server)) => Ok(Self::Server(server)),
             (Some(Transport::Serve), Err(error)) => Err(error.into()),
-            (None, Err(error)) => Ok(Self::Process(RunExecutor::new(launch), Some(ErrorChain(&error).to_string()))),
+            (None, Err(error)) => {
+                Ok(Self::Process(RunExecutor::new(launch), Some(ErrorChain::new(&error).to_string())))
+            }
         }
     }
 

@@ -32,7 +32,7 @@ impl Beginning {
                 Ok(Some((journal, recovered))) => return Ok(Self::of(journal, recovered)),
                 Ok(None) => {}
                 Err(error @ JournalError::Busy { .. }) => return Err(error.into()),
-                Err(error) => tracing::warn!("the session's earlier turns are left out: {}", ErrorChain(&error)),
+                Err(error) => tracing::warn!("the session's earlier turns are left out: {}", ErrorChain::new(&error)),
             }
         }
         prune(journals, SystemTime::now());

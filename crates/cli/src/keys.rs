@@ -155,7 +155,7 @@ mod tests {
         let config = Arc::new(ModelConfig { api_key_file: Some("/nowhere/key".into()), ..ModelConfig::new("m") });
         let choice = ModelChoice::Source { source: ModelSourceType::Plan, config };
         let error = Keys::new(None).with_key(choice, None).await.unwrap_err();
-        let error = ErrorChain(&error).to_string();
+        let error = ErrorChain::new(&error).to_string();
         assert!(error.contains("`plan`") && error.contains("/nowhere/key"), "{error}");
     }
 
@@ -170,7 +170,7 @@ mod tests {
             let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::clone(&config) };
             let error = Keys::new(None).with_key(choice, limit.map(Duration::from_secs)).await.unwrap_err();
             assert_eq!(error.kind(), kind, "{error}");
-            assert!(ErrorChain(&error).to_string().contains(named), "{error}");
+            assert!(ErrorChain::new(&error).to_string().contains(named), "{error}");
         }
     }
 

@@ -9,6 +9,7 @@ pub const TRANSCRIPT_NAME: &str = "conversation.md";
 /// A transcript could not be written. The conversation is still there: it can be written elsewhere.
 #[derive(Debug, thiserror::Error)]
 #[error("the transcript cannot be written to {}", path.display())]
+#[non_exhaustive]
 pub struct SaveError {
     /// Where it was to go.
     pub path: PathBuf,

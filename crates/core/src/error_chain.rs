@@ -7,7 +7,14 @@ use std::fmt;
 ///
 /// The errors of this workspace do not repeat the text of their source, so `Display` alone omits the cause.
 #[derive(Debug, Clone, Copy)]
-pub struct ErrorChain<'e>(pub &'e (dyn Error + 'static));
+pub struct ErrorChain<'e>(&'e (dyn Error + 'static));
+
+impl<'e> ErrorChain<'e> {
+    /// Makes a chain that begins with this error.
+    pub fn new(error: &'e (dyn Error + 'static)) -> Self {
+        Self(error)
+    }
+}
 
 impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -240,6 +240,7 @@ impl fmt::Display for StepReason {
 
 /// opencode's question whether a tool may do something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PermissionAsk {
     /// What an answer refers to; none where the transport cannot carry an answer.
     pub id: Option<String>,
@@ -255,8 +256,37 @@ pub struct PermissionAsk {
     pub refused: bool,
 }
 
+impl PermissionAsk {
+    /// Makes a request that nobody has answered and that cannot be answered, for these paths or commands.
+    pub fn new(permission: impl Into<String>, patterns: Vec<String>) -> Self {
+        Self { id: None, permission: permission.into(), patterns, call: None, refused: false }
+    }
+
+    /// Sets what an answer refers to.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Option<String>>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Sets the id of the tool call that needs the permission.
+    #[must_use]
+    pub fn call(mut self, call: impl Into<Option<String>>) -> Self {
+        self.call = call.into();
+        self
+    }
+
+    /// Sets whether the transport has refused it already.
+    #[must_use]
+    pub fn refused(mut self, refused: bool) -> Self {
+        self.refused = refused;
+        self
+    }
+}
+
 /// A question of the agent to the user. With nobody to answer it is rejected, and the agent is told so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct QuestionAsk {
     /// What an answer refers to.
     pub id: String,
@@ -264,8 +294,16 @@ pub struct QuestionAsk {
     pub questions: Vec<String>,
 }
 
+impl QuestionAsk {
+    /// Makes a request to answer these questions.
+    pub fn new(id: impl Into<String>, questions: Vec<String>) -> Self {
+        Self { id: id.into(), questions }
+    }
+}
+
 /// An error as opencode reported it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ReportedError {
     /// opencode's name of the error, such as `APIError`.
     pub name: String,
@@ -279,8 +317,37 @@ pub struct ReportedError {
     pub url: Option<String>,
 }
 
+impl ReportedError {
+    /// Makes an error of opencode's name for it and its message.
+    pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { name: name.into(), message: message.into(), status: None, retryable: None, url: None }
+    }
+
+    /// Sets the HTTP status of the provider's answer.
+    #[must_use]
+    pub fn status(mut self, status: impl Into<Option<u16>>) -> Self {
+        self.status = status.into();
+        self
+    }
+
+    /// Sets whether a retry may help.
+    #[must_use]
+    pub fn retryable(mut self, retryable: impl Into<Option<bool>>) -> Self {
+        self.retryable = retryable.into();
+        self
+    }
+
+    /// Sets the address that was asked.
+    #[must_use]
+    pub fn url(mut self, url: impl Into<Option<String>>) -> Self {
+        self.url = url.into();
+        self
+    }
+}
+
 /// An event as an executor saw it.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Observed {
     /// What happened.
     pub event: Event,
@@ -314,6 +381,7 @@ impl Observed {
 
 /// An event in its place in a turn.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct TurnEvent {
     /// The event's number in its turn, from 0, without gaps.
     pub seq: u64,
@@ -321,6 +389,14 @@ pub struct TurnEvent {
     pub at: Duration,
     /// What was seen.
     pub observed: Observed,
+}
+
+impl TurnEvent {
+    /// Puts an event in its place in a turn.
+    #[must_use]
+    pub fn new(seq: u64, at: Duration, observed: Observed) -> Self {
+        Self { seq, at, observed }
+    }
 }
 
 /// A JSON text as opencode wrote it, byte by byte, cheap to clone.

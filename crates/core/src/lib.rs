@@ -89,7 +89,7 @@ pub use failure::{FailureKind, LimitKind, ProcessExit, TurnFailure};
 pub use limits::{Limit, Limits};
 pub use model::{
     ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
-    ProviderPackage, UnknownSourceType,
+    ProviderPackage, RESERVED_HEADERS, UnknownSourceType,
 };
 pub use options::TurnOptions;
 pub use output_view::OutputView;

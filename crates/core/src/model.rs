@@ -1,11 +1,13 @@
 //! Which model answers: by name, or as a source with an endpoint, a key and parameters.
 
 mod config;
+mod header;
 mod name;
 mod provider;
 mod source_type;
 
 pub use config::{ModelConfig, ModelProblem};
+pub use header::RESERVED_HEADERS;
 pub use name::{ModelName, ModelNameError};
 pub use provider::{ModelParameter, ProviderPackage};
 pub use source_type::{ModelSourceType, UnknownSourceType};

@@ -8,6 +8,7 @@ use std::time::Duration;
 ///
 /// The same call is reported again as it advances; [`ToolCall::id`] tells that it is the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ToolCall {
     /// The call's identity among those of the same agent in its turn.
     pub id: String,
@@ -20,6 +21,11 @@ pub struct ToolCall {
 }
 
 impl ToolCall {
+    /// Makes a call of a tool with its input.
+    pub fn new(id: impl Into<String>, tool: impl Into<String>, input: Value, state: ToolState) -> Self {
+        Self { id: id.into(), tool: tool.into(), input, state }
+    }
+
     /// Returns about how many bytes of memory the call's answer takes.
     pub(crate) fn weight(&self) -> usize {
         match &self.state {

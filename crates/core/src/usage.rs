@@ -9,6 +9,7 @@ use std::ops::{Add, AddAssign};
 /// The five counts are disjoint: `input` does not hold what was read from the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::exhaustive_structs, reason = "callers write the counts out, and add them up field by field")]
 pub struct Usage {
     /// Tokens of the request that were not in the cache.
     pub input: u64,

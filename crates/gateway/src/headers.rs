@@ -3,12 +3,13 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
-        PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+        ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
 use crate::Redactor;
+use opencode_run_core::RESERVED_HEADERS;
 
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(crate) const X_GOOG_API_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -41,7 +42,7 @@ const PARENT: HeaderName = HeaderName::from_static("x-parent-session-id");
 
 /// Whether HTTP or the gateway needs a header for something else than a key.
 pub(crate) fn is_reserved(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name) || OWN.contains(name) || *name == CONTENT_TYPE
+    RESERVED_HEADERS.contains(&name.as_str())
 }
 
 /// Returns the session that a request belongs to, as it says itself.
@@ -183,6 +184,14 @@ mod tests {
         let mut answer = HeaderMap::from_iter([(X_API_KEY, no_text)]);
         to_client(&mut answer, &Redactor::new(["sk-12345678".into()]));
         assert_eq!(answer[X_API_KEY].as_bytes(), b"\xff [redacted]");
+    }
+
+    #[test]
+    fn headers_of_a_connection_are_reserved() {
+        for name in HOP_BY_HOP.iter().chain(&OWN) {
+            assert!(is_reserved(name), "{name}");
+        }
+        assert!(!CREDENTIALS.iter().any(is_reserved));
     }
 
     #[test]

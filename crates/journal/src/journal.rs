@@ -105,7 +105,7 @@ impl State {
     }
 
     fn give_up(&mut self, error: JournalError) {
-        tracing::warn!("the conversation is not journalled any further: {}", ErrorChain(&error));
+        tracing::warn!("the conversation is not journalled any further: {}", ErrorChain::new(&error));
         *self = Self::Broken(Arc::new(error));
     }
 }

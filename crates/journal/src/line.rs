@@ -121,7 +121,7 @@ impl<'a> Line<'a> {
         })
     }
 
-    fn of_event(at: Nanos, Observed { event, sub_agent, raw }: &'a Observed) -> Self {
+    fn of_event(at: Nanos, Observed { event, sub_agent, raw, .. }: &'a Observed) -> Self {
         let sub_agent = sub_agent.as_ref().map(Cow::Borrowed);
         if let Event::Unknown { kind, raw } = event {
             return Self::Unknown { at, kind: Cow::Borrowed(kind), sub_agent, raw: Cow::Borrowed(raw) };

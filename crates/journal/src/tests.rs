@@ -98,7 +98,7 @@ fn a_turn(told: &mut Told) {
             .model("a/b".parse::<opencode_run_core::ModelName>().unwrap()),
     );
     let state = ToolState::Running { title: None, limit: Some(Duration::from_mins(3)) };
-    let call = ToolCall { id: "c".to_owned(), tool: "bash".to_owned(), input: json!({"command": "ls\n"}), state };
+    let call = ToolCall::new("c", "bash", json!({"command": "ls\n"}), state);
     let inputs = [
         Input::Session(SessionId::new("ses_1")),
         event(Event::StepStart),

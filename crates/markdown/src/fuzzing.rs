@@ -94,18 +94,12 @@ fn record(said: &Said) -> TurnRecord {
     let Said { message, context, thought, tool, given, output, failure, answers } = said;
     let mut prompt = Prompt::new(message).agent(tool).file(given);
     prompt.options.context.clone_from(context);
-    let call = |id: &str, input, state| Event::Tool(ToolCall { id: id.to_owned(), tool: tool.clone(), input, state });
+    let call = |id: &str, input, state| Event::Tool(ToolCall::new(id, tool.clone(), input, state));
     let input = json!({ "a": given, (tool.as_str()): output, "n": { "x": given } });
     let completed = ToolState::Completed { title: Some(thought.clone()), output: output.clone() };
     let failed = ToolState::Failed { error: output.clone(), refused: false };
     let of_sub_agent = |event| Observed::new(event).from_sub_agent(SessionId::new("ses_02"));
-    let error = ReportedError {
-        name: tool.clone(),
-        message: failure.clone(),
-        status: None,
-        retryable: None,
-        url: Some(given.clone()),
-    };
+    let error = ReportedError::new(tool.clone(), failure.clone()).url(given.clone());
     let reason = StepReason::Other(tool.clone());
     let mut observed = vec![
         Observed::new(Event::Reasoning { part: PartId::new("r"), text: thought.clone() }),

@@ -45,7 +45,7 @@ fn reasoning(part: &str, text: &str) -> Event {
 }
 
 fn tool(id: &str, tool: &str, input: Value, state: ToolState) -> Event {
-    Event::Tool(ToolCall { id: id.to_owned(), tool: tool.to_owned(), input, state })
+    Event::Tool(ToolCall::new(id, tool, input, state))
 }
 
 fn answered(output: &str) -> ToolState {

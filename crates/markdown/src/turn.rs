@@ -75,7 +75,7 @@ fn structured(page: &mut Page, value: &Value) {
 }
 
 fn reported_error(page: &mut Page, error: &ReportedError) {
-    let ReportedError { name, message, status, retryable, url } = error;
+    let ReportedError { name, message, status, retryable, url, .. } = error;
     let mut facts = Facts::new();
     if !name.is_empty() {
         facts.push(("Name", code(name)));

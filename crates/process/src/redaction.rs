@@ -208,7 +208,9 @@ fn rest(growing: Growing, mut stream: RedactorStream) -> Option<Signal> {
     let Growing { sub_agent, is_reasoning, part } = growing;
     let delta = String::from_utf8_lossy(&rest).into_owned();
     let event = if is_reasoning { Event::ReasoningDelta { part, delta } } else { Event::TextDelta { part, delta } };
-    Some(Observed { event, sub_agent, raw: None }.into())
+    let mut observed = Observed::new(event);
+    observed.sub_agent = sub_agent;
+    Some(observed.into())
 }
 
 #[cfg(test)]
@@ -269,15 +271,8 @@ mod tests {
 
     #[test]
     fn nothing_that_is_told_holds_the_key() {
-        let tool =
-            |state| Event::Tool(ToolCall { id: "c".into(), tool: "bash".into(), input: json!({ KEY: [KEY] }), state });
-        let error = ReportedError {
-            name: "APIError".to_owned(),
-            message: KEY.to_owned(),
-            status: None,
-            retryable: None,
-            url: Some(KEY.to_owned()),
-        };
+        let tool = |state| Event::Tool(ToolCall::new("c", "bash", json!({ KEY: [KEY] }), state));
+        let error = ReportedError::new("APIError", KEY).url(KEY.to_owned());
         let raw = || RawJson::parse(json!({ "x": KEY }).to_string()).unwrap();
         let events = [
             Event::Text { part: PartId::new("p"), text: KEY.to_owned() },

@@ -346,7 +346,7 @@ impl RunTurn {
                 self.kill().await;
             }
             StderrLine::Refused { permission, patterns } => {
-                let ask = PermissionAsk { id: None, permission, patterns, call: None, refused: true };
+                let ask = PermissionAsk::new(permission, patterns).refused(true);
                 if let Some(ask) = self.refusals.told(ask) {
                     self.outbox.push(refusal(ask));
                 }

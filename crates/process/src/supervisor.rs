@@ -94,7 +94,7 @@ fn supervise(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
 
     let code = crate::watch::supervise(arguments).unwrap_or_else(|error| {
         // If stderr is closed, the exit code remains.
-        writeln!(std::io::stderr(), "error: {}", ErrorChain(&error)).ok();
+        writeln!(std::io::stderr(), "error: {}", ErrorChain::new(&error)).ok();
         NOT_STARTED
     });
     std::process::exit(code.into())

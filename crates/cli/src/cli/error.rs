@@ -27,7 +27,7 @@ impl CommandError {
 
     /// Makes an error of another one and its causes.
     pub(crate) fn of(kind: FailureKind, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::new(kind, ErrorChain(error).to_string())
+        Self::new(kind, ErrorChain::new(error).to_string())
     }
 }
 

@@ -131,7 +131,7 @@ mod tests {
 
     fn asked(input: Value) -> String {
         let patterns = vec!["ls *".to_owned()];
-        let ask = PermissionAsk { id: None, permission: "bash".to_owned(), patterns, call: None, refused: false };
+        let ask = PermissionAsk::new("bash", patterns);
         of(&ask, Some(&CallInput { tool: "bash".to_owned(), input }), 80)
     }
 
@@ -171,13 +171,7 @@ mod tests {
 
     #[test]
     fn unknown_input_is_reported() {
-        let ask = PermissionAsk {
-            id: None,
-            permission: "bash".to_owned(),
-            patterns: vec!["ls\n\u{1b}[8m".to_owned()],
-            call: None,
-            refused: false,
-        };
+        let ask = PermissionAsk::new("bash", vec!["ls\n\u{1b}[8m".to_owned()]);
         assert_eq!(
             of(&ask, None, 80),
             "The agent asks for bash (ls␊␛[8m). opencode does not report what the tool was given.\n\

@@ -1,5 +1,6 @@
 //! One model with all that is needed to reach it.
 
+use super::header::can_carry_key;
 use super::{ModelName, ModelParameter, ProviderPackage};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,7 @@ pub struct ModelConfig {
 /// Something in a [`ModelConfig`] that cannot reach the model as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
+#[non_exhaustive]
 pub struct ModelProblem {
     /// The setting that the problem is about.
     pub parameter: ModelParameter,
@@ -124,7 +126,7 @@ impl ModelConfig {
             problem(ModelParameter::ApiKeyCommand, "it names no command: write one that prints the key".to_owned());
         }
         if let Some(header) = &self.api_key_header {
-            if !is_free_header(header) {
+            if !can_carry_key(header) {
                 let reason = "it is no name of a header that can carry a key: write one such as X-Api-Key";
                 problem(ModelParameter::ApiKeyHeader, reason.to_owned());
             } else if origins.is_empty() {
@@ -187,24 +189,6 @@ impl ModelConfig {
         let authority = rest.split(['/', '?', '#']).next()?;
         Some(authority.rsplit('@').next().unwrap_or(authority))
     }
-}
-
-/// Whether a text is the name of an HTTP header that is not one of those by which HTTP itself works.
-fn is_free_header(name: &str) -> bool {
-    const TAKEN: [&str; 10] = [
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    !name.is_empty() && name.chars().all(is_token) && !TAKEN.iter().any(|taken| taken.eq_ignore_ascii_case(name))
 }
 
 /// Returns the route of a request that a base URL ends in: a whole address was copied where only its beginning is wanted.

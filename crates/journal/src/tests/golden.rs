@@ -20,34 +20,19 @@ fn observed(event: Event) -> Observed {
 
 fn events() -> Vec<Observed> {
     let part = |id: &str| PartId::new(id);
-    let call = |state| ToolCall {
-        id: "call_1".to_owned(),
-        tool: "bash".to_owned(),
-        input: json!({"command": "ls", "timeout": 1000}),
-        state,
-    };
+    let call = |state| ToolCall::new("call_1", "bash", json!({"command": "ls", "timeout": 1000}), state);
     let finish = |reason| Event::StepFinish {
         reason,
         usage: Usage { input: 1, output: 2, reasoning: 3, cache_read: 4, cache_write: 5 },
         cost: 0.25,
     };
     let ask = |id: Option<&str>, refused| {
-        Event::Permission(PermissionAsk {
-            id: id.map(str::to_owned),
-            permission: "external_directory".to_owned(),
-            patterns: vec!["/etc/*".to_owned()],
-            call: None,
-            refused,
-        })
+        let ask = PermissionAsk::new("external_directory", vec!["/etc/*".to_owned()]);
+        Event::Permission(ask.id(id.map(str::to_owned)).refused(refused))
     };
-    let error = |status, retryable, url: Option<&str>| {
-        Event::Error(ReportedError {
-            name: "APIError".to_owned(),
-            message: "overloaded".to_owned(),
-            status,
-            retryable,
-            url: url.map(str::to_owned),
-        })
+    let error = |status: Option<u16>, retryable: Option<bool>, url: Option<&str>| {
+        let error = ReportedError::new("APIError", "overloaded");
+        Event::Error(error.status(status).retryable(retryable).url(url.map(str::to_owned)))
     };
     let raw = |text: &str| RawJson::parse(text.to_owned()).unwrap();
     vec![
@@ -68,7 +53,7 @@ fn events() -> Vec<Observed> {
         observed(Event::Tool(call(ToolState::Failed { error: "gone".to_owned(), refused: false }))),
         observed(ask(Some("per_1"), false)),
         observed(ask(None, true)),
-        observed(Event::Question(QuestionAsk { id: "que_1".to_owned(), questions: vec!["Which?".to_owned()] })),
+        observed(Event::Question(QuestionAsk::new("que_1", vec!["Which?".to_owned()]))),
         observed(Event::Retry { attempt: 1, message: "busy".to_owned(), next: None }),
         observed(Event::Retry { attempt: 2, message: "busy".to_owned(), next: Some(Duration::from_secs(4)) }),
         observed(error(None, None, None)),

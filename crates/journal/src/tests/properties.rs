@@ -45,14 +45,17 @@ fn reason() -> impl Strategy<Value = StepReason> {
 }
 
 fn reported() -> impl Strategy<Value = ReportedError> {
-    (word(), word(), any::<Option<u16>>(), any::<Option<bool>>(), prop::option::of(word()))
-        .prop_map(|(name, message, status, retryable, url)| ReportedError { name, message, status, retryable, url })
+    (word(), word(), any::<Option<u16>>(), any::<Option<bool>>(), prop::option::of(word())).prop_map(
+        |(name, message, status, retryable, url)| {
+            ReportedError::new(name, message).status(status).retryable(retryable).url(url)
+        },
+    )
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
     let usage = (any::<u64>(), any::<u64>()).prop_map(|(input, output)| Usage { input, output, ..Usage::default() });
     let ask = (prop::option::of(id()), word(), any::<bool>()).prop_map(|(id, permission, refused)| {
-        Event::Permission(PermissionAsk { id, permission, patterns: vec!["*".to_owned()], call: None, refused })
+        Event::Permission(PermissionAsk::new(permission, vec!["*".to_owned()]).id(id).refused(refused))
     });
     let raw = RawJson::parse("{ \"a\":\r\n1.0}".to_owned()).unwrap();
     prop_oneof![
@@ -61,15 +64,11 @@ fn any_event() -> impl Strategy<Value = Event> {
         (part(), word()).prop_map(|(part, text)| Event::Text { part, text }),
         (part(), word()).prop_map(|(part, delta)| Event::ReasoningDelta { part, delta }),
         (part(), word()).prop_map(|(part, text)| Event::Reasoning { part, text }),
-        (id(), word(), value(), tool_state()).prop_map(|(id, tool, input, state)| Event::Tool(ToolCall {
-            id,
-            tool,
-            input,
-            state
-        })),
+        (id(), word(), value(), tool_state())
+            .prop_map(|(id, tool, input, state)| Event::Tool(ToolCall::new(id, tool, input, state))),
         (reason(), usage, any::<f64>()).prop_map(|(reason, usage, cost)| Event::StepFinish { reason, usage, cost }),
         ask,
-        (id(), word()).prop_map(|(id, text)| Event::Question(QuestionAsk { id, questions: vec![text] })),
+        (id(), word()).prop_map(|(id, text)| Event::Question(QuestionAsk::new(id, vec![text]))),
         (any::<u32>(), word(), any::<Option<Duration>>()).prop_map(|(attempt, message, next)| Event::Retry {
             attempt,
             message,

@@ -89,13 +89,10 @@ fn running() {
 
 #[test]
 fn failed_at_the_provider() {
-    let error = ReportedError {
-        name: "APIError".to_owned(),
-        message: "invalid x-api-key".to_owned(),
-        status: Some(401),
-        retryable: Some(false),
-        url: Some("https://api.example.org/v1/messages".to_owned()),
-    };
+    let error = ReportedError::new("APIError", "invalid x-api-key")
+        .status(401)
+        .retryable(false)
+        .url("https://api.example.org/v1/messages".to_owned());
     check(
         "failed_at_the_provider",
         &transcript([record(&Prompt::new("Hi"), [event(Event::Error(error)), finished()])]),

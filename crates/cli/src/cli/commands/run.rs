@@ -445,10 +445,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_kept_for_what_was_begun_in_it() {
-        let error = || {
-            let (name, message) = ("UnknownError".to_owned(), "Unexpected server error".to_owned());
-            Event::Error(ReportedError { name, message, status: None, retryable: None, url: None })
-        };
+        let error = || Event::Error(ReportedError::new("UnknownError", "Unexpected server error"));
         let text = || Event::Text { part: PartId::new("p"), text: "x".to_owned() };
         let no_model = || TurnFailure::ModelNotFound { message: "nope".to_owned() };
         let broken = || TurnFailure::Protocol { message: "broken".to_owned() };

@@ -6,7 +6,7 @@ use opencode_run_core::{Event, TurnEvent};
 /// Returns an event on one line: what it is, when it was seen (milliseconds after the turn's start), which sub-agent's it
 /// is, and what opencode wrote, byte by byte.
 pub(crate) fn event_line(event: &TurnEvent) -> String {
-    let TurnEvent { seq: _, at, observed } = event;
+    let TurnEvent { at, observed, .. } = event;
     // An event is a map with string keys: it can be written.
     let mut line = serde_json::to_string(&observed.event).unwrap_or_default();
     line.pop();
@@ -45,7 +45,7 @@ mod tests {
         let mut observed = Observed::new(event);
         observed.raw = raw.map(|raw| RawJson::parse(raw.to_owned()).unwrap());
         observed.sub_agent = sub_agent.map(SessionId::new);
-        let line = event_line(&TurnEvent { seq: 0, at: Duration::from_millis(7), observed });
+        let line = event_line(&TurnEvent::new(0, Duration::from_millis(7), observed));
         assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line:?}");
         serde_json::from_str(&line).unwrap()
     }
@@ -62,7 +62,7 @@ mod tests {
             json!({"type": "step_start", "at_ms": 7, "sub_agent": "ses_2"})
         );
         let state = ToolState::Completed { title: None, output: "}}".to_owned() };
-        let call = ToolCall { id: "1".to_owned(), tool: "bash".to_owned(), input: json!({"a": {"b": {}}}), state };
+        let call = ToolCall::new("1", "bash", json!({"a": {"b": {}}}), state);
         assert_eq!(line(Event::Tool(call), None, None)["state"]["output"], "}}");
         let raw = RawJson::parse("{\"type\":\"new\"}".to_owned()).unwrap();
         let unknown = Event::Unknown { kind: "new".to_owned(), raw };

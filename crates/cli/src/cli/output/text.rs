@@ -106,7 +106,7 @@ mod tests {
         let mut printed = String::new();
         for event in events {
             let observed = Observed::new(event);
-            let event = TurnEvent { seq: 0, at: Duration::ZERO, observed: observed.clone() };
+            let event = TurnEvent::new(0, Duration::ZERO, observed.clone());
             printed.push_str(&stream.piece(&event));
             turn.apply(Duration::ZERO, &Input::Event(observed));
         }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn pair_cut_between_deltas_loses_nothing() {
         let mut stream = TextStream::default();
-        let mut piece = |event| stream.piece(&TurnEvent { seq: 0, at: Duration::ZERO, observed: Observed::new(event) });
+        let mut piece = |event| stream.piece(&TurnEvent::new(0, Duration::ZERO, Observed::new(event)));
         let halves = [delta("a", "x\u{fffd}"), delta("a", "\u{fffd}y"), text("a", "x\u{1f600}yz")];
         let printed: String = halves.into_iter().map(&mut piece).collect();
         assert_eq!(printed, "x\u{fffd}\u{fffd}yz");
@@ -127,7 +127,7 @@ mod tests {
     fn a_sub_agents_text_is_not_the_answer() {
         let mut stream = TextStream::default();
         let observed = Observed::new(text("a", "x")).from_sub_agent(SessionId::new("ses_2"));
-        assert_eq!(stream.piece(&TurnEvent { seq: 0, at: Duration::ZERO, observed }), "");
+        assert_eq!(stream.piece(&TurnEvent::new(0, Duration::ZERO, observed)), "");
         assert!(!stream.any());
     }
 }

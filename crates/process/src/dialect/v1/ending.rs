@@ -117,13 +117,7 @@ mod tests {
     use super::*;
 
     fn error(name: &str) -> Event {
-        Event::Error(ReportedError {
-            name: name.to_owned(),
-            message: "boom".to_owned(),
-            status: Some(400),
-            retryable: Some(false),
-            url: None,
-        })
+        Event::Error(ReportedError::new(name, "boom").status(400).retryable(false))
     }
 
     #[test]
@@ -153,8 +147,7 @@ mod tests {
     #[test]
     fn an_error_out_of_the_middle_of_a_stream_is_the_providers() {
         let ending = |name: &str, message: &str| {
-            let (name, message) = (name.to_owned(), message.to_owned());
-            let error = ReportedError { name, message, status: None, retryable: None, url: None };
+            let error = ReportedError::new(name, message);
             let mut seen = Seen::default();
             seen.event(&Event::Error(error));
             match seen.ending(ProcessExit::Code(1), None, String::new()) {
@@ -175,8 +168,8 @@ mod tests {
             "JSON parsing failed: Text: {\"a.\nError message: JSON Parse error: Unterminated string",
             "Type validation failed: Value: {\"foo\":1}.\nError message: [\n  {}\n]",
         ] {
-            let (name, first) = ("UnknownError".to_owned(), message.lines().next().unwrap());
-            let error = ReportedError { name, message: message.into(), status: None, retryable: None, url: None };
+            let first = message.lines().next().unwrap();
+            let error = ReportedError::new("UnknownError", message);
             let message = format!("its stream cannot be read: {first}");
             assert_eq!(failure_of(error), TurnFailure::MalformedAnswer { message });
         }
@@ -188,8 +181,7 @@ mod tests {
             ("Model not found: stub/nope.", "Model not found: stub/nope"),
             ("Model not found: stub/gpt. Did you mean: gpt-4?", "Model not found: stub/gpt. Did you mean: gpt-4?"),
         ] {
-            let name = "UnknownError".to_owned();
-            let error = ReportedError { name, message: said.into(), status: None, retryable: None, url: None };
+            let error = ReportedError::new("UnknownError", said);
             assert_eq!(failure_of(error), TurnFailure::ModelNotFound { message: message.to_owned() });
         }
     }

@@ -64,7 +64,7 @@ pub(crate) fn tool(part: ToolPart) -> Option<ToolCall> {
     };
     // As a text it can be kept and read again.
     let input = if depth(&input) > DEEPEST_INPUT { Value::from(input.to_string()) } else { input };
-    Some(ToolCall { id, tool, input, state })
+    Some(ToolCall::new(id, tool, input, state))
 }
 
 /// Returns how many lists and objects stand in one another.
@@ -137,13 +137,11 @@ fn text_of(value: &Value) -> Option<String> {
 pub(crate) fn reported(error: &Value) -> ReportedError {
     let data = &error["data"];
     let message = [&data["message"], &error["message"], data, error].into_iter().find_map(text_of);
-    ReportedError {
-        name: error["name"].as_str().unwrap_or_default().to_owned(),
-        message: message.unwrap_or_else(|| "no message".to_owned()),
-        status: data["statusCode"].as_u64().and_then(|status| status.try_into().ok()),
-        retryable: data["isRetryable"].as_bool(),
-        url: data["metadata"]["url"].as_str().map(str::to_owned),
-    }
+    let message = message.unwrap_or_else(|| "no message".to_owned());
+    ReportedError::new(error["name"].as_str().unwrap_or_default(), message)
+        .status(data["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok()))
+        .retryable(data["isRetryable"].as_bool())
+        .url(data["metadata"]["url"].as_str().map(str::to_owned))
 }
 
 #[cfg(test)]

@@ -47,12 +47,12 @@ mod tests {
     use serde_json::Value;
 
     fn ask(permission: &str) -> PermissionAsk {
-        PermissionAsk { id: None, permission: permission.to_owned(), patterns: Vec::new(), call: None, refused: true }
+        PermissionAsk::new(permission, Vec::new()).refused(true)
     }
 
     fn tool(refused: bool) -> Event {
         let state = ToolState::Failed { error: "no".to_owned(), refused };
-        Event::Tool(ToolCall { id: "c".to_owned(), tool: "read".to_owned(), input: Value::Null, state })
+        Event::Tool(ToolCall::new("c", "read", Value::Null, state))
     }
 
     #[test]

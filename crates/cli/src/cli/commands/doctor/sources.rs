@@ -91,7 +91,7 @@ async fn keyed(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource
             }
             Err(error) => findings.push(Finding::error(
                 CHECK,
-                format!("{source_type}: {}", ErrorChain(&error)),
+                format!("{source_type}: {}", ErrorChain::new(&error)),
                 "mend the file or the command that gives the key",
             )),
         }

@@ -103,7 +103,7 @@ impl Replay {
             match stderr::read(&line) {
                 StderrLine::AgentNotFound => self.unknown_agent = true,
                 StderrLine::Refused { permission, patterns } => {
-                    let ask = PermissionAsk { id: None, permission, patterns, call: None, refused: true };
+                    let ask = PermissionAsk::new(permission, patterns).refused(true);
                     let ask = self.refusals.told(ask);
                     self.apply(ask.map(refusal));
                 }

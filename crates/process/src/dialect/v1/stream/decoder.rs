@@ -109,7 +109,8 @@ impl TurnDecoder {
             Known::Nothing => return None,
             Known::Unknown => Event::Unknown { kind, raw: raw.clone() },
         };
-        Some(Observed { event, sub_agent: is_foreign.then_some(session), raw: Some(raw) })
+        let observed = Observed::new(event).with_raw(raw);
+        Some(if is_foreign { observed.from_sub_agent(session) } else { observed })
     }
 
     fn known(&mut self, kind: &str, raw: &str, now_ms: f64, foreign: bool) -> Known {
@@ -146,14 +147,14 @@ impl TurnDecoder {
                 Some(Asked { id, .. }) if !self.asked.insert(id.clone()) => return Known::Nothing,
                 asked => asked.map(|Asked { id, permission, patterns, tool }| {
                     let call = tool.and_then(|tool| self.call_of(tool));
-                    Event::Permission(PermissionAsk { id: Some(id), permission, patterns, call, refused: false })
+                    Event::Permission(PermissionAsk::new(permission, patterns).id(id).call(call))
                 }),
             },
             "question.asked" => match properties(raw) {
                 Some(Questions { id, .. }) if !self.asked.insert(id.clone()) => return Known::Nothing,
                 asked => asked.map(|Questions { id, questions }| {
                     let questions = questions.into_iter().map(|question| question.question).collect();
-                    Event::Question(QuestionAsk { id, questions })
+                    Event::Question(QuestionAsk::new(id, questions))
                 }),
             },
             _ => None,

@@ -52,7 +52,7 @@ impl TurnDecoder {
         self.pass_over_begun_steps(&message.parts);
         self.reading = reading;
         let told = message.parts.into_iter().filter_map(|part| match self.part(&part, None) {
-            Known::Event(event) => Some(Observed { event, sub_agent: None, raw: Some(RawJson::from(part)) }),
+            Known::Event(event) => Some(Observed::new(event).with_raw(RawJson::from(part))),
             Known::Nothing | Known::Unknown => None,
         });
         let told = told.collect();
