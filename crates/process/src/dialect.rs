@@ -104,6 +104,13 @@ impl Dialect {
         }
     }
 
+    /// Returns why opencode refused its configuration, if that is what it wrote to stderr.
+    pub(crate) fn read_refused_configuration(self, stderr: &str) -> Option<String> {
+        match self {
+            Self::V1 => v1::config_errors::in_output(stderr),
+        }
+    }
+
     /// Says a wish in the words of opencode.
     ///
     /// # Errors

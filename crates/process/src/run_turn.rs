@@ -3,7 +3,6 @@
 mod beginning;
 
 use crate::dialect::{self, Dialect, Refusals, Seen, StderrLine};
-use crate::exhausted::essence;
 use crate::gate::{self, Pass};
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
@@ -147,12 +146,12 @@ impl RunTurn {
                 break;
             }
         }
-        let stderr = essence(&self.tail.text());
+        let stderr = self.tail.text();
         let exit = self.exit.unwrap_or(ProcessExit::Signal(9));
         let ending = match self.failure {
             Some(failure) => Ending::Failed(failure),
             None if self.stopped && exit != ProcessExit::Code(0) => Ending::Stopped,
-            None => self.seen.ending(exit, self.session.as_ref(), stderr),
+            None => self.seen.ending(exit, self.session.as_ref(), &stderr),
         };
         let ending = match self.pass.as_ref().and_then(Pass::limit_reached) {
             // What opencode makes of a request that was refused is a failure of the provider's.

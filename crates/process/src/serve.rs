@@ -6,5 +6,6 @@ pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod start_error;
 pub(crate) mod sweeps;
 pub(crate) mod turn;

@@ -5,13 +5,13 @@ use crate::dialect::{self, ClientError, serves};
 use crate::request::{check, wrong_directory};
 use crate::schema::AnswerSchema;
 use crate::serve::pool::Pool;
-use crate::serve::server::{Presence, Server, unreachable};
+use crate::serve::server::{Presence, Server};
+use crate::serve::start_error::unreachable;
 use crate::serve::turn::ServeTurn;
 use crate::session::{SessionInfo, SessionLookupError};
 use crate::setup::Setup;
 use crate::{Launch, Version};
 use async_trait::async_trait;
-use futures_util::TryFutureExt;
 use opencode_run_core::{Executor, FailureKind, ModelChoice, SessionId, StartError, StartedTurn, Task, TurnRequest};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -266,11 +266,15 @@ impl Shared {
         }
         // The directory may have agents with models of their own. To be asked in a new one takes a server a while, so that it is
         // asked for the session as well.
-        let has_models = server.has_models_of_agents(directory).map_err(|error| unreachable(&error));
+        let has_models = server.has_models_of_agents(directory);
         // Neither ends the other: what has been made is to be known.
         let (has_models, session) = tokio::join!(has_models, session);
         let session = session?;
-        if has_models? {
+        let has_models = match has_models {
+            Ok(has_models) => has_models,
+            Err(error) => return Err(server.start_error(error).await),
+        };
+        if has_models {
             return Ok((presence, session));
         }
         tracing::info!("an agent has a model of its own: opencode is started again with its catalogue of models");
@@ -293,13 +297,19 @@ impl Shared {
         let directory = &request.task.directory;
         let Some(session) = &request.session else {
             let title = request.title();
-            let id = server.new_session(directory, &title).await.map_err(|error| unreachable(&error))?;
-            return Ok(TurnSession { id, made: Some((Arc::clone(server), directory.clone())) });
+            return match server.new_session(directory, &title).await {
+                Ok(id) => Ok(TurnSession { id, made: Some((Arc::clone(server), directory.clone())) }),
+                Err(error) => Err(server.start_error(error).await),
+            };
         };
         // Between our turns, nobody but us works on a server of ours.
         let is_ours = matches!(self.servers, Servers::Own(_)) && self.sessions().contains_key(session);
-        if !is_ours && server.is_busy(directory, session).await.map_err(|error| unreachable(&error))? {
-            return Err(busy(session));
+        if !is_ours {
+            match server.is_busy(directory, session).await {
+                Ok(false) => {}
+                Ok(true) => return Err(busy(session)),
+                Err(error) => return Err(server.start_error(error).await),
+            }
         }
         Ok(TurnSession { id: session.clone(), made: None })
     }

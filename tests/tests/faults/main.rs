@@ -9,6 +9,7 @@ mod bad_input;
 mod bounds;
 mod chat;
 mod directories;
+mod config_errors;
 mod embedding;
 mod endings;
 mod git_hook;

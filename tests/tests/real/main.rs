@@ -9,6 +9,7 @@
 mod stage;
 
 mod commands;
+mod config_errors;
 mod context;
 mod directories;
 mod embedding;

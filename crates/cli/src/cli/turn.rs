@@ -8,8 +8,8 @@ use super::output::{OutputError, Printer};
 use super::signals::Signals;
 use crate::Runner;
 use opencode_run_core::{
-    Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, Task, ToolState, TurnEvent, TurnFailure,
-    TurnRecord,
+    Conversation, Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, ToolState, TurnEvent,
+    TurnFailure, TurnRecord,
 };
 use opencode_run_process::resource_hint;
 use std::cell::Cell;
@@ -77,7 +77,7 @@ pub(crate) async fn run(
     let error = turn
         .failure
         .as_ref()
-        .map(|failure| describe(failure, runner.model_of_last_turn().as_ref(), &runner.conversation().task));
+        .map(|failure| describe(failure, runner.model_of_last_turn().as_ref(), &runner.conversation()));
     Ok(Some(Finished { turn, output_error, error }))
 }
 
@@ -203,8 +203,12 @@ pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
     console.note(&facts.join(" · "));
 }
 
-/// Says why a turn of a task failed and what to do.
-pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>, task: &Task) -> CommandError {
+/// Says why a turn of a conversation failed and what to do.
+pub(crate) fn describe(
+    failure: &TurnFailure,
+    model: Option<&ModelChoice>,
+    conversation: &Conversation,
+) -> CommandError {
     let error = CommandError::new(failure.kind(), failure.to_string());
     let source = match model {
         Some(ModelChoice::Source { source, config }) => Some((source, config)),
@@ -248,7 +252,11 @@ pub(crate) fn describe(failure: &TurnFailure, model: Option<&ModelChoice>, task:
         {
             error.hint(hint)
         }
-        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } if task.isolated => {
+        TurnFailure::Configuration { .. } => error.hint("correct it; opencode itself cannot use it either"),
+        // A session in an isolated home goes with it.
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
+            if conversation.task.isolated || conversation.session.is_none() =>
+        {
             error.hint("`opencode-run doctor` checks the installation")
         }
         TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } => {

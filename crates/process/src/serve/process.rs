@@ -1,8 +1,9 @@
 //! The process of a server of ours: started, watched, ended with all that it started.
 
+use super::start_error::unreachable;
 use crate::Launch;
 use crate::backoff;
-use crate::dialect::{self, Dialect, StderrLine};
+use crate::dialect::{self, ClientError, Dialect, StderrLine};
 use crate::environment::Environment;
 use crate::exhausted::{essence, resource_hint};
 use crate::lines::{Line, Lines};
@@ -106,7 +107,11 @@ impl ServerProcess {
                         tokio::time::sleep(pause).await;
                         continue;
                     }
-                    return Err(failed(process.why_it_ended()));
+                    let dialect = launch.opencode().dialect();
+                    return Err(match dialect.read_refused_configuration(&process.last_words()) {
+                        Some(why) => unreachable(&ClientError::Configuration(why)),
+                        None => failed(process.why_it_ended()),
+                    });
                 }
                 Err(_) => {
                     process.end().await;

@@ -3,6 +3,7 @@
 use super::hub::Hub;
 use super::places::{EndedTurn, Places};
 use super::process::ServerProcess;
+use super::start_error::unreachable;
 use super::sweeps::Sweeps;
 use crate::dialect::{self, Client, ClientError, KnownModel, StderrLine};
 use crate::gate::{Pass, unseen};
@@ -222,7 +223,7 @@ impl Server {
     }
 
     /// Returns what the log of a server of ours says of an answer with this reference.
-    async fn log_line(&self, reference: Option<&str>) -> Option<String> {
+    pub(super) async fn log_line(&self, reference: Option<&str>) -> Option<String> {
         self.process.as_ref()?.log_line(reference?).await
     }
 
@@ -473,21 +474,6 @@ fn no_variant(model: &str, wanted: &str, variants: &[String]) -> StartError {
         variants => (format!("it has {}", variants.join(", ")), "take one of these, or leave the variant out"),
     };
     StartError::new(FailureKind::Usage, format!("the model {model} has no variant `{wanted}`: {has}")).hint(hint)
-}
-
-/// Says why a server cannot be reached.
-pub(crate) fn unreachable(error: &ClientError) -> StartError {
-    let hint = match error {
-        ClientError::Configuration(_) => "correct it; opencode itself cannot use it either",
-        ClientError::Unauthorized => "set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own",
-        ClientError::Locked => "start it again later, or with `--isolated`, which has a database of its own",
-        _ => "check that the address is that of an opencode server, and that it runs",
-    };
-    let kind = match error {
-        ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,
-        _ => FailureKind::Opencode,
-    };
-    StartError::new(kind, error.to_string()).hint(hint)
 }
 
 #[cfg(test)]

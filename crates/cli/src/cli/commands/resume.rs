@@ -66,7 +66,7 @@ async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, console: C
         return refuse(args, None, &error, printer).await;
     };
     let saved = save(args, &found.conversation);
-    let failure = last.failure.as_ref().map(|failure| turn::describe(failure, None, &found.conversation.task));
+    let failure = last.failure.as_ref().map(|failure| turn::describe(failure, None, &found.conversation));
     let save_error = saved.as_ref().err();
     let error = failure.as_ref().or(save_error);
     let mut report = Report::of_turn(&found.conversation, last, error.map(Into::into));

@@ -1,5 +1,6 @@
 //! The server's routes, what they are sent and how they say no.
 
+use super::config_errors;
 use opencode_run_core::{ModelName, PermissionAnswer, Prompt, SessionId, TurnFailure};
 use reqwest::Url;
 use serde::Deserialize;
@@ -276,16 +277,13 @@ impl Refusal {
             return None;
         }
         let Self { data, .. } = self;
-        let mut what = vec![data.path.clone().unwrap_or_else(|| "opencode's configuration".to_owned())];
-        what.extend(data.issues.iter().map(|Issue { message, path }| {
+        let issues = data.issues.iter().map(|Issue { message, path }| {
             let place: Vec<_> = path.iter().map(|step| step.to_string().replace('"', "")).collect();
-            format!("{message} at {}", place.join("."))
-        }));
-        let errors = data.message.as_deref().and_then(|text| text.split_once("--- Errors ---"));
-        let errors = errors.map(|(_, errors)| errors).unwrap_or_default().lines();
-        // Below each error stands the line that it is in.
-        what.extend(errors.filter(|line| !line.trim().is_empty() && !line.starts_with([' ', '-'])).map(str::to_owned));
-        Some(what.join(": "))
+            if place.is_empty() { message.clone() } else { format!("{message} at {}", place.join(".")) }
+        });
+        let message = data.message.as_deref().map(config_errors::in_message).unwrap_or_default();
+        let path = data.path.as_deref().unwrap_or("opencode's configuration");
+        Some(config_errors::join(path, issues.chain(message)))
     }
 
     /// Returns what the server's log knows the error by.
@@ -329,8 +327,30 @@ pub(crate) fn explain(log: &str) -> Option<TurnFailure> {
         return Some(TurnFailure::ModelNotFound { message });
     }
     let (_, error) = log.split_once("error=\"")?;
-    let end = error.find('"').unwrap_or(error.len());
-    Some(TurnFailure::Opencode { message: error[..end].to_owned() })
+    let error = unquote(error);
+    let message = error.trim_start_matches("Error: ");
+    if let Some(path) = config_errors::unreadable(message) {
+        return Some(TurnFailure::Configuration { message: format!("{path}: it cannot be read") });
+    }
+    if message.starts_with("default agent ") {
+        return Some(TurnFailure::Configuration { message: message.to_owned() });
+    }
+    Some(TurnFailure::Opencode { message: message.to_owned() })
+}
+
+/// Returns a text of the log up to its closing quote, with what is escaped in it.
+fn unquote(text: &str) -> String {
+    let mut unquoted = String::new();
+    let mut chars = text.chars();
+    while let Some(char) = chars.next().filter(|char| *char != '"') {
+        match if char == '\\' { chars.next().map(|escaped| (true, escaped)) } else { Some((false, char)) } {
+            Some((true, 'n')) => unquoted.push('\n'),
+            Some((true, 't')) => unquoted.push('\t'),
+            Some((_, char)) => unquoted.push(char),
+            None => {}
+        }
+    }
+    unquoted
 }
 
 #[cfg(test)]
@@ -389,6 +409,38 @@ mod tests {
         let invalid = json!({"name": "ConfigInvalidError", "data": {"path": "/x.json", "issues": issues}});
         assert_eq!(refused(invalid).as_deref(), Some("/x.json: Invalid input at provider.x.0"));
         assert_eq!(refused(json!({"name": "UnknownError", "data": {"message": "x"}})), None);
+    }
+
+    #[test]
+    fn reason_of_a_refused_configuration_is_whole() {
+        let refused = |data: Value| {
+            serde_json::from_value::<Refusal>(json!({"name": "ConfigInvalidError", "data": data}))
+                .unwrap()
+                .configuration()
+        };
+        let missing = "bad file reference: \"{file:./missing}\" /w/missing does not exist";
+        let reason = refused(json!({"path": "/w/opencode.json", "message": missing}));
+        assert_eq!(reason.as_deref(), Some(&*format!("/w/opencode.json: {missing}")));
+        let message = "SchemaError: Expected string, got 7\n  at [\"agent\"]";
+        let reason = refused(json!({"path": "/w/x.md", "message": message}));
+        assert_eq!(reason.as_deref(), Some("/w/x.md: SchemaError: Expected string, got 7; at [\"agent\"]"));
+        let issues = json!([{"path": [], "message": "Unrecognized key"}, {"path": ["a"], "message": "Expected b"}]);
+        let reason = refused(json!({"path": "/w/opencode.json", "issues": issues}));
+        assert_eq!(reason.as_deref(), Some("/w/opencode.json: Unrecognized key; Expected b at a"));
+    }
+
+    #[test]
+    fn log_is_read_beyond_an_escaped_quote() {
+        let log =
+            |error: &str| format!("timestamp=1 level=ERROR message=failed ref=err_1 error=\"{error}\" cause=\"x\"");
+        let message = "default agent \"nope\" not found".to_owned();
+        let failure = explain(&log("Error: default agent \\\"nope\\\" not found"));
+        assert_eq!(failure, Some(TurnFailure::Configuration { message }));
+        let failure = explain(&log("TypeError: a \\\\ b\\n\\\"c\\\""));
+        assert_eq!(failure, Some(TurnFailure::Opencode { message: "TypeError: a \\ b\n\"c\"".to_owned() }));
+        let directory = "PlatformError: BadResource: FileSystem.readFile (/w/opencode.json) (cause: Error: EISDIR)";
+        let message = "/w/opencode.json: it cannot be read".to_owned();
+        assert_eq!(explain(&log(directory)), Some(TurnFailure::Configuration { message }));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What the end of the process says about the end of the turn.
 
+use super::api::explain;
+use super::config_errors;
 use super::stderr::StderrLine;
+use crate::exhausted::essence;
 use crate::json_text::repair_surrogates;
 use opencode_run_core::{Ending, Event, ProcessExit, ReportedError, SessionId, TurnFailure};
 use serde::Deserialize;
@@ -12,7 +15,8 @@ pub(crate) struct Seen {
     recovered: bool,
     model_not_found: Option<String>,
     session: Session,
-    configuration_invalid: bool,
+    /// The reason that the log gives for an error that is reported without one.
+    explained: Option<TurnFailure>,
 }
 
 /// What is known of the session to go on with.
@@ -44,7 +48,7 @@ impl Seen {
         match line {
             StderrLine::ModelNotFound { message } => self.model_not_found = Some(message),
             StderrLine::SessionNotFound if self.session == Session::Unknown => self.session = Session::Missing,
-            StderrLine::ConfigurationInvalid => self.configuration_invalid = true,
+            StderrLine::Explained { line } => self.explained = explain(&line),
             StderrLine::SessionNotFound
             | StderrLine::AgentNotFound
             | StderrLine::Refused { .. }
@@ -57,28 +61,32 @@ impl Seen {
     ///
     /// Exit code 0 alone proves nothing, which is for the turn's state machine to weigh, unless an error was the last that was
     /// seen: some versions exit with it all the same. Any other end is a failure, and what was seen says which.
-    pub(crate) fn ending(self, exit: ProcessExit, session: Option<&SessionId>, stderr: String) -> Ending {
+    pub(crate) fn ending(self, exit: ProcessExit, session: Option<&SessionId>, stderr: &str) -> Ending {
         // `run` exits with 1 also after an error that it got over, such as a context that had to be compacted.
         let recovered = self.recovered && self.error.is_none() && exit == ProcessExit::Code(1);
         let is_well = exit == ProcessExit::Code(0) || recovered;
+        let before_any_step = self.session != Session::AtWork;
+        let refused = if is_well || !before_any_step { None } else { config_errors::in_output(stderr) };
         let missing = session.filter(|_| self.session == Session::Missing);
         let failure = if let (false, Some(message)) = (is_well, self.model_not_found) {
             TurnFailure::ModelNotFound { message }
+        } else if let Some(message) = refused {
+            TurnFailure::Configuration { message }
         } else if let Some(error) = self.error {
-            failure_of(error)
+            self.explained.filter(|_| error.message.starts_with(UNEXPLAINED)).unwrap_or_else(|| failure_of(error))
         } else if let Some(session) = missing {
             TurnFailure::SessionNotFound { session: session.clone() }
         } else if is_well {
             return Ending::Finished;
-        } else if self.configuration_invalid {
-            TurnFailure::Configuration { message: stderr.trim().to_owned() }
         } else {
-            TurnFailure::Crashed { exit, stderr }
+            TurnFailure::Crashed { exit, stderr: essence(stderr) }
         };
         Ending::Failed(failure)
     }
 }
 
+/// How an error begins whose reason is in the log alone.
+const UNEXPLAINED: &str = "Unexpected server error";
 /// How the message of an error for a model that does not exist begins; the error has no name of its own.
 const NO_MODEL: &str = "Model not found: ";
 
@@ -123,14 +131,14 @@ mod tests {
     #[test]
     fn exit_code_0_is_left_to_the_turn_to_weigh_unless_an_error_was_last() {
         let mut seen = Seen::default();
-        assert_eq!(Seen::default().ending(ProcessExit::Code(0), None, String::new()), Ending::Finished);
+        assert_eq!(Seen::default().ending(ProcessExit::Code(0), None, ""), Ending::Finished);
         seen.event(&error("APIError"));
-        assert!(matches!(seen.ending(ProcessExit::Code(0), None, String::new()), Ending::Failed(_)));
+        assert!(matches!(seen.ending(ProcessExit::Code(0), None, ""), Ending::Failed(_)));
     }
 
     #[test]
     fn an_exit_without_a_reason_is_a_crash_with_what_stderr_says() {
-        let ending = Seen::default().ending(ProcessExit::Signal(11), None, "segfault".to_owned());
+        let ending = Seen::default().ending(ProcessExit::Signal(11), None, "segfault");
         let failure = TurnFailure::Crashed { exit: ProcessExit::Signal(11), stderr: "segfault".to_owned() };
         assert_eq!(ending, Ending::Failed(failure));
     }
@@ -141,7 +149,31 @@ mod tests {
         seen.event(&error("UnknownError"));
         seen.stderr(StderrLine::ModelNotFound { message: "Model not found: a/b".to_owned() });
         let failure = TurnFailure::ModelNotFound { message: "Model not found: a/b".to_owned() };
-        assert_eq!(seen.ending(ProcessExit::Code(1), None, String::new()), Ending::Failed(failure));
+        assert_eq!(seen.ending(ProcessExit::Code(1), None, ""), Ending::Failed(failure));
+    }
+
+    #[test]
+    fn refused_configuration_is_the_reason_before_any_step() {
+        let stderr = "Error: Configuration is invalid at /w/opencode.json\n↳ Expected string, got 7 model\n";
+        let message = "/w/opencode.json: Expected string, got 7 model".to_owned();
+        let ending = |seen: Seen| seen.ending(ProcessExit::Code(1), None, stderr);
+        assert_eq!(ending(Seen::default()), Ending::Failed(TurnFailure::Configuration { message }));
+        let mut seen = Seen::default();
+        seen.event(&Event::StepStart);
+        assert!(matches!(ending(seen), Ending::Failed(TurnFailure::Crashed { .. })));
+    }
+
+    #[test]
+    fn error_without_a_reason_has_that_of_the_log() {
+        let mut seen = Seen::default();
+        let message = "Unexpected server error. Check server logs for details.".to_owned();
+        let name = "UnknownError".to_owned();
+        seen.event(&Event::Error(ReportedError { name, message, status: None, retryable: None, url: None }));
+        seen.stderr(super::super::stderr::read(
+            "timestamp=1 level=ERROR run=1 message=failed ref=err_1 error=\"Error: no \\\"x\\\"\" cause=\"y\"",
+        ));
+        let failure = TurnFailure::Opencode { message: "no \"x\"".to_owned() };
+        assert_eq!(seen.ending(ProcessExit::Code(1), None, ""), Ending::Failed(failure));
     }
 
     #[test]
@@ -150,7 +182,7 @@ mod tests {
             let error = ReportedError::new(name, message);
             let mut seen = Seen::default();
             seen.event(&Event::Error(error));
-            match seen.ending(ProcessExit::Code(1), None, String::new()) {
+            match seen.ending(ProcessExit::Code(1), None, "") {
                 Ending::Failed(failure) => failure.to_string(),
                 other => panic!("{other:?}"),
             }
@@ -193,7 +225,7 @@ mod tests {
         for code in [0, 1] {
             let mut seen = Seen::default();
             seen.stderr(StderrLine::SessionNotFound);
-            let ending = seen.ending(ProcessExit::Code(code), Some(&session), String::new());
+            let ending = seen.ending(ProcessExit::Code(code), Some(&session), "");
             assert_eq!(ending, Ending::Failed(failure.clone()));
         }
     }
@@ -207,7 +239,7 @@ mod tests {
             }
             seen.event(&Event::StepStart);
             seen.stderr(StderrLine::SessionNotFound);
-            let ending = seen.ending(ProcessExit::Code(0), Some(&SessionId::new("ses_1")), String::new());
+            let ending = seen.ending(ProcessExit::Code(0), Some(&SessionId::new("ses_1")), "");
             assert_eq!(ending, Ending::Finished);
         }
     }
@@ -217,6 +249,6 @@ mod tests {
         let mut seen = Seen::default();
         seen.event(&error("APIError"));
         seen.event(&Event::StepStart);
-        assert_eq!(seen.ending(ProcessExit::Code(1), None, String::new()), Ending::Finished);
+        assert_eq!(seen.ending(ProcessExit::Code(1), None, ""), Ending::Finished);
     }
 }

@@ -11,8 +11,8 @@ pub(crate) enum StderrLine {
     SessionNotFound,
     /// The model does not exist; with opencode's suggestions.
     ModelNotFound { message: String },
-    /// The configuration is not accepted.
-    ConfigurationInvalid,
+    /// The log explains an error that is reported without a reason.
+    Explained { line: String },
     /// Another opencode is at work on the database: it keeps it locked, or makes its tables just now.
     DatabaseBusy,
     /// Nothing of these.
@@ -44,6 +44,9 @@ pub(crate) fn read(line: &str) -> StderrLine {
     {
         return StderrLine::DatabaseBusy;
     }
+    if line.starts_with("timestamp=") && line.contains(" message=failed ref=") {
+        return StderrLine::Explained { line: line.to_owned() };
+    }
     if line.starts_with("timestamp=") || line.starts_with("ERROR ") {
         return StderrLine::Other;
     }
@@ -68,7 +71,6 @@ pub(crate) fn read(line: &str) -> StderrLine {
         message if message.starts_with("Resource not found: ") && message.contains("/storage/session/") => {
             StderrLine::SessionNotFound
         }
-        message if message.starts_with("Configuration is invalid") => StderrLine::ConfigurationInvalid,
         _ => StderrLine::Other,
     }
 }
@@ -94,8 +96,6 @@ mod tests {
         assert_eq!(read(&plain(agent)), StderrLine::AgentNotFound);
         let session = "\u{1b}[91m\u{1b}[1mError: \u{1b}[0mSession not found";
         assert_eq!(read(&plain(session)), StderrLine::SessionNotFound);
-        let config = "\u{1b}[91m\u{1b}[1mError: \u{1b}[0mConfiguration is invalid at OPENCODE_CONFIG_CONTENT";
-        assert_eq!(read(&plain(config)), StderrLine::ConfigurationInvalid);
         let log = "timestamp=2026-11-22T13:09:06.372Z level=ERROR run=010146e8 message=failed ref=err_c8bfcada \
                    error=\"ProviderModelNotFoundError: Model not found: nope/x. Did you mean: standardcompute?\" cause=\"x\"";
         let message = "Model not found: nope/x. Did you mean: standardcompute?".to_owned();

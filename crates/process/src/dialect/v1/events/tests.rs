@@ -118,7 +118,7 @@ impl Replay {
         let ending = if self.unknown_agent {
             Ending::Failed(TurnFailure::AgentNotFound { agent: "nope".to_owned() })
         } else {
-            std::mem::take(&mut self.seen).ending(recording.exit, recording.session.as_ref(), stderr)
+            std::mem::take(&mut self.seen).ending(recording.exit, recording.session.as_ref(), &stderr)
         };
         let refused = self.refusals.rest();
         self.apply(refused.into_iter().map(refusal).chain([Input::Ended(ending)]));

@@ -1,0 +1,33 @@
+//! Why no turn begins on a server.
+
+use super::server::Server;
+use crate::dialect::ClientError;
+use opencode_run_core::{FailureKind, StartError, TurnFailure};
+
+impl Server {
+    /// Describes a request that failed before a turn, with the reason that only the log of a server of ours holds.
+    pub(crate) async fn start_error(&self, error: ClientError) -> StartError {
+        let ClientError::Refused { reference: Some(reference), .. } = &error else { return unreachable(&error) };
+        let line = self.log_line(Some(reference)).await;
+        match line.and_then(|line| self.client.dialect().read_log(&line)) {
+            Some(TurnFailure::Configuration { message }) => unreachable(&ClientError::Configuration(message)),
+            Some(failure) => StartError::new(failure.kind(), failure.to_string()),
+            None => unreachable(&error),
+        }
+    }
+}
+
+/// Describes why a server cannot be used.
+pub(crate) fn unreachable(error: &ClientError) -> StartError {
+    let hint = match error {
+        ClientError::Configuration(_) => "correct it; opencode itself cannot use it either",
+        ClientError::Unauthorized => "set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own",
+        ClientError::Locked => "start it again later, or with `--isolated`, which has a database of its own",
+        _ => "check that the address is that of an opencode server, and that it runs",
+    };
+    let kind = match error {
+        ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,
+        _ => FailureKind::Opencode,
+    };
+    StartError::new(kind, error.to_string()).hint(hint)
+}

@@ -1,0 +1,86 @@
+//! Configuration files that opencode does not accept: the reason is the same on both transports, whole, and quotes no key.
+
+use crate::stage::{Done, Stage};
+use opencode_run_scripted_model::Script;
+
+#[track_caller]
+fn assert_reason(stage: &Stage, file: &str, text: &str, words: &[&str]) {
+    let path = stage.write(file, text);
+    for transport in ["serve", "run"] {
+        let done: Done = stage.turn(["--transport", transport, "--dir", ".", "hello"]).with_code(3);
+        let json = done.json();
+        assert_eq!(json["error"]["kind"], "config", "{transport}: {json}");
+        assert_eq!(json["session_id"], serde_json::Value::Null, "{transport}: {json}");
+        let message = json["error"]["message"].as_str().unwrap();
+        for word in words.iter().copied().chain([path.to_str().unwrap()]) {
+            assert!(message.contains(word), "{transport}: no {word:?} in {json}");
+        }
+        assert!(!message.contains("sk-hidden") && !message.contains('\n'), "{transport}: {json}");
+        assert_eq!(json["error"]["hint"], "correct it; opencode itself cannot use it either", "{transport}: {json}");
+        assert_eq!(json["task_dir"].as_str(), stage.sandbox.workspace().to_str(), "{transport}: {json}");
+        assert!(!done.stderr.contains("--session"), "there is no session: {}", done.stderr);
+        assert!(!done.stderr.contains("sk-hidden"), "{}", done.stderr);
+    }
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(stage.requests().len(), 0);
+}
+
+#[test]
+fn broken_project_configuration_is_explained() {
+    let Some(stage) = Stage::new(Script::always("Done.")) else { return };
+    let file = "workspace/opencode.json";
+    assert_reason(
+        &stage,
+        file,
+        "{\"username\": \"sk-hidden \\\"q\\\"\" \"share\": 1 }",
+        &["CommaExpected at line 1, column 32"],
+    );
+    assert_reason(&stage, file, "{\"model\": 7, \"share\": \"maybe\"}", &["Expected string", "share", "model"]);
+    let missing = stage.sandbox.workspace().join("missing");
+    assert_reason(&stage, file, "{\"model\": \"{file:./missing}\"}", &["{file:./missing}", missing.to_str().unwrap()]);
+    assert_reason(&stage, file, "[]", &["got []"]);
+    stage.end();
+}
+
+#[test]
+fn other_broken_configuration_files_are_explained() {
+    let Some(stage) = Stage::new(Script::always("Done.")) else { return };
+    assert_reason(&stage, "home/.config/opencode/opencode.json", "{ nonsense", &["InvalidSymbol at line 1, column 3"]);
+    assert_reason(&stage, "workspace/.opencode/agent/bad.md", "---\nmode: nosuch\n---\nx", &["nosuch", "mode"]);
+    assert_reason(&stage, "workspace/.opencode/command/bad.md", "---\nagent: 7\n---\nx", &["agent"]);
+    stage.end();
+}
+
+#[test]
+fn configuration_that_is_a_directory_or_names_no_agent_is_explained() {
+    let Some(stage) = Stage::new(Script::always("Done.")) else { return };
+    let file = stage.sandbox.workspace().join("opencode.json");
+    let message = |transport: &str| {
+        let done = stage.turn(["--transport", transport, "--dir", ".", "hello"]).with_code(3);
+        done.json()["error"]["message"].as_str().unwrap().to_owned()
+    };
+    std::fs::create_dir(&file).unwrap();
+    for transport in ["serve", "run"] {
+        let message = message(transport);
+        assert!(message.contains(&format!("{}: it cannot be read", file.display())), "{transport}: {message}");
+    }
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::write(&file, "{\"default_agent\": \"nope\"}").unwrap();
+    for transport in ["serve", "run"] {
+        let message = message(transport);
+        assert!(message.contains("default agent \"nope\" not found"), "{transport}: {message}");
+    }
+    stage.end();
+}
+
+#[test]
+fn configuration_with_a_byte_order_mark_is_used() {
+    let Some(stage) = Stage::new(Script::always("Done.")) else { return };
+    stage.write("workspace/opencode.json", "\u{feff}{\"instructions\": [\"marked.md\"]}");
+    stage.write("workspace/marked.md", "INSTRUCTIONS-OF-THE-FILE");
+    for transport in ["serve", "run"] {
+        stage.turn(["--transport", transport, "--dir", ".", "hello"]).with_code(0);
+    }
+    assert!(stage.requests().iter().all(|request| request.system_text().contains("INSTRUCTIONS-OF-THE-FILE")));
+    stage.end();
+}
