@@ -21,6 +21,8 @@ pub enum AnswerFault {
         /// What it says; may be empty.
         words: String,
     },
+    /// It is compressed in a way that the gateway cannot undo, although plain bytes were asked for.
+    Encoded,
     /// Nothing came, or a stream without a single event that says anything.
     Empty,
     /// The model's message ended without a reason.
@@ -66,7 +68,12 @@ impl AnswerFault {
             | Self::NotJson { words: text }
             | Self::Malformed { words: text, .. }
             | Self::Error { message: text } => *text = excerpt(&redactor.redact(text)),
-            Self::Empty | Self::NoFinishReason | Self::BrokenOff | Self::TooLong { .. } | Self::Unpriced { .. } => {}
+            Self::Encoded
+            | Self::Empty
+            | Self::NoFinishReason
+            | Self::BrokenOff
+            | Self::TooLong { .. }
+            | Self::Unpriced { .. } => {}
         }
         self
     }
@@ -95,6 +102,11 @@ impl fmt::Display for AnswerFault {
         let (what, words) = match self {
             Self::NotAStream { what, words } => {
                 (format!("it answered with {what} instead of a stream of events"), words)
+            }
+            Self::Encoded => {
+                return f.write_str(
+                    "its answer has a content encoding that cannot be searched for the key, so it was refused",
+                );
             }
             Self::Empty => return f.write_str("its answer was empty"),
             Self::NoFinishReason => return f.write_str("its answer ended without a finish reason"),

@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     TimedOut,
     /// The upstream answered with this instead of a stream of events.
     NotAStream(&'static str),
+    /// The upstream's answer is compressed in a way that cannot be searched for the key.
+    Encoded,
     /// The upstream's answer was empty.
     Empty,
     /// The answers before it were faulty, and the next one would be paid for as well.
@@ -70,7 +72,7 @@ impl Fault {
             Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
             Self::NotAdmitted | Self::OtherModel | Self::Limit(_) | Self::Unpriced(_) => StatusCode::FORBIDDEN,
             // No `502`, which opencode would repeat for more than a minute.
-            Self::Redirect | Self::Certificate(_) | Self::NotAStream(_) | Self::Repeated => {
+            Self::Redirect | Self::Certificate(_) | Self::NotAStream(_) | Self::Encoded | Self::Repeated => {
                 StatusCode::MISDIRECTED_REQUEST
             }
             Self::Unreachable | Self::Broken | Self::Empty => StatusCode::BAD_GATEWAY,
@@ -95,6 +97,7 @@ impl Fault {
             Self::Broken => "gateway_broken_answer",
             Self::TimedOut => "gateway_timeout",
             Self::NotAStream(_) => "gateway_not_a_stream",
+            Self::Encoded => "gateway_encoded_answer",
             Self::Empty => "gateway_empty_answer",
             Self::Repeated => "gateway_faulty_answers",
             Self::Unpriced(_) => "gateway_price_not_known",
@@ -134,6 +137,9 @@ impl Fault {
             Self::NotAStream(what) => {
                 format!("the model's provider answered with {what} instead of a stream of events: check the base URL")
             }
+            Self::Encoded => {
+                "the model's provider answered with a content encoding that cannot be searched for the key".to_owned()
+            }
             Self::Empty => "the answer of the model's provider was empty".to_owned(),
             Self::Repeated => {
                 "the answers of the model's provider cannot be used, and it is not asked for another".to_owned()
@@ -167,7 +173,8 @@ impl Fault {
 mod tests {
     use super::*;
 
-    const LASTING: [Fault; 18] = [
+    const LASTING: [Fault; 19] = [
+        Fault::Encoded,
         Fault::NotFound,
         Fault::BadRequest("it has two lengths"),
         Fault::TooLarge,

@@ -16,6 +16,7 @@ use crate::{
     AnswerFault, Protocol,
     answer::{self, AnswerReader, Beginning, Expected},
     dial,
+    encoded::{Encoding, UpstreamBody},
     failure::Failure,
     fault::Fault,
     fault_log::Then,
@@ -220,15 +221,24 @@ async fn exchange(
         tally.refused();
         grant.faults.status();
     }
-    let (mut parts, mut body) = answer.into_parts();
+    let (mut parts, body) = answer.into_parts();
+    let Some(encoding) = Encoding::of(&parts.headers) else {
+        tally.failed();
+        grant.faults.note(AnswerFault::Encoded, Then::Unknown);
+        return Err(Fault::Encoded);
+    };
+    let mut body = UpstreamBody::new(body, encoding);
     let ends_by_closing = !parts.headers.contains_key(CONTENT_LENGTH) && !parts.headers.contains_key(TRANSFER_ENCODING);
     headers::to_client(&mut parts.headers, &path.redactor);
+    parts.headers.remove(CONTENT_ENCODING);
+    if encoding != Encoding::Identity {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
 
-    let is_readable = !is_compressed(&parts.headers);
     let expected = if is_success { asked.expected } else { Expected::Anything };
-    let first = match answer::begin(expected, &parts.headers, &mut body, is_readable).await {
+    let first = match answer::begin(expected, &parts.headers, &mut body).await {
         Beginning::Well(first) => first,
         Beginning::Empty { broken } => {
             tally.failed();
@@ -251,9 +261,8 @@ async fn exchange(
         // It may end well before the length that was announced: where its own words say that it is complete.
         parts.headers.remove(CONTENT_LENGTH);
     }
-    let reader = is_readable.then(|| {
-        AnswerReader::new(framing, path.target.protocol, shared.options.max_event_bytes, path.redactor.clone())
-    });
+    let reader =
+        AnswerReader::new(framing, path.target.protocol, shared.options.max_event_bytes, path.redactor.clone());
     let terms = Terms {
         judges: is_success && kind != Kind::Aside,
         is_success,
@@ -281,18 +290,4 @@ fn charge(tally: &mut Tally, body: &[u8]) {
 fn framing(headers: &HeaderMap) -> Framing {
     let is_stream = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if is_stream { Framing::Events } else { Framing::Json }
-}
-
-/// Returns whether an answer is compressed. An encoding that is not known is none that a client could read, and is taken for
-/// plain bytes.
-fn is_compressed(headers: &HeaderMap) -> bool {
-    const COMPRESSIONS: [&str; 7] = ["gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress"];
-    let mut names = headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| !name.is_empty() && name != "identity")
-        .peekable();
-    names.peek().is_some() && names.all(|name| COMPRESSIONS.contains(&name.as_str()))
 }

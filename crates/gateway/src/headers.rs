@@ -81,6 +81,10 @@ pub(crate) fn to_client(headers: &mut HeaderMap, redactor: &Redactor) {
 
 /// Takes the key out of headers, or out of trailers. A value need not be UTF-8.
 pub(crate) fn redact(headers: &mut HeaderMap, redactor: &Redactor) {
+    let named: Vec<_> = headers.keys().filter(|name| redactor.redact_bytes(name.as_ref()).is_some()).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
     for value in headers.values_mut() {
         if let Some(redacted) = redactor.redact_bytes(value.as_bytes())
             && let Ok(redacted) = HeaderValue::try_from(redacted)

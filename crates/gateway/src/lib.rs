@@ -86,6 +86,7 @@ mod answer;
 mod answer_fault;
 mod asked;
 mod dial;
+mod encoded;
 mod failure;
 mod fault;
 mod fault_log;

@@ -1,10 +1,16 @@
 //! Takes secrets out of texts and streams.
 
-use std::{borrow::Cow, fmt, fmt::Write as _, sync::Arc};
+#[cfg(test)]
+mod encodings;
+mod escapes;
+mod pattern;
+
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::Bytes;
-use memchr::{memchr_iter, memmem};
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use secrecy::{ExposeSecret, SecretString};
+
+use self::{escapes::Lattice, pattern::Pattern};
 
 /// A secret shorter than this is not looked for: it would be found in texts that mean something else, such as the `none` or
 /// `ollama` that stands for a key where none is needed.
@@ -14,8 +20,9 @@ const MARK: &[u8] = b"[redacted]";
 
 /// Replaces secrets by `[redacted]`, in whole texts and in streams.
 ///
-/// A secret is also found as JSON and URLs write it, where that differs. One shorter than [`SHORTEST_SECRET`] bytes is not
-/// looked for. Clones share what they look for; it is zeroised when the last one is dropped, and `Debug` does not show it.
+/// A secret is found however much of it is escaped for JSON, URLs or HTML, up to three levels deep, and in base64 and hexadecimal,
+/// also with other bytes around it. One shorter than [`SHORTEST_SECRET`] bytes is not looked for. Clones share what they look for;
+/// it is zeroised when the last one is dropped, and `Debug` does not show it.
 ///
 /// ```
 /// use opencode_run_gateway::Redactor;
@@ -32,9 +39,29 @@ const MARK: &[u8] = b"[redacted]";
 #[derive(Clone, Default)]
 pub struct Redactor(Arc<Secrets>);
 
-/// What is looked for, the longest first.
-#[derive(Default)]
-struct Secrets(Vec<SecretSlice<u8>>);
+/// The forms of all secrets.
+struct Secrets {
+    patterns: Vec<Pattern>,
+    /// The bytes that one of them can begin with.
+    is_first: [bool; 256],
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { patterns: Vec::new(), is_first: [false; 256] }
+    }
+}
+
+/// The next secret in a text.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// There is no more.
+    None,
+    /// It begins and ends here.
+    Secret { start: usize, end: usize },
+    /// The text from here on can become a secret, or a longer one, with its next chunk.
+    Unfinished { start: usize },
+}
 
 /// What stands in a secret's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,26 +84,19 @@ pub struct RedactorStream {
 impl Redactor {
     /// Looks for these secrets.
     pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        let mut all: Vec<SecretSlice<u8>> = Vec::new();
-        for secret in secrets {
-            let secret = secret.expose_secret();
-            if secret.len() < SHORTEST_SECRET {
-                continue;
-            }
-            for form in [secret.to_owned(), in_json(secret), secret.replace('/', "\\/"), in_url(secret)] {
-                if all.iter().all(|known| known.expose_secret() != form.as_bytes()) {
-                    all.push(form.into_bytes().into());
-                }
-            }
+        let secrets = secrets.into_iter().filter(|secret| secret.expose_secret().len() >= SHORTEST_SECRET);
+        let patterns: Vec<_> = secrets.flat_map(|secret| Pattern::all(secret.expose_secret())).collect();
+        let mut is_first = [false; 256];
+        for pattern in &patterns {
+            pattern.first_bytes(|byte| is_first[usize::from(byte)] = true);
         }
-        all.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
-        Self(Arc::new(Secrets(all)))
+        Self(Arc::new(Secrets { patterns, is_first }))
     }
 
     /// Returns whether there is nothing to look for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.0.is_empty()
+        self.0.patterns.is_empty()
     }
 
     /// Returns the text without the secrets; the same text if there was none in it.
@@ -91,7 +111,9 @@ impl Redactor {
 
     /// Returns the bytes without the secrets; none if there was none in them.
     pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        Finder::new(self).next(bytes, 0)?;
+        if self.find(&Lattice::new(bytes), 0, true) == Found::None {
+            return None;
+        }
         let mut stream = self.stream();
         let mut out = stream.push(Bytes::copy_from_slice(bytes)).to_vec();
         out.extend_from_slice(&stream.finish());
@@ -109,49 +131,31 @@ impl Redactor {
         RedactorStream { redactor: self.clone(), mask: Mask::SameLength, held: Vec::new() }
     }
 
-    /// Returns where an end of the text begins, at `from` or behind it, that could go on as a secret; the text's length if
-    /// there is none.
-    fn unfinished(&self, text: &[u8], from: usize) -> usize {
-        let starts = self.0.0.iter().filter_map(|secret| {
-            let secret = secret.expose_secret();
-            let from = from.max(text.len().saturating_sub(secret.len() - 1));
-            memchr_iter(secret[0], &text[from..]).map(|at| from + at).find(|at| secret.starts_with(&text[*at..]))
-        });
-        starts.min().unwrap_or(text.len())
-    }
-}
-
-/// Finds secrets in a text one after the other, and looks at no part of it twice.
-struct Finder<'r> {
-    redactor: &'r Redactor,
-    /// Where each secret is next, if that is known: at its place, or at the text's end if it comes no more.
-    next: Vec<Option<usize>>,
-}
-
-impl<'r> Finder<'r> {
-    fn new(redactor: &'r Redactor) -> Self {
-        Self { redactor, next: vec![None; redactor.0.0.len()] }
-    }
-
-    /// Returns where the first secret at `from` or behind it is: the longest of those that begin there.
-    fn next(&mut self, text: &[u8], from: usize) -> Option<(usize, usize)> {
-        let found = self.redactor.0.0.iter().zip(&mut self.next).map(|(secret, next)| {
-            let secret = secret.expose_secret();
-            let start = match *next {
-                Some(start) if start >= from => start,
-                _ => memmem::find(&text[from..], secret).map_or(text.len(), |at| from + at),
-            };
-            *next = Some(start);
-            (start, start + secret.len())
-        });
-        // Of two that begin at the same place the longer one comes first, and `min_by_key` takes the first.
-        found.min_by_key(|(start, _)| *start).filter(|(start, _)| *start < text.len())
+    /// Finds the first secret at `from` or behind it: the longest of those that begin at the same place. The end of a chunk
+    /// can be the beginning of a secret.
+    fn find(&self, lattice: &Lattice<'_>, from: usize, is_whole: bool) -> Found {
+        let text = lattice.text();
+        let Secrets { patterns, is_first } = &*self.0;
+        for start in (from..text.len()).filter(|start| is_first[usize::from(text[*start])]) {
+            let mut end = None;
+            for pattern in patterns {
+                let reach = pattern.read(lattice, start);
+                if reach.needs_more && !is_whole {
+                    return Found::Unfinished { start };
+                }
+                end = end.max(reach.end);
+            }
+            if let Some(end) = end {
+                return Found::Secret { start, end };
+            }
+        }
+        Found::None
     }
 }
 
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redactor").field("secrets", &self.0.0.len()).finish_non_exhaustive()
+        f.debug_struct("Redactor").field("patterns", &self.0.patterns.len()).finish_non_exhaustive()
     }
 }
 
@@ -172,46 +176,39 @@ impl RedactorStream {
             text.extend_from_slice(&chunk);
             Bytes::from(text)
         };
-        let redactor = self.redactor.clone();
-        let mut finder = Finder::new(&redactor);
-        let mut out = Vec::new();
-        let mut from = 0;
-        loop {
-            let unfinished = redactor.unfinished(&text, from);
-            match finder.next(&text, from) {
-                // What could still become a longer secret, and begins no later, is waited for.
-                Some((start, end)) if start < unfinished => {
-                    out.extend_from_slice(&text[from..start]);
-                    self.mask.put(end - start, &mut out);
-                    from = end;
-                }
-                _ => {
-                    self.held = text[unfinished..].to_vec();
-                    let rest = text.slice(from..unfinished);
-                    if out.is_empty() {
-                        return rest;
-                    }
-                    out.extend_from_slice(&rest);
-                    return out.into();
-                }
-            }
-        }
+        let (out, held) = self.redacted(&text, false);
+        self.held = text[held..].to_vec();
+        out.map_or_else(|| text.slice(..held), Bytes::from)
     }
 
     /// Returns what was held back, at the stream's end.
     #[must_use]
     pub fn finish(&mut self) -> Bytes {
         let text = std::mem::take(&mut self.held);
-        let mut finder = Finder::new(&self.redactor);
+        self.redacted(&text, true).0.unwrap_or(text).into()
+    }
+
+    /// Returns the text without secrets, `None` if it is the same, and where the part begins that is held back.
+    fn redacted(&self, text: &[u8], is_whole: bool) -> (Option<Vec<u8>>, usize) {
         let mut out = Vec::new();
         let mut from = 0;
-        while let Some((start, end)) = finder.next(&text, from) {
-            out.extend_from_slice(&text[from..start]);
-            self.mask.put(end - start, &mut out);
-            from = end;
+        let lattice = Lattice::new(text);
+        let held = loop {
+            match self.redactor.find(&lattice, from, is_whole) {
+                Found::Secret { start, end } => {
+                    out.extend_from_slice(&text[from..start]);
+                    self.mask.put(end - start, &mut out);
+                    from = end;
+                }
+                Found::Unfinished { start } => break start,
+                Found::None => break text.len(),
+            }
+        };
+        if from == 0 {
+            return (None, held);
         }
-        out.extend_from_slice(&text[from..]);
-        out.into()
+        out.extend_from_slice(&text[from..held]);
+        (Some(out), held)
     }
 }
 
@@ -222,24 +219,6 @@ impl Mask {
             Self::SameLength => out.extend(MARK.iter().copied().chain(std::iter::repeat(b'*')).take(length)),
         }
     }
-}
-
-/// Returns the secret as it stands in a JSON string.
-fn in_json(secret: &str) -> String {
-    let quoted = serde_json::Value::from(secret).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
-}
-
-/// Returns the secret as it stands in a URL.
-fn in_url(secret: &str) -> String {
-    secret.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            write!(out, "%{byte:02X}").ok();
-        }
-        out
-    })
 }
 
 #[cfg(test)]
@@ -335,7 +314,7 @@ mod tests {
             let whole = redactor.redact(&text);
             prop_assert_eq!(whole.as_bytes(), &redacted[..]);
             prop_assert_eq!(in_pieces(&mut redactor.stream_of_same_length(), &pieces).len(), text.len());
-            prop_assert!(Finder::new(&redactor).next(&redacted, 0).is_none());
+            prop_assert!(redactor.redact_bytes(&redacted).is_none());
         }
     }
 }

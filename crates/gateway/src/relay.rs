@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -20,6 +19,7 @@ use crate::{
     AnswerFault, Redactor, RedactorStream,
     answer::{AnswerReader, Verdict},
     dial::BoxError,
+    encoded::UpstreamBody,
     fault_log::Then,
     headers,
     meter::Tally,
@@ -53,13 +53,12 @@ pub(crate) struct Terms {
 pub(crate) struct Relay {
     /// What was read of the body before.
     first: Option<Bytes>,
-    upstream: Incoming,
+    upstream: UpstreamBody,
     /// Takes the key out of the trailers.
     redactor: Redactor,
-    /// Takes the key out of the body. What is compressed is looked through as well: a provider may say so of plain bytes.
+    /// Takes the key out of the body.
     stream: Option<RedactorStream>,
-    /// Reads an answer that is not compressed.
-    reader: Option<AnswerReader>,
+    reader: AnswerReader,
     terms: Terms,
     /// What comes behind all data, that which was held back included.
     trailers: Option<HeaderMap>,
@@ -79,9 +78,9 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) fn new(
         first: Option<Bytes>,
-        upstream: Incoming,
+        upstream: UpstreamBody,
         redactor: Redactor,
-        reader: Option<AnswerReader>,
+        reader: AnswerReader,
         terms: Terms,
         tally: Tally,
         grant: Arc<Grant>,
@@ -121,23 +120,21 @@ impl Relay {
         if self.bytes > self.terms.max_answer_bytes {
             return too_long("the answer", self.terms.max_answer_bytes);
         }
-        if let Some(reader) = &mut self.reader {
-            let brought = reader.read(&chunk);
-            if let Some(tokens) = reader.tokens() {
-                self.tally.used(tokens);
-            }
-            if brought.event_too_long {
-                return too_long("an event", self.terms.max_event_bytes);
-            }
-            if brought.content && self.terms.is_success {
-                self.tally.said();
-            }
-            if reader.is_over() && !self.is_lingering {
-                self.is_lingering = true;
-                self.silence.as_mut().reset(Instant::now() + LINGER_TIMEOUT);
-            }
-            self.tell(brought.fault);
+        let brought = self.reader.read(&chunk);
+        if let Some(tokens) = self.reader.tokens() {
+            self.tally.used(tokens);
         }
+        if brought.event_too_long {
+            return too_long("an event", self.terms.max_event_bytes);
+        }
+        if brought.content && self.terms.is_success {
+            self.tally.said();
+        }
+        if self.reader.is_over() && !self.is_lingering {
+            self.is_lingering = true;
+            self.silence.as_mut().reset(Instant::now() + LINGER_TIMEOUT);
+        }
+        self.tell(brought.fault);
         Ok(match &mut self.stream {
             Some(stream) => stream.push(chunk),
             None => chunk,
@@ -155,7 +152,7 @@ impl Relay {
 
     /// Returns whether the answer is as good as whole, however the connection ended.
     fn is_complete(&self) -> bool {
-        let is_complete = self.reader.as_ref().is_some_and(AnswerReader::is_complete);
+        let is_complete = self.reader.is_complete();
         // An error needs no end: its words are all there is to it.
         !self.terms.has_length && (is_complete || !self.terms.is_success)
     }
@@ -163,15 +160,14 @@ impl Relay {
     /// Takes note of a good end, and returns what was held back until then.
     fn end(&mut self) -> Option<Bytes> {
         self.ended = true;
-        let told = self.reader.as_ref().is_some_and(|reader| reader.tokens().is_some());
-        self.tally.ended(told);
+        self.tally.ended(self.reader.tokens().is_some());
         if self.terms.judges {
-            match self.reader.as_mut().map(|reader| (reader.finish().fault, reader.verdict())) {
-                None | Some((None, Verdict::Well)) => self.grant.faults.well(),
-                Some((None, Verdict::Unfinished(fault))) => self.grant.faults.note(fault, Then::AsksAgain),
-                Some((None, Verdict::UnfinishedAsTold)) => self.grant.faults.repeat(),
-                Some((None, Verdict::Told)) => {}
-                Some((fault, _)) => self.tell(fault),
+            match (self.reader.finish().fault, self.reader.verdict()) {
+                (None, Verdict::Well) => self.grant.faults.well(),
+                (None, Verdict::Unfinished(fault)) => self.grant.faults.note(fault, Then::AsksAgain),
+                (None, Verdict::UnfinishedAsTold) => self.grant.faults.repeat(),
+                (None, Verdict::Told) => {}
+                (fault, _) => self.tell(fault),
             }
         }
         self.held_back()
@@ -207,9 +203,8 @@ impl Relay {
 
     /// Takes note of the end of the upstream's body, or of the failure in its place.
     fn close(&mut self, error: Option<BoxError>) -> Option<Frame<Bytes>> {
-        let is_partial = || self.reader.as_ref().is_some_and(AnswerReader::is_partial);
         match error {
-            None if self.terms.ends_by_closing && self.terms.is_success && is_partial() => {
+            None if self.terms.ends_by_closing && self.terms.is_success && self.reader.is_partial() => {
                 let early = io::Error::new(io::ErrorKind::UnexpectedEof, "the upstream closed the connection early");
                 self.fail(early.into(), AnswerFault::BrokenOff, Then::Unknown)
             }
@@ -280,7 +275,7 @@ impl Body for Relay {
                         },
                     }
                 }
-                Poll::Ready(Some(Err(error))) => this.close(Some(error.into())),
+                Poll::Ready(Some(Err(error))) => this.close(Some(error)),
                 Poll::Ready(None) => this.close(None),
             };
             if let Some(last) = last {
@@ -293,8 +288,7 @@ impl Body for Relay {
 impl Drop for Relay {
     /// Notes a message that was finished when the client left: it need not wait for the end of the connection.
     fn drop(&mut self) {
-        let is_well =
-            || self.reader.as_ref().is_some_and(|reader| reader.is_finished() && reader.verdict() == Verdict::Well);
+        let is_well = || self.reader.is_finished() && self.reader.verdict() == Verdict::Well;
         if !self.ended && self.terms.judges && is_well() {
             self.grant.faults.well();
         }

@@ -211,7 +211,8 @@ fn signs_of_life_without_content_do_not_hold_off_the_idle_limit_for_ever() {
 #[test]
 fn line_without_an_end_is_a_failure_of_the_provider_after_one_request() {
     let Some(stage) = Stage::new(Script::always("unused")) else { return };
-    for first in ["data: ", "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\""] {
+    let text = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"";
+    for (first, transport) in [("data: ", "serve"), (text, "serve"), (text, "run")] {
         let provider = Provider::start(move |stream, is_over| {
             stream.write_all(format!("{EVENTS}{}", chunk(first)).as_bytes())?;
             let piece = chunk(&"x".repeat(64 * 1024));
@@ -220,8 +221,41 @@ fn line_without_an_end_is_a_failure_of_the_provider_after_one_request() {
             }
             Ok(())
         });
-        let json = fails(&stage, &provider, &[], "an event is longer than 16 MiB");
+        let json = fails(&stage, &provider, &["--transport", transport], "an event is longer than 16 MiB");
         assert_eq!(provider.requests(), 1, "{json}");
     }
+    stage.end();
+}
+
+#[test]
+fn echoed_key_reaches_no_output_and_no_file_in_any_form() {
+    const KEY: &str = "sk-1234567890";
+    let Some(stage) = Stage::new(Script::always("unused")) else { return };
+    for (form, transport) in [
+        ("sk\\u002D1234567890", "serve"),
+        ("sk%2d123456789%30", "run"),
+        ("&#115;k&#x2D;1234567890", "serve"),
+        ("dXNlcjpzay0xMjM0NTY3ODkw", "run"),
+    ] {
+        let body = format!("{{\"error\": {{\"message\": \"bad key {form}\"}}}}");
+        let head = format!("HTTP/1.1 401 {form}\r\ncontent-type: application/json\r\nx-key: {form}\r\n");
+        let provider = Provider::bytes(format!("{head}content-length: {}\r\n\r\n{body}", body.len()));
+        let (json, _) = turn(&stage, &provider, 1, &["--transport", transport]);
+        assert!(json["error"]["message"].as_str().unwrap().contains("bad key"), "{json}");
+        let message = json.to_string();
+        for hidden in [KEY, "234567890", form, &form[6..]] {
+            assert!(!message.contains(hidden), "{hidden} in {json}");
+        }
+        let grep = |text: &str| {
+            std::process::Command::new("grep").args(["-rlaF", text]).arg(stage.sandbox.root()).output().unwrap().stdout
+        };
+        let env_file = format!("{}\n", stage.sandbox.workspace().join(".env").display());
+        assert_eq!(String::from_utf8(grep(KEY)).unwrap(), env_file);
+        assert_eq!(String::from_utf8(grep(form)).unwrap(), "");
+    }
+    let encoded = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: rot13\r\n\r\n";
+    let provider = Provider::bytes(format!("{encoded}{HELLO}{STOP}"));
+    let json = fails(&stage, &provider, &[], "content encoding");
+    assert_eq!(provider.requests(), 1, "{json}");
     stage.end();
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header::CONTENT_TYPE};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::chunk;
-use crate::AnswerFault;
+use crate::{AnswerFault, encoded::UpstreamBody};
 
 /// How long the client's headers are held back for the first byte of the body. A provider that thinks for longer is taken at
 /// its word.
@@ -42,17 +41,11 @@ pub(crate) enum Beginning {
 }
 
 /// Reads as much of an answer's body as shows whether it is what was asked for.
-pub(crate) async fn begin(expected: Expected, headers: &HeaderMap, body: &mut Incoming, readable: bool) -> Beginning {
+pub(crate) async fn begin(expected: Expected, headers: &HeaderMap, body: &mut UpstreamBody) -> Beginning {
     if expected == Expected::Anything {
         return Beginning::Well(None);
     }
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase()).unwrap_or_default();
-    let is_page = content_type.starts_with(b"text/html");
-    if !readable {
-        let what = "a web page";
-        let fault = AnswerFault::NotAStream { what, words: String::new() };
-        return if is_page { Beginning::Wrong { what, fault, body: Bytes::new() } } else { Beginning::Well(None) };
-    }
     let mut read = BytesMut::new();
     let first = loop {
         match timeout(FIRST_BYTE_TIMEOUT, body.frame()).await {

@@ -14,7 +14,7 @@ use crate::{
     usage::{Framing, UsageScanner},
 };
 
-/// Reads an answer that is not compressed. It keeps one event of it, up to [`events::MAX_INSPECTED_BYTES`].
+/// Reads an answer. It keeps one event of it, up to [`events::MAX_INSPECTED_BYTES`].
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
 pub(crate) struct AnswerReader {

@@ -8,6 +8,7 @@ mod admission;
 mod broken_upstreams;
 mod counting;
 mod disconnects;
+mod echoed_keys;
 mod faulty_answers;
 mod forwarding;
 mod improper_ends;

@@ -1,17 +1,17 @@
 //! Why opencode does not accept a configuration, in its own words.
 //!
-//! opencode quotes the text that is not JSON, which may hold keys: only what it says about the text is passed on.
+//! opencode quotes the text that is not JSON, which may hold keys: only its errors are passed on.
 
-/// What stands above a quoted text that is not JSON.
+/// The line above a quoted text that is not JSON.
 const QUOTE: &str = "--- JSONC Input ---";
-/// What stands above what is wrong with it.
+/// The line above its errors.
 const ERRORS: &str = "--- Errors ---";
-/// What `run` and `serve` print for a file that is not JSON: this, the path, and [`NOT_JSON`].
+/// The message of `run` and `serve` for a file that is not JSON: this, the path, and [`NOT_JSON`].
 const FILE: &str = "Config file at ";
 const NOT_JSON: &str = " is not valid JSON";
-/// What they print for any other problem: this, the path, and the problem behind it or on lines of its own.
+/// Their message for any other problem: this, the path, and the problem behind it or on lines of its own.
 const INVALID: &str = "Configuration is invalid at ";
-/// What they print for a file that cannot be read, with the path in parentheses.
+/// Their message for a file that cannot be read, with the path in parentheses.
 const UNREADABLE: &str = "FileSystem.readFile (";
 /// The names of configuration files.
 const NAMES: [&str; 3] = ["opencode.json", "opencode.jsonc", "config.json"];
