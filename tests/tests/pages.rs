@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 /// The options of cargo's commands that the page names.
 const CARGOS_OPTIONS: [&str; 4] = ["--release", "--locked", "--path", "--example"];
 
-const SUBCOMMANDS: [&str; 8] = ["chat", "resume", "demo", "setup", "doctor", "models", "completions", "man"];
+const SUBCOMMANDS: [&str; 9] = ["allow", "chat", "resume", "demo", "setup", "doctor", "models", "completions", "man"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

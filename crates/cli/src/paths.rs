@@ -15,8 +15,13 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
 /// system does not say where a user's home is.
 #[must_use]
 pub fn default_journals() -> Option<PathBuf> {
+    Some(state_dir()?.join("journals"))
+}
+
+/// Returns the folder for what is kept between runs; `None` if the system does not know the user's home.
+pub(crate) fn state_dir() -> Option<PathBuf> {
     let strategy = etcetera::choose_base_strategy().ok()?;
-    Some(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("opencode-run").join("journals"))
+    Some(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("opencode-run"))
 }
 
 /// Returns the folder in which `opencode-run setup` keeps the tested opencode, whether it is there or not.

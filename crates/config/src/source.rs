@@ -1,6 +1,6 @@
 //! The models that are configured, by the kind of work that each is for.
 
-use crate::{EnvFileError, EnvProblem, assemble, read};
+use crate::{EnvFileError, EnvProblem, EnvProblemKind, MAX_FILE_BYTES, assemble, read};
 use opencode_run_core::{ModelConfig, ModelProblem, ModelSourceType, ProviderPackage};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
@@ -65,6 +65,15 @@ impl ModelSource {
     pub fn from_found_env_file(path: impl AsRef<Path>) -> FoundEnvFile {
         let path = path.as_ref();
         let (source, warnings) = assemble::found(path, read::found(path));
+        FoundEnvFile { source, warnings }
+    }
+
+    /// Reads what a file that was only found holds, as [`from_found_env_file`](Self::from_found_env_file) does. The path names the
+    /// file in warnings, and is where the paths in it are relative to.
+    #[must_use]
+    pub fn from_found_env_bytes(path: impl AsRef<Path>, bytes: Vec<u8>) -> FoundEnvFile {
+        let bytes = if bytes.len() > MAX_FILE_BYTES { Err(EnvProblemKind::TooLarge) } else { Ok(Some(bytes)) };
+        let (source, warnings) = assemble::found(path.as_ref(), bytes);
         FoundEnvFile { source, warnings }
     }
 

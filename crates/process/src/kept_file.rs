@@ -9,7 +9,7 @@ use std::path::Path;
 /// # Errors
 ///
 /// If it cannot be written, or other users can change the folder.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
     create_private_dir_all(folder)?;
     if let Some(untrusted) = find_untrusted(folder) {

@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// List the models that can be used, with what to write for each
     Models(ModelsArgs),
+    /// Allow the .env of a directory to be used unasked, as it is now
+    Allow(AllowArgs),
     /// Print the completions for a shell
     Completions {
         /// The shell
@@ -328,6 +330,25 @@ pub(crate) struct DoctorArgs {
     /// The opencode to look at [default: the one on PATH, else the one that `setup` installed]
     #[arg(long, value_name = "PATH")]
     pub(crate) opencode: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) console: ConsoleArgs,
+}
+
+/// Files that may be used without --config.
+#[derive(Debug, Args)]
+pub(crate) struct AllowArgs {
+    /// The file
+    #[arg(value_name = "FILE", default_value = ".env")]
+    pub(crate) file: PathBuf,
+
+    /// Take it back, whatever the file holds now
+    #[arg(long)]
+    pub(crate) revoke: bool,
+
+    /// List the files that are allowed, a line each
+    #[arg(long, conflicts_with_all = ["file", "revoke"])]
+    pub(crate) list: bool,
 
     #[command(flatten)]
     pub(crate) console: ConsoleArgs,

@@ -1,5 +1,6 @@
 //! The subcommands, and the way to them.
 
+mod allow;
 mod chat;
 mod demo;
 mod doctor;
@@ -100,6 +101,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
         Some(Command::Setup(args)) => &args.console,
         Some(Command::Doctor(args)) => &args.console,
         Some(Command::Models(args)) => &args.console,
+        Some(Command::Allow(args)) => &args.console,
         Some(Command::Completions { shell }) => {
             return until_signal(signals, print(TextKind::Plain, |out| complete(*shell, out))).await;
         }
@@ -121,6 +123,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
             Some(Command::Demo(args)) => demo::demo(args, signals, console).await,
             Some(Command::Setup(args)) => until_signal(signals, setup::setup(&args, console)).await,
             Some(Command::Doctor(args)) => until_signal(signals, doctor::doctor(&args, console)).await,
+            Some(Command::Allow(args)) => until_signal(signals, allow::allow(&args, console)).await,
             Some(Command::Models(args)) => until_signal(signals, models::models(&args, console)).await,
             _ => run::run(cli.run, signals, console).await,
         }

@@ -3,6 +3,7 @@
 use super::args::TaskArgs;
 use super::console::Console;
 use super::error::CommandError;
+use super::found_file::{FoundFile, Trust};
 use crate::ModelSource;
 use opencode_run_core::FailureKind;
 use std::path::{Path, PathBuf};
@@ -70,41 +71,85 @@ const MOST_WARNINGS: usize = 20;
 
 /// Reads the model sources that the arguments ask for.
 ///
-/// A file that was only found is announced: whoever clones a repository may not know that it brings one.
-///
 /// # Errors
 ///
-/// If a file that was named cannot be used to the letter.
+/// If a file that was named cannot be used to the letter, or one that was only found is not used and a source of it is asked for.
 pub(crate) fn read(args: &TaskArgs, console: Console) -> Result<Sources, CommandError> {
-    read_from(args.config.as_deref(), args.no_env, console)
+    read_from(args.config.as_deref(), args.no_env, args.model_source_type.is_some(), console)
 }
 
-/// Reads the model sources of the file that was named, else of the one that is found.
+/// Reads the model sources of the file that was named, else of the one that is found. It runs on a thread of its own in a runtime.
+///
+/// A file that was only found is announced, and used if it is the user's own or was allowed: a cloned repository may bring
+/// one unnoticed.
 ///
 /// # Errors
 ///
-/// If a file that was named cannot be used to the letter.
-pub(crate) fn read_from(named: Option<&Path>, no_env: bool, console: Console) -> Result<Sources, CommandError> {
+/// If a file that was named cannot be used to the letter, or one that was only found is not used and is needed.
+pub(crate) fn read_from(
+    named: Option<&Path>,
+    no_env: bool,
+    is_needed: bool,
+    console: Console,
+) -> Result<Sources, CommandError> {
     if let Some(file) = named {
         let source = ModelSource::from_env_file(file).map_err(|error| {
             CommandError::of(FailureKind::Config, &error).hint("correct the file, or leave --config out")
         })?;
         return Ok(Sources { key_files: KeyFiles::of(file, &source), source });
     }
-    if no_env || !Path::new(FOUND_FILE).is_file() {
+    if no_env {
         return Ok(Sources::default());
     }
-    let found = ModelSource::from_found_env_file(FOUND_FILE);
-    for warning in found.warnings.iter().take(MOST_WARNINGS) {
+    let found = match FoundFile::read(Path::new(FOUND_FILE)) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(Sources::default()),
+        Err(error) => {
+            Console::warning(&format!("{FOUND_FILE} cannot be read, so it is not used: {error}"));
+            return Ok(Sources::default());
+        }
+    };
+    if found.content.source.is_empty() {
+        warn_of_lines(&found);
+        return Ok(Sources::default());
+    }
+    let summary = found.summary();
+    // This thread does not belong to the runtime, and may wait for git.
+    match tokio::runtime::Handle::current().block_on(found.trust()) {
+        Trust::Allowed => console.note(&format!("model sources from ./{FOUND_FILE}: {summary}")),
+        Trust::Own => Console::warning(&format!(
+            "model sources from ./{FOUND_FILE}, which was found and not named: {summary} (`opencode-run allow` ends this \
+             warning, --no-env ignores the file)"
+        )),
+        Trust::Unclear(reason) if is_needed => return Err(unclear(&reason, &summary)),
+        Trust::Unclear(reason) => {
+            let CommandError { message, hint, .. } = unclear(&reason, &summary);
+            Console::warning(&format!("{message}; {}", hint.unwrap_or_default()));
+            return Ok(Sources::default());
+        }
+    }
+    warn_of_lines(&found);
+    let source = found.content.source;
+    Ok(Sources { key_files: KeyFiles::of(Path::new(FOUND_FILE), &source), source })
+}
+
+/// What to do about a found file that is not used.
+pub(crate) const ALLOW_HINT: &str =
+    "if you trust it, run `opencode-run allow .env` once, or name it with --config; --no-env ignores it";
+
+fn unclear(reason: &str, summary: &str) -> CommandError {
+    let message = format!("./{FOUND_FILE} is not used, since {reason}: {summary}");
+    CommandError::new(FailureKind::Config, message).hint(ALLOW_HINT)
+}
+
+fn warn_of_lines(found: &FoundFile) {
+    let warnings = &found.content.warnings;
+    for warning in warnings.iter().take(MOST_WARNINGS) {
         Console::warning(&warning.to_string());
     }
-    if let Some(more) = found.warnings.len().checked_sub(MOST_WARNINGS).filter(|more| *more > 0) {
+    if let Some(more) = warnings.len().checked_sub(MOST_WARNINGS).filter(|more| *more > 0) {
         Console::warning(&format!("{FOUND_FILE}: and {more} more like these"));
     }
-    for summary in found.source.summaries() {
-        console.note(&format!("model source from ./{FOUND_FILE}: {summary}"));
-    }
-    Ok(Sources { key_files: KeyFiles::of(Path::new(FOUND_FILE), &found.source), source: found.source })
 }
 
 #[cfg(all(test, unix))]
@@ -138,7 +183,7 @@ mod tests {
         let file = folder.path().join("models.env");
         let of = |text: &str| {
             std::fs::write(&file, text).unwrap();
-            read_from(Some(&file), false, Console { quiet: true }).unwrap().key_files.0
+            read_from(Some(&file), false, false, Console { quiet: true }).unwrap().key_files.0
         };
         let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
         assert_eq!(of(head), Vec::<PathBuf>::new());

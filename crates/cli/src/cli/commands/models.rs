@@ -59,7 +59,7 @@ async fn usable(args: &ModelsArgs, console: Console) -> Result<Usable, CommandEr
     })?;
     let (config, no_env) = (args.config.clone(), args.no_env);
     // The file may be a pipe without a writer.
-    let read = tokio::task::spawn_blocking(move || read_from(config.as_deref(), no_env, console)).await;
+    let read = tokio::task::spawn_blocking(move || read_from(config.as_deref(), no_env, false, console)).await;
     let sources = sources(&read.map_err(|error| CommandError::of(FailureKind::Io, &error))??.source);
     let variables: Vec<_> = std::env::vars_os().collect();
     let opencode = builder::locate(args.opencode.clone(), &variables, watch::watcher())

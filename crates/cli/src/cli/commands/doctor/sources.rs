@@ -2,7 +2,8 @@
 
 use super::finding::Finding;
 use crate::ModelSource;
-use crate::cli::models::{FOUND_FILE, KeyFiles, others_can_read};
+use crate::cli::found_file::{FoundFile, Trust};
+use crate::cli::models::{ALLOW_HINT, FOUND_FILE, KeyFiles, others_can_read};
 use crate::cli::watch;
 use crate::keys::printed_by;
 use opencode_run_config::with_key;
@@ -45,11 +46,17 @@ pub(super) async fn read(named: Option<&Path>) -> Sources {
                 return Sources::none(findings);
             }
         },
-        None if Path::new(FOUND_FILE).is_file() => {
-            let found = ModelSource::from_found_env_file(FOUND_FILE);
-            let warnings = found.warnings.iter();
+        None if let Ok(Some(found)) = FoundFile::read(Path::new(FOUND_FILE)) => {
+            if let Trust::Unclear(reason) = found.trust().await
+                && !found.content.source.is_empty()
+            {
+                let message = format!("./{FOUND_FILE} is not used, since {reason}: {}", found.summary());
+                findings.push(Finding::warning(CHECK, message, ALLOW_HINT));
+                return Sources::none(findings);
+            }
+            let warnings = found.content.warnings.iter();
             findings.extend(warnings.map(|warning| Finding::warning(CHECK, warning.to_string(), "correct the line")));
-            (Path::new(FOUND_FILE), found.source)
+            (Path::new(FOUND_FILE), found.content.source)
         }
         None => {
             findings.push(Finding::ok(CHECK, format!("no {FOUND_FILE} here: opencode's own models are used")));

@@ -1,0 +1,164 @@
+//! Whether a file came with a repository, asked of git without anything that the repository could run.
+
+use crate::environment::GIT_REPOSITORY;
+use crate::tree::start_child;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// How long git may take. It reads an index, which a hostile directory can make a pipe without a writer.
+const GIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The entries of a directory that belong to other version control than git, which is not asked.
+const OTHER_CONTROL: [&str; 8] = [".hg", ".svn", ".jj", ".bzr", ".pijul", "_darcs", "_FOSSIL_", ".fslckout"];
+/// Settings of a repository by which git would start programs, each switched off.
+const HARMLESS: [&str; 6] =
+    ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false"];
+
+/// Returns why a file may have come with a repository, or `None` if it did not: it lies in no work tree, or is untracked in each.
+///
+/// A link is judged together with its target. No program of the repository is run and nothing in it is changed. Uncertainty is a
+/// reason as well: there is no git, it fails, or the version control is another one.
+pub async fn tracking_reason(file: &Path) -> Option<String> {
+    let Ok(target) = file.canonicalize() else { return Some("it cannot be found".to_owned()) };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(folder) = folder.canonicalize() else { return Some("its directory cannot be found".to_owned()) };
+    let link = file.file_name().map(|name| folder.join(name));
+    for path in link.into_iter().filter(|link| *link != target).chain([target.clone()]) {
+        if let Some(reason) = reason_of(&path).await {
+            return Some(reason);
+        }
+    }
+    None
+}
+
+async fn reason_of(path: &Path) -> Option<String> {
+    let mut is_nearest = true;
+    for root in path.ancestors().skip(1) {
+        if let Some(name) = OTHER_CONTROL.iter().find(|name| exists(&root.join(name))) {
+            return Some(format!("it lies in a working copy ({})", root.join(name).display()));
+        }
+        if !exists(&root.join(".git")) {
+            continue;
+        }
+        match is_tracked(root, path).await {
+            Ok(Some(true)) => return Some(format!("it is tracked by the repository {}", root.display())),
+            Ok(Some(false)) => {}
+            // To an outer repository, a file of an inner one is a submodule's.
+            Ok(None) if !is_nearest => {}
+            Ok(None) => return Some(format!("git cannot tell whether the repository {} tracks it", root.display())),
+            Err(error) => return Some(format!("git cannot be asked whether the repository tracks it: {error}")),
+        }
+        is_nearest = false;
+    }
+    None
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Asks git whether a repository tracks a file; `None` if it gives no answer.
+async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
+    let relative: PathBuf = path.strip_prefix(root).map_err(io::Error::other)?.to_owned();
+    let mut git = Command::new("git");
+    git.args(HARMLESS).args(["--no-pager", "--no-optional-locks", "--literal-pathspecs", "--work-tree=."]);
+    git.args(["ls-files", "--cached", "--error-unmatch", "--"]).arg(relative);
+    git.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    for variable in GIT_REPOSITORY {
+        git.env_remove(variable);
+    }
+    // A hook's or a user's ceiling must not hide the repository.
+    git.env_remove("GIT_CEILING_DIRECTORIES").env("GIT_TERMINAL_PROMPT", "0");
+    let mut child = start_child(|| git.spawn())?;
+    let Ok(status) = tokio::time::timeout(GIT_TIMEOUT, child.wait()).await else {
+        child.kill().await?;
+        return Ok(None);
+    };
+    Ok(match status?.code() {
+        Some(0) => Some(true),
+        Some(1) => Some(false),
+        _ => None,
+    })
+}
+
+#[cfg(all(test, unix))]
+#[expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn git(folder: &Path, arguments: &[&str]) {
+        let mut git = std::process::Command::new("git");
+        git.current_dir(folder).args(["-c", "user.name=x", "-c", "user.email=x@y"]).args(arguments);
+        for variable in GIT_REPOSITORY {
+            git.env_remove(variable);
+        }
+        assert!(git.output().unwrap().status.success(), "{arguments:?}");
+    }
+
+    async fn reason(file: &Path) -> String {
+        tracking_reason(file).await.unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn tracked_file_is_known_by_any_path() {
+        let root = tempfile::tempdir().unwrap();
+        let repository = root.path().join("clone");
+        fs::create_dir_all(repository.join("sub")).unwrap();
+        for name in [".env", "sub/.env", "[a].env"] {
+            fs::write(repository.join(name), "x").unwrap();
+        }
+        assert_eq!(reason(&repository.join(".env")).await, "", "there is no repository yet");
+        git(&repository, &["init", "-q"]);
+        git(&repository, &["add", "sub/.env"]);
+        std::os::unix::fs::symlink("sub/.env", repository.join("link")).unwrap();
+        std::os::unix::fs::symlink(repository.join("sub/.env"), root.path().join("outer")).unwrap();
+        assert_eq!(reason(&repository.join(".env")).await, "");
+        assert_eq!(reason(&repository.join("[a].env")).await, "");
+        for tracked in [repository.join("sub/.env"), repository.join("link"), root.path().join("outer")] {
+            assert!(reason(&tracked).await.contains("it is tracked"), "{}", tracked.display());
+        }
+        // A link of the repository to a file of the user's.
+        fs::write(root.path().join("mine"), "x").unwrap();
+        std::os::unix::fs::symlink("../mine", repository.join("planted")).unwrap();
+        git(&repository, &["add", "planted"]);
+        assert!(reason(&repository.join("planted")).await.contains("it is tracked"));
+        // A repository within the clone does not hide what the outer one tracks.
+        git(&repository.join("sub"), &["init", "-q"]);
+        assert!(reason(&repository.join("sub/.env")).await.contains("it is tracked"));
+    }
+
+    #[tokio::test]
+    async fn repository_runs_nothing_and_no_answer_is_a_reason() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join(".env");
+        fs::write(&file, "x").unwrap();
+        git(root.path(), &["init", "-q"]);
+        let ran = root.path().join("ran");
+        let program = root.path().join("program");
+        fs::write(&program, format!("#!/bin/sh\ntouch {}\n", ran.display())).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        for setting in ["core.fsmonitor", "core.pager", "core.sshCommand", "core.editor", "core.askPass"] {
+            git(root.path(), &["config", setting, program.to_str().unwrap()]);
+        }
+        assert_eq!(reason(&file).await, "");
+        assert!(!ran.exists());
+        fs::write(root.path().join(".git/index"), "no index").unwrap();
+        assert!(reason(&file).await.contains("git cannot tell"));
+        fs::remove_file(root.path().join(".git/index")).unwrap();
+        git(root.path(), &["add", ".env"]);
+        for (setting, value) in [("core.worktree", "/nonexistent"), ("core.bare", "true")] {
+            git(root.path(), &["config", setting, value]);
+            assert!(reason(&file).await.contains("it is tracked"), "{setting}");
+        }
+        for name in OTHER_CONTROL {
+            let other = tempfile::tempdir().unwrap();
+            fs::create_dir_all(other.path().join("below")).unwrap();
+            fs::write(other.path().join(name), "").unwrap();
+            fs::write(other.path().join("below/.env"), "x").unwrap();
+            assert!(reason(&other.path().join("below/.env")).await.contains("working copy"), "{name}");
+        }
+    }
+}
