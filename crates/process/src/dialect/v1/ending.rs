@@ -168,7 +168,7 @@ mod tests {
         let mut seen = Seen::default();
         let message = "Unexpected server error. Check server logs for details.".to_owned();
         let name = "UnknownError".to_owned();
-        seen.event(&Event::Error(ReportedError { name, message, status: None, retryable: None, url: None }));
+        seen.event(&Event::Error(ReportedError::new(name, message)));
         seen.stderr(super::super::stderr::read(
             "timestamp=1 level=ERROR run=1 message=failed ref=err_1 error=\"Error: no \\\"x\\\"\" cause=\"y\"",
         ));
