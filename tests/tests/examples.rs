@@ -217,17 +217,35 @@ fn save_markdown() {
 #[test]
 fn full() {
     let rules = [
-        When::agent().told("at most two sentences").after_tools(0).reply(
+        When::agent().told("at most two sentences").turn(1).after_tools(0).reply(
             Answer::new([Part::text("I write it."), bash("echo 2 3 5 > primes.txt")]).usage(Usage::new(100, 10)),
         ),
-        When::agent().after_tools(1).reply(Answer::text("Done.").usage(Usage::new(120, 5))),
+        When::agent().turn(1).after_tools(1).reply(Answer::text("Done.").usage(Usage::new(120, 5))),
+        When::agent().turn(2).reply(Answer::text("I wrote primes.")),
+        When::agent().turn(3).reply(Answer::text("Ich schrieb Primzahlen.")),
     ];
     let Some(user) = User::new(rules) else { return };
-    let stdout = user.run(example!("full"), &[]);
-    let directory = user.task_dir(&stdout);
-    assert!(stdout.contains("text: I write it.\n") && stdout.contains("text: Done.\n"), "{stdout}");
-    assert!(stdout.contains("completed after 2 steps") && stdout.contains("220 tokens in, 15 out"), "{stdout}");
-    assert!(directory.join("primes.txt").is_file() && directory.join("conversation.md").is_file(), "{stdout}");
+    let assert_printed = |stdout: &str, models: [&str; 3]| {
+        for text in ["I write it.", "Done.", "I wrote primes.", "Ich schrieb Primzahlen."] {
+            assert!(stdout.contains(&format!("text: {text}\n")), "{stdout}");
+        }
+        let ended: Vec<&str> = stdout.lines().filter_map(|line| line.strip_prefix("completed by ")).collect();
+        let by: Vec<&str> = ended.iter().map(|line| line.split(" after ").next().unwrap()).collect();
+        assert_eq!(by, models, "{stdout}");
+        assert!(stdout.contains("220 tokens in, 15 out"), "{stdout}");
+        let directory = user.task_dir(stdout);
+        assert!(directory.join("primes.txt").is_file() && directory.join("conversation.md").is_file(), "{stdout}");
+    };
+    let own = "opencode's own choice";
+    assert_printed(&user.run(example!("full"), &[]), [own, own, own]);
+
+    // The third turn stays on the model of the second: there is no source `default`.
+    let url = user.model.base_url();
+    let of = |role: &str, model: &str| format!("MODEL_{role}_BASEURL={url}\nMODEL_{role}_MODEL={model}\n");
+    fs::write(user.sandbox.workspace().join(".env"), of("CODE", "coder") + &of("WRITE", "writer")).unwrap();
+    assert_printed(&user.run(example!("full"), &[]), ["coder", "writer", "writer"]);
+    let asked = user.models_asked();
+    assert_eq!(asked[asked.len() - 4..], ["coder", "coder", "writer", "writer"], "{asked:?}");
 }
 
 #[test]
