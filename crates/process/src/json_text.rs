@@ -2,13 +2,41 @@
 //!
 //! opencode runs on JavaScript, whose strings are UTF-16: a tool that cuts a long line by length may cut an emoji in half, and
 //! `JSON.stringify` writes the half that is left as an escape such as `\ud83d`. That is valid JSON, but no Unicode text, so
-//! `serde_json` refuses to read it as a `String`. Everything that comes from opencode passes through here before it is parsed.
+//! `serde_json` refuses to read it as a `String`. Everything that comes from opencode passes through here before it is parsed;
+//! the crate's `clippy.toml` forbids other ways to parse.
 
 use memchr::memmem;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 
 /// What stands in for half of a surrogate pair.
 const REPLACEMENT: &str = "\\ufffd";
+
+/// Parses JSON that opencode wrote.
+///
+/// # Errors
+///
+/// If it is not JSON, or not that of a `T`.
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    parse_repaired(&repair_surrogates(text))
+}
+
+/// Parses a value of repaired text, or JSON that opencode did not write.
+///
+/// # Errors
+///
+/// If it is not JSON, or not that of a `T`.
+#[expect(clippy::disallowed_methods, reason = "the callers answer for the repair")]
+pub(crate) fn parse_repaired<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    serde_json::from_str(text)
+}
+
+/// Parses the value that a text of opencode's begins with; `None` if it is not a `T` or was cut.
+#[expect(clippy::disallowed_methods, reason = "the text is repaired here")]
+pub(crate) fn parse_beginning<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::Deserializer::from_str(&repair_surrogates(text)).into_iter().next()?.ok()
+}
 
 /// Replaces each escape of half a surrogate pair by that of U+FFFD. Escapes of whole pairs and everything else stay as they are.
 ///
@@ -81,8 +109,8 @@ mod tests {
             (r#""\ud83d\\ude00""#, "\u{fffd}\\ude00"),
             (r#""\ud83d\"""#, "\u{fffd}\""),
         ] {
-            assert!(serde_json::from_str::<String>(json).is_err(), "{json}");
-            assert_eq!(serde_json::from_str::<String>(&repair_surrogates(json)).unwrap(), text, "{json}");
+            assert!(parse_repaired::<String>(json).is_err(), "{json}");
+            assert_eq!(parse::<String>(json).unwrap(), text, "{json}");
         }
     }
 
@@ -107,7 +135,7 @@ mod tests {
     #[test]
     fn keys_and_nested_values_are_repaired() {
         let json = r#"{"\ud83d":[{"a":"\ude00"}],"b":1.0}"#;
-        let value: Value = serde_json::from_str(&repair_surrogates(json)).unwrap();
+        let value: Value = parse(json).unwrap();
         assert_eq!(value["\u{fffd}"][0]["a"], "\u{fffd}");
     }
 
@@ -126,7 +154,7 @@ mod tests {
                 }
             }
             json.push('"');
-            let read: String = serde_json::from_str(&repair_surrogates(&json)).unwrap();
+            let read: String = parse(&json).unwrap();
             prop_assert_eq!(read, String::from_utf16_lossy(&units));
         }
 

@@ -243,7 +243,7 @@ mod tests {
             _ => None,
         });
         let raws = events().filter_map(|observed| {
-            let raw: Value = serde_json::from_str(observed.raw.as_ref()?.get()).unwrap();
+            let raw: Value = crate::json_text::parse_repaired(observed.raw.as_ref()?.get()).unwrap();
             raw["delta"].as_str().map(str::to_owned)
         });
         (text.collect(), raws.collect())

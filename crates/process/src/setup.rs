@@ -335,7 +335,7 @@ mod tests {
         let agents = |version: &str, variables: &[(&str, &str)]| {
             let given = given(&launch_of(version, variables));
             let line = given.lines().find_map(|line| line.strip_prefix("OPENCODE_CONFIG_CONTENT=")).unwrap();
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["agent"].take()
+            crate::json_text::parse_repaired::<serde_json::Value>(line).unwrap()["agent"].take()
         };
         assert_eq!(agents("1.1.65", &[]), serde_json::json!({"title": {"disable": true}}));
         let both = agents("1.2.1", &[("OPENCODE_CONFIG_CONTENT", users)]);
@@ -364,7 +364,8 @@ mod tests {
         let launch = launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"lsp": {"x": {}}, "theme": "dark",}"#)]).lean();
         let (setup, _) = Setup::of_server(&launch, None, None).unwrap();
         let variables: std::collections::BTreeMap<_, _> = setup.variables.iter().cloned().collect();
-        let merged: serde_json::Value = serde_json::from_str(&variables["OPENCODE_CONFIG_CONTENT"]).unwrap();
+        let merged: serde_json::Value =
+            crate::json_text::parse_repaired(&variables["OPENCODE_CONFIG_CONTENT"]).unwrap();
         assert_eq!((&merged["lsp"], &merged["theme"]), (&false.into(), &"dark".into()));
         for name in ["snapshot", "formatter", "autoupdate"] {
             assert_eq!(merged[name], false, "{name}");

@@ -30,7 +30,7 @@ impl VersionCache {
         if find_untrusted(&self.file).is_some() {
             return None;
         }
-        let known: Remembered = serde_json::from_slice(&std::fs::read(&self.file).ok()?).ok()?;
+        let known: Remembered = crate::json_text::parse_repaired(&std::fs::read_to_string(&self.file).ok()?).ok()?;
         let version = known.version.parse().ok()?;
         (known == Remembered::of(path, version)?).then_some(version)
     }

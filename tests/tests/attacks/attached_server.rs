@@ -81,8 +81,9 @@ fn drip(stream: &mut TcpStream, head: &str) -> std::io::Result<()> {
 /// Runs a turn on the server, which has to end within a minute.
 fn attach(sandbox: &Sandbox, server: &Hostile, arguments: &[&str]) -> Ended {
     let mut command = sandbox.command(opencode_run_bin!());
-    command.args(["--no-env", "--output-format", "json", "--attach"]).arg(format!("http://{}", server.address));
-    command.env("OPENCODE_SERVER_PASSWORD", "secret").args(arguments).arg("hello").stdin(Stdio::null());
+    let output: &[_] = if arguments.contains(&"--output-format") { &[] } else { &["--output-format", "json"] };
+    command.args(["--no-env", "--attach"]).arg(format!("http://{}", server.address));
+    command.env("OPENCODE_SERVER_PASSWORD", "secret").args(output).args(arguments).arg("hello").stdin(Stdio::null());
     run_within(&mut command, Duration::from_mins(1))
 }
 
@@ -177,6 +178,69 @@ fn ids_that_name_other_routes_are_refused() {
         assert!(routes.iter().all(|route| !route.contains("message") && !route.starts_with("/x")), "{id}: {routes:?}");
         assert!(routes.iter().any(|route| route.starts_with("/session")), "the session was asked for: {routes:?}");
         assert!(ended.json()["session_id"].is_null(), "{id}: {ended:?}");
+    }
+    sandbox.assert_nothing_alive();
+}
+
+/// A server that has a session `ses_1`, and names others and what they ask by texts that are no ids.
+fn naming(id: &str) -> Hostile {
+    let ask = format!(r#"{{"sessionID":"ses_1","id":"{id}","permission":"bash","patterns":["*"],"questions":[]}}"#);
+    let child = format!(r#"{{"sessionID":"{id}","info":{{"id":"{id}","parentID":"ses_1","directory":"/tmp"}}}}"#);
+    let message = format!(r#"{{"sessionID":"ses_1","info":{{"id":"{id}","role":"assistant"}}}}"#);
+    let kinds = [
+        ("session.created", &child),
+        ("session.status", &child),
+        ("message.updated", &message),
+        ("permission.asked", &ask),
+        ("question.asked", &ask),
+    ];
+    let event = |(kind, properties)| format!(r#"data: {{"payload":{{"type":"{kind}","properties":{properties}}}}}"#);
+    let events = kinds.map(event).join("\n\n") + "\n\n";
+    let children = format!(r#"[{{"id":"{id}","directory":"/tmp"}}]"#);
+    let streams = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    Hostile::start(move |line, stream| match line.split([' ', '?']).nth(1).unwrap_or_default() {
+        // The first stream breaks behind the events, so that the lists are asked for as well.
+        "/global/event" if streams.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 => {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes())?;
+            stream.write_all(b"data: {\"payload\":{\"type\":\"server.connected\",\"properties\":{}}}\n\n")?;
+            std::thread::sleep(Duration::from_millis(700));
+            stream.write_all(events.as_bytes())
+        }
+        "/session" => json(stream, r#"{"id":"ses_1","directory":"/tmp"}"#),
+        "/session/ses_1/children" => json(stream, &children),
+        "/permission" | "/question" => json(stream, &format!("[{ask}]")),
+        "/session/ses_1/message" if line.starts_with("POST") => {
+            std::thread::sleep(Duration::from_secs(2));
+            let info = r#"{"id":"msg_zzz","role":"assistant","finish":"stop","time":{"completed":1}}"#;
+            json(stream, &format!(r#"{{"info":{info},"parts":[]}}"#))
+        }
+        "/session/ses_1/message" => json(stream, "[]"),
+        _ => until_session(line, stream).unwrap_or_else(|| json(stream, "true")),
+    })
+}
+
+#[test]
+fn ids_that_are_none_are_followed_by_no_request_and_reach_no_consumer() {
+    let sandbox = Sandbox::new();
+    for id in ["ses_../../x", "\\u001b[2J"] {
+        let server = naming(id);
+        let ended = attach(&sandbox, &server, &["--output-format", "stream-json", "--idle-timeout", "20s"]);
+        let heads = server.heads();
+        let routes: Vec<_> = heads.iter().filter_map(|head| head.split(' ').nth(1)).collect();
+        assert!(routes.iter().any(|route| route.contains("/children")), "the lists were asked for: {routes:?}");
+        let usual = |route: &&&str| {
+            let path = route.split('?').next().unwrap_or_default();
+            !["x", "[2J", "..", "reply", "reject"].iter().any(|strange| path.contains(strange))
+        };
+        assert!(routes.iter().all(|route| usual(&route)), "{id}: {routes:?}");
+        let lines: Vec<serde_json::Value> =
+            ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for line in &lines {
+            assert!(!["permission", "question"].contains(&line["type"].as_str().unwrap()), "{id}: {line}");
+            assert!(line["sub_agent"].is_null(), "{id}: {line}");
+        }
+        assert_eq!(lines.last().unwrap()["type"], "result", "{ended:?}");
     }
     sandbox.assert_nothing_alive();
 }

@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod export;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub(crate) mod ids;
 pub(crate) mod parts;
 pub(crate) mod refusals;
 pub(crate) mod session_model;

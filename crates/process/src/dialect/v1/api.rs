@@ -1,6 +1,7 @@
 //! The server's routes, what they are sent and how they say no.
 
 use super::config_errors;
+use super::ids;
 use opencode_run_core::{ModelName, PermissionAnswer, Prompt, SessionId, TurnFailure};
 use reqwest::Url;
 use serde::Deserialize;
@@ -54,6 +55,7 @@ pub(crate) struct Health {
 /// A session, as far as it matters here.
 #[derive(Deserialize)]
 pub(crate) struct SessionInfo {
+    #[serde(deserialize_with = "ids::read")]
     pub(crate) id: SessionId,
     pub(crate) directory: PathBuf,
     /// The model of its last turn; absent before 1.14 and before the first turn.
@@ -139,11 +141,6 @@ impl Providers {
         };
         agent.model.as_ref().is_none_or(has)
     }
-}
-
-/// Returns whether a text has the form of an id, such as `ses_1f2E`. Anything else could name another route or file.
-pub(crate) fn is_id(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 pub(crate) fn session(session: &str) -> String {

@@ -1,10 +1,11 @@
 //! Requests to a server.
 
 use super::api;
+use super::ids::is_id;
 use super::session_model;
 use super::stream::{self, SessionEvent, TurnDecoder};
 use crate::dialect::{Dialect, directory};
-use crate::json_text::repair_surrogates;
+use crate::json_text::{parse_repaired, repair_surrogates};
 use crate::session::{SessionInfo, SessionModel};
 use opencode_run_core::{ExposeSecret, PermissionAnswer, Prompt, SecretString, SessionId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -27,6 +28,8 @@ const MAX_MESSAGES_BYTES: usize = 256 << 20;
 /// How many of a session's last messages are asked for its model: a turn of several steps has many answers, each of which names
 /// the model as well.
 const LAST_MESSAGES: &str = "4";
+/// How many sub-agents of a session are looked for. Each costs a request, and a server that is not ours could name ever more.
+const MAX_DESCENDANTS: usize = 256;
 /// How long a connection to this machine may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -141,7 +144,7 @@ impl Client {
 
     async fn json<T: for<'a> Deserialize<'a>>(request: RequestBuilder) -> Result<T, ClientError> {
         let text = text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await?;
-        serde_json::from_str(&text).map_err(|_| ClientError::Unreadable)
+        parse_repaired(&text).map_err(|_| ClientError::Unreadable)
     }
 
     /// Asks for the server's version.
@@ -168,7 +171,7 @@ impl Client {
         if !directory::is_same(directory, &session.directory) {
             return Err(ClientError::OtherDirectory { asked: directory.to_owned(), answered: session.directory });
         }
-        if api::is_id(session.id.as_str()) { Ok(session.id) } else { Err(ClientError::Unreadable) }
+        Ok(session.id)
     }
 
     /// Reads an event of the stream; none for what is about no session, and for what repeats another.
@@ -271,19 +274,22 @@ impl Client {
         directory: &Path,
         session: &SessionId,
     ) -> Result<Vec<SessionId>, ClientError> {
-        let mut found = Vec::new();
+        let mut found = HashSet::new();
         let mut next = vec![session.clone()];
         while let Some(session) = next.pop() {
             let request = self.request(Method::GET, &api::children(id(&session)?), Some(directory));
             for child in Self::json::<Vec<api::SessionInfo>>(request).await? {
+                if found.len() >= MAX_DESCENDANTS {
+                    tracing::warn!("a session has more than {MAX_DESCENDANTS} sub-agents: the others are left out");
+                    return Ok(found.into_iter().collect());
+                }
                 // A circle would be a mistake of the server's, and no reason to go round in it.
-                if !found.contains(&child.id) {
-                    found.push(child.id.clone());
+                if found.insert(child.id.clone()) {
                     next.push(child.id);
                 }
             }
         }
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     /// Returns what is asked in a directory and not answered, as the events that it was asked by.
@@ -377,7 +383,7 @@ fn id(session: &SessionId) -> Result<&str, ClientError> {
 
 /// Returns an id as a part of a route. One that is not an id, such as `ses_../../x`, could name another route.
 fn checked(id: &str) -> Result<&str, ClientError> {
-    if api::is_id(id) { Ok(id) } else { Err(ClientError::NotFound(format!("{id:?} is not an id of opencode's"))) }
+    if is_id(id) { Ok(id) } else { Err(ClientError::NotFound(format!("{id:?} is not an id of opencode's"))) }
 }
 
 /// Returns the text of an answer that is a success and has at most `max_bytes`.
@@ -392,7 +398,7 @@ async fn text(request: RequestBuilder, max_bytes: usize) -> Result<String, Clien
     if status == StatusCode::UNAUTHORIZED {
         return Err(ClientError::Unauthorized);
     }
-    let refusal: api::Refusal = serde_json::from_str(&body).unwrap_or_default();
+    let refusal: api::Refusal = parse_repaired(&body).unwrap_or_default();
     if let Some(why) = refusal.configuration() {
         return Err(ClientError::Configuration(why));
     }

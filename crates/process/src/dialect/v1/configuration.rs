@@ -342,7 +342,7 @@ mod tests {
         ours.retain(|key, _| key == "agent");
         ours.insert("provider".to_owned(), json!({"opencode-run-code": {}}));
         add_instructions(&mut ours, Path::new("/tmp/context.md"));
-        let merged: Value = serde_json::from_str(&merge(Some(user), ours).unwrap()).unwrap();
+        let merged: Value = crate::json_text::parse_repaired(&merge(Some(user), ours).unwrap()).unwrap();
         insta::assert_json_snapshot!(merged);
     }
 

@@ -4,7 +4,7 @@ use super::api::explain;
 use super::config_errors;
 use super::stderr::StderrLine;
 use crate::exhausted::essence;
-use crate::json_text::repair_surrogates;
+use crate::json_text::parse;
 use opencode_run_core::{Ending, Event, ProcessExit, ReportedError, SessionId, TurnFailure};
 use serde::Deserialize;
 
@@ -111,7 +111,7 @@ pub(crate) fn failure_of(error: ReportedError) -> TurnFailure {
         let first = error.message.lines().next().unwrap_or_default();
         return TurnFailure::MalformedAnswer { message: format!("its stream cannot be read: {first}") };
     }
-    match serde_json::from_str::<StreamedError>(&repair_surrogates(&error.message)) {
+    match parse::<StreamedError>(&error.message) {
         Ok(StreamedError { message }) if error.name == "UnknownError" => {
             let ReportedError { status, retryable, url, .. } = error;
             TurnFailure::Provider { message, status, retryable, url }

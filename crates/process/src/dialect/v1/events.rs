@@ -1,7 +1,7 @@
 //! The lines of `opencode run --format json`.
 
 use super::parts::{TextPart, object, reported, step_finish, tool};
-use crate::json_text::repair_surrogates;
+use crate::json_text::{parse_repaired, repair_surrogates};
 use opencode_run_core::{Event, Observed, RawJson, SessionId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -81,9 +81,7 @@ fn event(kind: &str, text: &str) -> Option<Event> {
         "tool_use" => Event::Tool(tool(part(text)?)?),
         "step_finish" => step_finish(part(text)?),
         // Whatever its shape, an error must not pass for something unknown that a turn gets over.
-        "error" => {
-            Event::Error(reported(&serde_json::from_str(text).map_or(Value::Null, |line: WithError| line.error)))
-        }
+        "error" => Event::Error(reported(&parse_repaired(text).map_or(Value::Null, |line: WithError| line.error))),
         _ => return None,
     })
 }

@@ -1,10 +1,10 @@
 //! `opencode export`, which says what there is of a session.
 
-use super::api::is_id;
+use super::ids::is_id;
 use super::session_model;
 use super::stderr::plain;
 use crate::dialect::Exported;
-use crate::json_text::repair_surrogates;
+use crate::json_text::{parse, parse_beginning};
 use crate::session::SessionInfo;
 use opencode_run_core::SessionId;
 use serde::Deserialize;
@@ -59,15 +59,14 @@ pub(crate) fn read(stdout: &[u8], stderr: &[u8]) -> Exported {
 fn info_in(export: &[u8]) -> Option<Info> {
     let key = b"\"info\":";
     let at = export.windows(key.len()).position(|window| window == key)? + key.len();
-    let mut values = serde_json::Deserializer::from_slice(&export[at..]).into_iter::<Info>();
-    values.next()?.ok()
+    parse_beginning(&String::from_utf8_lossy(&export[at..]))
 }
 
 /// Reads the messages of an export; none if it is not whole.
 fn messages_in(export: &[u8]) -> Vec<Value> {
     let start = export.iter().position(|byte| *byte == b'{').unwrap_or_default();
     let text = String::from_utf8_lossy(&export[start..]);
-    serde_json::from_str(&repair_surrogates(&text)).map(|Messages { messages }| messages).unwrap_or_default()
+    parse(&text).map(|Messages { messages }| messages).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -86,6 +85,14 @@ mod tests {
   },
   "messages": [ { "info": { "role": "us"#;
         let info = SessionInfo { directory: "/home/me/task_x".into(), model: None };
+        assert_eq!(read(export, b""), Exported::Session(info));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_in_the_session_is_read() {
+        let export =
+            br#"{"info": {"title": "\ud83d", "directory": "/d\ud83d", "model": {"id": "\ud83d"}}, "messages": ["#;
+        let info = SessionInfo { directory: "/d\u{fffd}".into(), model: None };
         assert_eq!(read(export, b""), Exported::Session(info));
     }
 

@@ -2,6 +2,7 @@
 
 use super::events::{self, Decoded};
 use super::stream::{SessionEvent, TurnDecoder, read_message, read_messages, route};
+use crate::json_text::{parse_repaired, repair_surrogates};
 use opencode_run_core::{
     Conversation, Ending, Event, Input, Observed, Prompt, RunState, SessionId, StepReason, Task, Turn,
 };
@@ -20,6 +21,7 @@ pub fn run_output(output: &[u8]) {
     for line in output.split(|byte| *byte == b'\n') {
         let decoded = events::decode(line);
         let text = String::from_utf8_lossy(line);
+        let text = repair_surrogates(&text);
         is_kept(&text, &decoded);
         does_not_depend_on_the_spelling(&text, &decoded.observed.event);
         turn.apply(Duration::ZERO, &Input::Event(decoded.observed));
@@ -33,7 +35,7 @@ fn is_kept(text: &str, Decoded { session, observed }: &Decoded) {
     let unreadable =
         matches!(&observed.event, Event::Unknown { kind, .. } if kind == "unreadable") && !raw.starts_with('{');
     if unreadable {
-        assert_eq!(serde_json::from_str::<String>(raw).ok().as_deref(), Some(text));
+        assert_eq!(parse_repaired::<String>(raw).ok().as_deref(), Some(text));
         assert_eq!(*session, None);
     } else {
         assert!(raw.starts_with('{'), "no object has become an event: {text}");
@@ -45,7 +47,7 @@ fn is_kept(text: &str, Decoded { session, observed }: &Decoded) {
 }
 
 fn does_not_depend_on_the_spelling(text: &str, event: &Event) {
-    let Ok(value) = serde_json::from_str::<Value>(text) else { return };
+    let Ok(value) = parse_repaired::<Value>(text) else { return };
     let respelt = events::decode(value.to_string().as_bytes()).observed.event;
     match (event, &respelt) {
         // What holds a name twice is read otherwise when the second is gone.
@@ -69,6 +71,7 @@ fn does_not_depend_on_the_spelling(text: &str, event: &Event) {
 ///
 /// If one of it does not hold.
 pub fn serve_stream(frames: &str) {
+    let frames = &*repair_surrogates(frames);
     let mut once = Watched::new();
     let mut twice = Watched::new();
     for frame in frames.split('\n') {
@@ -161,7 +164,7 @@ fn assert_sound(mut turn: Turn) {
     let mut conversation = Conversation::new(Task::new("t", "/t"));
     conversation.turns.push(Arc::new(record.clone()));
     let json = serde_json::to_string(&conversation).unwrap_or_default();
-    match serde_json::from_str::<Conversation>(&json) {
+    match parse_repaired::<Conversation>(&json) {
         Ok(Conversation { turns, .. }) => {
             let read = &turns[0];
             assert_eq!((read.output(), read.entries.len()), (output, record.entries.len()));

@@ -1,5 +1,6 @@
 //! The parts of a message, and its errors: the same JSON whichever way it came.
 
+use crate::json_text::parse_repaired;
 use opencode_run_core::{Event, PartId, ReportedError, StepReason, ToolCall, ToolState, Usage};
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +46,7 @@ const DEEPEST_INPUT: usize = 100;
 
 /// Reads an object. A list would do as well otherwise: its items would be taken for the fields, in their order.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
-    json.trim_start().starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()
+    json.trim_start().starts_with('{').then(|| parse_repaired(json).ok()).flatten()
 }
 
 /// The call is known by its part's id: the model's own id of a call may come again in a later step.

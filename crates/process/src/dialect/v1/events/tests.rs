@@ -41,7 +41,7 @@ fn recordings() -> Vec<Recording> {
 fn recording(root: &Path, folder: &Path) -> Recording {
     let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
     let lines = |file: &str| text(file).lines().map(str::to_owned).collect();
-    let about: Value = serde_json::from_str(&text("about.json")).unwrap();
+    let about: Value = crate::json_text::parse_repaired(&text("about.json")).unwrap();
     let argv: Vec<&str> = about["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let asked = argv.iter().position(|word| *word == "--session").map(|at| SessionId::new(argv[at + 1]));
     Recording {

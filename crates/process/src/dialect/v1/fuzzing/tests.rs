@@ -156,10 +156,28 @@ fn a_line_that_is_a_message_is_one_before_the_session_is_known_as_well() {
     serve_stream(&[both.to_string(), begun, event("message.part.delta", &grown)].join("\n"));
 }
 
+/// The seeds `surrogates` of the fuzz targets are longer forms of these.
+#[test]
+fn half_a_surrogate_pair_is_read_in_every_string() {
+    let part = r#"{"id":"prt_1","messageID":"msg_1","type":"tool","callID":"\ud83d","tool":"read","state":{"status":"completed",
+        "input":{"\ude00":"\ud83d"},"output":"cut \ud83d","title":"\ud83d"}}"#.replace('\n', "");
+    let begun = message("msg_1", "assistant");
+    let tool = format!(
+        r#"{{"payload":{{"type":"message.part.updated","properties":{{"sessionID":"ses_1","part":{part}}}}}}}"#
+    );
+    let frames = [begun, tool.clone()].join("\n");
+    serve_stream(&frames);
+    let mut turn = Watched::new();
+    repair_surrogates(&frames).split('\n').for_each(|frame| turn.take(frame));
+    let is_whole = |entry: &Entry| matches!(&entry.content, EntryContent::Tool(call) if call.state.is_final());
+    assert!(turn.turn.record().entries.iter().any(is_whole), "{:?}", turn.turn.record());
+    run_output(format!(r#"{{"type":"tool_use","sessionID":"ses_1","part":{part}}}"#).as_bytes());
+}
+
 /// Returns the part that an event tells of; none for a message, and for the beginning and the end of a step, which what is
 /// in it cannot overtake.
 fn part_of(event: &str) -> Option<String> {
-    let event: Value = serde_json::from_str(event).unwrap();
+    let event: Value = crate::json_text::parse_repaired(event).unwrap();
     let properties = &event["payload"]["properties"];
     let is_step = properties["part"]["type"].as_str().is_some_and(|kind| kind.starts_with("step-"));
     let id = properties["partID"].as_str().or_else(|| properties["part"]["id"].as_str());

@@ -6,6 +6,7 @@ use super::properties::{
     is_abort, properties,
 };
 use crate::dialect::v1::parts::{TextPart, reported, step_finish, tool};
+use crate::json_text::parse_repaired;
 use opencode_run_core::{Event, Observed, PartId, PermissionAsk, QuestionAsk, SessionId};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
@@ -192,7 +193,7 @@ impl TurnDecoder {
 
     /// Reads a part as it stands. What has been told of it before is not told again.
     pub(super) fn part(&mut self, raw: &RawValue, delta: Option<&str>) -> Known {
-        let Ok(head) = serde_json::from_str::<PartHead>(raw.get()) else { return Known::Unknown };
+        let Ok(head) = parse_repaired::<PartHead>(raw.get()) else { return Known::Unknown };
         self.latest = None;
         if !self.messages.contains(&head.message) {
             return Known::Unknown;
@@ -206,7 +207,7 @@ impl TurnDecoder {
             "text" | "reasoning" if head.synthetic => return Known::Unknown,
             "text" => self.text(raw, PartKind::Text, is_whole, delta),
             "reasoning" => self.text(raw, PartKind::Reasoning, is_whole, delta),
-            "tool" => serde_json::from_str(raw.get()).ok().and_then(tool).map(|call| {
+            "tool" => parse_repaired(raw.get()).ok().and_then(tool).map(|call| {
                 if let Some(id) = head.call {
                     let parts = self.calls.entry((head.message, id)).or_default();
                     if call.state.is_final() {
@@ -224,7 +225,7 @@ impl TurnDecoder {
                 self.finished.insert(head.id);
                 Some(Event::StepStart)
             }
-            "step-finish" => serde_json::from_str(raw.get()).ok().map(|part| {
+            "step-finish" => parse_repaired(raw.get()).ok().map(|part| {
                 self.finished.insert(head.id);
                 step_finish(part)
             }),
@@ -234,7 +235,7 @@ impl TurnDecoder {
     }
 
     fn text(&mut self, raw: &RawValue, kind: PartKind, is_whole: bool, delta: Option<&str>) -> Option<Event> {
-        let TextPart { id, text } = serde_json::from_str(raw.get()).ok()?;
+        let TextPart { id, text } = parse_repaired(raw.get()).ok()?;
         let (has_grown, is_torn) = (false, self.reading != Reading::Stream);
         let growing = self.parts.entry(id.clone()).or_insert(GrowingText { kind, has_grown, is_torn });
         if is_whole {

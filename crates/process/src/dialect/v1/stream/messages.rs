@@ -4,6 +4,7 @@ use super::TurnDecoder;
 use super::decoder::{Known, Reading};
 use super::properties::{Message, PartHead, is_abort};
 use crate::dialect::v1::parts::reported;
+use crate::json_text::parse_repaired;
 use opencode_run_core::{Observed, RawJson, ReportedError};
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,7 +37,7 @@ impl TurnDecoder {
     }
 
     fn read(&mut self, message: MessageWithParts, reading: Reading) -> Vec<Observed> {
-        let Ok(info) = serde_json::from_str::<Message>(message.info.get()) else { return Vec::new() };
+        let Ok(info) = parse_repaired::<Message>(message.info.get()) else { return Vec::new() };
         if !info.is_answer() || info.id <= self.prompt {
             return Vec::new();
         }
@@ -62,7 +63,7 @@ impl TurnDecoder {
 
     /// Takes the beginnings of steps for told whose end has been told: told now, they would seem to begin another one.
     fn pass_over_begun_steps(&mut self, parts: &[Box<RawValue>]) {
-        let heads = parts.iter().filter_map(|part| serde_json::from_str::<PartHead>(part.get()).ok());
+        let heads = parts.iter().filter_map(|part| parse_repaired::<PartHead>(part.get()).ok());
         let mut begun = Vec::new();
         for head in heads {
             match head.kind.as_str() {
@@ -92,8 +93,8 @@ pub(crate) struct Expected {
 impl MessageWithParts {
     /// Returns what the stream has to tell of this message.
     pub(crate) fn expected(&self) -> Expected {
-        let info = serde_json::from_str::<Message>(self.info.get());
-        let heads = self.parts.iter().filter_map(|part| serde_json::from_str::<PartHead>(part.get()).ok());
+        let info = parse_repaired::<Message>(self.info.get());
+        let heads = self.parts.iter().filter_map(|part| parse_repaired::<PartHead>(part.get()).ok());
         let is_told = |head: &PartHead| {
             matches!(head.kind.as_str(), "text" | "reasoning" | "tool" | "step-start" | "step-finish")
         };
@@ -131,7 +132,7 @@ pub(crate) struct AnswerEnd {
 impl MessageWithParts {
     /// Reads how a turn ended, in the answer to its message.
     pub(crate) fn end(&self) -> Option<AnswerEnd> {
-        let info: AnswerInfo = serde_json::from_str(self.info.get()).ok()?;
+        let info: AnswerInfo = parse_repaired(self.info.get()).ok()?;
         let aborted = is_abort(&info.error);
         Some(AnswerEnd {
             aborted,
@@ -144,10 +145,10 @@ impl MessageWithParts {
 
 /// Reads the answer to a message.
 pub(crate) fn read_message(text: &str) -> Option<MessageWithParts> {
-    serde_json::from_str(text).ok()
+    parse_repaired(text).ok()
 }
 
 /// Reads the list of a session's messages.
 pub(crate) fn read_messages(text: &str) -> Option<Vec<MessageWithParts>> {
-    serde_json::from_str(text).ok()
+    parse_repaired(text).ok()
 }

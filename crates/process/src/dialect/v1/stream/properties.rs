@@ -1,5 +1,7 @@
 //! What events hold, as opencode writes it.
 
+use crate::dialect::v1::ids;
+use crate::json_text::parse_repaired;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -7,7 +9,7 @@ use std::borrow::Cow;
 
 /// Reads the properties of an event.
 pub(super) fn properties<'a, T: Deserialize<'a>>(raw: &'a str) -> Option<T> {
-    serde_json::from_str::<Properties<T>>(raw).ok().map(|event| event.properties)
+    parse_repaired::<Properties<T>>(raw).ok().map(|event| event.properties)
 }
 
 #[derive(Deserialize)]
@@ -22,6 +24,7 @@ pub(super) struct MessageInfo {
 
 #[derive(Deserialize)]
 pub(super) struct Message {
+    #[serde(deserialize_with = "ids::read")]
     pub(super) id: String,
     pub(super) role: String,
     /// The agent's own summary of a conversation that grew too long: no answer to anybody.
@@ -60,8 +63,9 @@ pub(super) struct PartUpdate<'a> {
 
 #[derive(Deserialize)]
 pub(super) struct PartHead {
+    #[serde(deserialize_with = "ids::read")]
     pub(super) id: String,
-    #[serde(rename = "messageID")]
+    #[serde(rename = "messageID", deserialize_with = "ids::read")]
     pub(super) message: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
@@ -113,6 +117,7 @@ pub(super) struct ErrorProperties {
 
 #[derive(Deserialize)]
 pub(super) struct Asked {
+    #[serde(deserialize_with = "ids::read")]
     pub(super) id: String,
     pub(super) permission: String,
     #[serde(default)]
@@ -124,7 +129,7 @@ pub(super) struct Asked {
 /// The tool call that needs a permission.
 #[derive(Deserialize)]
 pub(super) struct AskedTool {
-    #[serde(rename = "messageID")]
+    #[serde(rename = "messageID", deserialize_with = "ids::read")]
     pub(super) message: String,
     #[serde(rename = "callID")]
     pub(super) call: String,
@@ -132,6 +137,7 @@ pub(super) struct AskedTool {
 
 #[derive(Deserialize)]
 pub(super) struct Questions {
+    #[serde(deserialize_with = "ids::read")]
     pub(super) id: String,
     #[serde(default)]
     pub(super) questions: Vec<Question>,

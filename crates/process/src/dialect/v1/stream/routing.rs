@@ -1,6 +1,8 @@
 //! Whose an event is.
 
 use super::properties::{Status, properties};
+use crate::dialect::v1::ids::is_id;
+use crate::json_text::parse_repaired;
 use opencode_run_core::{RawJson, SessionId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -78,13 +80,13 @@ struct PartScope {
 
 /// Reads whose an event is; none for events that are about no session, and for those that repeat others.
 pub(crate) fn route(data: &str) -> Option<SessionEvent> {
-    let envelope: Envelope<'_> = serde_json::from_str(data).ok()?;
-    let payload: Payload<'_> = serde_json::from_str(envelope.payload.get()).ok()?;
+    let envelope: Envelope<'_> = parse_repaired(data).ok()?;
+    let payload: Payload<'_> = parse_repaired(envelope.payload.get()).ok()?;
     // Every lasting event comes a second time as this.
     if payload.kind == "sync" {
         return None;
     }
-    let scope: Scope = serde_json::from_str(payload.properties?.get()).ok()?;
+    let scope: Scope = parse_repaired(payload.properties?.get()).ok()?;
     let about_session = payload.kind.starts_with("session.");
     let (info_session, parent) = match scope.info {
         Some(info) if about_session => (info.id.map(SessionId::new), info.parent.map(SessionId::new)),
@@ -92,6 +94,10 @@ pub(crate) fn route(data: &str) -> Option<SessionEvent> {
         None => (None, None),
     };
     let session = scope.session.or(info_session).or(scope.part.and_then(|part| part.session))?;
+    if ![Some(&session), parent.as_ref()].into_iter().flatten().all(|id| is_id(id.as_str())) {
+        tracing::warn!(kind = &*payload.kind, "an event of a session with an invalid id is dropped");
+        return None;
+    }
     let raw = RawJson::from(envelope.payload.to_owned());
     Some(SessionEvent { session, parent, kind: payload.kind.into_owned(), raw })
 }

@@ -28,7 +28,7 @@ fn what_is_no_json_is_kept_as_it_came() {
         let Decoded { session, observed } = decode(line.as_bytes());
         let Event::Unknown { kind, raw } = observed.event else { panic!("{line}") };
         assert_eq!((session, kind.as_str()), (None, "unreadable"));
-        assert_eq!(serde_json::from_str::<String>(raw.get()).unwrap(), *line);
+        assert_eq!(crate::json_text::parse_repaired::<String>(raw.get()).unwrap(), *line);
     }
 }
 
@@ -37,7 +37,7 @@ fn every_recorded_line_is_of_a_known_kind() {
     let mut seen = BTreeMap::new();
     for (name, stdout) in driven() {
         for line in stdout {
-            let json: Value = serde_json::from_str(&line).unwrap();
+            let json: Value = crate::json_text::parse_repaired(&line).unwrap();
             let theirs = json["type"].as_str().unwrap();
             let Decoded { session, observed } = decode(line.as_bytes());
             let ours = KINDS.iter().find(|(kind, _)| *kind == theirs).map(|(_, ours)| *ours);
@@ -54,7 +54,7 @@ fn every_recorded_line_is_of_a_known_kind() {
 fn nothing_of_a_recorded_line_that_matters_is_lost() {
     for (name, stdout) in driven() {
         for line in stdout {
-            let json: Value = serde_json::from_str(&line).unwrap();
+            let json: Value = crate::json_text::parse_repaired(&line).unwrap();
             let part = &json["part"];
             match decode(line.as_bytes()).observed.event {
                 Event::Text { part: id, text } | Event::Reasoning { part: id, text } => {

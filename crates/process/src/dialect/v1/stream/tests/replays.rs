@@ -5,6 +5,7 @@
 use super::properties::Message;
 use super::*;
 use crate::dialect::v1::ending::failure_of;
+use crate::json_text::parse_repaired;
 use crate::lines::{Line, Lines};
 use opencode_run_core::{Ending, EntryContent, Input, Observed, Prompt, SessionId, Turn, TurnRecord};
 use proptest::prelude::*;
@@ -69,7 +70,7 @@ fn recording(root: &Path, file: &Path) -> Option<Recording> {
         body: &'a RawValue,
     }
     let text = std::fs::read_to_string(file).unwrap();
-    let entries: Vec<Entry<'_>> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let entries: Vec<Entry<'_>> = text.lines().map(|line| parse_repaired(line).unwrap()).collect();
     let requests: Vec<&Value> = entries.iter().filter_map(|entry| entry.request.as_ref()).collect();
     let message = requests.iter().find(|request| request["body"]["messageID"].is_string())?;
     let lists = |request: &&&Value| request["method"] == "GET" && request["path"] == message["path"];
@@ -110,15 +111,15 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
     let mut apply = |observed: Observed| {
         turn.apply(Duration::ZERO, &Input::Event(observed));
     };
-    let answer: MessageWithParts = serde_json::from_str(&recording.answer).unwrap();
+    let answer: MessageWithParts = parse_repaired(&recording.answer).unwrap();
     for (place, event) in events.iter().enumerate() {
         if mends && place == lost.end {
-            let all: Vec<MessageWithParts> = serde_json::from_str(&recording.messages).unwrap();
-            let end: Message = serde_json::from_str(answer.info.get()).unwrap();
+            let all: Vec<MessageWithParts> = parse_repaired(&recording.messages).unwrap();
+            let end: Message = parse_repaired(answer.info.get()).unwrap();
             // There are those whose beginning was told or lost by now.
             let begun = events[..place].concat();
             let exists = |message: &MessageWithParts| {
-                let info: Message = serde_json::from_str(message.info.get()).unwrap();
+                let info: Message = parse_repaired(message.info.get()).unwrap();
                 info.id <= end.id && begun.contains(&info.id)
             };
             let turns: Vec<_> = all.into_iter().filter(exists).collect();
@@ -135,11 +136,11 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
         decoder.decode(event, 0.0).into_iter().for_each(&mut apply);
     }
     if decoder.is_torn() || !decoder.has_told(&answer.expected()) {
-        let all: Vec<MessageWithParts> = serde_json::from_str(&recording.messages).unwrap();
+        let all: Vec<MessageWithParts> = parse_repaired(&recording.messages).unwrap();
         // Later turns of the recording are not this one's.
-        let end: Message = serde_json::from_str(answer.info.get()).unwrap();
+        let end: Message = parse_repaired(answer.info.get()).unwrap();
         for message in all {
-            let info: Message = serde_json::from_str(message.info.get()).unwrap();
+            let info: Message = parse_repaired(message.info.get()).unwrap();
             if info.id <= end.id {
                 decoder.reconcile(message).into_iter().for_each(&mut apply);
             }
