@@ -143,6 +143,8 @@ impl Launch {
     /// Keeps at most so many servers alive, 8 unless set; at least one. Turns need a server each for settings that are fixed when a
     /// server starts, such as another key. If all are at work, a turn that needs a further one waits for up to ten minutes; the server
     /// that has been idle longest makes room.
+    ///
+    /// A server that accepts no new turns, because another has replaced it, is not counted while it finishes those that it has.
     #[must_use]
     pub fn max_servers(mut self, count: usize) -> Self {
         self.max_servers = count.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
@@ -244,8 +246,8 @@ pub(crate) fn start_beside_us(program: &Path, watcher: Option<&Watcher>) -> Comm
         None => Command::new(program),
         Some(watcher) => watcher.command(program),
     };
-    // A supervisor is ended by its tree, when it has done its work.
-    command.kill_on_drop(watcher.is_none());
+    // Its tree ends it. Killed before the tree's scan, it would leave no trace of descendants that have cleared their environment.
+    command.kill_on_drop(watcher.is_none() && !cfg!(target_os = "linux"));
     // Started by a hook, a git below would work on the hook's repository.
     for variable in GIT_REPOSITORY {
         command.env_remove(variable);

@@ -28,6 +28,9 @@ const NAME: &std::ffi::CStr = c"opencode-watch";
 const END_LIMIT: Duration = Duration::from_secs(30);
 /// How long is waited at most between two looks at what is left.
 const END_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+const NO_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// How many ended processes are taken note of at a time: a process that forks without end must not keep the supervisor from its end.
+const MAX_REAPED: usize = 1000;
 /// What a terminal and an executor send to the group that watcher and child are in: it is meant for the child.
 const FOR_THE_CHILD: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
@@ -95,13 +98,19 @@ pub(crate) fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result
     wakes.hand_on(child);
 
     let mut watched = Watched { child, status: None };
-    while watched.take_note() && watched.status.is_none() && !wakes.asked_to_end() {
-        if wakes.wait(Some(&parent), None) {
+    loop {
+        let left = watched.take_note();
+        if left == Left::Nobody || watched.status.is_some() || wakes.asked_to_end() {
+            break;
+        }
+        // Those that have ended too have sent their signal already.
+        let pause = (left == Left::Ended).then_some(&NO_PAUSE);
+        if wakes.wait(Some(&parent), pause) {
             break;
         }
     }
     let began = Instant::now();
-    while watched.take_note() && began.elapsed() < END_LIMIT {
+    while watched.take_note() != Left::Nobody && began.elapsed() < END_LIMIT {
         kill_descendants();
         wakes.wait(None, Some(&END_PAUSE));
     }
@@ -133,6 +142,17 @@ fn let_go_of_pipes() -> io::Result<()> {
     Ok(())
 }
 
+/// Which children are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// None: nothing that descends from the program is left.
+    Nobody,
+    /// Some, which may all be alive.
+    Some,
+    /// Some that have ended, and perhaps others.
+    Ended,
+}
+
 /// The child, and whoever descends from it.
 struct Watched {
     child: Pid,
@@ -141,19 +161,20 @@ struct Watched {
 }
 
 impl Watched {
-    /// Takes note of who has ended, and returns whether anybody is left.
+    /// Takes note of processes that have ended, of at most [`MAX_REAPED`], and returns which are left.
     ///
     /// As a sub-reaper this process is the parent of all whose own parent is gone. So where it has no child, there is nobody
     /// who descends from it: this is sure, as no look at all processes can be.
-    fn take_note(&mut self) -> bool {
-        loop {
+    fn take_note(&mut self) -> Left {
+        for _ in 0..MAX_REAPED {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((id, status))) if id == self.child => self.status = Some(status),
                 Ok(Some(_)) | Err(Errno::INTR) => {}
-                Ok(None) => return true,
-                Err(_) => return false,
+                Ok(None) => return Left::Some,
+                Err(_) => return Left::Nobody,
             }
         }
+        Left::Ended
     }
 }
 

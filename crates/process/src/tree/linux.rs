@@ -15,10 +15,14 @@ use super::{Marker, Signal};
 use crate::watcher;
 use rustix::process::{self, Pid};
 use std::collections::HashSet;
-use table::{Identity, every_process, family, status};
+use std::time::{Duration, Instant};
+use table::{EXEC_LIMIT, Identity, every_process, family, status};
 
 /// How often it is looked for processes that appeared while others were being stopped, before killing what was found.
 const STOP_ROUNDS: usize = 20;
+/// How long it is looked for them. A fork bomb that is faster than the scans would hold up its own end; what was found is killed then,
+/// and the caller looks again.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// The processes of one run.
 #[derive(Debug)]
@@ -87,7 +91,8 @@ impl Tree {
     fn members(&self, marker: &Marker) -> Vec<Identity> {
         let all = every_process();
         let every = all.iter().map(|status| status.identity);
-        let tagged = every.filter(|process| self.known.contains(process) || bears(*process, marker));
+        let deadline = Instant::now() + EXEC_LIMIT;
+        let tagged = every.filter(|process| self.known.contains(process) || bears(*process, marker, deadline));
         let roots = tagged.chain(orphans::found()).collect();
         family(&roots, &all)
     }
@@ -99,8 +104,8 @@ fn identity(id: u32) -> Option<Identity> {
 }
 
 /// Returns whether a process bears a marker.
-fn bears(process: Identity, marker: &Marker) -> bool {
-    process.has_in_environment(|entry| marker.is_borne_by(entry))
+fn bears(process: Identity, marker: &Marker, deadline: Instant) -> bool {
+    process.has_in_environment(deadline, |entry| marker.is_borne_by(entry))
 }
 
 /// Returns what a process takes of the memory, in bytes, together with those of the group that it leads.
@@ -112,6 +117,7 @@ pub(crate) fn memory(leader: u32) -> Option<u64> {
 /// kills it. Returns how many it was.
 fn stop_and_kill(mut find: impl FnMut() -> Vec<Identity>) -> usize {
     let mut stopped = HashSet::new();
+    let began = Instant::now();
     for _ in 0..STOP_ROUNDS {
         let fresh: Vec<_> = find().into_iter().filter(|process| !stopped.contains(process)).collect();
         if fresh.is_empty() {
@@ -120,6 +126,9 @@ fn stop_and_kill(mut find: impl FnMut() -> Vec<Identity>) -> usize {
         for process in fresh {
             process.send(process::Signal::STOP);
             stopped.insert(process);
+        }
+        if began.elapsed() > STOP_LIMIT {
+            break;
         }
     }
     for process in &stopped {

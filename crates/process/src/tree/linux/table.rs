@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 /// An environment below this length, in bytes, is read at the first go.
 const USUAL_ENVIRONMENT: usize = 16 << 10;
-/// How long is waited for a process that is just becoming another program, which takes it well below a millisecond of its own
+/// How long a scan waits for processes that are just becoming another program, which takes each well below a millisecond of its own
 /// time; on a busy machine it may get none for a while.
-const EXEC_LIMIT: Duration = Duration::from_millis(500);
+pub(super) const EXEC_LIMIT: Duration = Duration::from_millis(500);
 /// How long is waited between two looks at it.
 const EXEC_PAUSE: Duration = Duration::from_micros(200);
 
@@ -64,15 +64,14 @@ impl Identity {
 
     /// Returns whether an entry of its environment, `NAME=value`, is what is looked for.
     ///
-    /// One that is just becoming another program has nothing to show for a moment, and is looked at again.
-    pub(super) fn has_in_environment(self, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
-        let began = Instant::now();
+    /// One that is just becoming another program has nothing to show for a moment, and is looked at again until `deadline`.
+    pub(super) fn has_in_environment(self, deadline: Instant, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
         loop {
             let Ok(environment) = read_at_once(&format!("/proc/{}/environ", self.id)) else { return false };
             if !environment.is_empty() {
                 return environment.split(|byte| *byte == 0).any(&mut wanted);
             }
-            if began.elapsed() > EXEC_LIMIT || self.has_no_environment() {
+            if Instant::now() > deadline || self.has_no_environment() {
                 return false;
             }
             std::thread::sleep(EXEC_PAUSE);

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::Core;
-use super::table::{Identity, status};
+use super::table::{EXEC_LIMIT, Identity, status};
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -271,6 +271,22 @@ async fn tool_of_an_id_that_was_used_again_is_not_ended() {
     other.wait().unwrap();
 }
 
+/// As in a turn that is dropped with its runtime: the tree's scan comes later, on another thread.
+#[tokio::test]
+async fn dropped_child_does_not_end_before_the_tree_has_found_its_descendants() {
+    let marker = Marker::new();
+    let mut command = crate::launch::start(Path::new("/bin/sh"), None);
+    command.args(["-c", "env -i setsid sleep 61.5 & wait"]).env(Marker::VARIABLE, marker.nested_in(None));
+    let child = super::super::start_child(|| command.spawn()).unwrap();
+    let mut tree = Tree::new(marker.clone(), child.id().unwrap());
+    wait_until("the descendant has started", || tree_size(&mut tree) == 2);
+    let members = found(&mut tree);
+    drop(child);
+    std::thread::sleep(Duration::from_millis(100));
+    drop(tree);
+    wait_until("nothing is left", || !members.iter().any(|process| process.is_alive()));
+}
+
 /// Within a runtime the drop returns before a process is gone that does not end at once.
 #[tokio::test]
 async fn dropping_a_tree_in_a_runtime_does_not_block_it() {
@@ -354,7 +370,7 @@ fn what_becomes_one_program_after_another_bears_the_marker_throughout() {
     let mut tree = Tree::new(marker.clone(), child.id());
     let process = identity(&child);
     for look in 0..5000 {
-        assert!(super::bears(process, &marker), "not seen at look {look}");
+        assert!(super::bears(process, &marker, Instant::now() + EXEC_LIMIT), "not seen at look {look}");
     }
     tree.processes().system.kill_all(&marker);
     child.wait().unwrap();

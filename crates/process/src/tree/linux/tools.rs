@@ -1,7 +1,7 @@
 //! The processes of a server's run that are not the server's own: what its turns have started.
 
 use super::moment::Moment;
-use super::table::{Identity, Status, children_of, every_process, family, status};
+use super::table::{EXEC_LIMIT, Identity, Status, children_of, every_process, family, status};
 use super::{bears, identity, stop_and_kill};
 use crate::tree::{Marker, Tool};
 use rustix::process::Signal;
@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// What the system adds to the name of a directory that was removed.
 const REMOVED: &[u8] = b" (deleted)";
@@ -72,9 +73,10 @@ impl Tools {
         // Below a supervisor also those that have cleared their environment.
         let below: HashSet<_> = family(&self.core.leader.into_iter().collect(), &all).into_iter().collect();
         let young = all.iter().filter(|status| self.is_young(status)).map(|status| status.identity);
+        let deadline = Instant::now() + EXEC_LIMIT;
         let tools: Vec<_> = young
             .filter(|process| !own.contains(process))
-            .filter(|process| below.contains(process) || bears(*process, &self.marker))
+            .filter(|process| below.contains(process) || bears(*process, &self.marker, deadline))
             .collect();
         // What a turn's process has started is that turn's, wherever it works.
         let left = family(&left(&tools, is_left), &all);
