@@ -14,7 +14,8 @@ const CLEANUP_INTERVAL: Duration = Duration::from_millis(5);
 /// the next turn.
 ///
 /// Dropping it lets the tasks that are left end what they hold, in the background. If the drop happens on a runtime, that runtime waits
-/// for it as it shuts down, so that `#[tokio::main]` leaves nothing behind; elsewhere the drop itself waits.
+/// for it as it shuts down, so that `#[tokio::main]` leaves nothing behind; elsewhere, or if that runtime is shutting down already, the
+/// drop itself waits.
 #[derive(Debug)]
 pub(crate) struct Background(Option<Runtime>);
 
@@ -60,25 +61,58 @@ impl Drop for Background {
     fn drop(&mut self) {
         let Some(runtime) = self.0.take() else { return };
         let background = runtime.handle().id();
-        let end = move || {
-            let began = Instant::now();
-            while runtime.metrics().num_alive_tasks() > 0 && began.elapsed() < CLEANUP_TIMEOUT {
-                std::thread::sleep(CLEANUP_INTERVAL);
-            }
-            runtime.shutdown_background();
-        };
-        // On a thread of its own in any case: a runtime must not be dropped on one of a runtime's workers.
-        let Ok(cleanup) = std::thread::Builder::new().name("opencode-cleanup".to_owned()).spawn(end) else { return };
+        let ending = Ending(Some(runtime));
+        // A thread, since a runtime must not be dropped on one that runs tasks.
+        let thread = std::thread::Builder::new().name("opencode-cleanup".to_owned()).spawn(move || ending.wait());
+        let Ok(thread) = thread else { return };
+        let joined = Joined(Some(thread));
         match Handle::try_current() {
-            // It is the last turn that lets go of it: a thread cannot wait for itself.
-            Ok(current) if current.id() == background => {}
-            Ok(current) => {
-                current.spawn_blocking(move || cleanup.join());
-            }
-            Err(_) => {
-                // It does not panic.
-                cleanup.join().ok();
-            }
+            // The last turn lets go of it: a thread cannot wait for itself.
+            Ok(current) if current.id() == background => joined.detach(),
+            // If that runtime is shutting down, it drops the closure instead of running it.
+            Ok(current) => drop(current.spawn_blocking(move || drop(joined))),
+            Err(_) => drop(joined),
+        }
+    }
+}
+
+/// A runtime that ends. Dropping it waits for none of its tasks.
+struct Ending(Option<Runtime>);
+
+impl Ending {
+    /// Waits until the tasks have ended what they hold, but not for ever.
+    fn wait(self) {
+        let began = Instant::now();
+        let has_tasks = || self.0.as_ref().is_some_and(|runtime| runtime.metrics().num_alive_tasks() > 0);
+        while has_tasks() && began.elapsed() < CLEANUP_TIMEOUT {
+            std::thread::sleep(CLEANUP_INTERVAL);
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A thread that is waited for when this is dropped.
+struct Joined(Option<std::thread::JoinHandle<()>>);
+
+impl Joined {
+    /// Leaves the thread to itself.
+    fn detach(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // It cannot panic.
+            thread.join().ok();
         }
     }
 }
@@ -132,6 +166,30 @@ mod tests {
         runtime().block_on(background.run(async { drop(tokio::spawn(slow(flag))) }));
         drop(background);
         assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn cleanup_is_waited_for_by_a_runtime_that_drops_its_tasks() {
+        for several in [true, false].repeat(5) {
+            let callers = if several { Builder::new_multi_thread().build().unwrap() } else { runtime() };
+            let done = Arc::new(AtomicBool::new(false));
+            let background = Background::start().unwrap();
+            callers.block_on(background.run({
+                let done = Arc::clone(&done);
+                async { drop(tokio::spawn(slow(done))) }
+            }));
+            let (began, has_begun) = std::sync::mpsc::channel();
+            callers.spawn(async move {
+                let _held = background;
+                began.send(()).unwrap();
+                std::future::pending::<()>().await;
+            });
+            if several {
+                has_begun.recv().unwrap();
+            }
+            drop(callers);
+            assert!(done.load(Ordering::SeqCst), "several threads: {several}");
+        }
     }
 
     #[test]

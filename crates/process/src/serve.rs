@@ -2,10 +2,12 @@
 
 pub(crate) mod hub;
 pub(crate) mod lane;
+pub(crate) mod lease;
 pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod process;
 pub(crate) mod server;
+pub(crate) mod sessions;
 pub(crate) mod start_error;
 pub(crate) mod sweeps;
 pub(crate) mod turn;

@@ -6,6 +6,7 @@ use crate::request::{check, wrong_directory};
 use crate::schema::AnswerSchema;
 use crate::serve::pool::Pool;
 use crate::serve::server::{Presence, Server};
+use crate::serve::sessions::{Sessions, TakenSession};
 use crate::serve::start_error::unreachable;
 use crate::serve::turn::ServeTurn;
 use crate::session::{SessionInfo, SessionLookupError};
@@ -13,10 +14,9 @@ use crate::setup::Setup;
 use crate::{Launch, Version};
 use async_trait::async_trait;
 use opencode_run_core::{Executor, FailureKind, ModelChoice, SessionId, StartError, StartedTurn, Task, TurnRequest};
-use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// How many signals may wait for the consumer.
@@ -46,8 +46,7 @@ pub struct ServeExecutor {
 struct Shared {
     // Dropped before the runtime that ends them.
     servers: Servers,
-    /// The sessions that a turn of ours has run in, and whether one is at work there.
-    sessions: Mutex<HashMap<SessionId, bool>>,
+    sessions: Arc<Sessions>,
     /// An agent of the user's has a model that only the catalogue describes.
     needs_catalogue: AtomicBool,
     background: Arc<Background>,
@@ -116,7 +115,8 @@ impl ServeExecutor {
     }
 
     fn over(servers: Servers, background: Arc<Background>) -> Self {
-        let shared = Shared { servers, sessions: Mutex::default(), needs_catalogue: AtomicBool::default(), background };
+        let (sessions, needs_catalogue) = (Arc::default(), AtomicBool::default());
+        let shared = Shared { servers, sessions, needs_catalogue, background };
         Self { shared: Arc::new(shared) }
     }
 
@@ -287,11 +287,6 @@ impl Shared {
         Ok((self.server(setup).await?.enter(directory), session))
     }
 
-    // The lock is held for plain look-ups and assignments only.
-    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, bool>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the session of a turn, new or to be continued, after it was seen that nobody else is at work in it.
     async fn session(&self, server: &Arc<Server>, request: &TurnRequest) -> Result<TurnSession, StartError> {
         let directory = &request.task.directory;
@@ -303,7 +298,7 @@ impl Shared {
             };
         };
         // Between our turns, nobody but us works on a server of ours.
-        let is_ours = matches!(self.servers, Servers::Own(_)) && self.sessions().contains_key(session);
+        let is_ours = matches!(self.servers, Servers::Own(_)) && self.sessions.has_had_turn(session);
         if !is_ours {
             match server.is_busy(directory, session).await {
                 Ok(false) => {}
@@ -314,12 +309,6 @@ impl Shared {
         Ok(TurnSession { id: session.clone(), made: None })
     }
 
-    /// Takes a session for a turn, unless another one has it.
-    fn take(self: &Arc<Self>, session: &SessionId) -> Option<Taken> {
-        let at_work = self.sessions().insert(session.clone(), true) == Some(true);
-        (!at_work).then(|| Taken { shared: Arc::clone(self), session: session.clone() })
-    }
-
     /// Prepares a turn, up to the point from which it must be run.
     async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
@@ -327,8 +316,13 @@ impl Shared {
         dialect::check_serve_in(self.version(), &request.task.directory)
             .map_err(|why| wrong_directory(&request, &why))?;
         let (mut setup, model) = self.setup(prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
+        if let Some(session) = &request.session {
+            self.sessions.wait_for_killed(session).await;
+        }
         let (presence, session) = self.place(&mut setup, &request, model.as_deref()).await?;
-        let Some(taken) = self.take(&session.id) else { return Err(busy(&session.id)) };
+        let (started, driver) = StartedTurn::channel(SIGNALS);
+        let taken = self.sessions.take(&session.id, driver.signals.downgrade());
+        let taken = taken.ok_or_else(|| busy(&session.id))?;
         let directory: PathBuf = request.task.directory;
         let server = presence.server();
         let listening = server.hub.listen(session.id.clone());
@@ -338,7 +332,6 @@ impl Shared {
         let session = session.keep();
         let now = SystemTime::now();
         let (message, decoder) = server.client.compose(&session, &request.prompt, model.as_deref(), now);
-        let (started, driver) = StartedTurn::channel(SIGNALS);
         let turn = ServeTurn {
             driver,
             presence,
@@ -390,21 +383,7 @@ impl Drop for TurnSession {
 /// A turn that is ready to run.
 struct Prepared {
     turn: ServeTurn,
-    taken: Taken,
-}
-
-/// The right to run a turn in a session; dropping it gives it back.
-struct Taken {
-    shared: Arc<Shared>,
-    session: SessionId,
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if let Some(at_work) = self.shared.sessions().get_mut(&self.session) {
-            *at_work = false;
-        }
-    }
+    taken: TakenSession,
 }
 
 /// Returns whether a model is one that we describe to opencode, so that it cannot fail to know it.
@@ -433,13 +412,19 @@ impl Executor for ServeExecutor {
         self.run(async move |shared: Arc<Shared>| {
             let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
             tokio::spawn(async move {
-                let server = Arc::clone(turn.presence.server());
+                let server = Arc::downgrade(turn.presence.server());
                 let over = turn.run().await;
                 drop(taken);
+                // A consumer that never reads the end keeps no server alive, only the runtime that this runs on.
+                let (background, executor) = (Arc::clone(&shared.background), Arc::downgrade(&shared));
+                drop(shared);
                 over.tell().await;
-                if let Servers::Own(pool) = &shared.servers {
+                if let (Some(shared), Some(server)) = (executor.upgrade(), server.upgrade())
+                    && let Servers::Own(pool) = &shared.servers
+                {
                     pool.look_after(&server).await;
                 }
+                drop(background);
             });
             Ok(started)
         })
@@ -459,9 +444,15 @@ impl Shared {
             Servers::Attached(server) => vec![Arc::clone(server)],
         };
         if let Some(session) = session {
-            self.sessions().remove(session);
+            self.sessions.forget(session);
         }
         let mut deleted = !forget || session.is_none();
+        let servers = if servers.is_empty() && !deleted {
+            // It has ended since. All servers have the same sessions.
+            vec![self.server(&self.setup(None, None)?.0).await?]
+        } else {
+            servers
+        };
         for server in servers {
             if let Some(session) = session {
                 server.hub.unfollow(session);

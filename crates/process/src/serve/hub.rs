@@ -21,6 +21,11 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// How long a turn waits for the stream to be opened, which takes milliseconds where the server is not busy.
 const CONNECTION_LIMIT: Duration = Duration::from_mins(1);
 
+/// How many sessions are followed at a time. One that is not costs a request when it is continued.
+const MAX_FOLLOWED: usize = 1024;
+/// How many sub-agents' sessions are known of one server's turns: a server that is not ours could name ever more.
+const MAX_SUB_AGENTS: usize = 1 << 16;
+
 /// Whose events are wanted.
 #[derive(Debug, Default)]
 struct Listeners {
@@ -80,7 +85,7 @@ impl Hub {
     /// Begins to note whether a session is at work, whoever works there. It is taken for one that is not until the stream says
     /// otherwise.
     pub(crate) fn follow(&self, session: SessionId) {
-        lock(&self.listeners).followed.insert(session, false);
+        lock(&self.listeners).follow(session);
     }
 
     /// Notes no more whether a session is at work.
@@ -135,10 +140,21 @@ impl Listeners {
         self.lanes.get(turn).is_some_and(|lane| lane.send(event))
     }
 
+    fn follow(&mut self, session: SessionId) {
+        if self.followed.len() >= MAX_FOLLOWED {
+            self.followed.clear();
+        }
+        self.followed.insert(session, false);
+    }
+
     /// Takes a session for that of a sub-agent of a turn, or of one of its sub-agents.
     fn adopt(&mut self, sub_agent: SessionId, parent: &SessionId) {
         let turn = self.sub_agents.get(parent).unwrap_or(parent);
         if self.lanes.contains_key(turn) && !self.lanes.contains_key(&sub_agent) {
+            if self.sub_agents.len() >= MAX_SUB_AGENTS && !self.sub_agents.contains_key(&sub_agent) {
+                tracing::warn!(%sub_agent, "too many sub-agents: the events of this one are dropped");
+                return;
+            }
             let turn = turn.clone();
             self.sub_agents.insert(sub_agent, turn);
         }
@@ -290,12 +306,25 @@ mod tests {
     }
 
     #[test]
+    fn number_of_followed_sessions_and_sub_agents_is_bounded() {
+        let mut listeners = Listeners::default();
+        let (turn, (sender, _lane)) = (SessionId::new("turn"), lane());
+        listeners.lanes.insert(turn.clone(), sender);
+        for id in 0..2 * MAX_SUB_AGENTS {
+            listeners.follow(SessionId::new(id.to_string()));
+            listeners.adopt(SessionId::new(id.to_string()), &turn);
+        }
+        assert!(listeners.followed.len() <= MAX_FOLLOWED);
+        assert_eq!(listeners.sub_agents.len(), MAX_SUB_AGENTS);
+    }
+
+    #[test]
     fn who_is_at_work_is_known_of_followed_sessions_until_the_stream_breaks() {
         let mut listeners = Listeners::default();
         let known = |listeners: &Listeners, session| listeners.followed.get(&SessionId::new(session)).copied();
         assert!(!listeners.deliver(status("a", "busy")));
         assert_eq!(known(&listeners, "a"), None);
-        listeners.followed.insert(SessionId::new("a"), false);
+        listeners.follow(SessionId::new("a"));
         for (session, says, works) in
             [("b", "busy", false), ("a", "retry", true), ("a", "idle", false), ("a", "busy", true)]
         {

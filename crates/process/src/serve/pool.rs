@@ -1,15 +1,15 @@
 //! The servers of an executor, by what is fixed when a server starts.
 
+use super::lease::{Lease, Leases};
 use super::server::Server;
 use crate::Launch;
 use crate::setup::Setup;
 use opencode_run_core::{FailureKind, StartError};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,18 +39,17 @@ pub(crate) struct Pool {
     /// The servers that get no further turns, as long as they have some.
     retired: Mutex<Vec<Weak<Server>>>,
     era: Mutex<Era>,
-    /// The places of the servers that may be alive.
-    leases: Arc<Semaphore>,
-    /// How many turns wait for a place.
-    waiting: AtomicUsize,
+    /// The leases of the servers that may be alive. Draining ones have none: they end with their turns, and a turn that drains one
+    /// may need another.
+    leases: Leases,
 }
 
-/// How long a turn waits for a place if as many servers are at work as may be alive. The turn's own limits hold as well.
+/// How long a turn waits for a lease if as many servers are at work as may be alive. The turn's own limits hold as well.
 const LEASE_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Pool {
     pub(crate) fn new(launch: Launch, home: PathBuf, memory_limit: Option<u64>) -> Self {
-        let leases = Arc::new(Semaphore::new(launch.server_limit()));
+        let leases = Leases::new(launch.server_limit());
         Self {
             launch,
             home,
@@ -59,7 +58,6 @@ impl Pool {
             retired: Mutex::default(),
             era: Mutex::default(),
             leases,
-            waiting: AtomicUsize::default(),
         }
     }
 
@@ -81,26 +79,19 @@ impl Pool {
     pub(crate) async fn server(self: &Arc<Self>, setup: &Setup) -> Result<Arc<Server>, StartError> {
         // First, so that a server that is not ended with the others is given up.
         let era = self.era().clone();
-        let slot = {
-            let mut slots = self.slots();
-            let ended = |slot: &Slot| slot.get().is_some_and(|server| server.exit().is_some());
-            if slots.get(setup).is_some_and(ended) {
-                slots.remove(setup);
-            }
-            Arc::clone(slots.entry(setup.clone()).or_default())
-        };
+        let slot = self.slot(setup);
         let start = || async {
             let server = Box::pin(async {
                 let lease = self.lease().await?;
-                let server = Server::start(&self.launch, setup, &self.home, &era.watches).await?;
-                server.keep_lease(Some(lease));
-                Ok(server)
+                Server::start(&self.launch, setup, &self.home, &era.watches, &lease).await
             });
             let server = era.over.run_until_cancelled(server).await.unwrap_or_else(|| Err(given_up())).map(Arc::new)?;
-            self.end_when_idle(&server);
+            self.watch(&server);
             Ok(server)
         };
-        let server = slot.get_or_try_init(start).await.map(Arc::clone)?;
+        let server = slot.slot.get_or_try_init(start).await.map(Arc::clone)?;
+        // The caller may not begin a turn on it.
+        self.leases.announce_idle();
         if era.over.is_cancelled() {
             // It was there too late to be ended with the others, or just in time.
             server.end().await;
@@ -109,20 +100,25 @@ impl Pool {
         Ok(server)
     }
 
-    /// Returns a place for a further server. If there is none, the server that has been idle longest is ended for it.
+    /// Returns the slot of a setup, which holds its server or waits for one.
+    fn slot<'p>(&'p self, setup: &'p Setup) -> UsedSlot<'p> {
+        let mut slots = self.slots();
+        let ended = |slot: &Slot| slot.get().is_some_and(|server| server.exit().is_some());
+        if slots.get(setup).is_some_and(ended) {
+            slots.remove(setup);
+        }
+        UsedSlot { pool: self, setup, slot: Arc::clone(slots.entry(setup.clone()).or_default()) }
+    }
+
+    /// Returns a lease for a further server. If all are taken, the server that has been idle longest is ended for it.
     ///
     /// # Errors
     ///
     /// If all servers are at work for as long as it is waited.
-    async fn lease(&self) -> Result<OwnedSemaphorePermit, StartError> {
-        let waiting = Waiting::begin(&self.waiting);
-        if self.leases.available_permits() == 0 {
-            self.end_longest_idle();
-        }
-        let lease = tokio::time::timeout(LEASE_TIMEOUT, Arc::clone(&self.leases).acquire_owned()).await;
-        drop(waiting);
-        let max_servers = self.launch.server_limit();
-        lease.ok().and_then(Result::ok).ok_or_else(|| {
+    async fn lease(&self) -> Result<Lease, StartError> {
+        let lease = self.leases.acquire(|| self.end_longest_idle());
+        tokio::time::timeout(LEASE_TIMEOUT, lease).await.map_err(|_| {
+            let max_servers = self.launch.server_limit();
             let message = format!("{max_servers} opencode servers are at work, and no more may be alive");
             StartError::new(FailureKind::Busy, message).hint("wait for other turns to end, or allow more servers")
         })
@@ -136,24 +132,37 @@ impl Pool {
         // Dropping the last handle of a server ends it.
         let ended = longest.and_then(|setup| slots.remove(&setup));
         drop(slots);
-        drop(ended);
+        if let Some(server) = ended.as_ref().and_then(|slot| slot.get()) {
+            server.lease().will_be_released();
+            self.retired().push(Arc::downgrade(server));
+        }
     }
 
-    /// Ends a server that has had no turn for as long as that is allowed.
-    fn end_when_idle(self: &Arc<Self>, server: &Arc<Server>) {
-        let Some(limit) = self.launch.idle_timeout() else { return };
+    /// Forgets a server when it has exited, and ends one that has had no turn for as long as that is allowed.
+    fn watch(self: &Arc<Self>, server: &Arc<Server>) {
+        let limit = self.launch.idle_timeout();
+        let mut exited = server.exit_watch();
         let (pool, server) = (Arc::downgrade(self), Arc::downgrade(server));
         let over = self.era().over.clone();
         tokio::spawn(async move {
             let mut pause = limit;
-            while over.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            loop {
+                let has_exited = tokio::select! {
+                    () = over.cancelled() => return,
+                    _ = exited.wait_for(Option::is_some) => true,
+                    () = sleep(pause) => false,
+                };
                 let (Some(pool), Some(server)) = (pool.upgrade(), server.upgrade()) else { return };
-                let idle = server.idle_since().map(|since| since.elapsed());
-                if idle.is_some_and(|idle| idle >= limit) {
-                    tracing::info!("an opencode server without a turn for {limit:?} is ended");
+                if has_exited {
                     return pool.retire(&server);
                 }
-                pause = limit.saturating_sub(idle.unwrap_or_default()).max(MIN_IDLE_CHECK);
+                let idle = server.idle_since().map(|since| since.elapsed());
+                if idle.is_some_and(|idle| limit.is_some_and(|limit| idle >= limit)) {
+                    tracing::info!("an opencode server without a turn for {limit:?} is ended");
+                    server.lease().will_be_released();
+                    return pool.forget(&server);
+                }
+                pause = limit.map(|limit| limit.saturating_sub(idle.unwrap_or_default()).max(MIN_IDLE_CHECK));
             }
         });
     }
@@ -168,9 +177,6 @@ impl Pool {
     /// With further turns at work it goes on growing, so it is retired at once. Otherwise it waits for the next turn, which
     /// need not wait for the start of another.
     pub(crate) async fn look_after(self: &Arc<Self>, server: &Arc<Server>) {
-        if self.waiting.load(Ordering::Relaxed) > 0 {
-            self.end_longest_idle();
-        }
         let Some(memory) = server.memory().await else { return };
         if memory <= self.memory_limit.unwrap_or_else(|| server.usual_limit(memory)) || !server.is_to_be_replaced() {
             return;
@@ -183,7 +189,9 @@ impl Pool {
         let (pool, old) = (Arc::downgrade(self), Arc::downgrade(server));
         let (launch, home, era) = (self.launch.clone(), self.home.clone(), self.era().clone());
         tokio::spawn(async move {
-            let start = Server::start(&launch, &setup, &home, &era.watches);
+            // It gets the lease of the server that it replaces.
+            let lease = Lease::default();
+            let start = Server::start(&launch, &setup, &home, &era.watches, &lease);
             // If the servers are ended or either is gone, nobody needs another.
             if let Some(fresh) = era.over.run_until_cancelled(start).await
                 && let (Some(pool), Some(old)) = (pool.upgrade(), old.upgrade())
@@ -204,9 +212,9 @@ impl Pool {
                 let mut slots = self.slots();
                 // The old one may have ended meanwhile, with all others or by itself.
                 if let Some(slot) = slots.get_mut(setup).filter(|slot| holds(slot, old)) {
-                    fresh.keep_lease(old.take_lease());
+                    old.lease().move_to(fresh.lease());
                     let fresh = Arc::new(fresh);
-                    self.end_when_idle(&fresh);
+                    self.watch(&fresh);
                     *slot = Arc::new(OnceCell::new_with(Some(fresh)));
                     self.retired().push(Arc::downgrade(old));
                 }
@@ -218,8 +226,14 @@ impl Pool {
         }
     }
 
-    /// Gives a server no further turns. It ends when the last of those that it has lets go of it.
+    /// Gives a server no further turns. It ends when the last of those that it has lets go of it, and needs no lease until then.
     pub(crate) fn retire(&self, server: &Arc<Server>) {
+        self.forget(server);
+        server.lease().release();
+    }
+
+    /// Gives a server no further turns, also if it is gone or ends by that.
+    fn forget(&self, server: &Arc<Server>) {
         let mut slots = self.slots();
         let before = slots.len();
         slots.retain(|_, slot| !holds(slot, server));
@@ -262,19 +276,32 @@ impl Drop for Pool {
     }
 }
 
-/// A turn that waits for a place.
-struct Waiting<'p>(&'p AtomicUsize);
+/// A slot in use. If no server was started for it, because the start failed or was cancelled, its last user removes it: it would keep
+/// the key of the model source.
+struct UsedSlot<'p> {
+    pool: &'p Pool,
+    setup: &'p Setup,
+    slot: Slot,
+}
 
-impl<'p> Waiting<'p> {
-    fn begin(count: &'p AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+impl Drop for UsedSlot<'_> {
+    fn drop(&mut self) {
+        let mut slots = self.pool.slots();
+        // The map's and this one: under the lock there can be no further one.
+        let is_last = Arc::strong_count(&self.slot) <= 2 && !self.slot.initialized();
+        if is_last && slots.get(self.setup).is_some_and(|slot| Arc::ptr_eq(slot, &self.slot)) {
+            slots.remove(self.setup);
+        }
+        // The handle goes while the lock is held, so that of two last users one sees that it is.
+        self.slot = Slot::default();
     }
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+/// Waits so long, or for ever.
+async fn sleep(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -285,4 +312,42 @@ fn given_up() -> StartError {
 
 fn holds(slot: &Slot, server: &Arc<Server>) -> bool {
     slot.get().is_some_and(|known| Arc::ptr_eq(known, server))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Opencode;
+    use futures_util::FutureExt;
+
+    /// A pool whose servers exit at once, and its setup.
+    fn failing(max_servers: usize) -> (Arc<Pool>, Setup) {
+        let opencode = Opencode::known("/bin/false".into(), "1.18.33".parse().unwrap()).unwrap();
+        let launch = Launch::new(opencode, []).max_servers(max_servers);
+        let (setup, _) = Setup::of_server(&launch, None, None).unwrap();
+        (Arc::new(Pool::new(launch, "/".into(), None)), setup)
+    }
+
+    #[tokio::test]
+    async fn failed_start_leaves_no_slot_and_no_lease() {
+        let (pool, setup) = failing(1);
+        for _ in 0..3 {
+            pool.server(&setup).await.unwrap_err();
+            assert!(pool.slots().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn cancelled_start_leaves_no_slot() {
+        let (pool, setup) = failing(1);
+        let lease = pool.lease().await.unwrap();
+        {
+            let mut waiting = [0; 2].map(|_| Box::pin(pool.server(&setup)));
+            assert!(waiting.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
+            assert_eq!(pool.slots().len(), 1);
+        }
+        assert!(pool.slots().is_empty());
+        lease.release();
+        pool.server(&setup).await.unwrap_err();
+    }
 }

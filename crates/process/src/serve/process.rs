@@ -1,5 +1,6 @@
 //! The process of a server of ours: started, watched, ended with all that it started.
 
+use super::lease::Lease;
 use super::start_error::unreachable;
 use crate::Launch;
 use crate::backoff;
@@ -72,6 +73,7 @@ impl ServerProcess {
         environment: &Environment,
         directory: &Path,
         watches: &TaskTracker,
+        lease: &Lease,
     ) -> Result<(Self, Url, String), StartError> {
         let failed = |why: String| {
             let hint = resource_hint(&why).unwrap_or("check it with `opencode-run doctor`, or use `--transport run`");
@@ -88,7 +90,7 @@ impl ServerProcess {
             let attempt = stalls + locks + 1;
             let password = Uuid::new_v4().simple().to_string();
             let (mut process, address) =
-                Self::spawn(launch, environment.clone(), directory, &password, watches).map_err(&failed)?;
+                Self::spawn(launch, environment.clone(), directory, &password, watches, lease).map_err(&failed)?;
             tracing::info!(attempt, "waiting for the opencode server to listen");
             match tokio::time::timeout(START_LIMIT, address).await {
                 Ok(Ok(url)) => {
@@ -131,6 +133,7 @@ impl ServerProcess {
         directory: &Path,
         password: &str,
         watches: &TaskTracker,
+        lease: &Lease,
     ) -> Result<(Self, oneshot::Receiver<Url>), String> {
         let marker = Marker::new();
         let dialect = launch.opencode().dialect();
@@ -149,7 +152,12 @@ impl ServerProcess {
         let (listening, address) = oneshot::channel();
         let keeper = tokio::spawn(keep_log(Lines::new(stderr, LONGEST_LINE), Arc::clone(&log)));
         let reader = tokio::spawn(read_stdout(dialect, Lines::new(stdout, LONGEST_LINE), listening));
-        watches.spawn(watch_over(child, tree, stopped, exit, reader, keeper));
+        let (watch, lease) = (watch_over(child, tree, stopped, exit, reader, keeper), lease.clone());
+        watches.spawn(async move {
+            watch.await;
+            // Until then the server takes memory.
+            drop(lease);
+        });
         Ok((Self { id, core: Core::default(), marker, log, exited, stop: Mutex::new(Some(stop)) }, address))
     }
 

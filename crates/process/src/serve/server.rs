@@ -1,6 +1,7 @@
 //! A server that turns run on: one of ours, or one that somebody else runs.
 
 use super::hub::Hub;
+use super::lease::Lease;
 use super::places::{EndedTurn, Places};
 use super::process::ServerProcess;
 use super::start_error::unreachable;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 /// How long is waited between two looks at a server's memory: a look takes as long as a look at all processes.
@@ -61,8 +62,8 @@ pub(crate) struct Server {
     idle_since: Mutex<Instant>,
     /// The version of its opencode.
     pub(crate) version: Version,
-    /// Its place among the servers that may be alive; `None` for one that takes another's place.
-    lease: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Its lease of being alive, which its process holds as well.
+    lease: Lease,
     /// What the server was given when it started; it goes with this.
     opened: Option<Opened>,
 }
@@ -79,10 +80,11 @@ impl Server {
         setup: &Setup,
         directory: &Path,
         watches: &TaskTracker,
+        lease: &Lease,
     ) -> Result<Self, StartError> {
         let mut environment = launch.environment().clone();
         let opened = setup.open(launch, &mut environment)?;
-        let (process, url, password) = ServerProcess::start(launch, &environment, directory, watches).await?;
+        let (process, url, password) = ServerProcess::start(launch, &environment, directory, watches, lease).await?;
         let dialect = launch.opencode().dialect();
         let client = dialect.client(url, password).map_err(|error| unreachable(&error))?;
         // What it answers, other requests will tell.
@@ -91,7 +93,8 @@ impl Server {
             return Err(unreachable(&error));
         }
         let exited = process.watch();
-        Ok(Self { opened: Some(opened), ..Self::over(client, launch.opencode().version(), Some(process), exited) })
+        let server = Self::over(client, launch.opencode().version(), Some(process), exited);
+        Ok(Self { opened: Some(opened), lease: lease.clone(), ..server })
     }
 
     /// Takes a server that somebody else runs.
@@ -144,7 +147,7 @@ impl Server {
             usual_memory,
             is_replaced,
             idle_since: Mutex::new(Instant::now()),
-            lease: Mutex::default(),
+            lease: Lease::default(),
             opened: None,
         }
     }
@@ -232,6 +235,11 @@ impl Server {
         self.exited.borrow().clone()
     }
 
+    /// Returns the watch that receives the server's end.
+    pub(crate) fn exit_watch(&self) -> watch::Receiver<Option<String>> {
+        self.exited.clone()
+    }
+
     // The lock is held for plain look-ups and assignments only.
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
@@ -306,14 +314,9 @@ impl Server {
         self.sweeps.sweep(turn, sweep).await;
     }
 
-    /// Keeps the server's place among those that may be alive.
-    pub(crate) fn keep_lease(&self, lease: Option<OwnedSemaphorePermit>) {
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
-    }
-
-    /// Returns the server's place, for the one that replaces it.
-    pub(crate) fn take_lease(&self) -> Option<OwnedSemaphorePermit> {
-        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Returns the server's lease.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Returns since when the server has had no turn; `None` while it has one.
@@ -441,6 +444,8 @@ impl Drop for Presence {
         if !self.was_ended {
             places.leave_processes_of(&self.turn);
         }
+        drop(places);
+        self.server.lease.announce_idle();
     }
 }
 

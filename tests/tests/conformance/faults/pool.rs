@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 
-fn current_thread() -> Runtime {
+pub(super) fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -17,14 +17,14 @@ fn plain() -> Stage {
 }
 
 /// Runs a turn of a task of its own.
-async fn turn(executor: &ServeExecutor, stage: &Stage, prompt: Prompt) -> RunState {
+pub(super) async fn turn(executor: &ServeExecutor, stage: &Stage, prompt: Prompt) -> RunState {
     let executor: Arc<dyn Executor> = Arc::new(executor.clone());
     let runner = TurnRunner::new(executor, Task::new("t", stage.sandbox.workspace()));
     runner.run(prompt, SystemTime::now()).await.unwrap().state
 }
 
 /// A prompt for a model source with a key of its own, which needs a server of its own.
-fn of_tenant(key: &str) -> Prompt {
+pub(super) fn of_tenant(key: &str) -> Prompt {
     let mut config = ModelConfig::new("gpt-4");
     config.base_url = Some("http://127.0.0.1:9/v1".to_owned());
     config.api_key = Some(key.into());
@@ -32,7 +32,7 @@ fn of_tenant(key: &str) -> Prompt {
 }
 
 /// Waits until so many servers are alive.
-async fn until_alive(stage: &Stage, count: usize) {
+pub(super) async fn until_alive(stage: &Stage, count: usize) {
     let began = Instant::now();
     while stage.live_servers().len() != count {
         assert!(began.elapsed() < Duration::from_secs(30), "alive: {:?}", stage.live_servers());

@@ -2,10 +2,13 @@
 
 use super::{ABORT_LIMIT, Errand, Running};
 use crate::dialect::ClientError;
-use futures_util::future::FutureExt;
-use opencode_run_core::{PermissionAnswer, PermissionAsk, PermissionPolicy, QuestionAsk, Signal};
-use std::panic::AssertUnwindSafe;
+use opencode_run_core::{PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, QuestionAsk, Signal};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// How often it is tried to tell opencode an answer, or to hear what was asked while the stream was broken: what is not
 /// answered holds the turn up for ever.
@@ -32,11 +35,10 @@ impl Running {
             let what = format!("{} ({})", ask.permission, ask.patterns.join(", "));
             let answer = match policy {
                 PermissionPolicy::Allow => PermissionAnswer::Once,
-                // Who panics instead of answering has not allowed it.
-                PermissionPolicy::Ask(handler) => AssertUnwindSafe(handler.answer(ask))
-                    .catch_unwind()
+                // A handler that panics has not allowed it.
+                PermissionPolicy::Ask(handler) => answer_on_own_thread(handler, ask)
                     .await
-                    .unwrap_or_else(|_| PermissionAnswer::Reject { reason: REFUSAL.to_owned() }),
+                    .unwrap_or_else(|| PermissionAnswer::Reject { reason: REFUSAL.to_owned() }),
                 _ if insists => PermissionAnswer::Reject { reason: String::new() },
                 _ => PermissionAnswer::Reject { reason: REFUSAL.to_owned() },
             };
@@ -68,6 +70,26 @@ impl Running {
             Errand::Answered { id, refusal: None }
         });
     }
+}
+
+/// Asks a handler on a thread of its own: one that blocks, such as on a terminal, must delay no turn. Returns `None` if it panics. If
+/// this future is dropped, the handler's is dropped too, as soon as it yields.
+///
+/// The thread is not one of the runtime's threads for blocking work: there are 512 of these, and a handler may wait for a person.
+async fn answer_on_own_thread(handler: Arc<dyn PermissionHandler>, ask: PermissionAsk) -> Option<PermissionAnswer> {
+    let runtime = Handle::current();
+    let wanted = CancellationToken::new();
+    let dropped = wanted.clone();
+    let _guard = wanted.drop_guard();
+    let (sender, answer) = oneshot::channel();
+    let ask_handler = move || {
+        // The turn may be over.
+        sender.send(runtime.block_on(dropped.run_until_cancelled(handler.answer(ask)))).ok();
+    };
+    if let Err(error) = thread::Builder::new().name("opencode-permission".to_owned()).spawn(ask_handler) {
+        tracing::warn!(%error, "no thread can be started to ask for a permission, which is refused");
+    }
+    answer.await.ok().flatten()
 }
 
 /// Makes a request until it is answered, or refused for good. Returns none if all was in vain.
