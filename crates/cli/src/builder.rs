@@ -346,7 +346,11 @@ impl RunnerBuilder {
                 Some(isolation) => isolation.apply(variables),
                 None => variables,
             };
-            let mut launch = Launch::new(opencode.clone(), variables)
+            // It may try out the user's shell.
+            let found = opencode.clone();
+            let launch = tokio::task::spawn_blocking(move || Launch::new(found, variables)).await;
+            let mut launch = launch
+                .map_err(|error| StartError::new(FailureKind::Io, error.to_string()))?
                 .watched_by(self.watcher.clone())
                 .cache(paths::cache_dir())
                 // The runner's own server ends with the runner: a person who thinks for a minute finds it warm.
@@ -362,7 +366,7 @@ impl RunnerBuilder {
         if self.ephemeral && driver.transport() == Some(Transport::Run) {
             return Err(wrong("a session can be deleted by a server only, not by `opencode run`").into());
         }
-        let mut runner = self.assemble(driver, opencode).await?;
+        let mut runner = Box::pin(self.assemble(driver, opencode)).await?;
         runner.keep(isolation);
         Ok(runner)
     }
@@ -442,14 +446,14 @@ impl RunnerBuilder {
         };
         let info = driver.session_info(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
         let Some(SessionInfo { directory, model, .. }) = info else { return Ok((self.own_directory().await?, None)) };
-        let sessions = match TaskDir::existing(&directory) {
+        let sessions = match TaskDir::open(&directory).await {
             Err(_) if !directory.exists() => {
                 return Err(BuildError::SessionDirectoryGone { session: session.clone(), directory });
             }
             found => found?,
         };
         if let Some(asked) = &self.dir
-            && TaskDir::existing(asked)? != sessions
+            && TaskDir::open(asked).await? != sessions
         {
             return Err(BuildError::SessionElsewhere { session: session.clone(), directory, asked: asked.clone() });
         }
@@ -458,8 +462,8 @@ impl RunnerBuilder {
 
     async fn own_directory(&self) -> Result<TaskDir, TaskDirError> {
         match &self.dir {
-            Some(dir) => TaskDir::existing(dir),
-            None if self.resume => TaskDir::existing(Path::new(".")),
+            Some(dir) => TaskDir::open(dir).await,
+            None if self.resume => TaskDir::open(".").await,
             None => TaskDir::create(self.workspace.as_deref().unwrap_or(Path::new(".")), self.name()).await,
         }
     }

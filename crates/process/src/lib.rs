@@ -37,6 +37,7 @@
 mod answer;
 mod background;
 mod backoff;
+mod blocking;
 mod descriptors;
 mod dialect;
 mod environment;

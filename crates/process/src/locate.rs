@@ -3,7 +3,7 @@
 use crate::dialect::{Dialect, Unsupported};
 use crate::exhausted::resource_hint;
 use crate::version_cache::VersionCache;
-use crate::{Untrusted, Version, Watcher, find_untrusted, launch, supervisor};
+use crate::{Untrusted, Version, Watcher, blocking, find_untrusted, launch, supervisor};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -211,15 +211,22 @@ impl Locator {
     ///
     /// Each way in which there is no opencode to drive is an error of its own.
     pub async fn locate(&self) -> Result<Opencode, LocateError> {
-        let path = self.find()?;
-        if let Some(version) = self.version_cache.as_ref().and_then(|cache| cache.get(&path)) {
+        let locator = self.clone();
+        let find = move || {
+            let path = locator.find()?;
+            let version = locator.version_cache.as_ref().and_then(|cache| cache.get(&path));
+            Ok((path, version))
+        };
+        let (path, version) = blocking::call(find).await?;
+        if let Some(version) = version {
             return Opencode::known(path, version);
         }
         let version = ask_version(&path, self.watcher.as_ref())
             .await
             .map_err(|why| LocateError::Broken { path: path.clone(), why })?;
-        if let Some(cache) = &self.version_cache {
-            cache.put(&path, version);
+        if let Some(cache) = self.version_cache.clone() {
+            let path = path.clone();
+            blocking::call(move || cache.put(&path, version)).await;
         }
         Opencode::known(path, version)
     }

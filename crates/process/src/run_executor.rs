@@ -1,6 +1,7 @@
 //! The executor that starts `opencode run` for each turn.
 
 use crate::Launch;
+use crate::blocking;
 use crate::dialect;
 use crate::gate::{Pass, unseen};
 use crate::redaction::Redaction;
@@ -117,7 +118,8 @@ struct Kept {
 #[async_trait]
 impl Executor for RunExecutor {
     async fn start(&self, mut request: TurnRequest) -> Result<StartedTurn, StartError> {
-        check(&mut request, self.launch.has_gateway())?;
+        let has_gateway = self.launch.has_gateway();
+        let request = blocking::call(move || check(&mut request, has_gateway).map(|()| request)).await?;
         let version = self.launch.opencode().version();
         if let Some(why) = dialect::why_not_run(version) {
             let message = format!("opencode {version} cannot be driven by `run`: {why}");
@@ -130,7 +132,10 @@ impl Executor for RunExecutor {
             return Err(StartError::new(FailureKind::Usage, "`opencode run` cannot hold an answer to a schema")
                 .hint("use the transport `serve`"));
         }
-        let (command, kept) = self.prepare(&request)?;
+        let executor = self.clone();
+        let prepare = move || (executor.prepare(&request), request);
+        let (prepared, request) = blocking::call(prepare).await;
+        let (command, kept) = prepared?;
         let process = command.start()?;
         let (started, driver) = StartedTurn::channel(SIGNALS);
         let turn = RunTurn::new(command, driver, process)

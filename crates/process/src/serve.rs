@@ -3,6 +3,7 @@
 pub(crate) mod hub;
 pub(crate) mod lane;
 pub(crate) mod lease;
+mod models;
 pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod process;

@@ -1,6 +1,7 @@
 //! The executor that runs turns on warm servers.
 
 use crate::background::Background;
+use crate::blocking;
 use crate::dialect::{self, ClientError, serves};
 use crate::request::{check, wrong_directory};
 use crate::schema::AnswerSchema;
@@ -408,7 +409,7 @@ impl Executor for ServeExecutor {
             Servers::Own(pool) => pool.launch().has_gateway(),
             Servers::Attached(_) => false,
         };
-        check(&mut request, has_gateway)?;
+        let request = blocking::call(move || check(&mut request, has_gateway).map(|()| request)).await?;
         self.run(async move |shared: Arc<Shared>| {
             let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
             tokio::spawn(async move {

@@ -1,5 +1,6 @@
 //! What opencode is given when it starts, beside the environment of the caller: models, limits, what is to be left out.
 
+use crate::blocking;
 use crate::dialect::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
 use crate::environment::Environment;
 use crate::gate::Gate;
@@ -178,6 +179,22 @@ impl Setup {
         let file = write_private("models-", ".json", text)?;
         environment.set(path, file.as_os_str());
         Ok(Opened { gate, _catalogue: Some(file) })
+    }
+}
+
+impl Setup {
+    /// Puts the setup into the environment of `launch`, which is returned. The files are written on a thread of their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub(crate) async fn open_on_thread(&self, launch: &Launch) -> Result<(Opened, Environment), StartError> {
+        let (setup, launch) = (self.clone(), launch.clone());
+        let open = move || {
+            let mut environment = launch.environment().clone();
+            setup.open(&launch, &mut environment).map(|opened| (opened, environment))
+        };
+        blocking::call(open).await
     }
 }
 

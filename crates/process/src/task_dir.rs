@@ -1,5 +1,6 @@
 //! The directory that a task works in.
 
+use crate::blocking;
 use crate::descriptors;
 use crate::environment::GIT_REPOSITORY;
 use crate::tree::start_child;
@@ -120,6 +121,14 @@ impl TaskDir {
     /// the future is dropped.
     pub async fn create(workspace: &Path, name: &str) -> Result<Self, TaskDirError> {
         let name: TaskName = name.parse()?;
+        let workspace = workspace.to_owned();
+        let half_made = blocking::call(move || Self::make(&workspace, &name)).await?;
+        let own_root = git_init(half_made.path()).await.map_err(|why| TaskDirError::Git { why })?;
+        Ok(Self { path: half_made.keep(), made: true, own_root })
+    }
+
+    /// Makes the directory and those above it.
+    fn make(workspace: &Path, name: &TaskName) -> Result<HalfMade, TaskDirError> {
         let failed = |source| TaskDirError::Create { workspace: workspace.to_owned(), source };
         if workspace.exists() && !workspace.is_dir() {
             return Err(TaskDirError::NotADirectory { path: workspace.to_owned() });
@@ -127,19 +136,15 @@ impl TaskDir {
         std::fs::create_dir_all(workspace).map_err(failed)?;
         // opencode resolves links in its working directory; the name that we show is the one that it shows.
         let workspace_path = workspace.canonicalize().map_err(failed)?;
-        let path = loop {
+        loop {
             let suffix = Uuid::new_v4().simple().to_string();
             let path = workspace_path.join(format!("task_{name}_{}", &suffix[..8]));
             match std::fs::create_dir(&path) {
-                Ok(()) => break path,
+                Ok(()) => return Ok(HalfMade(Some(path))),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed(error)),
             }
-        };
-        let half_made = HalfMade(Some(&path));
-        let own_root = git_init(&path).await.map_err(|why| TaskDirError::Git { why })?;
-        half_made.keep();
-        Ok(Self { path, made: true, own_root })
+        }
     }
 
     /// Takes a directory that exists. Nothing is made in it.
@@ -153,6 +158,17 @@ impl TaskDir {
         // Also finds out whether it may be entered.
         std::fs::read_dir(&canonical).map_err(failed)?;
         Ok(Self { path: canonical, made: false, own_root: false })
+    }
+
+    /// Takes a directory that exists, as [`existing`](Self::existing) does, without blocking the runtime: a network file system may
+    /// take long.
+    ///
+    /// # Errors
+    ///
+    /// If it does not exist or is no directory.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, TaskDirError> {
+        let path = path.into();
+        blocking::call(move || Self::existing(&path)).await
     }
 
     /// Returns the absolute path, without links in it.
@@ -188,17 +204,21 @@ impl TaskDir {
 }
 
 /// Removes a directory that did not come to be a task's, also where the future that makes it is dropped.
-struct HalfMade<'a>(Option<&'a Path>);
+struct HalfMade(Option<PathBuf>);
 
-impl HalfMade<'_> {
-    fn keep(mut self) {
-        self.0 = None;
+impl HalfMade {
+    fn path(&self) -> &Path {
+        self.0.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn keep(mut self) -> PathBuf {
+        self.0.take().unwrap_or_default()
     }
 }
 
-impl Drop for HalfMade<'_> {
+impl Drop for HalfMade {
     fn drop(&mut self) {
-        if let Some(path) = self.0
+        if let Some(path) = &self.0
             && let Err(error) = std::fs::remove_dir_all(path)
         {
             tracing::warn!(path = %path.display(), %error, "a directory that was not needed could not be removed");

@@ -3,13 +3,13 @@
 use super::lease::Lease;
 use super::start_error::unreachable;
 use crate::Launch;
-use crate::backoff;
 use crate::dialect::{self, ClientError, Dialect, StderrLine};
 use crate::environment::Environment;
 use crate::exhausted::{essence, resource_hint};
 use crate::lines::{Line, Lines};
 use crate::stderr_tail::StderrTail;
 use crate::tree::{self, Core, Marker, Tree};
+use crate::{backoff, blocking};
 use opencode_run_core::{FailureKind, StartError};
 use reqwest::Url;
 use std::collections::VecDeque;
@@ -79,7 +79,8 @@ impl ServerProcess {
             let hint = resource_hint(&why).unwrap_or("check it with `opencode-run doctor`, or use `--transport run`");
             StartError::new(FailureKind::Opencode, format!("the opencode server cannot be started: {why}")).hint(hint)
         };
-        if !directory.is_dir() {
+        let folder = directory.to_owned();
+        if !blocking::call(move || folder.is_dir()).await {
             let message = format!("the temp directory {} is not a directory", directory.display());
             return Err(StartError::new(FailureKind::Io, message).hint("create it, or set TMPDIR to one that exists"));
         }

@@ -2,15 +2,16 @@
 
 use super::hub::Hub;
 use super::lease::Lease;
+use super::models::{lacking, no_model, no_variant};
 use super::places::{EndedTurn, Places};
 use super::process::ServerProcess;
 use super::start_error::unreachable;
 use super::sweeps::Sweeps;
-use crate::dialect::{self, Client, ClientError, KnownModel, StderrLine};
+use crate::dialect::{self, Client, ClientError, StderrLine};
 use crate::gate::{Pass, unseen};
 use crate::setup::{Opened, Setup};
 use crate::tree::Tool;
-use crate::{Launch, Version, nearest, tree};
+use crate::{Launch, Version, tree};
 use opencode_run_core::{Budget, FailureKind, SessionId, StartError, TurnFailure};
 use reqwest::{StatusCode, Url};
 use std::collections::{HashMap, HashSet};
@@ -82,8 +83,7 @@ impl Server {
         watches: &TaskTracker,
         lease: &Lease,
     ) -> Result<Self, StartError> {
-        let mut environment = launch.environment().clone();
-        let opened = setup.open(launch, &mut environment)?;
+        let (opened, environment) = setup.open_on_thread(launch).await?;
         let (process, url, password) = ServerProcess::start(launch, &environment, directory, watches, lease).await?;
         let dialect = launch.opencode().dialect();
         let client = dialect.client(url, password).map_err(|error| unreachable(&error))?;
@@ -453,32 +453,6 @@ impl Drop for Presence {
 fn limit(usual: u64, turns_at_work: usize) -> u64 {
     let further = turns_at_work.saturating_sub(FEW_TURNS) as u64;
     (usual / 100 * 115).max(LEAST_LIMIT + LIMIT_A_FURTHER_TURN * further)
-}
-
-/// Says that a model is not there, as opencode says it, and which ones may have been meant.
-fn no_model(model: &str, there: &[KnownModel]) -> StartError {
-    let near = nearest(model, there.iter().map(|known| known.name.as_str())).join(", ");
-    let near = if near.is_empty() { near } else { format!(". Did you mean: {near}?") };
-    StartError::new(FailureKind::ModelNotFound, format!("Model not found: {model}{near}"))
-        .hint("`opencode-run models` lists the models that can be used")
-}
-
-/// Returns the variant that is wanted where it is none of these, with them. What is not known has any.
-fn lacking<'v>(variants: Option<&'v [String]>, wanted: Option<&'v str>) -> Option<(&'v str, &'v [String])> {
-    let (wanted, variants) = (wanted?, variants?);
-    let is_there = wanted.is_empty() || variants.iter().any(|variant| variant == wanted);
-    (!is_there).then_some((wanted, variants))
-}
-
-/// Says that a model has no such variant, and which ones it has.
-fn no_variant(model: &str, wanted: &str, variants: &[String]) -> StartError {
-    let mut variants = variants.to_vec();
-    variants.sort_unstable();
-    let (has, hint) = match variants.as_slice() {
-        [] => ("it has none".to_owned(), "leave the variant out"),
-        variants => (format!("it has {}", variants.join(", ")), "take one of these, or leave the variant out"),
-    };
-    StartError::new(FailureKind::Usage, format!("the model {model} has no variant `{wanted}`: {has}")).hint(hint)
 }
 
 #[cfg(test)]

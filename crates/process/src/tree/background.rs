@@ -1,6 +1,6 @@
 //! Work that scans `/proc` and sleeps, on a thread of its own: on a thread of a runtime it would hold up every other task.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::blocking;
 use std::thread;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -8,30 +8,10 @@ use tokio::sync::oneshot;
 /// A scan needs little, and a process that is short of memory has to end its trees as well.
 const STACK_SIZE: usize = 256 << 10;
 
-/// Does a job on a thread of its own, and returns the result when it is there. The job is done even if nobody waits for it.
-///
-/// Not on the runtime's own threads for blocking work: when the system makes no further thread, for a fork bomb for example,
-/// their jobs wait for one, and the fork bomb would be left. Here the job is then done at once, on the caller's thread.
+/// Does a job on a thread of its own, and returns the channel that receives its result; see [`blocking::start`]. If the system makes no
+/// further thread, because of a fork bomb for example, the job ends that on the caller's.
 pub(crate) fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
-    let (result, receiver) = oneshot::channel();
-    let job = Arc::new(Mutex::new(Some(move || {
-        // The caller may be gone.
-        result.send(job()).ok();
-    })));
-    let shared = Arc::clone(&job);
-    let thread = thread::Builder::new().name("opencode-tree".to_owned()).stack_size(STACK_SIZE);
-    if let Err(error) = thread.spawn(move || do_once(&shared)) {
-        tracing::warn!(%error, "no thread can be started: processes are ended on this one");
-        do_once(&job);
-    }
-    receiver
-}
-
-fn do_once(job: &Mutex<Option<impl FnOnce()>>) {
-    let job = job.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(job) = job {
-        job();
-    }
+    blocking::start(STACK_SIZE, job)
 }
 
 /// Has a runtime that shuts down wait for a job: a program that ends right after would take the thread with it.
