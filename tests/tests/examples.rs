@@ -133,6 +133,17 @@ fn choose_model() {
 }
 
 #[test]
+fn shared_servers() {
+    let Some(user) = User::new([When::agent().reply(Answer::text("Hello, {model}."))]) else { return };
+    let stdout = user.run(example!("shared-servers"), &[]);
+    assert_eq!(stdout.matches("Hello").count(), 3, "{stdout}");
+    let base_url = user.model.base_url();
+    let stdout = user.run(example!("shared-servers"), &[&base_url, "m", "sk-one", "sk-two", "sk-three"]);
+    assert_eq!(stdout.matches("Hello").count(), 3, "{stdout}");
+    assert!(!stdout.contains("sk-"), "{stdout}");
+}
+
+#[test]
 fn multi_turn() {
     let Some(user) = User::new([When::agent().reply(Answer::text("turn {turn}").usage(Usage::new(10, 2)))]) else {
         return;

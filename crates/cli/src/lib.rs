@@ -70,5 +70,6 @@ pub use opencode_run_core::{
 pub use opencode_run_journal::JournalError;
 pub use opencode_run_markdown::MarkdownOptions;
 pub use opencode_run_process::{
-    LocateError, Opencode, SessionLookupError, TaskDir, TaskDirError, TaskNameError, Version, Watcher, supervisor,
+    Launch, LocateError, Locator, Opencode, ServeExecutor, SessionLookupError, TaskDir, TaskDirError, TaskNameError,
+    Version, Watcher, supervisor,
 };
