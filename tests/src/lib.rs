@@ -11,6 +11,7 @@ pub mod alive;
 mod binaries;
 pub mod fake_log;
 mod fake_script;
+mod find_opencode;
 mod or_panic;
 pub mod pids;
 mod process_table;

@@ -1,91 +1,23 @@
-//! Finding a real opencode for the tests that need one.
+//! The real opencode for the tests that need one.
 
+use crate::find_opencode::{self, find};
 use std::env;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The version of opencode that `opencode-run setup` installs and the recordings were made with.
-pub const PINNED_OPENCODE: &str = "1.18.33";
+pub const PINNED_OPENCODE: &str = find_opencode::PINNED_OPENCODE;
 
-/// Names an opencode to test with; it is taken as it is.
-const CHOSEN: &str = "OPENCODE_RUN_TEST_OPENCODE";
-
-/// Set to `1` where a missing opencode is a failure, and to `0` where none is to be used.
-const REQUIRED: &str = "OPENCODE_RUN_REQUIRE_REAL";
-
-/// Finds a real opencode: the one that `OPENCODE_RUN_TEST_OPENCODE` names, the first on `PATH`, or the one that
+/// Returns a real opencode: the one that `OPENCODE_RUN_TEST_OPENCODE` names, the first on `PATH`, or the one that
 /// `opencode-run setup` installed.
 ///
-/// Returns none, and says so on stderr, where there is none or `OPENCODE_RUN_REQUIRE_REAL` is `0`: the test is then
-/// skipped.
+/// Tests that call it carry `#[cfg_attr(not(real_opencode), ignore = "no real opencode")]`: the build script sets
+/// `real_opencode` if there is one and `OPENCODE_RUN_REQUIRE_REAL` is not `0`, or if that variable is `1`.
 ///
 /// # Panics
 ///
-/// If there is none and `OPENCODE_RUN_REQUIRE_REAL` is `1`, or if the named one does not exist.
+/// If there is none, or if the named one does not exist.
 #[must_use]
 #[track_caller]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-pub fn real_opencode() -> Option<PathBuf> {
-    match find(|name| env::var_os(name).filter(|value| !value.is_empty())) {
-        Ok(found) => Some(found),
-        Err(why) => {
-            assert!(env::var_os(REQUIRED).is_none_or(|value| value != "1"), "{why}, and {REQUIRED} is 1");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
-}
-
-fn find(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, String> {
-    if variable(REQUIRED).is_some_and(|value| value == "0") {
-        return Err(format!("{REQUIRED} is 0"));
-    }
-    if let Some(chosen) = variable(CHOSEN) {
-        let chosen = PathBuf::from(chosen);
-        assert!(chosen.is_file(), "{CHOSEN} names {}, which is no file", chosen.display());
-        return Ok(chosen);
-    }
-    let path = variable("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&path).map(|dir| dir.join("opencode")).find(|file| file.is_file());
-    let cache = variable("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let installed = cache
-        .map(|cache| cache.join(format!("opencode-run/opencode/{PINNED_OPENCODE}/node_modules/.bin/opencode")))
-        .filter(|file| file.is_file());
-    on_path.or(installed).ok_or_else(|| {
-        format!("no opencode: not named by {CHOSEN}, not on PATH, not installed by `opencode-run setup`")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    #[test]
-    fn named_then_on_path_then_installed() {
-        let dir = tempfile::tempdir().unwrap();
-        let make = |relative: &str| {
-            let file = dir.path().join(relative);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, "").unwrap();
-            file
-        };
-        let variables = |names: &'static [&str]| {
-            let root = dir.path().to_path_buf();
-            move |name: &str| names.contains(&name).then(|| root.join(name).into_os_string())
-        };
-        assert!(find(variables(&["PATH", "HOME"])).unwrap_err().contains("setup"));
-        let tail = format!("opencode-run/opencode/{PINNED_OPENCODE}/node_modules/.bin/opencode");
-        let installed = make(&format!("HOME/.cache/{tail}"));
-        assert_eq!(find(variables(&["PATH", "HOME"])).unwrap(), installed);
-        let elsewhere = make(&format!("XDG_CACHE_HOME/{tail}"));
-        assert_eq!(find(variables(&["PATH", "HOME", "XDG_CACHE_HOME"])).unwrap(), elsewhere);
-        let on_path = make("PATH/opencode");
-        assert_eq!(find(variables(&["PATH", "HOME"])).unwrap(), on_path);
-        let named = make(CHOSEN);
-        assert_eq!(find(variables(&["PATH", "HOME", CHOSEN])).unwrap(), named);
-        assert!(find(|name| if name == REQUIRED { Some("0".into()) } else { Some(named.clone().into()) }).is_err());
-    }
+pub fn real_opencode() -> PathBuf {
+    find(|name| env::var_os(name).filter(|value| !value.is_empty())).unwrap_or_else(|why| panic!("{why}"))
 }

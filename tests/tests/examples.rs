@@ -27,9 +27,8 @@ struct User {
 }
 
 impl User {
-    /// Returns none where there is no real opencode.
-    fn new(rules: impl IntoIterator<Item = Rule>) -> Option<Self> {
-        let opencode = real_opencode()?;
+    fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+        let opencode = real_opencode();
         let script = rules.into_iter().fold(Script::new(), Script::rule);
         let model = ScriptedModel::start(script).unwrap();
         let mut sandbox = Sandbox::new();
@@ -44,7 +43,7 @@ impl User {
         });
         let configuration = json!({"provider": {"stub": provider}, "model": "stub/m"});
         sandbox.set("OPENCODE_CONFIG_CONTENT", configuration.to_string());
-        Some(Self { sandbox, model })
+        Self { sandbox, model }
     }
 
     /// Runs an example to its successful end, in time, and returns what it printed. Nothing of it is left.
@@ -107,13 +106,14 @@ fn sleeping() -> [Rule; 1] {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn quick_start() {
     let rules = [
         When::agent().said("Write hello.txt").after_tools(0).reply(bash("echo hello > hello.txt")),
         When::agent().said("Write hello.txt").after_tools(1).reply(Answer::text("It is written.")),
         When::agent().said("What did you write").reply(Answer::text("hello.txt, in turn {turn}.")),
     ];
-    let Some(user) = User::new(rules) else { return };
+    let user = User::new(rules);
     let stdout = user.run(example!("quick-start"), &[]);
     let directory = user.task_dir(&stdout);
     assert!(stdout.contains("\nIt is written.\nhello.txt, in turn 2.\n"), "{stdout}");
@@ -122,8 +122,9 @@ fn quick_start() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn choose_model() {
-    let Some(user) = User::new([]) else { return };
+    let user = User::new([]);
     let stdout = user.run(example!("choose-model"), &[]);
     assert_eq!(stdout.matches("completed by opencode's own choice").count(), 2, "{stdout}");
     assert_eq!(user.models_asked(), ["m", "m"]);
@@ -133,8 +134,9 @@ fn choose_model() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn shared_servers() {
-    let Some(user) = User::new([When::agent().reply(Answer::text("Hello, {model}."))]) else { return };
+    let user = User::new([When::agent().reply(Answer::text("Hello, {model}."))]);
     let stdout = user.run(example!("shared-servers"), &[]);
     assert_eq!(stdout.matches("Hello").count(), 3, "{stdout}");
     let base_url = user.model.base_url();
@@ -144,18 +146,18 @@ fn shared_servers() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn multi_turn() {
-    let Some(user) = User::new([When::agent().reply(Answer::text("turn {turn}").usage(Usage::new(10, 2)))]) else {
-        return;
-    };
+    let user = User::new([When::agent().reply(Answer::text("turn {turn}").usage(Usage::new(10, 2)))]);
     let stdout = user.run(example!("multi-turn"), &[]);
     assert!(stdout.contains("completed: turn 3\n3 turns, 36 tokens\n"), "{stdout}");
     assert!(stdout.ends_with("completed: turn 4\n"), "{stdout}");
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn model_source() {
-    let Some(mut user) = User::new([]) else { return };
+    let mut user = User::new([]);
     let stdout = user.run(example!("model-source"), &[]);
     assert!(stdout.contains("completed by opencode's own choice"), "{stdout}");
     let url = user.model.base_url();
@@ -171,8 +173,9 @@ fn model_source() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn env_file() {
-    let Some(user) = User::new([]) else { return };
+    let user = User::new([]);
     let stdout = user.run(example!("env-file"), &[]);
     assert!(stdout.contains("completed by opencode's own choice"), "{stdout}");
     let file = user.sandbox.workspace().join(".env");
@@ -188,12 +191,13 @@ fn env_file() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn monitor() {
     let rules = [
         When::agent().after_tools(0).reply(bash("sleep 2")),
         When::agent().after_tools(1).reply(Answer::text("Here it is.")),
     ];
-    let Some(user) = User::new(rules) else { return };
+    let user = User::new(rules);
     let stdout = user.run(example!("monitor"), &[]);
     assert!(stdout.contains("running: 0 bytes of output"), "{stdout}");
     assert!(stdout.contains(" tool\n") && stdout.contains("one of the last: step_finish"), "{stdout}");
@@ -201,23 +205,26 @@ fn monitor() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn interrupt() {
-    let Some(user) = User::new(sleeping()) else { return };
+    let user = User::new(sleeping());
     let stdout = user.run(example!("interrupt"), &[]);
     assert!(stdout.contains("running after 5 s: interrupting\ninterrupted in "), "{stdout}");
     assert!(stdout.ends_with("interrupting again: false\n"), "{stdout}");
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn kill() {
-    let Some(user) = User::new(sleeping()) else { return };
+    let user = User::new(sleeping());
     let stdout = user.run(example!("kill"), &[]);
     assert!(stdout.contains("killing nothing: false\nkilling the turn: true\ninterrupted: "), "{stdout}");
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn save_markdown() {
-    let Some(user) = User::new([When::agent().reply(Answer::text("red, green, blue"))]) else { return };
+    let user = User::new([When::agent().reply(Answer::text("red, green, blue"))]);
     let stdout = user.run(example!("save-markdown"), &["copy.md"]);
     let [saved, copy] = [user.task_dir(&stdout).join("conversation.md"), user.sandbox.workspace().join("copy.md")]
         .map(|file| fs::read_to_string(file).unwrap());
@@ -226,6 +233,7 @@ fn save_markdown() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn full() {
     let rules = [
         When::agent().told("at most two sentences").turn(1).after_tools(0).reply(
@@ -235,7 +243,7 @@ fn full() {
         When::agent().turn(2).reply(Answer::text("I wrote primes.")),
         When::agent().turn(3).reply(Answer::text("Ich schrieb Primzahlen.")),
     ];
-    let Some(user) = User::new(rules) else { return };
+    let user = User::new(rules);
     let assert_printed = |stdout: &str, models: [&str; 3]| {
         for text in ["I write it.", "Done.", "I wrote primes.", "Ich schrieb Primzahlen."] {
             assert!(stdout.contains(&format!("text: {text}\n")), "{stdout}");
@@ -260,9 +268,10 @@ fn full() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn failed_turn_fails_the_program_and_says_why() {
     let refusal = ErrorReply::new(400).message("the stub refuses this");
-    let Some(user) = User::new([When::agent().reply(refusal)]) else { return };
+    let user = User::new([When::agent().reply(refusal)]);
     for example in [
         example!("quick-start"),
         example!("choose-model"),

@@ -74,8 +74,6 @@ pub(crate) struct Case {
     is_warned: bool,
     /// Why the two transports tell different stories here.
     differs: Option<&'static str>,
-    /// Why it is not played on the real opencode.
-    fake_only: Option<&'static str>,
     /// What else is to be seen on the stage in the end.
     check: fn(&Stage),
 }
@@ -93,7 +91,6 @@ impl Case {
             session: None,
             is_warned: false,
             differs: None,
-            fake_only: None,
             check: |_| {},
         }
     }
@@ -142,11 +139,6 @@ impl Case {
         self
     }
 
-    pub(crate) fn fake_only(mut self, why: &'static str) -> Self {
-        self.fake_only = Some(why);
-        self
-    }
-
     pub(crate) fn check(mut self, check: fn(&Stage)) -> Self {
         self.check = check;
         self
@@ -174,22 +166,21 @@ impl Case {
         Stage::fake(runs.collect::<Vec<_>>(), serving)
     }
 
-    fn stage(&self, opencode: Opencode) -> Option<Stage> {
+    fn stage(&self, opencode: Opencode) -> Stage {
         let recording = ServeRecording::named(&format!("{VERSION}/{}", self.name)).unwrap();
-        let stage = match (opencode, self.fake_only) {
-            (Opencode::Real, Some(_)) => return None,
-            (Opencode::Real, None) => Stage::real(&recording.about["rules"], &recording.about["config"])?,
-            (Opencode::Fake, _) => self.fake(),
+        let stage = match opencode {
+            Opencode::Real => Stage::real(&recording.about["rules"], &recording.about["config"]),
+            Opencode::Fake => self.fake(),
         };
         for (name, text) in recording.about["files"].as_object().into_iter().flatten() {
             std::fs::write(stage.sandbox.workspace().join(name), text.as_str().unwrap()).unwrap();
         }
-        Some(stage)
+        stage
     }
 
     /// Plays it, and holds what came of it against the snapshot that all stages and transports share.
     pub(crate) fn play(&self, name: &str, opencode: Opencode, transport: Transport) {
-        let Some(mut stage) = self.stage(opencode) else { return };
+        let mut stage = self.stage(opencode);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let deviation = match opencode {

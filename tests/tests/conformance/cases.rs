@@ -6,9 +6,9 @@ use opencode_run_core::{Event, ModelChoice, ModelConfig, ModelSourceType, Prompt
 use opencode_run_scripted_model::ScriptedModel;
 use std::sync::Arc;
 
-/// Four tests a case: both executors on both opencodes.
+/// Four tests a case: both executors on both opencodes. Attributes of a case are those of its tests on the real opencode.
 macro_rules! cases {
-    ($($name:ident: $case:expr;)*) => {
+    ($($(#[$real:meta])* $name:ident: $case:expr;)*) => {
         /// The names of all cases.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
 
@@ -27,11 +27,15 @@ macro_rules! cases {
             }
 
             #[test]
+            #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
+            $(#[$real])*
             fn run_real() {
                 $case.play(stringify!($name), Opencode::Real, Transport::Run);
             }
 
             #[test]
+            #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
+            $(#[$real])*
             fn serve_real() {
                 $case.play(stringify!($name), Opencode::Real, Transport::Serve);
             }
@@ -41,7 +45,6 @@ macro_rules! cases {
 }
 
 const AT_A_TOOL: &str = "a process that is ended never writes the call that it was at; a server completes it";
-const SLOW: &str = "opencode tries for more than a minute";
 const REFUSAL: &str = "on `run` a refusal ends the turn; a server is told why, and the agent goes on";
 const ABANDONED: &str =
     "a turn that failed keeps what its attempts said, and `run` does not write what was not finished";
@@ -73,18 +76,21 @@ cases! {
     error_401: Case::new("error-401");
     error_404: Case::new("error-404");
     error_429_recovered: Case::new("error-429-recovered");
-    error_500: Case::new("error-500").fake_only(SLOW);
+    #[cfg_attr(real_opencode, ignore = "opencode retries for more than a minute")]
+    error_500: Case::new("error-500");
     error_after_tool: Case::new("error-after-tool");
-    stream_cut: Case::new("stream-cut").fake_only(SLOW).differs(ABANDONED);
+    #[cfg_attr(real_opencode, ignore = "opencode retries for more than a minute")]
+    stream_cut: Case::new("stream-cut").differs(ABANDONED);
     stream_cut_once: Case::new("stream-cut-once");
-    stream_error: Case::new("stream-error").fake_only(SLOW).differs(ABANDONED);
+    #[cfg_attr(real_opencode, ignore = "opencode retries for more than a minute")]
+    stream_error: Case::new("stream-error").differs(ABANDONED);
     refused: Case::new("refused").differs(REFUSAL);
     refused_beside_another: Case::new("refused-beside-another").differs(REFUSAL);
     denied_by_rule: Case::new("denied-by-rule");
     question: Case::new("question").differs("`run` does not offer the tool; a server's question is rejected, and the agent goes on");
+    #[cfg_attr(real_opencode, ignore = "only a server that somebody else runs ends the turn")]
     question_ends: Case::new("question-ends")
         .run_recordings(&["question"])
-        .fake_only("only a server that somebody else runs ends the turn")
         .differs("`run` does not offer the tool");
     unknown_model: Case::new("unknown-model")
         .differs("`run` makes a session and fails in it; a server is asked for its models first")

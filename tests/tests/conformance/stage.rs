@@ -65,11 +65,10 @@ impl Stage {
         Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
     }
 
-    /// A stage with the real opencode, a model that answers by these rules as `stub/gpt-4`, and more configuration; none
-    /// where there is no real opencode.
+    /// A stage with the real opencode, a model that answers by these rules as `stub/gpt-4`, and more configuration.
     #[track_caller]
-    pub(crate) fn real(rules: &Value, config: &Value) -> Option<Self> {
-        let opencode = real_opencode()?;
+    pub(crate) fn real(rules: &Value, config: &Value) -> Self {
+        let opencode = real_opencode();
         let mut sandbox = Sandbox::new();
         let rules = json!({ "rules": rules }).to_string();
         let rules = rules.replace("{{cwd}}", &sandbox.workspace().to_string_lossy());
@@ -87,7 +86,7 @@ impl Stage {
         }}});
         merge(&mut ours, config);
         sandbox.set("OPENCODE_CONFIG_CONTENT", ours.to_string());
-        Some(Self { sandbox, fake: None, model: Some(model), opencode, located: OnceCell::new(), serve: None })
+        Self { sandbox, fake: None, model: Some(model), opencode, located: OnceCell::new(), serve: None }
     }
 
     async fn located(&self) -> &opencode_run_process::Opencode {

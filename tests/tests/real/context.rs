@@ -5,8 +5,9 @@ use opencode_run_scripted_model::Script;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_context_from_a_file_reaches_the_model_beside_the_users_own_instructions() {
-    let Some(mut stage) = Stage::new(Script::always("Understood.")) else { return };
+    let mut stage = Stage::new(Script::always("Understood."));
     let own = stage.write("own.md", "THE-USERS-OWN");
     stage.configure(&serde_json::json!({"instructions": [own]}));
     let text = "Answer in verse.\n\n# \"Quoted\" {env:HOME} {file:/etc/hostname} $HOME ünïcödé\n";

@@ -47,8 +47,9 @@ fn assert_refused(stage: &Stage, name: &str, transport: &str) {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn server_works_in_directories_with_signs() {
-    let Some(stage) = Stage::new(shell("pwd; echo made > made.txt", "Done.")) else { return };
+    let stage = Stage::new(shell("pwd; echo made > made.txt", "Done."));
     for name in OTHERS {
         assert_works_in(&stage, name, "serve");
     }
@@ -60,8 +61,9 @@ fn server_works_in_directories_with_signs() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn run_works_in_directories_without_escapes_and_refuses_others() {
-    let Some(stage) = Stage::new(shell("pwd; echo made > made.txt", "Done.")) else { return };
+    let stage = Stage::new(shell("pwd; echo made > made.txt", "Done."));
     for name in OTHERS {
         assert_works_in(&stage, name, "run");
     }

@@ -40,8 +40,9 @@ fn survivors_are_gone(stage: &Stage) {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn an_interrupt_keeps_what_was_produced_and_leaves_nothing_alive() {
-    let Some(stage) = Stage::new(long_tool()) else { return };
+    let stage = Stage::new(long_tool());
     let running = at_work(&stage, &["--output-format", "json"]);
     running.signal(Signal::INT);
     let since = Instant::now();
@@ -61,8 +62,9 @@ fn an_interrupt_keeps_what_was_produced_and_leaves_nothing_alive() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_second_interrupt_does_not_wait() {
-    let Some(stage) = Stage::new(long_tool()) else { return };
+    let stage = Stage::new(long_tool());
     let running = at_work(&stage, &[]);
     running.signal(Signal::INT);
     running.signal(Signal::INT);
@@ -75,8 +77,9 @@ fn a_second_interrupt_does_not_wait() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_signal_to_terminate_ends_a_stream_of_json_with_its_result() {
-    let Some(stage) = Stage::new(long_tool()) else { return };
+    let stage = Stage::new(long_tool());
     let running = at_work(&stage, &["--output-format", "stream-json"]);
     running.signal(Signal::TERM);
     let done = running.end().with_code(143);
@@ -87,11 +90,12 @@ fn a_signal_to_terminate_ends_a_stream_of_json_with_its_result() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn an_interrupt_ends_a_chat_that_nobody_sees() {
     let script = Script::new()
         .rule(When::agent().turn(1).reply(vec![Part::text("Half of "), Part::stall()]))
         .rule(When::agent().reply("Turn {turn}."));
-    let Some(stage) = Stage::new(script) else { return };
+    let stage = Stage::new(script);
     let mut command = stage.command(["chat", "-m", "stub/gpt-4"]);
     command.stdin(std::process::Stdio::piped());
     let mut chat = Running::start(command);
@@ -105,8 +109,9 @@ fn an_interrupt_ends_a_chat_that_nobody_sees() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn limits_of_time_end_a_turn_with_their_own_code() {
-    let Some(stage) = Stage::new(Script::always(vec![Part::text("Half of "), Part::stall()])) else { return };
+    let stage = Stage::new(Script::always(vec![Part::text("Half of "), Part::stall()]));
     let began = Instant::now();
     let done = stage.turn(["--timeout", "8s", "look"]).with_code(124);
     let json = done.json();

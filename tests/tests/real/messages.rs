@@ -9,8 +9,9 @@ fn answering() -> Script {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_message_is_verbatim() {
-    let Some(stage) = Stage::new(answering()) else { return };
+    let stage = Stage::new(answering());
     let messages = [
         "two  words, \"double\" and 'single' quotes, a \\ and $HOME and `ls` and {env:HOME}",
         "  leading space\n\n```sh\necho \"x\"\n```\nünïcödé 日本語 🦀 \u{202e}\n@README.md /help !ls --agent plan",
@@ -27,8 +28,9 @@ fn a_message_is_verbatim() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_long_message_arrives_whole_by_a_pipe() {
-    let Some(stage) = Stage::new(answering()) else { return };
+    let stage = Stage::new(answering());
     let message = (0..20_000).map(|line| format!("line {line:05}\n")).collect::<Vec<_>>().concat();
     assert!(message.len() > 200_000);
     let mut command = stage.command(["-m", "stub/gpt-4"]);
@@ -49,8 +51,9 @@ fn a_long_message_arrives_whole_by_a_pipe() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_pipe_that_nobody_closes_holds_nothing_up() {
-    let Some(stage) = Stage::new(answering()) else { return };
+    let stage = Stage::new(answering());
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = stage.command(["-m", "stub/gpt-4", "hello"]);
     command.stdin(reader);
@@ -61,8 +64,9 @@ fn a_pipe_that_nobody_closes_holds_nothing_up() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_message_that_says_nothing_is_wrong_usage() {
-    let Some(stage) = Stage::new(answering()) else { return };
+    let stage = Stage::new(answering());
     for message in ["--message=", "--message=  \n\t", "", "   "] {
         let done = stage.turn([message]).with_code(2);
         assert_eq!(done.json()["error"]["kind"], "usage", "{message:?}");
@@ -73,8 +77,9 @@ fn a_message_that_says_nothing_is_wrong_usage() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn files_are_attached_and_a_title_is_given() {
-    let Some(stage) = Stage::new(answering()) else { return };
+    let stage = Stage::new(answering());
     stage.write("workspace/a b.txt", "ALPHA-IN-A-FILE\n");
     stage.write("other/-f.md", "BETA-IN-A-FILE\n");
     let arguments = ["-f", "a b.txt", "--file=../other/-f.md", "--title", "A \"title\" of ours", "what is in them?"];

@@ -28,8 +28,9 @@ fn answering() -> Script {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn everything_of_a_source_reaches_the_model() {
-    let Some(stage) = Stage::new(answering()) else { return };
+    let stage = Stage::new(answering());
     stage.dot_env(SOURCES);
     let done = stage.run(["--model-source-type", "code", "hello"]).with_code(0);
     let request = stage.request();
@@ -47,8 +48,9 @@ fn everything_of_a_source_reaches_the_model() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn more_tokens_than_opencode_allows_by_itself_reach_the_model_and_nothing_that_is_not_set_does() {
-    let Some(mut stage) = Stage::new(answering()) else { return };
+    let mut stage = Stage::new(answering());
     // A user who wants only some providers still gets the one of the source.
     stage.configure(&json!({"enabled_providers": ["stub"], "agent": {"build": {"prompt": "PROMPT-OF-THE-USER"}}}));
     stage.dot_env(SOURCES);
@@ -70,8 +72,9 @@ fn more_tokens_than_opencode_allows_by_itself_reach_the_model_and_nothing_that_i
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_kind_of_work_without_a_source_falls_to_the_model_then_to_the_default_then_is_an_error() {
-    let Some(stage) = Stage::new(answering()) else { return };
+    let stage = Stage::new(answering());
     stage.write("named.env", &SOURCES.replace("{url}", &stage.model.base_url()));
     let only_code = SOURCES.split("MODEL_WRITE").next().unwrap().replace("{url}", &stage.model.base_url());
     stage.write("code.env", &only_code);
@@ -93,8 +96,9 @@ fn a_kind_of_work_without_a_source_falls_to_the_model_then_to_the_default_then_i
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_file_that_is_named_is_held_to_the_letter() {
-    let Some(stage) = Stage::new(answering()) else { return };
+    let stage = Stage::new(answering());
     let file = stage.sandbox.path("named.env");
     for (text, told) in [
         ("MODEL_CODE_MODEL=a/b\nMODEL_CODE_TEMPERATURE=hot\n", ":2"),
@@ -118,8 +122,9 @@ fn a_file_that_is_named_is_held_to_the_letter() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_users_configuration_that_cannot_be_read_is_refused_without_showing_it() {
-    let Some(mut stage) = Stage::new(answering()) else { return };
+    let mut stage = Stage::new(answering());
     stage
         .sandbox
         .set("OPENCODE_CONFIG_CONTENT", "{\"provider\": {\"x\": {\"options\": {\"apiKey\": \"sk-1234\"}}} oops}");

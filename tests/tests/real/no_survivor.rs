@@ -39,7 +39,7 @@ fn nobody_survives(then: &str, more: &[&str], happen: impl Fn(&Running), code: i
         let script = Script::new()
             .rule(When::agent().after_tools(0).reply(vec![Part::text("I start."), tool]))
             .rule(When::agent().after_tools(1).reply("It is done."));
-        let Some(stage) = Stage::new(script) else { return };
+        let stage = Stage::new(script);
         let arguments = ["-m", "stub/gpt-4", "--transport", transport].into_iter().chain(more.iter().copied());
         let running = Running::start(stage.command(arguments.chain(["start"])));
         until("the tool", || stage.task_dirs().iter().any(|directory| directory.join("ready").exists()));
@@ -66,28 +66,33 @@ fn sleepers(sleep: &str) -> usize {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn an_interrupt() {
     nobody_survives("sleep 120", &[], |running| running.signal(Signal::INT), 130, Duration::ZERO);
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn the_end_of_the_command_itself() {
     nobody_survives("sleep 120", &[], |running| running.signal(Signal::KILL), -1, Duration::ZERO);
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_limit_on_the_time() {
     let limit = Duration::from_secs(30);
     nobody_survives("sleep 120", &["--timeout", "30s"], |_| {}, 124, limit);
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_crash_of_opencode() {
     // The parent of a tool's shell is opencode.
     nobody_survives("kill -KILL $PPID; sleep 120", &[], |_| {}, 1, Duration::ZERO);
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn the_end_of_the_turn() {
     let more_of_the_turn = Duration::from_secs(10);
     nobody_survives("true", &[], |_| {}, 0, more_of_the_turn);
@@ -99,17 +104,20 @@ fn signal_supervisor(signal: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn killed_supervisor() {
     nobody_survives(&format!("{} sleep 120", signal_supervisor("KILL")), &[], |_| {}, 1, Duration::ZERO);
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn stopped_supervisor_and_an_interrupt() {
     let stop = format!("{} touch stopped; sleep 120", signal_supervisor("STOP"));
     nobody_survives(&stop, &[], |running| running.signal(Signal::INT), 130, Duration::ZERO);
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn process_outside_of_the_directory_ends_with_its_turn_and_an_mcp_server_does_not() {
     let sleep = format!("121.{}", std::process::id());
     let leave = format!("exec sleep {sleep} >/dev/null 2>&1");
@@ -123,7 +131,7 @@ fn process_outside_of_the_directory_ends_with_its_turn_and_an_mcp_server_does_no
         .rule(When::agent().turn(1).after_tools(0).reply(bash(&leave.join("\n"))))
         .rule(When::agent().turn(2).after_tools(0).reply(bash("touch second; until [ -e go ]; do sleep 0.05; done")))
         .rule(When::agent().reply("Turn {turn}."));
-    let Some(mut stage) = Stage::new(script) else { return };
+    let mut stage = Stage::new(script);
     let tools = mcp_server(&stage);
     stage.configure(&json!({"mcp": {"ruler": {"type": "local", "command": ["sh", &tools]}}}));
     let mut command = stage.command(["chat", "-m", "stub/gpt-4", "--permission", "allow"]);

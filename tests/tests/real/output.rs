@@ -16,8 +16,9 @@ fn two_steps(command: &str) -> Script {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn text_is_streamed_as_it_comes() {
-    let Some(stage) = Stage::new(two_steps("until [ -e ../go ]; do sleep 0.1; done; echo out")) else { return };
+    let stage = Stage::new(two_steps("until [ -e ../go ]; do sleep 0.1; done; echo out"));
     let mut running = Running::start(stage.command(["-m", "stub/gpt-4", "look"]));
     until("the first text", || running.stdout_so_far() == "I look.");
     assert!(running.is_running() && stage.requests().len() == 1);
@@ -29,8 +30,9 @@ fn text_is_streamed_as_it_comes() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn watching_says_where_the_turn_stands_and_takes_nothing_away() {
-    let Some(stage) = Stage::new(two_steps("sleep 2")) else { return };
+    let stage = Stage::new(two_steps("sleep 2"));
     let done = stage.run(["-m", "stub/gpt-4", "--no-wait", "--quiet", "look"]).with_code(0);
     assert_eq!(done.stdout, "I look.\n\nI saw.\n");
     let lines: Vec<&str> = done.stderr.lines().collect();
@@ -43,8 +45,9 @@ fn watching_says_where_the_turn_stands_and_takes_nothing_away() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn the_json_object_has_every_field_with_sums_over_the_steps() {
-    let Some(stage) = Stage::new(two_steps("echo out")) else { return };
+    let stage = Stage::new(two_steps("echo out"));
     stage.dot_env(
         "MODEL_DEFAULT_BASEURL={url}\nMODEL_DEFAULT_MODEL=priced\n\
          MODEL_DEFAULT_PRICE_INPUT=1.5\nMODEL_DEFAULT_PRICE_OUTPUT=10\n",
@@ -90,8 +93,9 @@ fn the_json_object_has_every_field_with_sums_over_the_steps() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_stream_of_json_tells_of_every_token_and_every_state_of_a_tool() {
-    let Some(stage) = Stage::new(two_steps("echo out")) else { return };
+    let stage = Stage::new(two_steps("echo out"));
     let done = stage.run(["-m", "stub/gpt-4", "--output-format", "stream-json", "look"]).with_code(0);
     let lines: Vec<Value> = done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (result, events) = lines.split_last().unwrap();
@@ -123,8 +127,9 @@ fn a_stream_of_json_tells_of_every_token_and_every_state_of_a_tool() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_stream_of_json_holds_every_line_of_opencodes_and_ends_with_the_result() {
-    let Some(stage) = Stage::new(two_steps("echo out")) else { return };
+    let stage = Stage::new(two_steps("echo out"));
     // An opencode that also writes down what it says.
     let raw = stage.sandbox.path("raw.jsonl");
     let real = stage.opencode.display();
@@ -153,8 +158,9 @@ fn a_stream_of_json_holds_every_line_of_opencodes_and_ends_with_the_result() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_transcript_is_printed_instead_of_the_answer_and_saved_where_it_was_asked_for() {
-    let Some(stage) = Stage::new(two_steps("echo out")) else { return };
+    let stage = Stage::new(two_steps("echo out"));
     let arguments =
         ["-m", "stub/gpt-4", "--print-markdown", "--save-markdown=../talk.md", "--context", "Be kind.", "look"];
     let done = stage.run(arguments).with_code(0);
@@ -168,9 +174,10 @@ fn a_transcript_is_printed_instead_of_the_answer_and_saved_where_it_was_asked_fo
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn an_answer_that_was_cut_is_completed_with_a_warning() {
     let cut = Answer::text("Cut at the limit of").finish(Finish::Length);
-    let Some(stage) = Stage::new(Script::always(cut)) else { return };
+    let stage = Stage::new(Script::always(cut));
     let done = stage.turn(["--quiet", "write"]).with_code(0);
     let json = done.json();
     assert_eq!((&json["state"], &json["finish_reason"]), (&"completed".into(), &"length".into()));
@@ -179,12 +186,13 @@ fn an_answer_that_was_cut_is_completed_with_a_warning() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_reader_of_stdout_that_goes_away_interrupts_the_turn_quietly() {
     let first = vec![Part::text("I look."), bash("sleep 1")];
     let script = Script::new()
         .rule(When::agent().after_tools(0).reply(first))
         .rule(When::agent().after_tools(1).reply(vec![Part::text("More."), bash("sleep 300")]));
-    let Some(stage) = Stage::new(script) else { return };
+    let stage = Stage::new(script);
     let mut command = stage.command(["-m", "stub/gpt-4", "look"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -201,9 +209,10 @@ fn a_reader_of_stdout_that_goes_away_interrupts_the_turn_quietly() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn value_of_a_schema_is_alone_on_stdout() {
     let said = [Part::text("Here you are."), Part::tool_call("StructuredOutput", json!({"count": 3}))];
-    let Some(stage) = Stage::new(Script::new().rule(When::agent().reply(Answer::new(said)))) else { return };
+    let stage = Stage::new(Script::new().rule(When::agent().reply(Answer::new(said))));
     stage.write(
         "workspace/count.json",
         r#"{"type":"object","properties":{"count":{"type":"integer"}},"required":["count"]}"#,

@@ -18,11 +18,11 @@ MODEL_WRITE_APIKEY=sk-of-write
 MODEL_WRITE_MODEL=writer
 ";
 
-fn stage() -> Option<Stage> {
-    let stage = Stage::new(Script::new().rule(When::agent().reply("Answer {turn}.")))?;
+fn stage() -> Stage {
+    let stage = Stage::new(Script::new().rule(When::agent().reply("Answer {turn}.")));
     stage.write("models.env", &SOURCES.replace("{url}", &stage.model.base_url()));
     stage.write("plan.env", "MODEL_PLAN_MODEL=stub/gpt-5\n");
-    Some(stage)
+    stage
 }
 
 fn sources(stage: &Stage) -> ModelSource {
@@ -53,9 +53,10 @@ fn text(value: &Value) -> String {
 
 /// The full example of the original runner: `code`, then `write`, then no model.
 #[tokio::test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 async fn runner_continues_with_previous_source_on_both_transports() {
     for transport in [Transport::Run, Transport::Serve] {
-        let Some(stage) = stage() else { return };
+        let stage = stage();
         let runner = builder(&stage, transport).model_source(sources(&stage)).build().await.unwrap();
         for role in [Some(ModelSourceType::Code), Some(ModelSourceType::Write), None] {
             let prompt = Prompt::new("Go on.");
@@ -83,9 +84,10 @@ async fn runner_continues_with_previous_source_on_both_transports() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 async fn session_without_journal_continues_with_its_source_on_both_transports() {
     for transport in [Transport::Run, Transport::Serve] {
-        let Some(stage) = stage() else { return };
+        let stage = stage();
         let first = builder(&stage, transport).model_source(sources(&stage)).build().await.unwrap();
         first.run(Prompt::new("First.").source_type(ModelSourceType::Code)).await.unwrap();
         let session = first.session_id().unwrap();
@@ -112,9 +114,10 @@ async fn session_without_journal_continues_with_its_source_on_both_transports() 
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn command_continues_with_previous_source_on_both_transports() {
     for transport in ["run", "serve"] {
-        let Some(stage) = stage() else { return };
+        let stage = stage();
         let with = ["--config", "../models.env"];
         let first = run(&stage, transport, &[&with[..], &["--model-source-type", "code", "First."]].concat());
         let first = first.with_code(0).json();
@@ -153,9 +156,10 @@ fn command_continues_with_previous_source_on_both_transports() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn chat_continues_with_the_source_of_its_session() {
     for transport in ["run", "serve"] {
-        let Some(stage) = stage() else { return };
+        let stage = stage();
         let first = ["--config", "../models.env", "--model-source-type", "write", "First."];
         let session = text(&run(&stage, transport, &first).with_code(0).json()["session_id"]);
         let chat = |more: &[&str], code: i32| {
@@ -176,8 +180,9 @@ fn chat_continues_with_the_source_of_its_session() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn source_that_changed_its_model_is_used_with_a_warning() {
-    let Some(stage) = stage() else { return };
+    let stage = stage();
     let first = ["--config", "../models.env", "--model-source-type", "write", "First."];
     let dir = text(&run(&stage, "serve", &first).with_code(0).json()["task_dir"]);
     let url = stage.model.base_url();

@@ -14,12 +14,13 @@ fn files_with_key(folder: &Path) -> Vec<String> {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_key_is_in_no_output_no_transcript_no_file_and_no_command_line() {
     let wait = "until [ -e ../go ]; do sleep 0.1; done";
     let script = Script::new()
         .rule(When::agent().after_tools(0).reply(vec![Part::text("I wait."), bash(wait)]))
         .rule(When::agent().after_tools(1).reply("Done."));
-    let Some(stage) = Stage::new(script) else { return };
+    let stage = Stage::new(script);
     let text = format!(
         "MODEL_DEFAULT_BASEURL={}\nMODEL_DEFAULT_APIKEY={KEY}\nMODEL_DEFAULT_MODEL=m\n",
         stage.model.base_url()
@@ -62,6 +63,7 @@ fn all_allowed() -> serde_json::Value {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn the_agent_finds_no_key() {
     // The key itself is not named in the command, or the command would find itself.
     let look = "{ printenv; cat /proc/*/environ /proc/*/cmdline; grep -ra 'very-[s]ecret-0123456789' $HOME . $TMPDIR; } \
@@ -70,7 +72,7 @@ fn the_agent_finds_no_key() {
         let script = Script::new()
             .rule(When::agent().after_tools(0).reply(bash(look)))
             .rule(When::agent().after_tools(1).reply("Done."));
-        let Some(mut stage) = Stage::new(script) else { return };
+        let mut stage = Stage::new(script);
         stage.configure(&all_allowed());
         let file = keys(&stage);
         let arguments = ["--transport", transport, "--config", &file, "--output-format", "stream-json", "look"];
@@ -86,13 +88,14 @@ fn the_agent_finds_no_key() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_key_that_the_agent_found_is_told_nobody() {
     let pieces = Part::chunked_text(format!("It is {KEY}, I think."), 3, Duration::from_millis(1));
     for transport in TRANSPORTS {
         let script = Script::new()
             .rule(When::agent().after_tools(0).reply(bash("cat ../../keys/named.env")))
             .rule(When::agent().after_tools(1).reply(vec![pieces.clone()]));
-        let Some(mut stage) = Stage::new(script) else { return };
+        let mut stage = Stage::new(script);
         stage.configure(&all_allowed());
         let file = keys(&stage);
         let common = ["--transport", transport, "--config", &file, "--save-markdown=../talk.md"];
@@ -121,6 +124,7 @@ fn a_key_that_the_agent_found_is_told_nobody() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_budget_ends_a_turn_with_its_own_kind_and_the_traffic_is_told() {
     for transport in TRANSPORTS {
         let usage = || Usage::new(100, 10);
@@ -128,7 +132,7 @@ fn a_budget_ends_a_turn_with_its_own_kind_and_the_traffic_is_told() {
         let script = Script::new()
             .rule(When::agent().after_tools(0).reply(calls))
             .rule(When::agent().after_tools(1).reply(Answer::text("Done.").usage(usage())));
-        let Some(stage) = Stage::new(script) else { return };
+        let stage = Stage::new(script);
         let file = keys(&stage);
         let common = ["--transport", transport, "--config", &file, "--output-format", "json"];
         let result = stage.run(common.into_iter().chain(["--max-requests", "1", "hello"])).with_code(1).json();

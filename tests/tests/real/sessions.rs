@@ -12,8 +12,9 @@ fn counting() -> Script {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_session_goes_on_in_its_own_directory() {
-    let Some(stage) = Stage::new(counting()) else { return };
+    let stage = Stage::new(counting());
     let first = stage.turn(["first question"]).with_code(0).json();
     let session = first["session_id"].as_str().unwrap();
     assert!(session.starts_with("ses_"), "{session}");
@@ -45,8 +46,9 @@ fn a_session_goes_on_in_its_own_directory() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_session_that_does_not_exist_is_not_found() {
-    let Some(stage) = Stage::new(counting()) else { return };
+    let stage = Stage::new(counting());
     for session in ["ses_000000000000000000000000", "nonsense", "--help"] {
         let option = format!("--session={session}");
         let done = stage.turn([&option, "hello"]).with_code(1);
@@ -59,8 +61,9 @@ fn a_session_that_does_not_exist_is_not_found() {
 }
 
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_chat_off_a_terminal_takes_a_line_as_a_turn() {
-    let Some(stage) = Stage::new(counting()) else { return };
+    let stage = Stage::new(counting());
     let mut command = stage.command(["chat", "-m", "stub/gpt-4", "--save-markdown"]);
     command.stdin(Stdio::piped());
     let mut chat = Running::start(command);
@@ -98,8 +101,9 @@ pub(crate) fn mcp_server(stage: &Stage) -> PathBuf {
 /// A server of tools that the user's configuration starts works in the task's directory, as what a turn leaves does. It is
 /// not left by a turn.
 #[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn a_server_of_tools_is_there_for_the_next_turn_as_well() {
-    let Some(mut stage) = Stage::new(Script::new().rule(When::agent().reply("Turn {turn}."))) else { return };
+    let mut stage = Stage::new(Script::new().rule(When::agent().reply("Turn {turn}.")));
     let tools = mcp_server(&stage);
     stage.configure(&json!({"mcp": {"ruler": {"type": "local", "command": ["sh", tools]}}}));
     let mut command = stage.command(["chat", "-m", "stub/gpt-4"]);

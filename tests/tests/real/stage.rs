@@ -49,13 +49,13 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Sets the stage; none where there is no real opencode.
+    /// Sets the stage.
     ///
     /// The user's own configuration of opencode, with a comment and a trailing comma, knows the model `stub/gpt-4`.
     /// opencode's catalogue of models is empty, which halves the time of a turn.
     #[track_caller]
-    pub(crate) fn new(script: Script) -> Option<Self> {
-        let opencode = real_opencode()?;
+    pub(crate) fn new(script: Script) -> Self {
+        let opencode = real_opencode();
         let place = Place::take();
         let model = ScriptedModel::start(script).unwrap();
         let mut sandbox = Sandbox::new();
@@ -73,7 +73,7 @@ impl Stage {
         }
         let mut stage = Self { sandbox, model, opencode, _place: place };
         stage.configure(&json!({}));
-        Some(stage)
+        stage
     }
 
     /// Sets the user's own configuration of opencode: the provider `stub`, and this.
