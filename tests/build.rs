@@ -1,4 +1,4 @@
-//! Tells the tests whether there is a real opencode, so that those that need one are reported as ignored if there is none.
+//! Sets `real_opencode` if there is a real opencode. Without it, tests that need one are reported as ignored.
 
 #[path = "src/find_opencode.rs"]
 mod find_opencode;

@@ -45,7 +45,7 @@ impl Programs {
             let found = executables.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name));
             found.cloned().ok_or_else(|| format!("cargo does not say where it put {name}"))
         };
-        let opencode = opencode.or_else(opencode_run_tests::real_opencode);
+        let opencode = opencode.or_else(opencode_run_tests::installed_opencode);
         Ok(Self { opencode_run: named("opencode-run")?, fake: named("fake-opencode")?, opencode })
     }
 }

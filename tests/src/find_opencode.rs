@@ -1,4 +1,4 @@
-//! Where a real opencode is looked for. The build script includes this file too.
+//! Looks for a real opencode. The build script includes this file too.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,10 +10,10 @@ pub(crate) const PINNED_OPENCODE: &str = "1.18.33";
 /// Names an opencode to test with; it is taken as it is.
 pub(crate) const CHOSEN: &str = "OPENCODE_RUN_TEST_OPENCODE";
 
-/// Set to `1` if a missing opencode is a failure, and to `0` if none is to be used.
+/// Set to `1` if a missing opencode is a failure, and to `0` to use none.
 pub(crate) const REQUIRED: &str = "OPENCODE_RUN_REQUIRE_REAL";
 
-/// Finds a real opencode, or returns why there is none.
+/// Finds a real opencode, or returns why it is missing.
 pub(crate) fn find(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, String> {
     if variable(REQUIRED).is_some_and(|value| value == "0") {
         return Err(format!("{REQUIRED} is 0"));

@@ -2,6 +2,7 @@
 
 use crate::find_opencode::{self, find};
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The version of opencode that `opencode-run setup` installs and the recordings were made with.
@@ -15,9 +16,23 @@ pub const PINNED_OPENCODE: &str = find_opencode::PINNED_OPENCODE;
 ///
 /// # Panics
 ///
-/// If there is none, or if the named one does not exist.
+/// If it is missing.
 #[must_use]
 #[track_caller]
 pub fn real_opencode() -> PathBuf {
-    find(|name| env::var_os(name).filter(|value| !value.is_empty())).unwrap_or_else(|why| panic!("{why}"))
+    find(variable).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// Returns a real opencode as [`real_opencode`] does, or `None` if it is missing.
+///
+/// # Panics
+///
+/// If the named one does not exist.
+#[must_use]
+pub fn installed_opencode() -> Option<PathBuf> {
+    find(variable).ok()
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }

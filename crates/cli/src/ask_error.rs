@@ -35,7 +35,7 @@ impl AskError {
         }
     }
 
-    /// Returns what to do about it, if there is more to say than the message does.
+    /// Returns a hint, if the message is not enough.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {

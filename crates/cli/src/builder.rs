@@ -175,7 +175,7 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets how long a turn may take, for all turns that bring no timeout; any time unless said.
+    /// Sets how long a turn may take, for all turns that bring no timeout; unlimited by default.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
         self.options.timeout = Some(timeout.into());

@@ -36,7 +36,7 @@ pub enum ModelChoiceError {
 }
 
 impl ModelChoiceError {
-    /// Returns what to do about it, if there is more to say than the message does.
+    /// Returns a hint, if the message is not enough.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotConfigured { .. } => None,
@@ -55,7 +55,7 @@ fn listed(configured: &[ModelSourceType]) -> String {
     format!("configured: {}", names.join(", "))
 }
 
-/// What a turn and its runner ask for.
+/// The models and roles that a turn and its runner ask for.
 #[derive(Debug, Default)]
 pub(crate) struct Asked<'a> {
     pub(crate) turns_model: Option<ModelChoice>,
@@ -88,7 +88,7 @@ pub(crate) fn choose(
         .or_else(|| of_source(ModelSourceType::Default));
     match (chosen, turns_role.or(runners_role), previous) {
         (Some(chosen), ..) => Ok(Some(chosen)),
-        // What was asked for by its role is not replaced by whatever came before.
+        // A model that was asked for by its role is not replaced by an earlier one.
         (None, Some(asked), _) => Err(ModelChoiceError::NotConfigured { asked, configured: sources.configured() }),
         (None, None, Some(previous)) => previous.resolve(sources).map(Some),
         (None, None, None) => Ok(None),

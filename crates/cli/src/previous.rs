@@ -65,7 +65,7 @@ impl Previous {
     }
 }
 
-/// What is known of the previous turns of a runner's session.
+/// The known models of the previous turns of a runner's session.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     /// The model of the turns before the runner's first.
@@ -77,9 +77,9 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Takes over what the journal has of the earlier turns, and what opencode says of the session, if it was asked.
+    /// Takes over what the journal has of the earlier turns, and what opencode reported of the session, if it was asked.
     ///
-    /// Where the two differ, opencode is right: somebody else may have continued the session. A model that opencode knows by
+    /// Where the two differ, opencode is right: another client may have continued the session. A model that opencode knows by
     /// itself is left to opencode unless the journal shows that it was asked for.
     pub(crate) fn new(turns: &[Arc<TurnRecord>], session: Option<&SessionModel>) -> Self {
         let journalled = Previous::of_turns(turns);

@@ -86,7 +86,7 @@ async fn texts_of_a_turn_beat_those_of_its_runner() {
         [context, agent, variant, title].map(Option::unwrap_or_default)
     };
     assert_eq!(texts(hello()).await, ["be brief", "plan", "high", "runner's"]);
-    // An empty system prompt is none, and not the runner's.
+    // An empty system prompt counts as absent, and does not fall back to the runner's.
     assert_eq!(texts(hello().context("").agent("build").title("turn's")).await, ["", "build", "high", "turn's"]);
 }
 

@@ -257,7 +257,7 @@ pub struct PermissionAsk {
 }
 
 impl PermissionAsk {
-    /// Makes a request that nobody has answered and that cannot be answered, for these paths or commands.
+    /// Makes an unanswered request for these paths or commands. Without an id it cannot be answered.
     pub fn new(permission: impl Into<String>, patterns: Vec<String>) -> Self {
         Self { id: None, permission: permission.into(), patterns, call: None, refused: false }
     }

@@ -145,7 +145,7 @@ pub enum TurnFailure {
     /// page, a malformed stream, nothing at all.
     #[error("the model's provider failed: {message}")]
     MalformedAnswer {
-        /// What was wrong with the answer, with the provider's own words.
+        /// The fault of the answer, with the provider's own words.
         message: String,
     },
     /// A permission was refused and the turn ended on it.

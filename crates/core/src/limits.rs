@@ -35,13 +35,13 @@ impl<T> From<T> for Limit<T> {
 /// The time limits that a turn runs with. `None` is no limit.
 ///
 /// To set them, [`TurnOptions::timeout`](crate::TurnOptions::timeout) and
-/// [`TurnOptions::idle_timeout`](crate::TurnOptions::idle_timeout) tell "no limit" and "unset" apart.
+/// [`TurnOptions::idle_timeout`](crate::TurnOptions::idle_timeout) distinguish "no limit" from "unset".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "a turn has these two clocks, and callers write them out")]
 pub struct Limits {
-    /// How long the whole turn may take, the time in which somebody is asked included.
+    /// How long the whole turn may take, the time in which a person is asked included.
     pub total: Option<Duration>,
-    /// How long the turn may make no progress; [`Turn::limit_at`](crate::Turn::limit_at) says what is progress.
+    /// How long the turn may make no progress; [`Turn::limit_at`](crate::Turn::limit_at) defines progress.
     pub idle: Option<Duration>,
 }
 

@@ -3,7 +3,7 @@
 use crate::{Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy};
 use std::time::Duration;
 
-/// How a turn is to be run. An option that is `None` is unset: the defaults apply, then opencode's own.
+/// The options of a turn. An option that is `None` is unset: the defaults apply, then opencode's own.
 ///
 /// A [`Prompt`](crate::Prompt) and the defaults of a runner hold the same struct, and [`or`](Self::or) combines the two. No
 /// real value means "unset": `Some(PermissionPolicy::Deny)` of a turn beats `Some(PermissionPolicy::Allow)` of its runner, and
@@ -15,20 +15,20 @@ pub struct TurnOptions {
     pub model: Option<ModelChoice>,
     /// The model role, if the model is left to the holder of the model sources. An executor does not look at it.
     pub source_type: Option<ModelSourceType>,
-    /// A system prompt, beside opencode's own. An empty one is none, whatever the defaults are.
+    /// A system prompt, beside opencode's own. An empty one counts as absent, whatever the defaults are.
     pub context: Option<String>,
     /// opencode's agent, such as `build` or `plan`.
     pub agent: Option<String>,
-    /// The model's variant, such as `high`. A server refuses one that it says the model does not have.
+    /// The model's variant, such as `high`. A server refuses one that the model does not have.
     pub variant: Option<String>,
     /// A title for a new session.
     pub title: Option<String>,
     /// The answer to opencode's questions whether a tool may do something; [`PermissionPolicy::Deny`] if it is unset
     /// everywhere.
     pub permissions: Option<PermissionPolicy>,
-    /// How long the whole turn may take, the time in which somebody is asked included.
+    /// How long the whole turn may take, the time in which a person is asked included.
     pub timeout: Option<Limit<Duration>>,
-    /// How long the turn may make no progress; [`Turn::limit_at`](crate::Turn::limit_at) says what is progress.
+    /// How long the turn may make no progress; [`Turn::limit_at`](crate::Turn::limit_at) defines progress.
     pub idle_timeout: Option<Limit<Duration>>,
     /// The [most that the tokens may cost](Budget::max_cost_usd), in USD.
     pub max_cost_usd: Option<Limit<f64>>,
@@ -99,7 +99,7 @@ impl TurnOptions {
         Limits { total: self.timeout.and_then(Limit::value), idle: self.idle_timeout.and_then(Limit::value) }
     }
 
-    /// Returns the budget of a turn with these options; a limit that is unset is none.
+    /// Returns the budget of a turn with these options; an unset limit is absent.
     #[must_use]
     pub fn budget(&self) -> Budget {
         Budget {

@@ -17,7 +17,7 @@ pub struct Prompt {
     pub files: Vec<PathBuf>,
     /// A JSON Schema that the answer is to meet.
     pub schema: Option<Value>,
-    /// How the turn is to be run.
+    /// The options of the turn.
     pub options: TurnOptions,
 }
 

@@ -119,7 +119,7 @@ pub struct Turn {
     refusal: Option<String>,
     /// What is known to have happened last, progress or not, and when.
     last: (&'static str, Duration),
-    /// What was wrong at the last retry, unless the turn has made progress since.
+    /// The cause of the last retry, unless the turn has made progress since.
     retry: Option<String>,
     idle: IdleClock,
 }

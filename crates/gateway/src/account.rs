@@ -123,15 +123,15 @@ impl Account {
     /// Returns the bytes of answers that are no errors, to be waited for: each change is a sign of life of the provider. A request
     /// and its refusal are none, since who is refused may ask again for ever.
     ///
-    /// A provider can send comments and empty events for as long as it likes: what the model says is
+    /// A provider can send comments and empty events for as long as it likes: the model's output is
     /// [`watch_content`](Self::watch_content).
     #[must_use]
     pub fn watch_bytes(&self) -> watch::Receiver<u64> {
         self.0.meter.answered()
     }
 
-    /// Returns how often a model said something, to be waited for: each change is progress. Comments, pings and empty pieces of
-    /// text are none. Answers that are compressed are not read: what they say does not count here.
+    /// Returns a counter of the model's output, to be waited for: each change is progress. Comments, pings and empty pieces of
+    /// text do not count. Compressed answers are not read, so their output does not count here.
     #[must_use]
     pub fn watch_content(&self) -> watch::Receiver<u64> {
         self.0.meter.said()

@@ -1,4 +1,4 @@
-//! What was wrong with an answer of a provider that HTTP alone does not show.
+//! Faults in a provider's answer that HTTP alone does not show.
 
 use std::fmt;
 
@@ -7,23 +7,23 @@ use crate::Redactor;
 /// The most of a provider's words that are kept, in characters.
 const MAX_WORDS: usize = 300;
 
-/// What was wrong with the last answer of a provider, although it came with a status of success, or why a request was refused
+/// The fault of a provider's last answer, although it came with a status of success, or why a request was refused
 /// without being sent.
 ///
-/// A client tells it in words of its own, or asks again; this is what the provider said. No text of it holds a key.
+/// A client words it in its own way, or retries; this is the provider's own text. It never holds a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnswerFault {
     /// A stream of events was asked for, and something else came.
     NotAStream {
-        /// What came: `a web page`, `a whole JSON answer`, `plain text`.
+        /// The kind of answer: `a web page`, `a whole JSON answer`, `plain text`.
         what: &'static str,
-        /// What it says; may be empty.
+        /// Its text; may be empty.
         words: String,
     },
     /// It is compressed in a way that the gateway cannot undo, although plain bytes were asked for.
     Encoded,
-    /// Nothing came, or a stream without a single event that says anything.
+    /// No bytes, or a stream without any output.
     Empty,
     /// The model's message ended without a reason.
     NoFinishReason,
@@ -34,28 +34,28 @@ pub enum AnswerFault {
     },
     /// The stream does not keep to its format.
     Malformed {
-        /// What is wrong with it.
+        /// The reason.
         what: &'static str,
-        /// The event where that is helpful; may be empty.
+        /// The event if that is helpful; may be empty.
         words: String,
     },
     /// The provider reported an error within the stream.
     Error {
-        /// What it says.
+        /// Its text.
         message: String,
     },
     /// The connection ended before the answer did.
     BrokenOff,
     /// An event or an answer was longer than any that is passed on.
     TooLong {
-        /// What was too long: `an event` or `the answer`.
+        /// The part that was too long: `an event` or `the answer`.
         what: &'static str,
         /// The bound, in bytes.
         max_bytes: u64,
     },
     /// Under a limit on the cost the request was refused, since it asks for something whose price is not known.
     Unpriced {
-        /// What it asks for.
+        /// The feature that it asks for.
         what: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! What was wrong with the answers of an admission, and when asking again is in vain.
+//! The faults of the answers of an admission, and when a retry is useless.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +18,7 @@ struct State {
     faulty_in_a_row: u32,
 }
 
-/// What a client does after a fault.
+/// A client's reaction to a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
     /// It gives up, or asks again for a good reason.
@@ -35,7 +35,7 @@ impl FaultLog {
         *self.lock() = State::default();
     }
 
-    /// Notes an answer with a status of failure, which the client tells by itself.
+    /// Notes an answer with a status of failure, which the client reports by itself.
     pub(crate) fn status(&self) {
         self.lock().last = None;
     }
@@ -59,7 +59,7 @@ impl FaultLog {
         }
     }
 
-    /// Returns whether the next request is to be refused. Only one is: the client gives up on that, and whoever uses the
+    /// Returns whether the next request must be refused. Only one is: the client gives up on that, and whoever uses the
     /// admission for something else later is not locked out.
     pub(crate) fn refuses(&self) -> bool {
         let mut state = self.lock();

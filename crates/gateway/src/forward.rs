@@ -258,7 +258,7 @@ async fn exchange(
     };
     let framing = if expected == Expected::Stream { Framing::Events } else { framing(&parts.headers) };
     if framing == Framing::Events {
-        // It may end well before the length that was announced: where its own words say that it is complete.
+        // It may end well before the length that was announced: if its own content shows that it is complete.
         parts.headers.remove(CONTENT_LENGTH);
     }
     let reader =

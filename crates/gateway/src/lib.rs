@@ -34,7 +34,7 @@
 //! | a malformed request, one that is too large, one that is too slow | 400, 413, 408 |
 //! | a limit on the cost, and a request whose price is not that of its tokens | 403 |
 //! | a redirect, a certificate that is not trusted | 421 |
-//! | a web page, a whole JSON answer or plain text where a stream was asked for | 421 |
+//! | a web page, a whole JSON answer or plain text instead of the requested stream | 421 |
 //! | another request after two answers in a row that were empty, unfinished or not JSON, or after one that was too long | 421 |
 //! | no connection, a connection that ends before the answer, an empty answer; no answer in time | 502; 504 |
 //!
@@ -46,7 +46,7 @@
 //!
 //! Counting is per path, per admission and per account, as [`Traffic`], readable at any time. Each change of
 //! [`Account::watch_bytes`] is a sign of life, each change of [`Account::watch_content`] is progress of the model;
-//! [`Account::watch_limit`] tells of a request that was refused because of a limit. What was wrong with the last answer, in the
+//! [`Account::watch_limit`] reports a request that was refused because of a limit. The fault of the last answer, in the
 //! provider's own words, is [`Admission::answer_fault`].
 //!
 //! The prices of an upstream are those of tokens. Under a limit on the cost, requests that cost something else are refused: another

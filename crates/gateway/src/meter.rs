@@ -15,7 +15,7 @@ pub(crate) struct Meter {
     traffic: Mutex<Traffic>,
     /// Bytes of answers, for those that wait for a sign of life.
     answered: watch::Sender<u64>,
-    /// How often a model said something, for those that wait for progress.
+    /// How often a model produced output, for tasks that wait for progress.
     said: watch::Sender<u64>,
 }
 
@@ -117,7 +117,7 @@ impl Tally {
         }
     }
 
-    /// Takes note that the model said something.
+    /// Counts output of the model.
     pub(crate) fn said(&self) {
         self.meters.iter().for_each(|meter| meter.content());
     }

@@ -1,5 +1,5 @@
-//! What a request asks for that costs something else than its tokens at the usual price. Under a limit on the cost such a
-//! request is refused: nobody knows what it will cost.
+//! Requests whose cost is not that of their tokens at the usual price. Under a limit on the cost such a
+//! request is refused: its cost is unknown.
 
 use http::HeaderMap;
 use serde_json::value::RawValue;
@@ -48,7 +48,7 @@ const OWN_TOOLS: [&str; 8] =
 const DEAR_BETAS: [(&str, &str); 2] =
     [("fast-mode", "another speed"), ("context-1m", "a long context at a higher price")];
 
-/// The parts of a message in which media are looked for. A tool's schema and what the model wrote are none.
+/// The parts of a message in which media are looked for. A tool's schema and the model's own text are not searched.
 const PARTS: [&str; 9] =
     ["messages", "contents", "content", "parts", "input", "inlinedata", "filedata", "systeminstruction", "source"];
 /// How deep media are looked for.
@@ -70,7 +70,7 @@ fn in_headers(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 fn in_body(body: &[u8]) -> Option<&'static str> {
-    // What cannot be read here may be read by the provider in a way of its own.
+    // A provider may still read a body that cannot be parsed here.
     let Some(object) = std::str::from_utf8(body).ok().and_then(Object::parse) else {
         return Some("something that cannot be read");
     };

@@ -29,7 +29,7 @@ use crate::{
 /// How long an upstream may keep the connection open behind the end of a stream. The client waits for it to be closed.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What holds for an answer.
+/// The limits and settings of an answer.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
 pub(crate) struct Terms {
@@ -39,7 +39,7 @@ pub(crate) struct Terms {
     pub(crate) is_success: bool,
     /// Nothing but the end of the connection marks the end of the body.
     pub(crate) ends_by_closing: bool,
-    /// The client is told its length.
+    /// The client gets its length.
     pub(crate) has_length: bool,
     pub(crate) max_event_bytes: u64,
     pub(crate) max_answer_bytes: u64,
@@ -51,7 +51,7 @@ pub(crate) struct Terms {
 /// It ends well only if the upstream's answer ended well or is complete by its own words, however the connection ended: in every
 /// other case it ends in an error, for which the client's connection is broken off. Dropping it ends the upstream's connection.
 pub(crate) struct Relay {
-    /// What was read of the body before.
+    /// The part of the body that was read before.
     first: Option<Bytes>,
     upstream: UpstreamBody,
     /// Takes the key out of the trailers.
@@ -268,7 +268,7 @@ impl Body for Relay {
                         }
                         Ok(chunk) => match this.pass(chunk) {
                             Err(fault) => this.fail(fault.to_string().into(), fault, Then::IsRefused),
-                            // Where the length was announced nobody asks for more than that, so this is the end.
+                            // If the length was announced, the client reads no further, so this is the end.
                             Ok(data) if this.upstream.is_end_stream() => Some(Frame::data(this.end_after(data))),
                             // A chunk that is held back as a whole is no frame.
                             Ok(data) => Some(data).filter(|data| !data.is_empty()).map(Frame::data),

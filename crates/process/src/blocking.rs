@@ -44,7 +44,7 @@ impl<T> Future for Call<T> {
 }
 
 /// Does a job on a thread of its own with a stack of so many bytes, and returns the channel that receives its result. The job is done
-/// even if nobody waits for it.
+/// even if no task waits for it.
 ///
 /// Not on the runtime's own threads for blocking work: a runtime that shuts down waits for those, and when the system makes no further
 /// thread, their jobs wait for one. Here the job is then done at once, on the caller's thread.

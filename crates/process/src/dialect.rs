@@ -36,7 +36,7 @@ pub(crate) enum Dialect {
     V1,
 }
 
-/// What an export says of a session.
+/// The content of a session's export.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Exported {
     /// There is one.

@@ -1,4 +1,4 @@
-//! What is wrong around opencode, read off what a program reported as it ended.
+//! Exhausted resources and missing directories, recognised in the last output of a program.
 
 /// A text that shows a cause, and what to do about it. The first that is found counts: the specific ones come first.
 const CAUSES: [(&[&str], &str); 6] = [

@@ -126,13 +126,13 @@ impl Pass {
     /// its length.
     ///
     /// Comments, pings and empty pieces of text show that the provider is at work: one whose model thinks for minutes sends them
-    /// so that nobody hangs up. One that sends nothing else hangs, or wants the turn to.
+    /// so that the connection stays open. One that sends nothing else hangs, or wants the turn to.
     pub(crate) fn with_idle_limit(mut self, idle: Option<Duration>) -> Self {
         self.patience = idle.map_or(Duration::MAX, |idle| idle.saturating_mul(2));
         self
     }
 
-    /// Waits for progress: until the model says something, or the provider shows a sign of life within the bound on those.
+    /// Waits for progress: until the model produces output, or the provider shows a sign of life within the bound on those.
     pub(crate) async fn moved(&mut self) {
         loop {
             tokio::time::sleep_until(self.next).await;
@@ -213,7 +213,7 @@ fn explain(failure: TurnFailure, fault: Option<AnswerFault>) -> TurnFailure {
                 format!("the limit on the cost cannot be held: a request asks for {what}, whose price is not known");
             TurnFailure::Limit { message }
         }
-        // opencode says more, with a status, if it has understood the error.
+        // opencode reports more, with a status, if it has understood the error.
         (AnswerFault::Error { message }, TurnFailure::Provider { message: reported, status, retryable, url })
             if reported.contains(&message) =>
         {

@@ -1,4 +1,4 @@
-//! JSON as opencode writes it, made readable where a string holds half of a UTF-16 surrogate pair.
+//! JSON as opencode writes it, made readable if a string holds half of a UTF-16 surrogate pair.
 //!
 //! opencode runs on JavaScript, whose strings are UTF-16: a tool that cuts a long line by length may cut an emoji in half, and
 //! `JSON.stringify` writes the half that is left as an escape such as `\ud83d`. That is valid JSON, but no Unicode text, so
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 
-/// What stands in for half of a surrogate pair.
+/// The replacement of half a surrogate pair.
 const REPLACEMENT: &str = "\\ufffd";
 
 /// Parses JSON that opencode wrote.

@@ -250,7 +250,7 @@ fn check_explicit(path: &Path) -> Result<PathBuf, LocateError> {
 ///
 /// # Errors
 ///
-/// What it did instead of answering, the first time.
+/// The first failed attempt.
 async fn ask_version(path: &Path, watcher: Option<&Watcher>) -> Result<Version, String> {
     let first = ask_version_in(path, watcher, None).await;
     let Err(why) = first else { return first };

@@ -46,7 +46,7 @@ impl RunExecutor {
     ///
     /// # Errors
     ///
-    /// If there is no such session, or opencode does not say.
+    /// If there is no such session, or opencode does not answer.
     pub async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, SessionLookupError> {
         self.session_info(session).await.map(|info| info.directory)
     }
@@ -55,7 +55,7 @@ impl RunExecutor {
     ///
     /// # Errors
     ///
-    /// If there is no such session, or opencode does not say.
+    /// If there is no such session, or opencode does not answer.
     pub async fn session_info(&self, session: &SessionId) -> Result<SessionInfo, SessionLookupError> {
         session_info(&self.launch, session).await
     }

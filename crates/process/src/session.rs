@@ -1,4 +1,4 @@
-//! What opencode knows of a session: the directory that it belongs to, and the model of its last turn.
+//! opencode's record of a session: the directory that it belongs to, and the model of its last turn.
 
 use crate::Launch;
 use crate::dialect::Exported;
@@ -9,13 +9,13 @@ use std::time::Duration;
 /// How long opencode may take to answer. It takes a second.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// What opencode knows of a session.
+/// opencode's record of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
     /// The directory that it belongs to.
     pub directory: PathBuf,
-    /// The model of its last turn, with which opencode goes on if it is given no other; `None` before the first turn, and if
+    /// The model of its last turn, which opencode continues with if it is given no other; `None` before the first turn, and if
     /// opencode does not name it.
     pub model: Option<SessionModel>,
 }
@@ -62,7 +62,7 @@ pub enum SessionLookupError {
 ///
 /// # Errors
 ///
-/// If there is no such session, or opencode does not say.
+/// If there is no such session, or opencode does not answer.
 pub async fn session_directory(launch: &Launch, session: &SessionId) -> Result<PathBuf, SessionLookupError> {
     session_info(launch, session).await.map(|info| info.directory)
 }
@@ -71,7 +71,7 @@ pub async fn session_directory(launch: &Launch, session: &SessionId) -> Result<P
 ///
 /// # Errors
 ///
-/// If there is no such session, or opencode does not say.
+/// If there is no such session, or opencode does not answer.
 pub async fn session_info(launch: &Launch, session: &SessionId) -> Result<SessionInfo, SessionLookupError> {
     let dialect = launch.opencode().dialect();
     if !dialect.may_exist(session) {

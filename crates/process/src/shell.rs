@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 #[cfg(unix)]
 use std::time::{Duration, Instant};
 
-/// Programs that are set as a login shell so that nobody can log in.
+/// Programs that are set as a login shell to prevent logins.
 const NO_SHELLS: [&str; 3] = ["nologin", "false", "true"];
 
 /// Shells that need not be tried.
@@ -37,9 +37,9 @@ const FALLBACKS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 pub struct UnusableShell {
     /// The value of `SHELL`.
     pub shell: OsString,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: &'static str,
-    /// The shell that is used instead; `None` if there is none either.
+    /// The shell that is used instead; `None` if no shell works.
     pub replacement: Option<&'static str>,
 }
 

@@ -44,7 +44,7 @@ impl Hostile {
     }
 }
 
-/// Reads a request: its head, and its body where a length is given.
+/// Reads a request: its head, and its body if a length is given.
 fn read_head(stream: &TcpStream) -> String {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();

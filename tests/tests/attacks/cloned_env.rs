@@ -40,7 +40,7 @@ fn model(case: &Case) -> Option<String> {
     case.fake.log_of("run").last().unwrap().flag("--model").map(str::to_owned)
 }
 
-/// Asserts that a turn takes place without the file's model, and names the reason also if it is to be quiet.
+/// Asserts that a turn takes place without the file's model, and names the reason also with `--quiet`.
 #[track_caller]
 fn assert_not_used(case: &Case, reason: &str) {
     for quiet in [&["hello"][..], &["-q", "hello"]] {

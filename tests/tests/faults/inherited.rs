@@ -1,4 +1,4 @@
-//! What the command inherits from the process that starts it: ignored signals, and streams in any state.
+//! State that the command inherits from its parent: ignored signals, and streams in any state.
 
 use crate::support::{Case, HANG, PLAIN, PLAIN_TEXT, Running, plain, ready_and_stall, stdout, wait_until};
 use opencode_run_tests::opencode_run_bin;
@@ -128,7 +128,7 @@ fn nonblocking_stdin_is_waited_for() {
     case.sandbox.assert_nothing_alive();
 }
 
-/// Makes a FIFO that nobody writes to.
+/// Makes a FIFO without a writer.
 fn fifo(case: &Case, name: &str) -> String {
     let path = case.sandbox.path(name);
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();

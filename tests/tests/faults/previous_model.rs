@@ -1,4 +1,4 @@
-//! A turn without a model goes on with the model source of the session's previous turn, or is refused.
+//! A turn without a model continues with the model source of the session's previous turn, or is refused.
 
 use crate::support::{Case, PLAIN};
 use opencode_run_tests::script::Act;

@@ -1,4 +1,4 @@
-//! Providers that answer with something else than an answer, break off behind one, or never come to an end.
+//! Providers that do not answer in the requested format, break off after the answer, or never end it.
 
 use crate::stage::Stage;
 use opencode_run_scripted_model::Script;
@@ -100,7 +100,7 @@ fn turn(stage: &Stage, provider: &Provider, code: i32, arguments: &[&str]) -> (V
     (done.json(), since.elapsed())
 }
 
-/// The same for a turn that fails by the provider's fault, whose message says this.
+/// The same for a turn that fails by the provider's fault, with this message.
 #[track_caller]
 fn fails(stage: &Stage, provider: &Provider, arguments: &[&str], says: &str) -> Value {
     let (json, _) = turn(stage, provider, 1, arguments);

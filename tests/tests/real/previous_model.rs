@@ -1,4 +1,4 @@
-//! A turn without a model goes on with the model of the session's previous turn.
+//! A turn without a model continues with the model of the session's previous turn.
 
 use crate::stage::{Done, Running, Stage};
 use opencode_run::{
@@ -66,7 +66,7 @@ async fn runner_continues_with_previous_source_on_both_transports() {
         assert_eq!(models(&stage), ["meta/coder", "writer", "writer"]);
         assert_eq!(stage.requests()[2].header("authorization"), Some("Bearer sk-of-write"));
 
-        // A source that only one turn had goes on as well, and so does a model that is named.
+        // A source of a single turn is continued with as well, and so is a named model.
         let own = ModelConfig { base_url: Some(stage.model.base_url()), ..ModelConfig::new("own") };
         let own = opencode_run::ModelChoice::Source { source: ModelSourceType::Think, config: own.into() };
         runner.run(Prompt::new("Go on.").model(own)).await.unwrap();
@@ -146,7 +146,7 @@ fn command_continues_with_previous_source_on_both_transports() {
         }
         assert_eq!(stage.requests().len(), 4);
 
-        // A model that is named instead is the one that the next turn goes on with.
+        // The next turn continues with the model that is named instead.
         by_session(&["--no-env", "--model", "stub/gpt-5", "Fifth."]).with_code(0);
         by_session(&[&with[..], &["Sixth."]].concat()).with_code(0);
         by_resume(&["--no-env", "Seventh."]).with_code(0);

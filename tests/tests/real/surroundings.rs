@@ -1,4 +1,4 @@
-//! What is wrong around opencode: directories that are missing, moved or deleted.
+//! Directories around opencode that are missing, moved or deleted.
 
 use crate::stage::{Running, Stage, shell};
 use opencode_run_scripted_model::Script;

@@ -7,7 +7,7 @@ use crate::{BuildError, Transport};
 type Setting = (&'static str, bool);
 
 impl RunnerBuilder {
-    /// Checks the settings against each other. `brought` says that the caller brings the executor.
+    /// Checks the settings against each other. `brought` means that the caller brings the executor.
     ///
     /// # Errors
     ///

@@ -26,7 +26,7 @@ impl Asking {
     }
 }
 
-/// What of a turn is printed already: the questions, and the tool calls that are under way.
+/// The parts of a turn that are printed already: its questions and running tool calls.
 ///
 /// A permission request reaches the handler that answers it and the printer of the turn independently, and mostly the handler
 /// first. So the handler waits for the printer.
@@ -37,7 +37,7 @@ pub(crate) struct Said(Arc<watch::Sender<Printed>>);
 struct Printed {
     /// For each permission request the tool call that needs it, if it is known.
     asks: HashMap<String, Option<CallKey>>,
-    /// What the tool calls that are under way were given.
+    /// The inputs of the running tool calls.
     calls: HashMap<CallKey, CallInput>,
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// # Errors
 ///
-/// What is wrong with it, in words that follow "it cannot be read: ".
+/// The problem, in words that follow "it cannot be read: ".
 pub(crate) async fn read_text(file: &Path, max: u64) -> Result<String, String> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || read(&file, max)).await.map_err(|error| error.to_string())?

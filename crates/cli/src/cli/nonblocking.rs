@@ -33,7 +33,7 @@ pub(crate) fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// A reader that waits for data where a non-blocking one fails.
+/// A reader that waits for data instead of failing as a non-blocking one does.
 #[derive(Debug)]
 pub(crate) struct Blocking<R>(pub(crate) R);
 

@@ -28,7 +28,7 @@ pub(crate) fn note_stdout(text: &str) {
     }
 }
 
-/// Writes to stderr, with colours where they are wanted. Each write is taken or dropped as a whole.
+/// Writes to stderr, with colours if they are enabled. Each write is taken or dropped as a whole.
 ///
 /// A write never fails: a reader that is gone, a full disk or a closed descriptor must not end a turn or lose its answer.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ pub(crate) struct Finished {
     pub(crate) error: Option<CommandError>,
 }
 
-/// Runs a turn to its end, and prints and says what happens. Its time counts from `since`. Returns none where a signal came before the turn had begun.
+/// Runs a turn to its end and prints its progress. Its time counts from `since`. Returns `None` if a signal came before the turn had begun.
 ///
 /// # Errors
 ///

@@ -205,7 +205,7 @@ fn route_at_end(url: &str, provider: &ProviderPackage) -> Option<&'static str> {
     ];
     // Some endpoints for OpenAI's format begin at a path of this name.
     let models = (provider.as_str() == ProviderPackage::GOOGLE).then_some("/models");
-    // Whatever is said of a query, the route is in front of it.
+    // The route is in front of the query.
     let path = url.split_once("://")?.1.split(['?', '#']).next()?.trim_end_matches('/').to_ascii_lowercase();
     let path = &path[path.find('/')?..];
     ROUTES.into_iter().chain(models).find(|route| path.ends_with(&route.to_ascii_lowercase()))

@@ -1,6 +1,6 @@
 //! Headers that can carry a key.
 
-/// The HTTP headers that cannot carry a key, in lower case: HTTP, or whoever forwards the request, needs them for itself.
+/// The HTTP headers that cannot carry a key, in lower case: HTTP or a proxy needs them for itself.
 pub const RESERVED_HEADERS: [&str; 15] = [
     // Between two neighbours (RFC 9110, section 7.6.1), not passed on.
     "connection",

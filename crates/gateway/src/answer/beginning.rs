@@ -1,4 +1,4 @@
-//! The beginning of an answer to a request for a stream: whether a stream comes, before the client is told of success.
+//! The beginning of an answer to a request for a stream: whether a stream comes, before the client gets a status of success.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{AnswerFault, encoded::UpstreamBody};
 /// How long the client's headers are held back for the first byte of the body. A provider that thinks for longer is taken at
 /// its word.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of a body that is no stream is read for what it says, and for how long.
+/// How much of a body that is not a stream is read for its text, and for how long.
 const MAX_WORDS_BYTES: usize = 64 * 1024;
 const WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most white space in front of a body that is waited through.
@@ -49,7 +49,7 @@ pub(crate) async fn begin(expected: Expected, headers: &HeaderMap, body: &mut Up
     let mut read = BytesMut::new();
     let first = loop {
         match timeout(FIRST_BYTE_TIMEOUT, body.frame()).await {
-            // Whatever comes now goes to the client as it comes.
+            // All further bytes go to the client as they arrive.
             Err(_) => return Beginning::Well((!read.is_empty()).then(|| read.freeze())),
             Ok(None) => return Beginning::Empty { broken: false },
             Ok(Some(Err(_))) => return Beginning::Empty { broken: true },
@@ -68,7 +68,7 @@ pub(crate) async fn begin(expected: Expected, headers: &HeaderMap, body: &mut Up
     let what = match first {
         Some(b'<') => "a web page",
         Some(b'{' | b'[') => "a whole JSON answer",
-        // Many servers do not say that it is a stream; its first line does.
+        // Many servers do not declare a stream; its first line shows it.
         Some(_) if !is_stream && !begins_an_event(&read) => "plain text",
         _ => return Beginning::Well(Some(read.freeze())),
     };
@@ -109,7 +109,7 @@ fn words_of_page(page: &str) -> String {
         words.push_str(&rest[..start]);
         words.push(' ');
         let tag = &rest[start..];
-        // What stands in these elements is for programs.
+        // The text of these elements is for programs.
         let hidden = ["style", "script"].iter().find(|name| {
             tag.as_bytes().get(1..=name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes()))
         });

@@ -1,4 +1,4 @@
-//! What one event of an answer means, in the formats of `OpenAI` (chat and responses), Anthropic and Google.
+//! The meaning of one event of an answer, in the formats of `OpenAI` (chat and responses), Anthropic and Google.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -20,7 +20,7 @@ const KNOWN_FIELDS: [&str; 6] = ["choices", "candidates", "promptFeedback", "usa
 /// Fields that label a part of an answer and are not content.
 const LABELS: [&str; 7] = ["role", "type", "index", "id", "object", "stop_reason", "stop_sequence"];
 
-/// What an event means.
+/// The meaning of an event.
 #[derive(Debug, Default, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
 pub(super) struct Meaning {
@@ -28,7 +28,7 @@ pub(super) struct Meaning {
     pub(super) is_event: bool,
     /// It is too large to be inspected.
     pub(super) is_uncertain: bool,
-    /// The model says something by it.
+    /// It carries output of the model.
     pub(super) has_content: bool,
     /// It gives the reason why the model's message ended.
     pub(super) finishes: bool,

@@ -38,10 +38,10 @@ enum Body {
     Json(JsonEnd),
 }
 
-/// What the bytes that were read last brought.
+/// The news in the bytes that were read last.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(crate) struct Brought {
-    /// The model said something: text, reasoning, a call of a tool, an end.
+    /// The model produced output: text, reasoning, a tool call, an end.
     pub(crate) content: bool,
     /// An event is larger than any that is passed on.
     pub(crate) event_too_long: bool,
@@ -49,16 +49,16 @@ pub(crate) struct Brought {
     pub(crate) fault: Option<AnswerFault>,
 }
 
-/// What is to be said of an answer that came to its end.
+/// The verdict on an answer that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing is wrong with it.
     Well,
     /// It is unfinished, and this is all that is wrong with it.
     Unfinished(AnswerFault),
-    /// It is unfinished, for a reason that was told when it was found.
+    /// It is unfinished, for a reason that was reported when it was found.
     UnfinishedAsTold,
-    /// It is finished, and what is wrong with it was told when it was found.
+    /// It is finished, and its fault was reported when it was found.
     Told,
 }
 
@@ -161,7 +161,7 @@ impl AnswerReader {
         self.is_finished
     }
 
-    /// Judges an answer that came to its end.
+    /// Judges an answer that has ended.
     pub(crate) fn verdict(&self) -> Verdict {
         let is_known_stream = matches!(self.body, Body::Events { is_known: true, .. });
         let is_unfinished = is_known_stream && !self.is_uncertain && !self.is_finished;

@@ -1,4 +1,4 @@
-//! Answers with a status of success that are none in the format that was asked for.
+//! Answers with a status of success that are not in the requested format.
 
 use opencode_run_gateway::{AnswerFault, Options, Protocol};
 

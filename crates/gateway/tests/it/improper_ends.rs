@@ -117,7 +117,7 @@ async fn plain(head: &'static str, body: String, end: End) -> Server {
     .await
 }
 
-/// Asks an upstream for a stream, over TLS without a goodbye where that is wished.
+/// Requests a stream from an upstream, optionally over TLS without `close_notify`.
 async fn asked(format: &Format, head: &'static str, body: String, end: End, tls: bool) -> (Setup, Answer) {
     let authority = Authority::new();
     let (server, url, options);
@@ -126,7 +126,7 @@ async fn asked(format: &Format, head: &'static str, body: String, end: End, tls:
         server = authority
             .handle("localhost", false, move |stream| {
                 let body = Arc::clone(&body);
-                // Dropped without a shutdown, it says no goodbye.
+                // Dropped without a shutdown, it sends no `close_notify`.
                 async move { play(stream, head, &body, end).await }
             })
             .await;
@@ -153,7 +153,7 @@ async fn complete_answer_is_accepted_however_the_connection_ends() {
     for format in &FORMATS {
         for (end, tls) in ENDS.map(|end| (end, false)).into_iter().chain([(End::Close, true), (End::NoLastChunk, true)])
         {
-            // What could be the beginning of the key is held back, and comes in the end.
+            // A possible beginning of the key is held back until the end.
             let body = format!("{}: {}", stream_of(format.events), &KEY[..6]);
             let (setup, answer) = asked(format, EVENTS, body.clone(), end, tls).await;
             let what = format!("{} {end:?} tls {tls}", format.path);

@@ -4,7 +4,7 @@ use super::places::EndedTurn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The turns whose processes are to be ended.
+/// The turns whose processes must end.
 ///
 /// A scan of all processes of the system costs milliseconds, for however many turns it is. So turns that end during one sweep wait
 /// for its end, and the next one is for all of them.

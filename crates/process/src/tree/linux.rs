@@ -78,7 +78,7 @@ impl Tree {
     /// Kills all that is there and returns how many were.
     pub(crate) fn kill_all(&mut self, marker: &Marker) -> usize {
         stop_and_kill(|| {
-            // Without a wait for the scan, so that an orphan cannot fork and exit before the scan comes to it.
+            // Without a wait for the scan, so that an orphan cannot fork and exit before the scan reaches it.
             orphans::stop();
             let members = self.members(marker);
             self.known.extend(&members);

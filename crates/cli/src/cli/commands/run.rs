@@ -69,7 +69,7 @@ pub(crate) async fn within<T>(
     preparing: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
     let Some(limit) = limit else { return preparing.await };
-    // What holds the limit itself knows what it waited for, and reports that first.
+    // The task that enforces the limit knows what it waited for, and reports that first.
     tokio::time::timeout(limit + Duration::from_millis(200), preparing).await.unwrap_or_else(|_| {
         Err(CommandError::new(
             FailureKind::Timeout,

@@ -41,7 +41,7 @@ pub(crate) struct Report<'t> {
     pub(crate) error: Option<ReportError>,
 }
 
-/// The answer of a turn: the value as JSON where a schema was asked for and met, else the model's text.
+/// The answer of a turn: the value as JSON if a schema was given and met, else the model's text.
 #[derive(Debug, Clone)]
 pub(crate) enum Output<'t> {
     Text(OutputView<'t>),

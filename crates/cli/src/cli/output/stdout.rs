@@ -34,7 +34,7 @@ impl Stdout {
         Self { terminal: io::stdout().is_terminal().then(|| TerminalText::new(kind)), writing: None }
     }
 
-    /// Writes a text and waits until it is out. If the future is dropped, the write goes on.
+    /// Writes a text and waits until it is out. If the future is dropped, the write continues.
     pub(crate) async fn write(&mut self, text: impl Into<String>) -> Result<(), OutputError> {
         self.finish().await?;
         let mut text = text.into();

@@ -107,7 +107,7 @@ pub(crate) fn failure_of(error: ReportedError) -> TurnFailure {
         return TurnFailure::ModelNotFound { message: error.message.trim_end_matches('.').to_owned() };
     }
     if UNREADABLE.iter().any(|beginning| error.message.starts_with(beginning)) {
-        // What follows is the schema that the SDK wanted, in many lines.
+        // The rest is the schema that the SDK wanted, in many lines.
         let first = error.message.lines().next().unwrap_or_default();
         return TurnFailure::MalformedAnswer { message: format!("its stream cannot be read: {first}") };
     }

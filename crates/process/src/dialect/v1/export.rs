@@ -62,7 +62,7 @@ fn info_in(export: &[u8]) -> Option<Info> {
     parse_beginning(&String::from_utf8_lossy(&export[at..]))
 }
 
-/// Reads the messages of an export; none if it is not whole.
+/// Reads the messages of an export; `None` if it is incomplete.
 fn messages_in(export: &[u8]) -> Vec<Value> {
     let start = export.iter().position(|byte| *byte == b'{').unwrap_or_default();
     let text = String::from_utf8_lossy(&export[start..]);

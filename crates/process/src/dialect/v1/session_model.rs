@@ -48,7 +48,7 @@ pub(crate) fn of_session(model: &Value) -> Option<SessionModel> {
     Reference::deserialize(model).ok().map(Into::into)
 }
 
-/// Reads the model of the last message of the user, which is the one that opencode goes on with; that of the last answer if
+/// Reads the model of the last message of the user, which is the one that opencode continues with; that of the last answer if
 /// none of the messages is the user's. Messages of an unknown shape are skipped.
 pub(crate) fn of_messages(messages: &[Value]) -> Option<SessionModel> {
     let messages: Vec<_> = messages.iter().filter_map(|message| Message::deserialize(message).ok()).collect();

@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// What the system adds to the name of a directory that was removed.
+/// The suffix that the kernel adds to the name of a removed directory.
 const REMOVED: &[u8] = b" (deleted)";
 
 /// A server's own processes: the one that it was started as, and those that stand between that and opencode. None if it was
@@ -59,7 +59,7 @@ impl Tools {
         Self { marker, core, since }
     }
 
-    /// Kills those that `is_left` says were left, and returns how many there were.
+    /// Kills the processes for which `is_left` is true, and returns their number.
     pub(crate) fn kill_all(&self, is_left: impl Fn(&[Tool]) -> Vec<bool>) -> usize {
         stop_and_kill(|| {
             self.stop_orphans(&is_left);
@@ -78,12 +78,12 @@ impl Tools {
             .filter(|process| !own.contains(process))
             .filter(|process| below.contains(process) || bears(*process, &self.marker, deadline))
             .collect();
-        // What a turn's process has started is that turn's, wherever it works.
+        // A child of a turn's process belongs to that turn, wherever it works.
         let left = family(&left(&tools, is_left), &all);
         left.into_iter().filter(|process| !own.contains(process)).collect()
     }
 
-    /// Stops the orphans below a supervisor before the scan, so that they cannot fork and exit before it comes to them.
+    /// Stops the orphans below a supervisor before the scan, so that they cannot fork and exit before it reaches them.
     fn stop_orphans(&self, is_left: impl Fn(&[Tool]) -> Vec<bool>) {
         let Some(leader) = self.core.leader else { return };
         let children = children_of(leader.id).into_iter().filter_map(|id| status(id.as_raw_pid()));
@@ -112,7 +112,7 @@ impl Tools {
     }
 }
 
-/// Returns those of the processes that `is_left` says were left.
+/// Returns the processes for which `is_left` is true.
 fn left(processes: &[Identity], is_left: impl Fn(&[Tool]) -> Vec<bool>) -> HashSet<Identity> {
     if processes.is_empty() {
         return HashSet::new();

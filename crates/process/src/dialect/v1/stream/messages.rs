@@ -91,7 +91,7 @@ pub(crate) struct Expected {
 }
 
 impl MessageWithParts {
-    /// Returns what the stream has to tell of this message.
+    /// Returns the events of this message.
     pub(crate) fn expected(&self) -> Expected {
         let info = parse_repaired::<Message>(self.info.get());
         let heads = self.parts.iter().filter_map(|part| parse_repaired::<PartHead>(part.get()).ok());
