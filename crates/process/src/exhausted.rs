@@ -1,7 +1,8 @@
 //! Exhausted resources and missing directories, recognised in the last output of a program.
 
 /// A text that shows a cause, and what to do about it. The first that is found counts: the specific ones come first.
-const CAUSES: [(&[&str], &str); 6] = [
+const CAUSES: [(&[&str], &str); 7] = [
+    (&["uv_os_homedir"], "opencode finds no home directory: set HOME to a directory that it can write to"),
     (
         &["database or disk is full", "ENOSPC", "No space left on device", "(os error 28)"],
         "make room on the disk: opencode writes to HOME (or the XDG directories) and to TMPDIR",
@@ -31,10 +32,16 @@ pub fn resource_hint(words: &str) -> Option<&'static str> {
     CAUSES.iter().find(|(signs, _)| signs.iter().any(|sign| words.contains(sign))).map(|(_, hint)| *hint)
 }
 
-/// Returns the lines of a crash report that name the cause, without blank lines, indented details and the version of the runtime.
+/// Returns the lines of a crash report that name the cause, without blank lines, indented details, excerpts of minified source
+/// and the version of the runtime.
 pub(crate) fn essence(words: &str) -> String {
-    let is_essential =
-        |line: &&str| !line.trim().is_empty() && !line.starts_with([' ', '\t']) && !line.starts_with("Bun v");
+    let is_excerpt = |line: &str| {
+        let number = line.split(" | ").next().filter(|number| number.len() < line.len());
+        number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let is_essential = |line: &&str| {
+        !line.trim().is_empty() && !line.starts_with([' ', '\t']) && !line.starts_with("Bun v") && !is_excerpt(line)
+    };
     let lines: Vec<&str> = words.lines().filter(is_essential).collect();
     if lines.is_empty() { words.trim().to_owned() } else { lines.join("\n") }
 }
@@ -51,6 +58,7 @@ mod tests {
             ("ENOENT: no such file or directory, mkdir '/x/opencode'", "is writable"),
             ("EACCES: permission denied, open '/x'", "is writable"),
             ("signal: 9 (SIGKILL)", "memory"),
+            ("ENOENT: no such file or directory, uv_os_homedir", "set HOME"),
             ("RangeError: Out of memory", "memory"),
         ] {
             assert!(resource_hint(words).is_some_and(|found| found.contains(hint)), "{words}");
@@ -65,5 +73,9 @@ mod tests {
         assert_eq!(essence(words), "ENOENT: no such file, mkdir '/x'");
         assert_eq!(essence("Error: Unexpected error\n\ndisk is full\n"), "Error: Unexpected error\ndisk is full");
         assert_eq!(essence("  only details\n"), "only details");
+        assert_eq!(
+            essence("12 | (function(a){var b=a;\n      ^\nENOENT: gone, uv_os_homedir"),
+            "ENOENT: gone, uv_os_homedir"
+        );
     }
 }
