@@ -74,15 +74,14 @@ mod turn;
 mod turn_error;
 mod turn_runner;
 mod usage;
+mod user_request;
 
 #[cfg(feature = "mock")]
 pub mod mock;
 
 pub use conversation::{Conversation, Dropped, Entry, EntryContent, Task, TurnRecord};
 pub use error_chain::ErrorChain;
-pub use event::{
-    Event, Observed, PartId, PermissionAsk, QuestionAsk, RawJson, ReportedError, SessionId, StepReason, TurnEvent,
-};
+pub use event::{Event, Observed, PartId, RawJson, ReportedError, SessionId, StepReason, TurnEvent};
 pub use event_log::{EventItem, Events};
 pub use executor::{Control, Ending, Executor, Signal, StartError, StartedTurn, TurnDriver, TurnRequest};
 pub use failure::{FailureKind, LimitKind, ProcessExit, TurnFailure};
@@ -103,6 +102,7 @@ pub use turn::{Changes, Input, LONGEST_TOOL_LIMIT, MOST_ENTRIES, TOOL_LIMIT, Tur
 pub use turn_error::TurnError;
 pub use turn_runner::{RunError, StillRunning, TurnRunner};
 pub use usage::Usage;
+pub use user_request::{PermissionAsk, QuestionAsk};
 
 /// The secret string type that a [`ModelConfig`] holds its key in, re-exported so that callers need not depend on it.
 pub use secrecy::{ExposeSecret, SecretString};

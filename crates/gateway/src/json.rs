@@ -22,6 +22,10 @@ impl<'o> Object<'o> {
         self.0.is_empty()
     }
 
+    pub(crate) fn into_fields(self) -> impl Iterator<Item = (String, &'o RawValue)> {
+        self.0.into_iter()
+    }
+
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &'o RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_str(), *value))
     }

@@ -1,15 +1,10 @@
 //! Sets a source's parameters in the body of a request, and leaves the rest of it as it was, to the byte.
 
-use std::fmt;
-
 use bytes::Bytes;
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{MapAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{Parameters, routes::Kind};
+use crate::{Parameters, json, routes::Kind};
 
 /// A JSON object whose values are kept as they are written.
 struct Object<'b>(Vec<(String, Field<'b>)>);
@@ -71,23 +66,8 @@ impl<'b> Object<'b> {
 
 impl<'de> Deserialize<'de> for Object<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((name, value)) = map.next_entry()? {
-                    fields.push((name, Field::Kept(value)));
-                }
-                Ok(Object(fields))
-            }
-        }
-        deserializer.deserialize_map(Fields)
+        let fields = json::Object::deserialize(deserializer)?.into_fields();
+        Ok(Self(fields.map(|(name, value)| (name, Field::Kept(value))).collect()))
     }
 }
 

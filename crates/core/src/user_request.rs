@@ -1,0 +1,66 @@
+//! Requests of the agent to the user: permissions and questions.
+
+use serde::{Deserialize, Serialize};
+
+/// opencode's question whether a tool may do something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PermissionAsk {
+    /// What an answer refers to; none where the transport cannot carry an answer.
+    pub id: Option<String>,
+    /// The kind of permission, such as `external_directory` or `bash`.
+    pub permission: String,
+    /// What it is asked for: paths, commands.
+    pub patterns: Vec<String>,
+    /// The [id](crate::ToolCall::id) of the tool call that needs the permission, if it is known for sure. The call's input is what
+    /// would be carried out; the patterns are what opencode recognised in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// Whether the transport has answered no by itself already.
+    pub refused: bool,
+}
+
+impl PermissionAsk {
+    /// Makes an unanswered request for these paths or commands. Without an id it cannot be answered.
+    pub fn new(permission: impl Into<String>, patterns: Vec<String>) -> Self {
+        Self { id: None, permission: permission.into(), patterns, call: None, refused: false }
+    }
+
+    /// Sets what an answer refers to.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Option<String>>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// Sets the id of the tool call that needs the permission.
+    #[must_use]
+    pub fn call(mut self, call: impl Into<Option<String>>) -> Self {
+        self.call = call.into();
+        self
+    }
+
+    /// Sets whether the transport has refused it already.
+    #[must_use]
+    pub fn refused(mut self, refused: bool) -> Self {
+        self.refused = refused;
+        self
+    }
+}
+
+/// A question of the agent to the user. With nobody to answer it is rejected, and the agent is told so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct QuestionAsk {
+    /// What an answer refers to.
+    pub id: String,
+    /// What is asked, one text a question.
+    pub questions: Vec<String>,
+}
+
+impl QuestionAsk {
+    /// Makes a request to answer these questions.
+    pub fn new(id: impl Into<String>, questions: Vec<String>) -> Self {
+        Self { id: id.into(), questions }
+    }
+}
