@@ -1,4 +1,4 @@
-//! What README.md says about the command, the `.env` file and the library is what they are.
+//! README.md and the pages of `docs` agree with the command, the `.env` file and the library.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
@@ -16,8 +16,20 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn page() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+/// The pages for users.
+const PAGES: [&str; 8] = [
+    "README.md",
+    "docs/command.md",
+    "docs/isolation.md",
+    "docs/json.md",
+    "docs/library.md",
+    "docs/model-sources.md",
+    "docs/outcomes.md",
+    "docs/versions.md",
+];
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap()
 }
 
 /// Returns the text under a heading, up to the next one.
@@ -61,7 +73,7 @@ fn stdout(arguments: &[&str]) -> String {
 fn the_exit_codes_are_those_of_the_help() {
     let help = stdout(&["--help"]);
     let listed: Vec<&str> = help.split_once("Exit codes:\n").unwrap().1.lines().collect();
-    let page = page();
+    let page = page("docs/json.md");
     let rows = rows(section(&page, "Exit codes"));
     assert_eq!(rows.len(), listed.len());
     for (row, line) in rows.iter().zip(listed) {
@@ -72,9 +84,8 @@ fn the_exit_codes_are_those_of_the_help() {
 
 #[test]
 fn the_keys_of_the_env_file_are_all_there_and_no_others() {
-    let page = page();
-    let section = section(&page, "Model sources");
-    let keys: Vec<String> = rows(section).into_iter().map(|row| row[0].clone()).collect();
+    let section = page("docs/model-sources.md");
+    let keys: Vec<String> = rows(&section).into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(keys, ModelParameter::ALL.map(|parameter| format!("`MODEL_<TYPE>_{}`", parameter.suffix())));
     let [others @ .., last] = &ModelSourceType::ALL.map(|kind| format!("`{}`", kind.as_str().to_uppercase()));
     let sentence = format!("`<TYPE>` is {} or {last}:", others.join(", "));
@@ -83,10 +94,10 @@ fn the_keys_of_the_env_file_are_all_there_and_no_others() {
 
 #[test]
 fn the_example_of_an_env_file_is_one() {
-    let page = page();
+    let page = page("docs/model-sources.md");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("models.env");
-    std::fs::write(&file, block(section(&page, "Model sources"), "sh")).unwrap();
+    std::fs::write(&file, block(&page, "sh")).unwrap();
     let source = opencode_run::ModelSource::from_env_file(&file).unwrap();
     assert_eq!(source.configured(), [ModelSourceType::Code, ModelSourceType::Default]);
 }
@@ -150,7 +161,7 @@ fn every_option_exists() {
     }
     let option = |word: &str| word.chars().take_while(|c| *c == '-' || c.is_ascii_alphanumeric()).collect::<String>();
     let known: BTreeSet<String> = help.split_whitespace().filter(|word| word.starts_with("--")).map(option).collect();
-    let page = page();
+    let page = PAGES.map(page).concat();
     let words = page.split([' ', '\n', '`', '(', '"']).filter(|word| word.starts_with("--"));
     let named: BTreeSet<String> = words.map(option).filter(|option| option.ends_with(char::is_alphanumeric)).collect();
     for option in &named {
@@ -163,7 +174,7 @@ fn every_option_exists() {
 fn the_json_object_has_these_fields() {
     let printed = stdout(&["--no-env", "--output-format", "json", "--opencode", "/nonexistent/opencode", "message"]);
     let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
-    let page = page();
+    let page = page("docs/json.md");
     let section = section(&page, "Output formats");
     let shown: serde_json::Value = serde_json::from_str(block(section, "json")).unwrap();
     let fields = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
@@ -177,7 +188,7 @@ fn the_json_object_has_these_fields() {
 
 #[test]
 fn the_kinds_of_errors_are_kinds() {
-    let page = page();
+    let page = page("docs/json.md");
     let (_, list) = page.split_once("`error.kind` is one of ").unwrap();
     for name in quoted(list.split("\n\n").next().unwrap()) {
         let kind: FailureKind = serde_json::from_value(name.as_str().into()).unwrap();
@@ -191,29 +202,32 @@ fn every_piece_of_rust_stands_in_the_example_that_is_linked() {
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
     };
     let examples = root().join("crates/cli/examples");
-    let page = page();
-    let mut example = Vec::new();
-    let mut rest = section(&page, "The library");
-    while let Some((before, after)) = rest.split_once("```rust\n") {
-        if let Some((_, link)) = before.rsplit_once("](crates/cli/examples/") {
-            let file = examples.join(link.split(')').next().unwrap());
-            example = lines(&std::fs::read_to_string(file).unwrap());
+    let pages = ["README.md", "docs/library.md"].map(page);
+    for page in &pages {
+        let mut example = Vec::new();
+        let mut rest = page.as_str();
+        while let Some((before, after)) = rest.split_once("```rust\n") {
+            if let Some((_, link)) = before.rsplit_once("crates/cli/examples/") {
+                let file = examples.join(link.split(')').next().unwrap());
+                example = lines(&std::fs::read_to_string(file).unwrap());
+            }
+            let (piece, after) = after.split_once("```").unwrap();
+            let wanted = lines(piece);
+            assert!(example.windows(wanted.len()).any(|window| window == wanted), "not in its example:\n{piece}");
+            rest = after;
         }
-        let (piece, after) = after.split_once("```").unwrap();
-        let wanted = lines(piece);
-        assert!(example.windows(wanted.len()).any(|window| window == wanted), "not in its example:\n{piece}");
-        rest = after;
     }
     for entry in std::fs::read_dir(examples).unwrap() {
-        let link = format!("(crates/cli/examples/{})", entry.unwrap().file_name().to_str().unwrap());
-        assert!(page.contains(&link), "{link} is missing");
+        let link = format!("(../crates/cli/examples/{})", entry.unwrap().file_name().to_str().unwrap());
+        assert!(pages[1].contains(&link), "{link} is missing");
     }
 }
 
 #[test]
 fn every_link_leads_somewhere() {
     let anchor = |heading: &str| heading.trim_matches(['#', ' ']).to_lowercase().replace(' ', "-").replace(',', "");
-    for name in ["README.md", "ARCHITECTURE.md"] {
+    for name in PAGES.into_iter().chain(["ARCHITECTURE.md", "SECURITY.md", "tests/README.md"]) {
+        let folder = root().join(name).parent().unwrap().to_owned();
         let page = std::fs::read_to_string(root().join(name)).unwrap();
         let anchors: BTreeSet<String> = page.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
         for target in page.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
@@ -227,7 +241,7 @@ fn every_link_leads_somewhere() {
                         let mut headings = text.lines().filter(|line| line.starts_with('#')).map(anchor);
                         place.is_none_or(|place| headings.any(|heading| heading == place))
                     };
-                    let path = root().join(file);
+                    let path = folder.join(file);
                     path.is_dir() || std::fs::read_to_string(path).is_ok_and(there)
                 }
             };
@@ -238,6 +252,20 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn the_tested_version_is_named() {
-    let page = page();
-    assert!(section(&page, "Versions and platforms").contains(&format!("The tests run on {TESTED_OPENCODE}")));
+    let page = page("docs/versions.md");
+    assert!(page.contains(&format!("The tests run on {TESTED_OPENCODE}")));
+}
+
+#[test]
+fn front_page_is_short_and_links_every_page() {
+    let front = page("README.md");
+    assert!(front.lines().count() <= 150);
+    for name in &PAGES[1..] {
+        assert!(front.contains(&format!("]({name}")), "{name} is not linked");
+    }
+    let docs = std::fs::read_dir(root().join("docs")).unwrap();
+    for entry in docs {
+        let name = format!("docs/{}", entry.unwrap().file_name().to_str().unwrap());
+        assert!(PAGES.contains(&name.as_str()), "{name} is not checked");
+    }
 }
