@@ -226,7 +226,13 @@ fn every_piece_of_rust_stands_in_the_example_that_is_linked() {
 #[test]
 fn every_link_leads_somewhere() {
     let anchor = |heading: &str| heading.trim_matches(['#', ' ']).to_lowercase().replace(' ', "-").replace(',', "");
-    for name in PAGES.into_iter().chain(["ARCHITECTURE.md", "SECURITY.md", "tests/README.md"]) {
+    for name in PAGES.into_iter().chain([
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "tests/README.md",
+    ]) {
         let folder = root().join(name).parent().unwrap().to_owned();
         let page = std::fs::read_to_string(root().join(name)).unwrap();
         let anchors: BTreeSet<String> = page.lines().filter(|line| line.starts_with('#')).map(anchor).collect();
