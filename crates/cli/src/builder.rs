@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The settings of a [`Runner`]; every one of them can be left out.
+/// The settings of a [`Runner`](crate::Runner); every one of them can be left out.
 ///
 /// A setting that would have no effect beside another is refused when the runner is built.
 #[derive(Debug, Clone)]
@@ -211,7 +211,7 @@ impl RunnerBuilder {
     }
 
     /// Sets how opencode is driven. Unless said it is by a server, or by processes where that version's server cannot be
-    /// used; [`Runner::transport`] tells.
+    /// used; [`Runner::transport`](crate::Runner::transport) returns it.
     #[must_use]
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = Some(transport);
@@ -237,7 +237,7 @@ impl RunnerBuilder {
         self
     }
 
-    /// Deletes the session from opencode's history, and the journal, when the runner is [closed](Runner::close). Only a server
+    /// Deletes the session from opencode's history, and the journal, when the runner is [closed](crate::Runner::close). Only a server
     /// can do that.
     #[must_use]
     pub fn ephemeral(mut self) -> Self {
@@ -296,7 +296,7 @@ impl RunnerBuilder {
     /// [`default_journals`](crate::default_journals), so that nothing of it is lost whatever happens to this process. None
     /// is kept unless said.
     ///
-    /// A journal that cannot be written harms no turn: see [`Runner::journal_error`]. A [`session`](Self::session) that has
+    /// A journal that cannot be written harms no turn: see [`Runner::journal_error`](crate::Runner::journal_error). A [`session`](Self::session) that has
     /// one goes on in it, with the turns that it holds. When one is begun, those below the folder that nobody has written to for
     /// [30 days](opencode_run_journal::KEPT) are deleted.
     #[must_use]
