@@ -1,7 +1,7 @@
 //! Exhausted resources and missing directories, recognised in the last output of a program.
 
 /// A text that shows a cause, and what to do about it. The first that is found counts: the specific ones come first.
-const CAUSES: [(&[&str], &str); 7] = [
+const CAUSES: [(&[&str], &str); 8] = [
     (&["uv_os_homedir"], "opencode finds no home directory: set HOME to a directory that it can write to"),
     (
         &["database or disk is full", "ENOSPC", "No space left on device", "(os error 28)"],
@@ -13,12 +13,24 @@ const CAUSES: [(&[&str], &str); 7] = [
     ),
     (&["EMFILE", "Too many open files", "(os error 24)"], "a limit on open files is reached: raise it (`ulimit -n`)"),
     (
-        &["ENOMEM", "Cannot allocate memory", "out of memory", "Out of memory", "(os error 12)"],
+        &[
+            "ENOMEM",
+            "MemoryExhaustion",
+            "memory is exhausted",
+            "Cannot allocate memory",
+            "out of memory",
+            "Out of memory",
+            "(os error 12)",
+        ],
         "there is too little memory: opencode needs about 600 MB; raise the limit (`ulimit -v`, the container's) or run fewer tasks at a time",
     ),
     (
         &["EACCES", "EROFS", "EPERM", "ENOTDIR", "mkdir '", "Read-only file system"],
         "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a directory that is writable",
+    ),
+    (
+        &["signal: 5 ", "signal: 6 ", "signal: 11 "],
+        "it crashed, as it does under a limit on memory or processes (`ulimit -v`, `ulimit -u`): raise the limit; if there is none, check it with `opencode-run doctor`",
     ),
     (
         &["signal: 9", "signal 9", "SIGKILL"],
@@ -60,6 +72,8 @@ mod tests {
             ("signal: 9 (SIGKILL)", "memory"),
             ("ENOENT: no such file or directory, uv_os_homedir", "set HOME"),
             ("RangeError: Out of memory", "memory"),
+            ("signal: 11 (SIGSEGV)", "ulimit -v"),
+            ("signal: 6 (SIGABRT): MemoryExhaustion: memory is exhausted", "600 MB"),
         ] {
             assert!(resource_hint(words).is_some_and(|found| found.contains(hint)), "{words}");
         }

@@ -43,7 +43,8 @@ static INITIALIZED: AtomicBool = AtomicBool::new(false);
 /// `#[tokio::main]` it works, but then each supervisor also starts the threads of that runtime before it gets here.
 ///
 /// It changes the default of what is created later, such as [`Launch`](crate::Launch); their methods that set a supervisor
-/// still win. It installs no signal handler in the program and changes nothing else. Only Linux has supervisors; on other
+/// still win. It unblocks SIGCHLD if the program inherited it blocked, as every wait for a child needs it. It installs no signal
+/// handler in the program and changes nothing else. Only Linux has supervisors; on other
 /// systems it does nothing.
 ///
 /// Do not call it from code that other executables load (a plugin, a module of Python): the executable itself has to call it.
@@ -52,12 +53,25 @@ static INITIALIZED: AtomicBool = AtomicBool::new(false);
 pub fn init() {
     #[cfg(target_os = "linux")]
     {
+        unblock_child_signal();
         let mut arguments = std::env::args_os().skip(1);
         if arguments.next().is_some_and(|first| first == ARGUMENT) {
             supervise(arguments);
         }
         // In a chroot or container without /proc the program cannot find itself.
         INITIALIZED.store(std::path::Path::new(PROGRAM).exists(), Ordering::Relaxed);
+    }
+}
+
+/// Lets SIGCHLD through: with it blocked, a wait for a child never ends.
+#[cfg(target_os = "linux")]
+fn unblock_child_signal() {
+    use nix::sys::signal::{SigSet, Signal};
+
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGCHLD);
+    if let Err(error) = signals.thread_unblock() {
+        tracing::warn!("SIGCHLD may be blocked: {error}");
     }
 }
 

@@ -49,6 +49,19 @@ fn ignored_signals_stay_ignored() {
 }
 
 #[test]
+fn blocked_sigchld_hangs_no_turn() {
+    let case = Case::new(|script, _| script.replay("run", PLAIN));
+    let command = case.command(&["hello"]);
+    let mut blocking = case.sandbox.command("env");
+    blocking.args(["--block-signal=CHLD", "--"]).arg(command.get_program()).args(command.get_args());
+    blocking.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let outcome = Running::spawn(&mut blocking).wait_for(HANG);
+    outcome.assert_code(0);
+    assert_eq!(outcome.stdout, format!("{PLAIN_TEXT}\n"));
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
 fn other_signals_are_still_handled() {
     let case = Case::stalling([]);
     let running = Running::spawn(&mut ignoring(&case, "HUP", &["hello"]));
