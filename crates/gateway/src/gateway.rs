@@ -85,6 +85,8 @@ pub(crate) struct Shared {
     refused: AtomicU64,
     /// Warns once.
     unknown_owners: Once,
+    /// Warns once of connections of other users.
+    strangers: Once,
     /// The client of upstreams without TLS. Reading the system's certificates takes some milliseconds, so it does not.
     plain: UpstreamClient,
     /// The client of all others, made when the first of them is opened.
@@ -118,6 +120,7 @@ impl Gateway {
             paths: RwLock::default(),
             refused: AtomicU64::new(0),
             unknown_owners: Once::new(),
+            strangers: Once::new(),
             plain,
             secure: OnceLock::new(),
         });
@@ -269,7 +272,8 @@ async fn is_trusted(stream: &TcpStream, client: SocketAddr, shared: &Shared) -> 
             }
             Ok(Peer::Stranger(user)) => {
                 shared.refuse();
-                tracing::warn!(user, "refused a connection of another user");
+                // Once: a user who connects all the time would flood the log, or a terminal.
+                shared.strangers.call_once(|| tracing::warn!(user, "refused a connection of another user"));
                 return false;
             }
             Ok(Peer::Gone) if lookup < OWNER_LOOKUPS => tokio::time::sleep(LOOKUP_PAUSE).await,

@@ -15,6 +15,8 @@ const OTHER_CONTROL: [&str; 8] = [".hg", ".svn", ".jj", ".bzr", ".pijul", "_darc
 /// Settings of a repository by which git would start programs, each switched off.
 const HARMLESS: [&str; 6] =
     ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false"];
+/// Settings against a fetch: git fetches objects of a partial clone that are missing, by a program that the repository names.
+const NO_FETCH: [&str; 4] = ["-c", "core.sshCommand=false", "-c", "protocol.allow=never"];
 
 /// Returns why a file may have come with a repository, or `None` if it did not: it lies in no work tree, or is untracked in each.
 ///
@@ -59,11 +61,25 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
+/// Returns the git of the absolute directories in `PATH`, without those of the repository: a relative one would be looked up in it.
+fn git_outside(repository: &Path) -> Option<PathBuf> {
+    let directories = std::env::var_os("PATH")?;
+    let outside =
+        |path: &PathBuf| path.canonicalize().is_ok_and(|path| !path.starts_with(repository) && path.is_file());
+    let absolute = std::env::split_paths(&directories).filter(|directory| directory.is_absolute());
+    absolute.map(|directory| directory.join("git")).find(outside)
+}
+
 /// Asks git whether a repository tracks a file; `None` if it gives no answer.
 async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
     let relative: PathBuf = path.strip_prefix(root).map_err(io::Error::other)?.to_owned();
-    let mut git = Command::new("git");
-    git.args(HARMLESS).args(["--no-pager", "--no-optional-locks", "--literal-pathspecs", "--work-tree=."]);
+    let mut git = Command::new(git_outside(root).ok_or(io::ErrorKind::NotFound)?);
+    git.args(HARMLESS).args(NO_FETCH).args([
+        "--no-pager",
+        "--no-optional-locks",
+        "--literal-pathspecs",
+        "--work-tree=.",
+    ]);
     git.args(["ls-files", "--cached", "--error-unmatch", "--"]).arg(relative);
     git.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     for variable in GIT_REPOSITORY {
@@ -71,6 +87,7 @@ async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
     }
     // A hook's or a user's ceiling must not hide the repository.
     git.env_remove("GIT_CEILING_DIRECTORIES").env("GIT_TERMINAL_PROMPT", "0");
+    git.env("GIT_NO_LAZY_FETCH", "1").env("GIT_ALLOW_PROTOCOL", "");
     let mut child = start_child(|| git.spawn())?;
     let Ok(status) = tokio::time::timeout(GIT_TIMEOUT, child.wait()).await else {
         child.kill().await?;
@@ -128,6 +145,42 @@ mod tests {
         // A repository within the clone does not hide what the outer one tracks.
         git(&repository.join("sub"), &["init", "-q"]);
         assert!(reason(&repository.join("sub/.env")).await.contains("it is tracked"));
+    }
+
+    #[tokio::test]
+    async fn missing_object_of_a_partial_clone_is_not_fetched() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().canonicalize().unwrap();
+        for name in ["a/x", "b/y"] {
+            fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+            fs::write(folder.join(name), name).unwrap();
+        }
+        git(&folder, &["init", "-q"]);
+        git(&folder, &["add", "."]);
+        git(&folder, &["commit", "-q", "-m", "x"]);
+        git(&folder, &["sparse-checkout", "init", "--cone", "--sparse-index"]);
+        git(&folder, &["sparse-checkout", "set", "a"]);
+        let tree =
+            std::process::Command::new("git").current_dir(&folder).args(["rev-parse", "HEAD:b"]).output().unwrap();
+        let tree = String::from_utf8(tree.stdout).unwrap();
+        let (first, rest) = tree.trim().split_at(2);
+        fs::remove_file(folder.join(".git/objects").join(first).join(rest)).unwrap();
+        let (ran, program) = (folder.join("ran"), folder.join("program"));
+        fs::write(&program, format!("#!/bin/sh\ntouch {}\nexit 1\n", ran.display())).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        for (setting, value) in [
+            ("core.repositoryformatversion", "1"),
+            ("extensions.partialClone", "origin"),
+            ("remote.origin.url", "ssh://x@127.0.0.1/z"),
+            ("remote.origin.promisor", "true"),
+            ("remote.origin.partialclonefilter", "tree:0"),
+            ("core.sshCommand", program.to_str().unwrap()),
+        ] {
+            git(&folder, &["config", setting, value]);
+        }
+        fs::write(folder.join(".env"), "x").unwrap();
+        reason(&folder.join(".env")).await;
+        assert!(!ran.exists());
     }
 
     #[tokio::test]

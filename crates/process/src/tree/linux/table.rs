@@ -133,14 +133,20 @@ pub(super) fn own_id() -> i32 {
 
 /// Returns how a process is at this moment, if there is one of this id.
 pub(super) fn status(id: i32) -> Option<Status> {
-    let stat = stat(id)?;
+    read_status(id, &stat(id)?)
+}
+
+fn read_status(id: i32, stat: &str) -> Option<Status> {
     let mut fields = stat.split_ascii_whitespace();
     let state = fields.next()?;
-    // The parent is field 4 of the line, the group 5, the start time 22.
+    // The parent is field 4 of the line, the group 5, the number of threads 20, the start time 22.
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    let started = fields.nth(16)?.parse().ok()?;
-    Some(Status { identity: Identity { id, started }, parent, group, over: matches!(state, "Z" | "X") })
+    let threads: u32 = fields.nth(14)?.parse().ok()?;
+    let started = fields.nth(1)?.parse().ok()?;
+    // The main thread may exit before the others: the process looks like a zombie and is still running.
+    let over = state == "X" || (state == "Z" && threads <= 1);
+    Some(Status { identity: Identity { id, started }, parent, group, over })
 }
 
 /// Reads `/proc/ID/stat` from the third field on: the name in parentheses before it may hold anything, what follows the last `)`
@@ -186,4 +192,20 @@ pub(super) fn children_of(id: i32) -> Vec<Pid> {
 pub(super) fn memory_of_group(group: i32) -> Option<u64> {
     let members = every_process().into_iter().filter(|status| status.group == group);
     members.filter_map(|status| status.identity.memory()).reduce(|sum, memory| sum + memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_whose_main_thread_exited_is_not_over() {
+        let stat = |state: &str, threads: u32| {
+            let rest = format!("{state} 1 7 7 0 -1 4194368 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711 0 0");
+            read_status(9, &rest).unwrap()
+        };
+        assert_eq!((stat("S", 1).identity.started, stat("S", 1).parent, stat("S", 1).group), (4711, 1, 7));
+        assert!(stat("Z", 1).over && stat("X", 2).over);
+        assert!(!stat("Z", 2).over && !stat("S", 1).over);
+    }
 }
