@@ -1,8 +1,11 @@
 //! Readers that are slow, blocked or gone, and pipes that nobody closes.
 
 use crate::support::{Case, HANG, PLAIN, PLAIN_TEXT, Running, plain, wait_until};
+use opencode_run_tests::opencode_run_bin;
 use opencode_run_tests::script::{Act, Stream};
+use opencode_run_tests::serve_script::Serving;
 use rustix::process::Signal;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 use std::thread::sleep;
@@ -204,4 +207,27 @@ fn an_opencode_that_reads_no_message_holds_nothing_up() {
     running.child.stdin.take().unwrap().write_all("long ".repeat(500_000).as_bytes()).unwrap();
     running.wait().assert_code(0);
     case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn chat_on_a_full_stdout_stops_with_the_reason() {
+    for transport in ["run", "serve"] {
+        let serving = Serving::replaying(PLAIN);
+        let case = Case::new(|script, _| script.replay("run", PLAIN).on("serve", [serving.act()]));
+        let mut command = case.sandbox.command(opencode_run_bin!());
+        command.args(["chat", "--transport", transport, "--opencode"]).arg(case.fake.executable());
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(File::options().write(true).open("/dev/full").unwrap());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"one\ntwo\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("stdout cannot be written to"), "{stderr}");
+        let runs = case.fake.log_of("run").len();
+        let messages: usize =
+            case.fake.log_of("serve").iter().map(|server| server.requests_of("POST /session/*/message").len()).sum();
+        assert_eq!(runs + messages, 1, "the second turn is not begun");
+        case.sandbox.assert_nothing_alive();
+    }
 }

@@ -266,6 +266,15 @@ pub(crate) fn describe(
     }
 }
 
+/// Reports why stdout accepts no more output, unless its reader is gone. Returns the exit code of a turn that would end with `code`.
+pub(crate) fn report_lost_output(error: &OutputError, code: Code) -> Code {
+    if let OutputError::Gone = error {
+        return Code::PIPE;
+    }
+    Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
+    if code == Code::OK { Code::TURN_FAILED } else { code }
+}
+
 /// Returns the exit code of a turn that ran.
 pub(crate) fn exit_code(finished: &Finished, signals: &Signals) -> Code {
     match (&finished.output_error, finished.turn.state) {

@@ -18,10 +18,16 @@ impl Cli {
             Err(error) if error.kind() == ErrorKind::UnknownArgument => error,
             read => return read,
         };
-        // The parser refuses them, unless something stands before the hyphen.
-        let marked = arguments.into_iter().map(|argument| match argument.to_str() {
-            Some(text) if is_list_item(text) => format!("{LIST_ITEM_MARK}{text}").into(),
-            _ => argument,
+        // The parser refuses them, unless something stands before the hyphen. An option that takes something else than free text
+        // would keep the mark.
+        let command = Self::command();
+        let mut belongs_to_option = false;
+        let marked = arguments.into_iter().map(|argument| {
+            let is_word = !std::mem::replace(&mut belongs_to_option, takes_other_value(&command, &argument));
+            match argument.to_str() {
+                Some(text) if is_word && is_list_item(text) => format!("{LIST_ITEM_MARK}{text}").into(),
+                _ => argument,
+            }
         });
         let Ok(mut cli) = Self::try_parse_from(marked) else { return Err(error) };
         let run = match &mut cli.command {
@@ -46,6 +52,24 @@ fn is_list_item(argument: &str) -> bool {
     argument.strip_prefix('-').is_some_and(|rest| rest.starts_with(char::is_whitespace))
 }
 
+fn all_arguments(command: &clap::Command) -> impl Iterator<Item = &clap::Arg> {
+    std::iter::once(command).chain(command.get_subcommands()).flat_map(clap::Command::get_arguments)
+}
+
+fn names(arg: &clap::Arg) -> impl Iterator<Item = String> {
+    let long = arg.get_long().map(|long| format!("--{long}"));
+    long.into_iter().chain(arg.get_short().map(|short| format!("-{short}")))
+}
+
+/// Returns whether an argument is an option whose value is the next argument and is not free text.
+fn takes_other_value(command: &clap::Command, argument: &OsString) -> bool {
+    all_arguments(command).any(|arg| {
+        arg.get_action().takes_values()
+            && !arg.is_allow_hyphen_values_set()
+            && names(arg).any(|name| *argument == *name)
+    })
+}
+
 /// An option of free text that another option follows instead of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MissingText {
@@ -60,14 +84,7 @@ impl Cli {
     /// that option for it.
     pub(crate) fn missing_text(arguments: impl Iterator<Item = OsString>) -> Option<MissingText> {
         let command = Self::command();
-        let all: Vec<_> =
-            std::iter::once(&command).chain(command.get_subcommands()).flat_map(clap::Command::get_arguments).collect();
-        let names = |arg: &clap::Arg| {
-            arg.get_long()
-                .map(|long| format!("--{long}"))
-                .into_iter()
-                .chain(arg.get_short().map(|short| format!("-{short}")))
-        };
+        let all: Vec<_> = all_arguments(&command).collect();
         let is_text = |name: &str| {
             all.iter().any(|arg| arg.is_allow_hyphen_values_set() && names(arg).any(|known| known == name))
         };

@@ -100,6 +100,11 @@ fn message_may_begin_as_an_item_of_a_list() {
     assert_eq!((args.run.words, args.run.task.lean), (vec!["- go on".to_owned()], true));
     let run = read(&["--context", "- be brief", "--title=- x", "- fix it"]).unwrap().run;
     assert_eq!((run.task.context.as_deref(), run.task.title.as_deref()), (Some("- be brief"), Some("- x")));
+    // A value of another option keeps its text or is refused, but never gets the mark.
+    for option in ["--file", "--dir", "--workspace", "--agent", "--json-schema", "--task-name"] {
+        let read = read(&[option, "- x", "m"]);
+        assert!(read.is_err() || !format!("{:?}", read.unwrap()).contains("fdd0"), "{option}");
+    }
     for wrong in [&["--leen", "- fix it"][..], &["- fix it", "-x"], &["--no-such"], &["resume", "dir", "- a", "--leen"]]
     {
         let error = read(wrong).unwrap_err();

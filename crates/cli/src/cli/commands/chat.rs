@@ -6,13 +6,14 @@ use crate::cli::asking::Asking;
 use crate::cli::console::Console;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code::Code;
-use crate::cli::output::{OutputError, Printer, Report};
+use crate::cli::output::{Printer, Report};
 use crate::cli::signals::Signals;
 use crate::cli::stderr::Stderr;
 use crate::cli::turn;
 use crate::{PermissionPolicy, Runner};
 use opencode_run_core::Prompt;
 use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -69,14 +70,19 @@ async fn talk(runner: &Arc<Runner>, asking: &Asking, args: &ChatArgs, mut signal
             }
         };
         match one_turn(runner, message, args, asking, &signals, console).await {
-            Ok(Code::OK) => {}
+            // Without stdout, a further turn would be paid for nothing.
+            Ok(ControlFlow::Break(lost)) => {
+                code = lost;
+                break;
+            }
+            Ok(ControlFlow::Continue(Code::OK)) => {}
             // On a terminal a person sees what went wrong and goes on.
-            Ok(Code::INTERRUPT) if on_terminal => {}
-            Ok(ended @ (Code::TERMINATE | Code::HANGUP | Code::INTERRUPT | Code::PIPE)) => {
+            Ok(ControlFlow::Continue(Code::INTERRUPT)) if on_terminal => {}
+            Ok(ControlFlow::Continue(ended @ (Code::TERMINATE | Code::HANGUP | Code::INTERRUPT | Code::PIPE))) => {
                 code = ended;
                 break;
             }
-            Ok(failed) => code = failed,
+            Ok(ControlFlow::Continue(failed)) => code = failed,
             Err(error) => {
                 Console::error(&error);
                 code = Code::of_kind(error.kind);
@@ -110,6 +116,7 @@ async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<A
     Ok(runner)
 }
 
+/// Runs a turn and prints its answer. Returns its exit code, as `Break` if stdout accepts no more output.
 async fn one_turn(
     runner: &Arc<Runner>,
     message: String,
@@ -117,22 +124,22 @@ async fn one_turn(
     asking: &Asking,
     signals: &Signals,
     console: Console,
-) -> Result<Code, CommandError> {
+) -> Result<ControlFlow<Code, Code>, CommandError> {
     let mut printer = Printer::new(OutputFormat::Text, false).telling(asking.said.clone());
     let finished =
         turn::run(runner, (Prompt::new(message), Instant::now()), &mut printer, signals, console, false).await?;
     let Some(finished) = finished else {
         turn::say_interrupted_early(console);
-        return Ok(signals.code().unwrap_or(Code::INTERRUPT));
+        return Ok(ControlFlow::Continue(signals.code().unwrap_or(Code::INTERRUPT)));
     };
     let code = turn::exit_code(&finished, signals);
-    if finished.output_error.is_some() {
-        return Ok(code);
+    if let Some(error) = &finished.output_error {
+        return Ok(ControlFlow::Break(turn::report_lost_output(error, code)));
     }
     let conversation = runner.conversation();
     let report = Report::of_turn(&conversation, &finished.turn, None);
-    if let Err(OutputError::Gone) = printer.end(&report, None).await {
-        return Ok(Code::PIPE);
+    if let Err(error) = printer.end(&report, None).await {
+        return Ok(ControlFlow::Break(turn::report_lost_output(&error, code)));
     }
     turn::summarise(runner, &finished.turn, console);
     if let Some(error) = &finished.error {
@@ -140,6 +147,6 @@ async fn one_turn(
     }
     match save(runner, args.save_markdown.as_ref()).await.error {
         Some(error) => Err(error),
-        None => Ok(code),
+        None => Ok(ControlFlow::Continue(code)),
     }
 }

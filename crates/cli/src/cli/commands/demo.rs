@@ -77,11 +77,15 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
             break;
         };
         code = turn::exit_code(&finished, &signals);
-        if finished.output_error.is_none() {
+        let lost = if finished.output_error.is_none() {
             let conversation = runner.conversation();
             let report = Report::of_turn(&conversation, &finished.turn, None);
-            // What stdout has against it was told by the turn's own text.
-            printer.end(&report, None).await.ok();
+            printer.end(&report, None).await.err()
+        } else {
+            finished.output_error
+        };
+        if let Some(error) = lost {
+            code = turn::report_lost_output(&error, code);
         }
         turn::summarise(&runner, &finished.turn, console);
         if let Some(error) = &finished.error {
