@@ -71,10 +71,15 @@ fn work(link: Link) -> ExitCode {
     if let Err(error) = opencode_run_process::supervisor::adopt_orphans() {
         Console::warning(&format!("a process that kills its supervisor may outlive this command: {error}"));
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match start_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            Console::error(&CommandError::of(FailureKind::Io, &error));
+            let hint = opencode_run_process::resource_hint(&error.to_string());
+            let error = CommandError::new(FailureKind::Io, format!("a thread cannot be started: {error}"));
+            Console::error(&match hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            });
             return Code::TURN_FAILED.into();
         }
     };
@@ -82,6 +87,16 @@ fn work(link: Link) -> ExitCode {
     // A thread that waits for stdin or stdout must not keep the process.
     runtime.shutdown_background();
     code.into()
+}
+
+/// Starts the runtime with one thread for blocking work, which it keeps: tokio panics if it needs the first one and a limit on
+/// threads is reached.
+fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    const KEEP_ALIVE: Duration = Duration::from_hours(24 * 365);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(KEEP_ALIVE).build()?;
+    std::thread::Builder::new().spawn(|| ())?.join().ok();
+    drop(runtime.spawn_blocking(|| ()));
+    Ok(runtime)
 }
 
 async fn dispatch(cli: Cli, link: Link) -> Code {
