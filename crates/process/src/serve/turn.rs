@@ -69,6 +69,8 @@ struct Running {
     outbox: Outbox,
     /// Requests that are under way beside the message.
     errands: JoinSet<Errand>,
+    /// The ids of the permission requests and questions whose answer is still being sent.
+    unanswered: Vec<String>,
     /// The last error that opencode reported in the turn's own session.
     error: Option<ReportedError>,
     /// The question that was rejected in the last step.
@@ -140,6 +142,7 @@ impl ServeTurn {
             decoder,
             outbox: Outbox::new(redaction),
             errands: JoinSet::new(),
+            unanswered: Vec::new(),
             error: None,
             rejected: None,
             refused: HashMap::new(),

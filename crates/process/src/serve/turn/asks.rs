@@ -26,6 +26,7 @@ impl Running {
     /// Answers a permission: an ask that nobody answers would hold the turn up for ever.
     pub(super) fn answer_permission(&mut self, ask: PermissionAsk) {
         let Some(id) = ask.id.clone() else { return };
+        self.unanswered.push(id.clone());
         let times = self.refused.entry((ask.permission.clone(), ask.patterns.clone())).or_default();
         *times += usize::from(ask.refused);
         let insists = *times >= MOST_REFUSALS;
@@ -50,6 +51,7 @@ impl Running {
 
     /// Notes that what was asked was answered, and ends the turn where it is to end on that.
     pub(super) fn answered(&mut self, id: String, refusal: Option<String>) {
+        self.unanswered.retain(|open| *open != id);
         self.outbox.push(Signal::Answered { id });
         if let Some(what) = refusal
             && !self.stopped
@@ -63,6 +65,7 @@ impl Running {
     pub(super) fn reject_question(&mut self, question: &QuestionAsk) {
         let (client, directory, _) = self.address();
         let id = question.id.clone();
+        self.unanswered.push(id.clone());
         tracing::debug!(id, "a question is rejected");
         self.rejected = Some(question.questions.join(" "));
         self.errands.spawn(async move {

@@ -42,6 +42,10 @@ impl Running {
         if let Some(pass) = &self.pass {
             self.outbox.push(Signal::Traffic(pass.traffic()));
         }
+        // The end of the turn may overtake the reply to an answer; no request is open any more.
+        for id in std::mem::take(&mut self.unanswered) {
+            self.outbox.push(Signal::Answered { id });
+        }
         self.outbox.push(Signal::Ended(ending));
         Over { outbox: self.outbox, signals: self.signals }
     }
