@@ -116,6 +116,8 @@ fn a_signal_is_heard_while_nobody_reads_stdout() {
             running.signal(signal);
             // The turn's processes are long gone before the command is.
             case_without_fake(&case);
+            // The same signal within 50 ms counts once: `timeout` sends it to its child and to the group.
+            sleep(Duration::from_millis(200));
         }
         let outcome = running.wait();
         outcome.assert_code(code);
