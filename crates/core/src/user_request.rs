@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PermissionAsk {
-    /// What an answer refers to; none where the transport cannot carry an answer.
+    /// The id that an answer refers to; `None` if the transport cannot carry an answer.
     pub id: Option<String>,
     /// The kind of permission, such as `external_directory` or `bash`.
     pub permission: String,
-    /// What it is asked for: paths, commands.
+    /// The paths or commands that the permission is for.
     pub patterns: Vec<String>,
     /// The [id](crate::ToolCall::id) of the tool call that needs the permission, if it is known for sure. The call's input is what
     /// would be carried out; the patterns are what opencode recognised in it.
@@ -26,7 +26,7 @@ impl PermissionAsk {
         Self { id: None, permission: permission.into(), patterns, call: None, refused: false }
     }
 
-    /// Sets what an answer refers to.
+    /// Sets the id that an answer refers to.
     #[must_use]
     pub fn id(mut self, id: impl Into<Option<String>>) -> Self {
         self.id = id.into();
@@ -48,13 +48,13 @@ impl PermissionAsk {
     }
 }
 
-/// A question of the agent to the user. With nobody to answer it is rejected, and the agent is told so.
+/// A question of the agent to the user. It is rejected, and the agent learns that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct QuestionAsk {
-    /// What an answer refers to.
+    /// The id that an answer refers to.
     pub id: String,
-    /// What is asked, one text a question.
+    /// The questions, one text each.
     pub questions: Vec<String>,
 }
 

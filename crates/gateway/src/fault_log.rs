@@ -59,7 +59,7 @@ impl FaultLog {
         }
     }
 
-    /// Returns whether the next request must be refused. Only one is: the client gives up on that, and whoever uses the
+    /// Returns whether the next request must be refused. Only one is: the client gives up on that, and the user of the
     /// admission for something else later is not locked out.
     pub(crate) fn refuses(&self) -> bool {
         let mut state = self.lock();

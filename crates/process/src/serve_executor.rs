@@ -131,7 +131,7 @@ impl ServeExecutor {
 
     /// Returns the directory that a session belongs to.
     ///
-    /// It is asked on the server that turns of this model and agent run on, which is started if there is none yet.
+    /// It is asked on the server that turns of this model and agent run on, which is started if necessary.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl ServeExecutor {
 
     /// Returns what opencode knows of a session.
     ///
-    /// It is asked on the server that turns of this model and agent run on, which is started if there is none yet.
+    /// It is asked on the server that turns of this model and agent run on, which is started if necessary.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ use std::sync::Arc;
 impl RunnerBuilder {
     /// Finds opencode and makes the task's directory.
     ///
-    /// Where a session is to be continued, this asks opencode for its directory, which starts the server that the turns will
+    /// If a session will be continued, this asks opencode for its directory, which starts the server that the turns will
     /// run on.
     ///
     /// # Errors
@@ -131,11 +131,11 @@ impl RunnerBuilder {
         driver: &Driver,
         defaults: &Defaults,
     ) -> Result<(TaskDir, Option<SessionModel>), BuildError> {
-        // Where a conversation was at work is where its session belongs.
+        // A session belongs to the directory of its conversation.
         let Some(session) = self.session.as_ref().filter(|_| !self.resume) else {
             return Ok((self.own_directory().await?, None));
         };
-        // Where there is no model to be had, the turn will say so.
+        // If no model is available, the turn reports it.
         let model = match defaults.model_of(None, None, None, defaults.options.limits().total).await {
             // The time of the turn went by.
             Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),

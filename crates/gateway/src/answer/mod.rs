@@ -1,4 +1,4 @@
-//! What an answer of a model says about itself, read while it streams by: whether it is complete, whether it says anything,
+//! The state of a model's answer, read while it streams: whether it is complete, whether it has any output,
 //! what is wrong with it, and how many tokens it cost.
 
 mod beginning;
