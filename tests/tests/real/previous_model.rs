@@ -29,10 +29,15 @@ fn sources(stage: &Stage) -> ModelSource {
     ModelSource::from_env_file(stage.sandbox.path("models.env")).unwrap()
 }
 
+/// Returns a builder for a task in a new directory.
 fn builder(stage: &Stage, transport: Transport) -> RunnerBuilder {
+    anywhere(stage, transport).workspace(stage.sandbox.workspace())
+}
+
+/// Returns a builder without a directory, for a session that has one.
+fn anywhere(stage: &Stage, transport: Transport) -> RunnerBuilder {
     let variables = stage.sandbox.env().iter().map(|(name, value)| (name.clone(), value.clone()));
-    let builder = Runner::builder().workspace(stage.sandbox.workspace()).environment(variables);
-    builder.opencode(&stage.opencode).transport(transport)
+    Runner::builder().environment(variables).opencode(&stage.opencode).transport(transport)
 }
 
 /// Returns the models of the requests so far.
@@ -93,13 +98,13 @@ async fn session_without_journal_continues_with_its_source_on_both_transports() 
         let session = first.session_id().unwrap();
         first.close().await.unwrap();
 
-        let second = builder(&stage, transport).session(session.clone()).model_source(sources(&stage));
+        let second = anywhere(&stage, transport).session(session.clone()).model_source(sources(&stage));
         let second = second.build().await.unwrap();
         let turn = second.run("Second.").await.unwrap();
         assert_eq!(turn.state, RunState::Completed, "{transport:?}: {:?}", turn.failure);
         second.close().await.unwrap();
 
-        let third = builder(&stage, transport).session(session).build().await.unwrap();
+        let third = anywhere(&stage, transport).session(session).build().await.unwrap();
         let error = third.run("Third.").await.unwrap_err();
         assert!(matches!(error, RunnerError::Model(_)) && error.kind() == FailureKind::Config, "{error:?}");
         assert!(error.to_string().contains("`code`"), "{error}");
