@@ -291,7 +291,7 @@ fn failed_turn_fails_the_program_and_says_why() {
 #[test]
 fn every_example_is_run_here() {
     let source = include_str!("examples.rs");
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates/cli/examples");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates/runner/examples");
     for entry in fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
         assert!(source.contains(&format!("\nfn {name}() {{")), "{name} has no test");
@@ -301,8 +301,8 @@ fn every_example_is_run_here() {
 #[test]
 fn every_main_begins_with_the_supervisor() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let examples = fs::read_dir(root.join("crates/cli/examples")).unwrap().map(|entry| entry.unwrap().path());
-    let pages = ["README.md", "crates/cli/src/lib.rs"].map(|page| root.join(page));
+    let examples = fs::read_dir(root.join("crates/runner/examples")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = ["README.md", "crates/runner/src/lib.rs"].map(|page| root.join(page));
     for path in examples.chain(pages) {
         let text = fs::read_to_string(&path).unwrap().replace("//! ", "");
         let mains: Vec<&str> = text.split("fn main()").skip(1).collect();
@@ -310,7 +310,7 @@ fn every_main_begins_with_the_supervisor() {
         for main in mains {
             let (_, body) = main.split_once("{\n").unwrap();
             let first = body.lines().next().unwrap().trim();
-            assert!(first.starts_with("opencode_run::supervisor::init();"), "{}: {first}", path.display());
+            assert!(first.starts_with("opencode_runner::supervisor::init();"), "{}: {first}", path.display());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
-use opencode_run::{FailureKind, ModelParameter, ModelSourceType, TESTED_OPENCODE};
+use opencode_runner::{FailureKind, ModelParameter, ModelSourceType, TESTED_OPENCODE};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -98,7 +98,7 @@ fn the_example_of_an_env_file_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("models.env");
     std::fs::write(&file, block(&page, "sh")).unwrap();
-    let source = opencode_run::ModelSource::from_env_file(&file).unwrap();
+    let source = opencode_runner::ModelSource::from_env_file(&file).unwrap();
     assert_eq!(source.configured(), [ModelSourceType::Code, ModelSourceType::Default]);
 }
 
@@ -112,7 +112,7 @@ fn env_file_problem(text: &str) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("example.env");
     std::fs::write(&file, text).unwrap();
-    opencode_run::ModelSource::from_env_file(&file).err().map(|error| error.to_string())
+    opencode_runner::ModelSource::from_env_file(&file).err().map(|error| error.to_string())
 }
 
 #[test]
@@ -201,13 +201,13 @@ fn every_piece_of_rust_stands_in_the_example_that_is_linked() {
     let lines = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
     };
-    let examples = root().join("crates/cli/examples");
+    let examples = root().join("crates/runner/examples");
     let pages = ["README.md", "docs/library.md"].map(page);
     for page in &pages {
         let mut example = Vec::new();
         let mut rest = page.as_str();
         while let Some((before, after)) = rest.split_once("```rust\n") {
-            if let Some((_, link)) = before.rsplit_once("crates/cli/examples/") {
+            if let Some((_, link)) = before.rsplit_once("crates/runner/examples/") {
                 let file = examples.join(link.split(')').next().unwrap());
                 example = lines(&std::fs::read_to_string(file).unwrap());
             }
@@ -218,7 +218,7 @@ fn every_piece_of_rust_stands_in_the_example_that_is_linked() {
         }
     }
     for entry in std::fs::read_dir(examples).unwrap() {
-        let link = format!("(../crates/cli/examples/{})", entry.unwrap().file_name().to_str().unwrap());
+        let link = format!("(../crates/runner/examples/{})", entry.unwrap().file_name().to_str().unwrap());
         assert!(pages[1].contains(&link), "{link} is missing");
     }
 }

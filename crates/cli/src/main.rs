@@ -1,5 +1,5 @@
 //! The command `opencode-run`.
 
 fn main() -> std::process::ExitCode {
-    opencode_run::cli::main()
+    opencode_run::main()
 }

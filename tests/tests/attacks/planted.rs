@@ -27,7 +27,7 @@ fn with_open_umask(sandbox: &Sandbox, command: &Command) -> Command {
 fn install(sandbox: &mut Sandbox) -> (PathBuf, Vec<PathBuf>) {
     sandbox.set("PATH", "/usr/bin:/bin");
     let cache = sandbox.home().join(".cache");
-    let version = opencode_run::TESTED_OPENCODE;
+    let version = opencode_runner::TESTED_OPENCODE;
     let bin = cache.join("opencode-run/opencode").join(version).join("node_modules/.bin");
     std::fs::create_dir_all(&bin).unwrap();
     let proof = sandbox.path("was-run");

@@ -1,7 +1,7 @@
 //! Arguments that cannot be used: each gets a clear message and its exit code, and leaves nothing behind.
 
 use crate::support::{Case, Outcome, PLAIN, PLAIN_TEXT};
-use opencode_run::{FailureKind, Runner, Transport};
+use opencode_runner::{FailureKind, Runner, Transport};
 use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! What the original runner got wrong, one test each.
 
 use crate::support::{Case, PLAIN, PLAIN_TEXT, plain, spawn, wait_until};
-use opencode_run::{RunState, Runner, Transport};
 use opencode_run_tests::Sandbox;
 use opencode_run_tests::script::{Act, SpawnKind};
+use opencode_runner::{RunState, Runner, Transport};
 use std::ffi::OsString;
 use std::fs;
 

@@ -1,11 +1,11 @@
 //! The library's front door.
 
 use crate::stage::{LIMIT, Stage, bash, entries};
-use opencode_run::{
+use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
+use opencode_runner::{
     Event, EventItem, FailureKind, ModelConfig, ModelSource, ModelSourceType, Prompt, RunState, Runner, RunnerBuilder,
     RunnerError, TurnRecord,
 };
-use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! A turn without a model continues with the model of the session's previous turn.
 
 use crate::stage::{Done, Running, Stage};
-use opencode_run::{
+use opencode_run_scripted_model::{Script, When};
+use opencode_runner::{
     FailureKind, ModelConfig, ModelSource, ModelSourceType, Prompt, RunState, Runner, RunnerBuilder, RunnerError,
     Transport,
 };
-use opencode_run_scripted_model::{Script, When};
 use serde_json::Value;
 use std::process::Stdio;
 
@@ -73,11 +73,11 @@ async fn runner_continues_with_previous_source_on_both_transports() {
 
         // A source of a single turn is continued with as well, and so is a named model.
         let own = ModelConfig { base_url: Some(stage.model.base_url()), ..ModelConfig::new("own") };
-        let own = opencode_run::ModelChoice::Source { source: ModelSourceType::Think, config: own.into() };
+        let own = opencode_runner::ModelChoice::Source { source: ModelSourceType::Think, config: own.into() };
         runner.run(Prompt::new("Go on.").model(own)).await.unwrap();
         assert_eq!(runner.run("Go on.").await.unwrap().source_type, Some(ModelSourceType::Think));
         runner
-            .run(Prompt::new("Go on.").model("stub/gpt-5".parse::<opencode_run::ModelName>().unwrap()))
+            .run(Prompt::new("Go on.").model("stub/gpt-5".parse::<opencode_runner::ModelName>().unwrap()))
             .await
             .unwrap();
         let last = runner.run("Go on.").await.unwrap();
@@ -109,7 +109,7 @@ async fn session_without_journal_continues_with_its_source_on_both_transports() 
         assert!(matches!(error, RunnerError::Model(_)) && error.kind() == FailureKind::Config, "{error:?}");
         assert!(error.to_string().contains("`code`"), "{error}");
         // The refused turn has changed nothing.
-        let named = Prompt::new("Fourth.").model("stub/gpt-4".parse::<opencode_run::ModelName>().unwrap());
+        let named = Prompt::new("Fourth.").model("stub/gpt-4".parse::<opencode_runner::ModelName>().unwrap());
         assert_eq!(third.run(named).await.unwrap().state, RunState::Completed);
         assert_eq!(third.run("Fifth.").await.unwrap().state, RunState::Completed);
         third.close().await.unwrap();

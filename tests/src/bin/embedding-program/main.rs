@@ -4,7 +4,7 @@
 //! because a supervisor has it too, and `END` is how the program ends once its directory has a file `end`. A variable
 //! `MODEL` chooses the model.
 
-use opencode_run::{Runner, Transport, supervisor};
+use opencode_runner::{Runner, Transport, supervisor};
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,158 @@
+//! All of it on a scripted model: no account, and no network but npm's.
+
+use super::setup;
+use crate::args::{DemoArgs, OutputFormat};
+use crate::console::Console;
+use crate::error::CommandError;
+use crate::exit_code::Code;
+use crate::output::{Printer, Report};
+use crate::signals::Signals;
+use crate::{turn, watch};
+use opencode_run_core::{FailureKind, Prompt};
+use opencode_run_process::LocateError;
+use opencode_run_scripted_model::{Answer, Part, Script, ScriptedModel, Usage, When};
+use opencode_runner::{BuildError, ModelConfig, ModelSource, ModelSourceType, Runner, RunnerBuilder};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How fast the scripted model writes.
+const TYPING: Duration = Duration::from_millis(40);
+
+const FIRST: &str = "Write hello.txt, which says hello from opencode, and show me what is in it.";
+const SECOND: &str = "What did I ask you to write?";
+
+/// Runs two turns of one session on the real opencode and says where the transcript is.
+pub(crate) async fn demo(args: DemoArgs, signals: Signals, console: Console) -> Code {
+    match play(args, signals, console).await {
+        Ok(code) => code,
+        Err(error) => {
+            Console::error(&error);
+            Code::of_kind(error.kind)
+        }
+    }
+}
+
+async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<Code, CommandError> {
+    let model = ScriptedModel::start(script()).map_err(|error| CommandError::of(FailureKind::Io, &error))?;
+    let workspace = workspace(args.workspace.as_deref())?;
+    let builder = |opencode: Option<PathBuf>| {
+        let builder = runner(&model, &workspace);
+        match opencode {
+            Some(path) => builder.opencode(path),
+            None => builder,
+        }
+    };
+    let building = async {
+        match builder(args.opencode.clone()).build().await {
+            Err(BuildError::Opencode(
+                LocateError::NotFound | LocateError::TooOld { .. } | LocateError::TooNew { .. },
+            )) if args.opencode.is_none() => {
+                let installed = setup::install(false, console).await?;
+                Ok(builder(Some(installed)).build().await?)
+            }
+            built => built.map_err(CommandError::from),
+        }
+    };
+    let runner = tokio::select! {
+        built = building => Arc::new(built?),
+        received = signals.reach(1) => return Ok(received.code.unwrap_or(Code::INTERRUPT)),
+    };
+    if let Some(opencode) = runner.opencode() {
+        console.note(&format!("opencode {} at {}", opencode.version(), opencode.path().display()));
+    }
+    console.note(&format!("a scripted model at {}", model.base_url()));
+    console.note(&format!("the task works in {}", runner.task_dir().path().display()));
+
+    let mut code = Code::OK;
+    for message in [FIRST, SECOND] {
+        console.note(&format!("\n> {message}"));
+        let mut printer = Printer::new(OutputFormat::Text, false);
+        let finished =
+            turn::run(&runner, (Prompt::new(message), Instant::now()), &mut printer, &signals, console, false).await?;
+        let Some(finished) = finished else {
+            code = signals.code().unwrap_or(Code::INTERRUPT);
+            break;
+        };
+        code = turn::exit_code(&finished, &signals);
+        let lost = if finished.output_error.is_none() {
+            let conversation = runner.conversation();
+            let report = Report::of_turn(&conversation, &finished.turn, None);
+            printer.end(&report, None).await.err()
+        } else {
+            finished.output_error
+        };
+        if let Some(error) = lost {
+            code = turn::report_lost_output(&error, code);
+        }
+        turn::summarise(&runner, &finished.turn, console);
+        if let Some(error) = &finished.error {
+            Console::error(error);
+        }
+        if code != Code::OK {
+            break;
+        }
+    }
+    runner.close().await?;
+    let transcript = runner.save_markdown(None).await.map_err(|error| CommandError::of(FailureKind::Io, &error))?;
+    console.note(&format!("\ntranscript: {}", transcript.display()));
+    Ok(code)
+}
+
+/// Returns the workspace that was named, or makes one. It stays.
+fn workspace(named: Option<&Path>) -> Result<PathBuf, CommandError> {
+    if let Some(workspace) = named {
+        return Ok(workspace.to_owned());
+    }
+    let made = tempfile::Builder::new().prefix("opencode-run-demo-").tempdir();
+    made.map(tempfile::TempDir::keep).map_err(|error| CommandError::of(FailureKind::Io, &error))
+}
+
+fn runner(model: &ScriptedModel, workspace: &Path) -> RunnerBuilder {
+    let mut sources = ModelSource::new();
+    let config = ModelConfig {
+        base_url: Some(model.base_url()),
+        price_input: Some(1.0),
+        price_output: Some(4.0),
+        ..ModelConfig::new("scripted")
+    };
+    sources.set_model(ModelSourceType::Default, config);
+    // Nothing is asked of the network: the model is described in full.
+    let variables = std::env::vars_os().chain([("OPENCODE_DISABLE_MODELS_FETCH".into(), "1".into())]);
+    // The user's own configuration and history have no part in a demonstration.
+    let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources).isolated();
+    builder.environment(variables).watcher(watch::watcher())
+}
+
+/// What the model says.
+fn script() -> Script {
+    let write = "printf 'Hello from opencode!\\n' > hello.txt && cat hello.txt";
+    Script::new()
+        .rule(
+            When::agent().said("hello.txt").after_tools(0).reply(
+                Answer::new([
+                    Part::chunked_text("I will write the file and look at it.", 4, TYPING),
+                    Part::tool_call("bash", json!({"command": write, "description": "Write hello.txt and show it"})),
+                ])
+                .usage(Usage::new(1200, 60)),
+            ),
+        )
+        .rule(
+            When::agent().said("hello.txt").after_tools(1).reply(
+                Answer::new([Part::chunked_text("It is written: hello.txt says hello from opencode.", 4, TYPING)])
+                    .usage(Usage::new(1300, 40)),
+            ),
+        )
+        .rule(
+            When::agent().said("What did I ask").reply(
+                Answer::new([Part::chunked_text(
+                    "You asked for hello.txt. This is turn {turn} of the same session.",
+                    4,
+                    TYPING,
+                )])
+                .usage(Usage::new(1400, 30)),
+            ),
+        )
+}

@@ -1,0 +1,271 @@
+//! What the agent could see: its shell commands run as the user, with what opencode has in its environment.
+
+use super::finding::Finding;
+use super::sources::Sources;
+use etcetera::BaseStrategy;
+use opencode_run_core::ExposeSecret;
+use opencode_run_process::is_handed_on;
+use opencode_runner::ModelSource;
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+const CHECK: &str = "what the agent can see";
+/// A shorter key is found in texts that mean something else.
+const SHORTEST_KEY: usize = 8;
+
+/// Says which secrets the agent could read. Each is named by its place alone.
+pub(super) fn check(sources: &Sources, no_gateway: bool) -> Vec<Finding> {
+    let variables = std::env::vars_os()
+        .filter(|(name, _)| is_handed_on(name))
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+    let mut findings = Vec::new();
+    findings.extend(in_environment(variables, &sources.source));
+    findings.extend(in_files_of_keys(&sources.key_files.0));
+    if let Ok(places) = etcetera::choose_base_strategy() {
+        findings.extend(in_logins(&places.data_dir().join("opencode")));
+        findings.extend(in_data(&places.data_dir().join("opencode")));
+        findings.extend(in_configuration(&[places.config_dir().join("opencode"), PathBuf::from(".")]));
+    }
+    let seen_nothing = findings.is_empty();
+    findings.extend(by_opencode(&sources.source, no_gateway));
+    if seen_nothing {
+        findings
+            .push(Finding::ok(CHECK, "no secret in the environment, no login of opencode's own, no file with a key"));
+    }
+    findings
+}
+
+/// What is in the environment that opencode inherits.
+fn in_environment(variables: impl Iterator<Item = (String, String)>, sources: &ModelSource) -> Option<Finding> {
+    let keys: Vec<&str> = sources
+        .iter()
+        .filter_map(|(_, config)| config.api_key.as_ref())
+        .map(ExposeSecret::expose_secret)
+        .filter(|key| key.len() >= SHORTEST_KEY)
+        .collect();
+    let is_secret = |name: &str, value: &str| {
+        !value.is_empty()
+            && (names_a_secret(name) || holds_a_password(value) || keys.iter().any(|key| value.contains(key)))
+    };
+    let mut names: Vec<_> = variables.filter(|(name, value)| is_secret(name, value)).map(|(name, _)| name).collect();
+    names.sort();
+    (!names.is_empty()).then(|| {
+        Finding::warning(
+            CHECK,
+            format!(
+                "these variables of the environment, which opencode inherits, look like secrets: {}",
+                names.join(", ")
+            ),
+            "unset those that the task does not need; a key of a model is out of sight as that of a model source",
+        )
+    })
+}
+
+/// The files that hold keys of the model sources.
+fn in_files_of_keys(files: &[PathBuf]) -> Option<Finding> {
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    (!files.is_empty()).then(|| {
+        Finding::warning(
+            CHECK,
+            format!("keys of model sources, in {}: the agent runs as you, and reads what you can read", files.join(", ")),
+            "let a password manager give them (MODEL_<TYPE>_APIKEY_COMMAND), or run tasks that you do not trust as another user",
+        )
+    })
+}
+
+/// What opencode keeps of `opencode auth login` and of logins at servers of tools.
+fn in_logins(data: &Path) -> Vec<Finding> {
+    let logins = ["auth.json", "mcp-auth.json"].map(|name| data.join(name));
+    let found = logins.iter().filter(|file| file.is_file()).map(|file| {
+        let whose = std::fs::read(file).ok();
+        let whose = whose.and_then(|text| serde_json::from_slice::<Map<String, Value>>(&text).ok());
+        let whose: Vec<_> = whose.into_iter().flatten().map(|(name, _)| name).collect();
+        let whose = if whose.is_empty() { String::new() } else { format!(" for {}", whose.join(", ")) };
+        Finding::warning(
+            CHECK,
+            format!("the keys that opencode itself was given{whose}, in {}", file.display()),
+            "use a model source instead, or run tasks that you do not trust as another user",
+        )
+    });
+    found.collect()
+}
+
+/// The directory where opencode keeps its sessions, if other users can enter it: opencode makes its files readable for all.
+fn in_data(data: &Path) -> Option<Finding> {
+    (data.is_dir() && others_can_enter(data)).then(|| {
+        Finding::warning(
+            "what other users can see",
+            format!("opencode's sessions, in {}", data.display()),
+            format!("chmod 700 {}", data.display()),
+        )
+    })
+}
+
+/// Returns whether other users can enter a directory and all those above it.
+fn others_can_enter(directory: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let is_open = |dir: &Path| dir.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0);
+        directory.canonicalize().is_ok_and(|directory| directory.ancestors().all(is_open))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = directory;
+        false
+    }
+}
+
+/// The files of opencode's configuration that speak of a key. Where that key is a variable or another file, the agent can
+/// read those.
+fn in_configuration(folders: &[PathBuf]) -> Vec<Finding> {
+    let names = ["opencode.json", "opencode.jsonc", "config.json"];
+    let files = folders.iter().flat_map(|folder| names.map(|name| folder.join(name)));
+    let speaks_of_a_key = |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| text.contains("\"apiKey\""));
+    let finding = |file: PathBuf| {
+        Finding::warning(
+            CHECK,
+            format!("a key in opencode's own configuration, {}", file.display()),
+            "use a model source instead, or run tasks that you do not trust as another user",
+        )
+    };
+    files.filter(speaks_of_a_key).map(finding).collect()
+}
+
+/// What opencode itself is given.
+fn by_opencode(sources: &ModelSource, no_gateway: bool) -> Option<Finding> {
+    let names: Vec<&str> = sources
+        .iter()
+        .filter(|(_, config)| config.base_url.is_some() && config.api_key.is_some())
+        .map(|(source_type, _)| source_type.as_str())
+        .collect();
+    let names = (!names.is_empty()).then(|| names.join(", "))?;
+    Some(if no_gateway {
+        Finding::warning(
+            CHECK,
+            format!("with --no-gateway opencode is given the key of the model source it uses: {names}"),
+            "leave --no-gateway out",
+        )
+    } else {
+        Finding::ok(CHECK, format!("the gateway keeps the keys of model sources from opencode: {names}"))
+    })
+}
+
+/// Whether a variable's name is one that secrets are kept under.
+fn names_a_secret(name: &str) -> bool {
+    const WORDS: [&str; 6] = ["KEY", "KEYS", "PAT", "PASSWD", "PASSPHRASE", "CREDENTIALS"];
+    const ENDS: [&str; 4] = ["APIKEY", "PASSWORD", "SECRET", "TOKEN"];
+    // All of opencode's logins, as text.
+    const OWN: &str = "OPENCODE_AUTH_CONTENT";
+    let name = name.to_ascii_uppercase();
+    name == OWN || name.split('_').any(|word| WORDS.contains(&word) || ENDS.iter().any(|end| word.ends_with(end)))
+}
+
+/// Whether a value is a URL with a password, or a configuration of opencode with a key.
+fn holds_a_password(value: &str) -> bool {
+    let user = value.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next()?.rsplit_once('@'));
+    user.is_some_and(|(user, _)| user.contains(':')) || value.contains("\"apiKey\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Status;
+    use super::*;
+    use opencode_run_core::{ModelConfig, ModelSourceType};
+
+    fn sources(key: &str) -> ModelSource {
+        let config = ModelConfig {
+            base_url: Some("https://api.example.com/v1".to_owned()),
+            api_key: Some(key.into()),
+            ..ModelConfig::new("m")
+        };
+        [(ModelSourceType::Code, config)].into_iter().collect()
+    }
+
+    #[test]
+    fn secrets_are_told_by_the_words_of_a_name() {
+        for name in [
+            "OPENAI_API_KEY",
+            "ANTHROPIC_API_KEY",
+            "GITHUB_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "db_password",
+            "PGPASSWORD",
+            "OPENCODE_AUTH_CONTENT",
+        ] {
+            assert!(names_a_secret(name), "{name}");
+        }
+        for name in ["PATH", "KEYBOARD", "TOKENIZERS_PARALLELISM", "XDG_SESSION_ID", "MONKEY"] {
+            assert!(!names_a_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_told_by_what_a_value_holds_and_not_shown() {
+        let of = |name: &str, value: &str| {
+            let finding = in_environment([(name.to_owned(), value.to_owned())].into_iter(), &sources("sk-1234567890"));
+            assert!(
+                finding.as_ref().is_none_or(|finding| !format!("{finding:?}").contains("1234567890")),
+                "{finding:?}"
+            );
+            finding.is_some_and(|finding| finding.message.ends_with(&format!(": {name}")))
+        };
+        assert!(of("ALIAS", "Bearer sk-1234567890"));
+        assert!(of("DATABASE_URL", "postgres://me:1234567890@host/db"));
+        assert!(of("OPENCODE_CONFIG_CONTENT", r#"{"provider":{"x":{"options":{"apiKey":"1234567890"}}}}"#));
+        for (name, value) in
+            [("API_KEY", ""), ("HOME", "/home/me"), ("URL", "https://me@host:80/a:b@c"), ("A", "b@c:d")]
+        {
+            assert!(!of(name, value), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn logins_are_named_and_not_shown() {
+        let data = tempfile::tempdir().unwrap();
+        assert_eq!(in_logins(data.path()), []);
+        let text = r#"{"openai":{"type":"api","key":"sk-1"},"anthropic":{"type":"oauth","refresh":"r"}}"#;
+        std::fs::write(data.path().join("auth.json"), text).unwrap();
+        std::fs::write(data.path().join("mcp-auth.json"), "broken").unwrap();
+        let found = in_logins(data.path());
+        assert_eq!(found.len(), 2);
+        assert!(found[0].message.contains("for anthropic, openai, in "), "{found:?}");
+        assert!(!format!("{found:?}").contains("sk-1"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn sessions_that_other_users_can_read_are_named() {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("opencode");
+        std::fs::create_dir(&data).unwrap();
+        let found = |home_mode, data_mode| {
+            std::fs::set_permissions(&data, PermissionsExt::from_mode(data_mode)).unwrap();
+            std::fs::set_permissions(home.path(), PermissionsExt::from_mode(home_mode)).unwrap();
+            in_data(&data).is_some()
+        };
+        assert_eq!((found(0o755, 0o700), found(0o700, 0o755), found(0o700, 0o700)), (false, false, false));
+        // As long as the temp directory itself is one that others can enter.
+        assert_eq!(found(0o711, 0o711), others_can_enter(home.path()));
+    }
+
+    #[test]
+    fn a_key_in_opencodes_configuration_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().to_owned()];
+        std::fs::write(folder.path().join("opencode.json"), "{}").unwrap();
+        assert_eq!(in_configuration(&folders), []);
+        std::fs::write(folder.path().join("opencode.jsonc"), r#"{"apiKey": "{env:X}"} // mine"#).unwrap();
+        assert_eq!(in_configuration(&folders).len(), 1);
+    }
+
+    #[test]
+    fn without_a_gateway_opencode_is_given_the_keys() {
+        let with = by_opencode(&sources("sk-1"), false).unwrap();
+        let without = by_opencode(&sources("sk-1"), true).unwrap();
+        assert_eq!((with.status, without.status), (Status::Ok, Status::Warning));
+        assert!(without.message.ends_with(": code"), "{without:?}");
+        assert_eq!(by_opencode(&ModelSource::new(), true), None);
+    }
+}

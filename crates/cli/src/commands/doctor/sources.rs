@@ -1,0 +1,166 @@
+//! The model sources: which there are, which are incomplete, and who can read their file.
+
+use super::finding::Finding;
+use crate::found_file::{FoundFile, Trust};
+use crate::models::{ALLOW_HINT, FOUND_FILE, KeyFiles, others_can_read};
+use crate::watch;
+use opencode_run_config::with_key;
+use opencode_run_core::{ErrorChain, ModelConfig};
+use opencode_runner::ModelSource;
+use opencode_runner::run_key_command;
+use std::path::Path;
+use std::sync::Arc;
+
+const CHECK: &str = "model sources";
+
+/// The sources, and what was found about them.
+pub(super) struct Sources {
+    /// The sources that can be used, with their keys.
+    pub(super) source: ModelSource,
+    /// The files in which keys stand.
+    pub(super) key_files: KeyFiles,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Sources {
+    fn none(findings: Vec<Finding>) -> Self {
+        Self { source: ModelSource::new(), key_files: KeyFiles::default(), findings }
+    }
+}
+
+/// Reads a file that was named on another thread: it may be a pipe without a writer.
+async fn read_named(file: &Path) -> Result<ModelSource, String> {
+    let file = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || ModelSource::from_env_file(file)).await;
+    read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+/// A file that is named is held to the letter; one that is found is read as a turn would read it.
+pub(super) async fn read(named: Option<&Path>) -> Sources {
+    let mut findings = Vec::new();
+    let (file, source) = match named {
+        Some(file) => match read_named(file).await {
+            Ok(source) => (file, source),
+            Err(error) => {
+                findings.push(Finding::error(CHECK, error, "correct the file"));
+                return Sources::none(findings);
+            }
+        },
+        None if let Ok(Some(found)) = FoundFile::read(Path::new(FOUND_FILE)) => {
+            if let Trust::Unclear(reason) = found.trust().await
+                && !found.content.source.is_empty()
+            {
+                let message = format!("./{FOUND_FILE} is not used, since {reason}: {}", found.summary());
+                findings.push(Finding::warning(CHECK, message, ALLOW_HINT));
+                return Sources::none(findings);
+            }
+            let warnings = found.content.warnings.iter();
+            findings.extend(warnings.map(|warning| Finding::warning(CHECK, warning.to_string(), "correct the line")));
+            (Path::new(FOUND_FILE), found.content.source)
+        }
+        None => {
+            findings.push(Finding::ok(CHECK, format!("no {FOUND_FILE} here: opencode's own models are used")));
+            return Sources::none(findings);
+        }
+    };
+    findings.insert(0, Finding::ok(CHECK, described(file, &source)));
+    let key_files = KeyFiles::of(file, &source);
+    findings.extend(key_files.0.iter().filter(|file| others_can_read(file)).map(|file| {
+        Finding::warning(
+            CHECK,
+            format!("{} holds a key, and other users can read it", file.display()),
+            format!("chmod 600 {}", file.display()),
+        )
+    }));
+    Sources { source: keyed(&source, &mut findings).await, key_files, findings }
+}
+
+fn described(file: &Path, source: &ModelSource) -> String {
+    let found: Vec<String> = source.summaries().map(|summary| summary.to_string()).collect();
+    let found = if found.is_empty() { "no model source".to_owned() } else { found.join("; ") };
+    format!("{}: {found}", file.display())
+}
+
+/// Returns the sources whose keys can be had.
+async fn keyed(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource {
+    let mut usable = ModelSource::new();
+    for (source_type, config) in source.iter() {
+        match with_key(config, async |command| run_key_command(command, watch::watcher().as_ref()).await).await {
+            Ok(config) => {
+                if lacks_key(&config) {
+                    findings.push(Finding::warning(
+                        CHECK,
+                        format!("{source_type}: there is no key, which only an endpoint of your own does without"),
+                        format!("set MODEL_{}_APIKEY", source_type.as_str().to_uppercase()),
+                    ));
+                }
+                usable.set_model(source_type, config);
+            }
+            Err(error) => findings.push(Finding::error(
+                CHECK,
+                format!("{source_type}: {}", ErrorChain::new(&error)),
+                "mend the file or the command that gives the key",
+            )),
+        }
+    }
+    usable
+}
+
+fn lacks_key(config: &Arc<ModelConfig>) -> bool {
+    config.base_url.is_some() && config.api_key.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Status;
+    use super::*;
+
+    fn statuses(sources: &Sources) -> Vec<Status> {
+        sources.findings.iter().map(|finding| finding.status).collect()
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_named_is_held_to_the_letter() {
+        let sources = read(Some(Path::new("/nowhere/.env"))).await;
+        assert_eq!(statuses(&sources), [Status::Error]);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_with_a_key_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("models.env");
+        std::fs::write(&file, "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY=sk-1\n").unwrap();
+        let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o644);
+        let sources = read(Some(&file)).await;
+        assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
+        assert!(sources.findings[1].fix.as_ref().unwrap().starts_with("chmod 600 "));
+        mode(0o600);
+        assert_eq!(statuses(&read(Some(&file)).await), [Status::Ok]);
+        // The file that it names for the key is one as well.
+        let key = folder.path().join("key");
+        std::fs::write(&key, "sk-1").unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let text = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY_FILE=key\n";
+        std::fs::write(&file, text).unwrap();
+        let sources = read(Some(&file)).await;
+        assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
+        assert!(sources.findings[1].message.contains("/key holds a key"), "{:?}", sources.findings);
+    }
+
+    #[tokio::test]
+    async fn a_source_without_its_key_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("models.env");
+        let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
+        std::fs::write(&file, head).unwrap();
+        let sources = read(Some(&file)).await;
+        assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
+        std::fs::write(&file, format!("{head}MODEL_CODE_APIKEY_FILE=none\n")).unwrap();
+        let sources = read(Some(&file)).await;
+        assert_eq!(statuses(&sources), [Status::Ok, Status::Error]);
+        assert!(sources.source.is_empty());
+    }
+}

@@ -1,0 +1,146 @@
+//! A further turn of a conversation that was journalled, or a look at it.
+
+use super::run::{Prepared, carry_out, check_journals, interrupted, prepare_turn, refuse, within};
+use crate::args::{ResumeArgs, RunArgs};
+use crate::console::Console;
+use crate::error::CommandError;
+use crate::exit_code::Code;
+use crate::output::{OutputError, Printer, Report};
+use crate::signals::Signals;
+use crate::{message, turn};
+use opencode_run_core::{Conversation, FailureKind, RunState, SessionId, TurnRecord};
+use opencode_run_markdown::conversation_markdown;
+use opencode_runner::transcript::{TRANSCRIPT_NAME, write_atomically};
+use opencode_runner::{BuildError, MarkdownOptions, RunnerBuilder, TaskDir, default_journals, find_journal};
+use std::path::{Path, PathBuf};
+
+/// Goes on with a conversation where there is a message, and shows it where there is none.
+pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Console) -> Code {
+    let ResumeArgs { task_dir, run: mut args } = args;
+    args.task.dir = Some(task_dir.clone());
+    let mut printer = Printer::new(args.output.output_format, true);
+    let message = tokio::select! {
+        message = within(args.task.timeout, message::compose_if_any(&args.words, args.message.as_deref())) => message,
+        _ = signals.reach(1) => return interrupted(&args, None, &signals, &mut printer, console).await,
+    };
+    match message {
+        Ok(Some(message)) => carry_out(&args, go_on(&args, message, console), signals, console).await,
+        Ok(None) => show(&args, &task_dir, &mut printer, console).await,
+        Err(error) => refuse(&args, None, &error, &mut printer).await,
+    }
+}
+
+/// Prepares the turn, and says what it goes on from.
+async fn go_on(args: &RunArgs, message: String, console: Console) -> Prepared {
+    let (runner, prompt) = prepare_turn(args, message, console, RunnerBuilder::resume).await?;
+    let conversation = runner.conversation();
+    console.note(&facts(&conversation));
+    if let Some(last) = conversation.turns.last().filter(|turn| turn.state != RunState::Completed) {
+        console.note(&how_it_ended(last));
+        let output = last.output();
+        if !output.is_empty() {
+            console.note(&format!("what it had said: {output}"));
+        }
+    }
+    if conversation.session.is_none() {
+        console.note("opencode had not named its session yet, so a new one is begun");
+    }
+    Ok((runner, prompt))
+}
+
+/// What is known of a conversation that is not at work here.
+struct Found {
+    journal: PathBuf,
+    conversation: Conversation,
+    in_use: bool,
+}
+
+/// Prints the last turn as it would have been printed, or the whole conversation as Markdown.
+async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, console: Console) -> Code {
+    let found = match find(args, task_dir) {
+        Ok(found) => found,
+        Err(error) => return refuse(args, None, &error, printer).await,
+    };
+    let Some(last) = found.conversation.turns.last() else {
+        let error = CommandError::new(FailureKind::Io, format!("{} holds no turn", found.journal.display()));
+        return refuse(args, None, &error, printer).await;
+    };
+    let saved = save(args, &found.conversation);
+    let failure = last.failure.as_ref().map(|failure| turn::describe(failure, None, &found.conversation));
+    let save_error = saved.as_ref().err();
+    let error = failure.as_ref().or(save_error);
+    let mut report = Report::of_turn(&found.conversation, last, error.map(Into::into));
+    report.journal = Some(found.journal.clone());
+    report.transcript = saved.as_ref().ok().cloned().flatten();
+    let markdown = args.output.print_markdown.then(|| markdown(&found.conversation));
+    let end = printer.end(&report, markdown.as_deref()).await;
+
+    console.note(&facts(&found.conversation));
+    console.note(&how_it_ended(last));
+    console.note(&format!("journal: {}", found.journal.display()));
+    if let Some(path) = &report.transcript {
+        console.note(&format!("transcript: {}", path.display()));
+    }
+    console.note(&if found.in_use {
+        "it is at work now".to_owned()
+    } else if found.conversation.task.isolated {
+        "it cannot be gone on with: its session went with the home that opencode had for it (--isolated)".to_owned()
+    } else {
+        format!("to go on: opencode-run resume {} MESSAGE", task_dir.display())
+    });
+    if let Some(error) = save_error {
+        Console::error(error);
+        return Code::TURN_FAILED;
+    }
+    match end {
+        Ok(()) => Code::OK,
+        Err(OutputError::Gone) => Code::PIPE,
+        Err(error) => {
+            Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
+            Code::TURN_FAILED
+        }
+    }
+}
+
+fn find(args: &RunArgs, task_dir: &Path) -> Result<Found, CommandError> {
+    let directory = TaskDir::existing(task_dir).map_err(BuildError::from)?;
+    let session = args.task.session.as_ref().map(SessionId::new);
+    if let Some(journals) = default_journals() {
+        check_journals(&journals)?;
+    }
+    let journal = find_journal(default_journals().as_deref(), directory.path(), session.as_ref())?;
+    let recovered = opencode_run_journal::read(&journal).map_err(BuildError::from)?;
+    let (mut conversation, in_use) = (recovered.conversation, recovered.in_use);
+    if !in_use {
+        conversation.end_abandoned_turns();
+    }
+    Ok(Found { journal, conversation, in_use })
+}
+
+/// Saves the transcript where that was asked for.
+fn save(args: &RunArgs, conversation: &Conversation) -> Result<Option<PathBuf>, CommandError> {
+    let Some(path) = &args.output.save_markdown else { return Ok(None) };
+    let path = path.clone().unwrap_or_else(|| conversation.directory().join(TRANSCRIPT_NAME));
+    write_atomically(&path, &markdown(conversation)).map_err(|error| CommandError::of(FailureKind::Io, &error))?;
+    Ok(Some(std::path::absolute(&path).unwrap_or(path)))
+}
+
+fn markdown(conversation: &Conversation) -> String {
+    conversation_markdown(conversation, &MarkdownOptions::default())
+}
+
+/// Says which conversation it is.
+fn facts(conversation: &Conversation) -> String {
+    let turns = conversation.turns.len();
+    let mut facts = vec![format!("{}: {turns} turn{}", conversation.task.name, if turns == 1 { "" } else { "s" })];
+    facts.extend(conversation.session.as_ref().map(|session| format!("session {session}")));
+    facts.push(conversation.directory().display().to_string());
+    facts.join(" · ")
+}
+
+/// Says how the last turn ended.
+fn how_it_ended(turn: &TurnRecord) -> String {
+    let why = turn.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+    let (message, seconds) = (turn::first_line(&turn.message), turn.duration.as_secs_f64());
+    format!("the last turn, “{message}”: {} after {seconds:.1} s{why}", turn.state)
+}

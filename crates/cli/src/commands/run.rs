@@ -1,0 +1,457 @@
+//! One turn.
+
+use crate::args::{OutputArgs, OutputFormat, PermissionArg, RunArgs, TaskArgs, TransportArg};
+use crate::console::Console;
+use crate::error::CommandError;
+use crate::exit_code::Code;
+use crate::models::{self, KeyFiles, Sources};
+use crate::output::{OutputError, Printer, Report};
+use crate::signals::Signals;
+use crate::{input_file, message, turn, watch};
+use opencode_run_core::{EntryContent, FailureKind, Prompt, SessionId, TurnFailure, TurnRecord};
+use opencode_run_process::find_untrusted;
+use opencode_runner::transcript::check_place;
+use opencode_runner::{Runner, RunnerBuilder, Transport, default_journals};
+use serde_json::Value;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The longest context that is read from a file: more than any model takes.
+const LONGEST_CONTEXT: u64 = 16 << 20;
+/// The longest schema that is read: it is sent with every turn.
+const LONGEST_SCHEMA: u64 = 1 << 20;
+
+/// What a turn needs, or why there is none.
+pub(crate) type Prepared = Result<(Arc<Runner>, Prompt), CommandError>;
+
+/// Runs one turn and prints it.
+pub(crate) async fn run(args: RunArgs, signals: Signals, console: Console) -> Code {
+    carry_out(&args, prepare(&args, console), signals, console).await
+}
+
+/// Runs the turn that is being prepared and prints it.
+pub(crate) async fn carry_out(
+    args: &RunArgs,
+    preparing: impl Future<Output = Prepared>,
+    mut signals: Signals,
+    console: Console,
+) -> Code {
+    let output = &args.output;
+    let since = Instant::now();
+    let mut printer = if args.json_schema.is_some() {
+        Printer::of_schema(output.output_format, output.print_markdown)
+    } else {
+        Printer::new(output.output_format, output.no_wait || output.print_markdown)
+    };
+    let prepared = tokio::select! {
+        prepared = within(args.task.timeout, Box::pin(preparing)) => prepared,
+        _ = signals.reach(1) => return interrupted(args, None, &signals, &mut printer, console).await,
+    };
+    let (runner, prompt) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return refuse(args, None, &error, &mut printer).await,
+    };
+    let code = turn_of(&runner, (prompt, since), args, &signals, &mut printer, console).await;
+    close(&runner, code).await
+}
+
+/// Waits for what comes before a turn, no longer than the turn may take: a file that is read may be a pipe that nobody writes to, a
+/// server that is reached may not answer.
+///
+/// # Errors
+///
+/// The error of `preparing`, or that it took too long.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    preparing: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
+    let Some(limit) = limit else { return preparing.await };
+    // The task that enforces the limit knows what it waited for, and reports that first.
+    tokio::time::timeout(limit + Duration::from_millis(200), preparing).await.unwrap_or_else(|_| {
+        Err(CommandError::new(
+            FailureKind::Timeout,
+            format!("the turn did not begin within the time limit of {limit:?}"),
+        ))
+    })
+}
+
+/// Runs the turn and prints it.
+async fn turn_of(
+    runner: &Arc<Runner>,
+    (prompt, since): (Prompt, Instant),
+    args: &RunArgs,
+    signals: &Signals,
+    printer: &mut Printer,
+    console: Console,
+) -> Code {
+    let output = &args.output;
+    let finished = match turn::run(runner, (prompt, since), printer, signals, console, output.no_wait).await {
+        Ok(Some(finished)) => finished,
+        unfinished => {
+            // A directory in which nothing happened is of no use to anybody; if it stays, it does no harm.
+            runner.task_dir().remove_if_untouched().ok();
+            if let Err(error) = unfinished {
+                return refuse(args, Some(runner), &error, printer).await;
+            }
+            return interrupted(args, Some(runner), signals, printer, console).await;
+        }
+    };
+
+    let mut code = turn::exit_code(&finished, signals);
+    let Saved { path: transcript, error: save_error } = save(runner, output.save_markdown.as_ref()).await;
+    let mut journal = runner.journal_path();
+    let is_removed =
+        came_to_nothing(&finished.turn) && runner.task_dir().remove_if_untouched().is_ok_and(|removed| removed);
+    if is_removed {
+        journal.take().as_deref().map(discard);
+    }
+    let error = finished.error.clone().or_else(|| save_error.clone());
+    let conversation = runner.conversation();
+    let mut report = Report::of_turn(&conversation, &finished.turn, error.as_ref().map(Into::into));
+    report.transcript.clone_from(&transcript);
+    // An ephemeral one goes with the runner.
+    report.journal = journal.filter(|_| !args.task.ephemeral);
+    // One that the agent deleted is still where the task was.
+    report.task_dir = report.task_dir.filter(|_| !is_removed);
+    if save_error.is_some() && code == Code::OK {
+        code = Code::TURN_FAILED;
+    }
+    let markdown = output.print_markdown.then(|| runner.conversation_markdown());
+    let end = match finished.output_error {
+        None => tokio::select! {
+            end = printer.end(&report, markdown.as_deref()) => end,
+            () = turn::too_late_to_print(runner) => Err(OutputError::Stuck),
+        },
+        Some(error) => Err(error),
+    };
+    if args.json_schema.is_some() && output.output_format == OutputFormat::Text && !output.print_markdown {
+        note_text_beside_value(&finished.turn, console);
+    }
+    turn::summarise(runner, &finished.turn, console);
+    // Where it could not be written where it was asked for, that has been said.
+    if let Some(path) = transcript.filter(|_| save_error.is_none()) {
+        console.note(&format!("transcript: {}", path.display()));
+    }
+    for error in finished.error.iter().chain(&save_error) {
+        Console::error(error);
+    }
+    match end {
+        Ok(()) => code,
+        Err(OutputError::Gone) => Code::PIPE,
+        Err(error @ OutputError::Stuck) => {
+            Console::warning(&error.to_string());
+            code
+        }
+        Err(error) => {
+            Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
+            // A terminal that is closed takes nothing more, and says so by a signal as well.
+            signals.code().unwrap_or(Code::TURN_FAILED)
+        }
+    }
+}
+
+/// Shows what the model wrote beside the value, or in its place: stdout has the value alone.
+fn note_text_beside_value(turn: &TurnRecord, console: Console) {
+    let text = turn.output();
+    if !text.trim().is_empty() {
+        let relation = if turn.structured.is_some() { "beside the value" } else { "and handed in no value" };
+        console.note(&format!("the model wrote, {relation}: {text}"));
+    }
+}
+
+/// Returns whether a turn failed before anything came of it: what there is of it are errors at most, and where opencode
+/// could not even choose a model, they are no reason to keep the task's directory.
+fn came_to_nothing(turn: &TurnRecord) -> bool {
+    let only_errors = || turn.entries.iter().all(|entry| matches!(entry.content, EntryContent::Error(_)));
+    match &turn.failure {
+        Some(TurnFailure::ModelNotFound { .. }) => turn.steps == 0 && only_errors(),
+        Some(_) => turn.entries.is_empty(),
+        None => false,
+    }
+}
+
+/// Removes the journal of a conversation that came to nothing.
+fn discard(path: &Path) {
+    // What stays does no harm. The folder stays where there are others in it.
+    if std::fs::remove_file(path).is_ok()
+        && let Some(folder) = path.parent()
+    {
+        std::fs::remove_dir(folder).ok();
+    }
+}
+
+/// Ends what was started for a runner, and returns the code that the command ends with.
+pub(crate) async fn close(runner: &Runner, code: Code) -> Code {
+    match runner.close().await {
+        Ok(()) => code,
+        Err(error) => {
+            Console::error(&error.into());
+            if code == Code::OK { Code::TURN_FAILED } else { code }
+        }
+    }
+}
+
+/// Says that no turn ran.
+pub(crate) async fn refuse(
+    args: &RunArgs,
+    runner: Option<&Runner>,
+    error: &CommandError,
+    printer: &mut Printer,
+) -> Code {
+    Console::error(error);
+    nothing(&Report::of_error(args.task.name(), runner, error), Code::of_kind(error.kind), printer).await
+}
+
+/// Prints a report of nothing.
+async fn nothing(report: &Report<'_>, code: Code, printer: &mut Printer) -> Code {
+    match printer.end(report, Some("")).await {
+        Err(OutputError::Gone) => Code::PIPE,
+        _ => code,
+    }
+}
+
+/// Says that a signal came before a turn was under way.
+pub(crate) async fn interrupted(
+    args: &RunArgs,
+    runner: Option<&Runner>,
+    signals: &Signals,
+    printer: &mut Printer,
+    console: Console,
+) -> Code {
+    turn::say_interrupted_early(console);
+    let report = Report::of_interruption(args.task.name(), runner);
+    nothing(&report, signals.code().unwrap_or(Code::INTERRUPT), printer).await
+}
+
+/// Does all that can fail before a turn is begun, the cheap and harmless first.
+async fn prepare(args: &RunArgs, console: Console) -> Prepared {
+    let message = message::compose(&args.words, args.message.as_deref()).await?;
+    prepare_turn(args, message, console, |builder| builder).await
+}
+
+/// Prepares a turn with this message, on a runner that has been changed so.
+pub(crate) async fn prepare_turn(
+    args: &RunArgs,
+    message: String,
+    console: Console,
+    change: impl FnOnce(RunnerBuilder) -> RunnerBuilder,
+) -> Prepared {
+    for file in &args.files {
+        let why = match std::fs::metadata(file) {
+            Ok(metadata) if metadata.is_file() => continue,
+            Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
+            Ok(_) => "it is not a file".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        return Err(CommandError::usage(format!("cannot attach {}: {why}", file.display())));
+    }
+    check_transcript_path(&args.output)?;
+    let schema = match &args.json_schema {
+        Some(file) => Some(read_schema(file).await?),
+        None => None,
+    };
+    if args.task.permission == Some(PermissionArg::Ask) {
+        let error = CommandError::usage("only `chat` on a terminal can ask for permissions");
+        return Err(error.hint("use --permission allow or deny"));
+    }
+    let (builder, key_files) = read_builder(&args.task, console).await?;
+    let runner = change(builder).build().await?;
+    say_transport(&runner);
+    key_files.warn(runner.task_dir().path());
+    if runner.task_dir().was_made() && !runner.task_dir().is_own_root() {
+        Console::warning("there is no git, so the instructions of a repository around the task are not kept out");
+    }
+    let mut prompt = Prompt::new(message);
+    prompt.files.clone_from(&args.files);
+    prompt.schema = schema;
+    Ok((Arc::new(runner), prompt))
+}
+
+/// Says how opencode is driven, where that is not what is to be expected.
+pub(crate) fn say_transport(runner: &Runner) {
+    if let Some(why) = runner.why_no_server() {
+        Console::warning(&format!("{why}; each turn is a process of its own, as with --transport run"));
+    }
+}
+
+/// Reads a JSON Schema.
+async fn read_schema(file: &Path) -> Result<Value, CommandError> {
+    let failed = |why: String| CommandError::usage(format!("{} holds no JSON Schema: {why}", file.display()));
+    let unread = |why: String| CommandError::usage(format!("the schema {} cannot be read: {why}", file.display()));
+    let text = input_file::read_text(file, LONGEST_SCHEMA).await.map_err(unread)?;
+    match serde_json::from_str(&text) {
+        Ok(schema @ Value::Object(_)) => Ok(schema),
+        Ok(_) => Err(failed("it is not a JSON object".to_owned())),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// A transcript that cannot be written is better known before a turn is paid for.
+fn check_transcript_path(output: &OutputArgs) -> Result<(), CommandError> {
+    let Some(Some(path)) = &output.save_markdown else { return Ok(()) };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let why = match check_place(path) {
+        Err(error) if error.kind() == ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        Err(error) => error.to_string(),
+        Ok(_) if !folder.is_dir() => "its folder does not exist".to_owned(),
+        Ok(_) => return Ok(()),
+    };
+    let error = CommandError::usage(format!("the transcript cannot be written to {}: {why}", path.display()));
+    Err(error.hint("name a file; --print-markdown prints the transcript on stdout"))
+}
+
+/// Puts a runner together as the arguments say, on another thread: a file that they name may be a pipe, whose writer takes
+/// its time, and signals are to be heard meanwhile.
+///
+/// # Errors
+///
+/// If a file that they name cannot be used.
+pub(crate) async fn read_builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
+    let args = args.clone();
+    let read = tokio::task::spawn_blocking(move || builder(&args, console)).await;
+    read.map_err(|error| CommandError::of(FailureKind::Io, &error))?
+}
+
+/// Puts a runner together as the arguments say, and tells where the keys of its model sources stand.
+///
+/// # Errors
+///
+/// If a file that they name cannot be used.
+fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
+    let Sources { source, key_files } = models::read(args, console)?;
+    let mut builder = Runner::builder().model_source(source).options(args.turn_options(context(args)?));
+    if let Some(name) = &args.task_name {
+        builder = builder.task_name(name);
+    }
+    if let Some(workspace) = &args.workspace {
+        builder = builder.workspace(workspace);
+    }
+    if let Some(dir) = &args.dir {
+        builder = builder.dir(dir);
+    }
+    if let Some(session) = &args.session {
+        builder = builder.session(SessionId::new(session));
+    }
+    if let Some(transport) = args.transport {
+        builder = builder.transport(match transport {
+            TransportArg::Serve => Transport::Serve,
+            TransportArg::Run => Transport::Run,
+        });
+    }
+    if let Some(url) = &args.attach {
+        builder = builder.attach(url);
+    }
+    if args.lean {
+        console.note(
+            "lean: no language servers, no formatters, no plugins, no sharing, no watch over files, no snapshots to undo \
+             changes by, and Bun keeps its memory down, also for what the agent runs on it",
+        );
+        builder = builder.lean();
+    }
+    if args.ephemeral {
+        builder = builder.ephemeral();
+    }
+    if args.isolated {
+        builder = builder.isolated();
+    }
+    if args.no_gateway {
+        builder = builder.without_gateway();
+    }
+    if let Some(opencode) = &args.opencode {
+        builder = builder.opencode(opencode);
+    }
+    if let Some(journals) = default_journals().filter(|_| !args.no_journal) {
+        match check_journals(&journals) {
+            Ok(()) => builder = builder.journal(journals),
+            // The turn needs none.
+            Err(CommandError { message, hint, .. }) => {
+                Console::warning(&format!("{message}: {}", hint.unwrap_or_default()));
+            }
+        }
+    }
+    Ok((builder.watcher(watch::watcher()), key_files))
+}
+
+/// Refuses journals that other users can change: `resume` believes what they hold.
+///
+/// # Errors
+///
+/// If other users can change them.
+pub(crate) fn check_journals(journals: &Path) -> Result<(), CommandError> {
+    let Some(untrusted) = find_untrusted(journals) else { return Ok(()) };
+    let error = CommandError::new(FailureKind::Config, format!("the journals are not used: {untrusted}"));
+    let place = untrusted.place.display();
+    Err(error.hint(format!("take it from them (`chmod go-w {place}`), or set XDG_STATE_HOME to another directory")))
+}
+
+fn context(args: &TaskArgs) -> Result<Option<String>, CommandError> {
+    let Some(file) = &args.context_file else { return Ok(args.context.clone()) };
+    let failed =
+        |why: String| CommandError::usage(format!("the context cannot be read from {}: {why}", file.display()));
+    input_file::read(file, LONGEST_CONTEXT).map(Some).map_err(failed)
+}
+
+/// What became of a transcript.
+pub(crate) struct Saved {
+    /// Where it is, if it was asked for and is anywhere.
+    path: Option<PathBuf>,
+    /// Why it is not where it was asked for.
+    pub(crate) error: Option<CommandError>,
+}
+
+/// Saves the transcript where it was asked for; where that fails, in a temporary file, so that nothing is lost.
+pub(crate) async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Saved {
+    let Some(path) = path else { return Saved { path: None, error: None } };
+    let absolute = |path: PathBuf| Some(std::path::absolute(&path).unwrap_or(path));
+    let error = match runner.save_markdown(path.as_deref()).await {
+        Ok(path) => return Saved { path: absolute(path), error: None },
+        Err(error) => Some(CommandError::of(FailureKind::Io, &error)),
+    };
+    let rescue = || {
+        let mut file = tempfile::Builder::new().prefix("opencode-run-conversation-").suffix(".md").tempfile()?;
+        file.write_all(runner.conversation_markdown().as_bytes())?;
+        file.into_temp_path().keep().map_err(|error| error.error)
+    };
+    match rescue() {
+        Ok(rescued) => {
+            Console::warning(&format!("the transcript was saved to {} instead", rescued.display()));
+            Saved { path: absolute(rescued), error }
+        }
+        Err(why) => {
+            Console::warning(&format!("nor could the transcript be saved to a temporary file: {why}"));
+            Saved { path: None, error }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::{Ending, Event, Input, Observed, PartId, ReportedError, Turn};
+    use std::time::SystemTime;
+
+    fn failed(events: impl IntoIterator<Item = Event>, failure: TurnFailure) -> TurnRecord {
+        let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        for event in events {
+            turn.apply(Duration::ZERO, &Input::Event(Observed::new(event)));
+        }
+        turn.apply(Duration::ZERO, &Input::Ended(Ending::Failed(failure)));
+        turn.into_record()
+    }
+
+    #[test]
+    fn a_directory_is_kept_for_what_was_begun_in_it() {
+        let error = || Event::Error(ReportedError::new("UnknownError", "Unexpected server error"));
+        let text = || Event::Text { part: PartId::new("p"), text: "x".to_owned() };
+        let no_model = || TurnFailure::ModelNotFound { message: "nope".to_owned() };
+        let broken = || TurnFailure::Protocol { message: "broken".to_owned() };
+        assert!(came_to_nothing(&failed([], broken())));
+        assert!(came_to_nothing(&failed([error()], no_model())));
+        assert!(!came_to_nothing(&failed([error()], broken())), "the session may be continued");
+        assert!(!came_to_nothing(&failed([text(), error()], no_model())));
+    }
+}

@@ -1,0 +1,94 @@
+//! The three ways of printing a turn.
+
+use super::text::TextStream;
+use super::{OutputError, Report, Stdout, TextKind, stream_json};
+use crate::args::OutputFormat;
+use crate::asking::Said;
+use opencode_run_core::TurnEvent;
+
+/// Prints a turn on stdout.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    stdout: Stdout,
+    way: Way,
+    /// Who waits for what comes before a question.
+    said: Option<Said>,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The answer as it comes.
+    Text(TextStream),
+    /// The answer, or what stands for it, at the end.
+    AtTheEnd,
+    /// The value that meets the schema, alone on stdout so that a JSON parser can read it. Text that the model writes beside it is in
+    /// the transcript.
+    Value,
+    Json,
+    StreamJson,
+}
+
+impl Printer {
+    pub(crate) fn new(format: OutputFormat, at_the_end: bool) -> Self {
+        Self::of(format, at_the_end, false)
+    }
+
+    /// Prints a turn whose answer has to meet a schema.
+    pub(crate) fn of_schema(format: OutputFormat, markdown: bool) -> Self {
+        Self::of(format, markdown, !markdown)
+    }
+
+    fn of(format: OutputFormat, at_the_end: bool, value_alone: bool) -> Self {
+        let way = match format {
+            OutputFormat::Text if value_alone => Way::Value,
+            OutputFormat::Text if at_the_end => Way::AtTheEnd,
+            OutputFormat::Text => Way::Text(TextStream::default()),
+            OutputFormat::Json => Way::Json,
+            OutputFormat::StreamJson => Way::StreamJson,
+        };
+        let kind = match format {
+            OutputFormat::Text => TextKind::Plain,
+            OutputFormat::Json | OutputFormat::StreamJson => TextKind::Json,
+        };
+        Self { stdout: Stdout::new(kind), way, said: None }
+    }
+
+    /// Tells somebody when all is printed that came before a question.
+    pub(crate) fn telling(self, said: Said) -> Self {
+        Self { said: Some(said), ..self }
+    }
+
+    /// Prints what an event adds.
+    pub(crate) async fn event(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
+        match &mut self.way {
+            Way::Text(stream) => self.stdout.write(stream.piece(event)).await?,
+            Way::StreamJson => self.stdout.write(stream_json::event_line(event)).await?,
+            Way::AtTheEnd | Way::Value | Way::Json => {}
+        }
+        if let Some(said) = &self.said {
+            said.note(event);
+        }
+        Ok(())
+    }
+
+    /// Prints the end. `markdown` stands in for the answer where it is given.
+    pub(crate) async fn end(&mut self, report: &Report<'_>, markdown: Option<&str>) -> Result<(), OutputError> {
+        let text = match &self.way {
+            Way::Text(stream) if stream.any() => "\n".to_owned(),
+            Way::Text(_) => String::new(),
+            Way::AtTheEnd => {
+                if let Some(markdown) = markdown {
+                    return self.stdout.write(markdown).await;
+                }
+                for piece in report.output.pieces() {
+                    self.stdout.write(piece).await?;
+                }
+                if report.output.is_empty() { String::new() } else { "\n".to_owned() }
+            }
+            Way::Value => report.structured.as_ref().map(|value| format!("{value}\n")).unwrap_or_default(),
+            Way::Json => report.to_json() + "\n",
+            Way::StreamJson => stream_json::result_line(report),
+        };
+        self.stdout.write(text).await
+    }
+}

@@ -1,0 +1,62 @@
+//! stdout, without blocking the turn's other business, and without letting a text drive the terminal.
+
+use super::terminal::{TerminalText, TextKind};
+use crate::nonblocking::write_stdout;
+use crate::stderr::note_stdout;
+use std::io::{self, IsTerminal};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// Writes to stdout.
+#[derive(Debug)]
+pub(crate) struct Stdout {
+    /// Makes text harmless, if stdout is a terminal. A pipe or a file gets what came, byte by byte.
+    terminal: Option<TerminalText>,
+    /// A write whose future was dropped: the next one follows it.
+    writing: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// stdout takes nothing more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// Its reader went away, which is its right: nothing is to be said about it.
+    #[error("the reader of stdout went away")]
+    Gone,
+    /// Nobody reads it, and it is not waited for any longer.
+    #[error("stdout was not read, and what it had no room for is left out")]
+    Stuck,
+    /// It cannot be written to.
+    #[error("stdout cannot be written to: {0}")]
+    Failed(io::Error),
+}
+
+impl Stdout {
+    pub(crate) fn new(kind: TextKind) -> Self {
+        Self { terminal: io::stdout().is_terminal().then(|| TerminalText::new(kind)), writing: None }
+    }
+
+    /// Writes a text and waits until it is out. If the future is dropped, the write continues.
+    pub(crate) async fn write(&mut self, text: impl Into<String>) -> Result<(), OutputError> {
+        self.finish().await?;
+        let mut text = text.into();
+        if text.is_empty() {
+            return Ok(());
+        }
+        if let Some(terminal) = &mut self.terminal {
+            text = terminal.show(&text);
+        }
+        note_stdout(&text);
+        self.writing = Some(spawn_blocking(move || write_stdout(text.as_bytes())));
+        self.finish().await
+    }
+
+    /// Waits for the write that is under way.
+    async fn finish(&mut self) -> Result<(), OutputError> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        self.writing = None;
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => OutputError::Gone,
+            _ => OutputError::Failed(error),
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! One turn on the terminal: printed as it goes, interrupted by signals, judged at the end.
+
+use super::commands::LAST_MOMENT;
+use super::console::Console;
+use super::error::CommandError;
+use super::exit_code::Code;
+use super::output::{OutputError, Printer};
+use super::signals::Signals;
+use opencode_run_core::{
+    Conversation, Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, ToolState, TurnEvent,
+    TurnFailure, TurnRecord,
+};
+use opencode_run_process::resource_hint;
+use opencode_runner::Runner;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often it is said what is waited for before a turn is under way.
+const START_PAUSE: Duration = Duration::from_secs(10);
+/// How often `--no-wait` says where the turn stands.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// A turn that ran, as the command sees it.
+pub(crate) struct Finished {
+    pub(crate) turn: Arc<TurnRecord>,
+    /// What stdout had against it.
+    pub(crate) output_error: Option<OutputError>,
+    pub(crate) error: Option<CommandError>,
+}
+
+/// Runs a turn to its end and prints its progress. Its time counts from `since`. Returns `None` if a signal came before the turn had begun.
+///
+/// # Errors
+///
+/// If the turn could not be started.
+pub(crate) async fn run(
+    runner: &Arc<Runner>,
+    (prompt, since): (Prompt, Instant),
+    printer: &mut Printer,
+    signals: &Signals,
+    console: Console,
+    watched: bool,
+) -> Result<Option<Finished>, CommandError> {
+    let before = signals.count();
+    if !start(runner, (prompt, since), signals, |what| console.note(&format!("waiting for {what}"))).await? {
+        return Ok(None);
+    }
+    // Apart from the printing: a stdout that nobody reads must not keep a signal from being heard.
+    let ending = tokio::spawn(end_on_signals(Arc::clone(runner), signals.clone(), before));
+    let watching = watched.then(|| tokio::spawn(watch(Arc::clone(runner))));
+
+    let mut output_error = None;
+    let mut events = runner.every_event();
+    while let Some(item) = events.next().await {
+        let EventItem::Event(event) = item else { continue };
+        say(&event, console);
+        let written = tokio::select! {
+            written = printer.event(&event) => written,
+            () = too_late_to_print(runner) => Err(OutputError::Stuck),
+        };
+        if let Err(error) = written {
+            runner.interrupt();
+            output_error = Some(error);
+            break;
+        }
+    }
+    drop(events);
+    let turn = runner.wait().await;
+    ending.abort();
+    if let Some(watching) = watching {
+        watching.abort();
+        state_line(runner);
+    }
+    let turn = turn.ok_or_else(|| CommandError::new(FailureKind::Protocol, "the turn left no record"))?;
+    let error = turn
+        .failure
+        .as_ref()
+        .map(|failure| describe(failure, runner.model_of_last_turn().as_ref(), &runner.conversation()));
+    Ok(Some(Finished { turn, output_error, error }))
+}
+
+/// Starts a turn, unless a signal comes before that. The first turn of a server waits for the server to start.
+/// `say` is told what takes so long.
+async fn start(
+    runner: &Runner,
+    (prompt, since): (Prompt, Instant),
+    signals: &Signals,
+    say: impl Fn(&str),
+) -> Result<bool, CommandError> {
+    let mut signals = signals.clone();
+    let before = signals.count();
+    let awaited = Cell::new("the command for the key of the model source");
+    let mut starting = std::pin::pin!(async {
+        let prepared = runner.prepare(prompt, since).await?;
+        awaited.set("opencode to start");
+        runner.start_prepared(prepared).await
+    });
+    loop {
+        tokio::select! {
+            started = &mut starting => return Ok(started.map(|()| true)?),
+            _ = signals.reach(before + 1) => return Ok(false),
+            () = tokio::time::sleep(START_PAUSE) => say(awaited.get()),
+        }
+    }
+}
+
+/// Says that a signal came before the turn had begun: nothing of the message is left.
+pub(crate) fn say_interrupted_early(console: Console) {
+    console.note("interrupted before the turn began");
+}
+
+/// Returns when a limit on the time has ended the turn, and stdout has had some more. A turn that ended by itself has
+/// all the time that its reader takes.
+pub(crate) async fn too_late_to_print(runner: &Runner) {
+    let turn = runner.wait().await;
+    match turn.as_ref().and_then(|turn| turn.failure.as_ref()).map(TurnFailure::kind) {
+        Some(FailureKind::Timeout | FailureKind::IdleTimeout) => tokio::time::sleep(LAST_MOMENT).await,
+        _ => std::future::pending().await,
+    }
+}
+
+async fn end_on_signals(runner: Arc<Runner>, mut signals: Signals, before: u32) {
+    signals.reach(before + 1).await;
+    runner.interrupt();
+    signals.reach(before + 2).await;
+    runner.kill();
+}
+
+async fn watch(runner: Arc<Runner>) {
+    loop {
+        state_line(&runner);
+        tokio::time::sleep(WATCH_PAUSE).await;
+    }
+}
+
+/// Says where the turn stands; it was asked for, so quiet does not silence it.
+fn state_line(runner: &Runner) {
+    Console::default().note(&format!("{}: {} bytes of output", runner.state(), runner.current_output_len()));
+}
+
+/// Says what a person would want to see pass by.
+fn say(event: &TurnEvent, console: Console) {
+    let who = if event.observed.sub_agent.is_some() { "sub-agent: " } else { "" };
+    match &event.observed.event {
+        Event::Tool(call) => match &call.state {
+            ToolState::Completed { title, .. } => {
+                let title = title.as_deref().filter(|title| !title.is_empty()).unwrap_or("done");
+                console.note(&format!("{who}{}: {}", call.tool, first_line(title)));
+            }
+            ToolState::Failed { error, .. } => {
+                console.note(&format!("{who}{} failed: {}", call.tool, first_line(error)));
+            }
+            _ => {}
+        },
+        Event::Retry { attempt, message, next } => {
+            let wait = next.map(|next| format!(", next attempt in {next:?}")).unwrap_or_default();
+            console.note(&format!("the provider failed ({attempt}): {}{wait}", first_line(message)));
+        }
+        Event::Permission(ask) if ask.refused => {
+            Console::warning(&format!("permission refused: {} ({})", ask.permission, ask.patterns.join(", ")));
+        }
+        _ => {}
+    }
+}
+
+pub(crate) fn first_line(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = text.trim().lines().next().unwrap_or_default();
+    let mut shown: String = line.chars().take(LONGEST).collect();
+    if shown.len() < text.trim().len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Says how the turn ended, for a person.
+pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
+    match &turn.finish {
+        Some(StepReason::Length) => {
+            Console::warning("the answer was cut at the model's limit of output tokens");
+        }
+        Some(StepReason::ContentFilter) => Console::warning("the answer was cut by the provider's filter"),
+        _ => {}
+    }
+    if turn.dropped.messages > 0 {
+        Console::warning(&format!(
+            "{} messages of opencode's ({} bytes) were too long and left out",
+            turn.dropped.messages, turn.dropped.bytes
+        ));
+    }
+    let mut facts = vec![format!("{} in {:.1} s", turn.state, turn.duration.as_secs_f64())];
+    if turn.usage.total() > 0 {
+        let input = turn.usage.input + turn.usage.cache_read + turn.usage.cache_write;
+        facts.push(format!("{input} tokens in, {} out", turn.usage.output + turn.usage.reasoning));
+    }
+    if turn.cost > 0.0 {
+        facts.push(format!("${:.4}", turn.cost));
+    }
+    facts.extend(runner.session_id().map(|session| format!("session {session}")));
+    facts.push(runner.task_dir().path().display().to_string());
+    console.note(&facts.join(" · "));
+}
+
+/// Says why a turn of a conversation failed and what to do.
+pub(crate) fn describe(
+    failure: &TurnFailure,
+    model: Option<&ModelChoice>,
+    conversation: &Conversation,
+) -> CommandError {
+    let error = CommandError::new(failure.kind(), failure.to_string());
+    let source = match model {
+        Some(ModelChoice::Source { source, config }) => Some((source, config)),
+        _ => None,
+    };
+    match failure {
+        TurnFailure::Provider { status: Some(404), .. } => {
+            match source.and_then(|(_, config)| config.base_url.as_deref()) {
+                Some(url) if !url.trim_end_matches('/').ends_with("/v1") => {
+                    error.hint(format!("the base URL {url} may lack /v1"))
+                }
+                Some(url) => error.hint(format!("check the base URL {url} and the model's name")),
+                None => error,
+            }
+        }
+        TurnFailure::Provider { status: Some(401 | 403), .. } => match source {
+            Some((source, _)) => error.hint(format!("check the key of the model source `{source}`")),
+            None => error.hint("log in to the provider with `opencode auth login`"),
+        },
+        TurnFailure::MalformedAnswer { .. } => match source {
+            Some((source, config)) => {
+                let (type_, package) = (source.as_str().to_uppercase(), config.provider.as_str());
+                error.hint(format!(
+                    "check that MODEL_{type_}_BASEURL is where the API begins, mostly a path that ends in /v1, and that what \
+                     answers there speaks the protocol of MODEL_{type_}_PROVIDER, which is {package}"
+                ))
+            }
+            None => error.hint("check the provider's base URL and package in opencode's configuration"),
+        },
+        TurnFailure::ModelNotFound { .. } => error.hint("`opencode-run models` lists the models that can be used"),
+        TurnFailure::AgentNotFound { .. } => {
+            error.hint("`opencode agent list` lists the agents; one that leads a turn is a primary one")
+        }
+        TurnFailure::SessionNotFound { .. } => error.hint("`opencode session list` shows the sessions of a project"),
+        TurnFailure::Permission { .. } => error.hint(
+            "allow it in opencode's configuration (`permission`), allow all with `--permission allow`, or ask for it to be \
+             done another way",
+        ),
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
+            if let Some(hint) = resource_hint(&failure.to_string()) =>
+        {
+            error.hint(hint)
+        }
+        TurnFailure::Configuration { .. } => error.hint("correct it; opencode itself cannot use it either"),
+        // A session in an isolated home goes with it.
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
+            if conversation.task.isolated || conversation.session.is_none() =>
+        {
+            error.hint("`opencode-run doctor` checks the installation")
+        }
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } => {
+            error.hint("the session can be continued with `--session`; `opencode-run doctor` checks the installation")
+        }
+        _ => error,
+    }
+}
+
+/// Reports why stdout accepts no more output, unless its reader is gone. Returns the exit code of a turn that would end with `code`.
+pub(crate) fn report_lost_output(error: &OutputError, code: Code) -> Code {
+    if let OutputError::Gone = error {
+        return Code::PIPE;
+    }
+    Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
+    if code == Code::OK { Code::TURN_FAILED } else { code }
+}
+
+/// Returns the exit code of a turn that ran.
+pub(crate) fn exit_code(finished: &Finished, signals: &Signals) -> Code {
+    match (&finished.output_error, finished.turn.state) {
+        (Some(OutputError::Gone), _) => Code::PIPE,
+        (Some(OutputError::Failed(_)), _) | (_, RunState::Interrupted) => signals.code().unwrap_or(Code::TURN_FAILED),
+        (_, RunState::Completed) => Code::OK,
+        (_, _) => finished.turn.failure.as_ref().map_or(Code::TURN_FAILED, Code::of_failure),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::monitor::Link;
+    use async_trait::async_trait;
+    use opencode_run_core::{Executor, Limits, ModelConfig, ModelSourceType, StartError, StartedTurn, TurnRequest};
+    use std::cell::RefCell;
+
+    /// An executor that never comes to start a turn.
+    struct Stuck;
+
+    #[async_trait]
+    impl Executor for Stuck {
+        async fn start(&self, _: TurnRequest) -> Result<StartedTurn, StartError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_said_what_a_turn_waits_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "sk-1").unwrap();
+        let by_command = ModelConfig { api_key_command: Some("sleep 600".to_owned()), ..ModelConfig::new("m") };
+        let by_file = ModelConfig { api_key_file: Some(file), ..ModelConfig::new("m") };
+        for (config, awaited) in [(by_command, "the command for the key"), (by_file, "opencode to start")] {
+            let runner = Runner::builder()
+                .dir(folder.path())
+                .model_source([(ModelSourceType::Default, config)].into_iter().collect())
+                .limits(Limits { total: Some(Duration::from_secs(25)), idle: None })
+                .build_with(Arc::new(Stuck))
+                .await
+                .unwrap();
+            let (began, said) = (tokio::time::Instant::now(), RefCell::new(Vec::new()));
+            let say = |what: &str| said.borrow_mut().push(what.to_owned());
+            let error =
+                start(&runner, (Prompt::new("m"), Instant::now()), &Signals::listen(Link::default()).unwrap(), say)
+                    .await
+                    .unwrap_err();
+            assert_eq!((error.kind, began.elapsed()), (FailureKind::Timeout, Duration::from_secs(25)), "{error:?}");
+            let said = said.into_inner();
+            assert!(said.len() == 2 && said[0].starts_with(awaited), "{said:?}");
+        }
+    }
+}

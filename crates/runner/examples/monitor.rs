@@ -1,0 +1,45 @@
+//! A turn that is watched while it runs: its events, its state, its output so far.
+//!
+//! ```sh
+//! cargo run --example monitor
+//! ```
+//!
+//! The task works in a new directory under the folder for temporary files, on the model that opencode takes by itself.
+
+#![expect(clippy::print_stdout, reason = "an example shows what happens")]
+
+use opencode_runner::{EventItem, Runner};
+use std::time::Duration;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    opencode_runner::supervisor::init(); // first, before any runtime
+    run()
+}
+
+#[tokio::main]
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let runner = Runner::builder().task_name("monitor").workspace(std::env::temp_dir()).build().await?;
+    println!("working in {}", runner.task_dir().path().display());
+
+    runner.start("Write haiku.txt, a haiku about waiting, and show it with cat.").await?;
+    let mut events = runner.events();
+    let mut every_second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            item = events.next() => match item {
+                Some(EventItem::Event(event)) => println!("{:?} {}", event.at, event.observed.event.kind()),
+                Some(EventItem::Missed(count)) => println!("came too late for {count} events"),
+                None => break,
+            },
+            _ = every_second.tick() => println!("{}: {} bytes of output", runner.state(), runner.current_output_len()),
+        }
+    }
+
+    // Watching took nothing away.
+    for event in runner.recent_events(3) {
+        println!("one of the last: {}", event.observed.event.kind());
+    }
+    let turn = runner.wait().await.ok_or("there was no turn")?;
+    println!("{} in {:?}: {}", turn.state, turn.duration, turn.answer()?);
+    Ok(())
+}

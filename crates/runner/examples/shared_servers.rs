@@ -1,0 +1,46 @@
+//! Runners of many tenants, each with a key of its own, that share a bounded number of servers.
+//!
+//! ```sh
+//! cargo run --example shared_servers                            # three tenants, with the model that opencode takes by itself
+//! cargo run --example shared_servers -- BASE_URL MODEL KEY...   # a tenant for each key of any OpenAI-compatible server
+//! ```
+//!
+//! The tasks work in new directories under the folder for temporary files.
+
+#![expect(clippy::print_stdout, reason = "an example shows what happens")]
+
+use opencode_runner::{Launch, Locator, ModelConfig, ModelSource, ModelSourceType, Prompt, Runner, ServeExecutor};
+use std::env;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    opencode_runner::supervisor::init(); // first, before any runtime
+    run()
+}
+
+#[tokio::main]
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = env::args().skip(1);
+    let endpoint = arguments.next().zip(arguments.next());
+    let keys: Vec<_> = if endpoint.is_some() { arguments.map(Some).collect() } else { vec![None; 3] };
+
+    let opencode = Locator::from_path_variable(env::var_os("PATH")).locate().await?;
+    let launch = Launch::new(opencode, env::vars_os()).max_servers(2).server_idle_timeout(Duration::from_secs(30));
+    let executor = Arc::new(ServeExecutor::new(launch)?);
+
+    for (tenant, api_key) in keys.into_iter().enumerate() {
+        let (mut sources, mut prompt) = (ModelSource::new(), Prompt::new("Say hello."));
+        if let Some((base_url, model)) = &endpoint {
+            let base_url = Some(base_url.clone());
+            let config = ModelConfig { base_url, api_key: api_key.map(Into::into), ..ModelConfig::new(model) };
+            sources.set_model(ModelSourceType::Code, config);
+            prompt = prompt.source_type(ModelSourceType::Code);
+        }
+        let builder = Runner::builder().task_name(format!("tenant-{tenant}")).workspace(env::temp_dir());
+        let runner = builder.model_source(sources).build_with(executor.clone()).await?;
+        let turn = runner.run(prompt).await?;
+        println!("tenant {tenant}: {}", turn.answer()?);
+    }
+    Ok(())
+}

@@ -1,0 +1,335 @@
+//! How a [`Runner`](crate::Runner) is put together.
+
+mod build;
+mod conflicts;
+
+pub use build::locate_opencode;
+
+use crate::driver::Transport;
+use opencode_run_config::ModelSource;
+use opencode_run_core::{
+    Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy, SessionId, TurnOptions,
+};
+use opencode_run_process::{Watcher, supervisor};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The settings of a [`Runner`](crate::Runner); every one of them can be left out.
+///
+/// A setting that would have no effect beside another is refused when the runner is built.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
+pub struct RunnerBuilder {
+    task_name: Option<String>,
+    workspace: Option<PathBuf>,
+    dir: Option<PathBuf>,
+    session: Option<SessionId>,
+    /// A model as text, which is checked when the runner is built.
+    model: Option<String>,
+    options: TurnOptions,
+    sources: ModelSource,
+    transport: Option<Transport>,
+    attach: Option<String>,
+    lean: bool,
+    no_gateway: bool,
+    isolated: bool,
+    ephemeral: bool,
+    opencode: Option<PathBuf>,
+    environment: Option<Variables>,
+    watcher: Option<Watcher>,
+    journals: Option<PathBuf>,
+    resume: bool,
+}
+
+/// Variables of an environment. `Debug` shows their names alone: values may be secrets.
+#[derive(Clone)]
+struct Variables(Vec<(OsString, OsString)>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Default for RunnerBuilder {
+    fn default() -> Self {
+        let mut options = TurnOptions::default();
+        options.idle_timeout = Some(Limit::At(Limits::DEFAULT_IDLE));
+        Self {
+            task_name: None,
+            workspace: None,
+            dir: None,
+            session: None,
+            model: None,
+            options,
+            sources: ModelSource::new(),
+            transport: None,
+            attach: None,
+            lean: false,
+            no_gateway: false,
+            isolated: false,
+            ephemeral: false,
+            opencode: None,
+            environment: None,
+            watcher: supervisor::current(),
+            journals: None,
+            resume: false,
+        }
+    }
+}
+
+impl RunnerBuilder {
+    /// Names the task, and with it its directory, `task_<name>_<8 hex>`; `task` unless said.
+    #[must_use]
+    pub fn task_name(mut self, name: impl Into<String>) -> Self {
+        self.task_name = Some(name.into());
+        self
+    }
+
+    /// Sets the folder in which the task's directory is made, which is made itself where it does not exist; the current
+    /// directory unless said.
+    #[must_use]
+    pub fn workspace(mut self, workspace: impl Into<PathBuf>) -> Self {
+        self.workspace = Some(workspace.into());
+        self
+    }
+
+    /// Works in a directory that exists, instead of making one.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Continues a session of opencode, in that session's own directory.
+    #[must_use]
+    pub fn session(mut self, session: SessionId) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// Sets the model of all turns that do not name another, `provider/model`. The name is checked by
+    /// [`build`](Self::build).
+    #[must_use]
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    /// Sets the model of all turns that do not name another.
+    #[must_use]
+    pub fn model_choice(mut self, model: impl Into<ModelChoice>) -> Self {
+        self.model = None;
+        self.options.model = Some(model.into());
+        self
+    }
+
+    /// Sets the model sources.
+    #[must_use]
+    pub fn model_source(mut self, sources: ModelSource) -> Self {
+        self.sources = sources;
+        self
+    }
+
+    /// Sets the kind of work of all turns that do not name another; its model source comes before
+    /// [`model`](Self::model).
+    #[must_use]
+    pub fn source_type(mut self, source_type: ModelSourceType) -> Self {
+        self.options.source_type = Some(source_type);
+        self
+    }
+
+    /// Sets a system prompt, beside opencode's own, for all turns that do not bring theirs.
+    #[must_use]
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.options.context = Some(context.into());
+        self
+    }
+
+    /// Sets opencode's agent of all turns that do not name another.
+    #[must_use]
+    pub fn agent(mut self, agent: impl Into<String>) -> Self {
+        self.options.agent = Some(agent.into());
+        self
+    }
+
+    /// Sets the model's variant of all turns that do not name another.
+    #[must_use]
+    pub fn variant(mut self, variant: impl Into<String>) -> Self {
+        self.options.variant = Some(variant.into());
+        self
+    }
+
+    /// Sets the title of the session; the name of the task's directory unless said.
+    #[must_use]
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.options.title = Some(title.into());
+        self
+    }
+
+    /// Sets how long a turn may take, for all turns that bring no timeout; unlimited by default.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
+        self.options.timeout = Some(timeout.into());
+        self
+    }
+
+    /// Sets how long a turn may make no progress, for all turns that bring no idle timeout; [`Limits::DEFAULT_IDLE`] unless
+    /// said. [`Limit::Off`] switches it off.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
+        self.options.idle_timeout = Some(timeout.into());
+        self
+    }
+
+    /// Sets the time limits that are given, for all turns that bring none. One that is `None` stays as it is: use
+    /// [`Limit::Off`] with [`timeout`](Self::timeout) or [`idle_timeout`](Self::idle_timeout) to switch one off.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.options.set_limits(limits);
+        self
+    }
+
+    /// Sets the options that are given, for all turns that do not bring their own; one that is `None` stays as it is.
+    #[must_use]
+    pub fn options(mut self, options: TurnOptions) -> Self {
+        if options.model.is_some() {
+            self.model = None;
+        }
+        self.options = options.or(&self.options);
+        self
+    }
+
+    /// Sets what is answered in all turns when opencode asks whether a tool may do something; no unless said.
+    #[must_use]
+    pub fn permissions(mut self, permissions: PermissionPolicy) -> Self {
+        self.options.permissions = Some(permissions);
+        self
+    }
+
+    /// Sets how opencode is driven. Unless said it is by a server, or by processes where that version's server cannot be
+    /// used; [`Runner::transport`](crate::Runner::transport) returns it.
+    #[must_use]
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Uses the server that somebody else runs at this address, `http://HOST:PORT`, with the credentials that
+    /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` of the [environment](Self::environment) hold. The server
+    /// works in the same file system, and is never ended. Nothing that it starts is ended either, but for what a turn's
+    /// abort ends.
+    #[must_use]
+    pub fn attach(mut self, url: impl Into<String>) -> Self {
+        self.attach = Some(url.into());
+        self
+    }
+
+    /// Does without what costs opencode most time and memory: language servers, formatters, plugins, the sharing of sessions,
+    /// the watch over files, and the snapshots by which changes could be undone. opencode's runtime, Bun, keeps its memory down,
+    /// by a setting that a program on Bun which the agent starts inherits. It is for many short tasks.
+    #[must_use]
+    pub fn lean(mut self) -> Self {
+        self.lean = true;
+        self
+    }
+
+    /// Deletes the session from opencode's history, and the journal, when the runner is [closed](crate::Runner::close). Only a server
+    /// can do that.
+    #[must_use]
+    pub fn ephemeral(mut self) -> Self {
+        self.ephemeral = true;
+        self
+    }
+
+    /// Takes this opencode instead of the one that is found on `PATH` or was installed by `opencode-run setup`.
+    #[must_use]
+    pub fn opencode(mut self, path: impl Into<PathBuf>) -> Self {
+        self.opencode = Some(path.into());
+        self
+    }
+
+    /// Sets the environment that opencode is started with; that of this process unless said.
+    #[must_use]
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.environment = Some(Variables(variables.into_iter().collect()));
+        self
+    }
+
+    /// Has opencode reach model sources by itself, and not through a gateway in this process. It is given their keys then,
+    /// and so are the commands that the agent runs.
+    #[must_use]
+    pub fn without_gateway(mut self) -> Self {
+        self.no_gateway = true;
+        self
+    }
+
+    /// Gives opencode a home of its own, with its own configuration, logins, history and database, which is gone when the
+    /// runner is. Only the project's own configuration applies. A session of it cannot be continued by another runner.
+    #[must_use]
+    pub fn isolated(mut self) -> Self {
+        self.isolated = true;
+        self
+    }
+
+    /// Sets the limits on the use of the model that are given, for all turns that do not bring their own. One that is `None`
+    /// stays as it is. It needs a model source with a base URL.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.options.set_budget(budget);
+        self
+    }
+
+    /// Starts opencode, and the commands that print keys, under this supervisor, or under none. By default it is the program
+    /// itself, if that has called [`supervisor::init`]. A supervisor ends all that they leave, also when this process is ended by
+    /// SIGKILL.
+    #[must_use]
+    pub fn watcher(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
+        self.watcher = watcher.into();
+        self
+    }
+
+    /// Keeps a journal of the conversation in a folder below this one, such as
+    /// [`default_journals`](crate::default_journals), so that nothing of it is lost whatever happens to this process. None
+    /// is kept unless said.
+    ///
+    /// A journal that cannot be written harms no turn: see [`Runner::journal_error`](crate::Runner::journal_error). A [`session`](Self::session) that has
+    /// one goes on in it, with the turns that it holds. When one is begun, those below the folder that nobody has written to for
+    /// [30 days](opencode_run_journal::KEPT) are deleted.
+    #[must_use]
+    pub fn journal(mut self, journals: impl Into<PathBuf>) -> Self {
+        self.journals = Some(journals.into());
+        self
+    }
+
+    /// Goes on with the conversation that was last at work in the directory of [`dir`](Self::dir), the current one unless
+    /// said, from its [`journal`](Self::journal); a [`session`](Self::session) picks one of several.
+    ///
+    /// A turn that was cut short is there with what it had produced, as a failed one. The agent and the context of the last
+    /// turn apply to further ones that bring none, which opencode would forget.
+    #[must_use]
+    pub fn resume(mut self) -> Self {
+        self.resume = true;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Runner;
+    use opencode_run_core::ModelConfig;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let config = ModelConfig { api_key: Some("sk-of-a-source".into()), ..ModelConfig::new("m") };
+        let builder = Runner::builder()
+            .model_source([(ModelSourceType::Code, config)].into_iter().collect())
+            .environment([("OPENAI_API_KEY".into(), "sk-of-the-environment".into())]);
+        let shown = format!("{builder:?}");
+        assert!(shown.contains("OPENAI_API_KEY") && shown.contains("REDACTED"), "{shown}");
+        assert!(!shown.contains("sk-of"), "{shown}");
+    }
+}

@@ -1,0 +1,193 @@
+//! From the settings to a runner: locates opencode, makes the task's directory and the executor.
+
+use super::{RunnerBuilder, Variables};
+use crate::defaults::Defaults;
+use crate::driver::{Driver, Transport};
+use crate::isolation::Isolation;
+use crate::journal::Beginning;
+use crate::keys::Keys;
+use crate::previous::History;
+use crate::{BuildError, Runner, RunnerError, paths};
+use opencode_run_core::{Executor, FailureKind, ModelChoice, ModelName, RunError, StartError, Task};
+use opencode_run_process::{
+    Launch, LocateError, Locator, Opencode, ServeExecutor, SessionInfo, SessionModel, TaskDir, TaskDirError, TaskName,
+    Watcher,
+};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl RunnerBuilder {
+    /// Finds opencode and makes the task's directory.
+    ///
+    /// If a session will be continued, this asks opencode for its directory, which starts the server that the turns will
+    /// run on.
+    ///
+    /// # Errors
+    ///
+    /// If there is no opencode to drive, or a setting cannot be used. Then no task directory is left behind.
+    pub async fn build(mut self) -> Result<Runner, BuildError> {
+        self.check_conflicts(false)?;
+        self.check_names()?;
+        let variables = self.environment.take().map_or_else(|| std::env::vars_os().collect(), |Variables(given)| given);
+        let isolation = self.isolated.then(Isolation::new).transpose().map_err(|error| {
+            StartError::new(FailureKind::Io, "there is no place for a home of its own")
+                .hint("check that the folder for temporary files is there and has room")
+                .caused_by(error)
+        })?;
+        let (driver, opencode) = if let Some(url) = self.attach.take() {
+            (self.attached(&url, &variables).await?, None)
+        } else {
+            let opencode = locate_opencode(self.opencode.clone(), &variables, self.watcher.clone()).await?;
+            let variables = match &isolation {
+                Some(isolation) => isolation.apply(variables),
+                None => variables,
+            };
+            // It may try out the user's shell.
+            let found = opencode.clone();
+            let launch = tokio::task::spawn_blocking(move || Launch::new(found, variables)).await;
+            let mut launch = launch
+                .map_err(|error| StartError::new(FailureKind::Io, error.to_string()))?
+                .watched_by(self.watcher.clone())
+                .cache(paths::cache_dir())
+                // The runner's own server ends with the runner: a person who thinks for a minute finds it warm.
+                .server_idle_timeout(None);
+            if self.lean {
+                launch = launch.lean();
+            }
+            if self.no_gateway {
+                launch = launch.without_gateway();
+            }
+            (Driver::new(launch, self.transport)?, Some(opencode))
+        };
+        if self.ephemeral && driver.transport() == Some(Transport::Run) {
+            return Err(wrong("a session can be deleted by a server only, not by `opencode run`").into());
+        }
+        let mut runner = Box::pin(self.assemble(driver, opencode)).await?;
+        runner.keep(isolation);
+        Ok(runner)
+    }
+
+    async fn attached(&self, url: &str, variables: &[(OsString, OsString)]) -> Result<Driver, BuildError> {
+        let value = |wanted: &str| {
+            let (_, value) = variables.iter().find(|(name, _)| name == wanted)?;
+            value.to_str().filter(|value| !value.is_empty()).map(str::to_owned)
+        };
+        let (user, password) = (value("OPENCODE_SERVER_USERNAME"), value("OPENCODE_SERVER_PASSWORD"));
+        Ok(Driver::Attached(ServeExecutor::attach(url, user, password).await?))
+    }
+
+    /// Makes the task's directory and takes an executor that is there already, such as a mock.
+    ///
+    /// A session that is set is taken at its word: whether it belongs to the directory is for the executor to know.
+    ///
+    /// # Errors
+    ///
+    /// If a setting cannot be used, or is one of opencode or of how it is started and reached: those are the executor's
+    /// business. Then no task directory is left behind.
+    pub async fn build_with(self, executor: Arc<dyn Executor>) -> Result<Runner, BuildError> {
+        self.check_conflicts(true)?;
+        self.check_names()?;
+        self.assemble(Driver::Brought(executor), None).await
+    }
+
+    fn name(&self) -> &str {
+        self.task_name.as_deref().unwrap_or("task")
+    }
+
+    /// A name that cannot be used is wrong also where no directory is made after it.
+    fn check_names(&self) -> Result<(), BuildError> {
+        self.name().parse::<TaskName>().map_err(TaskDirError::from)?;
+        if let Some(text) = &self.model {
+            text.parse::<ModelName>()?;
+        }
+        Ok(())
+    }
+
+    async fn assemble(mut self, driver: Driver, opencode: Option<Opencode>) -> Result<Runner, BuildError> {
+        let mut options = std::mem::take(&mut self.options);
+        if let Some(text) = self.model.take() {
+            options.model = Some(ModelChoice::Named(text.parse()?));
+        }
+        let mut defaults =
+            Defaults { options, sources: std::mem::take(&mut self.sources), keys: Keys::new(self.watcher.clone()) };
+        let (directory, session_model) = self.directory(&driver, &defaults).await?;
+        let journals = self.journals.as_deref();
+        let beginning = if self.resume {
+            let beginning = Beginning::resume(journals, directory.path(), self.session.as_ref())?;
+            defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
+            beginning
+        } else {
+            let task = Task::new(self.name(), directory.path()).isolated(self.isolated);
+            Beginning::new(journals, task, self.session)?
+        };
+        let history = History::new(&beginning.conversation.turns, session_model.as_ref());
+        Ok(Runner::new(driver, beginning, directory, defaults, opencode, self.ephemeral).continuing(history))
+    }
+
+    /// Returns the task's directory, and the model of the session's last turn if opencode was asked for the session.
+    async fn directory(
+        &self,
+        driver: &Driver,
+        defaults: &Defaults,
+    ) -> Result<(TaskDir, Option<SessionModel>), BuildError> {
+        // A session belongs to the directory of its conversation.
+        let Some(session) = self.session.as_ref().filter(|_| !self.resume) else {
+            return Ok((self.own_directory().await?, None));
+        };
+        // If no model is available, the turn reports it.
+        let model = match defaults.model_of(None, None, None, defaults.options.limits().total).await {
+            // The time of the turn went by.
+            Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
+            model => model.ok().flatten(),
+        };
+        let info = driver.session_info(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
+        let Some(SessionInfo { directory, model, .. }) = info else { return Ok((self.own_directory().await?, None)) };
+        let sessions = match TaskDir::open(&directory).await {
+            Err(_) if !directory.exists() => {
+                return Err(BuildError::SessionDirectoryGone { session: session.clone(), directory });
+            }
+            found => found?,
+        };
+        if let Some(asked) = &self.dir
+            && TaskDir::open(asked).await? != sessions
+        {
+            return Err(BuildError::SessionElsewhere { session: session.clone(), directory, asked: asked.clone() });
+        }
+        Ok((sessions, model))
+    }
+
+    async fn own_directory(&self) -> Result<TaskDir, TaskDirError> {
+        match &self.dir {
+            Some(dir) => TaskDir::open(dir).await,
+            None if self.resume => TaskDir::open(".").await,
+            None => TaskDir::create(self.workspace.as_deref().unwrap_or(Path::new(".")), self.name()).await,
+        }
+    }
+}
+
+fn wrong(message: &str) -> StartError {
+    StartError::new(FailureKind::Usage, message)
+}
+
+/// Finds the opencode of a user with these environment variables: the one at `explicit`, else the first on `PATH`, else the one
+/// that `opencode-run setup` has installed.
+///
+/// # Errors
+///
+/// If there is no opencode, or the one found cannot be used.
+pub async fn locate_opencode(
+    explicit: Option<PathBuf>,
+    variables: &[(OsString, OsString)],
+    watcher: Option<Watcher>,
+) -> Result<Opencode, LocateError> {
+    let search_path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let mut locator = Locator::from_path_variable(search_path).explicit(explicit).watched_by(watcher);
+    if let Some(installed) = paths::installed_opencode() {
+        locator = locator.installed(installed);
+    }
+    if let Some(cache) = paths::cache_dir() {
+        locator = locator.version_cache(cache.join("version.json"));
+    }
+    locator.locate().await
+}

@@ -1,0 +1,114 @@
+//! Where a runner's conversation begins: anew, or where its journal ends.
+
+use crate::BuildError;
+use opencode_run_core::{Conversation, ErrorChain, SessionId, Task};
+use opencode_run_journal::{Journal, JournalError, Recovered, folder_of, latest, prune};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A conversation and who keeps it.
+pub(crate) struct Beginning {
+    pub(crate) conversation: Conversation,
+    pub(crate) journal: Option<Arc<Journal>>,
+}
+
+impl Beginning {
+    /// Begins a conversation, in this session if one is continued.
+    ///
+    /// A session that has a journal goes on in it, with the turns that it holds. Where that journal cannot be used, which is
+    /// no reason not to run a turn, another is begun. Where one is begun, those that are old are deleted.
+    ///
+    /// # Errors
+    ///
+    /// If the session is still at work elsewhere: opencode takes the messages of two commands for those of one turn.
+    pub(crate) fn new(journals: Option<&Path>, task: Task, session: Option<SessionId>) -> Result<Self, BuildError> {
+        let Some(journals) = journals else {
+            return Ok(Self { conversation: conversation(task, session), journal: None });
+        };
+        let folder = folder_of(journals, &task.directory);
+        if let Some(session) = &session {
+            match latest(&folder, Some(session)).and_then(|found| found.map(|path| Journal::open(&path)).transpose()) {
+                Ok(Some((journal, recovered))) => return Ok(Self::of(journal, recovered)),
+                Ok(None) => {}
+                Err(error @ JournalError::Busy { .. }) => return Err(error.into()),
+                Err(error) => tracing::warn!("the session's earlier turns are left out: {}", ErrorChain::new(&error)),
+            }
+        }
+        prune(journals, SystemTime::now());
+        let journal = Journal::new(folder, task.clone(), session.clone());
+        Ok(Self { conversation: conversation(task, session), journal: Some(Arc::new(journal)) })
+    }
+
+    /// Goes on with the conversation that was last at work in a directory, or the one of this session.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, it is still at work elsewhere, its session is there no more, or its journal cannot be used.
+    pub(crate) fn resume(
+        journals: Option<&Path>,
+        directory: &Path,
+        session: Option<&SessionId>,
+    ) -> Result<Self, BuildError> {
+        let path = find_journal(journals, directory, session)?;
+        let (journal, recovered) = Journal::open(&path)?;
+        if recovered.conversation.task.isolated {
+            return Err(BuildError::SessionGone { directory: directory.to_owned() });
+        }
+        Ok(Self::of(journal, recovered))
+    }
+
+    fn of(journal: Journal, recovered: Recovered) -> Self {
+        let Recovered { conversation, torn_bytes, skipped_lines, .. } = recovered;
+        if torn_bytes > 0 {
+            tracing::warn!("the journal ended in the middle of a line: {torn_bytes} bytes were dropped");
+        }
+        if skipped_lines > 0 {
+            tracing::warn!("{skipped_lines} lines of the journal cannot be read and are left out");
+        }
+        Self { conversation, journal: Some(Arc::new(journal)) }
+    }
+}
+
+fn conversation(task: Task, session: Option<SessionId>) -> Conversation {
+    let mut conversation = Conversation::new(task);
+    conversation.session = session;
+    conversation
+}
+
+/// Finds the journal of the conversation that last worked in a directory, or of this session's.
+///
+/// # Errors
+///
+/// If there is no such journal, or the directory of journals cannot be read.
+pub fn find_journal(
+    journals: Option<&Path>,
+    directory: &Path,
+    session: Option<&SessionId>,
+) -> Result<PathBuf, BuildError> {
+    let found = journals.map(|journals| latest(&folder_of(journals, directory), session)).transpose()?.flatten();
+    found.ok_or_else(|| BuildError::NothingToResume { directory: directory.to_owned(), session: session.cloned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::{FailureKind, Prompt, Recorder, TurnStart};
+
+    #[test]
+    fn a_conversation_whose_session_is_gone_is_not_gone_on_with() {
+        let (journals, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for isolated in [false, true] {
+            let task = Task::new("t", directory.path()).isolated(isolated);
+            let journal = Journal::new(folder_of(journals.path(), directory.path()), task, None);
+            journal.turn_started(&TurnStart::new(&Prompt::new("hello"), SystemTime::now()));
+            let path = journal.path().unwrap();
+            drop(journal);
+            match Beginning::resume(Some(journals.path()), directory.path(), None) {
+                Ok(beginning) => assert!(!isolated && beginning.conversation.turns.len() == 1),
+                Err(error) => assert!(isolated && error.kind() == FailureKind::SessionNotFound, "{error}"),
+            }
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The keys that stand elsewhere than with their model source, each asked for when it is needed and once.
+
+use crate::{RunnerError, Watcher};
+use opencode_run_config::{KeyError, LONGEST_KEY, with_key};
+use opencode_run_core::{FailureKind, ModelChoice, ModelConfig, ModelSourceType, RunError, SecretString, StartError};
+use opencode_run_process::Helper;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::sync::Mutex;
+
+/// How long a command for a key may take: somebody may have to unlock a password manager first.
+const COMMAND_LIMIT: Duration = Duration::from_mins(2);
+
+/// The keys that were asked for. A key lives as long as its runner.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    watcher: Option<Watcher>,
+    // Held while a key is asked for: two turns must not unlock a password manager twice.
+    known: Mutex<Vec<Known>>,
+}
+
+/// A key, and where it came from.
+#[derive(Debug)]
+struct Known {
+    file: Option<PathBuf>,
+    command: Option<String>,
+    key: Option<SecretString>,
+}
+
+impl Known {
+    fn is_of(&self, config: &ModelConfig) -> bool {
+        (&self.file, &self.command) == (&config.api_key_file, &config.api_key_command)
+    }
+
+    fn put_into(&self, config: &ModelConfig) -> ModelConfig {
+        let api_key = self.key.clone();
+        ModelConfig { api_key, api_key_file: None, api_key_command: None, ..config.clone() }
+    }
+}
+
+impl Keys {
+    /// Asks for keys by commands that are started under a watcher, where there is one.
+    pub(crate) fn new(watcher: Option<Watcher>) -> Self {
+        Self { watcher, known: Mutex::default() }
+    }
+
+    /// Returns a model with its key in it, if it is one that has a key. It waits for the key no longer than `limit`, which is
+    /// that on the turn.
+    ///
+    /// # Errors
+    ///
+    /// If the key cannot be had. The next turn asks again.
+    pub(crate) async fn with_key(
+        &self,
+        choice: ModelChoice,
+        limit: Option<Duration>,
+    ) -> Result<ModelChoice, RunnerError> {
+        let ModelChoice::Source { source, config } = choice else { return Ok(choice) };
+        if config.api_key_file.is_none() && config.api_key_command.is_none() {
+            return Ok(ModelChoice::Source { source, config });
+        }
+        let asking = self.ask(source, config);
+        match limit {
+            None => asking.await,
+            Some(limit) => tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| Err(too_late(source, limit))),
+        }
+    }
+
+    async fn ask(&self, source: ModelSourceType, config: Arc<ModelConfig>) -> Result<ModelChoice, RunnerError> {
+        let mut known = self.known.lock().await;
+        if let Some(known) = known.iter().find(|known| known.is_of(&config)) {
+            return Ok(ModelChoice::Source { source, config: Arc::new(known.put_into(&config)) });
+        }
+        let asked = with_key(&config, async |command| run_key_command(command, self.watcher.as_ref()).await).await;
+        let keyed = asked.map_err(|error| RunnerError::Key { source_type: source, source: error })?;
+        let (file, command) = (config.api_key_file.clone(), config.api_key_command.clone());
+        known.push(Known { file, command, key: keyed.api_key.clone() });
+        Ok(ModelChoice::Source { source, config: keyed })
+    }
+}
+
+/// Says that the turn's time went by while a key was waited for.
+fn too_late(source: ModelSourceType, limit: Duration) -> RunnerError {
+    let message = format!(
+        "the command for the key of the model source `{source}` did not end within {limit:?}, which is the limit on the turn"
+    );
+    let hint = "give it more time, or run the command by hand to see what it waits for";
+    RunError::Start(StartError::new(FailureKind::Timeout, message).hint(hint)).into()
+}
+
+/// Runs a command for a key, and returns what it printed. If the future is dropped, the command is ended with all that it has
+/// started.
+///
+/// # Errors
+///
+/// If it fails, or takes more than two minutes.
+pub async fn run_key_command(command: &str, watcher: Option<&Watcher>) -> Result<Vec<u8>, KeyError> {
+    let mut helper = Helper::shell(command, watcher).map_err(KeyError::NotStarted)?;
+    let stdout = helper.take_stdout();
+    // It takes its output with it: what has printed too much is not to wait for somebody who reads on.
+    let read = async {
+        let mut text = Vec::new();
+        match stdout {
+            Some(stdout) => stdout.take(LONGEST_KEY + 1).read_to_end(&mut text).await.map(|_| text),
+            None => Ok(text),
+        }
+    };
+    let over = tokio::time::timeout(COMMAND_LIMIT, async { tokio::join!(read, helper.wait()) });
+    let (text, status) = over.await.map_err(|_| KeyError::NoEnd(COMMAND_LIMIT))?;
+    let status = status.map_err(KeyError::NotStarted)?;
+    if !status.success() {
+        return Err(KeyError::Failed(status));
+    }
+    text.map_err(KeyError::NotStarted)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use opencode_run_core::{ErrorChain, ExposeSecret};
+
+    #[tokio::test]
+    async fn a_key_is_asked_for_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let counter = folder.path().join("counter");
+        let command = format!("echo >> {0}; printf sk-; wc -l < {0}", counter.display());
+        let config = Arc::new(ModelConfig { api_key_command: Some(command), ..ModelConfig::new("m") });
+        let keys = Keys::new(None);
+        for _ in 0..2 {
+            let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::clone(&config) };
+            let ModelChoice::Source { config, .. } = keys.with_key(choice, None).await.unwrap() else {
+                panic!("a source")
+            };
+            assert_eq!(config.api_key.as_ref().unwrap().expose_secret(), "sk-1");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_of_the_same_type_has_a_key_of_its_own() {
+        let keys = Keys::new(None);
+        for (model, key) in [("a", "sk-1"), ("b", "sk-2")] {
+            let config = ModelConfig { api_key_command: Some(format!("echo {key}")), ..ModelConfig::new(model) };
+            let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) };
+            let ModelChoice::Source { config, .. } = keys.with_key(choice, None).await.unwrap() else {
+                panic!("a source")
+            };
+            assert_eq!((config.model.as_str(), config.api_key.as_ref().unwrap().expose_secret()), (model, key));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_cannot_be_had_names_its_source() {
+        let config = Arc::new(ModelConfig { api_key_file: Some("/nowhere/key".into()), ..ModelConfig::new("m") });
+        let choice = ModelChoice::Source { source: ModelSourceType::Plan, config };
+        let error = Keys::new(None).with_key(choice, None).await.unwrap_err();
+        let error = ErrorChain::new(&error).to_string();
+        assert!(error.contains("`plan`") && error.contains("/nowhere/key"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_waited_for_no_longer_than_the_turn_may_take() {
+        let config = Arc::new(ModelConfig { api_key_command: Some("sleep 600".to_owned()), ..ModelConfig::new("m") });
+        for (limit, kind, named) in [
+            (Some(3), FailureKind::Timeout, "the key of the model source `code` did not end within 3s"),
+            (Some(600), FailureKind::Config, "within 120s"),
+            (None, FailureKind::Config, "within 120s"),
+        ] {
+            let choice = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::clone(&config) };
+            let error = Keys::new(None).with_key(choice, limit.map(Duration::from_secs)).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(ErrorChain::new(&error).to_string().contains(named), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_is_believed_if_it_succeeds() {
+        assert_eq!(run_key_command("printf 'sk-%s' 1", None).await.unwrap(), b"sk-1");
+        // What goes on in the background is ended, and does not keep the key from being taken.
+        assert_eq!(run_key_command("echo sk-2; sleep 60 &", None).await.unwrap(), b"sk-2\n");
+        let failed = run_key_command("echo sk-secret; exit 3", None).await.unwrap_err();
+        assert!(matches!(failed, KeyError::Failed(_)) && !failed.to_string().contains("sk-secret"), "{failed}");
+        match run_key_command("yes", None).await {
+            Ok(text) => assert_eq!(text.len() as u64, LONGEST_KEY + 1),
+            Err(error) => assert!(matches!(error, KeyError::Failed(_)), "{error}"),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Drives the opencode AI coding agent from Rust: isolated tasks, many turns in one session, live watching, interrupt and
+//! kill that leave nothing behind, honest outcomes, Markdown transcripts.
+//!
+//! [`Runner`] is the front door. It composes the layers below, each of which is a crate that can be used alone:
+//! [`core`](opencode_run_core) (what a turn is), [`process`](opencode_run_process) (what makes one happen),
+//! [`config`](opencode_run_config) (model sources), [`journal`](opencode_run_journal) (what is kept of a conversation while
+//! it grows) and [`markdown`](opencode_run_markdown) (transcripts). What they
+//! define and a user of the runner needs is re-exported here.
+//!
+//! The library prints nothing, reads no terminal, installs no signal handler and changes nothing in its process. The command
+//! `opencode-run` is a crate of its own, built on this one.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use opencode_runner::Runner;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     opencode_runner::supervisor::init(); // first, before any runtime
+//!     run()
+//! }
+//!
+//! #[tokio::main]
+//! async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//!     let runner = Runner::builder().task_name("hello").build().await?;
+//!     println!("{}", runner.ask("Write hello.py, which prints a greeting, and run it.").await?);
+//!     println!("{}", runner.ask("Now make it greet by name.").await?);
+//!     println!("transcript: {}", runner.save_markdown(None).await?.display());
+//!     Ok(())
+//! }
+//! ```
+
+mod ask_error;
+mod build_error;
+mod builder;
+mod defaults;
+mod driver;
+mod isolation;
+mod journal;
+mod keys;
+mod model_choice;
+pub mod paths;
+mod previous;
+mod runner;
+pub mod transcript;
+
+pub use ask_error::AskError;
+pub use build_error::BuildError;
+pub use builder::{RunnerBuilder, locate_opencode};
+pub use driver::Transport;
+pub use journal::find_journal;
+pub use keys::run_key_command;
+pub use model_choice::ModelChoiceError;
+pub use paths::{TESTED_OPENCODE, default_journals, installed_opencode};
+pub use runner::{PreparedTurn, Runner, RunnerError};
+pub use transcript::{SaveError, TRANSCRIPT_NAME};
+
+pub use opencode_run_config::{EnvFileError, FoundEnvFile, KeyError, ModelSource};
+pub use opencode_run_core::{
+    Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, Limit,
+    LimitKind, Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem,
+    ModelSourceType, ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionAsk, PermissionHandler,
+    PermissionPolicy, ProcessExit, Prompt, ProviderPackage, RawJson, ReportedError, RunError, RunState, SecretString,
+    SessionId, StartError, StepReason, StillRunning, Task, ToolCall, ToolState, TurnError, TurnEvent, TurnFailure,
+    TurnOptions, TurnRecord, Usage,
+};
+pub use opencode_run_journal::JournalError;
+pub use opencode_run_markdown::MarkdownOptions;
+pub use opencode_run_process::{
+    Launch, LocateError, Locator, Opencode, ServeExecutor, SessionLookupError, TaskDir, TaskDirError, TaskNameError,
+    Version, Watcher, supervisor,
+};

@@ -1,0 +1,392 @@
+//! The front door: one task, its turns, and all that can be asked of them.
+
+use crate::ask_error::AskError;
+use crate::builder::RunnerBuilder;
+use crate::defaults::Defaults;
+use crate::driver::{Driver, Transport};
+use crate::isolation::Isolation;
+use crate::journal::Beginning;
+use crate::model_choice::ModelChoiceError;
+use crate::previous::History;
+use crate::transcript::{self, SaveError, TRANSCRIPT_NAME};
+use opencode_run_config::KeyError;
+use opencode_run_core::{
+    Conversation, Events, FailureKind, ModelChoice, ModelSourceType, Prompt, RunError, RunState, SessionId, StartError,
+    StillRunning, TurnEvent, TurnRecord, TurnRunner,
+};
+use opencode_run_journal::{Journal, JournalError};
+use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
+use opencode_run_process::{Opencode, TaskDir};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+/// Runs the turns of one task on opencode, one at a time, in one session.
+///
+/// Every method takes `&self`, so that any number of tasks can watch, wait and interrupt. Watching takes nothing away.
+///
+/// Dropping it kills a running turn and ends a server that was started for it, in the background; [`close`](Self::close)
+/// waits for that. The task's directory stays.
+#[derive(Debug)]
+pub struct Runner {
+    turns: TurnRunner,
+    driver: Driver,
+    directory: TaskDir,
+    defaults: Defaults,
+    opencode: Option<Opencode>,
+    ephemeral: bool,
+    last_model: Mutex<Option<ModelChoice>>,
+    history: History,
+    journal: Option<Arc<Journal>>,
+    /// After the driver: opencode may still write there when it is ended.
+    isolation: Option<Isolation>,
+}
+
+/// A turn that has all that it needs, and can be started.
+#[derive(Debug)]
+pub struct PreparedTurn {
+    prompt: Prompt,
+    now: SystemTime,
+    /// Since when its time counts.
+    since: Instant,
+}
+
+/// A turn that did not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunnerError {
+    /// No model is configured for what was asked for.
+    #[error(transparent)]
+    Model(#[from] ModelChoiceError),
+    /// The key of the model source cannot be had.
+    #[error("the model source `{source_type}` cannot be used")]
+    Key {
+        /// The source.
+        source_type: ModelSourceType,
+        /// Why not.
+        source: KeyError,
+    },
+    /// A turn is running, or it could not be started.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// What was to be given back in the end was not.
+    #[error(transparent)]
+    Close(StartError),
+}
+
+impl RunnerError {
+    /// Returns what kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Model(_) | Self::Key { .. } => FailureKind::Config,
+            Self::Run(RunError::Start(error)) | Self::Close(error) => error.kind,
+            Self::Run(_) => FailureKind::Busy,
+        }
+    }
+
+    /// Returns what to do about it, where there is more to say than the message does.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Run(RunError::Start(error)) | Self::Close(error) => error.hint.as_deref(),
+            Self::Model(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Runner {
+    /// Begins to put a runner together.
+    #[must_use]
+    pub fn builder() -> RunnerBuilder {
+        RunnerBuilder::default()
+    }
+
+    pub(crate) fn new(
+        driver: Driver,
+        beginning: Beginning,
+        directory: TaskDir,
+        defaults: Defaults,
+        opencode: Option<Opencode>,
+        ephemeral: bool,
+    ) -> Self {
+        let Beginning { conversation, journal } = beginning;
+        let mut turns = TurnRunner::with_conversation(driver.executor(), conversation);
+        if let Some(journal) = &journal {
+            turns = turns.recorded_by(Arc::<Journal>::clone(journal));
+        }
+        Self {
+            turns,
+            driver,
+            directory,
+            defaults,
+            opencode,
+            ephemeral,
+            last_model: Mutex::new(None),
+            history: History::default(),
+            journal,
+            isolation: None,
+        }
+    }
+
+    /// Takes over what is known of the session's earlier turns.
+    pub(crate) fn continuing(mut self, history: History) -> Self {
+        self.history = history;
+        self
+    }
+
+    /// Keeps opencode's home for as long as the runner is there.
+    pub(crate) fn keep(&mut self, isolation: Option<Isolation>) {
+        self.isolation = isolation;
+    }
+
+    /// Runs a turn to its end and returns the answer, or the value as JSON if the prompt has a schema.
+    ///
+    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it again.
+    ///
+    /// # Errors
+    ///
+    /// If the turn could not be started, failed or was interrupted. Of a turn that ran the error holds the
+    /// [record](AskError::record).
+    pub async fn ask(&self, prompt: impl Into<Prompt>) -> Result<String, AskError> {
+        Ok(self.run(prompt).await?.answer()?)
+    }
+
+    /// Runs a turn to its end and returns its record, whatever the end was; [`ask`](Self::ask) makes a failed turn an error.
+    ///
+    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it again.
+    ///
+    /// # Errors
+    ///
+    /// If the turn could not be started, or one is running. A turn that ran and failed is no error here: see
+    /// [`TurnRecord::failure`] and [`TurnRecord::answer`].
+    pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<Arc<TurnRecord>, RunnerError> {
+        let PreparedTurn { prompt, now, since } = self.prepare(prompt.into(), Instant::now()).await?;
+        Ok(self.turns.run_since(prompt, now, since).await?)
+    }
+
+    /// Starts a turn and returns as soon as it is under way.
+    ///
+    /// It must be called on a tokio runtime; the turn goes on whether anybody waits for it or not.
+    ///
+    /// # Errors
+    ///
+    /// If the turn could not be started, or one is running.
+    pub async fn start(&self, prompt: impl Into<Prompt>) -> Result<(), RunnerError> {
+        self.start_prepared(self.prepare(prompt.into(), Instant::now()).await?).await
+    }
+
+    /// Completes a prompt with the runner's defaults and fetches the key of its model, which may run a command. Time limits count
+    /// from `since`.
+    ///
+    /// # Errors
+    ///
+    /// If no model can be chosen, or the key cannot be had.
+    pub async fn prepare(&self, prompt: Prompt, since: Instant) -> Result<PreparedTurn, RunnerError> {
+        let now = SystemTime::now();
+        let previous = self.history.previous(&self.turns.conversation().turns);
+        let prompt = self.defaults.complete(prompt, previous).await?;
+        if let Some(model) = &prompt.options.model {
+            self.history.note(model);
+        }
+        self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&prompt.options.model);
+        Ok(PreparedTurn { prompt, now, since })
+    }
+
+    /// Starts a turn that [`prepare`](Self::prepare) has completed.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_prepared(&self, prepared: PreparedTurn) -> Result<(), RunnerError> {
+        let PreparedTurn { prompt, now, since } = prepared;
+        Ok(self.turns.start_since(prompt, now, since).await?)
+    }
+
+    /// Ends what was started for this runner and gives back what is kept for its task; returns when nothing of it is left.
+    ///
+    /// A running turn is killed. The session of an [ephemeral](RunnerBuilder::ephemeral) runner is deleted from opencode's
+    /// history, and its journal as well. A server that was started for the runner ends. A further turn would start another.
+    ///
+    /// A runner that is dropped does the same in the background, but deletes no session.
+    ///
+    /// # Errors
+    ///
+    /// If the session was to be deleted and was not. The server has ended all the same.
+    pub async fn close(&self) -> Result<(), RunnerError> {
+        if self.kill() {
+            self.wait().await;
+        }
+        let conversation = self.conversation();
+        let session = conversation.session.as_ref().filter(|_| !conversation.turns.is_empty());
+        let forget = self.ephemeral && session.is_some();
+        let own_server = self.driver.own_server();
+        // With a server that ends, all ends that it keeps.
+        let released = if forget || own_server.is_none() {
+            self.driver.executor().release(&conversation.task, session, forget).await
+        } else {
+            Ok(())
+        };
+        if let Some(server) = own_server {
+            server.shutdown().await;
+        }
+        if let Some(journal) = self.journal.as_ref().filter(|_| self.ephemeral) {
+            journal.discard();
+        }
+        released.map_err(RunnerError::Close)
+    }
+
+    /// Waits until no turn is running and returns the record of the last one; none if there was none.
+    pub async fn wait(&self) -> Option<Arc<TurnRecord>> {
+        self.turns.wait().await
+    }
+
+    /// Waits as [`wait`](Self::wait) does, but no longer than `limit`. `Ok(None)` means that there was no turn.
+    ///
+    /// The turn itself is not touched.
+    ///
+    /// # Errors
+    ///
+    /// If the turn is still running then.
+    pub async fn wait_timeout(&self, limit: Duration) -> Result<Option<Arc<TurnRecord>>, StillRunning> {
+        self.turns.wait_timeout(limit).await
+    }
+
+    /// Returns where the last turn stands.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        self.turns.state()
+    }
+
+    /// Returns whether a turn is running.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.turns.is_running()
+    }
+
+    /// Returns the output of the last turn as far as it goes. It is a view: nothing is taken away.
+    #[must_use]
+    pub fn current_output(&self) -> String {
+        self.turns.current_output()
+    }
+
+    /// Returns the length of [`current_output`](Self::current_output) in bytes.
+    #[must_use]
+    pub fn current_output_len(&self) -> usize {
+        self.turns.current_output_len()
+    }
+
+    /// Returns the last events of the last turn, at most `count`, the oldest first.
+    #[must_use]
+    pub fn recent_events(&self, count: usize) -> Vec<Arc<TurnEvent>> {
+        self.turns.recent_events(count)
+    }
+
+    /// Returns a reader of the last turn's events, from the oldest in the window on. A slow reader learns how many it
+    /// missed.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.turns.events()
+    }
+
+    /// Returns a reader of the last turn's events that misses nothing that comes: the turn waits for it.
+    #[must_use]
+    pub fn every_event(&self) -> Events {
+        self.turns.every_event()
+    }
+
+    /// Asks the running turn to end, gently first. Returns whether there was one.
+    ///
+    /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    pub fn interrupt(&self) -> bool {
+        self.turns.interrupt()
+    }
+
+    /// Ends the running turn at once. Returns whether there was one.
+    ///
+    /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    pub fn kill(&self) -> bool {
+        self.turns.kill()
+    }
+
+    /// Returns the conversation as far as it goes, the running turn included.
+    #[must_use]
+    pub fn conversation(&self) -> Conversation {
+        self.turns.conversation()
+    }
+
+    /// Returns opencode's session, `ses_…`, once it is known.
+    #[must_use]
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.turns.session_id()
+    }
+
+    /// Returns the model that was chosen for the last turn; none where it was left to opencode.
+    #[must_use]
+    pub fn model_of_last_turn(&self) -> Option<ModelChoice> {
+        self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the directory that the agent works in.
+    #[must_use]
+    pub fn task_dir(&self) -> &TaskDir {
+        &self.directory
+    }
+
+    /// Returns how opencode is driven; none where the executor was brought by the caller.
+    #[must_use]
+    pub fn transport(&self) -> Option<Transport> {
+        self.driver.transport()
+    }
+
+    /// Returns why opencode is not driven by a server, where it was left to the runner and that version's cannot be used.
+    #[must_use]
+    pub fn why_no_server(&self) -> Option<&str> {
+        self.driver.why_no_server()
+    }
+
+    /// Returns the opencode that is driven; none where the executor was brought by the caller, or the server is somebody
+    /// else's.
+    #[must_use]
+    pub fn opencode(&self) -> Option<&Opencode> {
+        self.opencode.as_ref()
+    }
+
+    /// Returns the journal of the conversation; none before its first turn, and none where none is kept.
+    #[must_use]
+    pub fn journal_path(&self) -> Option<PathBuf> {
+        self.journal.as_ref()?.path()
+    }
+
+    /// Returns why the conversation is no longer journalled, where that is so. It is also said once in the log.
+    #[must_use]
+    pub fn journal_error(&self) -> Option<Arc<JournalError>> {
+        self.journal.as_ref()?.error()
+    }
+
+    /// Returns the conversation as Markdown.
+    #[must_use]
+    pub fn conversation_markdown(&self) -> String {
+        conversation_markdown(&self.conversation(), &MarkdownOptions::default())
+    }
+
+    /// Writes the conversation as Markdown, to `conversation.md` in the task's directory unless said otherwise, and
+    /// returns where it is. A relative path is relative to the current directory.
+    ///
+    /// The file changes at once or not at all.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written. Nothing is lost then: it can be written elsewhere.
+    pub async fn save_markdown(&self, path: Option<&Path>) -> Result<PathBuf, SaveError> {
+        let path = path.map_or_else(|| self.directory.path().join(TRANSCRIPT_NAME), Path::to_owned);
+        let markdown = self.conversation_markdown();
+        let target = path.clone();
+        let written = tokio::task::spawn_blocking(move || transcript::write_atomically(&target, &markdown)).await;
+        let lost = |error| SaveError { path: path.clone(), source: std::io::Error::other(error) };
+        written.map_err(lost)??;
+        Ok(path)
+    }
+}
