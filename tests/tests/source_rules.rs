@@ -97,3 +97,42 @@ fn tests_of_packages_need_no_file_outside() {
         }
     }
 }
+
+/// Returns the code of a file without its unit tests and comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let end = ["#[cfg(test)]\nmod", "#[cfg(all(test"].iter().filter_map(|tests| text.find(tests)).min();
+    text[..end.unwrap_or(text.len())].lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// Returns whether a line has a sentence that names an option or a subcommand of the command.
+fn names_the_command(line: &str) -> bool {
+    // opencode has these options of its own.
+    let is_option = |rest: &str| {
+        rest.starts_with(|next: char| next.is_ascii_lowercase())
+            && !["version", "format"].iter().any(|own| rest.starts_with(own))
+    };
+    let option = [" --", "`--", "(--"].iter().any(|before| line.split(before).skip(1).any(is_option));
+    let subcommand = ["setup", "doctor", "models", "resume", "chat", "demo", "allow"]
+        .iter()
+        .any(|name| line.contains(&format!("opencode-run {name}")));
+    option || subcommand
+}
+
+/// A library states a remedy, and the command turns it into a sentence with options.
+#[test]
+fn library_texts_name_no_option_of_the_command() {
+    assert!(names_the_command("    \"leave --no-gateway out\"") && names_the_command("`opencode-run setup`"));
+    assert!(!names_the_command("git.args([\"init\", \"--quiet\"])"));
+    let (mut files, mut naming) = (0, Vec::new());
+    for (name, text) in sources() {
+        let is_test = name.contains("/tests/") || name.ends_with("/tests.rs") || name.contains("/examples/");
+        let is_command = name.starts_with("cli/") || name.starts_with("scripted-model/");
+        if is_test || is_command {
+            continue;
+        }
+        files += 1;
+        naming.extend(code(&text).filter(|line| names_the_command(line)).map(|line| format!("{name}: {line}")));
+    }
+    assert!(naming.is_empty(), "{}", naming.join("\n"));
+    assert!(files > 150, "only {files} files");
+}

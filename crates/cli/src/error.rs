@@ -1,5 +1,6 @@
 //! What the command says when something is wrong: kind, message, hint.
 
+use crate::advice::sentence;
 use opencode_run_core::{ErrorChain, FailureKind};
 use opencode_runner::{BuildError, RunnerError};
 
@@ -33,12 +34,12 @@ impl CommandError {
 
 impl From<BuildError> for CommandError {
     fn from(error: BuildError) -> Self {
-        Self { hint: error.hint().map(Into::into), ..Self::of(error.kind(), &error) }
+        Self { hint: error.remedy().as_ref().map(sentence), ..Self::of(error.kind(), &error) }
     }
 }
 
 impl From<RunnerError> for CommandError {
     fn from(error: RunnerError) -> Self {
-        Self { hint: error.hint().map(Into::into), ..Self::of(error.kind(), &error) }
+        Self { hint: error.remedy().as_ref().map(sentence), ..Self::of(error.kind(), &error) }
     }
 }

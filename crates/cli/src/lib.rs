@@ -3,6 +3,7 @@
 //! This is no interface: it exists so that the end-to-end suites can build the command as a binary of their own package. To use
 //! opencode from Rust, depend on `opencode-runner`.
 
+mod advice;
 mod allowed;
 mod args;
 mod asking;

@@ -1,5 +1,6 @@
 //! One turn on the terminal: printed as it goes, interrupted by signals, judged at the end.
 
+use super::advice;
 use super::commands::LAST_MOMENT;
 use super::console::Console;
 use super::error::CommandError;
@@ -7,10 +8,8 @@ use super::exit_code::Code;
 use super::output::{OutputError, Printer};
 use super::signals::Signals;
 use opencode_run_core::{
-    Conversation, Event, EventItem, FailureKind, ModelChoice, Prompt, RunState, StepReason, ToolState, TurnEvent,
-    TurnFailure, TurnRecord,
+    Event, EventItem, FailureKind, Prompt, RunState, StepReason, ToolState, TurnEvent, TurnFailure, TurnRecord,
 };
-use opencode_run_process::resource_hint;
 use opencode_runner::Runner;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -77,7 +76,7 @@ pub(crate) async fn run(
     let error = turn
         .failure
         .as_ref()
-        .map(|failure| describe(failure, runner.model_of_last_turn().as_ref(), &runner.conversation()));
+        .map(|failure| advice::describe(failure, runner.model_of_last_turn().as_ref(), &runner.conversation()));
     Ok(Some(Finished { turn, output_error, error }))
 }
 
@@ -201,69 +200,6 @@ pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
     facts.extend(runner.session_id().map(|session| format!("session {session}")));
     facts.push(runner.task_dir().path().display().to_string());
     console.note(&facts.join(" · "));
-}
-
-/// Says why a turn of a conversation failed and what to do.
-pub(crate) fn describe(
-    failure: &TurnFailure,
-    model: Option<&ModelChoice>,
-    conversation: &Conversation,
-) -> CommandError {
-    let error = CommandError::new(failure.kind(), failure.to_string());
-    let source = match model {
-        Some(ModelChoice::Source { source, config }) => Some((source, config)),
-        _ => None,
-    };
-    match failure {
-        TurnFailure::Provider { status: Some(404), .. } => {
-            match source.and_then(|(_, config)| config.base_url.as_deref()) {
-                Some(url) if !url.trim_end_matches('/').ends_with("/v1") => {
-                    error.hint(format!("the base URL {url} may lack /v1"))
-                }
-                Some(url) => error.hint(format!("check the base URL {url} and the model's name")),
-                None => error,
-            }
-        }
-        TurnFailure::Provider { status: Some(401 | 403), .. } => match source {
-            Some((source, _)) => error.hint(format!("check the key of the model source `{source}`")),
-            None => error.hint("log in to the provider with `opencode auth login`"),
-        },
-        TurnFailure::MalformedAnswer { .. } => match source {
-            Some((source, config)) => {
-                let (type_, package) = (source.as_str().to_uppercase(), config.provider.as_str());
-                error.hint(format!(
-                    "check that MODEL_{type_}_BASEURL is where the API begins, mostly a path that ends in /v1, and that what \
-                     answers there speaks the protocol of MODEL_{type_}_PROVIDER, which is {package}"
-                ))
-            }
-            None => error.hint("check the provider's base URL and package in opencode's configuration"),
-        },
-        TurnFailure::ModelNotFound { .. } => error.hint("`opencode-run models` lists the models that can be used"),
-        TurnFailure::AgentNotFound { .. } => {
-            error.hint("`opencode agent list` lists the agents; one that leads a turn is a primary one")
-        }
-        TurnFailure::SessionNotFound { .. } => error.hint("`opencode session list` shows the sessions of a project"),
-        TurnFailure::Permission { .. } => error.hint(
-            "allow it in opencode's configuration (`permission`), allow all with `--permission allow`, or ask for it to be \
-             done another way",
-        ),
-        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
-            if let Some(hint) = resource_hint(&failure.to_string()) =>
-        {
-            error.hint(hint)
-        }
-        TurnFailure::Configuration { .. } => error.hint("correct it; opencode itself cannot use it either"),
-        // A session in an isolated home goes with it.
-        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
-            if conversation.task.isolated || conversation.session.is_none() =>
-        {
-            error.hint("`opencode-run doctor` checks the installation")
-        }
-        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } => {
-            error.hint("the session can be continued with `--session`; `opencode-run doctor` checks the installation")
-        }
-        _ => error,
-    }
 }
 
 /// Reports why stdout accepts no more output, unless its reader is gone. Returns the exit code of a turn that would end with `code`.

@@ -1,9 +1,10 @@
 //! What can make a turn happen, and how the two sides of a running turn talk.
 
-use crate::{FailureKind, ModelTraffic, Observed, Prompt, SessionId, Task, TurnFailure};
+use crate::{FailureKind, ModelTraffic, Observed, Prompt, Remedy, SessionId, Task, TurnFailure};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::error::Error;
 use tokio::sync::mpsc;
 
@@ -186,8 +187,8 @@ pub struct StartError {
     pub kind: FailureKind,
     /// What is wrong.
     pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
+    /// What can be done about it.
+    pub remedy: Option<Remedy>,
     /// Where it came from.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
@@ -196,14 +197,20 @@ pub struct StartError {
 impl StartError {
     /// Makes an error of a kind and a message.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self { kind, message: message.into(), remedy: None, source: None }
     }
 
-    /// Adds what to do about it.
+    /// Adds what can be done about it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
         self
+    }
+
+    /// Adds advice that is the same for every program.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.remedy(Remedy::advice(hint))
     }
 
     /// Adds the error that caused it.

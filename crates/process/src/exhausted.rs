@@ -30,7 +30,7 @@ const CAUSES: [(&[&str], &str); 8] = [
     ),
     (
         &["signal: 5 ", "signal: 6 ", "signal: 11 "],
-        "it crashed, as it does under a limit on memory or processes (`ulimit -v`, `ulimit -u`): raise the limit; if there is none, check it with `opencode-run doctor`",
+        "it crashed, as it does under a limit on memory or processes (`ulimit -v`, `ulimit -u`): raise the limit; if there is none, check the installation of opencode",
     ),
     (
         &["signal: 9", "signal 9", "SIGKILL"],

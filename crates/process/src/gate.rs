@@ -1,7 +1,7 @@
 //! The way from opencode to a model source: through a gateway in this process, so that the source's key stays here.
 
 use opencode_run_core::{
-    Budget, FailureKind, ModelConfig, ModelSourceType, ModelTraffic, ProviderPackage, SessionId, StartError,
+    Budget, FailureKind, ModelConfig, ModelSourceType, ModelTraffic, ProviderPackage, Remedy, SessionId, StartError,
     TurnFailure,
 };
 use opencode_run_gateway::{
@@ -228,16 +228,14 @@ fn explain(failure: TurnFailure, fault: Option<AnswerFault>) -> TurnFailure {
 /// Says why a turn on a source without prices has no limit on its cost.
 pub(crate) fn without_prices(source: ModelSourceType) -> StartError {
     let message = format!("the model source `{source}` has no prices, so that no limit on the cost can be held");
-    let type_ = source.as_str().to_uppercase();
-    StartError::new(FailureKind::Config, message)
-        .hint(format!("set MODEL_{type_}_PRICE_INPUT and MODEL_{type_}_PRICE_OUTPUT"))
+    StartError::new(FailureKind::Config, message).remedy(Remedy::SetPrices(source))
 }
 
 /// Says why a turn whose model is not reached by a gate has no budget.
 pub(crate) fn unseen() -> StartError {
     let message = "a limit on cost, requests or tokens can only be held for a model source with a base URL that is reached \
                    through the gateway";
-    StartError::new(FailureKind::Config, message).hint("use a model source of a .env file, and leave --no-gateway out")
+    StartError::new(FailureKind::Config, message).remedy(Remedy::UseSourceWithGateway)
 }
 
 /// Waits until more bytes have come by, for ever where there is nothing to see them.
@@ -305,7 +303,7 @@ mod tests {
         let session = SessionId::new("ses_1");
         let error = gate(&config()).admit(&session, budget).unwrap_err();
         assert_eq!(error.kind, FailureKind::Config);
-        assert!(error.hint.unwrap().contains("MODEL_CODE_PRICE_INPUT"));
+        assert_eq!(error.remedy, Some(Remedy::SetPrices(ModelSourceType::Code)));
         let priced = ModelConfig { price_input: Some(1.0), price_output: Some(2.0), ..config() };
         let gate = gate(&priced);
         let pass = gate.admit(&session, budget).unwrap();

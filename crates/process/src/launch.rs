@@ -8,7 +8,7 @@ use crate::gate::Gate;
 use crate::supervisor;
 use crate::tree::{Marker, Tree};
 use crate::watcher::Watcher;
-use opencode_run_core::{FailureKind, ModelChoice, StartError};
+use opencode_run_core::{FailureKind, ModelChoice, Remedy, StartError};
 use opencode_run_gateway::Gateway;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -94,7 +94,7 @@ impl Launch {
         if gateway.is_none() {
             *gateway = Some(Gateway::start().map_err(|error| {
                 StartError::new(FailureKind::Io, "the gateway to the model cannot be started")
-                    .hint("with --no-gateway opencode reaches the model by itself, and is given the key")
+                    .remedy(Remedy::BypassGateway)
                     .caused_by(error)
             })?);
         }

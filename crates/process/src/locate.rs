@@ -4,6 +4,7 @@ use crate::dialect::{Dialect, Unsupported};
 use crate::exhausted::resource_hint;
 use crate::version_cache::VersionCache;
 use crate::{Untrusted, Version, Watcher, blocking, find_untrusted, launch, supervisor};
+use opencode_run_core::Remedy;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -110,25 +111,15 @@ pub enum LocateError {
 }
 
 impl LocateError {
-    /// Returns what to do about it.
+    /// Returns what can be done about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn remedy(&self) -> Remedy {
         match self {
-            Self::NotFound => "run `opencode-run setup` to install a tested opencode, or name one with --opencode PATH",
-            Self::NoSuchFile { .. } | Self::NotExecutable { .. } => {
-                "check the path given with --opencode: it names the opencode executable itself"
-            }
-            Self::Untrusted { .. } => {
-                "take it from them (`chmod go-w`, or `chown`), install it once more with `opencode-run setup --force`, \
-                 or name an opencode with --opencode"
-            }
-            Self::Broken { why, .. } => {
-                resource_hint(why).unwrap_or("reinstall it, or run `opencode-run setup` and leave --opencode out")
-            }
-            Self::TooOld { .. } | Self::TooNew { .. } => {
-                "run `opencode-run setup` for a private, tested opencode 1.x and name it with --opencode, \
-                 or install that version yourself"
-            }
+            Self::NotFound => Remedy::InstallOpencode,
+            Self::NoSuchFile { .. } | Self::NotExecutable { .. } => Remedy::CorrectOpencodePath,
+            Self::Untrusted { .. } => Remedy::ProtectOpencode,
+            Self::Broken { why, .. } => resource_hint(why).map_or(Remedy::ReinstallOpencode, Remedy::advice),
+            Self::TooOld { .. } | Self::TooNew { .. } => Remedy::UseTestedOpencode,
         }
     }
 }
@@ -327,12 +318,12 @@ mod tests {
     }
 
     #[test]
-    fn every_error_says_what_to_do() {
+    fn errors_have_remedies() {
         let path = PathBuf::from("/x");
         let version = Version::new(2, 0, 0);
         for error in [LocateError::NotFound, LocateError::TooNew { path: path.clone(), version }] {
-            assert!(error.hint().contains("opencode-run setup"), "{error}");
+            assert!(matches!(error.remedy(), Remedy::InstallOpencode | Remedy::UseTestedOpencode), "{error}");
         }
-        assert!(LocateError::NoSuchFile { path }.hint().contains("--opencode"));
+        assert_eq!(LocateError::NoSuchFile { path }.remedy(), Remedy::CorrectOpencodePath);
     }
 }

@@ -1,7 +1,7 @@
 //! What can be known to be wrong with a turn before anything is started.
 
 use crate::gate::{unseen, without_prices};
-use opencode_run_core::{Budget, FailureKind, ModelChoice, ModelParameter, StartError, TurnRequest};
+use opencode_run_core::{Budget, FailureKind, ModelChoice, ModelParameter, Remedy, StartError, TurnRequest};
 use std::path::Path;
 
 /// Checks a request, and makes the paths of its files absolute. `has_gateway` says whether model sources are reached through
@@ -56,12 +56,12 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         }
         if config.top_k.is_some() && !has_gateway && !config.provider.carries(ModelParameter::TopK) {
             let message = format!("the model source `{source}` cannot be used: its provider's package drops TOP_K");
-            return Err(StartError::new(FailureKind::Config, message).hint("remove it, or leave --no-gateway out"));
+            return Err(StartError::new(FailureKind::Config, message).remedy(Remedy::RemoveParameterOrUseGateway));
         }
         if config.api_key_header.is_some() && !has_gateway {
             let message =
                 format!("the model source `{source}` cannot be used: only the gateway sends its key in that header");
-            return Err(StartError::new(FailureKind::Config, message).hint("leave --no-gateway out"));
+            return Err(StartError::new(FailureKind::Config, message).remedy(Remedy::UseGateway));
         }
     }
     Ok(())

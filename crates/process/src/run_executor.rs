@@ -11,7 +11,9 @@ use crate::run_turn::RunTurn;
 use crate::session::{SessionInfo, SessionLookupError, session_info};
 use crate::setup::{Opened, Setup, write_private};
 use async_trait::async_trait;
-use opencode_run_core::{Executor, FailureKind, PermissionPolicy, SessionId, StartError, StartedTurn, TurnRequest};
+use opencode_run_core::{
+    Executor, FailureKind, PermissionPolicy, Remedy, SessionId, StartError, StartedTurn, TurnRequest,
+};
 use std::path::PathBuf;
 use tempfile::TempPath;
 
@@ -69,7 +71,7 @@ impl RunExecutor {
         let opencode = self.launch.opencode();
         opencode.dialect().approval_argument(opencode.version()).ok_or_else(|| {
             let message = format!("`run` of opencode {} cannot allow what it asks for", opencode.version());
-            StartError::new(FailureKind::Usage, message).hint("use the transport `serve`")
+            StartError::new(FailureKind::Usage, message).remedy(Remedy::UseServer)
         })
     }
 
@@ -123,14 +125,13 @@ impl Executor for RunExecutor {
         let version = self.launch.opencode().version();
         if let Some(why) = dialect::why_not_run(version) {
             let message = format!("opencode {version} cannot be driven by `run`: {why}");
-            return Err(StartError::new(FailureKind::Opencode, message)
-                .hint("use the transport `serve`, or another version: `opencode-run setup` installs a tested one"));
+            return Err(StartError::new(FailureKind::Opencode, message).remedy(Remedy::UseServerOrTestedOpencode));
         }
         let dialect = self.launch.opencode().dialect();
         dialect.check_run_in(&request.task.directory).map_err(|why| wrong_directory(&request, &why))?;
         if request.prompt.schema.is_some() {
             return Err(StartError::new(FailureKind::Usage, "`opencode run` cannot hold an answer to a schema")
-                .hint("use the transport `serve`"));
+                .remedy(Remedy::UseServer));
         }
         let executor = self.clone();
         let prepare = move || (executor.prepare(&request), request);

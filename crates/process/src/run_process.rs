@@ -4,7 +4,7 @@ use crate::Launch;
 use crate::environment::Environment;
 use crate::lines::Lines;
 use crate::tree::{self, Marker, Tree};
-use opencode_run_core::{FailureKind, StartError};
+use opencode_run_core::{FailureKind, Remedy, StartError};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -45,9 +45,7 @@ impl RunCommand {
         command.stdin(Stdio::piped());
         let mut child = tree::start_child(|| command.spawn()).map_err(|error| {
             let message = format!("{} cannot be started", self.launch.opencode().path().display());
-            StartError::new(FailureKind::Opencode, message)
-                .hint("check it with `opencode-run doctor`, or install a tested one with `opencode-run setup`")
-                .caused_by(error)
+            StartError::new(FailureKind::Opencode, message).remedy(Remedy::CheckOpencode).caused_by(error)
         })?;
         let tree = self.launch.tree(marker, child.id().unwrap_or_default());
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())

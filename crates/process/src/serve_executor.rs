@@ -14,7 +14,9 @@ use crate::session::{SessionInfo, SessionLookupError};
 use crate::setup::Setup;
 use crate::{Launch, Version};
 use async_trait::async_trait;
-use opencode_run_core::{Executor, FailureKind, ModelChoice, SessionId, StartError, StartedTurn, Task, TurnRequest};
+use opencode_run_core::{
+    Executor, FailureKind, ModelChoice, Remedy, SessionId, StartError, StartedTurn, Task, TurnRequest,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +71,7 @@ impl ServeExecutor {
         let version = launch.opencode().version();
         if let Err(why) = serves(version) {
             let message = format!("opencode {version} cannot be driven as a server: {why}");
-            return Err(StartError::new(FailureKind::Opencode, message).hint("use `--transport run`"));
+            return Err(StartError::new(FailureKind::Opencode, message).remedy(Remedy::RunWithoutServer));
         }
         // A server belongs to no task: where it is started, there is nothing to be found.
         let pool = Pool::new(launch, std::env::temp_dir(), None);
@@ -223,9 +225,7 @@ impl Shared {
                         "the model source `{source}` cannot be used on a server that somebody else runs: what models that \
                          one has was fixed when it was started"
                     );
-                    Err(StartError::new(FailureKind::Config, message).hint(
-                        "name a model of the server's with --model, and leave the model sources out with --no-env",
-                    ))
+                    Err(StartError::new(FailureKind::Config, message).remedy(Remedy::UseModelOfServer))
                 }
                 named => Ok((Setup::default(), named.map(ToString::to_string))),
             },

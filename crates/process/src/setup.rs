@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::gate::Gate;
 use crate::redaction::Redaction;
 use crate::{Launch, kept_file};
-use opencode_run_core::{ExposeSecret, FailureKind, ModelChoice, ModelConfig, SecretString, StartError};
+use opencode_run_core::{ExposeSecret, FailureKind, ModelChoice, ModelConfig, Remedy, SecretString, StartError};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
@@ -157,8 +157,7 @@ impl Setup {
             if launch.environment().get(variable).is_some() && environment.get(variable).is_none() {
                 let message =
                     format!("{variable} holds the key of the model source, which would reach opencode with it");
-                return Err(StartError::new(FailureKind::Config, message)
-                    .hint("take the key out of the variable, or let opencode have it with --no-gateway"));
+                return Err(StartError::new(FailureKind::Config, message).remedy(Remedy::RemoveKeyOrBypassGateway));
             }
         }
         let rendered = render(launch, model.as_ref(), self.agent.as_deref(), &self.purpose)?;

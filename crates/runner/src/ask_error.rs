@@ -1,7 +1,7 @@
 //! Why a prompt has no answer.
 
 use crate::RunnerError;
-use opencode_run_core::{FailureKind, TurnError, TurnRecord};
+use opencode_run_core::{FailureKind, Remedy, TurnError, TurnRecord};
 use std::sync::Arc;
 
 /// Why [`Runner::ask`](crate::Runner::ask) has no answer.
@@ -35,11 +35,11 @@ impl AskError {
         }
     }
 
-    /// Returns a hint, if the message is not enough.
+    /// Returns what can be done about it, if the message does not say so already.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
+    pub fn remedy(&self) -> Option<Remedy> {
         match self {
-            Self::Runner(error) => error.hint(),
+            Self::Runner(error) => error.remedy(),
             Self::Turn(_) => None,
         }
     }

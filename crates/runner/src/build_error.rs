@@ -1,6 +1,6 @@
 //! Why a [`Runner`](crate::Runner) could not be put together.
 
-use opencode_run_core::{FailureKind, ModelNameError, SessionId, StartError};
+use opencode_run_core::{FailureKind, ModelNameError, Remedy, SessionId, StartError};
 use opencode_run_journal::JournalError;
 use opencode_run_process::{LocateError, SessionLookupError, TaskDirError};
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub enum BuildError {
         session: Option<SessionId>,
     },
     /// The conversation was in a session that is there no more.
-    #[error("the conversation in {} cannot be gone on with: opencode had a home of its own (--isolated), which was deleted with the session", directory.display())]
+    #[error("the conversation in {} cannot be gone on with: opencode was isolated, and its home was deleted with the session", directory.display())]
     SessionGone {
         /// Where it was at work.
         directory: PathBuf,
@@ -93,36 +93,29 @@ impl BuildError {
         }
     }
 
-    /// Returns what to do about it, where there is more to say than the message does.
+    /// Returns what can be done about it, if the message does not say so already.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Self::Opencode(error) => Some(error.hint()),
-            Self::Executor(error) | Self::Session(SessionLookupError::Server(error)) => error.hint.as_deref(),
-            Self::TaskDir(TaskDirError::Create { .. }) => {
-                Some("choose a workspace that you can write to with --workspace, or work in a directory with --dir")
-            }
+    pub fn remedy(&self) -> Option<Remedy> {
+        Some(match self {
+            Self::Opencode(error) => error.remedy(),
+            Self::Executor(error) | Self::Session(SessionLookupError::Server(error)) => error.remedy.clone()?,
+            Self::TaskDir(TaskDirError::Create { .. }) => Remedy::ChooseWorkspace,
             Self::TaskDir(TaskDirError::NotADirectory { .. } | TaskDirError::Existing { .. }) => {
-                Some("name a directory that exists")
+                Remedy::advice("name a directory that exists")
             }
             Self::Session(SessionLookupError::NotFound(_)) => {
-                Some("`opencode session list` shows the sessions of a project")
+                Remedy::advice("`opencode session list` shows the sessions of a project")
             }
-            Self::Journal(JournalError::Busy { .. }) => Some("wait until it is done, or interrupt it"),
-            Self::NothingToResume { .. } => Some(
-                "name the directory of a task whose turns were journalled, which they are unless --no-journal says not to",
+            Self::Journal(JournalError::Busy { .. }) => Remedy::advice("wait until it is done, or interrupt it"),
+            Self::NothingToResume { .. } => Remedy::NameJournalledTask,
+            Self::SessionGone { .. } => Remedy::BeginNewSession,
+            Self::SessionDirectoryGone { .. } => Remedy::advice(
+                "opencode keeps a session in the directory where it began: move that back, or begin a new session",
             ),
-            Self::SessionGone { .. } => Some(
-                "without a message, `resume` shows it; begin a new one in the same directory with --dir, and without --isolated \
-                 where you want to go on with it later",
-            ),
-            Self::SessionDirectoryGone { .. } => {
-                Some("opencode keeps a session in the directory where it began: move that back, or begin a new session")
-            }
-            Self::SessionElsewhere { .. } => Some("leave --dir out: a session works in its own directory"),
-            Self::ResumeWithoutJournal => Some("set the folder of the journals"),
-            Self::Conflict { .. } => Some("leave one of the two out"),
-            Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => None,
-        }
+            Self::SessionElsewhere { .. } => Remedy::OmitDirectory,
+            Self::ResumeWithoutJournal => Remedy::advice("set the folder of the journals"),
+            Self::Conflict { .. } => Remedy::advice("leave one of the two out"),
+            Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => return None,
+        })
     }
 }

@@ -60,9 +60,9 @@ pub use opencode_run_core::{
     Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, Limit,
     LimitKind, Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem,
     ModelSourceType, ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionAsk, PermissionHandler,
-    PermissionPolicy, ProcessExit, Prompt, ProviderPackage, RawJson, ReportedError, RunError, RunState, SecretString,
-    SessionId, StartError, StepReason, StillRunning, Task, ToolCall, ToolState, TurnError, TurnEvent, TurnFailure,
-    TurnOptions, TurnRecord, Usage,
+    PermissionPolicy, ProcessExit, Prompt, ProviderPackage, RawJson, Remedy, ReportedError, RunError, RunState,
+    SecretString, SessionId, StartError, StepReason, StillRunning, Task, ToolCall, ToolState, TurnError, TurnEvent,
+    TurnFailure, TurnOptions, TurnRecord, Usage,
 };
 pub use opencode_run_journal::JournalError;
 pub use opencode_run_markdown::MarkdownOptions;

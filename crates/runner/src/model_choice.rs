@@ -2,7 +2,7 @@
 
 use crate::previous::Previous;
 use opencode_run_config::ModelSource;
-use opencode_run_core::{ModelChoice, ModelSourceType};
+use opencode_run_core::{ModelChoice, ModelSourceType, Remedy};
 use std::sync::Arc;
 
 /// Why there is no model for a turn.
@@ -36,13 +36,12 @@ pub enum ModelChoiceError {
 }
 
 impl ModelChoiceError {
-    /// Returns a hint, if the message is not enough.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
+    /// Returns what can be done about it, if the message does not say so already.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Self::NotConfigured { .. } => None,
-            Self::PreviousSource { .. } => {
-                Some("give the file that has the source with --config, or a model with --model")
-            }
+            Self::PreviousSource { .. } => Some(Remedy::NameModelOrSource),
         }
     }
 }

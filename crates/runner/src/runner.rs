@@ -11,8 +11,8 @@ use crate::previous::History;
 use crate::transcript::{self, SaveError, TRANSCRIPT_NAME};
 use opencode_run_config::KeyError;
 use opencode_run_core::{
-    Conversation, Events, FailureKind, ModelChoice, ModelSourceType, Prompt, RunError, RunState, SessionId, StartError,
-    StillRunning, TurnEvent, TurnRecord, TurnRunner,
+    Conversation, Events, FailureKind, ModelChoice, ModelSourceType, Prompt, Remedy, RunError, RunState, SessionId,
+    StartError, StillRunning, TurnEvent, TurnRecord, TurnRunner,
 };
 use opencode_run_journal::{Journal, JournalError};
 use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
@@ -86,12 +86,12 @@ impl RunnerError {
         }
     }
 
-    /// Returns what to do about it, where there is more to say than the message does.
+    /// Returns what can be done about it, if the message does not say so already.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
+    pub fn remedy(&self) -> Option<Remedy> {
         match self {
-            Self::Run(RunError::Start(error)) | Self::Close(error) => error.hint.as_deref(),
-            Self::Model(error) => error.hint(),
+            Self::Run(RunError::Start(error)) | Self::Close(error) => error.remedy.clone(),
+            Self::Model(error) => error.remedy(),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! The models that can be used: the sources and opencode's own.
 
+use crate::advice::sentence;
 use crate::args::{ModelsArgs, ReportFormat};
 use crate::console::Console;
 use crate::error::CommandError;
@@ -64,7 +65,7 @@ async fn usable(args: &ModelsArgs, console: Console) -> Result<Usable, CommandEr
     let variables: Vec<_> = std::env::vars_os().collect();
     let opencode = locate_opencode(args.opencode.clone(), &variables, watch::watcher())
         .await
-        .map_err(|error| CommandError::new(FailureKind::Opencode, error.to_string()).hint(error.hint()))?;
+        .map_err(|error| CommandError::new(FailureKind::Opencode, error.to_string()).hint(sentence(&error.remedy())))?;
     let models = known_models(&Launch::new(opencode, variables).watched_by(watch::watcher()), &directory)
         .await
         .map_err(|error| CommandError::of(FailureKind::Opencode, &error))?;

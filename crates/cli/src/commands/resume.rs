@@ -7,7 +7,7 @@ use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::output::{OutputError, Printer, Report};
 use crate::signals::Signals;
-use crate::{message, turn};
+use crate::{advice, message, turn};
 use opencode_run_core::{Conversation, FailureKind, RunState, SessionId, TurnRecord};
 use opencode_run_markdown::conversation_markdown;
 use opencode_runner::transcript::{TRANSCRIPT_NAME, write_atomically};
@@ -66,7 +66,7 @@ async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, console: C
         return refuse(args, None, &error, printer).await;
     };
     let saved = save(args, &found.conversation);
-    let failure = last.failure.as_ref().map(|failure| turn::describe(failure, None, &found.conversation));
+    let failure = last.failure.as_ref().map(|failure| advice::describe(failure, None, &found.conversation));
     let save_error = saved.as_ref().err();
     let error = failure.as_ref().or(save_error);
     let mut report = Report::of_turn(&found.conversation, last, error.map(Into::into));

@@ -2,14 +2,13 @@
 
 use crate::dialect::KnownModel;
 use crate::nearest;
-use opencode_run_core::{FailureKind, StartError};
+use opencode_run_core::{FailureKind, Remedy, StartError};
 
 /// Returns the error for a model that the server does not have, in opencode's words, with the nearest ones.
 pub(super) fn no_model(model: &str, there: &[KnownModel]) -> StartError {
     let near = nearest(model, there.iter().map(|known| known.name.as_str())).join(", ");
     let near = if near.is_empty() { near } else { format!(". Did you mean: {near}?") };
-    StartError::new(FailureKind::ModelNotFound, format!("Model not found: {model}{near}"))
-        .hint("`opencode-run models` lists the models that can be used")
+    StartError::new(FailureKind::ModelNotFound, format!("Model not found: {model}{near}")).remedy(Remedy::ListModels)
 }
 
 /// Returns the requested variant and the available ones if it is not one of them. If the variants are unknown, any is accepted.

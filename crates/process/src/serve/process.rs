@@ -10,7 +10,7 @@ use crate::lines::{Line, Lines};
 use crate::stderr_tail::StderrTail;
 use crate::tree::{self, Core, Marker, Tree};
 use crate::{backoff, blocking};
-use opencode_run_core::{FailureKind, StartError};
+use opencode_run_core::{FailureKind, Remedy, StartError};
 use reqwest::Url;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -76,8 +76,9 @@ impl ServerProcess {
         lease: &Lease,
     ) -> Result<(Self, Url, String), StartError> {
         let failed = |why: String| {
-            let hint = resource_hint(&why).unwrap_or("check it with `opencode-run doctor`, or use `--transport run`");
-            StartError::new(FailureKind::Opencode, format!("the opencode server cannot be started: {why}")).hint(hint)
+            let remedy = resource_hint(&why).map_or(Remedy::CheckOpencodeOrRunWithoutServer, Remedy::advice);
+            StartError::new(FailureKind::Opencode, format!("the opencode server cannot be started: {why}"))
+                .remedy(remedy)
         };
         let folder = directory.to_owned();
         if !blocking::call(move || folder.is_dir()).await {

@@ -2,7 +2,7 @@
 
 use super::server::Server;
 use crate::dialect::ClientError;
-use opencode_run_core::{FailureKind, StartError, TurnFailure};
+use opencode_run_core::{FailureKind, Remedy, StartError, TurnFailure};
 
 impl Server {
     /// Describes a request that failed before a turn, with the reason that only the log of a server of ours holds.
@@ -19,15 +19,17 @@ impl Server {
 
 /// Describes why a server cannot be used.
 pub(crate) fn unreachable(error: &ClientError) -> StartError {
-    let hint = match error {
-        ClientError::Configuration(_) => "correct it; opencode itself cannot use it either",
-        ClientError::Unauthorized => "set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own",
-        ClientError::Locked => "start it again later, or with `--isolated`, which has a database of its own",
-        _ => "check that the address is that of an opencode server, and that it runs",
+    let remedy = match error {
+        ClientError::Configuration(_) => Remedy::advice("correct it; opencode itself cannot use it either"),
+        ClientError::Unauthorized => {
+            Remedy::advice("set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own")
+        }
+        ClientError::Locked => Remedy::IsolateDatabase,
+        _ => Remedy::advice("check that the address is that of an opencode server, and that it runs"),
     };
     let kind = match error {
         ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,
         _ => FailureKind::Opencode,
     };
-    StartError::new(kind, error.to_string()).hint(hint)
+    StartError::new(kind, error.to_string()).remedy(remedy)
 }

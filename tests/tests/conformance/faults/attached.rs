@@ -91,7 +91,10 @@ async fn wrong_credentials_are_said_to_be_wrong() {
     let theirs = Theirs::start("1.18.33", Serving::replaying(PLAIN));
     for password in [None, Some("mine")] {
         let error = theirs.attach(password).await.unwrap_err();
-        assert!(error.message.contains("password") && error.hint.unwrap().contains("OPENCODE_SERVER_PASSWORD"));
+        assert!(
+            error.message.contains("password")
+                && error.remedy.unwrap().to_string().contains("OPENCODE_SERVER_PASSWORD")
+        );
     }
     theirs.end();
 }

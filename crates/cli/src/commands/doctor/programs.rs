@@ -1,6 +1,7 @@
 //! The programs that a turn and the installation need.
 
 use super::finding::Finding;
+use crate::advice::sentence;
 use crate::watch;
 use opencode_run_process::{Locator, unusable_shell};
 use opencode_runner::paths;
@@ -17,7 +18,7 @@ pub(super) async fn opencode(explicit: Option<PathBuf>) -> Finding {
     }
     match locator.locate().await {
         Ok(opencode) => Finding::ok(OPENCODE, format!("{} at {}", opencode.version(), opencode.path().display())),
-        Err(error) => Finding::error(OPENCODE, error.to_string(), error.hint()),
+        Err(error) => Finding::error(OPENCODE, error.to_string(), sentence(&error.remedy())),
     }
 }
 

@@ -1,0 +1,124 @@
+//! What a user of the command can do about a failure: the only place where remedies become options.
+
+use crate::error::CommandError;
+use opencode_run_core::{Conversation, ModelChoice, Remedy, TurnFailure};
+use opencode_run_process::resource_hint;
+
+/// Returns a remedy as a sentence that names the command's options and subcommands.
+pub(crate) fn sentence(remedy: &Remedy) -> String {
+    match remedy {
+        Remedy::InstallOpencode => {
+            "run `opencode-run setup` to install a tested opencode, or name one with --opencode PATH"
+        }
+        Remedy::CorrectOpencodePath => "check the path given with --opencode: it names the opencode executable itself",
+        Remedy::ProtectOpencode => {
+            "take it from them (`chmod go-w`, or `chown`), install it once more with `opencode-run setup --force`, or name \
+             an opencode with --opencode"
+        }
+        Remedy::ReinstallOpencode => "reinstall it, or run `opencode-run setup` and leave --opencode out",
+        Remedy::UseTestedOpencode => {
+            "run `opencode-run setup` for a private, tested opencode 1.x and name it with --opencode, or install that \
+             version yourself"
+        }
+        Remedy::CheckOpencode => "check it with `opencode-run doctor`, or install a tested one with `opencode-run setup`",
+        Remedy::CheckOpencodeOrRunWithoutServer => "check it with `opencode-run doctor`, or use `--transport run`",
+        Remedy::RunWithoutServer => "use `--transport run`",
+        Remedy::UseServer => "use `--transport serve`",
+        Remedy::UseServerOrTestedOpencode => {
+            "use `--transport serve`, or another version: `opencode-run setup` installs a tested one"
+        }
+        Remedy::IsolateDatabase => "start it again later, or with `--isolated`, which has a database of its own",
+        Remedy::ListModels => "`opencode-run models` lists the models that can be used",
+        Remedy::UseGateway => "leave --no-gateway out",
+        Remedy::RemoveParameterOrUseGateway => "remove it, or leave --no-gateway out",
+        Remedy::UseSourceWithGateway => "use a model source of a .env file, and leave --no-gateway out",
+        Remedy::BypassGateway => "with --no-gateway opencode reaches the model by itself, and is given the key",
+        Remedy::RemoveKeyOrBypassGateway => {
+            "take the key out of the variable, or let opencode have it with --no-gateway"
+        }
+        Remedy::SetPrices(source) => {
+            let role = source.as_str().to_uppercase();
+            return format!("set MODEL_{role}_PRICE_INPUT and MODEL_{role}_PRICE_OUTPUT");
+        }
+        Remedy::UseModelOfServer => {
+            "name a model of the server's with --model, and leave the model sources out with --no-env"
+        }
+        Remedy::ChooseWorkspace => {
+            "choose a workspace that you can write to with --workspace, or work in a directory with --dir"
+        }
+        Remedy::NameJournalledTask => {
+            "name the directory of a task whose turns were journalled, which they are unless --no-journal says not to"
+        }
+        Remedy::BeginNewSession => {
+            "without a message, `resume` shows it; begin a new one in the same directory with --dir, and without \
+             --isolated if you want to continue it later"
+        }
+        Remedy::OmitDirectory => "leave --dir out: a session works in its own directory",
+        Remedy::NameModelOrSource => "give the file that has the source with --config, or a model with --model",
+        other => return other.to_string(),
+    }
+    .to_owned()
+}
+
+/// Returns the error of a failed turn, with what can be done about it. `model` is the one that the turn was to use.
+pub(crate) fn describe(
+    failure: &TurnFailure,
+    model: Option<&ModelChoice>,
+    conversation: &Conversation,
+) -> CommandError {
+    let error = CommandError::new(failure.kind(), failure.to_string());
+    let source = match model {
+        Some(ModelChoice::Source { source, config }) => Some((source, config)),
+        _ => None,
+    };
+    match failure {
+        TurnFailure::Provider { status: Some(404), .. } => {
+            match source.and_then(|(_, config)| config.base_url.as_deref()) {
+                Some(url) if !url.trim_end_matches('/').ends_with("/v1") => {
+                    error.hint(format!("the base URL {url} may lack /v1"))
+                }
+                Some(url) => error.hint(format!("check the base URL {url} and the model's name")),
+                None => error,
+            }
+        }
+        TurnFailure::Provider { status: Some(401 | 403), .. } => match source {
+            Some((source, _)) => error.hint(format!("check the key of the model source `{source}`")),
+            None => error.hint("log in to the provider with `opencode auth login`"),
+        },
+        TurnFailure::MalformedAnswer { .. } => match source {
+            Some((source, config)) => {
+                let (type_, package) = (source.as_str().to_uppercase(), config.provider.as_str());
+                error.hint(format!(
+                    "check that MODEL_{type_}_BASEURL is where the API begins, mostly a path that ends in /v1, and that what \
+                     answers there speaks the protocol of MODEL_{type_}_PROVIDER, which is {package}"
+                ))
+            }
+            None => error.hint("check the provider's base URL and package in opencode's configuration"),
+        },
+        TurnFailure::ModelNotFound { .. } => error.hint("`opencode-run models` lists the models that can be used"),
+        TurnFailure::AgentNotFound { .. } => {
+            error.hint("`opencode agent list` lists the agents; one that leads a turn is a primary one")
+        }
+        TurnFailure::SessionNotFound { .. } => error.hint("`opencode session list` shows the sessions of a project"),
+        TurnFailure::Permission { .. } => error.hint(
+            "allow it in opencode's configuration (`permission`), allow all with `--permission allow`, or ask for it to be \
+             done another way",
+        ),
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
+            if let Some(hint) = resource_hint(&failure.to_string()) =>
+        {
+            error.hint(hint)
+        }
+        TurnFailure::Configuration { .. } => error.hint("correct it; opencode itself cannot use it either"),
+        // A session in an isolated home goes with it.
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
+            if conversation.task.isolated || conversation.session.is_none() =>
+        {
+            error.hint("`opencode-run doctor` checks the installation")
+        }
+        TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. } => {
+            error.hint("the session can be continued with `--session`; `opencode-run doctor` checks the installation")
+        }
+        _ => error,
+    }
+}

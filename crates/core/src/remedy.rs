@@ -1,0 +1,111 @@
+//! What can be done about a failure, as data.
+
+use crate::ModelSourceType;
+use std::borrow::Cow;
+use std::fmt;
+
+/// What can be done about a failure. Each program decides how its users do it: the command names options, a service may do
+/// something by itself.
+///
+/// Its text is a sentence that holds for every program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Advice that is the same for every program.
+    Advice(Cow<'static, str>),
+    /// Install opencode, or name an executable.
+    InstallOpencode,
+    /// Correct the path of opencode's executable.
+    CorrectOpencodePath,
+    /// Take the right to write to the installed opencode from other users, or install it again.
+    ProtectOpencode,
+    /// Install opencode again.
+    ReinstallOpencode,
+    /// Use a version of opencode that was tested.
+    UseTestedOpencode,
+    /// Check that opencode works, and install it again if it does not.
+    CheckOpencode,
+    /// Check that opencode works, or run turns without a server.
+    CheckOpencodeOrRunWithoutServer,
+    /// Run turns by a process each, without a server.
+    RunWithoutServer,
+    /// Run turns on a server.
+    UseServer,
+    /// Run turns on a server, or use a version of opencode that was tested.
+    UseServerOrTestedOpencode,
+    /// Use an isolated opencode, which has a database of its own, or wait.
+    IsolateDatabase,
+    /// Choose one of the models that can be used.
+    ListModels,
+    /// Let the credential gateway send the requests to the model.
+    UseGateway,
+    /// Remove the parameter that only the credential gateway can set, or use the gateway.
+    RemoveParameterOrUseGateway,
+    /// Use a model source with the credential gateway, which is what sees the usage.
+    UseSourceWithGateway,
+    /// Let opencode reach the model's provider without the credential gateway.
+    BypassGateway,
+    /// Remove the key from the variable, or let opencode have it by doing without the credential gateway.
+    RemoveKeyOrBypassGateway,
+    /// Set the prices of a model source.
+    SetPrices(ModelSourceType),
+    /// Use a model of the attached server, and no model source.
+    UseModelOfServer,
+    /// Choose another workspace, or work in a directory that exists.
+    ChooseWorkspace,
+    /// Name the directory of a task that has a journal.
+    NameJournalledTask,
+    /// Begin a new session in the directory, which is not isolated if it is to be continued.
+    BeginNewSession,
+    /// Name no directory beside a session.
+    OmitDirectory,
+    /// Give the model source of the previous turn again, or name a model.
+    NameModelOrSource,
+}
+
+impl Remedy {
+    /// Makes advice of a sentence.
+    pub fn advice(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Advice(text.into())
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Advice(text) => text,
+            Self::InstallOpencode => "install opencode, or name an executable",
+            Self::CorrectOpencodePath => "check the path of opencode: it names the executable itself",
+            Self::ProtectOpencode => {
+                "remove other users' right to write to it (`chmod go-w`, or `chown`), or install it again"
+            }
+            Self::ReinstallOpencode => "reinstall opencode",
+            Self::UseTestedOpencode => "install a tested version of opencode and name its executable",
+            Self::CheckOpencode => "check that opencode works, and reinstall it if it does not",
+            Self::CheckOpencodeOrRunWithoutServer => "check that opencode works, or use the transport `run`",
+            Self::RunWithoutServer => "use the transport `run`",
+            Self::UseServer => "use the transport `serve`",
+            Self::UseServerOrTestedOpencode => "use the transport `serve`, or a tested version of opencode",
+            Self::IsolateDatabase => "start it again later, or isolated, with a database of its own",
+            Self::ListModels => "choose one of the models that can be used",
+            Self::UseGateway => "use the credential gateway",
+            Self::RemoveParameterOrUseGateway => "remove it, or use the credential gateway",
+            Self::UseSourceWithGateway => "use a model source, and the credential gateway",
+            Self::BypassGateway => {
+                "without the credential gateway opencode reaches the model by itself, and is given the key"
+            }
+            Self::RemoveKeyOrBypassGateway => {
+                "remove the key from the variable, or let opencode have it by doing without the credential gateway"
+            }
+            Self::SetPrices(source) => return write!(f, "set the prices of the model source `{source}`"),
+            Self::UseModelOfServer => "name a model of the server's, and use no model source",
+            Self::ChooseWorkspace => "choose a workspace that you can write to, or work in a directory that exists",
+            Self::NameJournalledTask => "name the directory of a task whose turns were journalled",
+            Self::BeginNewSession => {
+                "begin a new session in the same directory, not isolated if it is to be continued later"
+            }
+            Self::OmitDirectory => "name no directory: a session works in its own",
+            Self::NameModelOrSource => "configure the model source again, or name a model",
+        })
+    }
+}
