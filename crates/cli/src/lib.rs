@@ -25,6 +25,7 @@ mod signals;
 mod stderr;
 mod turn;
 mod turn_options;
+mod turn_session;
 mod watch;
 
 pub use commands::main;

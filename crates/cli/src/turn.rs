@@ -202,22 +202,13 @@ pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
     console.note(&facts.join(" · "));
 }
 
-/// Reports why stdout accepts no more output, unless its reader is gone. Returns the exit code of a turn that would end with `code`.
-pub(crate) fn report_lost_output(error: &OutputError, code: Code) -> Code {
-    if let OutputError::Gone = error {
-        return Code::PIPE;
-    }
-    Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
-    if code == Code::OK { Code::TURN_FAILED } else { code }
-}
-
 /// Returns the exit code of a turn that ran.
-pub(crate) fn exit_code(finished: &Finished, signals: &Signals) -> Code {
-    match (&finished.output_error, finished.turn.state) {
+pub(crate) fn exit_code(turn: &TurnRecord, output_error: Option<&OutputError>, signals: &Signals) -> Code {
+    match (output_error, turn.state) {
         (Some(OutputError::Gone), _) => Code::PIPE,
         (Some(OutputError::Failed(_)), _) | (_, RunState::Interrupted) => signals.code().unwrap_or(Code::TURN_FAILED),
         (_, RunState::Completed) => Code::OK,
-        (_, _) => finished.turn.failure.as_ref().map_or(Code::TURN_FAILED, Code::of_failure),
+        (_, _) => turn.failure.as_ref().map_or(Code::TURN_FAILED, Code::of_failure),
     }
 }
 

@@ -1,19 +1,19 @@
 //! Many turns of one session: each line of stdin is a turn.
 
-use super::run::{close, read_builder, save, say_transport, within};
+use super::run::{close, read_builder, say_transport, within};
 use crate::args::{ChatArgs, OutputFormat, PermissionArg, TransportArg};
 use crate::asking::Asking;
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
-use crate::output::{Printer, Report};
+use crate::output::Printer;
 use crate::signals::Signals;
 use crate::stderr::Stderr;
 use crate::turn;
+use crate::turn_session::{Presentation, Presented, TurnSession};
 use opencode_run_core::Prompt;
 use opencode_runner::{PermissionPolicy, Runner};
 use std::io::{IsTerminal, Write};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -47,6 +47,9 @@ async fn talk(runner: &Arc<Runner>, asking: &Asking, args: &ChatArgs, mut signal
     if on_terminal {
         console.note("Each line is a turn. Ctrl-C ends a turn, Ctrl-D the chat.");
     }
+    let received = signals.clone();
+    let presentation = Presentation { transcript: args.save_markdown.as_ref(), ..Presentation::default() };
+    let session = TurnSession { runner, signals: &received, console, presentation };
     let mut code = Code::OK;
     loop {
         if on_terminal {
@@ -69,20 +72,22 @@ async fn talk(runner: &Arc<Runner>, asking: &Asking, args: &ChatArgs, mut signal
                 return Code::USAGE;
             }
         };
-        match one_turn(runner, message, args, asking, &signals, console).await {
-            // Without stdout, a further turn would be paid for nothing.
-            Ok(ControlFlow::Break(lost)) => {
-                code = lost;
-                break;
-            }
-            Ok(ControlFlow::Continue(Code::OK)) => {}
-            // On a terminal a person sees what went wrong and goes on.
-            Ok(ControlFlow::Continue(Code::INTERRUPT)) if on_terminal => {}
-            Ok(ControlFlow::Continue(ended @ (Code::TERMINATE | Code::HANGUP | Code::INTERRUPT | Code::PIPE))) => {
+        let mut printer = Printer::new(OutputFormat::Text, false).telling(asking.said.clone());
+        match session.turn((Prompt::new(message), Instant::now()), &mut printer).await {
+            Ok(Some(Presented { code: ended, is_stdout_lost: true })) => {
                 code = ended;
                 break;
             }
-            Ok(ControlFlow::Continue(failed)) => code = failed,
+            Ok(presented) => match presented.map_or_else(|| interrupted_early(&signals, console), |turn| turn.code) {
+                Code::OK => {}
+                // On a terminal a person sees what went wrong and goes on.
+                Code::INTERRUPT if on_terminal => {}
+                ended @ (Code::TERMINATE | Code::HANGUP | Code::INTERRUPT | Code::PIPE) => {
+                    code = ended;
+                    break;
+                }
+                failed => code = failed,
+            },
             Err(error) => {
                 Console::error(&error);
                 code = Code::of_kind(error.kind);
@@ -116,37 +121,8 @@ async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<A
     Ok(runner)
 }
 
-/// Runs a turn and prints its answer. Returns its exit code, as `Break` if stdout accepts no more output.
-async fn one_turn(
-    runner: &Arc<Runner>,
-    message: String,
-    args: &ChatArgs,
-    asking: &Asking,
-    signals: &Signals,
-    console: Console,
-) -> Result<ControlFlow<Code, Code>, CommandError> {
-    let mut printer = Printer::new(OutputFormat::Text, false).telling(asking.said.clone());
-    let finished =
-        turn::run(runner, (Prompt::new(message), Instant::now()), &mut printer, signals, console, false).await?;
-    let Some(finished) = finished else {
-        turn::say_interrupted_early(console);
-        return Ok(ControlFlow::Continue(signals.code().unwrap_or(Code::INTERRUPT)));
-    };
-    let code = turn::exit_code(&finished, signals);
-    if let Some(error) = &finished.output_error {
-        return Ok(ControlFlow::Break(turn::report_lost_output(error, code)));
-    }
-    let conversation = runner.conversation();
-    let report = Report::of_turn(&conversation, &finished.turn, None);
-    if let Err(error) = printer.end(&report, None).await {
-        return Ok(ControlFlow::Break(turn::report_lost_output(&error, code)));
-    }
-    turn::summarise(runner, &finished.turn, console);
-    if let Some(error) = &finished.error {
-        Console::error(error);
-    }
-    match save(runner, args.save_markdown.as_ref()).await.error {
-        Some(error) => Err(error),
-        None => Ok(ControlFlow::Continue(code)),
-    }
+/// Reports that a signal came before a turn had begun. Returns its exit code.
+fn interrupted_early(signals: &Signals, console: Console) -> Code {
+    turn::say_interrupted_early(console);
+    signals.code().unwrap_or(Code::INTERRUPT)
 }

@@ -5,9 +5,10 @@ use crate::args::{DemoArgs, OutputFormat};
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
-use crate::output::{Printer, Report};
+use crate::output::Printer;
 use crate::signals::Signals;
-use crate::{turn, watch};
+use crate::turn_session::{Presentation, TurnSession};
+use crate::watch;
 use opencode_run_core::{FailureKind, Prompt};
 use opencode_run_process::LocateError;
 use opencode_run_scripted_model::{Answer, Part, Script, ScriptedModel, Usage, When};
@@ -66,31 +67,17 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
     console.note(&format!("a scripted model at {}", model.base_url()));
     console.note(&format!("the task works in {}", runner.task_dir().path().display()));
 
+    let presentation = Presentation::default();
+    let session = TurnSession { runner: &runner, signals: &signals, console, presentation };
     let mut code = Code::OK;
     for message in [FIRST, SECOND] {
         console.note(&format!("\n> {message}"));
         let mut printer = Printer::new(OutputFormat::Text, false);
-        let finished =
-            turn::run(&runner, (Prompt::new(message), Instant::now()), &mut printer, &signals, console, false).await?;
-        let Some(finished) = finished else {
+        let Some(presented) = session.turn((Prompt::new(message), Instant::now()), &mut printer).await? else {
             code = signals.code().unwrap_or(Code::INTERRUPT);
             break;
         };
-        code = turn::exit_code(&finished, &signals);
-        let lost = if finished.output_error.is_none() {
-            let conversation = runner.conversation();
-            let report = Report::of_turn(&conversation, &finished.turn, None);
-            printer.end(&report, None).await.err()
-        } else {
-            finished.output_error
-        };
-        if let Some(error) = lost {
-            code = turn::report_lost_output(&error, code);
-        }
-        turn::summarise(&runner, &finished.turn, console);
-        if let Some(error) = &finished.error {
-            Console::error(error);
-        }
+        code = presented.code;
         if code != Code::OK {
             break;
         }

@@ -5,8 +5,9 @@ use crate::args::{ResumeArgs, RunArgs};
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
-use crate::output::{OutputError, Printer, Report};
+use crate::output::{Printer, Report};
 use crate::signals::Signals;
+use crate::turn_session::code_of_output;
 use crate::{advice, message, turn};
 use opencode_run_core::{Conversation, FailureKind, RunState, SessionId, TurnRecord};
 use opencode_run_markdown::conversation_markdown;
@@ -25,7 +26,7 @@ pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Cons
     };
     match message {
         Ok(Some(message)) => carry_out(&args, go_on(&args, message, console), signals, console).await,
-        Ok(None) => show(&args, &task_dir, &mut printer, console).await,
+        Ok(None) => show(&args, &task_dir, &mut printer, &signals, console).await,
         Err(error) => refuse(&args, None, &error, &mut printer).await,
     }
 }
@@ -56,7 +57,7 @@ struct Found {
 }
 
 /// Prints the last turn as it would have been printed, or the whole conversation as Markdown.
-async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, console: Console) -> Code {
+async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, signals: &Signals, console: Console) -> Code {
     let found = match find(args, task_dir) {
         Ok(found) => found,
         Err(error) => return refuse(args, None, &error, printer).await,
@@ -92,14 +93,7 @@ async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, console: C
         Console::error(error);
         return Code::TURN_FAILED;
     }
-    match end {
-        Ok(()) => Code::OK,
-        Err(OutputError::Gone) => Code::PIPE,
-        Err(error) => {
-            Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
-            Code::TURN_FAILED
-        }
-    }
+    code_of_output(end, Code::OK, signals)
 }
 
 fn find(args: &RunArgs, task_dir: &Path) -> Result<Found, CommandError> {

@@ -7,14 +7,15 @@ use crate::exit_code::Code;
 use crate::models::{self, KeyFiles, Sources};
 use crate::output::{OutputError, Printer, Report};
 use crate::signals::Signals;
+use crate::turn_session::{Presentation, TurnSession};
 use crate::{input_file, message, turn, watch};
-use opencode_run_core::{EntryContent, FailureKind, Prompt, SessionId, TurnFailure, TurnRecord};
+use opencode_run_core::{FailureKind, Prompt, SessionId};
 use opencode_run_process::find_untrusted;
 use opencode_runner::transcript::check_place;
 use opencode_runner::{Runner, RunnerBuilder, Transport, default_journals};
 use serde_json::Value;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -81,105 +82,33 @@ pub(crate) async fn within<T>(
 /// Runs the turn and prints it.
 async fn turn_of(
     runner: &Arc<Runner>,
-    (prompt, since): (Prompt, Instant),
+    turn: (Prompt, Instant),
     args: &RunArgs,
     signals: &Signals,
     printer: &mut Printer,
     console: Console,
 ) -> Code {
     let output = &args.output;
-    let finished = match turn::run(runner, (prompt, since), printer, signals, console, output.no_wait).await {
-        Ok(Some(finished)) => finished,
-        unfinished => {
+    let presentation = Presentation {
+        reports_progress: output.no_wait,
+        transcript: output.save_markdown.as_ref(),
+        prints_transcript: output.print_markdown,
+        notes_text_beside_value: args.json_schema.is_some()
+            && output.output_format == OutputFormat::Text
+            && !output.print_markdown,
+        is_only_turn: true,
+        is_ephemeral: args.task.ephemeral,
+    };
+    match (TurnSession { runner, signals, console, presentation }).turn(turn, printer).await {
+        Ok(Some(presented)) => presented.code,
+        not_begun => {
             // A directory in which nothing happened is of no use to anybody; if it stays, it does no harm.
             runner.task_dir().remove_if_untouched().ok();
-            if let Err(error) = unfinished {
-                return refuse(args, Some(runner), &error, printer).await;
+            match not_begun {
+                Err(error) => refuse(args, Some(runner), &error, printer).await,
+                Ok(_) => interrupted(args, Some(runner), signals, printer, console).await,
             }
-            return interrupted(args, Some(runner), signals, printer, console).await;
         }
-    };
-
-    let mut code = turn::exit_code(&finished, signals);
-    let Saved { path: transcript, error: save_error } = save(runner, output.save_markdown.as_ref()).await;
-    let mut journal = runner.journal_path();
-    let is_removed =
-        came_to_nothing(&finished.turn) && runner.task_dir().remove_if_untouched().is_ok_and(|removed| removed);
-    if is_removed {
-        journal.take().as_deref().map(discard);
-    }
-    let error = finished.error.clone().or_else(|| save_error.clone());
-    let conversation = runner.conversation();
-    let mut report = Report::of_turn(&conversation, &finished.turn, error.as_ref().map(Into::into));
-    report.transcript.clone_from(&transcript);
-    // An ephemeral one goes with the runner.
-    report.journal = journal.filter(|_| !args.task.ephemeral);
-    // One that the agent deleted is still where the task was.
-    report.task_dir = report.task_dir.filter(|_| !is_removed);
-    if save_error.is_some() && code == Code::OK {
-        code = Code::TURN_FAILED;
-    }
-    let markdown = output.print_markdown.then(|| runner.conversation_markdown());
-    let end = match finished.output_error {
-        None => tokio::select! {
-            end = printer.end(&report, markdown.as_deref()) => end,
-            () = turn::too_late_to_print(runner) => Err(OutputError::Stuck),
-        },
-        Some(error) => Err(error),
-    };
-    if args.json_schema.is_some() && output.output_format == OutputFormat::Text && !output.print_markdown {
-        note_text_beside_value(&finished.turn, console);
-    }
-    turn::summarise(runner, &finished.turn, console);
-    // Where it could not be written where it was asked for, that has been said.
-    if let Some(path) = transcript.filter(|_| save_error.is_none()) {
-        console.note(&format!("transcript: {}", path.display()));
-    }
-    for error in finished.error.iter().chain(&save_error) {
-        Console::error(error);
-    }
-    match end {
-        Ok(()) => code,
-        Err(OutputError::Gone) => Code::PIPE,
-        Err(error @ OutputError::Stuck) => {
-            Console::warning(&error.to_string());
-            code
-        }
-        Err(error) => {
-            Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
-            // A terminal that is closed takes nothing more, and says so by a signal as well.
-            signals.code().unwrap_or(Code::TURN_FAILED)
-        }
-    }
-}
-
-/// Shows what the model wrote beside the value, or in its place: stdout has the value alone.
-fn note_text_beside_value(turn: &TurnRecord, console: Console) {
-    let text = turn.output();
-    if !text.trim().is_empty() {
-        let relation = if turn.structured.is_some() { "beside the value" } else { "and handed in no value" };
-        console.note(&format!("the model wrote, {relation}: {text}"));
-    }
-}
-
-/// Returns whether a turn failed before anything came of it: what there is of it are errors at most, and where opencode
-/// could not even choose a model, they are no reason to keep the task's directory.
-fn came_to_nothing(turn: &TurnRecord) -> bool {
-    let only_errors = || turn.entries.iter().all(|entry| matches!(entry.content, EntryContent::Error(_)));
-    match &turn.failure {
-        Some(TurnFailure::ModelNotFound { .. }) => turn.steps == 0 && only_errors(),
-        Some(_) => turn.entries.is_empty(),
-        None => false,
-    }
-}
-
-/// Removes the journal of a conversation that came to nothing.
-fn discard(path: &Path) {
-    // What stays does no harm. The folder stays where there are others in it.
-    if std::fs::remove_file(path).is_ok()
-        && let Some(folder) = path.parent()
-    {
-        std::fs::remove_dir(folder).ok();
     }
 }
 
@@ -393,65 +322,4 @@ fn context(args: &TaskArgs) -> Result<Option<String>, CommandError> {
     let failed =
         |why: String| CommandError::usage(format!("the context cannot be read from {}: {why}", file.display()));
     input_file::read(file, LONGEST_CONTEXT).map(Some).map_err(failed)
-}
-
-/// What became of a transcript.
-pub(crate) struct Saved {
-    /// Where it is, if it was asked for and is anywhere.
-    path: Option<PathBuf>,
-    /// Why it is not where it was asked for.
-    pub(crate) error: Option<CommandError>,
-}
-
-/// Saves the transcript where it was asked for; where that fails, in a temporary file, so that nothing is lost.
-pub(crate) async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Saved {
-    let Some(path) = path else { return Saved { path: None, error: None } };
-    let absolute = |path: PathBuf| Some(std::path::absolute(&path).unwrap_or(path));
-    let error = match runner.save_markdown(path.as_deref()).await {
-        Ok(path) => return Saved { path: absolute(path), error: None },
-        Err(error) => Some(CommandError::of(FailureKind::Io, &error)),
-    };
-    let rescue = || {
-        let mut file = tempfile::Builder::new().prefix("opencode-run-conversation-").suffix(".md").tempfile()?;
-        file.write_all(runner.conversation_markdown().as_bytes())?;
-        file.into_temp_path().keep().map_err(|error| error.error)
-    };
-    match rescue() {
-        Ok(rescued) => {
-            Console::warning(&format!("the transcript was saved to {} instead", rescued.display()));
-            Saved { path: absolute(rescued), error }
-        }
-        Err(why) => {
-            Console::warning(&format!("nor could the transcript be saved to a temporary file: {why}"));
-            Saved { path: None, error }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use opencode_run_core::{Ending, Event, Input, Observed, PartId, ReportedError, Turn};
-    use std::time::SystemTime;
-
-    fn failed(events: impl IntoIterator<Item = Event>, failure: TurnFailure) -> TurnRecord {
-        let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
-        for event in events {
-            turn.apply(Duration::ZERO, &Input::Event(Observed::new(event)));
-        }
-        turn.apply(Duration::ZERO, &Input::Ended(Ending::Failed(failure)));
-        turn.into_record()
-    }
-
-    #[test]
-    fn a_directory_is_kept_for_what_was_begun_in_it() {
-        let error = || Event::Error(ReportedError::new("UnknownError", "Unexpected server error"));
-        let text = || Event::Text { part: PartId::new("p"), text: "x".to_owned() };
-        let no_model = || TurnFailure::ModelNotFound { message: "nope".to_owned() };
-        let broken = || TurnFailure::Protocol { message: "broken".to_owned() };
-        assert!(came_to_nothing(&failed([], broken())));
-        assert!(came_to_nothing(&failed([error()], no_model())));
-        assert!(!came_to_nothing(&failed([error()], broken())), "the session may be continued");
-        assert!(!came_to_nothing(&failed([text(), error()], no_model())));
-    }
 }
