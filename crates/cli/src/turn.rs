@@ -98,7 +98,7 @@ async fn start(
     });
     loop {
         tokio::select! {
-            started = &mut starting => return Ok(started.map(|()| true)?),
+            started = &mut starting => return Ok(started.map(|_| true)?),
             _ = signals.reach(before + 1) => return Ok(false),
             () = tokio::time::sleep(START_PAUSE) => say(awaited.get()),
         }

@@ -194,11 +194,11 @@ async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Saved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opencode_run_core::{Ending, Event, Input, Observed, PartId, ReportedError, Turn};
+    use opencode_run_core::{Ending, Event, Input, Observed, PartId, ReportedError, TurnMachine};
     use std::time::{Duration, SystemTime};
 
     fn failed(events: impl IntoIterator<Item = Event>, failure: TurnFailure) -> TurnRecord {
-        let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
         for event in events {
             turn.apply(Duration::ZERO, &Input::Event(Observed::new(event)));
         }

@@ -250,10 +250,10 @@ impl Dropped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Ending, Event, Input, Observed, Prompt, Turn};
+    use crate::{Ending, Event, Input, Observed, Prompt, TurnMachine};
 
     fn record(texts: &[&str], tokens: u64, cost: f64) -> TurnRecord {
-        let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
         let texts = texts
             .iter()
             .enumerate()

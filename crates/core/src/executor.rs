@@ -155,7 +155,7 @@ impl From<Observed> for Signal {
 
 /// How the transport saw the turn end.
 ///
-/// It is evidence, not the verdict: [`Turn`](crate::Turn) weighs it against what was seen before.
+/// It is evidence, not the verdict: [`TurnMachine`](crate::TurnMachine) weighs it against what was seen before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -4,12 +4,12 @@
 //! # How it works
 //!
 //! ```text
-//! Prompt ──► Executor::start ──► Signal… ──► Turn (state machine) ──► Conversation
+//! Prompt ──► Executor::start ──► Signal… ──► TurnMachine (state machine) ──► Conversation
 //!                ▲                  │
 //!                └──── Control ◄────┘    interrupt · kill
 //! ```
 //!
-//! [`Turn`] is a plain synchronous value: [`Turn::apply`] takes what happened and answers what changed. It holds no lock,
+//! [`TurnMachine`] is a plain synchronous value: [`TurnMachine::apply`] takes what happened and answers what changed. It holds no lock,
 //! no channel and no clock, so every order of events can be tested without a process. [`TurnRunner`] is the async shell
 //! around it: it moves signals in and changes out, keeps the limits, and lets any number of watchers look.
 //!
@@ -100,9 +100,9 @@ pub use remedy::Remedy;
 pub use state::RunState;
 pub use tool::{ToolCall, ToolState};
 pub use traffic::{Budget, ModelTraffic};
-pub use turn::{Changes, Input, LONGEST_TOOL_LIMIT, MOST_ENTRIES, TOOL_LIMIT, Turn, UNKNOWN_STEPS};
+pub use turn::{Changes, Input, LONGEST_TOOL_LIMIT, MOST_ENTRIES, TOOL_LIMIT, TurnMachine, UNKNOWN_STEPS};
 pub use turn_error::TurnError;
-pub use turn_runner::{RunError, StillRunning, TurnRunner};
+pub use turn_runner::{RunError, StillRunning, TurnHandle, TurnRunner};
 pub use usage::Usage;
 pub use user_request::{PermissionAsk, QuestionAsk};
 

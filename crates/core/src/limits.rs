@@ -41,7 +41,7 @@ impl<T> From<T> for Limit<T> {
 pub struct Limits {
     /// How long the whole turn may take, the time in which a person is asked included.
     pub total: Option<Duration>,
-    /// How long the turn may make no progress; [`Turn::limit_at`](crate::Turn::limit_at) defines progress.
+    /// How long the turn may make no progress; [`TurnMachine::limit_at`](crate::TurnMachine::limit_at) defines progress.
     pub idle: Option<Duration>,
 }
 

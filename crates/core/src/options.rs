@@ -28,7 +28,7 @@ pub struct TurnOptions {
     pub permissions: Option<PermissionPolicy>,
     /// How long the whole turn may take, the time in which a person is asked included.
     pub timeout: Option<Limit<Duration>>,
-    /// How long the turn may make no progress; [`Turn::limit_at`](crate::Turn::limit_at) defines progress.
+    /// How long the turn may make no progress; [`TurnMachine::limit_at`](crate::TurnMachine::limit_at) defines progress.
     pub idle_timeout: Option<Limit<Duration>>,
     /// The [most that the tokens may cost](Budget::max_cost_usd), in USD.
     pub max_cost_usd: Option<Limit<f64>>,

@@ -51,7 +51,7 @@ impl TurnStart {
     }
 }
 
-/// Keeps what comes to the turns of a conversation, so that a [`Turn`](crate::Turn) that is given the same again makes the
+/// Keeps what comes to the turns of a conversation, so that a [`TurnMachine`](crate::TurnMachine) that is given the same again makes the
 /// same record of it.
 ///
 /// It sees everything, in order, before the turn and before any watcher does. The turn waits for it, on the thread that

@@ -92,7 +92,7 @@ enum PartKind {
 /// A turn is [`RunState::Completed`] only if opencode said so: the transport finished without a failure **and** the last
 /// step ended in a reason that can end a turn. Nothing that was produced is ever taken away, whatever the end.
 #[derive(Debug, Clone)]
-pub struct Turn {
+pub struct TurnMachine {
     record: TurnRecord,
     limits: Limits,
     /// Whether there is somebody who is asked for permissions.
@@ -124,7 +124,7 @@ pub struct Turn {
     idle: IdleClock,
 }
 
-impl Turn {
+impl TurnMachine {
     /// Begins a turn in [`RunState::Running`].
     #[must_use]
     pub fn new(prompt: &Prompt, started_at: SystemTime) -> Self {

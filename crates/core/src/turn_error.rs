@@ -79,11 +79,11 @@ impl Error for TurnError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Ending, Event, Input, Observed, PartId, Prompt, StepReason, Turn, Usage};
+    use crate::{Ending, Event, Input, Observed, PartId, Prompt, StepReason, TurnMachine, Usage};
     use std::time::{Duration, SystemTime};
 
     fn ended(inputs: impl IntoIterator<Item = Input>) -> Arc<TurnRecord> {
-        let mut turn = Turn::new(&Prompt::new("hello"), SystemTime::UNIX_EPOCH);
+        let mut turn = TurnMachine::new(&Prompt::new("hello"), SystemTime::UNIX_EPOCH);
         let text = Event::Text { part: PartId::new("p1"), text: "half an answer".to_owned() };
         turn.apply(Duration::ZERO, &Input::Event(Observed::new(text)));
         for input in inputs {

@@ -1,10 +1,10 @@
-//! The async shell around [`Turn`]: it moves signals in and changes out, and decides nothing.
+//! The async shell around [`TurnMachine`]: it moves signals in and changes out, and decides nothing.
 
 use self::drive::{Intake, LostGuard};
 use crate::event_log::EventLog;
 use crate::{
     Changes, Control, Conversation, Events, Executor, FailureKind, Input, LimitKind, Limits, Prompt, Recorder,
-    RunState, SessionId, StartError, Task, Turn, TurnEvent, TurnRecord, TurnRequest, TurnStart,
+    RunState, SessionId, StartError, Task, TurnEvent, TurnMachine, TurnRecord, TurnRequest, TurnStart,
 };
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,7 +89,7 @@ struct Live {
 enum Current {
     None,
     Starting,
-    Running { turn: Box<Turn>, since: Instant, wish: Wish },
+    Running { turn: Box<TurnMachine>, since: Instant, wish: Wish },
 }
 
 /// What the users want of a running turn, for its loop. It is here, with all else that the loop looks at for an event.
@@ -157,6 +157,26 @@ impl Shared {
         .await
     }
 
+    /// Waits for the turn in this place, whatever is started after it.
+    async fn finished(&self, place: usize) -> Arc<TurnRecord> {
+        // The sender lives as long as `self`, so that waiting cannot fail.
+        self.progress.subscribe().wait_for(|progress| progress.finished > place).await.ok();
+        Arc::clone(&self.lock().finished.turns[place])
+    }
+
+    /// Wants this of the running turn, or of the one in this place alone. Returns whether it is running.
+    fn wish(&self, control: Control, of: Option<usize>) -> bool {
+        let mut live = self.lock();
+        let running = live.finished.turns.len();
+        match &mut live.current {
+            Current::Running { wish, .. } if of.is_none_or(|place| place == running) => {
+                wish.want(control);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Returns when the limit on the whole turn and the idle limit are reached if nothing happens.
     fn limits_at(&self) -> [Option<Instant>; 2] {
         match &self.lock().current {
@@ -211,7 +231,7 @@ impl TurnRunner {
     ///
     /// [`RunError::Busy`] while a turn runs; [`RunError::Start`] if the executor could not start it, or not within the turn's
     /// limits. Then the conversation is as it was.
-    pub async fn start(&self, prompt: Prompt, now: SystemTime) -> Result<(), RunError> {
+    pub async fn start(&self, prompt: Prompt, now: SystemTime) -> Result<TurnHandle, RunError> {
         self.start_since(prompt, now, Instant::now()).await
     }
 
@@ -222,13 +242,7 @@ impl TurnRunner {
     /// # Errors
     ///
     /// As [`start`](Self::start).
-    pub async fn start_since(&self, prompt: Prompt, now: SystemTime, since: Instant) -> Result<(), RunError> {
-        self.begin(prompt, now, since).await?;
-        Ok(())
-    }
-
-    /// Starts a turn and returns its place in the conversation.
-    async fn begin(&self, prompt: Prompt, now: SystemTime, since: Instant) -> Result<usize, RunError> {
+    pub async fn start_since(&self, prompt: Prompt, now: SystemTime, since: Instant) -> Result<TurnHandle, RunError> {
         let request = {
             let mut live = self.shared.lock();
             if !matches!(live.current, Current::None) {
@@ -247,9 +261,10 @@ impl TurnRunner {
             recorder.turn_started(&start);
         }
         let log = EventLog::new();
+        let handle_log = Arc::clone(&log);
         let mut live = self.shared.lock();
         let place = live.finished.turns.len();
-        let turn = Box::new(Turn::begin(start).prepared_for(prepared));
+        let turn = Box::new(TurnMachine::begin(start).prepared_for(prepared));
         live.current = Current::Running { turn, since, wish: Wish::default() };
         live.log = Some(Arc::clone(&log));
         self.shared.progress.send_replace(Progress { state: RunState::Running, finished: place });
@@ -257,7 +272,7 @@ impl TurnRunner {
         let intake =
             Intake { shared: Arc::clone(&self.shared), recorder: self.recorder.clone(), log, since, next_seq: 0 };
         tokio::spawn(drive::drive(LostGuard::new(intake), started));
-        Ok(place)
+        Ok(TurnHandle { shared: Arc::clone(&self.shared), place, log: handle_log })
     }
 
     /// Runs a turn to its end and returns its record, whatever the end was.
@@ -282,8 +297,7 @@ impl TurnRunner {
         now: SystemTime,
         since: Instant,
     ) -> Result<Arc<TurnRecord>, RunError> {
-        let place = self.begin(prompt, now, since).await?;
-        Ok(self.finished(place).await)
+        Ok(self.start_since(prompt, now, since).await?.wait().await)
     }
 
     /// Waits until the running turn is over and returns its record; at once that of the last turn where none is running,
@@ -296,7 +310,7 @@ impl TurnRunner {
                 Current::None | Current::Starting => return live.finished.turns.last().cloned(),
             }
         };
-        Some(self.finished(running).await)
+        Some(self.shared.finished(running).await)
     }
 
     /// Waits as [`wait`](Self::wait) does, but no longer than `limit`. `Ok(None)` means that there was no turn.
@@ -308,13 +322,6 @@ impl TurnRunner {
     /// If the turn is still running then.
     pub async fn wait_timeout(&self, limit: Duration) -> Result<Option<Arc<TurnRecord>>, StillRunning> {
         tokio::time::timeout(limit, self.wait()).await.map_err(|_| StillRunning { limit })
-    }
-
-    /// Waits for the turn in this place, whatever is started after it.
-    async fn finished(&self, place: usize) -> Arc<TurnRecord> {
-        // The sender lives as long as `self`, so that waiting cannot fail.
-        self.shared.progress.subscribe().wait_for(|progress| progress.finished > place).await.ok();
-        Arc::clone(&self.shared.lock().finished.turns[place])
     }
 
     /// Returns where the last turn stands.
@@ -398,7 +405,7 @@ impl TurnRunner {
     /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn interrupt(&self) -> bool {
-        self.wish(Control::Interrupt)
+        self.shared.wish(Control::Interrupt, None)
     }
 
     /// Ends the running turn at once. Returns whether there was one.
@@ -406,17 +413,7 @@ impl TurnRunner {
     /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn kill(&self) -> bool {
-        self.wish(Control::Kill)
-    }
-
-    fn wish(&self, control: Control) -> bool {
-        match &mut self.shared.lock().current {
-            Current::Running { wish, .. } => {
-                wish.want(control);
-                true
-            }
-            Current::None | Current::Starting => false,
-        }
+        self.shared.wish(Control::Kill, None)
     }
 }
 
@@ -437,5 +434,8 @@ async fn within<T>(
 }
 
 mod drive;
+mod handle;
 #[cfg(test)]
 mod tests;
+
+pub use handle::TurnHandle;

@@ -3,7 +3,7 @@
 use crate::error::JournalError;
 use crate::line::{FORMAT, Line};
 use crate::lines::{FileLine, FileLines};
-use opencode_run_core::{Conversation, Turn};
+use opencode_run_core::{Conversation, TurnMachine};
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -62,7 +62,7 @@ pub(crate) fn recover(path: &Path, reader: impl BufRead) -> Result<Recovered, Jo
 /// A conversation that comes about again.
 struct Replay {
     conversation: Conversation,
-    turn: Option<Turn>,
+    turn: Option<TurnMachine>,
     skipped: u64,
 }
 
@@ -93,7 +93,7 @@ impl Replay {
                 self.put_away();
                 // Whoever began another turn had given up the one before.
                 self.conversation.end_abandoned_turns();
-                self.turn = Some(Turn::begin(start.into_owned()));
+                self.turn = Some(TurnMachine::begin(start.into_owned()));
             }
             Ok(line) => self.input(line),
             Err(_) => self.skipped += 1,
@@ -115,7 +115,7 @@ impl Replay {
     }
 
     fn put_away(&mut self) {
-        self.conversation.turns.extend(self.turn.take().map(Turn::into_record).map(Arc::new));
+        self.conversation.turns.extend(self.turn.take().map(TurnMachine::into_record).map(Arc::new));
     }
 
     fn finish(mut self) -> Conversation {

@@ -10,7 +10,7 @@ mod runner;
 use crate::{Journal, JournalError, Recovered, latest, read};
 use opencode_run_core::{
     Conversation, Ending, Event, Input, Limits, Observed, PartId, Prompt, RawJson, Recorder, RunState, SessionId,
-    StepReason, Task, ToolCall, ToolState, Turn, TurnStart, Usage,
+    StepReason, Task, ToolCall, ToolState, TurnMachine, TurnStart, Usage,
 };
 use serde_json::json;
 use std::fs;
@@ -24,7 +24,7 @@ struct Told {
     folder: TempDir,
     journal: Journal,
     conversation: Conversation,
-    turn: Option<Turn>,
+    turn: Option<TurnMachine>,
 }
 
 impl Told {
@@ -38,12 +38,12 @@ impl Told {
         let start = TurnStart::new(prompt, SystemTime::UNIX_EPOCH + Duration::from_nanos(1_795_356_137_035_000_001));
         self.journal.turn_started(&start);
         self.give_up_turn();
-        self.turn = Some(Turn::begin(start));
+        self.turn = Some(TurnMachine::begin(start));
     }
 
     /// Forgets the turn as a crash does; the next one makes it a failed one.
     fn give_up_turn(&mut self) {
-        self.conversation.turns.extend(self.turn.take().map(Turn::into_record).map(Arc::new));
+        self.conversation.turns.extend(self.turn.take().map(TurnMachine::into_record).map(Arc::new));
         self.conversation.end_abandoned_turns();
     }
 

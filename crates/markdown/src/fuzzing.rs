@@ -9,7 +9,7 @@ use crate::visible::visible;
 use crate::{MarkdownOptions, conversation_markdown};
 use opencode_run_core::{
     Conversation, Ending, Event, Input, Observed, PartId, Prompt, ReportedError, SessionId, StepReason, Task, ToolCall,
-    ToolState, Turn, TurnFailure, TurnRecord, Usage,
+    ToolState, TurnFailure, TurnMachine, TurnRecord, Usage,
 };
 use serde_json::{Value, json};
 use shape::Shape;
@@ -113,7 +113,7 @@ fn record(said: &Said) -> TurnRecord {
     observed.push(Observed::new(Event::StepFinish { reason, usage: Usage::default(), cost: 0.0 }));
     let structured = Input::Structured(json!({ (given.as_str()): [output, thought] }));
     let failure = TurnFailure::Opencode { message: failure.clone() };
-    let mut turn = Turn::new(&prompt, SystemTime::UNIX_EPOCH);
+    let mut turn = TurnMachine::new(&prompt, SystemTime::UNIX_EPOCH);
     let ended = Input::Ended(Ending::Failed(failure));
     for input in observed.into_iter().map(Input::Event).chain([structured, ended]) {
         turn.apply(Duration::from_secs(1), &input);

@@ -29,13 +29,13 @@
 //!
 //! ```
 //! use opencode_run_core::{
-//!     Conversation, Ending, Event, Input, Observed, PartId, Prompt, SessionId, StepReason, Task, Turn, Usage,
+//!     Conversation, Ending, Event, Input, Observed, PartId, Prompt, SessionId, StepReason, Task, TurnMachine, Usage,
 //! };
 //! use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
 //! use std::sync::Arc;
 //! use std::time::{Duration, SystemTime};
 //!
-//! let mut turn = Turn::new(&Prompt::new("What is 6 × 7?"), SystemTime::UNIX_EPOCH);
+//! let mut turn = TurnMachine::new(&Prompt::new("What is 6 × 7?"), SystemTime::UNIX_EPOCH);
 //! let inputs = [
 //!     Input::Event(Observed::new(Event::StepStart)),
 //!     Input::Event(Observed::new(Event::Text { part: PartId::new("p1"), text: "# It is **42**".to_owned() })),

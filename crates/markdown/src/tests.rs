@@ -6,7 +6,7 @@ mod snapshots;
 
 use opencode_run_core::{
     Conversation, Ending, Event, Input, Observed, PartId, Prompt, SessionId, StepReason, Task, ToolCall, ToolState,
-    Turn, TurnRecord, Usage,
+    TurnMachine, TurnRecord, Usage,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 /// Runs the inputs through the machine, a second apart.
 fn record(prompt: &Prompt, inputs: impl IntoIterator<Item = Input>) -> TurnRecord {
-    let mut turn = Turn::new(prompt, SystemTime::UNIX_EPOCH + Duration::from_hours(490_896));
+    let mut turn = TurnMachine::new(prompt, SystemTime::UNIX_EPOCH + Duration::from_hours(490_896));
     for (second, input) in (1..).zip(inputs) {
         turn.apply(Duration::from_secs(second), &input);
     }

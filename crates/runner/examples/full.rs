@@ -62,9 +62,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Runs a turn to its end and prints what happens in it.
 async fn watched(runner: &Runner, prompt: Prompt) -> Result<Arc<TurnRecord>, Box<dyn std::error::Error>> {
-    runner.start(prompt).await?;
-    let mut events = runner.every_event();
-    while let Some(item) = events.next().await {
+    let mut turn = runner.start(prompt).await?.lossless();
+    while let Some(item) = turn.next().await {
         let EventItem::Event(event) = item else { continue };
         match &event.observed.event {
             Event::Text { text, .. } => println!("text: {text}"),
@@ -76,5 +75,5 @@ async fn watched(runner: &Runner, prompt: Prompt) -> Result<Arc<TurnRecord>, Box
             _ => {}
         }
     }
-    Ok(runner.wait().await.ok_or("there was no turn")?)
+    Ok(turn.wait().await)
 }

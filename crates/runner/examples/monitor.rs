@@ -21,12 +21,11 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let runner = Runner::builder().task_name("monitor").workspace(std::env::temp_dir()).build().await?;
     println!("working in {}", runner.task_dir().path().display());
 
-    runner.start("Write haiku.txt, a haiku about waiting, and show it with cat.").await?;
-    let mut events = runner.events();
+    let mut turn = runner.start("Write haiku.txt, a haiku about waiting, and show it with cat.").await?;
     let mut every_second = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            item = events.next() => match item {
+            item = turn.next() => match item {
                 Some(EventItem::Event(event)) => println!("{:?} {}", event.at, event.observed.event.kind()),
                 Some(EventItem::Missed(count)) => println!("came too late for {count} events"),
                 None => break,
@@ -39,7 +38,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     for event in runner.recent_events(3) {
         println!("one of the last: {}", event.observed.event.kind());
     }
-    let turn = runner.wait().await.ok_or("there was no turn")?;
-    println!("{} in {:?}: {}", turn.state, turn.duration, turn.answer()?);
+    let record = turn.wait().await;
+    println!("{} in {:?}: {}", record.state, record.duration, record.answer()?);
     Ok(())
 }

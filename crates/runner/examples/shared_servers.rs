@@ -9,9 +9,8 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
-use opencode_runner::{Launch, Locator, ModelConfig, ModelSource, ModelSourceType, Prompt, Runner, ServeExecutor};
+use opencode_runner::{Host, ModelConfig, ModelSource, ModelSourceType, Prompt};
 use std::env;
-use std::sync::Arc;
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,9 +24,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = arguments.next().zip(arguments.next());
     let keys: Vec<_> = if endpoint.is_some() { arguments.map(Some).collect() } else { vec![None; 3] };
 
-    let opencode = Locator::from_path_variable(env::var_os("PATH")).locate().await?;
-    let launch = Launch::new(opencode, env::vars_os()).max_servers(2).server_idle_timeout(Duration::from_secs(30));
-    let executor = Arc::new(ServeExecutor::new(launch)?);
+    let host = Host::builder().max_servers(2).server_idle_timeout(Duration::from_secs(30)).build().await?;
 
     for (tenant, api_key) in keys.into_iter().enumerate() {
         let (mut sources, mut prompt) = (ModelSource::new(), Prompt::new("Say hello."));
@@ -37,10 +34,11 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
             sources.set_model(ModelSourceType::Code, config);
             prompt = prompt.source_type(ModelSourceType::Code);
         }
-        let builder = Runner::builder().task_name(format!("tenant-{tenant}")).workspace(env::temp_dir());
-        let runner = builder.model_source(sources).build_with(executor.clone()).await?;
+        let builder = host.runner().task_name(format!("tenant-{tenant}")).workspace(env::temp_dir());
+        let runner = builder.model_source(sources).build().await?;
         let turn = runner.run(prompt).await?;
         println!("tenant {tenant}: {}", turn.answer()?);
     }
+    host.shutdown().await;
     Ok(())
 }

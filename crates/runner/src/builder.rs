@@ -6,13 +6,14 @@ mod conflicts;
 pub use build::locate_opencode;
 
 use crate::driver::Transport;
+use crate::host::Host;
+use crate::launch_options::LaunchOptions;
 use opencode_run_config::ModelSource;
 use opencode_run_core::{
     Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy, SessionId, TurnOptions,
 };
-use opencode_run_process::{Watcher, supervisor};
+use opencode_run_process::Watcher;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,6 @@ use std::time::Duration;
 ///
 /// A setting that would have no effect beside another is refused when the runner is built.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct RunnerBuilder {
     task_name: Option<String>,
     workspace: Option<PathBuf>,
@@ -30,27 +30,13 @@ pub struct RunnerBuilder {
     model: Option<String>,
     options: TurnOptions,
     sources: ModelSource,
-    transport: Option<Transport>,
-    attach: Option<String>,
-    lean: bool,
-    no_gateway: bool,
-    isolated: bool,
+    pub(crate) attach: Option<String>,
+    /// How opencode is started, if the runner has no host.
+    pub(crate) launch: LaunchOptions,
+    host: Option<Host>,
     ephemeral: bool,
-    opencode: Option<PathBuf>,
-    environment: Option<Variables>,
-    watcher: Option<Watcher>,
     journals: Option<PathBuf>,
     resume: bool,
-}
-
-/// Variables of an environment. `Debug` shows their names alone: values may be secrets.
-#[derive(Clone)]
-struct Variables(Vec<(OsString, OsString)>);
-
-impl fmt::Debug for Variables {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
-    }
 }
 
 impl Default for RunnerBuilder {
@@ -65,15 +51,10 @@ impl Default for RunnerBuilder {
             model: None,
             options,
             sources: ModelSource::new(),
-            transport: None,
             attach: None,
-            lean: false,
-            no_gateway: false,
-            isolated: false,
+            launch: LaunchOptions::default(),
+            host: None,
             ephemeral: false,
-            opencode: None,
-            environment: None,
-            watcher: supervisor::current(),
             journals: None,
             resume: false,
         }
@@ -81,6 +62,13 @@ impl Default for RunnerBuilder {
 }
 
 impl RunnerBuilder {
+    /// Runs the turns on this host, which decides how opencode is started and reached.
+    #[must_use]
+    pub fn host(mut self, host: &Host) -> Self {
+        self.host = Some(host.clone());
+        self
+    }
+
     /// Names the task, and with it its directory, `task_<name>_<8 hex>`; `task` unless said.
     #[must_use]
     pub fn task_name(mut self, name: impl Into<String>) -> Self {
@@ -213,7 +201,7 @@ impl RunnerBuilder {
     /// used; [`Runner::transport`](crate::Runner::transport) returns it.
     #[must_use]
     pub fn transport(mut self, transport: Transport) -> Self {
-        self.transport = Some(transport);
+        self.launch.transport = Some(transport);
         self
     }
 
@@ -227,50 +215,50 @@ impl RunnerBuilder {
         self
     }
 
-    /// Does without what costs opencode most time and memory: language servers, formatters, plugins, the sharing of sessions,
+    /// Leaves out what costs opencode most time and memory: language servers, formatters, plugins, the sharing of sessions,
     /// the watch over files, and the snapshots by which changes could be undone. opencode's runtime, Bun, keeps its memory down,
     /// by a setting that a program on Bun which the agent starts inherits. It is for many short tasks.
     #[must_use]
-    pub fn lean(mut self) -> Self {
-        self.lean = true;
+    pub fn lean(mut self, lean: bool) -> Self {
+        self.launch.lean = lean;
         self
     }
 
     /// Deletes the session from opencode's history, and the journal, when the runner is [closed](crate::Runner::close). Only a server
     /// can do that.
     #[must_use]
-    pub fn ephemeral(mut self) -> Self {
-        self.ephemeral = true;
+    pub fn ephemeral(mut self, ephemeral: bool) -> Self {
+        self.ephemeral = ephemeral;
         self
     }
 
     /// Takes this opencode instead of the one that is found on `PATH` or was installed by `opencode-run setup`.
     #[must_use]
     pub fn opencode(mut self, path: impl Into<PathBuf>) -> Self {
-        self.opencode = Some(path.into());
+        self.launch.opencode = Some(path.into());
         self
     }
 
     /// Sets the environment that opencode is started with; that of this process unless said.
     #[must_use]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        self.environment = Some(Variables(variables.into_iter().collect()));
+        self.launch.environment = Some(variables.into_iter().collect());
         self
     }
 
-    /// Has opencode reach model sources by itself, and not through a gateway in this process. It is given their keys then,
-    /// and so are the commands that the agent runs.
+    /// Has opencode reach model sources through a gateway in this process, which has their keys; on by default. If it is off, opencode is
+    /// given the keys, and so are the commands that the agent runs.
     #[must_use]
-    pub fn without_gateway(mut self) -> Self {
-        self.no_gateway = true;
+    pub fn gateway(mut self, gateway: bool) -> Self {
+        self.launch.gateway = gateway;
         self
     }
 
     /// Gives opencode a home of its own, with its own configuration, logins, history and database, which is gone when the
     /// runner is. Only the project's own configuration applies. A session of it cannot be continued by another runner.
     #[must_use]
-    pub fn isolated(mut self) -> Self {
-        self.isolated = true;
+    pub fn isolated(mut self, isolated: bool) -> Self {
+        self.launch.isolated = isolated;
         self
     }
 
@@ -287,7 +275,7 @@ impl RunnerBuilder {
     /// SIGKILL.
     #[must_use]
     pub fn watcher(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
-        self.watcher = watcher.into();
+        self.launch.supervisor = watcher.into();
         self
     }
 

@@ -6,6 +6,7 @@ use crate::model_choice::{self, Asked};
 use crate::previous::Previous;
 use opencode_run_config::ModelSource;
 use opencode_run_core::{ModelChoice, ModelSourceType, Prompt, TurnOptions, TurnRecord};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a runner's turns have in common, unless one says otherwise.
@@ -13,7 +14,7 @@ use std::time::Duration;
 pub(crate) struct Defaults {
     pub(crate) options: TurnOptions,
     pub(crate) sources: ModelSource,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
 }
 
 impl Defaults {

@@ -18,7 +18,7 @@ pub enum Transport {
 /// What a runner's turns are started by.
 #[derive(Debug)]
 pub(crate) enum Driver {
-    /// A server that is started for the runner, and ends with it.
+    /// Servers that are started for the host, and end with it.
     Server(ServeExecutor),
     /// A server that somebody else runs.
     Attached(ServeExecutor),
@@ -85,7 +85,7 @@ impl Driver {
         }
     }
 
-    /// Returns the server that was started for the runner alone.
+    /// Returns the servers that were started for the host.
     pub(crate) fn own_server(&self) -> Option<&ServeExecutor> {
         match self {
             Self::Server(server) => Some(server),

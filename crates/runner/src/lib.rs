@@ -35,25 +35,31 @@ mod build_error;
 mod builder;
 mod defaults;
 mod driver;
+mod host;
 mod isolation;
 mod journal;
 mod keys;
+mod launch_options;
 mod model_choice;
 pub mod paths;
 mod previous;
 mod runner;
 pub mod transcript;
+mod turn;
 
 pub use ask_error::AskError;
 pub use build_error::BuildError;
 pub use builder::{RunnerBuilder, locate_opencode};
 pub use driver::Transport;
+pub use host::{Host, HostBuilder};
 pub use journal::find_journal;
 pub use keys::run_key_command;
+pub use launch_options::{LaunchOptions, Reach, Variables};
 pub use model_choice::ModelChoiceError;
 pub use paths::{TESTED_OPENCODE, default_journals, installed_opencode};
 pub use runner::{PreparedTurn, Runner, RunnerError};
 pub use transcript::{SaveError, TRANSCRIPT_NAME};
+pub use turn::{Turn, TurnControl};
 
 pub use opencode_run_config::{EnvFileError, FoundEnvFile, KeyError, ModelSource};
 pub use opencode_run_core::{

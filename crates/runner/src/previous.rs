@@ -120,7 +120,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opencode_run_core::{Ending, Input, ModelConfig, Prompt, Turn};
+    use opencode_run_core::{Ending, Input, ModelConfig, Prompt, TurnMachine};
     use std::time::{Duration, SystemTime};
 
     fn source(kind: ModelSourceType, model: &str) -> ModelChoice {
@@ -134,7 +134,7 @@ mod tests {
     fn turn(model: Option<ModelChoice>, ending: Ending) -> Arc<TurnRecord> {
         let mut prompt = Prompt::new("m");
         prompt.options.model = model;
-        let mut turn = Turn::new(&prompt, SystemTime::UNIX_EPOCH);
+        let mut turn = TurnMachine::new(&prompt, SystemTime::UNIX_EPOCH);
         turn.apply(Duration::ZERO, &Input::Ended(ending));
         Arc::new(turn.into_record())
     }

@@ -3,12 +3,13 @@
 use crate::ask_error::AskError;
 use crate::builder::RunnerBuilder;
 use crate::defaults::Defaults;
-use crate::driver::{Driver, Transport};
-use crate::isolation::Isolation;
+use crate::driver::Transport;
+use crate::host::Host;
 use crate::journal::Beginning;
 use crate::model_choice::ModelChoiceError;
 use crate::previous::History;
 use crate::transcript::{self, SaveError, TRANSCRIPT_NAME};
+use crate::turn::Turn;
 use opencode_run_config::KeyError;
 use opencode_run_core::{
     Conversation, Events, FailureKind, ModelChoice, ModelSourceType, Prompt, Remedy, RunError, RunState, SessionId,
@@ -24,23 +25,28 @@ use tokio::time::Instant;
 
 /// Runs the turns of one task on opencode, one at a time, in one session.
 ///
-/// Every method takes `&self`, so that any number of tasks can watch, wait and interrupt. Watching takes nothing away.
+/// A clone is another handle to the same task, so that any number of tasks can watch, wait and interrupt. Watching takes nothing away.
 ///
-/// Dropping it kills a running turn and ends a server that was started for it, in the background; [`close`](Self::close)
-/// waits for that. The task's directory stays.
-#[derive(Debug)]
+/// When the last handle is dropped, and the last [`Turn`] of it, a running turn is killed, and the servers of a runner without a
+/// [`Host`] of its own end in the background; [`close`](Self::close) waits for that. The task's directory stays.
+#[derive(Debug, Clone)]
 pub struct Runner {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    // Before the host: dropping it ends the turn that runs there.
     turns: TurnRunner,
-    driver: Driver,
+    host: Host,
+    /// The host was made for this runner and ends with it.
+    owns_host: bool,
     directory: TaskDir,
     defaults: Defaults,
-    opencode: Option<Opencode>,
     ephemeral: bool,
     last_model: Mutex<Option<ModelChoice>>,
     history: History,
     journal: Option<Arc<Journal>>,
-    /// After the driver: opencode may still write there when it is ended.
-    isolation: Option<Isolation>,
 }
 
 /// A turn that has all that it needs, and can be started.
@@ -105,41 +111,22 @@ impl Runner {
     }
 
     pub(crate) fn new(
-        driver: Driver,
+        host: Host,
+        owns_host: bool,
         beginning: Beginning,
         directory: TaskDir,
         defaults: Defaults,
-        opencode: Option<Opencode>,
         ephemeral: bool,
+        history: History,
     ) -> Self {
         let Beginning { conversation, journal } = beginning;
-        let mut turns = TurnRunner::with_conversation(driver.executor(), conversation);
+        let mut turns = TurnRunner::with_conversation(host.driver().executor(), conversation);
         if let Some(journal) = &journal {
             turns = turns.recorded_by(Arc::<Journal>::clone(journal));
         }
-        Self {
-            turns,
-            driver,
-            directory,
-            defaults,
-            opencode,
-            ephemeral,
-            last_model: Mutex::new(None),
-            history: History::default(),
-            journal,
-            isolation: None,
-        }
-    }
-
-    /// Takes over what is known of the session's earlier turns.
-    pub(crate) fn continuing(mut self, history: History) -> Self {
-        self.history = history;
-        self
-    }
-
-    /// Keeps opencode's home for as long as the runner is there.
-    pub(crate) fn keep(&mut self, isolation: Option<Isolation>) {
-        self.isolation = isolation;
+        let last_model = Mutex::new(None);
+        let inner = Inner { turns, host, owns_host, directory, defaults, ephemeral, last_model, history, journal };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Runs a turn to its end and returns the answer, or the value as JSON if the prompt has a schema.
@@ -164,7 +151,7 @@ impl Runner {
     /// [`TurnRecord::failure`] and [`TurnRecord::answer`].
     pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<Arc<TurnRecord>, RunnerError> {
         let PreparedTurn { prompt, now, since } = self.prepare(prompt.into(), Instant::now()).await?;
-        Ok(self.turns.run_since(prompt, now, since).await?)
+        Ok(self.inner.turns.run_since(prompt, now, since).await?)
     }
 
     /// Starts a turn and returns as soon as it is under way.
@@ -174,7 +161,7 @@ impl Runner {
     /// # Errors
     ///
     /// If the turn could not be started, or one is running.
-    pub async fn start(&self, prompt: impl Into<Prompt>) -> Result<(), RunnerError> {
+    pub async fn start(&self, prompt: impl Into<Prompt>) -> Result<Turn, RunnerError> {
         self.start_prepared(self.prepare(prompt.into(), Instant::now()).await?).await
     }
 
@@ -186,12 +173,12 @@ impl Runner {
     /// If no model can be chosen, or the key cannot be had.
     pub async fn prepare(&self, prompt: Prompt, since: Instant) -> Result<PreparedTurn, RunnerError> {
         let now = SystemTime::now();
-        let previous = self.history.previous(&self.turns.conversation().turns);
-        let prompt = self.defaults.complete(prompt, previous).await?;
+        let previous = self.inner.history.previous(&self.inner.turns.conversation().turns);
+        let prompt = self.inner.defaults.complete(prompt, previous).await?;
         if let Some(model) = &prompt.options.model {
-            self.history.note(model);
+            self.inner.history.note(model);
         }
-        self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&prompt.options.model);
+        self.inner.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&prompt.options.model);
         Ok(PreparedTurn { prompt, now, since })
     }
 
@@ -200,9 +187,10 @@ impl Runner {
     /// # Errors
     ///
     /// As [`start`](Self::start).
-    pub async fn start_prepared(&self, prepared: PreparedTurn) -> Result<(), RunnerError> {
+    pub async fn start_prepared(&self, prepared: PreparedTurn) -> Result<Turn, RunnerError> {
         let PreparedTurn { prompt, now, since } = prepared;
-        Ok(self.turns.start_since(prompt, now, since).await?)
+        let handle = self.inner.turns.start_since(prompt, now, since).await?;
+        Ok(Turn::new(handle, self.clone()))
     }
 
     /// Ends what was started for this runner and gives back what is kept for its task; returns when nothing of it is left.
@@ -221,18 +209,18 @@ impl Runner {
         }
         let conversation = self.conversation();
         let session = conversation.session.as_ref().filter(|_| !conversation.turns.is_empty());
-        let forget = self.ephemeral && session.is_some();
-        let own_server = self.driver.own_server();
+        let forget = self.inner.ephemeral && session.is_some();
+        let own_host = self.inner.owns_host && self.inner.host.driver().own_server().is_some();
         // With a server that ends, all ends that it keeps.
-        let released = if forget || own_server.is_none() {
-            self.driver.executor().release(&conversation.task, session, forget).await
+        let released = if forget || !own_host {
+            self.inner.host.driver().executor().release(&conversation.task, session, forget).await
         } else {
             Ok(())
         };
-        if let Some(server) = own_server {
-            server.shutdown().await;
+        if own_host {
+            self.inner.host.shutdown().await;
         }
-        if let Some(journal) = self.journal.as_ref().filter(|_| self.ephemeral) {
+        if let Some(journal) = self.inner.journal.as_ref().filter(|_| self.inner.ephemeral) {
             journal.discard();
         }
         released.map_err(RunnerError::Close)
@@ -240,7 +228,7 @@ impl Runner {
 
     /// Waits until no turn is running and returns the record of the last one; none if there was none.
     pub async fn wait(&self) -> Option<Arc<TurnRecord>> {
-        self.turns.wait().await
+        self.inner.turns.wait().await
     }
 
     /// Waits as [`wait`](Self::wait) does, but no longer than `limit`. `Ok(None)` means that there was no turn.
@@ -251,119 +239,121 @@ impl Runner {
     ///
     /// If the turn is still running then.
     pub async fn wait_timeout(&self, limit: Duration) -> Result<Option<Arc<TurnRecord>>, StillRunning> {
-        self.turns.wait_timeout(limit).await
+        self.inner.turns.wait_timeout(limit).await
     }
 
     /// Returns where the last turn stands.
     #[must_use]
     pub fn state(&self) -> RunState {
-        self.turns.state()
+        self.inner.turns.state()
     }
 
     /// Returns whether a turn is running.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.turns.is_running()
+        self.inner.turns.is_running()
     }
 
     /// Returns the output of the last turn as far as it goes. It is a view: nothing is taken away.
     #[must_use]
     pub fn current_output(&self) -> String {
-        self.turns.current_output()
+        self.inner.turns.current_output()
     }
 
     /// Returns the length of [`current_output`](Self::current_output) in bytes.
     #[must_use]
     pub fn current_output_len(&self) -> usize {
-        self.turns.current_output_len()
+        self.inner.turns.current_output_len()
     }
 
     /// Returns the last events of the last turn, at most `count`, the oldest first.
     #[must_use]
     pub fn recent_events(&self, count: usize) -> Vec<Arc<TurnEvent>> {
-        self.turns.recent_events(count)
+        self.inner.turns.recent_events(count)
     }
 
     /// Returns a reader of the last turn's events, from the oldest in the window on. A slow reader learns how many it
     /// missed.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.turns.events()
+        self.inner.turns.events()
     }
 
     /// Returns a reader of the last turn's events that misses nothing that comes: the turn waits for it.
     #[must_use]
     pub fn every_event(&self) -> Events {
-        self.turns.every_event()
+        self.inner.turns.every_event()
     }
 
     /// Asks the running turn to end, gently first. Returns whether there was one.
     ///
     /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn interrupt(&self) -> bool {
-        self.turns.interrupt()
+        self.inner.turns.interrupt()
     }
 
     /// Ends the running turn at once. Returns whether there was one.
     ///
     /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn kill(&self) -> bool {
-        self.turns.kill()
+        self.inner.turns.kill()
     }
 
     /// Returns the conversation as far as it goes, the running turn included.
     #[must_use]
     pub fn conversation(&self) -> Conversation {
-        self.turns.conversation()
+        self.inner.turns.conversation()
     }
 
     /// Returns opencode's session, `ses_…`, once it is known.
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {
-        self.turns.session_id()
+        self.inner.turns.session_id()
     }
 
     /// Returns the model that was chosen for the last turn; none where it was left to opencode.
     #[must_use]
     pub fn model_of_last_turn(&self) -> Option<ModelChoice> {
-        self.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the directory that the agent works in.
     #[must_use]
     pub fn task_dir(&self) -> &TaskDir {
-        &self.directory
+        &self.inner.directory
     }
 
     /// Returns how opencode is driven; none where the executor was brought by the caller.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
-        self.driver.transport()
+        self.inner.host.driver().transport()
     }
 
     /// Returns why opencode is not driven by a server, where it was left to the runner and that version's cannot be used.
     #[must_use]
     pub fn why_no_server(&self) -> Option<&str> {
-        self.driver.why_no_server()
+        self.inner.host.driver().why_no_server()
     }
 
     /// Returns the opencode that is driven; none where the executor was brought by the caller, or the server is somebody
     /// else's.
     #[must_use]
     pub fn opencode(&self) -> Option<&Opencode> {
-        self.opencode.as_ref()
+        self.inner.host.opencode()
     }
 
     /// Returns the journal of the conversation; none before its first turn, and none where none is kept.
     #[must_use]
     pub fn journal_path(&self) -> Option<PathBuf> {
-        self.journal.as_ref()?.path()
+        self.inner.journal.as_ref()?.path()
     }
 
     /// Returns why the conversation is no longer journalled, where that is so. It is also said once in the log.
     #[must_use]
     pub fn journal_error(&self) -> Option<Arc<JournalError>> {
-        self.journal.as_ref()?.error()
+        self.inner.journal.as_ref()?.error()
     }
 
     /// Returns the conversation as Markdown.
@@ -381,7 +371,7 @@ impl Runner {
     ///
     /// If it cannot be written. Nothing is lost then: it can be written elsewhere.
     pub async fn save_markdown(&self, path: Option<&Path>) -> Result<PathBuf, SaveError> {
-        let path = path.map_or_else(|| self.directory.path().join(TRANSCRIPT_NAME), Path::to_owned);
+        let path = path.map_or_else(|| self.inner.directory.path().join(TRANSCRIPT_NAME), Path::to_owned);
         let markdown = self.conversation_markdown();
         let target = path.clone();
         let written = tokio::task::spawn_blocking(move || transcript::write_atomically(&target, &markdown)).await;

@@ -235,7 +235,7 @@ impl Case {
                 prompt = prompt.model(ModelChoice::Named("stub/gpt-4".parse().unwrap()));
             }
             told = match runner.start(prompt, SystemTime::now()).await {
-                Ok(()) => self.turn(Arc::clone(&runner), opencode, transport, asks).await,
+                Ok(_) => self.turn(Arc::clone(&runner), opencode, transport, asks).await,
                 Err(RunError::Start(error)) => format!("=> not started, {}: {error}\n", error.kind),
                 Err(error) => panic!("{error}"),
             };

@@ -109,7 +109,7 @@ fn runner(model: &ScriptedModel, workspace: &Path) -> RunnerBuilder {
     // Nothing is asked of the network: the model is described in full.
     let variables = std::env::vars_os().chain([("OPENCODE_DISABLE_MODELS_FETCH".into(), "1".into())]);
     // The user's own configuration and history have no part in a demonstration.
-    let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources).isolated();
+    let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources).isolated(true);
     builder.environment(variables).watcher(watch::watcher())
 }
 

@@ -279,17 +279,8 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
             "lean: no language servers, no formatters, no plugins, no sharing, no watch over files, no snapshots to undo \
              changes by, and Bun keeps its memory down, also for what the agent runs on it",
         );
-        builder = builder.lean();
     }
-    if args.ephemeral {
-        builder = builder.ephemeral();
-    }
-    if args.isolated {
-        builder = builder.isolated();
-    }
-    if args.no_gateway {
-        builder = builder.without_gateway();
-    }
+    builder = builder.lean(args.lean).ephemeral(args.ephemeral).isolated(args.isolated).gateway(!args.no_gateway);
     if let Some(opencode) = &args.opencode {
         builder = builder.opencode(opencode);
     }

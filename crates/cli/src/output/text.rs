@@ -77,7 +77,7 @@ fn skip_utf16(text: &str, units: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opencode_run_core::{Input, Observed, Prompt, SessionId, Turn};
+    use opencode_run_core::{Input, Observed, Prompt, SessionId, TurnMachine};
     use std::time::{Duration, SystemTime};
 
     fn delta(part: &str, delta: &str) -> Event {
@@ -101,7 +101,7 @@ mod tests {
             delta("d", "end"),
             text("d", "end"),
         ];
-        let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
         let mut stream = TextStream::default();
         let mut printed = String::new();
         for event in events {

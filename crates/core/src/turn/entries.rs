@@ -1,10 +1,10 @@
 //! What a turn produced, each thing in one place however often it is told of.
 
-use super::{Agent, MOST_ENTRIES, PartKind, Turn};
+use super::{Agent, MOST_ENTRIES, PartKind, TurnMachine};
 use crate::{EntryContent, PartId, ToolCall, ToolState};
 use std::time::Duration;
 
-impl Turn {
+impl TurnMachine {
     /// Returns the text of a part, empty where it is new, for `bytes` bytes to be put into it. Where the record is full they
     /// are counted, and what is put into the text is not kept.
     pub(super) fn part(&mut self, sub_agent: &Agent, kind: PartKind, part: &PartId, bytes: usize) -> &mut String {

@@ -11,14 +11,14 @@ use crate::{FailureKind, PermissionAnswer, PermissionHandler, PermissionPolicy, 
 use serde_json::json;
 use std::sync::Arc;
 
-fn turn() -> Turn {
-    Turn::new(&Prompt::new("hello"), SystemTime::UNIX_EPOCH)
+fn turn() -> TurnMachine {
+    TurnMachine::new(&Prompt::new("hello"), SystemTime::UNIX_EPOCH)
 }
 
 /// A turn with somebody who is asked for permissions.
-fn asking_turn(limits: Limits) -> Turn {
+fn asking_turn(limits: Limits) -> TurnMachine {
     let asks = PermissionPolicy::Ask(Arc::new(Nobody));
-    Turn::new(&Prompt::new("hello").limits(limits).permissions(asks), SystemTime::UNIX_EPOCH)
+    TurnMachine::new(&Prompt::new("hello").limits(limits).permissions(asks), SystemTime::UNIX_EPOCH)
 }
 
 struct Nobody;
@@ -31,7 +31,7 @@ impl PermissionHandler for Nobody {
 }
 
 /// Applies the inputs, one a second, and returns the turn.
-fn after(inputs: impl IntoIterator<Item = Input>) -> Turn {
+fn after(inputs: impl IntoIterator<Item = Input>) -> TurnMachine {
     let mut turn = turn();
     for (second, input) in (1..).zip(inputs) {
         turn.apply(Duration::from_secs(second), &input);
@@ -113,7 +113,7 @@ fn crashed() -> Ending {
 
 /// Asserts that the turn failed in this way and with these words.
 #[track_caller]
-fn assert_failed(turn: &Turn, kind: FailureKind, words: &str) {
+fn assert_failed(turn: &TurnMachine, kind: FailureKind, words: &str) {
     assert_eq!(turn.state(), RunState::Error);
     let failure = turn.record().failure.as_ref().unwrap();
     assert_eq!(failure.kind(), kind, "{failure}");

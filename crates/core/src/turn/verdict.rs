@@ -1,6 +1,6 @@
 //! How a turn ended: what the transport says, weighed against what was seen and asked before.
 
-use super::{Stop, Turn, UNKNOWN_STEPS};
+use super::{Stop, TurnMachine, UNKNOWN_STEPS};
 use crate::{Ending, EntryContent, LimitKind, ReportedError, RunState, StepReason, TurnFailure};
 
 /// How a turn ended.
@@ -10,7 +10,7 @@ enum Verdict {
     Failed(TurnFailure),
 }
 
-impl Turn {
+impl TurnMachine {
     pub(super) fn end(&mut self, ending: Ending) -> RunState {
         self.record.state = match self.verdict(ending) {
             Verdict::Completed => RunState::Completed,

@@ -15,7 +15,7 @@ fn runner(executor: &ScriptedExecutor) -> TurnRunner {
     TurnRunner::new(Arc::new(executor.clone()), Task::new("task", "/tmp/task"))
 }
 
-async fn start(runner: &TurnRunner, message: &str) -> Result<(), RunError> {
+async fn start(runner: &TurnRunner, message: &str) -> Result<TurnHandle, RunError> {
     runner.start(Prompt::new(message), SystemTime::UNIX_EPOCH).await
 }
 

@@ -1,17 +1,16 @@
 //! From the settings to a runner: locates opencode, makes the task's directory and the executor.
 
-use super::{RunnerBuilder, Variables};
+use super::RunnerBuilder;
 use crate::defaults::Defaults;
 use crate::driver::{Driver, Transport};
-use crate::isolation::Isolation;
+use crate::host::Host;
 use crate::journal::Beginning;
-use crate::keys::Keys;
+use crate::launch_options::Reach;
 use crate::previous::History;
 use crate::{BuildError, Runner, RunnerError, paths};
 use opencode_run_core::{Executor, FailureKind, ModelChoice, ModelName, RunError, StartError, Task};
 use opencode_run_process::{
-    Launch, LocateError, Locator, Opencode, ServeExecutor, SessionInfo, SessionModel, TaskDir, TaskDirError, TaskName,
-    Watcher,
+    LocateError, Locator, Opencode, SessionInfo, SessionModel, TaskDir, TaskDirError, TaskName, Watcher,
 };
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -29,52 +28,23 @@ impl RunnerBuilder {
     pub async fn build(mut self) -> Result<Runner, BuildError> {
         self.check_conflicts(false)?;
         self.check_names()?;
-        let variables = self.environment.take().map_or_else(|| std::env::vars_os().collect(), |Variables(given)| given);
-        let isolation = self.isolated.then(Isolation::new).transpose().map_err(|error| {
-            StartError::new(FailureKind::Io, "there is no place for a home of its own")
-                .hint("check that the folder for temporary files is there and has room")
-                .caused_by(error)
-        })?;
-        let (driver, opencode) = if let Some(url) = self.attach.take() {
-            (self.attached(&url, &variables).await?, None)
+        let (host, owns_host) = if let Some(host) = self.host.take() {
+            (host, false)
         } else {
-            let opencode = locate_opencode(self.opencode.clone(), &variables, self.watcher.clone()).await?;
-            let variables = match &isolation {
-                Some(isolation) => isolation.apply(variables),
-                None => variables,
-            };
-            // It may try out the user's shell.
-            let found = opencode.clone();
-            let launch = tokio::task::spawn_blocking(move || Launch::new(found, variables)).await;
-            let mut launch = launch
-                .map_err(|error| StartError::new(FailureKind::Io, error.to_string()))?
-                .watched_by(self.watcher.clone())
-                .cache(paths::cache_dir())
-                // The runner's own server ends with the runner: a person who thinks for a minute finds it warm.
-                .server_idle_timeout(None);
-            if self.lean {
-                launch = launch.lean();
-            }
-            if self.no_gateway {
-                launch = launch.without_gateway();
-            }
-            (Driver::new(launch, self.transport)?, Some(opencode))
+            (Host::reach(self.reach(), false).await?, true)
         };
-        if self.ephemeral && driver.transport() == Some(Transport::Run) {
+        if self.ephemeral && host.transport() == Some(Transport::Run) {
             return Err(wrong("a session can be deleted by a server only, not by `opencode run`").into());
         }
-        let mut runner = Box::pin(self.assemble(driver, opencode)).await?;
-        runner.keep(isolation);
-        Ok(runner)
+        Box::pin(self.assemble(host, owns_host)).await
     }
 
-    async fn attached(&self, url: &str, variables: &[(OsString, OsString)]) -> Result<Driver, BuildError> {
-        let value = |wanted: &str| {
-            let (_, value) = variables.iter().find(|(name, _)| name == wanted)?;
-            value.to_str().filter(|value| !value.is_empty()).map(str::to_owned)
-        };
-        let (user, password) = (value("OPENCODE_SERVER_USERNAME"), value("OPENCODE_SERVER_PASSWORD"));
-        Ok(Driver::Attached(ServeExecutor::attach(url, user, password).await?))
+    fn reach(&mut self) -> Reach {
+        let launch = std::mem::take(&mut self.launch);
+        match self.attach.take() {
+            Some(url) => Reach::Attach { url, environment: launch.environment, supervisor: launch.supervisor },
+            None => Reach::Spawn(launch),
+        }
     }
 
     /// Makes the task's directory and takes an executor that is there already, such as a mock.
@@ -88,7 +58,8 @@ impl RunnerBuilder {
     pub async fn build_with(self, executor: Arc<dyn Executor>) -> Result<Runner, BuildError> {
         self.check_conflicts(true)?;
         self.check_names()?;
-        self.assemble(Driver::Brought(executor), None).await
+        let host = Host::with_supervised_executor(executor, self.launch.supervisor.clone());
+        self.assemble(host, true).await
     }
 
     fn name(&self) -> &str {
@@ -104,25 +75,25 @@ impl RunnerBuilder {
         Ok(())
     }
 
-    async fn assemble(mut self, driver: Driver, opencode: Option<Opencode>) -> Result<Runner, BuildError> {
+    async fn assemble(mut self, host: Host, owns_host: bool) -> Result<Runner, BuildError> {
         let mut options = std::mem::take(&mut self.options);
         if let Some(text) = self.model.take() {
             options.model = Some(ModelChoice::Named(text.parse()?));
         }
-        let mut defaults =
-            Defaults { options, sources: std::mem::take(&mut self.sources), keys: Keys::new(self.watcher.clone()) };
-        let (directory, session_model) = self.directory(&driver, &defaults).await?;
+        let mut defaults = Defaults { options, sources: std::mem::take(&mut self.sources), keys: host.keys() };
+        let is_isolated = host.is_isolated();
+        let (directory, session_model) = self.directory(host.driver(), &defaults).await?;
         let journals = self.journals.as_deref();
         let beginning = if self.resume {
             let beginning = Beginning::resume(journals, directory.path(), self.session.as_ref())?;
             defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
             beginning
         } else {
-            let task = Task::new(self.name(), directory.path()).isolated(self.isolated);
+            let task = Task::new(self.name(), directory.path()).isolated(is_isolated);
             Beginning::new(journals, task, self.session)?
         };
         let history = History::new(&beginning.conversation.turns, session_model.as_ref());
-        Ok(Runner::new(driver, beginning, directory, defaults, opencode, self.ephemeral).continuing(history))
+        Ok(Runner::new(host, owns_host, beginning, directory, defaults, self.ephemeral, history))
     }
 
     /// Returns the task's directory, and the model of the session's last turn if opencode was asked for the session.

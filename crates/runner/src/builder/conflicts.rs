@@ -1,6 +1,7 @@
 //! Settings that would have no effect beside others: refused, so that none is silently ignored.
 
 use super::RunnerBuilder;
+use crate::launch_options::LaunchOptions;
 use crate::{BuildError, Transport};
 
 /// A setting by the name of its method, and whether it is set.
@@ -12,7 +13,7 @@ impl RunnerBuilder {
     /// # Errors
     ///
     /// If a setting would have no effect. The error names it.
-    pub(super) fn check_conflicts(&self, brought: bool) -> Result<(), BuildError> {
+    pub(crate) fn check_conflicts(&self, brought: bool) -> Result<(), BuildError> {
         // Every field is looked at: of a new one it has to be decided what it conflicts with.
         let Self {
             task_name,
@@ -22,32 +23,50 @@ impl RunnerBuilder {
             model: _,
             options: _,
             sources: _,
-            transport,
             attach,
-            lean,
-            no_gateway,
-            isolated,
+            launch,
+            host,
             ephemeral: _,
-            opencode,
-            environment,
-            watcher: _,
             journals,
             resume,
         } = self;
-        let start_of_opencode: [Setting; 4] = [
+        let LaunchOptions {
+            opencode,
+            environment,
+            transport,
+            lean,
+            isolated,
+            gateway,
+            max_servers,
+            server_idle_timeout,
+            supervisor: _,
+        } = launch;
+        let start_of_opencode: [Setting; 6] = [
             ("opencode", opencode.is_some()),
             ("lean", *lean),
-            ("without_gateway", *no_gateway),
+            ("gateway", !*gateway),
             ("isolated", *isolated),
+            ("max_servers", max_servers.is_some()),
+            ("server_idle_timeout", server_idle_timeout.is_some()),
         ];
+        let own_host: [Setting; 1] = [("host", host.is_some())];
         let reach_of_opencode: [Setting; 3] =
             [("transport", transport.is_some()), ("attach", attach.is_some()), ("environment", environment.is_some())];
         let process_per_turn: [Setting; 1] = [("transport", *transport == Some(Transport::Run))];
         let new_directory: [Setting; 1] = [("workspace", workspace.is_some())];
         let new_session: [Setting; 1] = [("isolated", *isolated)];
         let new_task: [Setting; 1] = [("task_name", task_name.is_some())];
-        let rules: [(bool, &str, &[&[Setting]]); 5] = [
-            (brought, "the caller's executor, which is not started here", &[&start_of_opencode, &reach_of_opencode]),
+        let rules: [(bool, &str, &[&[Setting]]); 6] = [
+            (
+                host.is_some(),
+                "`host`, which has started or reached opencode",
+                &[&start_of_opencode, &reach_of_opencode],
+            ),
+            (
+                brought,
+                "the caller's executor, which is not started here",
+                &[&start_of_opencode, &reach_of_opencode, &own_host],
+            ),
             (attach.is_some(), "`attach`: that server runs already", &[&start_of_opencode, &process_per_turn]),
             (dir.is_some(), "`dir`, which is the task's directory", &[&new_directory]),
             (session.is_some(), "`session`, which has a directory of its own", &[&new_directory, &new_session]),
@@ -85,9 +104,9 @@ mod tests {
     async fn executor_that_is_brought_refuses_settings_of_opencode() {
         let settings: [(&str, Set); 8] = [
             ("opencode", |b| b.opencode("/bin/true")),
-            ("lean", RunnerBuilder::lean),
-            ("without_gateway", RunnerBuilder::without_gateway),
-            ("isolated", RunnerBuilder::isolated),
+            ("lean", |b| b.lean(true)),
+            ("gateway", |b| b.gateway(false)),
+            ("isolated", |b| b.isolated(true)),
             ("transport", |b| b.transport(Transport::Serve)),
             ("transport", |b| b.transport(Transport::Run)),
             ("attach", |b| b.attach("http://127.0.0.1:1")),
@@ -101,7 +120,8 @@ mod tests {
             assert!(!folder.path().join("made").exists(), "{name}: a directory is left");
         }
         // These have an effect on any executor.
-        let builder = Runner::builder().dir(folder.path()).journal(folder.path().join("j")).ephemeral().watcher(None);
+        let builder =
+            Runner::builder().dir(folder.path()).journal(folder.path().join("j")).ephemeral(true).watcher(None);
         builder.build_with(Arc::new(ScriptedExecutor::new())).await.unwrap();
     }
 
@@ -109,9 +129,9 @@ mod tests {
     async fn attached_server_refuses_settings_of_its_start() {
         let settings: [(&str, Set); 5] = [
             ("opencode", |b| b.opencode("/bin/true")),
-            ("lean", RunnerBuilder::lean),
-            ("without_gateway", RunnerBuilder::without_gateway),
-            ("isolated", RunnerBuilder::isolated),
+            ("lean", |b| b.lean(true)),
+            ("gateway", |b| b.gateway(false)),
+            ("isolated", |b| b.isolated(true)),
             ("transport", |b| b.transport(Transport::Run)),
         ];
         for (name, set) in settings {
@@ -125,9 +145,9 @@ mod tests {
         let settings: [(&str, &str, Set); 7] = [
             ("workspace", "`dir`", |b| b.dir("/").workspace("/")),
             ("workspace", "`session`", |b| b.session(SessionId::new("ses_1")).workspace("/")),
-            ("isolated", "`session`", |b| b.session(SessionId::new("ses_1")).isolated()),
+            ("isolated", "`session`", |b| b.session(SessionId::new("ses_1")).isolated(true)),
             ("workspace", "`resume`", |b| b.journal("/j").resume().workspace("/")),
-            ("isolated", "`resume`", |b| b.journal("/j").resume().isolated()),
+            ("isolated", "`resume`", |b| b.journal("/j").resume().isolated(true)),
             ("task_name", "`resume`", |b| b.journal("/j").resume().task_name("t")),
             ("journal", "`resume`", RunnerBuilder::resume),
         ];

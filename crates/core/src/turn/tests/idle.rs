@@ -110,7 +110,8 @@ fn the_clock_stands_still_while_somebody_is_asked() {
 fn nobody_is_asked_where_the_policy_answers() {
     for policy in [PermissionPolicy::Allow, PermissionPolicy::Deny] {
         let limits = Limits { total: None, idle: Some(IDLE) };
-        let mut turn = Turn::new(&Prompt::new("hello").limits(limits).permissions(policy), SystemTime::UNIX_EPOCH);
+        let mut turn =
+            TurnMachine::new(&Prompt::new("hello").limits(limits).permissions(policy), SystemTime::UNIX_EPOCH);
         turn.apply(Duration::from_secs(5), &event(ask("a")));
         turn.apply(Duration::from_secs(5), &event(question("b")));
         assert_eq!(turn.limit_at(LimitKind::Idle), Some(IDLE));

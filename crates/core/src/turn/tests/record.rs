@@ -84,7 +84,7 @@ fn the_same_id_at_two_agents_or_of_two_kinds_is_two_things() {
 
 #[test]
 fn a_tool_call_advances_and_never_goes_back() {
-    let known = |turn: &Turn| match &turn.record().entries[0].content {
+    let known = |turn: &TurnMachine| match &turn.record().entries[0].content {
         EntryContent::Tool(call) => (call.input.clone(), call.state.clone()),
         other => panic!("{other:?}"),
     };

@@ -51,7 +51,7 @@ fn each_control_is_told_once_and_none_after_a_kill() {
 fn a_limit_interrupts_and_names_what_was_seen_last() {
     let limits = Limits { total: Some(Duration::from_mins(1)), idle: Some(Duration::from_secs(5)) };
     for (limit, kind) in [(LimitKind::Total, FailureKind::Timeout), (LimitKind::Idle, FailureKind::IdleTimeout)] {
-        let mut turn = Turn::new(&Prompt::new("hello").limits(limits), SystemTime::UNIX_EPOCH);
+        let mut turn = TurnMachine::new(&Prompt::new("hello").limits(limits), SystemTime::UNIX_EPOCH);
         turn.apply(Duration::from_secs(1), &start());
         turn.apply(Duration::from_millis(2500), &event(tool("c", json!({}), running())));
         let changes = turn.apply(Duration::from_secs(9), &Input::LimitReached(limit));
@@ -73,8 +73,8 @@ fn a_limit_interrupts_and_names_what_was_seen_last() {
 fn the_idle_limit_moves_and_there_is_none_once_the_turn_is_being_ended() {
     let at = Duration::from_secs;
     let limits = Limits { total: Some(at(20)), idle: Some(at(8)) };
-    let mut turn = Turn::new(&Prompt::new("hello").limits(limits), SystemTime::UNIX_EPOCH);
-    let when = |turn: &Turn| (turn.limit_at(LimitKind::Total), turn.limit_at(LimitKind::Idle));
+    let mut turn = TurnMachine::new(&Prompt::new("hello").limits(limits), SystemTime::UNIX_EPOCH);
+    let when = |turn: &TurnMachine| (turn.limit_at(LimitKind::Total), turn.limit_at(LimitKind::Idle));
     assert_eq!(when(&turn), (Some(at(20)), Some(at(8))));
     turn.apply(at(7), &start());
     assert_eq!(when(&turn), (Some(at(20)), Some(at(15))));

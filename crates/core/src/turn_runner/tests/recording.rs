@@ -1,7 +1,7 @@
 //! A recorder sees all that comes to a turn, and what it saw makes the same record again.
 
 use super::*;
-use crate::{Input, Turn, TurnStart};
+use crate::{Input, TurnMachine, TurnStart};
 
 #[derive(Debug, Default)]
 struct Tape(Mutex<Vec<Heard>>);
@@ -33,15 +33,15 @@ impl Tape {
     }
 
     fn replayed(&self) -> Vec<Arc<TurnRecord>> {
-        let mut turns: Vec<Turn> = Vec::new();
+        let mut turns: Vec<TurnMachine> = Vec::new();
         for heard in self.heard() {
             match heard {
-                Heard::Started(start) => turns.push(Turn::begin(start)),
+                Heard::Started(start) => turns.push(TurnMachine::begin(start)),
                 Heard::Input(at, input) => drop(turns.last_mut().unwrap().apply(at, &input)),
                 Heard::Settled => {}
             }
         }
-        turns.into_iter().map(Turn::into_record).map(Arc::new).collect()
+        turns.into_iter().map(TurnMachine::into_record).map(Arc::new).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use super::events::{self, Decoded};
 use super::stream::{SessionEvent, TurnDecoder, read_message, read_messages, route};
 use crate::json_text::{parse_repaired, repair_surrogates};
 use opencode_run_core::{
-    Conversation, Ending, Event, Input, Observed, Prompt, RunState, SessionId, StepReason, Task, Turn,
+    Conversation, Ending, Event, Input, Observed, Prompt, RunState, SessionId, StepReason, Task, TurnMachine,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ fn is_an_ask(event: &SessionEvent) -> bool {
 /// A turn that is watched through the stream.
 struct Watched {
     decoder: Option<(SessionId, TurnDecoder)>,
-    turn: Turn,
+    turn: TurnMachine,
 }
 
 impl Watched {
@@ -146,12 +146,12 @@ impl Watched {
     }
 }
 
-fn new_turn() -> Turn {
-    Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH)
+fn new_turn() -> TurnMachine {
+    TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH)
 }
 
 /// Asserts that the turn ends, and that its record is no contradiction and can be kept.
-fn assert_sound(mut turn: Turn) {
+fn assert_sound(mut turn: TurnMachine) {
     let changes = turn.apply(Duration::ZERO, &Input::Ended(Ending::Finished));
     assert_eq!(changes.ended, Some(turn.state()));
     let record = turn.into_record();

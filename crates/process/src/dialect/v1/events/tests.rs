@@ -10,7 +10,9 @@ use super::*;
 use crate::dialect::v1::ending::Seen;
 use crate::dialect::v1::refusals::Refusals;
 use crate::dialect::v1::stderr::{self, StderrLine};
-use opencode_run_core::{Ending, Event, Input, PermissionAsk, ProcessExit, Prompt, Turn, TurnFailure, TurnRecord};
+use opencode_run_core::{
+    Ending, Event, Input, PermissionAsk, ProcessExit, Prompt, TurnFailure, TurnMachine, TurnRecord,
+};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -69,7 +71,7 @@ fn decode_json(line: &Value) -> Event {
 
 /// A turn that is fed with what opencode writes, as the turn of a process is.
 struct Replay {
-    turn: Turn,
+    turn: TurnMachine,
     seen: Seen,
     refusals: Refusals,
     unknown_agent: bool,
@@ -78,7 +80,7 @@ struct Replay {
 
 impl Replay {
     fn new() -> Self {
-        let turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        let turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
         Self { turn, seen: Seen::default(), refusals: Refusals::default(), unknown_agent: false, stderr: Vec::new() }
     }
 

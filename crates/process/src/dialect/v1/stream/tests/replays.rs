@@ -7,7 +7,7 @@ use super::*;
 use crate::dialect::v1::ending::failure_of;
 use crate::json_text::parse_repaired;
 use crate::lines::{Line, Lines};
-use opencode_run_core::{Ending, EntryContent, Input, Observed, Prompt, SessionId, Turn, TurnRecord};
+use opencode_run_core::{Ending, EntryContent, Input, Observed, Prompt, SessionId, TurnMachine, TurnRecord};
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
@@ -106,7 +106,7 @@ fn play(recording: &Recording, events: &[String], lost: Range<usize>) -> TurnRec
 }
 
 fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends: bool) -> TurnRecord {
-    let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+    let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
     let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
     let mut apply = |observed: Observed| {
         turn.apply(Duration::ZERO, &Input::Event(observed));
@@ -212,7 +212,7 @@ fn every_recording_may_be_heard_to_some_place_or_from_some_place_on() {
 
 /// Hears a stream without its end, and no answer to the message.
 fn heard(recording: &Recording, events: &[String]) -> TurnRecord {
-    let mut turn = Turn::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+    let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
     let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
     let own =
         events.iter().filter_map(|event| route(event)).filter(|event| event.session.as_str() == recording.session);

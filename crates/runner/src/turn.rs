@@ -1,0 +1,151 @@
+//! One turn, watched and controlled.
+
+use crate::Runner;
+use futures_util::stream::{Stream, StreamExt, unfold};
+use opencode_run_core::{EventItem, Events, TurnError, TurnHandle, TurnRecord};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+type Items = Pin<Box<dyn Stream<Item = EventItem> + Send + Sync>>;
+
+/// A turn that was started: a stream of its events, which can be awaited and controlled from anywhere.
+///
+/// The stream never slows the turn down: a reader that is too slow learns how many events it missed, unless it is
+/// [`lossless`](Self::lossless). [`wait`](Self::wait) does not depend on the stream being read.
+///
+/// It is a handle to its [`Runner`] as well: dropping it detaches the turn, which goes on; the turn is killed when the last handle of
+/// both is dropped.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use opencode_runner::{EventItem, Runner};
+///
+/// let runner = Runner::builder().task_name("hello").build().await?;
+/// let mut turn = runner.start("Write hello.py.").await?;
+/// while let Some(item) = turn.next().await {
+///     if let EventItem::Event(event) = item {
+///         println!("{event:?}");
+///     }
+/// }
+/// println!("{}", turn.answer().await?);
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "stream")]
+pub struct Turn {
+    control: TurnControl,
+    items: Items,
+}
+
+/// Ends or awaits a turn from anywhere. It is a handle to the turn's [`Runner`] as well, which keeps the turn alive.
+#[derive(Debug, Clone)]
+pub struct TurnControl {
+    handle: TurnHandle,
+    // Kept for its drop.
+    _runner: Runner,
+}
+
+impl Turn {
+    pub(crate) fn new(handle: TurnHandle, runner: Runner) -> Self {
+        let items = stream(handle.events());
+        Self { control: TurnControl { handle, _runner: runner }, items }
+    }
+
+    /// Makes the stream one that misses no event from now on: the turn waits for its reader.
+    ///
+    /// Such a wait does not count as idle. A turn that is being ended waits for no reader.
+    #[must_use]
+    pub fn lossless(mut self) -> Self {
+        self.items = stream(self.control.handle.every_event());
+        self
+    }
+
+    /// Returns the next item as soon as there is one, and `None` when the turn is over and all was read. Dropping the future
+    /// loses nothing.
+    pub async fn next(&mut self) -> Option<EventItem> {
+        self.items.next().await
+    }
+
+    /// Returns a handle that ends or awaits the turn from anywhere.
+    #[must_use]
+    #[doc(alias = "cancel")]
+    pub fn control(&self) -> TurnControl {
+        self.control.clone()
+    }
+
+    /// Waits until nothing of the turn is left and returns its record, whatever the end was.
+    pub async fn wait(&self) -> Arc<TurnRecord> {
+        self.control.wait().await
+    }
+
+    /// Waits for the end of the turn and returns its answer.
+    ///
+    /// # Errors
+    ///
+    /// If the turn failed or was interrupted. The error holds the record.
+    pub async fn answer(&self) -> Result<String, TurnError> {
+        self.wait().await.answer()
+    }
+
+    /// Asks the turn to end, gently first; its session can be continued. Returns whether it was running.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn interrupt(&self) -> bool {
+        self.control.interrupt()
+    }
+
+    /// Ends the turn at once. Returns whether it was running.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn kill(&self) -> bool {
+        self.control.kill()
+    }
+
+    /// Interrupts the turn, kills it if it has not ended after the grace period, and returns its record.
+    pub async fn stop(&self, grace: Duration) -> Arc<TurnRecord> {
+        self.control.stop(grace).await
+    }
+}
+
+impl TurnControl {
+    /// Waits until nothing of the turn is left and returns its record, whatever the end was.
+    pub async fn wait(&self) -> Arc<TurnRecord> {
+        self.handle.wait().await
+    }
+
+    /// Asks the turn to end, gently first; its session can be continued. Returns whether it was running.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn interrupt(&self) -> bool {
+        self.handle.interrupt()
+    }
+
+    /// Ends the turn at once. Returns whether it was running.
+    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    pub fn kill(&self) -> bool {
+        self.handle.kill()
+    }
+
+    /// Interrupts the turn, kills it if it has not ended after the grace period, and returns its record.
+    pub async fn stop(&self, grace: Duration) -> Arc<TurnRecord> {
+        self.handle.stop(grace).await
+    }
+}
+
+fn stream(events: Events) -> Items {
+    Box::pin(unfold(events, |mut events| async move { events.next().await.map(|item| (item, events)) }))
+}
+
+impl Stream for Turn {
+    type Item = EventItem;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<EventItem>> {
+        self.items.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").field("control", &self.control).finish_non_exhaustive()
+    }
+}
