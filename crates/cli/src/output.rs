@@ -1,13 +1,12 @@
 //! What goes to stdout: the answer as it comes, or JSON.
 
 mod printer;
-mod report;
+pub(crate) mod report;
 mod stdout;
 mod stream_json;
 mod terminal;
 mod text;
 
 pub(crate) use printer::Printer;
-pub(crate) use report::Report;
 pub(crate) use stdout::{OutputError, Stdout};
 pub(crate) use terminal::TextKind;

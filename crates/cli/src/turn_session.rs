@@ -3,7 +3,7 @@
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
-use crate::output::{OutputError, Printer, Report};
+use crate::output::{OutputError, Printer, report};
 use crate::signals::Signals;
 use crate::turn;
 use opencode_run_core::{EntryContent, FailureKind, Prompt, TurnFailure, TurnRecord};
@@ -70,7 +70,7 @@ impl TurnSession<'_> {
         }
         let is_removed = presentation.is_only_turn && remove_if_nothing_came_of_it(runner, &turn);
         let conversation = runner.conversation();
-        let mut report = Report::of_turn(&conversation, &turn, error.as_ref().or(saved.error.as_ref()).map(Into::into));
+        let mut report = report::of_turn(&conversation, &turn, error.as_ref().or(saved.error.as_ref()));
         report.transcript.clone_from(&saved.path);
         report.journal = runner.journal_path().filter(|_| !is_removed && !presentation.is_ephemeral);
         // One that the agent deleted is still where the task was.

@@ -5,7 +5,7 @@ use crate::args::{ResumeArgs, RunArgs};
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
-use crate::output::{Printer, Report};
+use crate::output::{Printer, report};
 use crate::signals::Signals;
 use crate::turn_session::code_of_output;
 use crate::{advice, message, turn};
@@ -70,7 +70,7 @@ async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, signals: &
     let failure = last.failure.as_ref().map(|failure| advice::describe(failure, None, &found.conversation));
     let save_error = saved.as_ref().err();
     let error = failure.as_ref().or(save_error);
-    let mut report = Report::of_turn(&found.conversation, last, error.map(Into::into));
+    let mut report = report::of_turn(&found.conversation, last, error);
     report.journal = Some(found.journal.clone());
     report.transcript = saved.as_ref().ok().cloned().flatten();
     let markdown = args.output.print_markdown.then(|| markdown(&found.conversation));

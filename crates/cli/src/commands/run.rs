@@ -5,7 +5,7 @@ use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::models::{self, KeyFiles, Sources};
-use crate::output::{OutputError, Printer, Report};
+use crate::output::{OutputError, Printer, report};
 use crate::signals::Signals;
 use crate::turn_session::{Presentation, TurnSession};
 use crate::{input_file, message, turn, watch};
@@ -131,11 +131,11 @@ pub(crate) async fn refuse(
     printer: &mut Printer,
 ) -> Code {
     Console::error(error);
-    nothing(&Report::of_error(args.task.name(), runner, error), Code::of_kind(error.kind), printer).await
+    nothing(&report::of_error(args.task.name(), runner, error), Code::of_kind(error.kind), printer).await
 }
 
 /// Prints a report of nothing.
-async fn nothing(report: &Report<'_>, code: Code, printer: &mut Printer) -> Code {
+async fn nothing(report: &report::Report<'_>, code: Code, printer: &mut Printer) -> Code {
     match printer.end(report, Some("")).await {
         Err(OutputError::Gone) => Code::PIPE,
         _ => code,
@@ -151,7 +151,7 @@ pub(crate) async fn interrupted(
     console: Console,
 ) -> Code {
     turn::say_interrupted_early(console);
-    let report = Report::of_interruption(args.task.name(), runner);
+    let report = report::of_interruption(args.task.name(), runner);
     nothing(&report, signals.code().unwrap_or(Code::INTERRUPT), printer).await
 }
 

@@ -1,7 +1,8 @@
 //! The three ways of printing a turn.
 
+use super::report::{Report, to_json};
 use super::text::TextStream;
-use super::{OutputError, Report, Stdout, TextKind, stream_json};
+use super::{OutputError, Stdout, TextKind, stream_json};
 use crate::args::OutputFormat;
 use crate::asking::Said;
 use opencode_run_core::TurnEvent;
@@ -86,7 +87,7 @@ impl Printer {
                 if report.output.is_empty() { String::new() } else { "\n".to_owned() }
             }
             Way::Value => report.structured.as_ref().map(|value| format!("{value}\n")).unwrap_or_default(),
-            Way::Json => report.to_json() + "\n",
+            Way::Json => to_json(report) + "\n",
             Way::StreamJson => stream_json::result_line(report),
         };
         self.stdout.write(text).await

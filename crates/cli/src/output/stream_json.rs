@@ -1,6 +1,6 @@
 //! The objects that `--output-format stream-json` prints, one a line.
 
-use super::Report;
+use super::report::{Report, to_json};
 use opencode_run_core::{Event, TurnEvent};
 
 /// Returns an event on one line: what it is, when it was seen (milliseconds after the turn's start), which sub-agent's it
@@ -28,7 +28,7 @@ pub(crate) fn event_line(event: &TurnEvent) -> String {
 
 /// Returns the last line: the report with its type.
 pub(crate) fn result_line(report: &Report<'_>) -> String {
-    let mut line = report.to_json();
+    let mut line = to_json(report);
     line.insert_str(line.len().min(1), "\"type\":\"result\",");
     line.push('\n');
     line
