@@ -80,7 +80,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) task: TaskArgs,
 
-    /// Attach a file; can be given several times
+    /// Attach a file, or what a pipe such as `<(git diff)` gives, up to 32 MiB; can be given several times
     #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
@@ -205,7 +205,7 @@ pub(crate) struct TaskArgs {
     #[arg(long)]
     pub(crate) no_gateway: bool,
 
-    /// Give up on a turn after this time, such as 90s, 5m or 1h30m [default: never]
+    /// Give up on a turn after this time, such as 90s, 5m or 1h30m; the wait for a message on stdin counts [default: never]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 

@@ -10,19 +10,21 @@ mod run;
 mod setup;
 
 use super::args::{Cli, Command, ConsoleArgs, MissingText};
+use super::closed_streams::was_stdout_closed;
 use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;
 use super::log;
 use super::monitor::{self, Link};
 use super::nonblocking::write_stdout;
-use super::output::{OutputError, Stdout, TextKind};
+use super::open_files;
+use super::output::{OutputError, Stdout, TextKind, report};
 use super::signals::Signals;
 use super::stderr::Stderr;
 use clap::CommandFactory;
 use opencode_run_core::FailureKind;
 use opencode_run_markdown::visible;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,9 +41,17 @@ const ALLOW_TRACER: &str = "OPENCODE_RUN_ALLOW_TRACER";
 #[must_use]
 pub fn main() -> ExitCode {
     opencode_run_process::supervisor::init();
+    #[cfg(unix)]
+    if let Err(error) = super::signals::survive_file_size_limit() {
+        Console::warning(&format!("a limit on the size of files may end this command: {error}"));
+    }
     // Files that the caller opened for us, such as `--config /dev/fd/3`, are for us alone.
     #[cfg(unix)]
     close_fds::set_fds_cloexec(3, &[]);
+    if open_files::problem().is_some() {
+        // Not even the monitor can have what it needs.
+        return work(Link::default());
+    }
     monitor::run(work)
 }
 
@@ -51,9 +61,17 @@ fn work(link: Link) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let wanted = !error.use_stderr();
-            // Help whose reader is gone is not a failure.
-            print_clap(&error).ok();
-            return if wanted { Code::OK } else { Code::USAGE }.into();
+            let printed = print_clap(&error);
+            return match printed {
+                // Help whose reader is gone is not a failure.
+                Err(error) if wanted && error.kind() != ErrorKind::BrokenPipe => {
+                    Console::error(&CommandError::io(OutputError::Failed(error).to_string()));
+                    Code::TURN_FAILED
+                }
+                _ if wanted => Code::OK,
+                _ => Code::USAGE,
+            }
+            .into();
         }
     };
     if let Some(name) = cli.misplaced_subcommand(std::env::args_os()) {
@@ -67,6 +85,15 @@ fn work(link: Link) -> ExitCode {
         Console::error(&error.hint(format!("write `{option}={next}` if that is the text")));
         return Code::USAGE.into();
     }
+    if was_stdout_closed() {
+        let error = CommandError::new(FailureKind::Io, "stdout is closed, so nothing can be printed");
+        Console::error(&error.hint("write `>/dev/null` instead of `>&-` if the output is not needed"));
+        return Code::TURN_FAILED.into();
+    }
+    if let Some(problem) = open_files::problem() {
+        let error = CommandError::new(FailureKind::Io, problem);
+        return refuse_early(&cli, &error.hint("raise the limit: `ulimit -n 1024`")).into();
+    }
     // All that this process starts is started by the process crate, so that any other child is an orphan.
     if let Err(error) = opencode_run_process::supervisor::adopt_orphans() {
         Console::warning(&format!("a process that kills its supervisor may outlive this command: {error}"));
@@ -74,13 +101,8 @@ fn work(link: Link) -> ExitCode {
     let runtime = match start_runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let hint = opencode_run_process::resource_hint(&error.to_string());
-            let error = CommandError::new(FailureKind::Io, format!("a thread cannot be started: {error}"));
-            Console::error(&match hint {
-                Some(hint) => error.hint(hint),
-                None => error,
-            });
-            return Code::TURN_FAILED.into();
+            return refuse_early(&cli, &CommandError::io(format!("the command cannot start its threads: {error}")))
+                .into();
         }
     };
     let code = runtime.block_on(dispatch(cli, link));
@@ -99,13 +121,28 @@ fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     Ok(runtime)
 }
 
+/// Reports that the command cannot begin, also as JSON if that was requested. It needs no runtime and no thread.
+fn refuse_early(cli: &Cli, error: &CommandError) -> Code {
+    Console::error(error);
+    let args = match &cli.command {
+        None => Some(&cli.run),
+        Some(Command::Resume(args)) => Some(&args.run),
+        Some(_) => None,
+    };
+    if let Some(args) = args {
+        let report = report::of_error(args.task.name(), None, error);
+        // stderr has the error, and the exit code is that of a failure anyway.
+        write_stdout(report::last_line(&report, args.output.output_format).as_bytes()).ok();
+    }
+    Code::of_kind(error.kind)
+}
+
 async fn dispatch(cli: Cli, link: Link) -> Code {
     let traced = link.traced;
     let signals = match Signals::listen(link) {
         Ok(signals) => signals,
         Err(error) => {
-            Console::error(&CommandError::of(FailureKind::Io, &error));
-            return Code::TURN_FAILED;
+            return refuse_early(&cli, &CommandError::io(format!("the command cannot listen for signals: {error}")));
         }
     };
     let console = prepare(match &cli.command {
@@ -127,8 +164,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
     });
     if traced && std::env::var_os(ALLOW_TRACER).is_none_or(|value| value.is_empty()) {
         let error = CommandError::new(FailureKind::Io, "another process traces this one and could read its keys");
-        Console::error(&error.hint(format!("to run it under a debugger, set {ALLOW_TRACER}=1")));
-        return Code::TURN_FAILED;
+        return refuse_early(&cli, &error.hint(format!("to run it under a debugger, set {ALLOW_TRACER}=1")));
     }
     let impatient = signals.clone();
     let work = async {
@@ -200,7 +236,7 @@ async fn print(kind: TextKind, write: impl FnOnce(&mut dyn Write) -> std::io::Re
         Ok(()) => Code::OK,
         Err(OutputError::Gone) => Code::PIPE,
         Err(error) => {
-            Console::error(&CommandError::of(FailureKind::Io, &error));
+            Console::error(&CommandError::io(error.to_string()));
             Code::TURN_FAILED
         }
     }

@@ -2,7 +2,9 @@
 
 use crate::advice::sentence;
 use opencode_run_core::{ErrorChain, FailureKind};
+use opencode_run_process::resource_hint;
 use opencode_runner::{BuildError, RunnerError};
+use std::path::Path;
 
 /// Something that keeps the command from doing what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,9 +23,20 @@ impl CommandError {
         Self::new(FailureKind::Usage, message)
     }
 
+    /// Makes the error of something that the system refused, with what to do if a resource is exhausted.
+    pub(crate) fn io(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Io, message).hint_or_resource(None)
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Sets this hint, or the one for an exhausted resource if the message shows one.
+    pub(crate) fn hint_or_resource(self, hint: Option<String>) -> Self {
+        let hint = hint.or_else(|| resource_hint(&self.message).map(Into::into));
+        Self { hint, ..self }
     }
 
     /// Makes an error of another one and its causes.
@@ -32,14 +45,23 @@ impl CommandError {
     }
 }
 
+/// Returns the error of a relative path in a current directory that was deleted.
+pub(crate) fn gone_current_directory(path: &Path) -> Option<CommandError> {
+    if path.is_absolute() || std::env::current_dir().is_ok() {
+        return None;
+    }
+    let error = CommandError::usage("the current directory does not exist any more");
+    Some(error.hint("change to a directory that exists (`cd`), or name one by its absolute path"))
+}
+
 impl From<BuildError> for CommandError {
     fn from(error: BuildError) -> Self {
-        Self { hint: error.remedy().as_ref().map(sentence), ..Self::of(error.kind(), &error) }
+        Self::of(error.kind(), &error).hint_or_resource(error.remedy().as_ref().map(sentence))
     }
 }
 
 impl From<RunnerError> for CommandError {
     fn from(error: RunnerError) -> Self {
-        Self { hint: error.remedy().as_ref().map(sentence), ..Self::of(error.kind(), &error) }
+        Self::of(error.kind(), &error).hint_or_resource(error.remedy().as_ref().map(sentence))
     }
 }

@@ -1,5 +1,6 @@
 //! The message of a turn: from the arguments, from stdin, or from both.
 
+use super::closed_streams::was_stdin_closed;
 use super::error::CommandError;
 use super::input_file::read_bounded;
 use super::nonblocking::Blocking;
@@ -33,8 +34,7 @@ pub(crate) async fn compose(words: &[String], option: Option<&str>) -> Result<St
     check(message)
 }
 
-/// Puts the message together as [`compose`] does where there is one; none where there are no words, and nothing on stdin or
-/// a terminal.
+/// Puts the message together as [`compose`] does. `None` if there are no words and stdin is empty, closed or a terminal.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ pub(crate) async fn compose_if_any(words: &[String], option: Option<&str>) -> Re
     if option.is_some() || !words.is_empty() {
         return compose(words, option).await.map(Some);
     }
-    if std::io::stdin().is_terminal() {
+    if was_stdin_closed() || std::io::stdin().is_terminal() {
         return Ok(None);
     }
     let message = read_stdin().await?;
@@ -79,6 +79,9 @@ fn join(words: &[String], stdin: &str) -> String {
 
 async fn read_stdin() -> Result<String, CommandError> {
     let failed = |why: String| CommandError::usage(format!("the message cannot be read from stdin: {why}"));
+    if was_stdin_closed() {
+        return Err(failed("it is closed".to_owned()));
+    }
     tokio::task::spawn_blocking(|| read_bounded(Blocking(std::io::stdin().lock()), MAX_MESSAGE_BYTES))
         .await
         .map_err(|error| failed(error.to_string()))?

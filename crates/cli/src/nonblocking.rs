@@ -3,6 +3,8 @@
 //! Whether a pipe or terminal blocks belongs to the open file, not to the descriptor: a neighbour that shares it, such as a Node.js
 //! server in the same CI step, may switch that for all. `EAGAIN` then means "wait", and is no failure.
 
+#[cfg(unix)]
+use super::closed_streams::was_stdout_closed;
 use std::io::{self, Read};
 
 /// Writes all bytes to stdout, unbuffered, and waits whenever it is full.
@@ -13,6 +15,9 @@ use std::io::{self, Read};
 #[cfg(unix)]
 pub(crate) fn write_stdout(mut bytes: &[u8]) -> io::Result<()> {
     use rustix::event::PollFlags;
+    if was_stdout_closed() {
+        return Err(rustix::io::Errno::BADF.into());
+    }
     let stdout = io::stdout().lock();
     while !bytes.is_empty() {
         match rustix::io::write(&stdout, bytes) {

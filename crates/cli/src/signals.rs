@@ -54,6 +54,21 @@ async fn collect(
     }
 }
 
+/// Lets a write beyond the limit on the size of files (`ulimit -f`) fail with an error, instead of SIGXFSZ ending the process.
+/// A handler, since an ignored signal would stay ignored in opencode.
+///
+/// # Errors
+///
+/// If no handler can be installed.
+#[cfg(unix)]
+pub(crate) fn survive_file_size_limit() -> std::io::Result<()> {
+    let signal = rustix::process::Signal::XFSZ.as_raw();
+    if !opencode_run_process::ignored_signals().contains(signal) {
+        signal_hook::flag::register(signal, Arc::default())?;
+    }
+    Ok(())
+}
+
 /// Collects signals. The first asks for a gentle end, the second for an immediate one.
 #[derive(Debug, Clone)]
 pub(crate) struct Signals {

@@ -90,7 +90,7 @@ async fn start(
 ) -> Result<bool, CommandError> {
     let mut signals = signals.clone();
     let before = signals.count();
-    let awaited = Cell::new("the command for the key of the model source");
+    let awaited = Cell::new("the key of the model source");
     let mut starting = std::pin::pin!(async {
         let prepared = runner.prepare(prompt, since).await?;
         awaited.set("opencode to start");
@@ -233,11 +233,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_said_what_a_turn_waits_for() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("key");
-        std::fs::write(&file, "sk-1").unwrap();
         let by_command = ModelConfig { api_key_command: Some("sleep 600".to_owned()), ..ModelConfig::new("m") };
-        let by_file = ModelConfig { api_key_file: Some(file), ..ModelConfig::new("m") };
-        for (config, awaited) in [(by_command, "the command for the key"), (by_file, "opencode to start")] {
+        let with_key = ModelConfig { api_key: Some("sk-1".into()), ..ModelConfig::new("m") };
+        for (config, awaited) in [(by_command, "the key of"), (with_key, "opencode to start")] {
             let runner = Runner::builder()
                 .dir(folder.path())
                 .model_source([(ModelSourceType::Default, config)].into_iter().collect())

@@ -110,7 +110,7 @@ pub(crate) fn code_of_output(end: Result<(), OutputError>, code: Code, signals: 
             if code == Code::OK { signals.code().unwrap_or(Code::TURN_FAILED) } else { code }
         }
         Err(error) => {
-            Console::error(&CommandError::new(FailureKind::Io, error.to_string()));
+            Console::error(&CommandError::io(error.to_string()));
             // A terminal that is closed accepts nothing more, and sends a signal as well.
             signals.code().unwrap_or(Code::TURN_FAILED)
         }

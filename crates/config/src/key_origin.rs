@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The longest key, in bytes: what is longer is something else.
 pub const LONGEST_KEY: u64 = 16 << 10;
@@ -50,13 +51,14 @@ pub enum KeyError {
 ///
 /// # Errors
 ///
-/// If the file cannot be read, or what it or the command gives is no key; and what `run` returns.
+/// If the file cannot be read, or what it or the command gives is no key; and what `run` returns. The file may be a pipe, which is
+/// waited for as long as the future lives.
 pub async fn with_key(
     config: &Arc<ModelConfig>,
     run: impl AsyncFnOnce(&str) -> Result<Vec<u8>, KeyError>,
 ) -> Result<Arc<ModelConfig>, KeyError> {
     let (text, origin) = match (&config.api_key_file, &config.api_key_command) {
-        (Some(path), _) => (of_file(path)?, path.display().to_string()),
+        (Some(path), _) => (of_file(path).await?, path.display().to_string()),
         (None, Some(command)) => (run(command).await?, "the command".to_owned()),
         (None, None) => return Ok(Arc::clone(config)),
     };
@@ -81,20 +83,25 @@ fn key_in(text: Vec<u8>) -> Result<SecretString, &'static str> {
     }
 }
 
-fn of_file(path: &Path) -> Result<Vec<u8>, KeyError> {
+/// Reads a file on a thread of its own: a pipe waits for its writer, and a network file system may not answer.
+async fn of_file(path: &Path) -> Result<Vec<u8>, KeyError> {
     let failed = |source| KeyError::File { path: path.to_owned(), source };
-    // The opening of a pipe without a writer would wait for one.
-    if !path.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
-    }
-    let mut text = Vec::new();
-    File::open(path).and_then(|file| file.take(LONGEST_KEY + 1).read_to_end(&mut text)).map_err(failed)?;
-    Ok(text)
+    let (result, received) = oneshot::channel();
+    let file = path.to_owned();
+    let job = move || {
+        let mut text = Vec::new();
+        let read = File::open(file).and_then(|file| file.take(LONGEST_KEY + 1).read_to_end(&mut text));
+        // The caller may be gone.
+        result.send(read.map(|_| text)).ok();
+    };
+    std::thread::Builder::new().name("opencode-key".to_owned()).spawn(job).map_err(failed)?;
+    received.await.unwrap_or_else(|_| Err(io::Error::other("its thread ended early"))).map_err(failed)
 }
 
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     async fn by_file(path: &Path) -> Result<Arc<ModelConfig>, KeyError> {
         let config = ModelConfig { api_key_file: Some(path.to_owned()), ..ModelConfig::new("m") };
@@ -134,6 +141,20 @@ mod tests {
         assert!(matches!(by_file(folder.path()).await, Err(KeyError::File { .. })));
         let error = by_file(&folder.path().join("none")).await.unwrap_err().to_string();
         assert!(error.contains("none"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn key_in_a_pipe_is_waited_for() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        let late = async {
+            tokio::task::yield_now().await;
+            writer.write_all(b"sk-1\n").unwrap();
+            drop(writer);
+        };
+        let (config, ()) = tokio::join!(by_file(Path::new(&path)), late);
+        assert_eq!(key(&config.unwrap()), "sk-1");
+        assert!(matches!(by_file(Path::new("/dev/zero")).await, Err(KeyError::NoKey { why: "it is too long", .. })));
     }
 
     #[tokio::test]

@@ -26,6 +26,8 @@ impl Background {
     ///
     /// If the system gives no thread or no event queue.
     pub(crate) fn start() -> io::Result<Self> {
+        // tokio panics if the system gives it no thread.
+        std::thread::Builder::new().spawn(|| ())?.join().ok();
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(1).thread_name("opencode-servers").enable_all();
         builder.build().map(|runtime| Self(Some(runtime)))

@@ -1,7 +1,11 @@
 //! Exhausted resources and missing directories, recognised in the last output of a program.
 
 /// A text that shows a cause, and what to do about it. The first that is found counts: the specific ones come first.
-const CAUSES: [(&[&str], &str); 8] = [
+const CAUSES: [(&[&str], &str); 11] = [
+    (
+        &["current working directory was deleted", "uv_cwd"],
+        "the current directory does not exist any more: change to one that exists (`cd`)",
+    ),
     (&["uv_os_homedir"], "opencode finds no home directory: set HOME to a directory that it can write to"),
     (
         &["database or disk is full", "ENOSPC", "No space left on device", "(os error 28)"],
@@ -11,6 +15,7 @@ const CAUSES: [(&[&str], &str); 8] = [
         &["EAGAIN", "Resource temporarily unavailable", "(os error 11)"],
         "a limit on processes or threads is reached: raise it (`ulimit -u`, the container's pids limit) or run fewer tasks at a time",
     ),
+    (&["EFBIG", "File too large", "(os error 27)", "signal: 25 ", "SIGXFSZ"], FILE_SIZE_HINT),
     (&["EMFILE", "Too many open files", "(os error 24)"], "a limit on open files is reached: raise it (`ulimit -n`)"),
     (
         &[
@@ -29,7 +34,11 @@ const CAUSES: [(&[&str], &str); 8] = [
         "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a directory that is writable",
     ),
     (
-        &["signal: 5 ", "signal: 6 ", "signal: 11 "],
+        &["disk I/O error", "unable to open database file"],
+        "opencode cannot use its database: check the disk and the permissions of XDG_DATA_HOME, or of HOME/.local/share",
+    ),
+    (
+        &["signal: 4 ", "signal: 5 ", "signal: 6 ", "signal: 11 "],
         "it crashed, as it does under a limit on memory or processes (`ulimit -v`, `ulimit -u`): raise the limit; if there is none, check the installation of opencode",
     ),
     (
@@ -38,10 +47,30 @@ const CAUSES: [(&[&str], &str); 8] = [
     ),
 ];
 
+/// Errors of opencode if its database meets a limit on the size of files or a fault of the disk, which do not name the reason.
+const DATABASE_FAULTS: [&str; 2] = ["disk I/O error", "Failed query: PRAGMA"];
+
+const FILE_SIZE_HINT: &str = "a limit on the size of files is reached: raise it (`ulimit -f`)";
+
 /// Returns what to do about a limit or a missing directory that the last words of a program, or how it ended, point to.
 #[must_use]
 pub fn resource_hint(words: &str) -> Option<&'static str> {
+    if DATABASE_FAULTS.iter().any(|fault| words.contains(fault)) && is_file_size_limited() {
+        return Some(FILE_SIZE_HINT);
+    }
     CAUSES.iter().find(|(signs, _)| signs.iter().any(|sign| words.contains(sign))).map(|(_, hint)| *hint)
+}
+
+/// Returns whether this process, and with it opencode, may only write files up to some size.
+fn is_file_size_limited() -> bool {
+    #[cfg(unix)]
+    {
+        rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some()
+    }
+    #[cfg(not(unix))]
+    {
+        false
+    }
 }
 
 /// Returns the lines of a crash report that name the cause, without blank lines, indented details, excerpts of minified source
@@ -73,6 +102,8 @@ mod tests {
             ("ENOENT: no such file or directory, uv_os_homedir", "set HOME"),
             ("RangeError: Out of memory", "memory"),
             ("signal: 11 (SIGSEGV)", "ulimit -v"),
+            ("signal: 25 (SIGXFSZ)", "ulimit -f"),
+            ("stdout cannot be written to: File too large (os error 27)", "ulimit -f"),
             ("signal: 6 (SIGABRT): MemoryExhaustion: memory is exhausted", "600 MB"),
         ] {
             assert!(resource_hint(words).is_some_and(|found| found.contains(hint)), "{words}");

@@ -210,7 +210,11 @@ impl Launch {
     }
 }
 
-/// Asks a program that may be opencode something, with the environment of this process and these variables.
+/// The variables by which a program finds the user's directories.
+const HOMES: [&str; 5] = ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"];
+
+/// Asks a program that may be opencode something, with the environment of this process; if a home is given, in that directory and
+/// with it for the home.
 ///
 /// # Errors
 ///
@@ -218,14 +222,17 @@ impl Launch {
 pub(crate) async fn ask(
     program: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    variables: impl IntoIterator<Item = (&'static str, impl AsRef<OsStr>)>,
+    home: Option<&Path>,
     watcher: Option<&Watcher>,
     limit: Duration,
 ) -> io::Result<Answer> {
     let marker = Marker::new();
     let outer = std::env::var_os(Marker::VARIABLE);
     let mut command = start(program, watcher);
-    command.args(arguments).envs(variables).env(Marker::VARIABLE, marker.nested_in(outer.as_deref()));
+    command.args(arguments).env(Marker::VARIABLE, marker.nested_in(outer.as_deref()));
+    if let Some(home) = home {
+        command.envs(HOMES.map(|name| (name, home))).env("PWD", home).current_dir(home);
+    }
     answer::ask(command, |leader| tree(watcher, marker, leader), limit).await
 }
 

@@ -237,7 +237,8 @@ fn check_explicit(path: &Path) -> Result<PathBuf, LocateError> {
 }
 
 /// Asks an executable for its version. If it does not answer, it is asked again in a home of its own: opencode makes its directories
-/// before anything else, so that it fails with a home that is not writable, although a turn may not need that home.
+/// before anything else, so that it fails with a home that is not writable, although a turn may not need that home. The same holds for a
+/// current directory that was deleted.
 ///
 /// # Errors
 ///
@@ -250,11 +251,8 @@ async fn ask_version(path: &Path, watcher: Option<&Watcher>) -> Result<Version, 
 }
 
 async fn ask_version_in(path: &Path, watcher: Option<&Watcher>, home: Option<&Path>) -> Result<Version, String> {
-    let homes = home.into_iter().flat_map(|home| {
-        ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"].map(|name| (name, home))
-    });
     let answer =
-        launch::ask(path, ["--version"], homes, watcher, VERSION_LIMIT).await.map_err(|error| error.to_string())?;
+        launch::ask(path, ["--version"], home, watcher, VERSION_LIMIT).await.map_err(|error| error.to_string())?;
     if let Some(status) = answer.status.filter(|status| !status.success()) {
         let stderr = String::from_utf8_lossy(&answer.stderr);
         let first: String = stderr.trim().lines().next().unwrap_or_default().chars().take(200).collect();

@@ -79,8 +79,9 @@ pub async fn session_info(launch: &Launch, session: &SessionId) -> Result<Sessio
     }
     let unanswered = |why: String| SessionLookupError::Unanswered { session: session.clone(), why };
     let arguments = dialect.export_arguments(session);
-    let answer = async { launch.ask(arguments, &std::env::current_dir()?, LIMIT).await };
-    let answer = answer.await.map_err(|error| unanswered(error.to_string()))?;
+    // Any directory will do, and the current one may have been deleted.
+    let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let answer = launch.ask(arguments, &directory, LIMIT).await.map_err(|error| unanswered(error.to_string()))?;
     match dialect.read_export(&answer.stdout, &answer.stderr) {
         Exported::Session(info) => Ok(info),
         Exported::NotFound => Err(SessionLookupError::NotFound(session.clone())),

@@ -238,7 +238,7 @@ pub(crate) fn write_private(what: &str, suffix: &str, text: &str) -> Result<Temp
     };
     write().map_err(|error: std::io::Error| {
         StartError::new(FailureKind::Io, "a temporary file for opencode cannot be written")
-            .hint("check that the folder for temporary files is there and has room")
+            .hint("set TMPDIR to a directory that exists, is writable and has room")
             .caused_by(error)
     })
 }

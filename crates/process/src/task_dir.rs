@@ -239,7 +239,10 @@ async fn git_init(path: &Path) -> Result<bool, String> {
     let output = async { start_child(|| git.spawn())?.wait_with_output().await };
     match output.await {
         Ok(output) if output.status.success() => Ok(true),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Ok(output) => match String::from_utf8_lossy(&output.stderr).trim() {
+            "" => Err(output.status.to_string()),
+            reason => Err(reason.to_owned()),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.to_string()),
     }

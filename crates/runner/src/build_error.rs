@@ -3,6 +3,7 @@
 use opencode_run_core::{FailureKind, ModelNameError, Remedy, SessionId, StartError};
 use opencode_run_journal::JournalError;
 use opencode_run_process::{LocateError, SessionLookupError, TaskDirError};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Why a runner could not be built.
@@ -100,6 +101,11 @@ impl BuildError {
             Self::Opencode(error) => error.remedy(),
             Self::Executor(error) | Self::Session(SessionLookupError::Server(error)) => error.remedy.clone()?,
             Self::TaskDir(TaskDirError::Create { .. }) => Remedy::ChooseWorkspace,
+            Self::TaskDir(TaskDirError::Existing { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                Remedy::advice(
+                    "this user must be able to enter and read the directory: change its permissions, or name another one",
+                )
+            }
             Self::TaskDir(TaskDirError::NotADirectory { .. } | TaskDirError::Existing { .. }) => {
                 Remedy::advice("name a directory that exists")
             }
@@ -117,5 +123,21 @@ impl BuildError {
             Self::Conflict { .. } => Remedy::advice("leave one of the two out"),
             Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forbidden_directory_has_its_own_remedy() {
+        let remedy = |kind: ErrorKind| {
+            BuildError::from(TaskDirError::Existing { path: "/root".into(), source: kind.into() }).remedy()
+        };
+        assert!(
+            matches!(remedy(ErrorKind::PermissionDenied), Some(Remedy::Advice(text)) if text.contains("permissions"))
+        );
+        assert!(matches!(remedy(ErrorKind::NotFound), Some(Remedy::Advice(text)) if text.contains("exists")));
     }
 }

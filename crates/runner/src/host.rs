@@ -91,7 +91,7 @@ impl Host {
         let variables = variables(environment);
         let isolation = isolated.then(Isolation::new).transpose().map_err(|error| {
             StartError::new(FailureKind::Io, "there is no place for a home of its own")
-                .hint("check that the folder for temporary files is there and has room")
+                .hint("set TMPDIR to a directory that exists, is writable and has room")
                 .caused_by(error)
         })?;
         let opencode = locate_opencode(opencode, &variables, supervisor.clone()).await?;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 
-/// How long a command for a key may take: somebody may have to unlock a password manager first.
-const COMMAND_LIMIT: Duration = Duration::from_mins(2);
+/// How long a command or a pipe may take to give a key: the user may have to unlock a password manager first.
+const KEY_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The keys that were asked for. A key lives as long as its runner.
 #[derive(Debug)]
@@ -61,10 +61,13 @@ impl Keys {
         if config.api_key_file.is_none() && config.api_key_command.is_none() {
             return Ok(ModelChoice::Source { source, config });
         }
+        let is_file = config.api_key_file.is_some();
         let asking = self.ask(source, config);
         match limit {
             None => asking.await,
-            Some(limit) => tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| Err(too_late(source, limit))),
+            Some(limit) => {
+                tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| Err(too_late(source, is_file, limit)))
+            }
         }
     }
 
@@ -73,7 +76,7 @@ impl Keys {
         if let Some(known) = known.iter().find(|known| known.is_of(&config)) {
             return Ok(ModelChoice::Source { source, config: Arc::new(known.put_into(&config)) });
         }
-        let asked = with_key(&config, async |command| run_key_command(command, self.watcher.as_ref()).await).await;
+        let asked = read_key(&config, self.watcher.as_ref()).await;
         let keyed = asked.map_err(|error| RunnerError::Key { source_type: source, source: error })?;
         let (file, command) = (config.api_key_file.clone(), config.api_key_command.clone());
         known.push(Known { file, command, key: keyed.api_key.clone() });
@@ -81,13 +84,34 @@ impl Keys {
     }
 }
 
-/// Says that the turn's time went by while a key was waited for.
-fn too_late(source: ModelSourceType, limit: Duration) -> RunnerError {
+/// Makes the error of a turn whose time went by while a key was waited for.
+fn too_late(source: ModelSourceType, is_file: bool, limit: Duration) -> RunnerError {
+    let (what, hint) = if is_file {
+        ("file", "if the file is a pipe, check that its writer has started and closes it")
+    } else {
+        ("command", "give it more time, or run the command by hand to see what it waits for")
+    };
     let message = format!(
-        "the command for the key of the model source `{source}` did not end within {limit:?}, which is the limit on the turn"
+        "the {what} for the key of the model source `{source}` did not end within {limit:?}, which is the limit on the turn"
     );
-    let hint = "give it more time, or run the command by hand to see what it waits for";
     RunError::Start(StartError::new(FailureKind::Timeout, message).hint(hint)).into()
+}
+
+/// Returns a model source with its key, as [`with_key`] does, from a file or a command that answers in time.
+///
+/// # Errors
+///
+/// If the key cannot be had.
+pub async fn read_key(config: &Arc<ModelConfig>, watcher: Option<&Watcher>) -> Result<Arc<ModelConfig>, KeyError> {
+    let reading = with_key(config, async |command| run_key_command(command, watcher).await);
+    match &config.api_key_file {
+        // The command has a time limit of its own.
+        None => reading.await,
+        Some(path) => tokio::time::timeout(KEY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+            let why = format!("nothing came within {KEY_TIMEOUT:?}");
+            Err(KeyError::File { path: path.clone(), source: std::io::Error::other(why) })
+        }),
+    }
 }
 
 /// Runs a command for a key, and returns what it printed. If the future is dropped, the command is ended with all that it has
@@ -96,7 +120,7 @@ fn too_late(source: ModelSourceType, limit: Duration) -> RunnerError {
 /// # Errors
 ///
 /// If it fails, or takes more than two minutes.
-pub async fn run_key_command(command: &str, watcher: Option<&Watcher>) -> Result<Vec<u8>, KeyError> {
+async fn run_key_command(command: &str, watcher: Option<&Watcher>) -> Result<Vec<u8>, KeyError> {
     let mut helper = Helper::shell(command, watcher).map_err(KeyError::NotStarted)?;
     let stdout = helper.take_stdout();
     // It takes its output with it: what has printed too much is not to wait for somebody who reads on.
@@ -107,8 +131,8 @@ pub async fn run_key_command(command: &str, watcher: Option<&Watcher>) -> Result
             None => Ok(text),
         }
     };
-    let over = tokio::time::timeout(COMMAND_LIMIT, async { tokio::join!(read, helper.wait()) });
-    let (text, status) = over.await.map_err(|_| KeyError::NoEnd(COMMAND_LIMIT))?;
+    let over = tokio::time::timeout(KEY_TIMEOUT, async { tokio::join!(read, helper.wait()) });
+    let (text, status) = over.await.map_err(|_| KeyError::NoEnd(KEY_TIMEOUT))?;
     let status = status.map_err(KeyError::NotStarted)?;
     if !status.success() {
         return Err(KeyError::Failed(status));

@@ -54,7 +54,7 @@ pub use builder::{RunnerBuilder, locate_opencode};
 pub use driver::Transport;
 pub use host::{Host, HostBuilder};
 pub use journal::find_journal;
-pub use keys::run_key_command;
+pub use keys::read_key;
 pub use launch_options::{LaunchOptions, Reach, Variables};
 pub use model_choice::ModelChoiceError;
 pub use paths::{TESTED_OPENCODE, default_journals, installed_opencode};

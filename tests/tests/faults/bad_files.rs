@@ -1,11 +1,11 @@
 //! Files, folders and programs that are missing, of another kind, or not readable.
 
-use crate::support::{Case, HANG, PLAIN, Running, Transport, assert_gone, ready_and_stall, spawn};
+use crate::support::{Case, HANG, PLAIN, Running, Transport, assert_gone, ready_and_stall, spawn, wait_until};
 use opencode_run_tests::opencode_run_bin;
 use opencode_run_tests::script::{Act, SpawnKind};
 use rustix::process::Signal;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -65,12 +65,11 @@ fn a_directory_to_work_in_that_is_none() {
 fn files_that_cannot_be_attached() {
     let case = Case::replaying(PLAIN);
     fs::create_dir(case.sandbox.workspace().join("folder")).unwrap();
-    fifo(&case.sandbox.workspace().join("fifo"));
     let files = [
         ("missing.txt", "there is no such file"),
         ("folder", "it is a directory"),
         (".", "it is a directory"),
-        ("fifo", "it is not a file"),
+        ("/dev/zero", "it is longer than 32 MiB"),
     ];
     for (file, why) in files {
         assert_refused(&case, &["--file", file, "hello"], 2, "usage", &[&format!("cannot attach {file}: {why}")]);
@@ -189,6 +188,49 @@ fn a_command_for_a_key_has_no_more_time_than_the_turn() {
         assert_eq!(object["error"]["kind"], "timeout");
         assert!(case.fake.log_of("run").is_empty() && case.task_dirs().is_empty(), "nothing ran");
     }
+}
+
+#[test]
+fn key_file_may_be_a_pipe() {
+    let case = Case::replaying(PLAIN);
+    let (config, key) = (case.sandbox.path("models.env"), case.sandbox.path("key"));
+    fifo(&key);
+    let source = "MODEL_DEFAULT_BASEURL=http://127.0.0.1:9/v1\nMODEL_DEFAULT_MODEL=m\nMODEL_DEFAULT_APIKEY_FILE=key\n";
+    fs::write(&config, source).unwrap();
+    let arguments = ["--config", config.to_str().unwrap(), "hello"];
+    let (outcome, object) = case.run_json(&[&["--timeout", "1s"], &arguments[..]].concat());
+    outcome.assert_code(124);
+    outcome.assert_says(&["the file for the key of the model source `default` did not end within 1s", "hint: "]);
+    assert_eq!(object["error"]["kind"], "timeout");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let running = case.start(&arguments);
+        let _writer = wait_for_reader(&key);
+        running.signal(signal);
+        running.wait().assert_code(code);
+    }
+    let mut doctor = case.sandbox.command(opencode_run_bin!());
+    doctor.args(["doctor", "--offline", "--config"]).arg(&config);
+    doctor.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = Running::spawn(&mut doctor);
+    let writer = wait_for_reader(&key);
+    running.signal(Signal::TERM);
+    running.wait().assert_code(143);
+    drop(writer);
+    assert!(case.fake.log_of("run").is_empty() && case.task_dirs().is_empty(), "nothing ran");
+    let running = case.start(&arguments);
+    fs::write(&key, "sk-1\n").unwrap();
+    running.wait().assert_code(0);
+    case.sandbox.assert_nothing_alive();
+}
+
+/// Waits until a process opens a FIFO to read it. That process waits on while the returned file is open.
+fn wait_for_reader(fifo: &Path) -> fs::File {
+    let mut options = fs::OpenOptions::new();
+    options.write(true);
+    options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    let opened = std::cell::OnceCell::new();
+    wait_until("the FIFO is read", || options.open(fifo).is_ok_and(|file| opened.set(file).is_ok()));
+    opened.into_inner().unwrap()
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn fifo(case: &Case, name: &str) -> String {
 
 #[test]
 fn fifo_without_a_writer_holds_nothing_up() {
-    for option in ["--json-schema", "--context-file", "--config"] {
+    for option in ["--json-schema", "--context-file", "--config", "--file"] {
         let case = Case::replaying(PLAIN);
         let fifo = fifo(&case, "fifo");
         for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
@@ -169,6 +169,7 @@ fn fifo_without_a_writer_holds_nothing_up() {
         let (outcome, object) = case.run_json(&[option, &fifo, "--timeout", "1s", "hello"]);
         outcome.assert_code(124);
         assert_eq!(object["error"]["kind"], "timeout", "{option}: {object}");
+        assert!(object["error"]["hint"].as_str().unwrap().contains("pipe"), "{option}: {object}");
         case.sandbox.assert_nothing_alive();
     }
 }
@@ -176,11 +177,11 @@ fn fifo_without_a_writer_holds_nothing_up() {
 #[test]
 fn endless_input_is_refused() {
     let case = Case::replaying(PLAIN);
-    for option in ["--json-schema", "--context-file"] {
+    for option in ["--json-schema", "--context-file", "--file"] {
         let (outcome, object) = case.run_json(&[option, "/dev/zero", "hello"]);
         outcome.assert_code(2);
         assert!(object["error"]["message"].as_str().unwrap().contains("it is longer than"), "{option}: {object}");
-        assert!(outcome.peak_kib < 100 << 10, "{option}: {} KiB", outcome.peak_kib);
+        assert!(outcome.peak_kib < 150 << 10, "{option}: {} KiB", outcome.peak_kib);
     }
     let mut command = case.command(&["--output-format", "json", "-"]);
     command.stdin(File::open("/dev/zero").unwrap());
@@ -289,10 +290,41 @@ fn fifo_without_a_writer_holds_no_other_command_up() {
         running.signal(Signal::TERM);
         running.wait().assert_code(143);
     }
-    let mut command = case.command(&["--timeout", "1s"]);
-    command.stdin(Stdio::piped());
-    let mut running = Running::spawn(&mut command);
-    let _open = running.child.stdin.take();
-    running.wait().assert_code(124);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn time_limit_includes_stdin() {
+    let case = Case::replaying(PLAIN);
+    for words in [&[][..], &["-"], &["review", "-"], &["--message", "-"], &["--file", "/dev/stdin", "review"]] {
+        let mut command = case.command(&[&["--output-format", "json", "--timeout", "1s"], words].concat());
+        command.stdin(Stdio::piped());
+        let mut running = Running::spawn(&mut command);
+        let _open = running.child.stdin.take();
+        let outcome = running.wait();
+        outcome.assert_code(124);
+        let error = &outcome.object()["error"];
+        assert_eq!(error["kind"], "timeout", "{words:?}: {error}");
+        assert!(error["hint"].as_str().unwrap().contains("stdin"), "{words:?}: {error}");
+    }
+    assert!(case.fake.log_of("run").is_empty() && case.task_dirs().is_empty(), "nothing ran");
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn signal_ends_the_wait_for_stdin() {
+    let case = Case::replaying(PLAIN);
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let mut command = case.command(&["--output-format", "json", "-"]);
+        command.stdin(Stdio::piped());
+        let mut running = Running::spawn(&mut command);
+        let _open = running.child.stdin.take();
+        // Gives the command time to listen for signals. If that is too short, the signal itself ends it.
+        sleep(Duration::from_secs(1));
+        running.signal(signal);
+        let outcome = running.wait_for(HANG);
+        outcome.assert_code(code);
+        assert_eq!(outcome.object()["state"], "interrupted");
+    }
     case.sandbox.assert_nothing_alive();
 }

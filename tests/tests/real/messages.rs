@@ -78,6 +78,26 @@ fn a_message_that_says_nothing_is_wrong_usage() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
+fn content_of_a_pipe_is_attached() {
+    for transport in ["serve", "run"] {
+        let stage = Stage::new(answering());
+        stage.write("workspace/file", "BETA-IN-A-FILE\n");
+        let mut shell = stage.sandbox.command("bash");
+        let script = "exec \"$0\" \"$@\" -f <(echo ALPHA-IN-A-PIPE) -f /dev/stdin <file";
+        shell.args(["-c", script]).arg(opencode_run_tests::opencode_run_bin!()).args(["-m", "stub/gpt-4"]);
+        shell.args(["--transport", transport, "what is in them?"]);
+        Running::start(shell).end().with_code(0);
+        let messages = stage.request().messages_text();
+        for part in ["what is in them?", "ALPHA-IN-A-PIPE", "BETA-IN-A-FILE"] {
+            assert!(messages.contains(part), "{part} is not in {messages}");
+        }
+        // No copy is left behind.
+        stage.end();
+    }
+}
+
+#[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn files_are_attached_and_a_title_is_given() {
     let stage = Stage::new(answering());
     stage.write("workspace/a b.txt", "ALPHA-IN-A-FILE\n");

@@ -23,7 +23,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console)
     signals.be_patient();
     let asking = Asking::new();
     let runner = tokio::select! {
-        runner = within(args.task.timeout, prepare(&args, &asking, console)) => runner,
+        runner = within(args.task.timeout, Instant::now(), prepare(&args, &asking, console)) => runner,
         received = signals.reach(1) => return received.code.unwrap_or(Code::INTERRUPT),
     };
     let runner = match runner {

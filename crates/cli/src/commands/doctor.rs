@@ -1,5 +1,6 @@
 //! What a turn needs, checked one after the other, each with a way to mend it.
 
+mod directories;
 mod endpoints;
 mod exposure;
 mod finding;
@@ -25,6 +26,7 @@ struct Findings {
 pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
     let mut findings =
         vec![programs::opencode(args.opencode.clone()).await, programs::npm(), programs::git(), programs::shell()];
+    findings.extend(directories::check());
     let sources = sources::read(args.config.as_deref()).await;
     findings.extend(sources.findings.iter().cloned());
     findings.extend(endpoints::check(&sources.source, args.offline).await);

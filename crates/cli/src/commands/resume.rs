@@ -14,18 +14,20 @@ use opencode_run_markdown::conversation_markdown;
 use opencode_runner::transcript::{TRANSCRIPT_NAME, write_atomically};
 use opencode_runner::{BuildError, MarkdownOptions, RunnerBuilder, TaskDir, default_journals, find_journal};
 use std::path::{Path, PathBuf};
+use tokio::time::Instant;
 
 /// Goes on with a conversation where there is a message, and shows it where there is none.
 pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Console) -> Code {
     let ResumeArgs { task_dir, run: mut args } = args;
     args.task.dir = Some(task_dir.clone());
     let mut printer = Printer::new(args.output.output_format, true);
+    let since = Instant::now();
     let message = tokio::select! {
-        message = within(args.task.timeout, message::compose_if_any(&args.words, args.message.as_deref())) => message,
+        message = within(args.task.timeout, since, message::compose_if_any(&args.words, args.message.as_deref())) => message,
         _ = signals.reach(1) => return interrupted(&args, None, &signals, &mut printer, console).await,
     };
     match message {
-        Ok(Some(message)) => carry_out(&args, go_on(&args, message, console), signals, console).await,
+        Ok(Some(message)) => carry_out(&args, since, go_on(&args, message, console), signals, console).await,
         Ok(None) => show(&args, &task_dir, &mut printer, &signals, console).await,
         Err(error) => refuse(&args, None, &error, &mut printer).await,
     }
@@ -33,7 +35,7 @@ pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Cons
 
 /// Prepares the turn, and says what it goes on from.
 async fn go_on(args: &RunArgs, message: String, console: Console) -> Prepared {
-    let (runner, prompt) = prepare_turn(args, message, console, RunnerBuilder::resume).await?;
+    let (runner, prompt, attachments) = prepare_turn(args, message, console, RunnerBuilder::resume).await?;
     let conversation = runner.conversation();
     console.note(&facts(&conversation));
     if let Some(last) = conversation.turns.last().filter(|turn| turn.state != RunState::Completed) {
@@ -46,7 +48,7 @@ async fn go_on(args: &RunArgs, message: String, console: Console) -> Prepared {
     if conversation.session.is_none() {
         console.note("opencode had not named its session yet, so a new one is begun");
     }
-    Ok((runner, prompt))
+    Ok((runner, prompt, attachments))
 }
 
 /// What is known of a conversation that is not at work here.

@@ -1,8 +1,9 @@
 //! One turn.
 
 use crate::args::{OutputArgs, OutputFormat, PermissionArg, RunArgs, TaskArgs, TransportArg};
+use crate::attachments::Attachments;
 use crate::console::Console;
-use crate::error::CommandError;
+use crate::error::{CommandError, gone_current_directory};
 use crate::exit_code::Code;
 use crate::models::{self, KeyFiles, Sources};
 use crate::output::{OutputError, Printer, report};
@@ -26,32 +27,33 @@ const LONGEST_CONTEXT: u64 = 16 << 20;
 const LONGEST_SCHEMA: u64 = 1 << 20;
 
 /// What a turn needs, or why there is none.
-pub(crate) type Prepared = Result<(Arc<Runner>, Prompt), CommandError>;
+pub(crate) type Prepared = Result<(Arc<Runner>, Prompt, Attachments), CommandError>;
 
 /// Runs one turn and prints it.
 pub(crate) async fn run(args: RunArgs, signals: Signals, console: Console) -> Code {
-    carry_out(&args, prepare(&args, console), signals, console).await
+    carry_out(&args, Instant::now(), prepare(&args, console), signals, console).await
 }
 
-/// Runs the turn that is being prepared and prints it.
+/// Runs the turn that is being prepared and prints it. Its time counts from `since`.
 pub(crate) async fn carry_out(
     args: &RunArgs,
+    since: Instant,
     preparing: impl Future<Output = Prepared>,
     mut signals: Signals,
     console: Console,
 ) -> Code {
     let output = &args.output;
-    let since = Instant::now();
     let mut printer = if args.json_schema.is_some() {
         Printer::of_schema(output.output_format, output.print_markdown)
     } else {
         Printer::new(output.output_format, output.no_wait || output.print_markdown)
     };
     let prepared = tokio::select! {
-        prepared = within(args.task.timeout, Box::pin(preparing)) => prepared,
+        prepared = within(args.task.timeout, since, Box::pin(preparing)) => prepared,
         _ = signals.reach(1) => return interrupted(args, None, &signals, &mut printer, console).await,
     };
-    let (runner, prompt) = match prepared {
+    // The files that are attached are deleted after the turn.
+    let (runner, prompt, _attachments) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return refuse(args, None, &error, &mut printer).await,
     };
@@ -59,23 +61,24 @@ pub(crate) async fn carry_out(
     close(&runner, code).await
 }
 
-/// Waits for what comes before a turn, no longer than the turn may take: a file that is read may be a pipe that nobody writes to, a
-/// server that is reached may not answer.
+/// Waits for what comes before a turn, no longer than the turn may take from `since` on: a file that is read may be a pipe without a
+/// writer, a server that is reached may not answer.
 ///
 /// # Errors
 ///
 /// The error of `preparing`, or that it took too long.
 pub(crate) async fn within<T>(
     limit: Option<Duration>,
+    since: Instant,
     preparing: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
-    let Some(limit) = limit else { return preparing.await };
     // The task that enforces the limit knows what it waited for, and reports that first.
-    tokio::time::timeout(limit + Duration::from_millis(200), preparing).await.unwrap_or_else(|_| {
-        Err(CommandError::new(
-            FailureKind::Timeout,
-            format!("the turn did not begin within the time limit of {limit:?}"),
-        ))
+    let ends = |limit: Duration| since.checked_add(limit.saturating_add(Duration::from_millis(200)));
+    let Some((limit, end)) = limit.and_then(|limit| Some((limit, ends(limit)?))) else { return preparing.await };
+    tokio::time::timeout_at(end, preparing).await.unwrap_or_else(|_| {
+        let message = format!("the turn did not begin within the time limit of {limit:?}");
+        let hint = "raise --timeout; if stdin or a file that an option names is a pipe, check that its writer ends";
+        Err(CommandError::new(FailureKind::Timeout, message).hint(hint))
     })
 }
 
@@ -168,17 +171,8 @@ pub(crate) async fn prepare_turn(
     console: Console,
     change: impl FnOnce(RunnerBuilder) -> RunnerBuilder,
 ) -> Prepared {
-    for file in &args.files {
-        let why = match std::fs::metadata(file) {
-            Ok(metadata) if metadata.is_file() => continue,
-            Ok(metadata) if metadata.is_dir() => "it is a directory".to_owned(),
-            Ok(_) => "it is not a file".to_owned(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        return Err(CommandError::usage(format!("cannot attach {}: {why}", file.display())));
-    }
     check_transcript_path(&args.output)?;
+    let attachments = Attachments::read(&args.files).await?;
     let schema = match &args.json_schema {
         Some(file) => Some(read_schema(file).await?),
         None => None,
@@ -195,9 +189,9 @@ pub(crate) async fn prepare_turn(
         Console::warning("there is no git, so the instructions of a repository around the task are not kept out");
     }
     let mut prompt = Prompt::new(message);
-    prompt.files.clone_from(&args.files);
+    prompt.files.clone_from(&attachments.files);
     prompt.schema = schema;
-    Ok((Arc::new(runner), prompt))
+    Ok((Arc::new(runner), prompt, attachments))
 }
 
 /// Says how opencode is driven, where that is not what is to be expected.
@@ -251,6 +245,11 @@ pub(crate) async fn read_builder(args: &TaskArgs, console: Console) -> Result<(R
 ///
 /// If a file that they name cannot be used.
 fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
+    let place = args.dir.as_deref().or(args.workspace.as_deref()).unwrap_or(Path::new("."));
+    let is_needed = args.session.is_none() || args.dir.is_some();
+    if let Some(error) = gone_current_directory(place).filter(|_| is_needed) {
+        return Err(error);
+    }
     let Sources { source, key_files } = models::read(args, console)?;
     let mut builder = Runner::builder().model_source(source).options(args.turn_options(context(args)?));
     if let Some(name) = &args.task_name {

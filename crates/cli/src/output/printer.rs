@@ -1,6 +1,6 @@
 //! The three ways of printing a turn.
 
-use super::report::{Report, to_json};
+use super::report::{Report, last_line};
 use super::text::TextStream;
 use super::{OutputError, Stdout, TextKind, stream_json};
 use crate::args::OutputFormat;
@@ -87,8 +87,8 @@ impl Printer {
                 if report.output.is_empty() { String::new() } else { "\n".to_owned() }
             }
             Way::Value => report.structured.as_ref().map(|value| format!("{value}\n")).unwrap_or_default(),
-            Way::Json => to_json(report) + "\n",
-            Way::StreamJson => stream_json::result_line(report),
+            Way::Json => last_line(report, OutputFormat::Json),
+            Way::StreamJson => last_line(report, OutputFormat::StreamJson),
         };
         self.stdout.write(text).await
     }

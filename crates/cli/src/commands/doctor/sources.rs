@@ -4,10 +4,9 @@ use super::finding::Finding;
 use crate::found_file::{FoundFile, Trust};
 use crate::models::{ALLOW_HINT, FOUND_FILE, KeyFiles, others_can_read};
 use crate::watch;
-use opencode_run_config::with_key;
 use opencode_run_core::{ErrorChain, ModelConfig};
 use opencode_runner::ModelSource;
-use opencode_runner::run_key_command;
+use opencode_runner::read_key;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,7 +71,7 @@ pub(super) async fn read(named: Option<&Path>) -> Sources {
             format!("chmod 600 {}", file.display()),
         )
     }));
-    Sources { source: keyed(&source, &mut findings).await, key_files, findings }
+    Sources { source: with_keys(&source, &mut findings).await, key_files, findings }
 }
 
 fn described(file: &Path, source: &ModelSource) -> String {
@@ -82,10 +81,10 @@ fn described(file: &Path, source: &ModelSource) -> String {
 }
 
 /// Returns the sources whose keys can be had.
-async fn keyed(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource {
+async fn with_keys(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource {
     let mut usable = ModelSource::new();
     for (source_type, config) in source.iter() {
-        match with_key(config, async |command| run_key_command(command, watch::watcher().as_ref()).await).await {
+        match read_key(config, watch::watcher().as_ref()).await {
             Ok(config) => {
                 if lacks_key(&config) {
                     findings.push(Finding::warning(

@@ -1,9 +1,13 @@
 //! The folder that task directories are made in.
 
 use super::finding::Finding;
+use crate::error::gone_current_directory;
 use std::path::Path;
 
 pub(super) fn check(path: &Path) -> Finding {
+    if let Some(gone) = gone_current_directory(path) {
+        return Finding::error("workspace", gone.message, gone.hint.unwrap_or_default());
+    }
     let shown = path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string();
     match tempfile::Builder::new().prefix(".opencode-run-doctor-").tempdir_in(path) {
         Ok(_) => Finding::ok("workspace", format!("{shown} can be written to")),
