@@ -329,3 +329,24 @@ fn an_old_journal_is_deleted_when_another_is_begun() {
     let [young] = journals(&case).try_into().unwrap();
     assert_ne!(young, old);
 }
+
+#[test]
+fn journal_that_does_not_answer_is_interrupted() {
+    let case = Case::replaying(PLAIN);
+    case.run(&["hello"]).assert_code(0);
+    let [dir] = case.task_dirs().try_into().unwrap();
+    let [journal] = journals(&case).try_into().unwrap();
+    // As a network file system whose server is gone: every read waits.
+    fs::remove_file(&journal).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &journal, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for message in [&[][..], &["again"]] {
+        let mut command = subcommand(&case, "resume", &[&[dir.to_str().unwrap()], message].concat());
+        let running = Running::spawn(&mut command);
+        // Gives the command time to open the journal. If that is too short, the test passes all the same.
+        std::thread::sleep(Duration::from_millis(700));
+        running.signal(Signal::TERM);
+        running.wait().assert_code(143);
+    }
+    case.sandbox.assert_nothing_alive();
+}

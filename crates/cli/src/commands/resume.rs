@@ -28,7 +28,16 @@ pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Cons
     };
     match message {
         Ok(Some(message)) => carry_out(&args, since, go_on(&args, message, console), signals, console).await,
-        Ok(None) => show(&args, &task_dir, &mut printer, &signals, console).await,
+        Ok(None) => {
+            let found = tokio::select! {
+                found = within(args.task.timeout, since, find(&args, &task_dir)) => found,
+                _ = signals.reach(1) => return interrupted(&args, None, &signals, &mut printer, console).await,
+            };
+            match found {
+                Ok(found) => show(&args, &task_dir, found, &mut printer, &signals, console).await,
+                Err(error) => refuse(&args, None, &error, &mut printer).await,
+            }
+        }
         Err(error) => refuse(&args, None, &error, &mut printer).await,
     }
 }
@@ -59,16 +68,19 @@ struct Found {
 }
 
 /// Prints the last turn as it would have been printed, or the whole conversation as Markdown.
-async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, signals: &Signals, console: Console) -> Code {
-    let found = match find(args, task_dir) {
-        Ok(found) => found,
-        Err(error) => return refuse(args, None, &error, printer).await,
-    };
+async fn show(
+    args: &RunArgs,
+    task_dir: &Path,
+    found: Found,
+    printer: &mut Printer,
+    signals: &Signals,
+    console: Console,
+) -> Code {
     let Some(last) = found.conversation.turns.last() else {
         let error = CommandError::new(FailureKind::Io, format!("{} holds no turn", found.journal.display()));
         return refuse(args, None, &error, printer).await;
     };
-    let saved = save(args, &found.conversation);
+    let saved = save(args, &found.conversation).await;
     let failure = last.failure.as_ref().map(|failure| advice::describe(failure, None, &found.conversation));
     let save_error = saved.as_ref().err();
     let error = failure.as_ref().or(save_error);
@@ -98,13 +110,19 @@ async fn show(args: &RunArgs, task_dir: &Path, printer: &mut Printer, signals: &
     code_of_output(end, Code::OK, signals)
 }
 
-fn find(args: &RunArgs, task_dir: &Path) -> Result<Found, CommandError> {
+/// Reads the journal on a thread of its own: its file system may take long to answer.
+async fn find(args: &RunArgs, task_dir: &Path) -> Result<Found, CommandError> {
+    let (task_dir, session) = (task_dir.to_owned(), args.task.session.as_ref().map(SessionId::new));
+    let found = tokio::task::spawn_blocking(move || find_now(&task_dir, session.as_ref())).await;
+    found.map_err(|error| CommandError::of(FailureKind::Io, &error))?
+}
+
+fn find_now(task_dir: &Path, session: Option<&SessionId>) -> Result<Found, CommandError> {
     let directory = TaskDir::existing(task_dir).map_err(BuildError::from)?;
-    let session = args.task.session.as_ref().map(SessionId::new);
     if let Some(journals) = default_journals() {
         check_journals(&journals)?;
     }
-    let journal = find_journal(default_journals().as_deref(), directory.path(), session.as_ref())?;
+    let journal = find_journal(default_journals().as_deref(), directory.path(), session)?;
     let recovered = opencode_run_journal::read(&journal).map_err(BuildError::from)?;
     let (mut conversation, in_use) = (recovered.conversation, recovered.in_use);
     if !in_use {
@@ -114,10 +132,14 @@ fn find(args: &RunArgs, task_dir: &Path) -> Result<Found, CommandError> {
 }
 
 /// Saves the transcript where that was asked for.
-fn save(args: &RunArgs, conversation: &Conversation) -> Result<Option<PathBuf>, CommandError> {
+async fn save(args: &RunArgs, conversation: &Conversation) -> Result<Option<PathBuf>, CommandError> {
     let Some(path) = &args.output.save_markdown else { return Ok(None) };
     let path = path.clone().unwrap_or_else(|| conversation.directory().join(TRANSCRIPT_NAME));
-    write_atomically(&path, &markdown(conversation)).map_err(|error| CommandError::of(FailureKind::Io, &error))?;
+    let (target, text) = (path.clone(), markdown(conversation));
+    tokio::task::spawn_blocking(move || write_atomically(&target, &text))
+        .await
+        .map_err(|error| CommandError::of(FailureKind::Io, &error))?
+        .map_err(|error| CommandError::of(FailureKind::Io, &error))?;
     Ok(Some(std::path::absolute(&path).unwrap_or(path)))
 }
 

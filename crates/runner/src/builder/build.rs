@@ -83,15 +83,22 @@ impl RunnerBuilder {
         let mut defaults = Defaults { options, sources: std::mem::take(&mut self.sources), keys: host.keys() };
         let is_isolated = host.is_isolated();
         let (directory, session_model) = self.directory(host.driver(), &defaults).await?;
-        let journals = self.journals.as_deref();
-        let beginning = if self.resume {
-            let beginning = Beginning::resume(journals, directory.path(), self.session.as_ref())?;
-            defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
-            beginning
-        } else {
-            let task = Task::new(self.name(), directory.path()).isolated(is_isolated);
-            Beginning::new(journals, task, self.session)?
+        let (journals, session, resumes) = (self.journals.take(), self.session.take(), self.resume);
+        let task = Task::new(self.name(), directory.path()).isolated(is_isolated);
+        // The file system of the journals may take long to answer.
+        let begin = move || {
+            if resumes {
+                Beginning::resume(journals.as_deref(), &task.directory, session.as_ref())
+            } else {
+                Beginning::new(journals.as_deref(), task, session)
+            }
         };
+        let beginning = tokio::task::spawn_blocking(begin)
+            .await
+            .map_err(|error| StartError::new(FailureKind::Io, error.to_string()))??;
+        if resumes {
+            defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
+        }
         let history = History::new(&beginning.conversation.turns, session_model.as_ref());
         Ok(Runner::new(host, owns_host, beginning, directory, defaults, self.ephemeral, history))
     }
