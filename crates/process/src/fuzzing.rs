@@ -3,5 +3,5 @@
 //!
 //! No part of the interface. Each function panics where what it asserts does not hold.
 
-pub use crate::dialect::fuzzing::{run_output, serve_stream};
 pub use crate::lines::fuzzing::lines;
+pub use crate::protocol::fuzzing::{run_output, serve_stream};

@@ -14,7 +14,7 @@
 //! - Where it is given a [`Watcher`], opencode is started under it. Then all ends in the same way that cleared its
 //!   environment and was adopted, and all ends if this process is ended, by SIGKILL for example.
 //!
-//! What opencode writes and wants to be told is known to the private `dialect` module alone.
+//! What opencode writes and wants to be told is known to the private `generation` module alone.
 //!
 //! # Example
 //!
@@ -39,7 +39,6 @@ mod background;
 mod backoff;
 mod blocking;
 mod descriptors;
-mod dialect;
 mod environment;
 mod exhausted;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -59,6 +58,7 @@ mod models;
 mod nearest;
 mod outbox;
 mod private_dir;
+mod protocol;
 mod redaction;
 mod request;
 mod run_executor;

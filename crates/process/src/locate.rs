@@ -1,7 +1,7 @@
 //! Where opencode is, and whether it is one that can be driven.
 
-use crate::dialect::{Dialect, Unsupported};
 use crate::exhausted::resource_hint;
+use crate::protocol::{Generation, Unsupported};
 use crate::version_cache::VersionCache;
 use crate::{Untrusted, Version, Watcher, blocking, find_untrusted, launch, supervisor};
 use opencode_run_core::Remedy;
@@ -18,7 +18,7 @@ const VERSION_LIMIT: Duration = Duration::from_secs(30);
 pub struct Opencode {
     path: PathBuf,
     version: Version,
-    dialect: Dialect,
+    generation: Generation,
 }
 
 impl Opencode {
@@ -28,8 +28,8 @@ impl Opencode {
     ///
     /// [`LocateError::TooOld`] or [`LocateError::TooNew`].
     pub fn known(path: PathBuf, version: Version) -> Result<Self, LocateError> {
-        match Dialect::of(version) {
-            Ok(dialect) => Ok(Self { path, version, dialect }),
+        match Generation::of(version) {
+            Ok(generation) => Ok(Self { path, version, generation }),
             Err(Unsupported::TooOld { oldest }) => Err(LocateError::TooOld { path, version, oldest }),
             Err(Unsupported::TooNew) => Err(LocateError::TooNew { path, version }),
         }
@@ -48,8 +48,8 @@ impl Opencode {
     }
 
     /// Returns its generation.
-    pub(crate) fn dialect(&self) -> Dialect {
-        self.dialect
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
     }
 }
 

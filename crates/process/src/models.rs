@@ -24,7 +24,7 @@ pub struct ModelListError {
 /// If opencode cannot be started, fails, or does not answer within a minute. Nothing of it is left in any case.
 pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<String>, ModelListError> {
     let failed = |why: String| ModelListError { why };
-    let arguments = launch.opencode().dialect().models_arguments();
+    let arguments = launch.opencode().generation().models_arguments();
     let answer = launch.ask(arguments, directory, LIMIT).await.map_err(|error| failed(error.to_string()))?;
     if let Some(status) = answer.status.filter(|status| !status.success()) {
         let mut tail = StderrTail::default();

@@ -2,8 +2,8 @@
 
 use crate::Launch;
 use crate::blocking;
-use crate::dialect;
 use crate::gate::{Pass, unseen};
+use crate::protocol;
 use crate::redaction::Redaction;
 use crate::request::{check, wrong_directory};
 use crate::run_process::RunCommand;
@@ -69,7 +69,7 @@ impl RunExecutor {
     /// If this version has none: it refuses all that it asks for.
     fn approval(&self) -> Result<&'static str, StartError> {
         let opencode = self.launch.opencode();
-        opencode.dialect().approval_argument(opencode.version()).ok_or_else(|| {
+        opencode.generation().approval_argument(opencode.version()).ok_or_else(|| {
             let message = format!("`run` of opencode {} cannot allow what it asks for", opencode.version());
             StartError::new(FailureKind::Usage, message).remedy(Remedy::UseServer)
         })
@@ -95,7 +95,7 @@ impl RunExecutor {
             None if prompt.options.budget().is_unlimited() => None,
             None => return Err(unseen()),
         };
-        let mut arguments = self.launch.opencode().dialect().run_arguments(request, model.as_deref());
+        let mut arguments = self.launch.opencode().generation().run_arguments(request, model.as_deref());
         if matches!(prompt.options.permissions, Some(PermissionPolicy::Allow)) {
             arguments.push(self.approval()?.into());
         }
@@ -123,12 +123,12 @@ impl Executor for RunExecutor {
         let has_gateway = self.launch.has_gateway();
         let request = blocking::call(move || check(&mut request, has_gateway).map(|()| request)).await?;
         let version = self.launch.opencode().version();
-        if let Some(why) = dialect::why_not_run(version) {
+        if let Some(why) = protocol::why_not_run(version) {
             let message = format!("opencode {version} cannot be driven by `run`: {why}");
             return Err(StartError::new(FailureKind::Opencode, message).remedy(Remedy::UseServerOrTestedOpencode));
         }
-        let dialect = self.launch.opencode().dialect();
-        dialect.check_run_in(&request.task.directory).map_err(|why| wrong_directory(&request, &why))?;
+        let generation = self.launch.opencode().generation();
+        generation.check_run_in(&request.task.directory).map_err(|why| wrong_directory(&request, &why))?;
         if request.prompt.schema.is_some() {
             return Err(StartError::new(FailureKind::Usage, "`opencode run` cannot hold an answer to a schema")
                 .remedy(Remedy::UseServer));

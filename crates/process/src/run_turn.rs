@@ -2,10 +2,10 @@
 
 mod beginning;
 
-use crate::dialect::{self, Dialect, Refusals, Seen, StderrLine};
 use crate::gate::{self, Pass};
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
+use crate::protocol::{self, Generation, Refusals, Seen, StderrLine};
 use crate::redaction::Redaction;
 use crate::run_process::{RunCommand, RunProcess};
 use crate::stderr_tail::StderrTail;
@@ -34,7 +34,7 @@ const QUEUE: usize = 256;
 
 /// A turn under way.
 pub(crate) struct RunTurn {
-    dialect: Dialect,
+    generation: Generation,
     driver: TurnDriver,
     /// How its process is started again.
     command: RunCommand,
@@ -88,7 +88,7 @@ impl RunTurn {
     pub(crate) fn new(command: RunCommand, driver: TurnDriver, process: RunProcess) -> Self {
         let RunProcess { tree, child, stdin, stdout, stderr } = process;
         Self {
-            dialect: command.launch.opencode().dialect(),
+            generation: command.launch.opencode().generation(),
             driver,
             command,
             beginning: Beginning::new(false),
@@ -320,7 +320,7 @@ impl RunTurn {
             return;
         }
         self.beginning.begun();
-        let decoded = self.dialect.read_stdout(&line);
+        let decoded = self.generation.read_stdout(&line);
         self.seen.event(&decoded.observed.event);
         let refused = self.refusals.before(&decoded.observed.event).into_iter().map(refusal);
         for signal in decoded.session.map(Signal::Session).into_iter().chain(refused) {
@@ -335,10 +335,10 @@ impl RunTurn {
             Some(Line::TooLong(bytes)) => return self.tail.push(&format!("… a line of {bytes} bytes …")),
             Some(Line::Whole(line)) => line,
         };
-        let line = dialect::plain(&String::from_utf8_lossy(&line));
+        let line = protocol::plain(&String::from_utf8_lossy(&line));
         tracing::debug!(line, "opencode's stderr");
         self.tail.push(&line);
-        match self.dialect.read_stderr(&line) {
+        match self.generation.read_stderr(&line) {
             StderrLine::AgentNotFound if self.failure.is_none() => {
                 let agent = self.agent.clone().unwrap_or_default();
                 self.failure = Some(TurnFailure::AgentNotFound { agent });

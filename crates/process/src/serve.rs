@@ -1,5 +1,6 @@
 //! A warm opencode: one server, many turns.
 
+pub(crate) mod beginning;
 pub(crate) mod hub;
 pub(crate) mod lane;
 pub(crate) mod lease;

@@ -2,14 +2,15 @@
 
 use crate::background::Background;
 use crate::blocking;
-use crate::dialect::{self, ClientError, serves};
+use crate::protocol::{self, ClientError, NewSession, serves};
 use crate::request::{check, wrong_directory};
 use crate::schema::AnswerSchema;
+use crate::serve::beginning::Beginning;
 use crate::serve::pool::Pool;
 use crate::serve::server::{Presence, Server};
 use crate::serve::sessions::{Sessions, TakenSession};
 use crate::serve::start_error::unreachable;
-use crate::serve::turn::ServeTurn;
+use crate::serve::turn::PreparedTurn;
 use crate::session::{SessionInfo, SessionLookupError};
 use crate::setup::Setup;
 use crate::{Launch, Version};
@@ -20,7 +21,6 @@ use opencode_run_core::{
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
 /// How many signals may wait for the consumer.
 const SIGNALS: usize = 256;
@@ -206,8 +206,8 @@ impl Shared {
     /// Returns whether an id is one that opencode could have given to a session.
     fn may_exist(&self, session: &SessionId) -> bool {
         match &self.servers {
-            Servers::Own(pool) => pool.launch().opencode().dialect().may_exist(session),
-            Servers::Attached(server) => server.client.dialect().may_exist(session),
+            Servers::Own(pool) => pool.launch().opencode().generation().may_exist(session),
+            Servers::Attached(server) => server.client.generation().may_exist(session),
         }
     }
 
@@ -239,18 +239,27 @@ impl Shared {
         }
     }
 
-    /// Returns a turn's presence on a server that has a model of this name, and its session there.
+    /// Returns a turn's presence on a server that has a model of this name, its session there, and the model that it is to name.
     async fn place(
         &self,
         setup: &mut Setup,
         request: &TurnRequest,
         model: Option<&str>,
-    ) -> Result<(Presence, TurnSession), StartError> {
+    ) -> Result<(Presence, TurnSession, Option<String>), StartError> {
         let directory = &request.task.directory;
         // From now on, so that the server is known to be at work: to be asked first in a new directory is what costs it most.
         let presence = self.server(setup).await?.enter(directory);
         let server = presence.server();
         let variant = request.prompt.options.variant.as_deref();
+        let default = match model {
+            Some(_) => None,
+            None => match server.client.default_model(directory, request.session.as_ref()).await {
+                Ok(default) => default,
+                Err(error) => return Err(server.start_error(error).await),
+            },
+        };
+        let model = model.or(default.as_deref());
+        let named = model.map(str::to_owned);
         if let Some(model) = model.filter(|_| !is_described(request.prompt.options.model.as_ref()) || variant.is_some())
         {
             let known_as = match &request.prompt.options.model {
@@ -260,10 +269,10 @@ impl Shared {
             };
             server.check_model(directory, model, known_as, variant).await?;
         }
-        let session = self.session(server, request);
+        let session = self.session(server, request, model);
         if !setup.has_empty_catalogue() {
             let session = session.await?;
-            return Ok((presence, session));
+            return Ok((presence, session, named));
         }
         // The directory may have agents with models of their own. To be asked in a new one takes a server a while, so that it is
         // asked for the session as well.
@@ -276,7 +285,7 @@ impl Shared {
             Err(error) => return Err(server.start_error(error).await),
         };
         if has_models {
-            return Ok((presence, session));
+            return Ok((presence, session, named));
         }
         tracing::info!("an agent has a model of its own: opencode is started again with its catalogue of models");
         self.needs_catalogue.store(true, Ordering::Relaxed);
@@ -285,15 +294,24 @@ impl Shared {
             pool.retire(server);
         }
         // All servers have the same sessions.
-        Ok((self.server(setup).await?.enter(directory), session))
+        Ok((self.server(setup).await?.enter(directory), session, named))
     }
 
     /// Returns the session of a turn, new or to be continued, after it was seen that nobody else is at work in it.
-    async fn session(&self, server: &Arc<Server>, request: &TurnRequest) -> Result<TurnSession, StartError> {
+    async fn session(
+        &self,
+        server: &Arc<Server>,
+        request: &TurnRequest,
+        model: Option<&str>,
+    ) -> Result<TurnSession, StartError> {
         let directory = &request.task.directory;
         let Some(session) = &request.session else {
             let title = request.title();
-            return match server.new_session(directory, &title).await {
+            let model = model.and_then(|model| model.parse().ok());
+            let options = &request.prompt.options;
+            let (variant, agent) = (options.variant.as_deref(), options.agent.as_deref());
+            let new = NewSession { directory, title: &title, model: model.as_ref(), variant, agent };
+            return match server.new_session(new).await {
                 Ok(id) => Ok(TurnSession { id, made: Some((Arc::clone(server), directory.clone())) }),
                 Err(error) => Err(server.start_error(error).await),
             };
@@ -314,39 +332,25 @@ impl Shared {
     async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
         let schema = prompt.schema.as_ref().map(AnswerSchema::read).transpose().map_err(|why| no_schema(&why))?;
-        dialect::check_serve_in(self.version(), &request.task.directory)
+        protocol::check_serve_in(self.version(), &request.task.directory)
             .map_err(|why| wrong_directory(&request, &why))?;
         let (mut setup, model) = self.setup(prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
         if let Some(session) = &request.session {
             self.sessions.wait_for_killed(session).await;
         }
-        let (presence, session) = self.place(&mut setup, &request, model.as_deref()).await?;
+        let is_new = request.session.is_none();
+        let (presence, session, model) = self.place(&mut setup, &request, model.as_deref()).await?;
         let (started, driver) = StartedTurn::channel(SIGNALS);
         let taken = self.sessions.take(&session.id, driver.signals.downgrade());
         let taken = taken.ok_or_else(|| busy(&session.id))?;
-        let directory: PathBuf = request.task.directory;
-        let server = presence.server();
+        let server = Arc::clone(presence.server());
         let listening = server.hub.listen(session.id.clone());
         server.connected().await.map_err(|error| unreachable(&error))?;
         let pass = server.admit(&session.id, request.prompt.options.budget())?;
         let pass = pass.map(|pass| pass.with_idle_limit(request.prompt.options.limits().idle));
         let session = session.keep();
-        let now = SystemTime::now();
-        let (message, decoder) = server.client.compose(&session, &request.prompt, model.as_deref(), now);
-        let turn = ServeTurn {
-            driver,
-            presence,
-            listening,
-            session,
-            directory,
-            message,
-            decoder,
-            agent: request.prompt.options.agent,
-            policy: request.prompt.options.permissions.unwrap_or_default(),
-            schema,
-            pass,
-            redaction: setup.redaction(),
-        };
+        let beginning = Beginning { driver, presence, listening, session, is_new, model, schema, pass };
+        let turn = beginning.turn(request, setup.redaction())?;
         Ok((started, Prepared { turn, taken }))
     }
 }
@@ -383,7 +387,7 @@ impl Drop for TurnSession {
 
 /// A turn that is ready to run.
 struct Prepared {
-    turn: ServeTurn,
+    turn: PreparedTurn,
     taken: TakenSession,
 }
 
@@ -413,7 +417,7 @@ impl Executor for ServeExecutor {
         self.run(async move |shared: Arc<Shared>| {
             let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
             tokio::spawn(async move {
-                let server = Arc::downgrade(turn.presence.server());
+                let server = Arc::downgrade(turn.presence().server());
                 let over = turn.run().await;
                 drop(taken);
                 // A consumer that never reads the end keeps no server alive, only the runtime that this runs on.

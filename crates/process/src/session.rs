@@ -1,7 +1,7 @@
 //! opencode's record of a session: the directory that it belongs to, and the model of its last turn.
 
 use crate::Launch;
-use crate::dialect::Exported;
+use crate::protocol::Exported;
 use opencode_run_core::{ModelSourceType, SessionId, StartError};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,16 +73,16 @@ pub async fn session_directory(launch: &Launch, session: &SessionId) -> Result<P
 ///
 /// If there is no such session, or opencode does not answer.
 pub async fn session_info(launch: &Launch, session: &SessionId) -> Result<SessionInfo, SessionLookupError> {
-    let dialect = launch.opencode().dialect();
-    if !dialect.may_exist(session) {
+    let generation = launch.opencode().generation();
+    if !generation.may_exist(session) {
         return Err(SessionLookupError::NotFound(session.clone()));
     }
     let unanswered = |why: String| SessionLookupError::Unanswered { session: session.clone(), why };
-    let arguments = dialect.export_arguments(session);
+    let arguments = generation.export_arguments(session);
     // Any directory will do, and the current one may have been deleted.
     let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let answer = launch.ask(arguments, &directory, LIMIT).await.map_err(|error| unanswered(error.to_string()))?;
-    match dialect.read_export(&answer.stdout, &answer.stderr) {
+    match generation.read_export(&answer.stdout, &answer.stderr) {
         Exported::Session(info) => Ok(info),
         Exported::NotFound => Err(SessionLookupError::NotFound(session.clone())),
         Exported::Nothing(why) => Err(unanswered(why)),

@@ -1,9 +1,9 @@
 //! What opencode is given when it starts, beside the environment of the caller: models, limits, what is to be left out.
 
 use crate::blocking;
-use crate::dialect::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
 use crate::environment::Environment;
 use crate::gate::Gate;
+use crate::protocol::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
 use crate::redaction::Redaction;
 use crate::{Launch, kept_file};
 use opencode_run_core::{ExposeSecret, FailureKind, ModelChoice, ModelConfig, Remedy, SecretString, StartError};
@@ -105,7 +105,7 @@ impl Setup {
         let keyless = model.map(|model| with_config(model, |config| ModelConfig { api_key: None, ..config.clone() }));
         let Rendered { variables, model: name, is_described } = render(launch, keyless.as_ref(), agent, &purpose)?;
         // Who has chosen a catalogue is left with it.
-        let has_catalogue = launch.environment().get(launch.opencode().dialect().empty_catalogue().path).is_some();
+        let has_catalogue = launch.environment().get(launch.opencode().generation().empty_catalogue().path).is_some();
         let setup = Self {
             variables,
             model: model.cloned(),
@@ -153,7 +153,7 @@ impl Setup {
         };
         if let (Some(_), Some(key)) = (&gate, self.key()) {
             environment.hide(key);
-            let variable = launch.opencode().dialect().users_configuration();
+            let variable = launch.opencode().generation().users_configuration();
             if launch.environment().get(variable).is_some() && environment.get(variable).is_none() {
                 let message =
                     format!("{variable} holds the key of the model source, which would reach opencode with it");
@@ -167,7 +167,7 @@ impl Setup {
         if !self.empty_catalogue {
             return Ok(Opened { gate, _catalogue: None });
         }
-        let EmptyCatalogue { text, path, variable: (name, value) } = launch.opencode().dialect().empty_catalogue();
+        let EmptyCatalogue { text, path, variable: (name, value) } = launch.opencode().generation().empty_catalogue();
         environment.set(name, value);
         // Whatever became of it since, a run begins with it as it should be.
         let kept = launch.cache_dir().map(|folder| folder.join(EMPTY_CATALOGUE));
@@ -203,11 +203,11 @@ fn render(
     agent: Option<&str>,
     purpose: &Purpose,
 ) -> Result<Rendered, StartError> {
-    let (dialect, version) = (launch.opencode().dialect(), launch.opencode().version());
-    let users = launch.environment().get(dialect.users_configuration()).map(|text| text.to_string_lossy());
+    let (generation, version) = (launch.opencode().generation(), launch.opencode().version());
+    let users = launch.environment().get(generation.users_configuration()).map(|text| text.to_string_lossy());
     let wish = Wish { version, model, agent, purpose, is_lean: launch.is_lean(), users: users.as_deref() };
-    dialect.render(&wish).map_err(|why| {
-        let message = format!("{} cannot be merged with: {why}", dialect.users_configuration());
+    generation.render(&wish).map_err(|why| {
+        let message = format!("{} cannot be merged with: {why}", generation.users_configuration());
         StartError::new(FailureKind::Config, message).hint("correct the variable or unset it")
     })
 }

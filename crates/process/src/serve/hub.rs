@@ -2,8 +2,8 @@
 
 use super::lane::{Lane, LaneSender, lane};
 use crate::backoff;
-use crate::dialect::{Client, ClientError, SessionEvent};
 use crate::lines::{Line, Lines};
+use crate::protocol::{Client, ClientError, SessionEvent};
 use futures_util::TryStreamExt;
 use opencode_run_core::SessionId;
 use std::collections::HashMap;
@@ -131,7 +131,7 @@ impl Listeners {
         if let Some(parent) = &event.parent {
             self.adopt(event.session.clone(), parent);
         }
-        if let Some(works) = event.works()
+        if let Some(works) = event.works
             && let Some(known) = self.followed.get_mut(&event.session)
         {
             *known = works;
@@ -233,18 +233,20 @@ async fn deliver_all(
 mod tests {
     use super::super::lane::LaneItem;
     use super::*;
+    use crate::protocol::Generation;
     use opencode_run_core::RawJson;
 
     fn status(session: &str, status: &str) -> SessionEvent {
         let raw = format!(r#"{{"properties":{{"sessionID":"{session}","status":{{"type":"{status}"}}}}}}"#);
         let kind = "session.status".to_owned();
-        SessionEvent { session: SessionId::new(session), parent: None, kind, raw: RawJson::parse(raw).unwrap() }
+        let works = Some(status != "idle");
+        SessionEvent { session: SessionId::new(session), parent: None, kind, raw: RawJson::parse(raw).unwrap(), works }
     }
 
     #[tokio::test]
     async fn a_stream_that_cannot_be_opened_is_not_waited_for_without_end() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let client = Client::new(format!("http://{nobody}").parse().unwrap(), None, None).unwrap();
+        let client = Client::new(Generation::V1, format!("http://{nobody}").parse().unwrap(), None, None).unwrap();
         let hub = Hub::start(client);
         tokio::time::pause();
         assert!(matches!(hub.connected().await, Err(ClientError::NoAnswer(_))));
@@ -257,7 +259,7 @@ mod tests {
     }
 
     async fn delivered(stream: &str, listeners: &Mutex<Listeners>) {
-        let client = Client::new("http://127.0.0.1:1".parse().unwrap(), None, None).unwrap();
+        let client = Client::new(Generation::V1, "http://127.0.0.1:1".parse().unwrap(), None, None).unwrap();
         let (connection, _connected) = watch::channel(false);
         assert!(deliver_all(stream.as_bytes(), &client, listeners, &connection).await);
     }
@@ -331,9 +333,9 @@ mod tests {
             assert!(!listeners.deliver(status(session, says)));
             assert_eq!(known(&listeners, "a"), Some(works), "{session} {says}");
         }
-        assert!(!listeners.deliver(SessionEvent { kind: "session.idle".to_owned(), ..status("a", "busy") }));
+        assert!(!listeners.deliver(status("a", "idle")));
         assert_eq!(known(&listeners, "a"), Some(false));
-        assert!(!listeners.deliver(SessionEvent { kind: "message.updated".to_owned(), ..status("a", "busy") }));
+        assert!(!listeners.deliver(SessionEvent { works: None, ..status("a", "busy") }));
         assert_eq!(known(&listeners, "a"), Some(false));
         listeners.tear();
         assert_eq!(known(&listeners, "a"), None);

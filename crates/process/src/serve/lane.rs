@@ -1,6 +1,6 @@
 //! What comes to one turn, on its way there: its part of the server's stream, the answer, and what its consumer wants.
 
-use crate::dialect::{ClientError, SessionEvent};
+use crate::protocol::{ClientError, SessionEvent};
 use opencode_run_core::Control;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -334,7 +334,7 @@ mod tests {
 
     fn event(bytes: usize) -> SessionEvent {
         let raw = RawJson::parse(format!("\"{}\"", "x".repeat(bytes))).unwrap();
-        SessionEvent { session: SessionId::new("s"), parent: None, kind: "k".to_owned(), raw }
+        SessionEvent { session: SessionId::new("s"), parent: None, kind: "k".to_owned(), raw, works: None }
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Models and variants that a server does not have.
 
-use crate::dialect::KnownModel;
 use crate::nearest;
+use crate::protocol::KnownModel;
 use opencode_run_core::{FailureKind, Remedy, StartError};
 
 /// Returns the error for a model that the server does not have, in opencode's words, with the nearest ones.

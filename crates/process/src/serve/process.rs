@@ -3,10 +3,10 @@
 use super::lease::Lease;
 use super::start_error::unreachable;
 use crate::Launch;
-use crate::dialect::{self, ClientError, Dialect, StderrLine};
 use crate::environment::Environment;
 use crate::exhausted::{essence, resource_hint};
 use crate::lines::{Line, Lines};
+use crate::protocol::{self, ClientError, Generation, ServerLaunch, StderrLine};
 use crate::stderr_tail::StderrTail;
 use crate::tree::{self, Core, Marker, Tree};
 use crate::{backoff, blocking};
@@ -14,6 +14,7 @@ use opencode_run_core::{FailureKind, Remedy, StartError};
 use reqwest::Url;
 use std::collections::VecDeque;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::Child;
@@ -103,7 +104,7 @@ impl ServerProcess {
                     // It has closed its stdout: how it ends is known in a moment, and the rest of its stderr is on its way.
                     tokio::time::timeout(LAST_WORDS, process.watch().wait_for(Option::is_some)).await.ok();
                     process.end().await;
-                    if process.found_locked(launch.opencode().dialect())
+                    if process.found_locked(launch.opencode().generation())
                         && let Some(pause) = backoff.next()
                     {
                         locks += 1;
@@ -111,8 +112,8 @@ impl ServerProcess {
                         tokio::time::sleep(pause).await;
                         continue;
                     }
-                    let dialect = launch.opencode().dialect();
-                    return Err(match dialect.read_refused_configuration(&process.last_words()) {
+                    let generation = launch.opencode().generation();
+                    return Err(match generation.read_refused_configuration(&process.last_words()) {
                         Some(why) => unreachable(&ClientError::Configuration(why)),
                         None => failed(process.why_it_ended()),
                     });
@@ -138,25 +139,30 @@ impl ServerProcess {
         lease: &Lease,
     ) -> Result<(Self, oneshot::Receiver<Url>), String> {
         let marker = Marker::new();
-        let dialect = launch.opencode().dialect();
-        let (arguments, variable) = dialect.server();
+        let generation = launch.opencode().generation();
+        let ServerLaunch { arguments, password: variable, holds_stdin } = generation.server();
         environment.set(variable, password);
         let mut command = launch.command(arguments, directory, environment, &marker);
+        if holds_stdin {
+            command.stdin(Stdio::piped());
+        }
         let mut child = tree::start_child(|| command.spawn()).map_err(|error| error.to_string())?;
         let id = child.id().unwrap_or_default();
         let tree = launch.tree(marker.clone(), id);
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err("it has no output".to_owned());
         };
+        let stdin = child.stdin.take();
         let log = Arc::new(Mutex::new(Log::default()));
         let (exit, exited) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
         let (listening, address) = oneshot::channel();
         let keeper = tokio::spawn(keep_log(Lines::new(stderr, LONGEST_LINE), Arc::clone(&log)));
-        let reader = tokio::spawn(read_stdout(dialect, Lines::new(stdout, LONGEST_LINE), listening));
+        let reader = tokio::spawn(read_stdout(generation, Lines::new(stdout, LONGEST_LINE), listening));
         let (watch, lease) = (watch_over(child, tree, stopped, exit, reader, keeper), lease.clone());
         watches.spawn(async move {
             watch.await;
+            drop(stdin);
             // Until then the server takes memory.
             drop(lease);
         });
@@ -208,9 +214,9 @@ impl ServerProcess {
     }
 
     /// Returns whether the last that it wrote to stderr says that another opencode was at work on the database.
-    fn found_locked(&self, dialect: Dialect) -> bool {
+    fn found_locked(&self, generation: Generation) -> bool {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.recent.iter().any(|line| dialect.read_stderr(line) == StderrLine::DatabaseBusy)
+        log.recent.iter().any(|line| generation.read_stderr(line) == StderrLine::DatabaseBusy)
     }
 
     /// Describes the end of a server that never listened: how it ended, and its reason.
@@ -228,7 +234,7 @@ impl ServerProcess {
 }
 
 async fn read_stdout<R: tokio::io::AsyncRead + Unpin>(
-    dialect: Dialect,
+    generation: Generation,
     mut lines: Lines<R>,
     listening: oneshot::Sender<Url>,
 ) {
@@ -236,7 +242,7 @@ async fn read_stdout<R: tokio::io::AsyncRead + Unpin>(
     // It is read to the end, so that the server never waits for a reader.
     while let Some(line) = lines.next().await {
         if let Line::Whole(line) = line
-            && let Some(url) = dialect.read_address(&dialect::plain(&String::from_utf8_lossy(&line)))
+            && let Some(url) = generation.read_address(&protocol::plain(&String::from_utf8_lossy(&line)))
             && let Some(listening) = listening.take()
         {
             // Whoever waited may have given up.
@@ -248,7 +254,7 @@ async fn read_stdout<R: tokio::io::AsyncRead + Unpin>(
 async fn keep_log<R: tokio::io::AsyncRead + Unpin>(mut lines: Lines<R>, log: Arc<Mutex<Log>>) {
     while let Some(line) = lines.next().await {
         let line = match line {
-            Line::Whole(line) => dialect::plain(&String::from_utf8_lossy(&line)),
+            Line::Whole(line) => protocol::plain(&String::from_utf8_lossy(&line)),
             Line::TooLong(bytes) => format!("… a line of {bytes} bytes …"),
         };
         tracing::debug!(line, "the opencode server's stderr");

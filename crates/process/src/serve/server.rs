@@ -7,8 +7,8 @@ use super::places::{EndedTurn, Places};
 use super::process::ServerProcess;
 use super::start_error::unreachable;
 use super::sweeps::Sweeps;
-use crate::dialect::{self, Client, ClientError, StderrLine};
 use crate::gate::{Pass, unseen};
+use crate::protocol::{self, Client, ClientError, NewSession, StderrLine};
 use crate::setup::{Opened, Setup};
 use crate::tree::Tool;
 use crate::{Launch, Version, tree};
@@ -85,8 +85,8 @@ impl Server {
     ) -> Result<Self, StartError> {
         let (opened, environment) = setup.open_on_thread(launch).await?;
         let (process, url, password) = ServerProcess::start(launch, &environment, directory, watches, lease).await?;
-        let dialect = launch.opencode().dialect();
-        let client = dialect.client(url, password).map_err(|error| unreachable(&error))?;
+        let generation = launch.opencode().generation();
+        let client = Client::new(generation, url, None, Some(password)).map_err(|error| unreachable(&error))?;
         // What it answers, other requests will tell.
         if let Err(error @ ClientError::NoAnswer(_)) = client.version().await {
             process.end().await;
@@ -103,7 +103,7 @@ impl Server {
         user: Option<String>,
         password: Option<String>,
     ) -> Result<Self, StartError> {
-        let (client, version) = dialect::meet(address, user, password).await.map_err(|error| match error {
+        let (client, version) = protocol::meet(address, user, password).await.map_err(|error| match error {
             ClientError::NotFound(_)
             | ClientError::Refused { .. }
             | ClientError::Unreadable
@@ -118,7 +118,7 @@ impl Server {
             StartError::new(FailureKind::Opencode, format!("the opencode server cannot be driven: {why}"))
         };
         let version: Version = version.parse().map_err(|_| unsupported("it does not say its version".to_owned()))?;
-        dialect::serves(version).map_err(|why| unsupported(format!("it is opencode {version}, {why}")))?;
+        protocol::serves(version).map_err(|why| unsupported(format!("it is opencode {version}, {why}")))?;
         let (_, exited) = watch::channel(None);
         Ok(Self::over(client, version, None, exited))
     }
@@ -186,7 +186,7 @@ impl Server {
         if known().get(model).is_some_and(|variants| lacking(variants.as_deref(), variant).is_none()) {
             return Ok(());
         }
-        let models = match self.client.models(directory).await {
+        let models = match self.client.models(directory, Some(model)).await {
             Ok(models) => models,
             Err(error) => {
                 tracing::debug!(%error, "the server does not say which models there are");
@@ -207,9 +207,9 @@ impl Server {
     ///
     /// Where the server finds another opencode at work on the database, and has waited for it in vain, nothing is made yet, and
     /// it is asked again.
-    pub(crate) async fn new_session(&self, directory: &Path, title: &str) -> Result<SessionId, ClientError> {
+    pub(crate) async fn new_session(&self, new: NewSession<'_>) -> Result<SessionId, ClientError> {
         for _ in 0..LOCKED_REQUESTS {
-            let made = self.client.new_session(directory, title).await;
+            let made = self.client.new_session(new).await;
             if !self.found_locked(&made).await {
                 return made;
             }
@@ -222,7 +222,7 @@ impl Server {
     async fn found_locked<T>(&self, answer: &Result<T, ClientError>) -> bool {
         let Err(ClientError::Refused { reference, .. }) = answer else { return false };
         let line = self.log_line(reference.as_deref()).await;
-        line.is_some_and(|line| self.client.dialect().read_stderr(&line) == StderrLine::DatabaseBusy)
+        line.is_some_and(|line| self.client.generation().read_stderr(&line) == StderrLine::DatabaseBusy)
     }
 
     /// Returns what the log of a server of ours says of an answer with this reference.
@@ -394,7 +394,7 @@ impl Server {
             ClientError::NotFound(_) => TurnFailure::SessionNotFound { session: session.clone() },
             ClientError::Refused { status, message, reference } => {
                 let line = self.log_line(reference.as_deref()).await;
-                let explained = line.and_then(|line| self.client.dialect().read_log(&line));
+                let explained = line.and_then(|line| self.client.generation().read_log(&line));
                 let message =
                     message.unwrap_or_else(|| format!("the opencode server answered {status} and gave no reason"));
                 explained.unwrap_or(match status {

@@ -1,7 +1,7 @@
 //! Why no turn begins on a server.
 
 use super::server::Server;
-use crate::dialect::ClientError;
+use crate::protocol::ClientError;
 use opencode_run_core::{FailureKind, Remedy, StartError, TurnFailure};
 
 impl Server {
@@ -9,7 +9,7 @@ impl Server {
     pub(crate) async fn start_error(&self, error: ClientError) -> StartError {
         let ClientError::Refused { reference: Some(reference), .. } = &error else { return unreachable(&error) };
         let line = self.log_line(Some(reference)).await;
-        match line.and_then(|line| self.client.dialect().read_log(&line)) {
+        match line.and_then(|line| self.client.generation().read_log(&line)) {
             Some(TurnFailure::Configuration { message }) => unreachable(&ClientError::Configuration(message)),
             Some(failure) => StartError::new(failure.kind(), failure.to_string()),
             None => unreachable(&error),

@@ -3,14 +3,18 @@
 mod asks;
 mod ending;
 mod gap;
+mod shell;
+
+pub(crate) use shell::{ProtocolTurn, RequestSender};
 
 use self::gap::Missed;
 use super::hub::Listening;
 use super::lane::{LaneItem, News};
 use super::server::{Presence, Server};
-use crate::dialect::{Client, ClientError, SessionEvent, TurnDecoder};
 use crate::gate::{self, Pass};
 use crate::outbox::Outbox;
+use crate::protocol::v1::client::Client;
+use crate::protocol::{ClientError, SessionEvent, TurnDecoder};
 use crate::redaction::Redaction;
 use crate::schema::AnswerSchema;
 use opencode_run_core::{Control, Event, Observed, PermissionPolicy, ReportedError, SessionId, Signal, TurnDriver};
@@ -38,6 +42,7 @@ pub(crate) struct ServeTurn {
     /// The turn's presence on its server.
     pub(crate) presence: Presence,
     pub(crate) listening: Listening,
+    pub(crate) client: Client,
     pub(crate) session: SessionId,
     pub(crate) directory: PathBuf,
     pub(crate) message: Value,
@@ -51,6 +56,32 @@ pub(crate) struct ServeTurn {
     pub(crate) redaction: Redaction,
 }
 
+/// A turn that is ready to run.
+pub(crate) enum PreparedTurn {
+    /// Its end is the answer to its message.
+    Decoded(Box<ServeTurn>),
+    /// It is a state machine of its generation.
+    Protocol(Box<ProtocolTurn>),
+}
+
+impl PreparedTurn {
+    /// Returns the presence of the turn on its server.
+    pub(crate) fn presence(&self) -> &Presence {
+        match self {
+            Self::Decoded(turn) => &turn.presence,
+            Self::Protocol(turn) => turn.presence(),
+        }
+    }
+
+    /// Runs the turn until nothing of it is left.
+    pub(crate) async fn run(self) -> Over {
+        match self {
+            Self::Decoded(turn) => turn.run().await,
+            Self::Protocol(turn) => turn.run().await,
+        }
+    }
+}
+
 /// A turn under way.
 struct Running {
     signals: mpsc::Sender<Signal>,
@@ -60,6 +91,7 @@ struct Running {
     server: Arc<Server>,
     presence: Presence,
     listening: Listening,
+    client: Client,
     session: SessionId,
     directory: PathBuf,
     policy: PermissionPolicy,
@@ -109,21 +141,20 @@ enum Wake {
 impl ServeTurn {
     /// Runs the turn until nothing of it is left.
     pub(crate) async fn run(self) -> Over {
-        let Self { driver, presence, listening, session, directory, message, decoder, agent, policy, schema, .. } =
-            self;
-        let (pass, redaction) = (self.pass, self.redaction);
+        let Self { driver, presence, listening, client, session, directory, message, .. } = self;
+        let Self { decoder, agent, policy, schema, pass, redaction, .. } = self;
         let TurnDriver { signals, controls } = driver;
         let server = Arc::clone(presence.server());
-        let client = server.client.clone();
+        let request_client = client.clone();
         let (where_to, whom) = (directory.clone(), session.clone());
         let reply = listening.lane.reply();
         let answer = tokio::spawn(async move {
             let answer = async {
                 if let Some(agent) = agent {
                     // A message for an agent that does not exist is refused without a reason.
-                    client.check_agent(&where_to, &agent).await?;
+                    request_client.check_agent(&where_to, &agent).await?;
                 }
-                client.send(&where_to, &whom, &message).await
+                request_client.send(&where_to, &whom, &message).await
             };
             reply.give(answer.await);
         });
@@ -134,6 +165,7 @@ impl ServeTurn {
             server,
             presence,
             listening,
+            client,
             session,
             directory,
             policy,
@@ -237,7 +269,7 @@ impl Running {
     }
 
     fn address(&self) -> (Client, PathBuf, SessionId) {
-        (self.server.client.clone(), self.directory.clone(), self.session.clone())
+        (self.client.clone(), self.directory.clone(), self.session.clone())
     }
 
     fn item(&mut self, item: Option<LaneItem>) {

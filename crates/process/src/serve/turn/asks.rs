@@ -1,7 +1,7 @@
 //! What opencode asks in a turn, and who answers.
 
 use super::{ABORT_LIMIT, Errand, Running};
-use crate::dialect::ClientError;
+use crate::protocol::ClientError;
 use opencode_run_core::{PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, QuestionAsk, Signal};
 use std::sync::Arc;
 use std::thread;
@@ -34,15 +34,7 @@ impl Running {
         let policy = self.policy.clone();
         self.errands.spawn(async move {
             let what = format!("{} ({})", ask.permission, ask.patterns.join(", "));
-            let answer = match policy {
-                PermissionPolicy::Allow => PermissionAnswer::Once,
-                // A handler that panics has not allowed it.
-                PermissionPolicy::Ask(handler) => answer_on_own_thread(handler, ask)
-                    .await
-                    .unwrap_or_else(|| PermissionAnswer::Reject { reason: REFUSAL.to_owned() }),
-                _ if insists => PermissionAnswer::Reject { reason: String::new() },
-                _ => PermissionAnswer::Reject { reason: REFUSAL.to_owned() },
-            };
+            let answer = decide(policy, ask, insists).await;
             retried(|| client.answer(&directory, &id, &answer)).await;
             let is_final = matches!(answer, PermissionAnswer::Reject { reason } if reason.is_empty());
             Errand::Answered { id, refusal: is_final.then_some(what) }
@@ -75,6 +67,19 @@ impl Running {
     }
 }
 
+/// Returns the answer of a policy to a permission request. If the agent insists on what was refused, the rejection has no reason, which
+/// ends the turn.
+pub(super) async fn decide(policy: PermissionPolicy, ask: PermissionAsk, insists: bool) -> PermissionAnswer {
+    let refusal = || PermissionAnswer::Reject { reason: REFUSAL.to_owned() };
+    match policy {
+        PermissionPolicy::Allow => PermissionAnswer::Once,
+        // A handler that panics has not allowed it.
+        PermissionPolicy::Ask(handler) => answer_on_own_thread(handler, ask).await.unwrap_or_else(refusal),
+        _ if insists => PermissionAnswer::Reject { reason: String::new() },
+        _ => refusal(),
+    }
+}
+
 /// Asks a handler on a thread of its own: one that blocks, such as on a terminal, must delay no turn. Returns `None` if it panics. If
 /// this future is dropped, the handler's is dropped too, as soon as it yields.
 ///
@@ -97,17 +102,28 @@ async fn answer_on_own_thread(handler: Arc<dyn PermissionHandler>, ask: Permissi
 
 /// Makes a request until it is answered, or refused for good. Returns none if all was in vain.
 pub(super) async fn retried<T, F: Future<Output = Result<T, ClientError>>>(request: impl Fn() -> F) -> Option<T> {
-    for _ in 0..TRIES {
-        match request().await {
-            Ok(answer) => return Some(answer),
-            Err(error) => {
-                tracing::warn!(%error, "a request of a turn failed");
-                if matches!(error, ClientError::NotFound(_)) {
-                    return None;
-                }
-            }
+    retry(request).await.ok()
+}
+
+/// Sends a request until it is answered, or refused for good.
+///
+/// # Errors
+///
+/// The last failure.
+pub(super) async fn retry<T, F: Future<Output = Result<T, ClientError>>>(
+    request: impl Fn() -> F,
+) -> Result<T, ClientError> {
+    let mut tries = 0;
+    loop {
+        let error = match request().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "a request of a turn failed");
+        tries += 1;
+        if tries >= TRIES || matches!(error, ClientError::NotFound(_)) {
+            return Err(error);
         }
         tokio::time::sleep(TRY_AGAIN).await;
     }
-    None
 }

@@ -1,8 +1,8 @@
 //! The end of a turn: what the answer says, what the stream still has to say, and what is left at work.
 
 use super::{ABORT_LIMIT, Over, Running};
-use crate::dialect::{AnswerEnd, ClientError, MessageWithParts, TurnDecoder, failure_of, read_message};
 use crate::gate::Pass;
+use crate::protocol::{AnswerEnd, ClientError, MessageWithParts, TurnDecoder, failure_of, read_message};
 use opencode_run_core::{Ending, Event, Observed, Signal, TurnFailure};
 use std::time::Duration;
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use super::asks::retried;
 use super::{Errand, Running};
-use crate::dialect::{MessageWithParts, SessionEvent, read_messages};
+use crate::protocol::{MessageWithParts, SessionEvent, read_messages};
 use crate::serve::lane::LaneItem;
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl Running {
 
     /// Tells what of the session's messages was not told, when the turn is over.
     pub(super) async fn read_messages(&mut self) {
-        let Ok(text) = self.server.client.messages(&self.directory, &self.session).await else { return };
+        let Ok(text) = self.client.messages(&self.directory, &self.session).await else { return };
         let messages = read_messages(&text).unwrap_or_default();
         // What it holds is in the messages now.
         drop(text);

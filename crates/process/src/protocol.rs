@@ -1,0 +1,188 @@
+//! What depends on the generation of opencode: arguments, configuration, routes, events, ends. Nothing else knows any of it.
+//!
+//! [`Generation`] is the seam. It is chosen by the version, and what is version-specific is asked of it, or of
+//! what it makes: a [`Client`] for a server, a [`turn::TurnProtocol`] for a turn of opencode 2, a [`TurnDecoder`] for one of opencode 1.
+//! Another generation is a module beside `v1` and `v2` and a variant of [`Generation`].
+
+mod client;
+mod directory;
+mod event;
+mod http;
+mod ids;
+mod support;
+pub(crate) mod turn;
+pub(crate) mod v1;
+pub(crate) mod v2;
+mod wish;
+
+pub(crate) use client::{Client, NewSession, meet};
+pub(crate) use directory::check_serve_in;
+pub(crate) use event::SessionEvent;
+pub(crate) use http::ClientError;
+pub(crate) use support::{Unsupported, serves, why_not_run};
+pub(crate) use v1::api::KnownModel;
+pub(crate) use v1::ending::{Seen, failure_of};
+pub(crate) use v1::events::Decoded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use v1::fuzzing;
+pub(crate) use v1::refusals::Refusals;
+pub(crate) use v1::stderr::{StderrLine, plain};
+pub(crate) use v1::stream::{AnswerEnd, MessageWithParts, TurnDecoder, read_message, read_messages};
+pub(crate) use wish::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
+
+use crate::Version;
+use crate::session::SessionInfo;
+use opencode_run_core::{SessionId, TurnFailure, TurnRequest};
+use reqwest::Url;
+use std::ffi::OsString;
+
+/// A generation of opencode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generation {
+    /// opencode 1.
+    V1,
+    /// opencode 2, which is driven by its server alone.
+    V2,
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerLaunch {
+    pub(crate) arguments: &'static [&'static str],
+    /// The variable that gives it its password.
+    pub(crate) password: &'static str,
+    /// It ends when its stdin is closed.
+    pub(crate) holds_stdin: bool,
+}
+
+/// The content of a session's export.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Exported {
+    /// There is one.
+    Session(SessionInfo),
+    /// There is no such session.
+    NotFound,
+    /// Nothing; in the words of the last line that was written.
+    Nothing(String),
+}
+
+impl Generation {
+    /// Returns the arguments that run a turn; the message is for stdin. `model` is its name for opencode.
+    pub(crate) fn run_arguments(self, request: &TurnRequest, model: Option<&str>) -> Vec<OsString> {
+        match self {
+            Self::V1 | Self::V2 => v1::arguments::run(request, model),
+        }
+    }
+
+    /// Returns the argument by which a turn allows what opencode asks for, where the version has one.
+    pub(crate) fn approval_argument(self, version: Version) -> Option<&'static str> {
+        match self {
+            Self::V1 => v1::arguments::approval(version),
+            Self::V2 => None,
+        }
+    }
+
+    /// Reads a line that a turn writes to stdout.
+    pub(crate) fn read_stdout(self, line: &[u8]) -> Decoded {
+        match self {
+            Self::V1 | Self::V2 => v1::events::decode(line),
+        }
+    }
+
+    /// Reads a line that a turn writes to stderr, without its colours.
+    pub(crate) fn read_stderr(self, line: &str) -> StderrLine {
+        match self {
+            Self::V1 => v1::stderr::read(line),
+            Self::V2 => StderrLine::Other,
+        }
+    }
+
+    /// Returns the arguments that ask for the models, a name a line.
+    pub(crate) fn models_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::V1 | Self::V2 => &v1::arguments::MODELS,
+        }
+    }
+
+    /// Returns whether an id is one that opencode could have given to a session.
+    pub(crate) fn may_exist(self, session: &SessionId) -> bool {
+        match self {
+            Self::V1 | Self::V2 => v1::export::may_exist(session),
+        }
+    }
+
+    /// Returns the arguments that export a session, which names its directory and its model.
+    pub(crate) fn export_arguments(self, session: &SessionId) -> [String; 2] {
+        match self {
+            Self::V1 | Self::V2 => v1::export::arguments(session),
+        }
+    }
+
+    /// Reads an export.
+    pub(crate) fn read_export(self, stdout: &[u8], stderr: &[u8]) -> Exported {
+        match self {
+            Self::V1 | Self::V2 => v1::export::read(stdout, stderr),
+        }
+    }
+
+    /// Returns why opencode refused its configuration, if that is what it wrote to stderr.
+    pub(crate) fn read_refused_configuration(self, stderr: &str) -> Option<String> {
+        match self {
+            Self::V1 => v1::config_errors::in_output(stderr),
+            Self::V2 => None,
+        }
+    }
+
+    /// Says a wish in the words of opencode.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration that the user has in the environment.
+    pub(crate) fn render(self, wish: &Wish<'_>) -> Result<Rendered, String> {
+        match self {
+            Self::V1 => v1::configuration::render(wish),
+            Self::V2 => v2::configuration::render(wish),
+        }
+    }
+
+    /// Returns the variable that holds the user's configuration in the environment.
+    pub(crate) fn users_configuration(self) -> &'static str {
+        match self {
+            Self::V1 | Self::V2 => v1::configuration::CONFIG_CONTENT,
+        }
+    }
+
+    /// Returns how opencode is left without its catalogue of models.
+    pub(crate) fn empty_catalogue(self) -> EmptyCatalogue {
+        match self {
+            Self::V1 => v1::configuration::EMPTY_CATALOGUE,
+            Self::V2 => v2::configuration::EMPTY_CATALOGUE,
+        }
+    }
+
+    /// Returns how a server is started.
+    pub(crate) fn server(self) -> ServerLaunch {
+        match self {
+            Self::V1 => {
+                ServerLaunch { arguments: &v1::api::ARGUMENTS, password: v1::api::PASSWORD, holds_stdin: false }
+            }
+            Self::V2 => ServerLaunch { arguments: &v2::api::ARGUMENTS, password: v2::api::PASSWORD, holds_stdin: true },
+        }
+    }
+
+    /// Reads where a server listens in what it writes to stdout.
+    pub(crate) fn read_address(self, line: &str) -> Option<Url> {
+        match self {
+            Self::V1 => v1::api::listening(line),
+            Self::V2 => v2::api::listening(line),
+        }
+    }
+
+    /// Reads why a request was refused in the line of a server's log that the refusal refers to.
+    pub(crate) fn read_log(self, line: &str) -> Option<TurnFailure> {
+        match self {
+            Self::V1 => v1::api::explain(line),
+            Self::V2 => None,
+        }
+    }
+}

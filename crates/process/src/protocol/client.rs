@@ -1,0 +1,189 @@
+//! What a server is reached by, for both generations.
+
+use super::http::{ClientError, Http};
+use super::{Generation, KnownModel, SessionEvent, v1, v2};
+use crate::session::SessionInfo;
+use opencode_run_core::{ModelName, SessionId};
+use reqwest::{Response, Url};
+use std::path::{Path, PathBuf};
+
+/// What a server is reached by.
+#[derive(Debug, Clone)]
+pub(crate) enum Client {
+    V1(v1::client::Client),
+    V2(v2::client::Client),
+}
+
+/// A session that is to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewSession<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) title: &'a str,
+    /// The model of its first turn. A generation whose messages name their model takes no notice of it, nor of the agent.
+    pub(crate) model: Option<&'a ModelName>,
+    pub(crate) variant: Option<&'a str>,
+    pub(crate) agent: Option<&'a str>,
+}
+
+impl Client {
+    /// Makes what a server of a generation is reached by.
+    ///
+    /// # Errors
+    ///
+    /// If there is nothing on this system to make requests with.
+    pub(crate) fn new(
+        generation: Generation,
+        base: Url,
+        user: Option<String>,
+        password: Option<String>,
+    ) -> Result<Self, ClientError> {
+        let http = Http::new(base, user, password)?;
+        Ok(match generation {
+            Generation::V1 => Self::V1(v1::client::Client::new(http)),
+            Generation::V2 => Self::V2(v2::client::Client::new(http)),
+        })
+    }
+
+    /// Returns the generation of the server's opencode.
+    pub(crate) fn generation(&self) -> Generation {
+        match self {
+            Self::V1(_) => Generation::V1,
+            Self::V2(_) => Generation::V2,
+        }
+    }
+
+    /// Asks for the server's version.
+    pub(crate) async fn version(&self) -> Result<String, ClientError> {
+        match self {
+            Self::V1(client) => client.version().await,
+            Self::V2(client) => client.version().await,
+        }
+    }
+
+    /// Opens the stream of events.
+    pub(crate) async fn events(&self) -> Result<Response, ClientError> {
+        match self {
+            Self::V1(client) => client.events().await,
+            Self::V2(client) => client.events().await,
+        }
+    }
+
+    /// Reads an event of the stream; `None` for one that belongs to no session, and for one that repeats another.
+    pub(crate) fn read_event(&self, data: &str) -> Option<SessionEvent> {
+        match self {
+            Self::V1(client) => client.read_event(data),
+            Self::V2(client) => client.read_event(data),
+        }
+    }
+
+    /// Makes a session.
+    pub(crate) async fn new_session(&self, new: NewSession<'_>) -> Result<SessionId, ClientError> {
+        match (self, new.model) {
+            (Self::V1(client), _) => client.new_session(new.directory, new.title).await,
+            (Self::V2(client), Some(model)) => {
+                client.new_session(new.directory, new.title, model, new.variant, new.agent).await
+            }
+            (Self::V2(_), None) => Err(ClientError::Configuration("no model was named".to_owned())),
+        }
+    }
+
+    /// Returns a session's directory and model.
+    pub(crate) async fn session_info(&self, session: &SessionId) -> Result<SessionInfo, ClientError> {
+        match self {
+            Self::V1(client) => client.session_info(session).await,
+            Self::V2(client) => client.session_info(session).await,
+        }
+    }
+
+    /// Returns the directory that a session belongs to.
+    pub(crate) async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, ClientError> {
+        match self {
+            Self::V1(client) => client.session_directory(session).await,
+            Self::V2(client) => client.session_info(session).await.map(|info| info.directory),
+        }
+    }
+
+    /// Returns whether a session is at work.
+    pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
+        match self {
+            Self::V1(client) => client.is_busy(directory, session).await,
+            Self::V2(client) => client.is_busy(session).await,
+        }
+    }
+
+    /// Returns the models that can be used in a directory, by the names that a turn has for them. `wanted` is one that is waited for if
+    /// they are still being loaded.
+    pub(crate) async fn models(&self, directory: &Path, wanted: Option<&str>) -> Result<Vec<KnownModel>, ClientError> {
+        match self {
+            Self::V1(client) => client.models(directory).await,
+            Self::V2(client) => client.models(directory, wanted).await,
+        }
+    }
+
+    /// Returns the model of a turn for which none was named, if every turn of the generation has to name one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none that may be taken.
+    pub(crate) async fn default_model(
+        &self,
+        directory: &Path,
+        session: Option<&SessionId>,
+    ) -> Result<Option<String>, ClientError> {
+        match self {
+            Self::V1(_) => Ok(None),
+            Self::V2(client) => client.default_model(directory, session).await.map(Some),
+        }
+    }
+
+    /// Returns whether all agents of a directory that have a model of their own can use it.
+    pub(crate) async fn has_models_of_agents(&self, directory: &Path) -> Result<bool, ClientError> {
+        match self {
+            Self::V1(client) => client.has_models_of_agents(directory).await,
+            Self::V2(client) => client.has_models_of_agents(directory).await,
+        }
+    }
+
+    /// Evicts a directory from the server's memory.
+    pub(crate) async fn dispose(&self, directory: &Path) -> Result<(), ClientError> {
+        match self {
+            Self::V1(client) => client.dispose(directory).await,
+            Self::V2(client) => client.dispose(directory).await,
+        }
+    }
+
+    /// Deletes a session.
+    pub(crate) async fn delete_session(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
+        match self {
+            Self::V1(client) => client.delete_session(directory, session).await,
+            Self::V2(client) => client.delete_session(session).await,
+        }
+    }
+}
+
+/// Makes what a server of an unknown generation is reached by, and returns it with the server's version.
+///
+/// # Errors
+///
+/// If there is no server of a known generation, or it does not know the user.
+pub(crate) async fn meet(
+    address: Url,
+    user: Option<String>,
+    password: Option<String>,
+) -> Result<(Client, String), ClientError> {
+    let http = Http::new(address, user, password)?;
+    let v1 = v1::client::Client::new(http.clone());
+    let error = match v1.version().await {
+        Ok(version) => return Ok((Client::V1(v1), version)),
+        Err(error @ (ClientError::NoAnswer(_) | ClientError::Unauthorized)) => return Err(error),
+        Err(error) => error,
+    };
+    // Unknown routes are answered with a page or not at all: only JSON with a version counts.
+    let v2 = v2::client::Client::new(http);
+    let version = match v2.version().await {
+        Ok(version) => version,
+        Err(refused @ ClientError::Unauthorized) => return Err(refused),
+        Err(_) => v2.early_version().await.map_err(|_| error)?,
+    };
+    Ok((Client::V2(v2), version))
+}

@@ -1,0 +1,210 @@
+//! Requests to a server, whatever its generation.
+
+use super::v1::api::Refusal;
+use crate::json_text::{parse_repaired, repair_surrogates};
+use opencode_run_core::{ExposeSecret, SecretString};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a request may take that opencode answers by itself, without a model. It takes milliseconds; the first one in a
+/// directory loads that directory's configuration and plugins.
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
+/// The longest answer that is about a server or a session: a list of models has a few MiB.
+pub(crate) const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// The longest answer that holds messages, which can be all of a long session's. A server that is not ours could send one without an
+/// end.
+pub(crate) const MAX_MESSAGES_BYTES: usize = 256 << 20;
+/// The user that a server knows.
+const USER: &str = "opencode";
+/// How long a connection to this machine may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A connection to a server.
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
+    requests: reqwest::Client,
+    base: Url,
+    user: String,
+    password: Option<SecretString>,
+}
+
+/// A request that did not lead to what it was for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// There was no answer.
+    #[error("no answer from the opencode server: {0}")]
+    NoAnswer(String),
+    /// The server does not know us.
+    #[error("the opencode server refuses the password")]
+    Unauthorized,
+    /// What was asked for does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The server refused the request.
+    #[error("the opencode server answered {status}: {}", message.as_deref().unwrap_or("no reason given"))]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// What it says, if anything.
+        message: Option<String>,
+        /// What its log knows the error by.
+        reference: Option<String>,
+    },
+    /// opencode does not accept the user's configuration.
+    #[error("opencode does not accept its configuration: {0}")]
+    Configuration(String),
+    /// A session was made in another directory than the one that was asked for.
+    #[error("opencode would work in {} instead of {}", answered.display(), asked.display())]
+    OtherDirectory {
+        /// The directory that the server was given.
+        asked: PathBuf,
+        /// The directory of the session.
+        answered: PathBuf,
+    },
+    /// Another opencode was at work on the database all the time.
+    #[error("another opencode keeps the database locked")]
+    Locked,
+    /// There is no such agent, or it is none that leads a turn.
+    #[error("agent `{0}` was not found")]
+    NoAgent(String),
+    /// The answer is not what opencode answers.
+    #[error("the opencode server answered with something else than JSON")]
+    Unreadable,
+    /// The answer does not end within its bound.
+    #[error("the opencode server sent an answer of more than {} MiB", max_bytes >> 20)]
+    TooLong {
+        /// The bound.
+        max_bytes: usize,
+    },
+}
+
+impl ClientError {
+    /// Returns whether the server may be at work on what it was asked all the same.
+    pub(crate) fn leaves_work(&self) -> bool {
+        match self {
+            Self::NoAnswer(_) | Self::Unreadable | Self::TooLong { .. } => true,
+            Self::Refused { status, .. } => status.is_server_error(),
+            Self::Unauthorized
+            | Self::NotFound(_)
+            | Self::Configuration(_)
+            | Self::Locked
+            | Self::NoAgent(_)
+            | Self::OtherDirectory { .. } => false,
+        }
+    }
+}
+
+impl Http {
+    /// Makes a connection to the server at `base`; opencode's own name for the user unless given. No proxy is used: a server is on this
+    /// machine, or named on purpose.
+    pub(crate) fn new(base: Url, user: Option<String>, password: Option<String>) -> Result<Self, ClientError> {
+        let requests = reqwest::Client::builder()
+            .no_proxy()
+            // opencode redirects nothing; a hostile server would have us send the password elsewhere.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_LIMIT)
+            .build()
+            .map_err(|error| ClientError::NoAnswer(error.to_string()))?;
+        let user = user.unwrap_or_else(|| USER.to_owned());
+        Ok(Self { requests, base, user, password: password.map(SecretString::from) })
+    }
+
+    /// Returns a request to a route, with a parameter.
+    pub(crate) fn request(&self, method: Method, route: &str, query: Option<(&str, &str)>) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{route}", self.base.path().trim_end_matches('/')));
+        if let Some((name, value)) = query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let request = self.requests.request(method, url);
+        match &self.password {
+            Some(password) => request.basic_auth(&self.user, Some(password.expose_secret())),
+            None => request,
+        }
+    }
+}
+
+/// Opens a stream of events.
+pub(crate) async fn events(request: RequestBuilder) -> Result<Response, ClientError> {
+    let response = tokio::time::timeout(LIMIT, request.send()).await;
+    let response = response.map_err(|_| ClientError::NoAnswer(format!("within {LIMIT:?}")))?.map_err(no_answer)?;
+    let is_stream = response
+        .headers()
+        .get(reqwest::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if response.status().is_success() && is_stream { Ok(response) } else { Err(ClientError::Unreadable) }
+}
+
+/// Returns the JSON of an answer.
+pub(crate) async fn json<T: for<'a> Deserialize<'a>>(request: RequestBuilder) -> Result<T, ClientError> {
+    let text = text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await?;
+    parse_repaired(&text).map_err(|_| ClientError::Unreadable)
+}
+
+fn no_answer(error: reqwest::Error) -> ClientError {
+    let mut message = error.without_url().to_string();
+    if message.is_empty() {
+        "the connection broke".clone_into(&mut message);
+    }
+    ClientError::NoAnswer(message)
+}
+
+/// Returns the text of an answer that is a success and has at most `max_bytes`.
+pub(crate) async fn text(request: RequestBuilder, max_bytes: usize) -> Result<String, ClientError> {
+    let response = request.send().await.map_err(no_answer)?;
+    let status = response.status();
+    let body = body(response, max_bytes).await?;
+    if status.is_success() {
+        // Unknown routes are answered with a page.
+        return if body.trim_start().starts_with('<') { Err(ClientError::Unreadable) } else { Ok(body) };
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(ClientError::Unauthorized);
+    }
+    let refusal: Refusal = parse_repaired(&body).unwrap_or_default();
+    if let Some(why) = refusal.configuration() {
+        return Err(ClientError::Configuration(why));
+    }
+    let reference = refusal.reference().map(str::to_owned);
+    let message = refusal.message();
+    if status == StatusCode::NOT_FOUND {
+        return Err(ClientError::NotFound(message.unwrap_or_else(|| "not found".to_owned())));
+    }
+    Err(ClientError::Refused { status, message, reference })
+}
+
+/// Reads the text of an answer, each piece into its place as it comes: an answer can be as long as a session.
+///
+/// # Errors
+///
+/// If the connection breaks, or the answer has more than `max_bytes`.
+async fn body(mut response: Response, max_bytes: usize) -> Result<String, ClientError> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(no_answer)? {
+        if body.len() + piece.len() > max_bytes {
+            return Err(ClientError::TooLong { max_bytes });
+        }
+        body.extend_from_slice(&piece);
+    }
+    let text = String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    let repaired = match repair_surrogates(&text) {
+        Cow::Owned(repaired) => Some(repaired),
+        Cow::Borrowed(_) => None,
+    };
+    Ok(repaired.unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let base = Url::parse("http://127.0.0.1:4096").unwrap();
+        let http = Http::new(base, None, Some("1234567890".to_owned())).unwrap();
+        assert!(!format!("{http:?}").contains("1234567890"));
+    }
+}

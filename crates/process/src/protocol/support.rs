@@ -1,0 +1,80 @@
+//! Which versions can be driven, and how.
+
+use super::{Generation, v2};
+use crate::Version;
+
+/// The oldest version that can be driven: 1.0 asks for permissions on its terminal, off one too, and waits for ever.
+const OLDEST: Version = Version::new(1, 1, 65);
+
+/// Whether opencode 2 is accepted.
+const DRIVES_V2: bool = false;
+
+/// Why a version cannot be driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsupported {
+    TooOld { oldest: Version },
+    TooNew,
+}
+
+impl Generation {
+    /// Returns the generation of a version.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be driven.
+    pub(crate) fn of(version: Version) -> Result<Self, Unsupported> {
+        match version.major {
+            _ if version < OLDEST => Err(Unsupported::TooOld { oldest: OLDEST }),
+            1 => Ok(Self::V1),
+            2 if !DRIVES_V2 => Err(Unsupported::TooNew),
+            2 if version < v2::api::OLDEST => Err(Unsupported::TooOld { oldest: v2::api::OLDEST }),
+            2 => Ok(Self::V2),
+            _ => Err(Unsupported::TooNew),
+        }
+    }
+}
+
+/// Says what keeps a version's `run` from being driven, where something does.
+pub(crate) fn why_not_run(version: Version) -> Option<&'static str> {
+    if version.major == 2 {
+        return Some(
+            "its `run` never ends when a sub-agent asks for a permission, and loses the end of steps; use its server",
+        );
+    }
+    (version == Version::new(1, 15, 13)).then_some("its `run --format json` loses the last events of every turn")
+}
+
+/// Says what keeps a version's server from being used, where something does.
+pub(crate) fn serves(version: Version) -> Result<(), &'static str> {
+    match Generation::of(version) {
+        Ok(Generation::V1 | Generation::V2) => Ok(()),
+        Err(Unsupported::TooOld { .. }) if version.major == 2 => Err("whose routes changed in 2.0.4"),
+        Err(Unsupported::TooOld { .. }) => Err("which has no password for its server"),
+        Err(Unsupported::TooNew) => Err("a generation that cannot be driven yet"),
+    }
+}
+
+/// Returns whether a version asks the model for a title of every message, for a view of its own: seen through 1.2.1, and no more
+/// in 1.2.6. What names a session, which all do, asks for none where it has a name.
+pub(crate) fn names_messages(version: Version) -> bool {
+    version < Version::new(1, 2, 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_seen_to_work_is_driven() {
+        assert_eq!(Generation::of(Version::new(1, 18, 33)), Ok(Generation::V1));
+        assert_eq!(Generation::of(OLDEST), Ok(Generation::V1));
+        assert_eq!(Generation::of(Version::new(1, 0, 185)), Err(Unsupported::TooOld { oldest: OLDEST }));
+        let oldest = v2::api::OLDEST;
+        assert_eq!(Generation::of(oldest), Err(Unsupported::TooNew));
+        assert_eq!(Generation::of(Version::new(3, 0, 0)), Err(Unsupported::TooNew));
+        assert!(why_not_run(oldest).is_some() && !names_messages(oldest));
+        assert!(why_not_run(Version::new(1, 15, 13)).is_some());
+        assert!(why_not_run(Version::new(1, 18, 33)).is_none());
+        assert!(names_messages(Version::new(1, 2, 1)) && !names_messages(Version::new(1, 2, 6)));
+    }
+}

@@ -1,0 +1,17 @@
+//! opencode 1.
+
+pub(crate) mod api;
+pub(crate) mod arguments;
+pub(crate) mod client;
+pub(crate) mod config_errors;
+pub(crate) mod configuration;
+pub(crate) mod ending;
+pub(crate) mod events;
+pub(crate) mod export;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+pub(crate) mod parts;
+pub(crate) mod refusals;
+pub(crate) mod session_model;
+pub(crate) mod stderr;
+pub(crate) mod stream;

@@ -1,0 +1,469 @@
+//! The server's routes, what they are sent and how they say no.
+
+use super::config_errors;
+use crate::protocol::ids;
+use opencode_run_core::{ModelName, PermissionAnswer, Prompt, SessionId, TurnFailure};
+use reqwest::Url;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
+
+/// The variable that gives the server its password.
+pub(crate) const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
+/// The route of the server's version.
+pub(crate) const HEALTH: &str = "/global/health";
+/// The route of the events of all directories.
+pub(crate) const EVENTS: &str = "/global/event";
+/// The route of what is at work.
+pub(crate) const STATUS: &str = "/session/status";
+/// The route of the agents that there are.
+pub(crate) const AGENTS: &str = "/agent";
+/// The route that ends what is kept for a directory.
+pub(crate) const DISPOSE: &str = "/instance/dispose";
+/// The route of the models that can be used.
+pub(crate) const PROVIDERS: &str = "/config/providers";
+/// The route of the permissions that are asked for and not answered.
+pub(crate) const PERMISSIONS: &str = "/permission";
+/// The route of the questions that are not answered.
+pub(crate) const QUESTIONS: &str = "/question";
+/// The route of new sessions.
+pub(crate) const SESSIONS: &str = "/session";
+
+/// The arguments of a server.
+pub(crate) const ARGUMENTS: [&str; 8] =
+    ["serve", "--hostname", "127.0.0.1", "--port", "0", "--print-logs", "--log-level", "ERROR"];
+
+/// Returns the address that a server says it listens on.
+pub(crate) fn listening(line: &str) -> Option<Url> {
+    let (_, address) = line.split_once("listening on ")?;
+    Url::parse(address.trim()).ok().filter(|url| url.scheme() == "http" && url.has_host())
+}
+
+/// What [`HEALTH`] answers.
+#[derive(Deserialize)]
+pub(crate) struct Health {
+    pub(crate) version: String,
+}
+
+/// A session, as far as it matters here.
+#[derive(Deserialize)]
+pub(crate) struct SessionInfo {
+    #[serde(deserialize_with = "ids::read")]
+    pub(crate) id: SessionId,
+    pub(crate) directory: PathBuf,
+    /// The model of its last turn; absent before 1.14 and before the first turn.
+    #[serde(default)]
+    pub(crate) model: Value,
+}
+
+/// An agent, as far as it matters here.
+#[derive(Deserialize)]
+pub(crate) struct Agent {
+    pub(crate) name: String,
+    #[serde(default)]
+    mode: String,
+    #[serde(default)]
+    model: Option<AgentModel>,
+}
+
+/// The model of an agent that has one of its own.
+#[derive(Deserialize)]
+struct AgentModel {
+    #[serde(rename = "providerID")]
+    provider: String,
+    #[serde(rename = "modelID")]
+    model: String,
+}
+
+/// The models that can be used.
+#[derive(Deserialize)]
+pub(crate) struct Providers {
+    providers: Vec<Provider>,
+}
+
+#[derive(Deserialize)]
+struct Provider {
+    id: String,
+    models: HashMap<String, Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    /// Those that are turned off are not among them. An early version does not say.
+    #[expect(clippy::zero_sized_map_values, reason = "a set that is written as a map: what the names lead to is long")]
+    variants: Option<HashMap<String, IgnoredAny>>,
+}
+
+/// A model that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownModel {
+    /// Its name, as a message names it.
+    pub(crate) name: String,
+    /// The names of its variants; none where the server does not say.
+    pub(crate) variants: Option<Vec<String>>,
+}
+
+impl Agent {
+    /// Returns whether it can lead a turn.
+    pub(crate) fn leads(&self) -> bool {
+        self.mode != "subagent"
+    }
+
+    /// Returns whether it has a model of its own.
+    pub(crate) fn has_model(&self) -> bool {
+        self.model.is_some()
+    }
+}
+
+impl Providers {
+    /// Returns all models.
+    pub(crate) fn into_models(self) -> Vec<KnownModel> {
+        let of = |Provider { id, models }: Provider| {
+            models.into_iter().map(move |(name, Model { variants })| KnownModel {
+                name: format!("{id}/{name}"),
+                variants: variants.map(|variants| variants.into_keys().collect()),
+            })
+        };
+        self.providers.into_iter().flat_map(of).collect()
+    }
+
+    /// Returns whether the model of an agent is among them, if it has one of its own.
+    pub(crate) fn have_model_of(&self, agent: &Agent) -> bool {
+        let has = |model: &AgentModel| {
+            self.providers.iter().any(|known| known.id == model.provider && known.models.contains_key(&model.model))
+        };
+        agent.model.as_ref().is_none_or(has)
+    }
+}
+
+pub(crate) fn session(session: &str) -> String {
+    format!("/session/{session}")
+}
+
+pub(crate) fn messages(session: &str) -> String {
+    format!("/session/{session}/message")
+}
+
+pub(crate) fn abort(session: &str) -> String {
+    format!("/session/{session}/abort")
+}
+
+pub(crate) fn children(session: &str) -> String {
+    format!("/session/{session}/children")
+}
+
+pub(crate) fn permission_reply(id: &str) -> String {
+    format!("/permission/{id}/reply")
+}
+
+pub(crate) fn question_reject(id: &str) -> String {
+    format!("/question/{id}/reject")
+}
+
+/// Makes the id of a message as opencode makes its own, so that they sort by age: the time in milliseconds times 4096 and
+/// a count, 48 bits of it in hexadecimal, then 14 letters and digits by chance.
+pub(crate) fn message_id(now: SystemTime) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let ms = now.duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0));
+    let count = COUNT.fetch_add(1, Ordering::Relaxed) % 0x1000;
+    let time = (ms.wrapping_mul(0x1000) + count) & 0xffff_ffff_ffff;
+    let chance = Uuid::new_v4().simple().to_string();
+    format!("msg_{time:012x}{}", &chance[..14])
+}
+
+/// Returns the body of a new session.
+pub(crate) fn new_session(title: &str) -> Value {
+    json!({ "title": title })
+}
+
+/// Returns the body of a message. `model` is the name for opencode, `provider/model`.
+pub(crate) fn message(id: &str, prompt: &Prompt, model: Option<&str>) -> Value {
+    let mut parts = vec![json!({ "type": "text", "text": prompt.message })];
+    parts.extend(prompt.files.iter().map(|file| file_part(file)));
+    let mut body = Map::new();
+    body.insert("messageID".to_owned(), json!(id));
+    body.insert("parts".to_owned(), Value::Array(parts));
+    if let Some(name) = model.and_then(|model| model.parse::<ModelName>().ok()) {
+        body.insert("model".to_owned(), json!({ "providerID": name.provider(), "modelID": name.model() }));
+    }
+    for (key, value) in
+        [("agent", &prompt.options.agent), ("variant", &prompt.options.variant), ("system", &prompt.options.context)]
+    {
+        if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+            body.insert(key.to_owned(), json!(value));
+        }
+    }
+    if let Some(schema) = &prompt.schema {
+        body.insert("format".to_owned(), json!({ "type": "json_schema", "schema": schema }));
+    }
+    Value::Object(body)
+}
+
+fn file_part(file: &Path) -> Value {
+    let url = Url::from_file_path(file).map_or_else(|()| format!("file://{}", file.display()), String::from);
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    json!({ "type": "file", "mime": mime(file), "filename": name, "url": url })
+}
+
+/// The kinds of files that models take as they are; opencode reads all else as text.
+fn mime(file: &Path) -> &'static str {
+    let extension = file.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+    match extension.as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "pdf" => "application/pdf",
+        _ => "text/plain",
+    }
+}
+
+/// Returns the body of an answer to a permission. A refusal without a reason ends the turn.
+pub(crate) fn permission_answer(answer: &PermissionAnswer) -> Value {
+    match answer {
+        PermissionAnswer::Once => json!({ "reply": "once" }),
+        PermissionAnswer::Always => json!({ "reply": "always" }),
+        // Without a message opencode ends the turn; with one the agent is told and goes on.
+        PermissionAnswer::Reject { reason } if !reason.is_empty() => json!({ "reply": "reject", "message": reason }),
+        _ => json!({ "reply": "reject" }),
+    }
+}
+
+/// What a refused request says.
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Refusal {
+    name: String,
+    message: Option<String>,
+    data: RefusalData,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+struct RefusalData {
+    message: Option<String>,
+    /// What the server's log knows the error by.
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    /// The file of a configuration that is not accepted.
+    path: Option<String>,
+    /// What is wrong in it.
+    issues: Vec<Issue>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+struct Issue {
+    message: String,
+    path: Vec<Value>,
+}
+
+impl Refusal {
+    /// Returns what is wrong with the user's configuration of opencode, if that is what the request was refused for.
+    ///
+    /// opencode quotes the configuration, which may hold keys: only what it says about it is passed on.
+    pub(crate) fn configuration(&self) -> Option<String> {
+        if !self.name.starts_with("Config") {
+            return None;
+        }
+        let Self { data, .. } = self;
+        let issues = data.issues.iter().map(|Issue { message, path }| {
+            let place: Vec<_> = path.iter().map(|step| step.to_string().replace('"', "")).collect();
+            if place.is_empty() { message.clone() } else { format!("{message} at {}", place.join(".")) }
+        });
+        let message = data.message.as_deref().map(config_errors::in_message).unwrap_or_default();
+        let path = data.path.as_deref().unwrap_or("opencode's configuration");
+        Some(config_errors::join(path, issues.chain(message)))
+    }
+
+    /// Returns what the server's log knows the error by.
+    pub(crate) fn reference(&self) -> Option<&str> {
+        self.data.reference.as_deref()
+    }
+
+    /// Returns what is said about the error, if anything.
+    pub(crate) fn message(self) -> Option<String> {
+        let said = [Some(self.name), self.data.message.or(self.message)];
+        let said: Vec<_> = said.into_iter().flatten().filter(|words| !words.trim().is_empty()).collect();
+        if said.is_empty() { None } else { Some(said.join(": ")) }
+    }
+}
+
+/// Says what can be said of a message that was refused without a reason.
+///
+/// opencode gives none where an attached file is not of the kind that its name says, such as a `.png` that is no image.
+pub(crate) fn unexplained(message: &Value) -> String {
+    let parts = message["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let urls = parts.iter().filter(|part| part["type"] == "file").filter_map(|part| part["url"].as_str());
+    let path = |url: &str| Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
+    let files: Vec<_> =
+        urls.map(|url| path(url).map_or_else(|| url.to_owned(), |file| file.display().to_string())).collect();
+    let refused = "opencode refuses the message and gives no reason";
+    match files.as_slice() {
+        [] => refused.to_owned(),
+        [file] => format!(
+            "{refused}; the attached file may be the cause, if it is not of the kind that its name says: {file}"
+        ),
+        files => format!(
+            "{refused}; one of the attached files may be the cause, if it is not of the kind that its name says: {}",
+            files.join(", ")
+        ),
+    }
+}
+
+/// Says what a line of the server's log means for a request that was refused with a reference to it.
+pub(crate) fn explain(log: &str) -> Option<TurnFailure> {
+    if let super::stderr::StderrLine::ModelNotFound { message } = super::stderr::read(log) {
+        return Some(TurnFailure::ModelNotFound { message });
+    }
+    let (_, error) = log.split_once("error=\"")?;
+    let error = unquote(error);
+    let message = error.trim_start_matches("Error: ");
+    if let Some(path) = config_errors::unreadable(message) {
+        return Some(TurnFailure::Configuration { message: format!("{path}: it cannot be read") });
+    }
+    if message.starts_with("default agent ") {
+        return Some(TurnFailure::Configuration { message: message.to_owned() });
+    }
+    Some(TurnFailure::Opencode { message: message.to_owned() })
+}
+
+/// Returns a text of the log up to its closing quote, with what is escaped in it.
+fn unquote(text: &str) -> String {
+    let mut unquoted = String::new();
+    let mut chars = text.chars();
+    while let Some(char) = chars.next().filter(|char| *char != '"') {
+        match if char == '\\' { chars.next().map(|escaped| (true, escaped)) } else { Some((false, char)) } {
+            Some((true, 'n')) => unquoted.push('\n'),
+            Some((true, 't')) => unquoted.push('\t'),
+            Some((_, char)) => unquoted.push(char),
+            None => {}
+        }
+    }
+    unquoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn message_ids_are_those_of_opencode_and_ascend() {
+        // opencode 1.18.33 gave a message of this time the id msg_20390964a00120lWWcXIau9wq0.
+        let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
+        let id = message_id(at(1_795_356_137_034));
+        assert!(id.starts_with("msg_20390964a") && id.len() == 30, "{id}");
+        assert!(message_id(at(1_795_356_137_035)) > id);
+    }
+
+    #[test]
+    fn the_listening_line_names_the_address() {
+        let url = listening("opencode server listening on http://127.0.0.1:4096").unwrap();
+        assert_eq!(url.as_str(), "http://127.0.0.1:4096/");
+        assert_eq!(listening("Warning: the server is unsecured"), None);
+    }
+
+    #[test]
+    fn a_message_says_what_was_asked() {
+        let prompt =
+            Prompt::new("hi").agent("plan").context("be brief").file("/a b.png").schema(json!({"type": "object"}));
+        insta::assert_json_snapshot!(message("msg_1", &prompt, Some("p/m/x")));
+    }
+
+    #[test]
+    fn an_agents_own_model_is_looked_for() {
+        let models = json!({"m/x": {"variants": {"high": {"reasoningEffort": "high"}}}});
+        let providers: Providers =
+            serde_json::from_value(json!({"providers": [{"id": "p", "models": models}], "default": {}})).unwrap();
+        let known = |agent: Value| {
+            let agent: Agent = serde_json::from_value(agent).unwrap();
+            (agent.has_model(), agent.leads(), providers.have_model_of(&agent))
+        };
+        assert_eq!(known(json!({"name": "build", "mode": "primary"})), (false, true, true));
+        let own = |provider: &str| json!({"name": "a", "mode": "subagent", "model": {"providerID": provider, "modelID": "m/x"}});
+        assert_eq!(known(own("p")), (true, false, true));
+        assert_eq!(known(own("q")), (true, false, false));
+        let known = KnownModel { name: "p/m/x".to_owned(), variants: Some(vec!["high".to_owned()]) };
+        assert_eq!(providers.into_models(), [known]);
+    }
+
+    #[test]
+    fn a_refused_configuration_is_not_quoted() {
+        let refused = |json: Value| serde_json::from_value::<Refusal>(json).unwrap().configuration();
+        let text = "\n--- JSONC Input ---\n{\"apiKey\": \"sk-1\" oops}\n--- Errors ---\nInvalidSymbol at line 1, column 18\n   \
+                    Line 1: {\"apiKey\": \"sk-1\" oops}\n                     ^\n--- End ---";
+        let broken = json!({"name": "ConfigJsonError", "data": {"path": "/x/opencode.json", "message": text}});
+        assert_eq!(refused(broken).as_deref(), Some("/x/opencode.json: InvalidSymbol at line 1, column 18"));
+        let issues = json!([{"code": "invalid_type", "path": ["provider", "x", 0], "message": "Invalid input"}]);
+        let invalid = json!({"name": "ConfigInvalidError", "data": {"path": "/x.json", "issues": issues}});
+        assert_eq!(refused(invalid).as_deref(), Some("/x.json: Invalid input at provider.x.0"));
+        assert_eq!(refused(json!({"name": "UnknownError", "data": {"message": "x"}})), None);
+    }
+
+    #[test]
+    fn reason_of_a_refused_configuration_is_whole() {
+        let refused = |data: Value| {
+            serde_json::from_value::<Refusal>(json!({"name": "ConfigInvalidError", "data": data}))
+                .unwrap()
+                .configuration()
+        };
+        let missing = "bad file reference: \"{file:./missing}\" /w/missing does not exist";
+        let reason = refused(json!({"path": "/w/opencode.json", "message": missing}));
+        assert_eq!(reason.as_deref(), Some(&*format!("/w/opencode.json: {missing}")));
+        let message = "SchemaError: Expected string, got 7\n  at [\"agent\"]";
+        let reason = refused(json!({"path": "/w/x.md", "message": message}));
+        assert_eq!(reason.as_deref(), Some("/w/x.md: SchemaError: Expected string, got 7; at [\"agent\"]"));
+        let issues = json!([{"path": [], "message": "Unrecognized key"}, {"path": ["a"], "message": "Expected b"}]);
+        let reason = refused(json!({"path": "/w/opencode.json", "issues": issues}));
+        assert_eq!(reason.as_deref(), Some("/w/opencode.json: Unrecognized key; Expected b at a"));
+    }
+
+    #[test]
+    fn log_is_read_beyond_an_escaped_quote() {
+        let log =
+            |error: &str| format!("timestamp=1 level=ERROR message=failed ref=err_1 error=\"{error}\" cause=\"x\"");
+        let message = "default agent \"nope\" not found".to_owned();
+        let failure = explain(&log("Error: default agent \\\"nope\\\" not found"));
+        assert_eq!(failure, Some(TurnFailure::Configuration { message }));
+        let failure = explain(&log("TypeError: a \\\\ b\\n\\\"c\\\""));
+        assert_eq!(failure, Some(TurnFailure::Opencode { message: "TypeError: a \\ b\n\"c\"".to_owned() }));
+        let directory = "PlatformError: BadResource: FileSystem.readFile (/w/opencode.json) (cause: Error: EISDIR)";
+        let message = "/w/opencode.json: it cannot be read".to_owned();
+        assert_eq!(explain(&log(directory)), Some(TurnFailure::Configuration { message }));
+    }
+
+    #[test]
+    fn a_refusal_without_words_has_no_message() {
+        let said = |json: Value| serde_json::from_value::<Refusal>(json).unwrap().message();
+        assert_eq!(said(json!({"_tag": "BadRequest"})), None);
+        assert_eq!(said(json!({"message": "why"})).as_deref(), Some("why"));
+        assert_eq!(said(json!({"name": "BadRequest"})).as_deref(), Some("BadRequest"));
+        assert_eq!(said(json!({"name": "E", "data": {"message": "why"}})).as_deref(), Some("E: why"));
+    }
+
+    #[test]
+    fn a_message_that_is_refused_without_a_reason_names_its_files() {
+        let said = |prompt: &Prompt| unexplained(&message("msg_1", prompt, None));
+        let prompt = Prompt::new("hi");
+        assert_eq!(said(&prompt), "opencode refuses the message and gives no reason");
+        let prompt = prompt.file("/a b.png");
+        assert!(said(&prompt).contains("the attached file may be the cause"));
+        assert!(said(&prompt).ends_with(": /a b.png"));
+        let prompt = prompt.file("/c.txt");
+        assert!(said(&prompt).contains("one of the attached files may be the cause"));
+        assert!(said(&prompt).ends_with(": /a b.png, /c.txt"));
+    }
+
+    #[test]
+    fn the_log_explains_a_refusal() {
+        let log = "timestamp=1 level=ERROR message=failed ref=err_1 error=\"ProviderModelNotFoundError: Model not found: a/b.\"";
+        let failure = TurnFailure::ModelNotFound { message: "Model not found: a/b".to_owned() };
+        assert_eq!(explain(log), Some(failure));
+    }
+}

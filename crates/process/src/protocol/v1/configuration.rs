@@ -1,0 +1,356 @@
+//! The configuration that opencode is given beside the user's own: model sources and the context.
+
+use crate::protocol::{EmptyCatalogue, Purpose, Rendered, Variables, Wish, support};
+use jsonc_parser::ParseOptions;
+use opencode_run_core::{ExposeSecret, ModelChoice, ModelConfig, ModelName, ModelSourceType, ProviderPackage};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+
+/// The variable that holds configuration as text; it is merged over all files of the user.
+pub(crate) const CONFIG_CONTENT: &str = "OPENCODE_CONFIG_CONTENT";
+/// The variable that raises opencode's own limit of 32,000 output tokens, and lowers it.
+const OUTPUT_TOKEN_MAX: &str = "OPENCODE_EXPERIMENTAL_OUTPUT_TOKEN_MAX";
+
+/// A catalogue that holds nothing. Reading the real one takes a second and a hundred megabytes, and it is not to be fetched
+/// either.
+pub(crate) const EMPTY_CATALOGUE: EmptyCatalogue =
+    EmptyCatalogue { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
+/// A turn must not be spent on replacing the program that runs it.
+const NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
+/// Who runs a turn: nobody whom a question could be asked. opencode's own name for it would offer the agent a tool for
+/// questions, and before 1.14 wait for the answer for ever.
+const NOBODY_TO_ASK: (&str, &str) = ("OPENCODE_CLIENT", "opencode-run");
+/// What opencode does without where it is to be lean, beside what [`make_lean`] says. Of the watch over files only plugins would
+/// hear, and an editor if there were one; it costs several processes in every directory. What shares sessions looks at every
+/// event once for every directory, also where the configuration says that nothing is to be shared.
+///
+/// The last one is for opencode's runtime, Bun: it collects what is no longer used at one go, not beside the work. Where turns
+/// keep a server busy, the other way lags behind, and a server with sixteen of them takes a quarter more memory.
+const LEAN: [(&str, &str); 6] = [
+    ("OPENCODE_DISABLE_SHARE", "1"),
+    ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
+    ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
+    ("OPENCODE_PURE", "1"),
+    ("OPENCODE_EXPERIMENTAL_DISABLE_FILEWATCHER", "1"),
+    ("BUN_JSC_useConcurrentGC", "0"),
+];
+
+/// The beginning of the name that opencode knows the provider of a model source by; the source's type follows.
+pub(crate) const SOURCE_PROVIDER: &str = "opencode-run-";
+
+/// The agents that opencode has by itself and that call the turn's model.
+const AGENTS: [&str; 3] = ["build", "plan", "general"];
+
+/// Says a wish in the words of opencode.
+///
+/// # Errors
+///
+/// What is wrong with the user's configuration in the environment.
+pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
+    let ModelSetup { name, mut configuration, max_tokens, is_described } = ModelSetup::new(wish.model, wish.agent);
+    let mut fixed = vec![NO_UPDATE];
+    match wish.purpose {
+        Purpose::Server => go_on_after_refusals(&mut configuration),
+        Purpose::Turn(instructions) => {
+            fixed.push(NOBODY_TO_ASK);
+            if let Some(file) = instructions {
+                add_instructions(&mut configuration, file);
+            }
+        }
+    }
+    if support::names_messages(wish.version) {
+        name_no_messages(&mut configuration);
+    }
+    if wish.is_lean {
+        make_lean(&mut configuration);
+        fixed.extend(LEAN);
+    }
+    let mut variables: Variables = fixed.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+    if !configuration.is_empty() {
+        variables.push((CONFIG_CONTENT, merge(wish.users, configuration)?));
+    }
+    if let Some(max_tokens) = max_tokens {
+        variables.push((OUTPUT_TOKEN_MAX, max_tokens.to_string()));
+    }
+    Ok(Rendered { variables, model: name, is_described })
+}
+
+/// Returns the model source whose provider has this name in opencode's configuration.
+pub(crate) fn source_of(provider: &str) -> Option<ModelSourceType> {
+    let name = provider.strip_prefix(SOURCE_PROVIDER)?;
+    ModelSourceType::ALL.into_iter().find(|source| source.as_str() == name)
+}
+
+/// What opencode needs to be told to use a model. Without a gateway there is a key in it.
+#[derive(Default)]
+struct ModelSetup {
+    /// The name for `--model`.
+    name: Option<String>,
+    /// The configuration that makes the name known.
+    configuration: Map<String, Value>,
+    /// The limit of output tokens, where one is set.
+    max_tokens: Option<u32>,
+    /// Nothing about the model is left for opencode to know.
+    is_described: bool,
+}
+
+impl ModelSetup {
+    /// Renders a model for a turn of `agent`.
+    fn new(model: Option<&ModelChoice>, agent: Option<&str>) -> Self {
+        match model {
+            Some(ModelChoice::Source { source, config }) => Self::of_source(*source, config, agent),
+            Some(named) => Self { name: Some(named.to_string()), ..Self::default() },
+            None => Self::default(),
+        }
+    }
+
+    fn of_source(source: ModelSourceType, config: &ModelConfig, agent: Option<&str>) -> Self {
+        let known = config.base_url.is_none().then(|| config.model.parse::<ModelName>().ok()).flatten();
+        let (provider, model) = match &known {
+            Some(name) => (name.provider().to_owned(), name.model().to_owned()),
+            None => (format!("{SOURCE_PROVIDER}{source}"), config.model.clone()),
+        };
+        let mut entry = model_entry(config);
+        let mut provider_entry = Map::new();
+        if let Some(url) = &config.base_url {
+            entry.insert("name".to_owned(), json!(config.model));
+            let mut options = json!({ "baseURL": url });
+            if let Some(key) = &config.api_key {
+                options["apiKey"] = json!(key.expose_secret());
+            }
+            provider_entry.insert("npm".to_owned(), json!(config.provider.as_str()));
+            provider_entry.insert("name".to_owned(), json!(format!("opencode-run {source}")));
+            provider_entry.insert("options".to_owned(), options);
+        }
+        let mut configuration = Map::new();
+        if !entry.is_empty() || config.base_url.is_some() {
+            provider_entry.insert("models".to_owned(), json!({ &model: entry }));
+            configuration.insert("provider".to_owned(), json!({ &provider: provider_entry }));
+        }
+        let sampling = agent_sampling(config);
+        if !sampling.is_empty() {
+            let agents = AGENTS.into_iter().chain(agent).map(|name| (name.to_owned(), json!(sampling)));
+            configuration.insert("agent".to_owned(), Value::Object(agents.collect()));
+        }
+        Self {
+            name: Some(format!("{provider}/{model}")),
+            configuration,
+            max_tokens: config.max_tokens,
+            is_described: config.base_url.is_some(),
+        }
+    }
+}
+
+/// Returns what the model's own entry says.
+fn model_entry(config: &ModelConfig) -> Map<String, Value> {
+    let mut entry = Map::new();
+    if config.temperature.is_some() {
+        // Without this opencode leaves every temperature out.
+        entry.insert("temperature".to_owned(), json!(true));
+    }
+    // A limit must name both. A context of 0 is opencode's own word for "not known".
+    if config.base_url.is_some() && (config.max_tokens.is_some() || config.context.is_some()) {
+        let output = config.max_tokens.unwrap_or(DEFAULT_OUTPUT_TOKENS);
+        entry.insert("limit".to_owned(), json!({ "context": config.context.unwrap_or(0), "output": output }));
+    } else if let Some(context) = config.context {
+        let output = config.max_tokens.unwrap_or(DEFAULT_OUTPUT_TOKENS);
+        entry.insert("limit".to_owned(), json!({ "context": context, "output": output }));
+    }
+    if config.price_input.is_some() || config.price_output.is_some() {
+        let cost = json!({ "input": config.price_input.unwrap_or(0.0), "output": config.price_output.unwrap_or(0.0) });
+        entry.insert("cost".to_owned(), cost);
+    }
+    let mut options = Map::new();
+    if is_openai_compatible(config) {
+        // Here they reach the request whatever the agent, and beat what the agent says.
+        insert_some(&mut options, "temperature", config.temperature);
+        insert_some(&mut options, "top_p", config.top_p);
+        insert_some(&mut options, "top_k", config.top_k);
+    }
+    if !options.is_empty() {
+        entry.insert("options".to_owned(), Value::Object(options));
+    }
+    entry
+}
+
+/// opencode's own limit of output tokens for a model whose limit it does not know.
+const DEFAULT_OUTPUT_TOKENS: u32 = 32_000;
+
+/// Returns what must be said of the agents, because the provider's package drops it from the model's options.
+fn agent_sampling(config: &ModelConfig) -> Map<String, Value> {
+    let mut sampling = Map::new();
+    if !is_openai_compatible(config) {
+        insert_some(&mut sampling, "temperature", config.temperature);
+        insert_some(&mut sampling, "top_p", config.top_p);
+    }
+    sampling
+}
+
+/// Whether the source's own package is known to be the one that passes all options on. A model that opencode knows by
+/// itself may be behind any package.
+fn is_openai_compatible(config: &ModelConfig) -> bool {
+    config.base_url.is_some() && config.provider.as_str() == ProviderPackage::OPENAI_COMPATIBLE
+}
+
+fn insert_some<T: Into<Value>>(map: &mut Map<String, Value>, name: &str, value: Option<T>) {
+    if let Some(value) = value {
+        map.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Adds a file of instructions, which opencode puts into the system prompt.
+fn add_instructions(configuration: &mut Map<String, Value>, file: &Path) {
+    configuration.insert("instructions".to_owned(), json!([file.to_string_lossy()]));
+}
+
+/// Lets the agent go on when what it asked for was refused, also where nothing can be said to it about that.
+fn go_on_after_refusals(configuration: &mut Map<String, Value>) {
+    configuration.insert("experimental".to_owned(), json!({ "continue_loop_on_deny": true }));
+}
+
+/// Takes away the agent that names messages and sessions; without it nothing is named, and the model is not asked for it.
+fn name_no_messages(configuration: &mut Map<String, Value>) {
+    let agents = configuration.entry("agent").or_insert_with(|| json!({}));
+    merge_value(agents, json!({ "title": { "disable": true } }));
+}
+
+/// Leaves out what costs time and memory with every start and in every directory: language servers, formatters, and the
+/// snapshots that a user can go back to.
+pub(crate) fn make_lean(configuration: &mut Map<String, Value>) {
+    for name in ["snapshot", "lsp", "formatter", "autoupdate"] {
+        configuration.insert(name.to_owned(), json!(false));
+    }
+    configuration.insert("share".to_owned(), json!("disabled"));
+}
+
+/// Merges our configuration over the text that the user has in the environment, which may hold comments and trailing
+/// commas.
+///
+/// # Errors
+///
+/// What is wrong with the user's text.
+pub(crate) fn merge(user: Option<&str>, ours: Map<String, Value>) -> Result<String, String> {
+    let mut merged = match user.filter(|text| !text.trim().is_empty()) {
+        None => Value::Object(Map::new()),
+        Some(text) => match jsonc_parser::parse_to_serde_value::<Value>(text, &ParseOptions::default()) {
+            Ok(value @ Value::Object(_)) => value,
+            Ok(_) => return Err("it is not an object".to_owned()),
+            // The message of the parser may quote the text, which may hold keys.
+            Err(error) => return Err(format!("it is not JSON at line {}", error.line_display())),
+        },
+    };
+    allow_providers(&mut merged, &ours);
+    merge_value(&mut merged, Value::Object(ours));
+    Ok(merged.to_string())
+}
+
+/// Keeps a list of the only providers that the user wants from hiding ours.
+fn allow_providers(user: &mut Value, ours: &Map<String, Value>) {
+    if let (Some(Value::Array(enabled)), Some(Value::Object(providers))) =
+        (user.get_mut("enabled_providers"), ours.get("provider"))
+    {
+        enabled.extend(providers.keys().map(|provider| json!(provider)));
+    }
+}
+
+/// Merges as opencode does: objects key by key, lists of instructions one after the other, all else replaced.
+fn merge_value(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                match into.get_mut(&key) {
+                    Some(Value::Array(list)) if key == "instructions" || key == "disabled_providers" => {
+                        list.extend(value.as_array().cloned().unwrap_or_default());
+                    }
+                    Some(known) => merge_value(known, value),
+                    None => {
+                        into.insert(key, value);
+                    }
+                }
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn source(config: ModelConfig) -> ModelChoice {
+        ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) }
+    }
+
+    fn full(package: &str) -> ModelConfig {
+        ModelConfig {
+            base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+            api_key: Some("sk-1".into()),
+            provider: ProviderPackage::new(package),
+            temperature: Some(0.3),
+            max_tokens: Some(50_000),
+            top_p: Some(0.9),
+            context: Some(200_000),
+            price_input: Some(1.0),
+            price_output: Some(2.0),
+            ..ModelConfig::new("meta/llama")
+        }
+    }
+
+    #[test]
+    fn an_openai_compatible_source_carries_everything_in_the_model() {
+        let config = ModelConfig { top_k: Some(7), ..full(ProviderPackage::OPENAI_COMPATIBLE) };
+        let setup = ModelSetup::new(Some(&source(config)), None);
+        assert_eq!(setup.name.as_deref(), Some("opencode-run-code/meta/llama"));
+        assert_eq!(setup.max_tokens, Some(50_000));
+        insta::assert_json_snapshot!(setup.configuration);
+    }
+
+    #[test]
+    fn a_source_of_another_package_carries_sampling_in_the_agents() {
+        let setup = ModelSetup::new(Some(&source(full(ProviderPackage::ANTHROPIC))), Some("review"));
+        insta::assert_json_snapshot!(setup.configuration);
+    }
+
+    #[test]
+    fn a_source_without_url_changes_only_what_it_sets_of_a_known_model() {
+        let setup = ModelSetup::new(Some(&source(ModelConfig::new("openai/gpt-5"))), None);
+        assert_eq!((setup.name.as_deref(), setup.configuration.len()), (Some("openai/gpt-5"), 0));
+
+        let config = ModelConfig { temperature: Some(0.5), max_tokens: Some(10), ..ModelConfig::new("openai/gpt-5") };
+        let setup = ModelSetup::new(Some(&source(config)), None);
+        assert_eq!(setup.max_tokens, Some(10));
+        insta::assert_json_snapshot!(setup.configuration);
+    }
+
+    #[test]
+    fn a_named_model_needs_no_configuration() {
+        let setup = ModelSetup::new(Some(&ModelChoice::Named("a/b".parse().unwrap())), None);
+        assert_eq!((setup.name.as_deref(), setup.configuration.len()), (Some("a/b"), 0));
+        assert_eq!(ModelSetup::new(None, None).name, None);
+    }
+
+    #[test]
+    fn the_users_configuration_is_merged_never_replaced() {
+        let user = r#"{
+            // a comment
+            "instructions": ["mine.md"], "share": "manual",
+            "enabled_providers": ["anthropic"],
+            "agent": {"build": {"prompt": "x", "temperature": 1}}, /* another */
+        }"#;
+        let mut ours = ModelSetup::new(Some(&source(full(ProviderPackage::GOOGLE))), None).configuration;
+        ours.retain(|key, _| key == "agent");
+        ours.insert("provider".to_owned(), json!({"opencode-run-code": {}}));
+        add_instructions(&mut ours, Path::new("/tmp/context.md"));
+        let merged: Value = crate::json_text::parse_repaired(&merge(Some(user), ours).unwrap()).unwrap();
+        insta::assert_json_snapshot!(merged);
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_refused_without_quoting_it() {
+        let error = merge(Some("{\"apiKey\": \"sk-secret\" oops}"), Map::new()).unwrap_err();
+        assert!(!error.contains("sk-secret"), "{error}");
+        assert!(merge(Some("[]"), Map::new()).is_err());
+        assert_eq!(merge(Some("  "), Map::new()).as_deref(), Ok("{}"));
+    }
+}

@@ -1,0 +1,146 @@
+//! What the decoder makes of real lines, of nearly real ones, and of anything else.
+
+mod malformed;
+mod orders;
+mod properties;
+mod recordings;
+mod replays;
+
+use super::*;
+use crate::protocol::v1::ending::Seen;
+use crate::protocol::v1::refusals::Refusals;
+use crate::protocol::v1::stderr::{self, StderrLine};
+use opencode_run_core::{
+    Ending, Event, Input, PermissionAsk, ProcessExit, Prompt, TurnFailure, TurnMachine, TurnRecord,
+};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// What one run of the real opencode wrote, and how it ended.
+struct Recording {
+    name: String,
+    stdout: Vec<String>,
+    stderr: Vec<String>,
+    exit: ProcessExit,
+    session: Option<SessionId>,
+}
+
+/// Reads every recording, in the order of their names.
+fn recordings() -> Vec<Recording> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/run");
+    let folders = |path: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    let mut recordings: Vec<Recording> =
+        folders(&root).iter().flat_map(|version| folders(version)).map(|folder| recording(&root, &folder)).collect();
+    recordings.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(recordings.len() > 40, "the recordings are there");
+    recordings
+}
+
+fn recording(root: &Path, folder: &Path) -> Recording {
+    let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    let lines = |file: &str| text(file).lines().map(str::to_owned).collect();
+    let about: Value = crate::json_text::parse_repaired(&text("about.json")).unwrap();
+    let argv: Vec<&str> = about["argv"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let asked = argv.iter().position(|word| *word == "--session").map(|at| SessionId::new(argv[at + 1]));
+    Recording {
+        name: folder.strip_prefix(root).unwrap().to_str().unwrap().to_owned(),
+        stdout: lines("stdout.jsonl"),
+        stderr: lines("stderr.txt"),
+        exit: exit(&about["end"]),
+        session: asked,
+    }
+}
+
+fn exit(end: &Value) -> ProcessExit {
+    match (end["code"].as_i64(), end["signal"].as_str()) {
+        (Some(code), None) => ProcessExit::Code(code.try_into().unwrap()),
+        (None, Some("INT")) => ProcessExit::Signal(2),
+        (None, Some("KILL")) => ProcessExit::Signal(9),
+        (None, Some("TERM")) => ProcessExit::Signal(15),
+        _ => panic!("a recording ends in a way that no test knows: {end}"),
+    }
+}
+
+fn decode_json(line: &Value) -> Event {
+    decode(line.to_string().as_bytes()).observed.event
+}
+
+/// A turn that is fed with what opencode writes, as the turn of a process is.
+struct Replay {
+    turn: TurnMachine,
+    seen: Seen,
+    refusals: Refusals,
+    unknown_agent: bool,
+    stderr: Vec<String>,
+}
+
+impl Replay {
+    fn new() -> Self {
+        let turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        Self { turn, seen: Seen::default(), refusals: Refusals::default(), unknown_agent: false, stderr: Vec::new() }
+    }
+
+    fn apply(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        for input in inputs {
+            self.turn.apply(Duration::ZERO, &input);
+        }
+    }
+
+    fn stdout<L: AsRef<[u8]>>(&mut self, lines: impl IntoIterator<Item = L>) {
+        for line in lines {
+            let Decoded { session, observed } = decode(line.as_ref());
+            self.seen.event(&observed.event);
+            let refused = self.refusals.before(&observed.event).into_iter().map(refusal);
+            self.apply(session.map(Input::Session).into_iter().chain(refused).chain([Input::Event(observed)]));
+        }
+    }
+
+    fn stderr<'l>(&mut self, lines: impl IntoIterator<Item = &'l String>) {
+        for line in lines {
+            let line = stderr::plain(line);
+            match stderr::read(&line) {
+                StderrLine::AgentNotFound => self.unknown_agent = true,
+                StderrLine::Refused { permission, patterns } => {
+                    let ask = PermissionAsk::new(permission, patterns).refused(true);
+                    let ask = self.refusals.told(ask);
+                    self.apply(ask.map(refusal));
+                }
+                other => self.seen.stderr(other),
+            }
+            self.stderr.push(line);
+        }
+    }
+
+    fn end(mut self, recording: &Recording) -> TurnRecord {
+        let stderr = self.stderr.join("\n");
+        let ending = if self.unknown_agent {
+            Ending::Failed(TurnFailure::AgentNotFound { agent: "nope".to_owned() })
+        } else {
+            std::mem::take(&mut self.seen).ending(recording.exit, recording.session.as_ref(), &stderr)
+        };
+        let refused = self.refusals.rest();
+        self.apply(refused.into_iter().map(refusal).chain([Input::Ended(ending)]));
+        self.turn.into_record()
+    }
+}
+
+fn refusal(ask: PermissionAsk) -> Input {
+    Input::Event(Observed::new(Event::Permission(ask)))
+}
+
+/// Replays a recording, first what came on stdout.
+fn replay(recording: &Recording) -> TurnRecord {
+    replay_with(recording, &recording.stdout)
+}
+
+/// Replays a recording with something else on stdout.
+fn replay_with(recording: &Recording, stdout: &[impl AsRef<[u8]>]) -> TurnRecord {
+    let mut replay = Replay::new();
+    replay.stdout(stdout);
+    replay.stderr(&recording.stderr);
+    replay.end(recording)
+}

@@ -1,0 +1,123 @@
+//! `opencode export`, which says what there is of a session.
+
+use super::session_model;
+use super::stderr::plain;
+use crate::json_text::{parse, parse_beginning};
+use crate::protocol::Exported;
+use crate::protocol::ids::is_id;
+use crate::session::SessionInfo;
+use opencode_run_core::SessionId;
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// What every id of a session begins with. opencode refuses others in words of its own, and takes a dash for an option.
+const PREFIX: &str = "ses";
+/// The longest line of stderr that is passed on.
+const LONGEST: usize = 300;
+
+/// What stands at the beginning of an export, as far as it matters here.
+#[derive(Deserialize)]
+struct Info {
+    directory: PathBuf,
+    #[serde(default)]
+    model: Value,
+}
+
+/// A whole export.
+#[derive(Deserialize)]
+struct Messages {
+    messages: Vec<Value>,
+}
+
+/// Returns whether an id is one that opencode could have given.
+pub(crate) fn may_exist(session: &SessionId) -> bool {
+    session.as_str().starts_with(PREFIX) && is_id(session.as_str())
+}
+
+/// Returns the arguments that export a session.
+pub(crate) fn arguments(session: &SessionId) -> [String; 2] {
+    ["export".to_owned(), session.to_string()]
+}
+
+/// Reads an export. Its beginning is enough but for the model of a version that names it in the messages alone.
+pub(crate) fn read(stdout: &[u8], stderr: &[u8]) -> Exported {
+    if let Some(Info { directory, model }) = info_in(stdout) {
+        let model = session_model::of_session(&model).or_else(|| session_model::of_messages(&messages_in(stdout)));
+        return Exported::Session(SessionInfo { directory, model });
+    }
+    let errors = plain(&String::from_utf8_lossy(stderr));
+    // What is no id of a session at all is refused in other words.
+    if errors.contains("Session not found") || errors.contains("Expected a string starting with \"ses\"") {
+        return Exported::NotFound;
+    }
+    let last = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim();
+    Exported::Nothing(last.chars().take(LONGEST).collect())
+}
+
+/// Reads the session in the beginning of an export, `{"info": {"directory": …}, "messages": …`.
+fn info_in(export: &[u8]) -> Option<Info> {
+    let key = b"\"info\":";
+    let at = export.windows(key.len()).position(|window| window == key)? + key.len();
+    parse_beginning(&String::from_utf8_lossy(&export[at..]))
+}
+
+/// Reads the messages of an export; `None` if it is incomplete.
+fn messages_in(export: &[u8]) -> Vec<Value> {
+    let start = export.iter().position(|byte| *byte == b'{').unwrap_or_default();
+    let text = String::from_utf8_lossy(&export[start..]);
+    parse(&text).map(|Messages { messages }| messages).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::SessionModel;
+    use opencode_run_core::ModelSourceType;
+
+    #[test]
+    fn the_directory_stands_in_the_beginning() {
+        let export = br#"{
+  "info": {
+    "id": "ses_1",
+    "directory": "/home/me/task_x",
+    "summary": { "files": 0 }
+  },
+  "messages": [ { "info": { "role": "us"#;
+        let info = SessionInfo { directory: "/home/me/task_x".into(), model: None };
+        assert_eq!(read(export, b""), Exported::Session(info));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_in_the_session_is_read() {
+        let export =
+            br#"{"info": {"title": "\ud83d", "directory": "/d\ud83d", "model": {"id": "\ud83d"}}, "messages": ["#;
+        let info = SessionInfo { directory: "/d\u{fffd}".into(), model: None };
+        assert_eq!(read(export, b""), Exported::Session(info));
+    }
+
+    #[test]
+    fn model_is_in_the_session_else_in_the_messages() {
+        let model_in = |export: &str| match read(export.as_bytes(), b"") {
+            Exported::Session(info) => info.model,
+            other => panic!("{other:?}"),
+        };
+        let code =
+            |model: &str| Some(SessionModel::Source { source_type: ModelSourceType::Code, model: model.to_owned() });
+        let newer =
+            r#"{"info": {"directory": "/d", "model": {"id": "m", "providerID": "opencode-run-code"}}, "messages": ["#;
+        assert_eq!(model_in(newer), code("m"));
+        let older = r#"{"info": {"directory": "/d"}, "messages": [{"info": {"role": "user", "model": {"providerID":
+            "opencode-run-code", "modelID": "n"}}, "parts": []}]}"#;
+        assert_eq!(model_in(older), code("n"));
+        assert_eq!(model_in(&older[..older.len() - 2]), None, "an export that was cut");
+    }
+
+    #[test]
+    fn what_is_said_instead_is_passed_on() {
+        let error = "\u{1b}[91m\u{1b}[1mError: \u{1b}[0mSession not found: ses_1";
+        assert_eq!(read(b"", error.as_bytes()), Exported::NotFound);
+        assert_eq!(read(b"{\"info\": {\"id\"", b"no\ndisk is full\n\n"), Exported::Nothing("disk is full".to_owned()));
+        assert_eq!(read(b"", b""), Exported::Nothing("it said nothing".to_owned()));
+    }
+}

@@ -1,0 +1,99 @@
+//! The model of a session's last turn.
+//!
+//! Newer versions name it in the session itself; of older ones it is read from the messages.
+
+use crate::protocol::v1::configuration::source_of;
+use crate::session::SessionModel;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A model as opencode refers to it: a session calls the model `id`, a message calls it `modelID`.
+#[derive(Deserialize)]
+struct Reference {
+    #[serde(rename = "providerID")]
+    provider: String,
+    #[serde(rename = "modelID", alias = "id")]
+    model: String,
+}
+
+/// A message, with as much of it as names a model: a user's has an object, an assistant's has the two names.
+#[derive(Deserialize)]
+struct Message {
+    info: MessageInfo,
+}
+
+#[derive(Deserialize)]
+struct MessageInfo {
+    #[serde(default)]
+    role: String,
+    #[serde(default)]
+    model: Value,
+    #[serde(rename = "providerID")]
+    provider: Option<String>,
+    #[serde(rename = "modelID")]
+    name: Option<String>,
+}
+
+impl From<Reference> for SessionModel {
+    fn from(Reference { provider, model }: Reference) -> Self {
+        match source_of(&provider) {
+            Some(source_type) => Self::Source { source_type, model },
+            None => Self::Named(format!("{provider}/{model}")),
+        }
+    }
+}
+
+/// Reads the field `model` of a session. Returns `None` if it is absent or has another shape.
+pub(crate) fn of_session(model: &Value) -> Option<SessionModel> {
+    Reference::deserialize(model).ok().map(Into::into)
+}
+
+/// Reads the model of the last message of the user, which is the one that opencode continues with; that of the last answer if
+/// none of the messages is the user's. Messages of an unknown shape are skipped.
+pub(crate) fn of_messages(messages: &[Value]) -> Option<SessionModel> {
+    let messages: Vec<_> = messages.iter().filter_map(|message| Message::deserialize(message).ok()).collect();
+    let mut of_user = messages.iter().rev().filter(|message| message.info.role == "user");
+    of_user.find_map(|message| of_session(&message.info.model)).or_else(|| {
+        messages.iter().rev().find_map(|Message { info }| {
+            let (provider, model) = (info.provider.clone()?, info.name.clone()?);
+            Some(Reference { provider, model }.into())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opencode_run_core::ModelSourceType;
+    use serde_json::json;
+
+    fn source(source_type: ModelSourceType, model: &str) -> SessionModel {
+        SessionModel::Source { source_type, model: model.to_owned() }
+    }
+
+    #[test]
+    fn session_model_is_a_source_or_a_name() {
+        let of = |provider: &str, model: &str| of_session(&json!({"providerID": provider, "id": model}));
+        assert_eq!(of("opencode-run-code", "meta/llama"), Some(source(ModelSourceType::Code, "meta/llama")));
+        assert_eq!(of("opencode-run-default", "m"), Some(source(ModelSourceType::Default, "m")));
+        assert_eq!(of("stub", "meta/llama"), Some(SessionModel::Named("stub/meta/llama".to_owned())));
+        // A provider of the user's may begin with the same letters.
+        for other in ["opencode-run-", "opencode-run-review", "opencode-run-CODE", "opencode"] {
+            assert_eq!(of(other, "m"), Some(SessionModel::Named(format!("{other}/m"))), "{other}");
+        }
+        for unknown in [json!(null), json!("a/b"), json!({"id": "m"}), json!([1])] {
+            assert_eq!(of_session(&unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn last_message_of_the_user_counts() {
+        let user =
+            |provider: &str| json!({"info": {"role": "user", "model": {"providerID": provider, "modelID": "m"}}});
+        let answer = json!({"info": {"role": "assistant", "providerID": "summarizer", "modelID": "s"}});
+        let messages = [user("stub"), user("opencode-run-plan"), json!("odd"), answer.clone()];
+        assert_eq!(of_messages(&messages), Some(source(ModelSourceType::Plan, "m")));
+        assert_eq!(of_messages(&[answer]), Some(SessionModel::Named("summarizer/s".to_owned())));
+        assert_eq!(of_messages(&[]), None);
+    }
+}

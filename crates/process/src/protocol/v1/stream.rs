@@ -1,0 +1,13 @@
+//! The server's stream of events, and the messages that make up for what is lost of it.
+
+mod decoder;
+mod messages;
+mod properties;
+mod routing;
+
+pub(crate) use decoder::TurnDecoder;
+pub(crate) use messages::{AnswerEnd, MessageWithParts, read_message, read_messages};
+pub(crate) use routing::{permission_asked, question_asked, route};
+
+#[cfg(test)]
+mod tests;

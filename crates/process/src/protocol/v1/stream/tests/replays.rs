@@ -1,0 +1,323 @@
+//! Recordings of real servers, with all that may happen to a stream on its way.
+//!
+//! The answer to the message is the truth: however much of the stream is lost, doubled or late, the turn comes to the same.
+
+use super::properties::Message;
+use super::*;
+use crate::json_text::parse_repaired;
+use crate::lines::{Line, Lines};
+use crate::protocol::failure_of;
+use opencode_run_core::{Ending, EntryContent, Input, Observed, Prompt, SessionId, TurnMachine, TurnRecord};
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+use tokio_util::io::StreamReader;
+
+/// The turn of a recording.
+struct Recording {
+    name: String,
+    session: String,
+    prompt: String,
+    /// The stream as it came over the wire.
+    stream: Vec<u8>,
+    /// The data of each event.
+    events: Vec<String>,
+    /// The answer to the message, and the session's messages afterwards.
+    answer: String,
+    messages: String,
+}
+
+impl std::fmt::Debug for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+static RECORDINGS: LazyLock<Vec<Recording>> = LazyLock::new(|| {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/serve");
+    let entries = |path: &Path| -> Vec<PathBuf> {
+        let mut entries: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        entries
+    };
+    let files: Vec<PathBuf> = entries(&root).iter().flat_map(|version| entries(version)).collect();
+    let recordings: Vec<_> = files.iter().filter_map(|file| recording(&root, file)).collect();
+    assert!(recordings.len() > 40, "the recordings are there");
+    recordings
+});
+
+/// Reads the first turn of a recording; none where its message was not answered with a message.
+fn recording(root: &Path, file: &Path) -> Option<Recording> {
+    #[derive(Deserialize)]
+    struct Entry<'a> {
+        #[serde(borrow, default)]
+        event: Option<&'a RawValue>,
+        #[serde(default)]
+        request: Option<Value>,
+        #[serde(borrow, default)]
+        response: Option<Response<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Response<'a> {
+        n: u64,
+        status: u16,
+        #[serde(borrow)]
+        body: &'a RawValue,
+    }
+    let text = std::fs::read_to_string(file).unwrap();
+    let entries: Vec<Entry<'_>> = text.lines().map(|line| parse_repaired(line).unwrap()).collect();
+    let requests: Vec<&Value> = entries.iter().filter_map(|entry| entry.request.as_ref()).collect();
+    let message = requests.iter().find(|request| request["body"]["messageID"].is_string())?;
+    let lists = |request: &&&Value| request["method"] == "GET" && request["path"] == message["path"];
+    let list = requests.iter().rev().find(lists)?;
+    let body = |n: &Value| {
+        let answers = |response: &&Response<'_>| n.as_u64() == Some(response.n) && response.status == 200;
+        Some(entries.iter().filter_map(|entry| entry.response.as_ref()).find(answers)?.body.get().to_owned())
+    };
+    let answer = body(&message["n"]).filter(|answer| answer.starts_with('{'))?;
+    let is_next = |entry: &&Entry<'_>| {
+        entry.request.as_ref().is_some_and(|request| request["path"] == message["path"] && request["n"] != message["n"])
+    };
+    let events: Vec<String> = entries
+        .iter()
+        .take_while(|entry| !is_next(entry))
+        .filter_map(|entry| entry.event)
+        .map(|event| event.get().to_owned())
+        .collect();
+    Some(Recording {
+        name: file.strip_prefix(root).unwrap().display().to_string(),
+        session: message["path"].as_str()?.split('/').nth(2)?.to_owned(),
+        prompt: message["body"]["messageID"].as_str()?.to_owned(),
+        stream: events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect(),
+        events,
+        answer,
+        messages: body(&list["n"])?,
+    })
+}
+
+/// Does with events what a turn does with them, and then reads the answer. A gap is made up for at its end where it is to be.
+fn play(recording: &Recording, events: &[String], lost: Range<usize>) -> TurnRecord {
+    play_with(recording, events, lost, false)
+}
+
+fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends: bool) -> TurnRecord {
+    let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+    let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
+    let mut apply = |observed: Observed| {
+        turn.apply(Duration::ZERO, &Input::Event(observed));
+    };
+    let answer: MessageWithParts = parse_repaired(&recording.answer).unwrap();
+    for (place, event) in events.iter().enumerate() {
+        if mends && place == lost.end {
+            let all: Vec<MessageWithParts> = parse_repaired(&recording.messages).unwrap();
+            let end: Message = parse_repaired(answer.info.get()).unwrap();
+            // There are those whose beginning was told or lost by now.
+            let begun = events[..place].concat();
+            let exists = |message: &MessageWithParts| {
+                let info: Message = parse_repaired(message.info.get()).unwrap();
+                info.id <= end.id && begun.contains(&info.id)
+            };
+            let turns: Vec<_> = all.into_iter().filter(exists).collect();
+            decoder.mend(turns).into_iter().for_each(&mut apply);
+        }
+        if lost.contains(&place) {
+            if place == lost.start {
+                decoder.tear();
+            }
+            continue;
+        }
+        // Of sub-agents only their own tellings differ, which is not what this is about.
+        let Some(event) = route(event).filter(|event| event.session.as_str() == recording.session) else { continue };
+        decoder.decode(event, 0.0).into_iter().for_each(&mut apply);
+    }
+    if decoder.is_torn() || !decoder.has_told(&answer.expected()) {
+        let all: Vec<MessageWithParts> = parse_repaired(&recording.messages).unwrap();
+        // Later turns of the recording are not this one's.
+        let end: Message = parse_repaired(answer.info.get()).unwrap();
+        for message in all {
+            let info: Message = parse_repaired(message.info.get()).unwrap();
+            if info.id <= end.id {
+                decoder.reconcile(message).into_iter().for_each(&mut apply);
+            }
+        }
+    }
+    let AnswerEnd { aborted, error, structured, .. } = answer.end().unwrap();
+    decoder.reconcile(answer).into_iter().for_each(&mut apply);
+    if let Some(value) = structured {
+        turn.apply(Duration::ZERO, &Input::Structured(value));
+    }
+    let ending = match error {
+        _ if aborted => Ending::Stopped,
+        Some(error) => Ending::Failed(failure_of(error)),
+        None => Ending::Finished,
+    };
+    turn.apply(Duration::ZERO, &Input::Ended(ending));
+    turn.into_record()
+}
+
+/// Tells what a turn came to. What an error or a refusal was called on its way is no part of it.
+fn told(record: &TurnRecord) -> String {
+    let entries: Vec<String> = record
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.content {
+            // What opencode gave up, or has not finished: how far it was told is by chance.
+            EntryContent::Text { text, .. } | EntryContent::Reasoning { text, .. } if text.is_empty() => None,
+            EntryContent::Text { text, .. } => Some(format!("text {text:?}")),
+            EntryContent::Reasoning { text, .. } => Some(format!("reasoning {text:?}")),
+            EntryContent::Tool(call) => Some(format!("tool {} {:?} {:?}", call.tool, call.input, call.state)),
+            _ => None,
+        })
+        .collect();
+    let kind = record.failure.as_ref().map(opencode_run_core::TurnFailure::kind);
+    let (state, steps, finish, usage) = (record.state, record.steps, &record.finish, record.usage);
+    format!("{state} {kind:?} {steps} {finish:?} {usage:?}\n{}", entries.join("\n"))
+}
+
+fn whole(recording: &Recording) -> String {
+    told(&play(recording, &recording.events, 0..0))
+}
+
+#[test]
+fn every_recording_can_be_told_from_the_messages_alone() {
+    for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
+        let lost = told(&play(recording, &recording.events, 0..recording.events.len()));
+        assert_eq!(lost, whole(recording), "{}", recording.name);
+    }
+}
+
+/// What attempts that failed had said, and what was interrupted, is kept where it was heard, and opencode does not keep it.
+fn keeps_more_than_opencode(recording: &Recording) -> bool {
+    let end = read_message(&recording.answer).unwrap().end().unwrap();
+    end.aborted || end.error.is_some() && recording.events.iter().any(|event| event.contains("\"retry\""))
+}
+
+#[test]
+fn every_recording_may_be_heard_to_some_place_or_from_some_place_on() {
+    for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
+        let (whole, count) = (whole(recording), recording.events.len());
+        for place in (0..count).step_by(7) {
+            let cut = told(&play(recording, &recording.events, place..count));
+            assert_eq!(cut, whole, "{} without what is behind {place}", recording.name);
+            let late = told(&play(recording, &recording.events, 0..place));
+            assert_eq!(late, whole, "{} without what is before {place}", recording.name);
+        }
+    }
+}
+
+/// Hears a stream without its end, and no answer to the message.
+fn heard(recording: &Recording, events: &[String]) -> TurnRecord {
+    let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+    let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
+    let own =
+        events.iter().filter_map(|event| route(event)).filter(|event| event.session.as_str() == recording.session);
+    for observed in own.filter_map(|event| decoder.decode(event, 0.0)) {
+        turn.apply(Duration::ZERO, &Input::Event(observed));
+    }
+    turn.into_record()
+}
+
+/// Whether what is told of something is the beginning of what is told of it later.
+fn is_begun_by(whole: &EntryContent, begun: &EntryContent) -> bool {
+    match (whole, begun) {
+        (EntryContent::Text { part, text }, EntryContent::Text { part: same, text: begun })
+        | (EntryContent::Reasoning { part, text }, EntryContent::Reasoning { part: same, text: begun }) => {
+            // opencode cuts off the blanks at the end when a text is finished.
+            part == same && text.starts_with(begun.trim_end())
+        }
+        (EntryContent::Tool(call), EntryContent::Tool(begun)) => {
+            (&call.id, &call.tool) == (&begun.id, &begun.tool) && (!begun.state.is_final() || call == begun)
+        }
+        (whole, begun) => whole == begun,
+    }
+}
+
+fn one_of(recordings: usize) -> impl Strategy<Value = &'static Recording> {
+    (0..recordings).prop_map(|at| &RECORDINGS[at])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_prefix_gives_the_beginning_of_the_turn(
+        recording in one_of(RECORDINGS.len()),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let whole = heard(recording, &recording.events);
+        let record = heard(recording, &recording.events[..at.index(recording.events.len() + 1)]);
+        prop_assert!(record.entries.len() <= whole.entries.len());
+        for (whole, begun) in whole.entries.iter().zip(&record.entries) {
+            prop_assert!(is_begun_by(&whole.content, &begun.content), "{:?}: {:?} {:?}", &recording.name, begun, whole);
+        }
+        prop_assert!(record.steps <= whole.steps && record.usage.total() <= whole.usage.total());
+    }
+
+    #[test]
+    fn any_stretch_of_a_stream_may_be_lost(
+        recording in one_of(RECORDINGS.len()),
+        from in any::<prop::sample::Index>(),
+        length in 1_usize..40,
+    ) {
+        prop_assume!(!keeps_more_than_opencode(recording));
+        let from = from.index(recording.events.len());
+        let lost = from..(from + length).min(recording.events.len());
+        let mended = told(&play_with(recording, &recording.events, lost.clone(), true));
+        prop_assert_eq!(mended, whole(recording), "{} with a gap that is made up for", &recording.name);
+        prop_assert_eq!(told(&play(recording, &recording.events, lost)), whole(recording), "{}", &recording.name);
+    }
+
+    #[test]
+    fn what_is_told_twice_or_is_somebody_elses_changes_nothing(
+        recording in one_of(RECORDINGS.len()),
+        other in one_of(RECORDINGS.len()),
+        places in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
+    ) {
+        let mut events = recording.events.clone();
+        for place in places {
+            let at = place.index(events.len());
+            let foreign = &other.events[place.index(other.events.len())];
+            if !foreign.contains(&recording.session) {
+                events.insert(at, foreign.clone());
+            }
+            // A delta says how much more there is: twice the same is twice as much.
+            let again = events[place.index(events.len())].clone();
+            if !again.contains("message.part.delta") && !again.contains("\"delta\":") && !again.contains("session.error") {
+                let behind = events.iter().position(|event| *event == again).unwrap_or(0);
+                events.insert(behind, again);
+            }
+        }
+        prop_assert_eq!(told(&play(recording, &events, 0..0)), whole(recording), "{}", &recording.name);
+    }
+
+    #[test]
+    fn a_stream_may_come_in_any_pieces(
+        recording in one_of(RECORDINGS.len()),
+        cuts in prop::collection::vec(1_usize..2000, 1..50),
+    ) {
+        let mut pieces = Vec::new();
+        let (mut rest, mut cuts) = (recording.stream.as_slice(), cuts.iter().cycle());
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+            pieces.push(Ok::<_, std::io::Error>(std::io::Cursor::new(piece.to_vec())));
+            rest = behind;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let heard: Vec<String> = runtime.block_on(async {
+            let mut lines = Lines::new(StreamReader::new(futures_util::stream::iter(pieces)), 1 << 20);
+            let mut heard = Vec::new();
+            while let Some(line) = lines.next().await {
+                let Line::Whole(line) = line else { panic!("too long") };
+                heard.extend(line.strip_prefix(b"data:").map(|data| String::from_utf8(data.to_vec()).unwrap()));
+            }
+            heard
+        });
+        let heard: Vec<String> = heard.iter().map(|data| data.trim().to_owned()).collect();
+        prop_assert_eq!(&heard, &recording.events);
+    }
+}

@@ -1,0 +1,12 @@
+//! opencode 2, from 2.0.4 on.
+
+pub(crate) mod api;
+pub(crate) mod client;
+pub(crate) mod configuration;
+pub(crate) mod decoder;
+pub(crate) mod failures;
+pub(crate) mod messages;
+pub(crate) mod routing;
+pub(crate) mod shape;
+pub(crate) mod structured;
+pub(crate) mod turn;

@@ -1,0 +1,196 @@
+//! The configuration that opencode 2 is given beside the user's own. It reads the shape of opencode 1.
+
+use crate::protocol::v1::configuration::{CONFIG_CONTENT, SOURCE_PROVIDER, make_lean, merge};
+use crate::protocol::v2::client::HOSTED;
+use crate::protocol::v2::shape;
+use crate::protocol::{EmptyCatalogue, Rendered, Variables, Wish};
+use jsonc_parser::ParseOptions;
+use opencode_run_core::{ExposeSecret, ModelChoice, ModelConfig, ModelName, ModelSourceType, ProviderPackage};
+use serde_json::{Map, Value, json};
+
+/// A catalog that holds nothing, which also leaves opencode no model that it hosts.
+pub(crate) const EMPTY_CATALOGUE: EmptyCatalogue =
+    EmptyCatalogue { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
+/// A turn must not be spent on replacing the program that runs it.
+const NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
+/// What a lean server goes without, beside the configuration.
+const LEAN: [(&str, &str); 4] = [
+    ("OPENCODE_DISABLE_SHARE", "1"),
+    ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
+    ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
+    ("BUN_JSC_useConcurrentGC", "0"),
+];
+/// opencode's own limit of output tokens for a model whose limit it does not know.
+const DEFAULT_OUTPUT_TOKENS: u32 = 32_000;
+
+/// Renders a wish for opencode 2.
+///
+/// # Errors
+///
+/// What is wrong with the user's configuration in the environment.
+pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
+    let mut configuration = Map::new();
+    let (mut name, mut is_described) = (None, false);
+    match wish.model {
+        Some(ModelChoice::Source { source, config }) => {
+            name = Some(describe(*source, config, &mut configuration));
+            is_described = config.base_url.is_some();
+        }
+        Some(named) => name = Some(named.to_string()),
+        None => {}
+    }
+    if is_described {
+        configuration.insert("disabled_providers".to_owned(), json!([HOSTED]));
+    }
+    let mut variables: Variables = vec![(NO_UPDATE.0, NO_UPDATE.1.to_owned())];
+    if wish.is_lean {
+        make_lean(&mut configuration);
+        variables.extend(LEAN.map(|(name, value)| (name, value.to_owned())));
+    }
+    // Also without anything of ours: a text that opencode cannot read would be ignored, and with it the model that it names.
+    let merged = merge(wish.users, configuration)?;
+    if let Some(text) = wish.users
+        && let Ok(Value::Object(users)) = jsonc_parser::parse_to_serde_value::<Value>(text, &ParseOptions::default())
+        && let Some(why) = shape::wrong(&users)
+    {
+        return Err(why);
+    }
+    if merged != "{}" || wish.users.is_some() {
+        variables.push((CONFIG_CONTENT, merged));
+    }
+    Ok(Rendered { variables, model: name, is_described })
+}
+
+/// Describes a model source, and returns the name of its model. Without a gateway there is a key in it.
+fn describe(source: ModelSourceType, config: &ModelConfig, configuration: &mut Map<String, Value>) -> String {
+    let known = config.base_url.is_none().then(|| config.model.parse::<ModelName>().ok()).flatten();
+    let (provider, model) = match &known {
+        Some(name) => (name.provider().to_owned(), name.model().to_owned()),
+        None => (format!("{SOURCE_PROVIDER}{source}"), config.model.clone()),
+    };
+    let mut entry = Map::new();
+    let mut options = Map::new();
+    let mut provider_entry = Map::new();
+    if let Some(url) = &config.base_url {
+        entry.insert("name".to_owned(), json!(config.model));
+        options.insert("baseURL".to_owned(), json!(url));
+        if let Some(key) = &config.api_key {
+            options.insert("apiKey".to_owned(), json!(key.expose_secret()));
+        }
+        provider_entry.insert("npm".to_owned(), json!(config.provider.as_str()));
+        provider_entry.insert("name".to_owned(), json!(format!("opencode-run {source}")));
+    }
+    // What opencode 1 reads of a model's or an agent's sampling never reaches the request of opencode 2; this does, as it is.
+    let body = parameters(config);
+    if !body.is_empty() {
+        options.insert("body".to_owned(), Value::Object(body));
+    }
+    if !options.is_empty() {
+        provider_entry.insert("options".to_owned(), Value::Object(options));
+    }
+    if config.max_tokens.is_some() || config.context.is_some() {
+        let output = config.max_tokens.unwrap_or(DEFAULT_OUTPUT_TOKENS);
+        entry.insert("limit".to_owned(), json!({ "context": config.context.unwrap_or(200_000), "output": output }));
+    }
+    if config.price_input.is_some() || config.price_output.is_some() {
+        let cost = json!({ "input": config.price_input.unwrap_or(0.0), "output": config.price_output.unwrap_or(0.0) });
+        entry.insert("cost".to_owned(), cost);
+    }
+    if !entry.is_empty() || config.base_url.is_some() {
+        provider_entry.insert("models".to_owned(), json!({ &model: entry }));
+    }
+    if !provider_entry.is_empty() {
+        configuration.insert("provider".to_owned(), json!({ &provider: provider_entry }));
+    }
+    format!("{provider}/{model}")
+}
+
+/// Returns the parameters of a source by the names that its provider has for them.
+fn parameters(config: &ModelConfig) -> Map<String, Value> {
+    let [temperature, top_p, top_k, max_tokens] = match config.provider.as_str() {
+        ProviderPackage::GOOGLE => ["temperature", "topP", "topK", "maxOutputTokens"],
+        "@ai-sdk/openai" => ["temperature", "top_p", "top_k", "max_output_tokens"],
+        _ => ["temperature", "top_p", "top_k", "max_tokens"],
+    };
+    let values = [
+        (temperature, config.temperature.map(Value::from)),
+        (top_p, config.top_p.map(Value::from)),
+        (top_k, config.top_k.map(Value::from)),
+        (max_tokens, config.max_tokens.map(Value::from)),
+    ];
+    let body: Map<_, _> = values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    if config.provider.as_str() == ProviderPackage::GOOGLE && !body.is_empty() {
+        return Map::from_iter([("generationConfig".to_owned(), Value::Object(body))]);
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Purpose;
+    use std::sync::Arc;
+
+    fn rendered(config: Option<ModelConfig>, users: Option<&str>) -> Result<Value, String> {
+        let model =
+            config.map(|config| ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) });
+        let wish = Wish {
+            version: crate::Version::new(2, 0, 14),
+            model: model.as_ref(),
+            agent: None,
+            purpose: &Purpose::Server,
+            is_lean: false,
+            users,
+        };
+        let Rendered { variables, .. } = render(&wish)?;
+        let content = variables.into_iter().find(|(name, _)| *name == CONFIG_CONTENT).map(|(_, value)| value);
+        Ok(content.map_or(Value::Null, |content| crate::json_text::parse(&content).unwrap()))
+    }
+
+    fn full(package: &str) -> ModelConfig {
+        ModelConfig {
+            base_url: Some("http://127.0.0.1:1/v1".to_owned()),
+            provider: ProviderPackage::new(package),
+            temperature: Some(0.5),
+            max_tokens: Some(50_000),
+            top_p: Some(0.25),
+            top_k: Some(7),
+            ..ModelConfig::new("meta/llama")
+        }
+    }
+
+    #[test]
+    fn every_parameter_is_in_the_body_by_the_providers_name() {
+        let body = |package: &str| {
+            let config = rendered(Some(full(package)), None).unwrap();
+            config["provider"]["opencode-run-code"]["options"]["body"].clone()
+        };
+        let plain = json!({"temperature": 0.5, "top_p": 0.25, "top_k": 7, "max_tokens": 50_000});
+        assert_eq!(body(ProviderPackage::OPENAI_COMPATIBLE), plain);
+        assert_eq!(body(ProviderPackage::ANTHROPIC), plain);
+        let google = json!({"temperature": 0.5, "topP": 0.25, "topK": 7, "maxOutputTokens": 50_000});
+        assert_eq!(body(ProviderPackage::GOOGLE), json!({ "generationConfig": google }));
+        assert_eq!(body("@ai-sdk/openai")["max_output_tokens"], 50_000);
+    }
+
+    #[test]
+    fn hosted_models_are_disabled_for_a_source_beside_the_users_own_list() {
+        let config =
+            rendered(Some(full(ProviderPackage::ANTHROPIC)), Some(r#"{"disabled_providers": ["mine"]}"#)).unwrap();
+        assert_eq!(config["disabled_providers"], json!(["mine", "opencode"]));
+        assert_eq!(rendered(None, Some(r#"{"model": "a/b",}"#)).unwrap(), json!({"model": "a/b"}));
+        assert_eq!(rendered(None, None).unwrap(), Value::Null);
+    }
+
+    #[test]
+    fn broken_configuration_of_the_environment_is_refused() {
+        for (text, why) in [
+            ("this is no json", "it is not JSON at line 1"),
+            (r#"{"provider": 7}"#, "`provider` has another type"),
+            (r#"{"provider": {"x": 7}}"#, "`provider.x` has another type"),
+            (r#"{"provider": {}, "providers": {}}"#, "it has `provider` and `providers`, of which one is ignored"),
+        ] {
+            assert_eq!(rendered(None, Some(text)), Err(why.to_owned()), "{text}");
+        }
+    }
+}

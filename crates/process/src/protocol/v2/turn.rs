@@ -1,0 +1,451 @@
+//! One turn on a server of opencode 2.
+//!
+//! The end is the end of the execution that took up the turn's prompt, or that failed before it could. A failed step is none: opencode may
+//! retry it. Interrupting, and rejecting a permission without a message, end the execution as well.
+
+mod resync;
+
+use super::api;
+use super::decoder::{Decoder, Field, error_of, field, form_of};
+use super::failures::ErrorInfo;
+use super::structured::Structured;
+use crate::protocol::turn::{Action, Actions, Input, Now, Request, Tag, Timer, TurnProtocol};
+use crate::protocol::v1::api::message_id;
+use crate::protocol::{ClientError, SessionEvent};
+use opencode_run_core::{
+    Control, Ending, Event, ModelName, Observed, PermissionAnswer, PermissionAsk, Prompt, SessionId, Signal,
+    TurnFailure,
+};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// How long an interrupt may take, which takes 50 ms. Then the server ends: nothing is to be left three seconds after an interrupt.
+const INTERRUPT_LIMIT: Duration = Duration::from_secs(2);
+/// How long an interrupt may take if the turn is to be killed.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// How long after an interrupt another is sent: one that came before the execution had begun changed nothing.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long after a disconnect, and after that how often, a server is asked whether it is still there.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a session may be found without the turn's prompt at work before the turn is given up.
+const MAX_MISSING: u32 = 3;
+/// How often the same may be refused by policy: a model that insists on it would ask without end.
+const MAX_REFUSALS: usize = 5;
+/// What the agent is answered when it asks the user.
+const NO_ANSWER: &str = "Nobody can answer: the run is unattended. Decide by yourself, or say what you could not do.";
+
+/// What a turn is to do.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) session: SessionId,
+    /// The session was made for this turn, with its model and agent.
+    pub(crate) is_new: bool,
+    pub(crate) directory: PathBuf,
+    pub(crate) prompt: Prompt,
+    pub(crate) model: ModelName,
+    pub(crate) structured: Option<Structured>,
+    /// Whether the policy refuses every permission.
+    pub(crate) denies: bool,
+}
+
+/// A turn.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(crate) struct Turn {
+    session: SessionId,
+    directory: String,
+    prompt: Prompt,
+    prompt_id: String,
+    structured: Option<Structured>,
+    denies: bool,
+    decoder: Decoder,
+    sub_agents: HashSet<SessionId>,
+    /// The requests that come before the prompt.
+    preparation: VecDeque<Request>,
+    progress: Progress,
+    /// The permission requests and forms whose answer is still on its way.
+    unanswered: Vec<String>,
+    refusals: HashMap<(String, Vec<String>), usize>,
+    /// The refusal that the turn is ended for.
+    refusal: Option<String>,
+    /// The question that was cancelled, or the permission that was rejected without a message.
+    rejected: Option<String>,
+    is_stopped: bool,
+    stop_at: Option<Instant>,
+    is_resyncing: bool,
+    missing: u32,
+    has_background: bool,
+    is_over: bool,
+}
+
+/// How far opencode has come with the prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    Preparing,
+    Sent,
+    Enqueued,
+    Delivered,
+}
+
+impl Turn {
+    pub(crate) fn new(plan: Plan, now: SystemTime) -> Self {
+        let Plan { session, is_new, directory, prompt, model, structured, denies } = plan;
+        let preparation = preparation(&session, is_new, &prompt, &model, structured.as_ref());
+        Self {
+            decoder: Decoder::new(session.clone()),
+            session,
+            directory: directory.to_string_lossy().into_owned(),
+            prompt,
+            prompt_id: message_id(now),
+            structured,
+            denies,
+            sub_agents: HashSet::new(),
+            preparation,
+            progress: Progress::Preparing,
+            unanswered: Vec::new(),
+            refusals: HashMap::new(),
+            refusal: None,
+            rejected: None,
+            is_stopped: false,
+            stop_at: None,
+            is_resyncing: false,
+            missing: 0,
+            has_background: false,
+            is_over: false,
+        }
+    }
+
+    fn prepare(&mut self, actions: &mut Actions) {
+        match self.preparation.pop_front() {
+            _ if self.is_stopped => self.finish(Ending::Stopped, actions),
+            Some(request) => actions.push(Action::Request(Tag::Prepare, request)),
+            None => self.send_prompt(actions),
+        }
+    }
+
+    fn send_prompt(&mut self, actions: &mut Actions) {
+        self.progress = Progress::Sent;
+        let route = api::session(&self.session, "prompt");
+        // The id makes it idempotent.
+        let request = Request::new(Method::POST, route).body(api::prompt(&self.prompt_id, &self.prompt));
+        actions.push(Action::Request(Tag::Prompt, request));
+    }
+
+    fn event(&mut self, now: Now, event: SessionEvent, actions: &mut Actions) {
+        let end = if event.session == self.session { self.follow(&event) } else { None };
+        let form = (event.kind == "form.created").then(|| form_of(event.raw.get())).flatten();
+        let session = event.session.clone();
+        let now_ms = now.system.duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64() * 1000.0);
+        if let Some(observed) = self.decoder.decode(event, now_ms) {
+            self.observe(observed, session.clone(), actions);
+            if let Some(form) = form {
+                self.answer_form(&session, &form.id, &form.fields, actions);
+            }
+        }
+        if let Some(end) = end {
+            self.ended(now, end, actions);
+        }
+    }
+
+    /// Follows what becomes of the prompt. Returns how its execution ended, if it did.
+    fn follow(&mut self, event: &SessionEvent) -> Option<End> {
+        let raw = event.raw.get();
+        let is_ours = || field(raw, "inboxID").as_deref() == Some(&self.prompt_id);
+        match event.kind.as_str() {
+            "session.inbox.enqueued" if self.progress == Progress::Sent && is_ours() => {
+                self.progress = Progress::Enqueued;
+                None
+            }
+            "session.inbox.delivered" if self.progress >= Progress::Sent && is_ours() => {
+                self.progress = Progress::Delivered;
+                None
+            }
+            "session.execution.succeeded" if self.progress == Progress::Delivered => Some(End::Succeeded),
+            "session.execution.failed" if self.progress >= Progress::Enqueued => {
+                let unknown = || ErrorInfo { kind: String::new(), message: "no reason given".to_owned(), status: None };
+                Some(End::Failed(error_of(raw).unwrap_or_else(unknown)))
+            }
+            "session.execution.interrupted" if self.progress >= Progress::Enqueued => {
+                Some(End::Interrupted { is_shutdown: field(raw, "reason").as_deref() == Some("shutdown") })
+            }
+            _ => None,
+        }
+    }
+
+    fn observe(&mut self, mut observed: Observed, session: SessionId, actions: &mut Actions) {
+        if let Some(sub_agent) = &observed.sub_agent
+            && self.sub_agents.insert(sub_agent.clone())
+        {
+            actions.push(Action::Include(sub_agent.clone()));
+        }
+        let mut decide = None;
+        match &mut observed.event {
+            Event::Permission(ask) => {
+                ask.refused = self.denies;
+                decide = Some(self.decide(ask.clone(), session));
+            }
+            Event::Question(question) => self.unanswered.push(question.id.clone()),
+            Event::Tool(call) if call.input["background"] == true => self.has_background = true,
+            _ => {}
+        }
+        actions.push(Action::Emit(observed.into()));
+        actions.extend(decide);
+    }
+
+    fn decide(&mut self, ask: PermissionAsk, session: SessionId) -> Action {
+        self.unanswered.extend(ask.id.clone());
+        let times = self.refusals.entry((ask.permission.clone(), ask.patterns.clone())).or_default();
+        *times += usize::from(ask.refused);
+        Action::Decide { insists: *times >= MAX_REFUSALS, ask, session }
+    }
+
+    fn decided(&mut self, ask: PermissionAsk, session: &SessionId, answer: &PermissionAnswer, actions: &mut Actions) {
+        let Some(id) = ask.id else { return };
+        if let PermissionAnswer::Reject { reason } = answer {
+            self.decoder.reject(ask.call);
+            if reason.is_empty() {
+                let what = format!("{} ({})", ask.permission, ask.patterns.join(", "));
+                (self.refusal, self.rejected) = (Some(what.clone()), Some(what));
+            }
+        }
+        // Of a sub-agent's request only its own session knows.
+        let route = api::session(session, &format!("permission/{id}/reply"));
+        let request = Request::new(Method::POST, route).body(api::decision(answer)).retried();
+        actions.push(Action::Request(Tag::Reply(id), request));
+    }
+
+    /// Answers a form with a text, so that the agent goes on. One that takes no text is cancelled, which ends the turn.
+    fn answer_form(&mut self, session: &SessionId, id: &str, fields: &[Field], actions: &mut Actions) {
+        let answers: Option<Map<String, Value>> = fields
+            .iter()
+            .map(|field| match field.kind.as_str() {
+                "string" if field.custom || field.options.is_empty() => Some((field.key.clone(), json!(NO_ANSWER))),
+                "multiselect" if field.custom => Some((field.key.clone(), json!([NO_ANSWER]))),
+                _ => None,
+            })
+            .collect();
+        let route = api::session(session, &format!("form/{id}"));
+        let request = if let Some(answers) = answers {
+            Request::new(Method::POST, format!("{route}/reply")).body(json!({ "answer": answers }))
+        } else {
+            self.rejected = Some("a question to the user".to_owned());
+            Request::new(Method::DELETE, route)
+        };
+        actions.push(Action::Request(Tag::Reply(id.to_owned()), request.retried()));
+    }
+
+    fn ended(&mut self, now: Now, end: End, actions: &mut Actions) {
+        if self.progress < Progress::Delivered {
+            // It would be delivered together with the next prompt.
+            let route = api::session(&self.session, &format!("inbox/{}", self.prompt_id));
+            actions.push(Action::Request(Tag::CleanUp, Request::new(Method::DELETE, route)));
+        }
+        let ending = match end {
+            End::Succeeded => return self.succeeded(now, actions),
+            _ if self.is_stopped => Ending::Stopped,
+            End::Failed(error) => Ending::Failed(error.failure()),
+            End::Interrupted { is_shutdown: true } => {
+                let message = || "opencode ended the turn and gave no reason".to_owned();
+                Ending::Failed(self.rejected.take().map_or_else(
+                    || TurnFailure::Opencode { message: message() },
+                    |what| TurnFailure::Permission { what },
+                ))
+            }
+            End::Interrupted { is_shutdown: false } => Ending::Stopped,
+        };
+        self.finish(ending, actions);
+    }
+
+    fn succeeded(&mut self, now: Now, actions: &mut Actions) {
+        let Some(structured) = &mut self.structured else { return self.finish(Ending::Finished, actions) };
+        match structured.value(self.decoder.last_text()) {
+            Ok(value) => {
+                actions.push(Action::Emit(Signal::Structured(value)));
+                self.finish(Ending::Finished, actions);
+            }
+            Err(_) if self.is_stopped => self.finish(Ending::Stopped, actions),
+            Err(why) if structured.was_repaired => {
+                self.finish(Ending::Failed(TurnFailure::Schema { message: why }), actions);
+            }
+            Err(why) => {
+                structured.was_repaired = true;
+                self.prompt.message = structured.repair(&why);
+                self.prompt.files.clear();
+                self.prompt_id = message_id(now.system);
+                self.send_prompt(actions);
+            }
+        }
+    }
+
+    fn finish(&mut self, ending: Ending, actions: &mut Actions) {
+        let ending = match (ending, self.refusal.take()) {
+            (Ending::Stopped, Some(what)) => Ending::Failed(TurnFailure::Permission { what }),
+            (ending, _) => ending,
+        };
+        self.is_over = true;
+        actions.extend(self.unanswered.drain(..).map(|id| Action::Emit(Signal::Answered { id })));
+        actions.push(Action::Finish(ending));
+    }
+
+    /// Begins to end the turn.
+    fn stop(&mut self, now: Now, limit: Duration, actions: &mut Actions) {
+        let stop_at = now.instant + limit;
+        self.is_stopped = true;
+        if self.progress == Progress::Preparing {
+            return self.finish(Ending::Stopped, actions);
+        }
+        if self.stop_at.is_none_or(|earlier| stop_at < earlier) {
+            self.stop_at = Some(stop_at);
+            actions.push(Action::Arm(Timer::Stop, stop_at));
+        }
+        self.interrupt(now, actions);
+    }
+
+    fn interrupt(&self, now: Now, actions: &mut Actions) {
+        let route = api::session(&self.session, "interrupt");
+        actions.push(Action::Request(Tag::Interrupt, Request::new(Method::POST, route)));
+        actions.push(Action::Arm(Timer::Interrupt, now.instant + INTERRUPT_INTERVAL));
+    }
+
+    fn list(&self, route: &str) -> Request {
+        Request { directory: Some(self.directory.clone()), ..Request::new(Method::GET, route) }
+    }
+
+    fn answered(&mut self, now: Now, tag: Tag, answer: Result<String, ClientError>, actions: &mut Actions) {
+        match (tag, answer) {
+            // An entry that is to be removed may be absent.
+            (Tag::Prepare, Ok(_) | Err(ClientError::NotFound(_))) => self.prepare(actions),
+            (Tag::Prepare | Tag::Prompt, Err(_)) if self.is_stopped => self.finish(Ending::Stopped, actions),
+            (Tag::Prepare, Err(error)) => self.fail(error, actions),
+            (Tag::Prompt, Err(error)) => {
+                if error.leaves_work() {
+                    let route = api::session(&self.session, "interrupt");
+                    actions.push(Action::Request(Tag::CleanUp, Request::new(Method::POST, route)));
+                }
+                self.fail(error, actions);
+            }
+            (Tag::Reply(id), _) => {
+                self.unanswered.retain(|open| *open != id);
+                actions.push(Action::Emit(Signal::Answered { id }));
+                if self.refusal.is_some() && !self.is_stopped {
+                    self.stop(now, INTERRUPT_LIMIT, actions);
+                }
+            }
+            (Tag::Messages, Ok(text)) => self.resync(now, &text, actions),
+            (Tag::Messages, Err(error)) => {
+                tracing::warn!(%error, "what a turn missed could not be read");
+                self.is_resyncing = false;
+                self.decoder.is_disconnected = false;
+            }
+            (Tag::Active, Err(error @ ClientError::NoAnswer(_))) if self.decoder.is_disconnected => {
+                self.fail(error, actions);
+            }
+            (Tag::Active, answer) => self.active(now, answer.ok(), actions),
+            (Tag::Permissions, Ok(text)) => self.waiting(now, &text, super::routing::permission_asked, actions),
+            (Tag::Forms, Ok(text)) => self.waiting(now, &text, super::routing::form_created, actions),
+            (Tag::Prompt | Tag::Interrupt | Tag::CleanUp | Tag::Permissions | Tag::Forms, _) => {}
+        }
+    }
+
+    fn fail(&mut self, error: ClientError, actions: &mut Actions) {
+        self.is_over = true;
+        actions.extend(self.unanswered.drain(..).map(|id| Action::Emit(Signal::Answered { id })));
+        actions.push(Action::Fail(error));
+    }
+}
+
+impl TurnProtocol for Turn {
+    fn step(&mut self, now: Now, input: Input, actions: &mut Actions) {
+        if self.is_over {
+            return;
+        }
+        match input {
+            Input::Start => self.prepare(actions),
+            Input::Event(event) => self.event(now, event, actions),
+            Input::Disconnected => {
+                self.decoder.is_disconnected = true;
+                actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL));
+            }
+            Input::Reconnected => {
+                self.is_resyncing = true;
+                let request = Request::new(Method::GET, api::session(&self.session, "message")).retried();
+                actions.push(Action::Request(Tag::Messages, request));
+            }
+            Input::Answer(tag, answer) => self.answered(now, tag, answer, actions),
+            Input::Decided { ask, session, answer } => self.decided(ask, &session, &answer, actions),
+            Input::Control(control) => {
+                let limit = if control == Some(Control::Interrupt) { INTERRUPT_LIMIT } else { KILL_LIMIT };
+                self.stop(now, limit, actions);
+            }
+            Input::Timer(Timer::Interrupt) => self.interrupt(now, actions),
+            Input::Timer(Timer::Stop) => {
+                actions.push(Action::EndServer);
+                self.finish(Ending::Stopped, actions);
+            }
+            Input::Timer(Timer::Probe) => {
+                actions.push(Action::Request(Tag::Active, Request::new(Method::GET, api::ACTIVE)));
+            }
+            Input::ServerExited(_) if self.is_stopped => self.finish(Ending::Stopped, actions),
+            Input::ServerExited(message) => {
+                self.finish(Ending::Failed(TurnFailure::ServerLost { message }), actions);
+            }
+        }
+    }
+
+    fn takes_events(&self) -> bool {
+        !self.is_resyncing
+    }
+
+    fn last_request(&self) -> Option<Request> {
+        self.has_background.then(|| Request::new(Method::POST, api::session(&self.session, "interrupt")))
+    }
+}
+
+/// How the execution ended.
+#[derive(Debug)]
+enum End {
+    Succeeded,
+    Failed(ErrorInfo),
+    /// Somebody interrupted it, or, if it is a shutdown, rejected what it asked for.
+    Interrupted {
+        is_shutdown: bool,
+    },
+}
+
+/// Returns the requests that come before the prompt: an entry of an earlier turn stays in the session until it is removed.
+fn preparation(
+    session: &SessionId,
+    is_new: bool,
+    prompt: &Prompt,
+    model: &ModelName,
+    structured: Option<&Structured>,
+) -> VecDeque<Request> {
+    let mut requests = VecDeque::new();
+    if !is_new {
+        let model = api::model(model, prompt.options.variant.as_deref());
+        let route = api::session(session, "model");
+        requests.push_back(Request::new(Method::POST, route).body(json!({ "model": model })));
+        if let Some(agent) = &prompt.options.agent {
+            let route = api::session(session, "agent");
+            requests.push_back(Request::new(Method::POST, route).body(json!({ "agent": agent })));
+        }
+    }
+    let context = prompt.options.context.as_deref().filter(|context| !context.is_empty()).map(str::to_owned);
+    let entries = [(api::CONTEXT_ENTRY, context), (api::SCHEMA_ENTRY, structured.map(Structured::instructions))];
+    for (key, value) in entries {
+        let route = api::entry(session, key);
+        match value {
+            Some(value) => requests.push_back(Request::new(Method::PUT, route).body(json!({ "value": value }))),
+            None if is_new => {}
+            None => requests.push_back(Request::new(Method::DELETE, route)),
+        }
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests;

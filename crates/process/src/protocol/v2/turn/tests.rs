@@ -1,0 +1,303 @@
+//! Recordings of a real opencode 2, with what may happen to the stream on its way.
+
+use super::*;
+use crate::json_text::parse;
+use crate::protocol::v2::routing;
+use crate::schema::AnswerSchema;
+use opencode_run_core::ToolState;
+use std::fmt::Write;
+use std::path::Path;
+
+/// A recording.
+struct Recording {
+    name: String,
+    about: Value,
+    session: String,
+    /// The ids of the prompts.
+    prompts: Vec<String>,
+    events: Vec<String>,
+    /// The session's messages afterwards.
+    messages: String,
+}
+
+fn recordings() -> Vec<Recording> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/v2");
+    let mut files: Vec<_> = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| recording(file)).collect()
+}
+
+fn recording(file: &Path) -> Recording {
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| parse(line).unwrap()).collect();
+    let with = |key: &'static str| lines.iter().filter_map(move |line| line.get(key));
+    let created = with("response").next().unwrap();
+    let list = with("request").find(|request| request["path"].as_str().unwrap().ends_with("/message")).unwrap();
+    let answer = with("response").find(|response| response["n"] == list["n"]).unwrap();
+    Recording {
+        name: file.file_stem().unwrap().to_string_lossy().into_owned(),
+        about: lines[0]["about"].clone(),
+        session: created["body"]["data"]["id"].as_str().unwrap().to_owned(),
+        prompts: with("request").filter_map(|request| request["body"]["id"].as_str().map(str::to_owned)).collect(),
+        events: with("event").map(ToString::to_string).collect(),
+        messages: answer["body"].to_string(),
+    }
+}
+
+fn now() -> Now {
+    Now { instant: Instant::now(), system: UNIX_EPOCH + Duration::from_hours(498_900) }
+}
+
+fn plan(session: &str, prompt: Prompt) -> Plan {
+    let session = SessionId::new(session);
+    let (directory, model) = ("/w".into(), "stub/gpt-4".parse().unwrap());
+    Plan { session, is_new: true, directory, prompt, model, structured: None, denies: false }
+}
+
+/// A turn, and what came of it.
+struct Played {
+    turn: Turn,
+    answer: PermissionAnswer,
+    messages: String,
+    signals: Vec<Signal>,
+    requests: Vec<(Tag, Request)>,
+    ending: Option<Ending>,
+}
+
+impl Played {
+    fn new(turn: Turn) -> Self {
+        let (answer, messages) = (PermissionAnswer::Once, String::new());
+        Self { turn, answer, messages, signals: Vec::new(), requests: Vec::new(), ending: None }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut actions = Vec::new();
+        self.turn.step(now(), input, &mut actions);
+        for action in actions {
+            match action {
+                Action::Emit(signal) => self.signals.push(signal),
+                Action::Request(tag, request) => {
+                    self.requests.push((tag.clone(), request));
+                    let answer = match &tag {
+                        Tag::Messages => self.messages.clone(),
+                        Tag::Active => "{\"data\":{}}".to_owned(),
+                        _ => String::new(),
+                    };
+                    self.step(Input::Answer(tag, Ok(answer)));
+                }
+                Action::Decide { ask, session, .. } => {
+                    let answer = self.answer.clone();
+                    self.step(Input::Decided { ask, session, answer });
+                }
+                Action::Fail(error) => panic!("{error}"),
+                Action::Finish(ending) => self.ending = Some(ending),
+                Action::Include(_) | Action::Arm(..) | Action::EndServer => {}
+            }
+        }
+    }
+
+    fn feed(&mut self, events: &[String]) {
+        let events: Vec<_> = events.iter().filter_map(|event| routing::route(event)).collect();
+        for event in events {
+            self.step(Input::Event(event));
+        }
+    }
+
+    /// Returns what stays of the turn's own session: finished texts, calls that ended, ends of steps.
+    fn lasting(&self) -> Vec<String> {
+        let lasting = |signal: &Signal| match signal {
+            Signal::Event(observed) if observed.sub_agent.is_none() => match &observed.event {
+                Event::Text { .. } | Event::Reasoning { .. } | Event::StepFinish { .. } => {
+                    Some(format!("{:?}", observed.event))
+                }
+                // A refusal is known by the turn that sent it.
+                Event::Tool(call) if call.state.is_final() => {
+                    Some(format!("{call:?}").replace("refused: true", "refused: false"))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        let mut lasting: Vec<_> = self.signals.iter().filter_map(lasting).collect();
+        lasting.sort();
+        lasting
+    }
+
+    /// Returns the known events, one a line.
+    fn told(&self) -> String {
+        let mut told = String::new();
+        for signal in &self.signals {
+            let Signal::Event(observed) = signal else {
+                if matches!(signal, Signal::Answered { .. }) {
+                    told.push_str("  answered\n");
+                }
+                continue;
+            };
+            let what = match &observed.event {
+                Event::Unknown { .. } => continue,
+                Event::Tool(call) => format!("tool {} {}", call.tool, state(&call.state)),
+                Event::StepFinish { reason, .. } => format!("step_finish {reason}"),
+                other => other.kind().to_owned(),
+            };
+            let who = if observed.sub_agent.is_some() { "sub-agent " } else { "" };
+            writeln!(told, "  {who}{what}").unwrap();
+        }
+        told
+    }
+}
+
+fn state(state: &ToolState) -> &'static str {
+    match state {
+        ToolState::Pending => "pending",
+        ToolState::Running { .. } => "running",
+        ToolState::Completed { .. } => "completed",
+        _ if state.is_refused() => "refused",
+        _ => "failed",
+    }
+}
+
+/// Begins the turn of a recording.
+fn begin(recording: &Recording) -> Played {
+    let mut turn = Turn::new(plan(&recording.session, Prompt::new("Please do it.")), UNIX_EPOCH);
+    recording.prompts[0].clone_into(&mut turn.prompt_id);
+    let mut played = Played::new(turn);
+    let reply = &recording.about["reply"];
+    if reply["decision"] == "reject" {
+        played.answer = PermissionAnswer::Reject { reason: reply["message"].as_str().unwrap_or_default().to_owned() };
+    }
+    played.messages.clone_from(&recording.messages);
+    played.step(Input::Start);
+    played
+}
+
+#[test]
+fn recordings_become_the_events_and_the_end_of_a_turn() {
+    let mut all = String::new();
+    for recording in recordings() {
+        let mut played = begin(&recording);
+        if recording.about.get("interrupt").is_some() {
+            let half = recording.events.len() / 2;
+            played.feed(&recording.events[..half]);
+            played.step(Input::Control(Some(Control::Interrupt)));
+            played.feed(&recording.events[half..]);
+        } else {
+            played.feed(&recording.events);
+        }
+        let ending = played.ending.as_ref().unwrap();
+        writeln!(all, "{}\n{}  => {ending:?}", recording.name, played.told()).unwrap();
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn turn_comes_to_the_same_wherever_the_stream_breaks() {
+    for recording in recordings() {
+        // The messages at the end are those of more than this turn.
+        let has_more = recording.prompts.len() > 1 || recording.name == "background";
+        if has_more || recording.about.get("interrupt").is_some() {
+            continue;
+        }
+        let mut whole = begin(&recording);
+        whole.feed(&recording.events);
+        for heard in 0..recording.events.len() {
+            let mut played = begin(&recording);
+            played.feed(&recording.events[..heard]);
+            if played.ending.is_some() {
+                break;
+            }
+            played.step(Input::Disconnected);
+            played.step(Input::Reconnected);
+            for _ in 0..MAX_MISSING {
+                played.step(Input::Timer(Timer::Probe));
+            }
+            let context = format!("{} after {heard} events", recording.name);
+            // The reason stands in an event alone if an execution fails before its first step, or ends on a rejection.
+            match (&played.ending, &whole.ending) {
+                (Some(Ending::Failed(_)), Some(Ending::Failed(_))) => {}
+                (ending, whole) => assert_eq!(ending, whole, "{context}"),
+            }
+            assert_eq!(played.lasting(), whole.lasting(), "{context}");
+        }
+    }
+}
+
+#[test]
+fn server_that_ends_is_lost_unless_the_turn_was_stopped() {
+    let begun = || {
+        let mut played = Played::new(Turn::new(plan("ses_1", Prompt::new("x")), UNIX_EPOCH));
+        played.step(Input::Start);
+        played
+    };
+    let mut lost = begun();
+    lost.step(Input::ServerExited("signal: 9".to_owned()));
+    assert!(matches!(lost.ending, Some(Ending::Failed(TurnFailure::ServerLost { .. }))), "{:?}", lost.ending);
+    let mut stopped = begun();
+    stopped.step(Input::Control(Some(Control::Kill)));
+    stopped.step(Input::ServerExited("signal: 9".to_owned()));
+    assert_eq!(stopped.ending, Some(Ending::Stopped));
+}
+
+#[test]
+fn continued_session_is_given_its_model_and_loses_old_entries() {
+    let continued = Plan { is_new: false, ..plan("ses_1", Prompt::new("x").agent("plan")) };
+    let mut played = Played::new(Turn::new(continued, UNIX_EPOCH));
+    played.step(Input::Start);
+    let sent: Vec<_> =
+        played.requests.iter().map(|(_, request)| format!("{} {}", request.method, request.route)).collect();
+    let entries = "/api/experimental/session/ses_1/instructions/entries";
+    let expected = [
+        "POST /api/session/ses_1/model".to_owned(),
+        "POST /api/session/ses_1/agent".to_owned(),
+        format!("DELETE {entries}/opencode-run"),
+        format!("DELETE {entries}/opencode-run-answer"),
+        "POST /api/session/ses_1/prompt".to_owned(),
+    ];
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn failure_before_delivery_leaves_no_prompt_behind() {
+    let recording = recordings().into_iter().find(|recording| recording.name == "unknown-agent").unwrap();
+    let mut played = begin(&recording);
+    played.feed(&recording.events);
+    assert_eq!(played.ending, Some(Ending::Failed(TurnFailure::AgentNotFound { agent: "nope".to_owned() })));
+    let (tag, request) = played.requests.last().unwrap();
+    assert_eq!((tag, &request.method), (&Tag::CleanUp, &Method::DELETE));
+    assert!(request.route.ends_with(&format!("/inbox/{}", recording.prompts[0])), "{}", request.route);
+}
+
+#[test]
+fn answer_that_misses_its_schema_is_repaired_once() {
+    let schema = json!({"type": "object", "required": ["city"]});
+    let play = |answers: &[&str]| {
+        let structured = Some(Structured::new(AnswerSchema::read(&schema).unwrap(), &schema));
+        let plan = Plan { structured, ..plan("ses_1", Prompt::new("Where?")) };
+        let mut played = Played::new(Turn::new(plan, UNIX_EPOCH));
+        played.step(Input::Start);
+        for (turn, answer) in answers.iter().enumerate() {
+            let id = played.turn.prompt_id.clone();
+            let event = |kind: &str, mut data: Value| {
+                data["sessionID"] = json!("ses_1");
+                json!({"type": format!("session.{kind}"), "data": data}).to_string()
+            };
+            let message = format!("msg_{turn}");
+            played.feed(&[
+                event("inbox.enqueued", json!({"inboxID": id})),
+                event("inbox.delivered", json!({"inboxID": id})),
+                event("step.started", json!({"assistantMessageID": message})),
+                event("text.ended", json!({"assistantMessageID": message, "ordinal": 0, "text": answer})),
+                event("execution.succeeded", json!({})),
+            ]);
+        }
+        let value = played.signals.iter().find_map(|signal| match signal {
+            Signal::Structured(value) => Some(value.clone()),
+            _ => None,
+        });
+        (played.ending, value)
+    };
+    let bern = Some(json!({"city": "Bern"}));
+    assert_eq!(play(&["{\"city\":\"Bern\"}"]), (Some(Ending::Finished), bern.clone()));
+    assert_eq!(play(&["Bern.", "{\"city\":\"Bern\"}"]), (Some(Ending::Finished), bern));
+    let message = "the answer is not JSON".to_owned();
+    assert_eq!(play(&["Bern.", "Bern!"]), (Some(Ending::Failed(TurnFailure::Schema { message })), None));
+}

@@ -1,0 +1,90 @@
+//! The turn of a generation, made of what was prepared for it.
+
+use super::hub::Listening;
+use super::server::Presence;
+use super::turn::{PreparedTurn, ProtocolTurn, RequestSender, ServeTurn};
+use crate::gate::Pass;
+use crate::protocol::Client;
+use crate::protocol::v2::structured::Structured;
+use crate::protocol::v2::turn::{Plan, Turn};
+use crate::redaction::Redaction;
+use crate::schema::AnswerSchema;
+use opencode_run_core::{FailureKind, PermissionPolicy, SessionId, StartError, TurnDriver, TurnRequest};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What was prepared for a turn.
+pub(crate) struct Beginning {
+    pub(crate) driver: TurnDriver,
+    pub(crate) presence: Presence,
+    pub(crate) listening: Listening,
+    pub(crate) session: SessionId,
+    /// The session was made for this turn.
+    pub(crate) is_new: bool,
+    /// The name of its model for opencode.
+    pub(crate) model: Option<String>,
+    pub(crate) schema: Option<AnswerSchema>,
+    pub(crate) pass: Option<Pass>,
+}
+
+impl Beginning {
+    /// Makes the turn of a request.
+    ///
+    /// # Errors
+    ///
+    /// If its generation needs a model that it has not.
+    pub(crate) fn turn(self, request: TurnRequest, redaction: Redaction) -> Result<PreparedTurn, StartError> {
+        let Self { driver, presence, listening, session, is_new, model, schema, pass } = self;
+        let TurnRequest { prompt, task, .. } = request;
+        let (directory, now) = (task.directory, SystemTime::now());
+        let policy = prompt.options.permissions.clone().unwrap_or_default();
+        match presence.server().client.clone() {
+            Client::V1(client) => {
+                let (message, decoder) = client.compose(&session, &prompt, model.as_deref(), now);
+                let agent = prompt.options.agent;
+                Ok(PreparedTurn::Decoded(Box::new(ServeTurn {
+                    driver,
+                    presence,
+                    listening,
+                    client,
+                    session,
+                    directory,
+                    message,
+                    decoder,
+                    agent,
+                    policy,
+                    schema,
+                    pass,
+                    redaction,
+                })))
+            }
+            Client::V2(client) => {
+                let model = model.as_deref().and_then(|model| model.parse().ok()).ok_or_else(no_model)?;
+                let structured =
+                    schema.zip(prompt.schema.as_ref()).map(|(schema, value)| Structured::new(schema, value));
+                let denies = matches!(policy, PermissionPolicy::Deny);
+                let plan = Plan { session: session.clone(), is_new, directory, prompt, model, structured, denies };
+                let protocol = Box::new(Turn::new(plan, now));
+                let send: RequestSender = Arc::new(move |request| {
+                    let client = client.clone();
+                    Box::pin(async move { client.send(&request).await })
+                });
+                Ok(PreparedTurn::Protocol(Box::new(ProtocolTurn {
+                    driver,
+                    presence,
+                    listening,
+                    session,
+                    protocol,
+                    send,
+                    policy,
+                    pass,
+                    redaction,
+                })))
+            }
+        }
+    }
+}
+
+fn no_model() -> StartError {
+    StartError::new(FailureKind::Usage, "the model's name is not `provider/model`").hint("name it so")
+}
