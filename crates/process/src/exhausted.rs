@@ -58,6 +58,9 @@ pub fn resource_hint(words: &str) -> Option<&'static str> {
     if DATABASE_FAULTS.iter().any(|fault| words.contains(fault)) && is_file_size_limited() {
         return Some(FILE_SIZE_HINT);
     }
+    if words.contains("signal: 6 ") && cfg!(target_os = "linux") && !std::path::Path::new("/proc/self").exists() {
+        return Some("opencode crashes without /proc: mount it (`mount -t proc proc /proc`)");
+    }
     CAUSES.iter().find(|(signs, _)| signs.iter().any(|sign| words.contains(sign))).map(|(_, hint)| *hint)
 }
 
