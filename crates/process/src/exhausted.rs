@@ -30,7 +30,7 @@ const CAUSES: [(&[&str], &str); 11] = [
         "there is too little memory: opencode needs about 600 MB; raise the limit (`ulimit -v`, the container's) or run fewer tasks at a time",
     ),
     (
-        &["EACCES", "EROFS", "EPERM", "ENOTDIR", "mkdir '", "Read-only file system"],
+        &["EACCES", "EROFS", "EPERM", "ENOTDIR", "mkdir '", "FileSystem.open (", "Read-only file system"],
         "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a directory that is writable",
     ),
     (
@@ -100,6 +100,7 @@ mod tests {
             ("Error: Unexpected error\n\ndatabase or disk is full", "make room"),
             ("cannot be started: Resource temporarily unavailable (os error 11)", "ulimit -u"),
             ("ENOENT: no such file or directory, mkdir '/x/opencode'", "is writable"),
+            ("Unknown: FileSystem.open (/x/opencode.log)", "is writable"),
             ("EACCES: permission denied, open '/x'", "is writable"),
             ("signal: 9 (SIGKILL)", "memory"),
             ("ENOENT: no such file or directory, uv_os_homedir", "set HOME"),
