@@ -155,7 +155,7 @@ pub enum Act {
         /// It keeps stdout and stderr open; otherwise its streams are `/dev/null`.
         #[serde(default)]
         hold_output: bool,
-        /// For [`SpawnKind::ForkStorm`]: how many processes there are in all at most; at most [`STORM_LIMIT`].
+        /// For [`SpawnKind::ForkStorm`] and [`SpawnKind::Chain`]: how many processes there are in all at most; at most [`STORM_LIMIT`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u32>,
     },
@@ -255,6 +255,8 @@ pub enum SpawnKind {
     DoubleFork,
     /// Many processes that start further ones as fast as they can, and replace those that die.
     ForkStorm,
+    /// Many processes, each in a session of its own and the parent of the next one.
+    Chain,
     /// A session of its own and an empty environment.
     ClearsEnvironment,
     /// A session of its own, its parent has ended, and its environment is empty.

@@ -6,8 +6,8 @@
 //! child alone.
 //!
 //! The monitor holds no key. It forwards SIGINT, SIGTERM, SIGHUP and job control (SIGTSTP, SIGCONT), stops when the worker
-//! stops, and ends as the worker does. SIGKILL to it ends the worker too. Both are in one process group, so that a terminal
-//! treats them as one job. SIGSTOP to the monitor alone stops nothing else: it cannot be forwarded.
+//! stops for job control, and ends as the worker does. SIGKILL to it ends the worker too. Both are in one process group, so that a
+//! terminal treats them as one job. SIGSTOP cannot be forwarded: if it stops one of the two alone, the other continues it.
 //!
 //! It is a subreaper as well: what falls to it is left over from a worker and a supervisor that were both killed, and is killed
 //! when the worker has ended.
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 mod linux;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::run;
+pub(crate) use linux::{keep_monitor_running, run};
 
 /// The worker's connection to its monitor.
 #[derive(Debug, Default)]

@@ -106,6 +106,8 @@ impl Signals {
             forwarded.push((kind.as_raw_value(), code, forward));
         }
         if let Some(signals) = link.signals {
+            #[cfg(target_os = "linux")]
+            tokio::spawn(super::monitor::keep_monitor_running());
             signals.set_nonblocking(true)?;
             let mut signals = tokio::net::UnixStream::from_std(signals)?;
             tokio::spawn(async move {

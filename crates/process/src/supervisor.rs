@@ -21,6 +21,9 @@
 //! Without the line, opencode itself still ends with the program, on every Unix, but commands of the agent that run in a
 //! session of their own can survive if the program is ended in the middle of a turn.
 
+#[cfg(target_os = "linux")]
+mod last_subreaper;
+
 use crate::watcher::Watcher;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -99,6 +102,9 @@ pub fn current() -> Option<Watcher> {
 pub fn adopt_orphans() -> std::io::Result<()> {
     crate::tree::adopt_orphans()
 }
+
+#[cfg(target_os = "linux")]
+pub use last_subreaper::{Children, end_descendants};
 
 #[cfg(target_os = "linux")]
 #[expect(clippy::exit, reason = "the process is a supervisor and nothing else, and the caller's `main` must not go on")]

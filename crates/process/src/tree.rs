@@ -14,7 +14,7 @@ use elsewhere as system;
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::kill_descendants;
+pub(crate) use linux::{Identity, child_identities, kill_descendants};
 
 #[cfg(unix)]
 use crate::guard::Guard;

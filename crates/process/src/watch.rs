@@ -12,6 +12,7 @@ use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, pidfd_open,
     set_child_subreaper, set_dumpable_behavior, set_parent_process_death_signal, wait,
 };
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -111,7 +112,7 @@ pub(crate) fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result
     }
     let began = Instant::now();
     while watched.take_note() != Left::Nobody && began.elapsed() < END_LIMIT {
-        kill_descendants();
+        kill_descendants(&HashSet::new());
         wakes.wait(None, Some(&END_PAUSE));
     }
     Ok(end_as(watched.status))

@@ -14,6 +14,7 @@ mod descriptors;
 mod faults_support;
 mod memory;
 mod planted;
+mod stopped;
 mod strangers;
 mod support;
 mod terminal;

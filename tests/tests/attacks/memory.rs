@@ -144,21 +144,18 @@ fn worker_ends_with_its_monitor_and_the_other_way_round() {
 
 #[test]
 fn supervisor_and_worker_killed_at_once_leave_nothing() {
-    let escape = Act::Spawn {
-        kind: SpawnKind::DoubleForkClearsEnvironment,
-        duration_s: 60,
-        ignore_signals: true,
-        hold_output: false,
-        count: None,
-    };
-    let case = Case::stalling([escape]);
-    let mut victim = case.start(&["hello"]);
-    case.wait_until_ready();
-    let worker = worker_of(victim.child.id()).unwrap();
-    for process in children_of(worker).into_iter().chain([worker]).map(pid) {
-        kill_process(process, Signal::KILL).unwrap();
+    let escape =
+        |kind, count| Act::Spawn { kind, duration_s: 60, ignore_signals: true, hold_output: false, count: Some(count) };
+    for kind in [SpawnKind::DoubleForkClearsEnvironment, SpawnKind::ForkStorm, SpawnKind::Chain] {
+        let case = Case::stalling([escape(kind, 200)]);
+        let mut victim = case.start(&["hello"]);
+        case.wait_until_ready();
+        let worker = worker_of(victim.child.id()).unwrap();
+        for process in children_of(worker).into_iter().chain([worker]).map(pid) {
+            kill_process(process, Signal::KILL).unwrap();
+        }
+        case.sandbox.assert_nothing_alive();
+        let status = victim.child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::KILL.as_raw()));
     }
-    case.sandbox.assert_nothing_alive();
-    let status = victim.child.wait().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::KILL.as_raw()));
 }

@@ -3,6 +3,7 @@
 use super::Link;
 use crate::console::Console;
 use fork::Fork;
+use opencode_run_process::supervisor::{Children, end_descendants};
 use opencode_run_process::{SignalSet, ignored_signals};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, set_child_subreaper,
@@ -10,7 +11,6 @@ use rustix::process::{
 };
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -25,12 +25,11 @@ const CHILD: i32 = Signal::CHILD.as_raw();
 const CONT: i32 = Signal::CONT.as_raw();
 const TSTP: i32 = Signal::TSTP.as_raw();
 
-/// How long the supervisors of a worker that was killed may take to end what is left, before the monitor does.
-const SUPERVISORS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the monitor kills what is left.
-const KILL_TIMEOUT: Duration = Duration::from_secs(3);
-/// The pause between two looks at the children.
-const KILL_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a worker stays stopped that SIGSTOP stopped alone. A batch system that suspends a job signals all of its processes
+/// within this time.
+const STOPPED_ALONE: Duration = Duration::from_secs(1);
+/// How often a stopped process is looked at.
+const STOPPED_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs the work in a worker and returns the worker's exit code. If no second process can be made, the work is done in
 /// this one.
@@ -45,11 +44,17 @@ pub(crate) fn run(work: impl FnOnce(Link) -> ExitCode) -> ExitCode {
     // Before any handler.
     let ignored = ignored_signals();
     match split() {
-        Ok(Role::Worker(signals)) => work(Link { signals: Some(signals), traced: traced || is_traced() }),
+        Ok(Role::Worker(signals)) => {
+            let code = work(Link { signals: Some(signals), traced: traced || is_traced() });
+            // A stopped monitor would not see the end of this process.
+            continue_monitor();
+            code
+        }
         Ok(Role::Orphan) => ExitCode::FAILURE,
         Ok(Role::Monitor { worker, link, before }) => match watch(worker, &link, ignored) {
             Ok(status) => {
-                end_orphans(&before);
+                // Also what a worker left that was killed together with a supervisor: it has become a child of this process.
+                end_descendants(&before);
                 end_as(status)
             }
             Err(error) => {
@@ -72,14 +77,14 @@ enum Role {
         worker: Pid,
         link: UnixStream,
         /// The children that this process had before it was this program.
-        before: HashSet<Pid>,
+        before: Children,
     },
 }
 
 /// Forks.
 fn split() -> io::Result<Role> {
     let monitor = getpid();
-    let before = children();
+    let before = Children::now();
     let (link, signals) = UnixStream::pair()?;
     // With any handler a worker that ends early is kept for `wait`, also if the caller ignores SIGCHLD.
     signal_hook::flag::register(CHILD, Arc::default())?;
@@ -112,6 +117,9 @@ fn watch(worker: Pid, link: &UnixStream, ignored: SignalSet) -> io::Result<WaitS
         // Also children that are not the worker: those of a process that became this one, and orphans.
         loop {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                Ok(Some((id, status))) if id == worker && status.stopping_signal() == Some(Signal::STOP.as_raw()) => {
+                    continue_worker(worker);
+                }
                 Ok(Some((id, status))) if id == worker && status.stopped() => {
                     // A request to stop that came beside that has been obeyed, unless it was taken back.
                     if !forward(signals.pending().filter(|signal| *signal != TSTP), worker, link) {
@@ -131,6 +139,46 @@ fn watch(worker: Pid, link: &UnixStream, ignored: SignalSet) -> io::Result<WaitS
     }
 }
 
+/// Continues a worker that SIGSTOP has stopped, unless this process is stopped too. A shell or a batch system stops both; a process of
+/// the agent that stops the worker must not suspend its time limits.
+fn continue_worker(worker: Pid) {
+    let began = Instant::now();
+    while is_stopped(worker) {
+        if began.elapsed() >= STOPPED_ALONE {
+            kill_process(worker, Signal::CONT).ok();
+            return;
+        }
+        std::thread::sleep(STOPPED_INTERVAL);
+    }
+}
+
+/// Returns whether a signal has stopped a process.
+fn is_stopped(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_pid())).unwrap_or_default();
+    // The state follows the name, which may contain anything, in parentheses.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+/// Continues the monitor of this worker if it is stopped: it could not forward signals, nor see the end of the worker.
+fn continue_monitor() {
+    if let Some(monitor) = getppid().filter(|monitor| is_stopped(*monitor)) {
+        kill_process(monitor, Signal::CONT).ok();
+    }
+}
+
+/// Continues the monitor of this worker whenever it is stopped for longer than this process.
+pub(crate) async fn keep_monitor_running() {
+    let mut was_stopped = false;
+    loop {
+        tokio::time::sleep(STOPPED_ALONE).await;
+        let is_stopped = getppid().is_some_and(is_stopped);
+        if was_stopped && is_stopped {
+            continue_monitor();
+        }
+        was_stopped = is_stopped;
+    }
+}
+
 /// Forwards signals that have come. Returns whether one of them continues the worker; then those that stop it are dropped.
 fn forward(signals: impl Iterator<Item = i32>, worker: Pid, mut link: &UnixStream) -> bool {
     let signals: Vec<_> = signals.collect();
@@ -147,39 +195,6 @@ fn forward(signals: impl Iterator<Item = i32>, worker: Pid, mut link: &UnixStrea
         }
     }
     continues
-}
-
-/// Ends what a worker left behind that was killed together with a supervisor: it has become a child of this process.
-fn end_orphans(before: &HashSet<Pid>) {
-    let began = Instant::now();
-    // Supervisors end what is below them, and then themselves.
-    while began.elapsed() < SUPERVISORS_TIMEOUT && !left(before).is_empty() {
-        std::thread::sleep(KILL_INTERVAL);
-    }
-    let began = Instant::now();
-    while began.elapsed() < KILL_TIMEOUT {
-        let orphans = left(before);
-        if orphans.is_empty() {
-            return;
-        }
-        for orphan in orphans {
-            kill_process(orphan, Signal::KILL).ok();
-        }
-        std::thread::sleep(KILL_INTERVAL);
-    }
-}
-
-/// Returns the children that live, without those of before.
-fn left(before: &HashSet<Pid>) -> Vec<Pid> {
-    while wait(WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
-    children().difference(before).copied().collect()
-}
-
-/// Returns the ids of this process's children. Empty if the kernel does not list them.
-fn children() -> HashSet<Pid> {
-    let own = getpid().as_raw_pid();
-    let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
-    children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
 }
 
 /// Ends as the worker did. Returns if that was by an exit code.

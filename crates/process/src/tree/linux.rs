@@ -6,7 +6,7 @@ mod orphans;
 mod table;
 mod tools;
 
-pub(crate) use descendants::kill_descendants;
+pub(crate) use descendants::{child_identities, kill_descendants};
 pub(crate) use moment::Moment;
 pub(crate) use orphans::{adopt_orphans, start_child};
 pub(crate) use tools::{Core, Tools};
@@ -16,7 +16,8 @@ use crate::watcher;
 use rustix::process::{self, Pid};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-use table::{EXEC_LIMIT, Identity, every_process, family, status};
+pub(crate) use table::Identity;
+use table::{EXEC_LIMIT, every_process, family, status};
 
 /// How often it is looked for processes that appeared while others were being stopped, before killing what was found.
 const STOP_ROUNDS: usize = 20;

@@ -42,6 +42,8 @@ pub(crate) enum Mode {
     Daemon,
     /// Starts further ones of its kind and replaces those that die.
     Storm,
+    /// Starts the next one of its kind, then sleeps.
+    Chain,
 }
 
 impl Orders {
@@ -75,6 +77,9 @@ pub(crate) fn main(argv: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     if orders.mode == Mode::Storm {
         storm(&orders)?;
     } else {
+        if orders.mode == Mode::Chain && orders.budget > 1 {
+            Orders { budget: orders.budget - 1, ..orders.clone() }.command()?.spawn()?;
+        }
         sleep_until_deadline(&orders);
     }
     Ok(ExitCode::SUCCESS)

@@ -37,6 +37,7 @@ pub(crate) fn spawn(script: &Path, kind: SpawnKind, duration_s: u64, how: &How<'
             SpawnKind::Setsid | SpawnKind::ClearsEnvironment => Mode::SetsidSleep,
             SpawnKind::DoubleFork | SpawnKind::DoubleForkClearsEnvironment => Mode::Daemon,
             SpawnKind::ForkStorm => Mode::Storm,
+            SpawnKind::Chain => Mode::Chain,
         },
         deadline_ms: u64::try_from(deadline.as_millis())?,
         ignore_signals: how.ignore_signals,

@@ -1,26 +1,41 @@
-//! Ending all that descends from this process, where this process is a sub-reaper and so stays the ancestor of them all.
+//! Ending all descendants of this process, if it is a subreaper and so stays the ancestor of them all.
 
 use super::stop_and_kill;
-use super::table::{every_process, family, own_children, own_id, status};
-use rustix::process::{Signal, kill_process};
+use super::table::{Identity, Status, every_process, family, own_children, own_id, status};
+use rustix::process::Signal;
+use std::collections::HashSet;
 
-/// Kills all that descends from this process.
+/// Kills all descendants of this process but `spared` and their descendants. Returns how many there were.
 ///
-/// What was missed, since it was just being made, has this process for its parent afterwards: nobody is left when there is
-/// no child to wait for any more.
-pub(crate) fn kill_descendants() {
+/// A process that was missed because it was just being forked has this process for its parent afterwards: none is left when this
+/// process has no other child to wait for.
+pub(crate) fn kill_descendants(spared: &HashSet<Identity>) -> usize {
     let root = status(own_id()).map(|status| status.identity).into_iter().collect();
-    stop_and_kill(|| {
-        // What forks and ends at once is gone before a look at all processes comes to it, but its child is here.
-        signal_children(Signal::STOP);
-        family(&root, &every_process())
+    let killed = stop_and_kill(|| {
+        // A process that forks and exits is gone before a scan of all processes reaches it, but its child is here.
+        signal_children(spared, Signal::STOP);
+        descendants(&root, spared, &every_process())
     });
-    signal_children(Signal::KILL);
+    signal_children(spared, Signal::KILL);
+    killed
 }
 
-fn signal_children(signal: Signal) {
-    for child in own_children() {
-        // One that has ended needs no signal.
-        kill_process(child, signal).ok();
+fn descendants(root: &HashSet<Identity>, spared: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
+    let mut descendants = family(root, all);
+    if !spared.is_empty() {
+        let spared: HashSet<_> = family(spared, all).into_iter().collect();
+        descendants.retain(|process| !spared.contains(process));
+    }
+    descendants
+}
+
+/// Returns the children of this process that have not been waited for.
+pub(crate) fn child_identities() -> HashSet<Identity> {
+    own_children().into_iter().filter_map(|id| status(id.as_raw_pid())).map(|status| status.identity).collect()
+}
+
+fn signal_children(spared: &HashSet<Identity>, signal: Signal) {
+    for child in child_identities().difference(spared) {
+        child.send(signal);
     }
 }

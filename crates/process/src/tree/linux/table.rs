@@ -17,7 +17,7 @@ const EXEC_PAUSE: Duration = Duration::from_micros(200);
 
 /// One process for as long as it lives: an id is reused, an id with its start time is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub(super) id: i32,
     /// In clock ticks since the system's start.
     pub(super) started: u64,
