@@ -17,6 +17,29 @@ const MAX_TOOL_CALLS: usize = 1024;
 const MAX_DEPTH: u8 = 8;
 /// Fields by which an event of a known format is recognised.
 const KNOWN_FIELDS: [&str; 6] = ["choices", "candidates", "promptFeedback", "usage", "usageMetadata", "modelVersion"];
+/// Events that only keep the connection open.
+const PINGS: [&str; 5] = ["ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"];
+/// How the types of events of the known formats begin. Their content is in a field that is looked at by name.
+const KNOWN_TYPES: [&str; 3] = ["response.", "message_", "content_block_"];
+/// Fields of an event of an unknown format that are no content, besides [`LABELS`].
+const EVENT_LABELS: [&str; 16] = [
+    "event",
+    "model",
+    "created",
+    "created_at",
+    "timestamp",
+    "time",
+    "ts",
+    "date",
+    "status",
+    "provider",
+    "event_id",
+    "response_id",
+    "request_id",
+    "item_id",
+    "service_tier",
+    "system_fingerprint",
+];
 /// Fields that label a part of an answer and are not content.
 const LABELS: [&str; 7] = ["role", "type", "index", "id", "object", "stop_reason", "stop_sequence"];
 
@@ -24,8 +47,8 @@ const LABELS: [&str; 7] = ["role", "type", "index", "id", "object", "stop_reason
 #[derive(Debug, Default, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
 pub(super) struct Meaning {
-    /// It is an event of some kind, not a ping.
-    pub(super) is_event: bool,
+    /// It is of an unknown format, and carries something that may be output of the model.
+    pub(super) may_be_content: bool,
     /// It is too large to be inspected.
     pub(super) is_uncertain: bool,
     /// It carries output of the model.
@@ -53,15 +76,15 @@ pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
         let is_json = data.is_empty() || serde_json::from_slice::<IgnoredAny>(data).is_ok();
         let words = || String::from_utf8_lossy(data).into_owned();
         let fault = (!is_json).then(|| AnswerFault::NotJson { words: words() });
-        return Meaning { is_event: true, fault, ..Meaning::default() };
+        return Meaning { fault, ..Meaning::default() };
     };
     // Both formats that name their events have the name in the data as well, but a proxy on the way may drop one of them.
     let type_ = object.text("type").unwrap_or_else(|| String::from_utf8_lossy(event.name));
     if let Some(message) = error_of(&object, &type_) {
         let fault = Some(AnswerFault::Error { message });
-        return Meaning { is_event: true, has_content: true, ends_stream: true, fault, ..Meaning::default() };
+        return Meaning { has_content: true, ends_stream: true, fault, ..Meaning::default() };
     }
-    let mut meaning = Meaning { is_event: type_ != "ping", ..Meaning::default() };
+    let mut meaning = Meaning::default();
     meaning.has_content = object.get("delta").is_some_and(|delta| says_something(delta, MAX_DEPTH));
     match &*type_ {
         "message_stop" => meaning.ends_stream = true,
@@ -85,7 +108,15 @@ pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
         meaning.has_content |= candidate.get("content").is_some_and(|content| says_something(content, MAX_DEPTH));
     }
     meaning.finishes |= object.object("promptFeedback").is_some_and(|feedback| feedback.has_text("blockReason"));
-    if type_.is_empty() && KNOWN_FIELDS.iter().all(|name| object.get(name).is_none()) {
+    let has_known_field = KNOWN_FIELDS.iter().any(|name| object.get(name).is_some());
+    meaning.may_be_content = !has_known_field
+        && object.get("delta").is_none()
+        && !PINGS.contains(&&*type_)
+        && !KNOWN_TYPES.iter().any(|start| type_.starts_with(start))
+        && object.fields().any(|(name, value)| {
+            !LABELS.contains(&name) && !EVENT_LABELS.contains(&name) && says_something(value, MAX_DEPTH)
+        });
+    if type_.is_empty() && !has_known_field {
         let words = String::from_utf8_lossy(data).into_owned();
         meaning.fault = Some(AnswerFault::Malformed { what: "an event of an unknown format", words });
     }
@@ -95,7 +126,7 @@ pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
 fn uninspected(name: &[u8]) -> Meaning {
     let is_last = matches!(name, b"response.completed" | b"response.incomplete");
     Meaning {
-        is_event: true,
+        may_be_content: true,
         is_uncertain: true,
         has_content: true,
         finishes: is_last,

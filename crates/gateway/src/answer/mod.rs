@@ -112,13 +112,13 @@ impl AnswerReader {
         let is_known = matches!(self.body, Body::Events { is_known: true, .. });
         let mut brought = Brought::default();
         for meaning in meanings {
+            let is_first_end = meaning.finishes && !self.is_finished;
             self.is_finished |= meaning.finishes;
             self.is_over |= meaning.ends_stream;
             self.is_uncertain |= meaning.is_uncertain;
-            // Events of a format that is not known may be content.
-            let content = meaning.has_content || (!is_known && meaning.is_event);
+            let content = meaning.has_content || (!is_known && meaning.may_be_content);
             self.has_content |= content;
-            brought.content |= content || meaning.finishes;
+            brought.content |= content || is_first_end;
             if let Some(fault) = meaning.fault
                 && (is_known || matches!(fault, AnswerFault::Error { .. }))
                 && !std::mem::replace(&mut self.is_faulty, true)

@@ -1,5 +1,7 @@
 //! Answers with a status of success that are not in the requested format.
 
+use std::time::Duration;
+
 use opencode_run_gateway::{AnswerFault, Options, Protocol};
 
 use tokio::io::AsyncWriteExt;
@@ -181,13 +183,68 @@ async fn line_event_and_answer_without_an_end_are_cut_and_not_asked_for_again() 
     }
 }
 
+/// Asks a provider of a protocol and returns how many pieces of its answer count as content.
+async fn content_of(protocol: Protocol, body: &'static str) -> u64 {
+    let provider = Recorder::new(200, "text/event-stream", body).await;
+    let setup = Setup::with(Options::default(), &upstream(&provider.server.url(), protocol));
+    let (bytes, content) = (setup.account.watch_bytes(), setup.account.watch_content());
+    let route = match protocol {
+        Protocol::Anthropic => "messages",
+        Protocol::Google => "models/m:streamGenerateContent",
+        _ => "chat/completions",
+    };
+    post(&setup.path, route, STREAM).await;
+    assert_eq!(*bytes.borrow(), body.len() as u64, "{protocol:?}: {body}");
+    let content = *content.borrow();
+    content
+}
+
 #[tokio::test]
 async fn only_what_the_model_says_is_content_for_who_waits_for_progress() {
-    for (body, says) in [(": hi\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n", 0), (GOOD, 1)] {
-        let provider = Recorder::new(200, "text/event-stream", body).await;
-        let setup = Setup::new(&provider.server.url());
-        let (bytes, content) = (setup.account.watch_bytes(), setup.account.watch_content());
-        post(&setup.path, "chat/completions", STREAM).await;
-        assert_eq!((*bytes.borrow(), *content.borrow()), (body.len() as u64, says), "{body}");
+    const PROTOCOLS: [Protocol; 4] =
+        [Protocol::OpenAiCompatible, Protocol::Anthropic, Protocol::Google, Protocol::Other];
+    let empty = [
+        ": hi\n\n",
+        "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+        "data: {\"type\":\"keepalive\",\"sequence_number\":7}\n\n",
+        "data: {\"id\":\"7\",\"model\":\"m\",\"status\":\"queued\",\"text\":\"\"}\n\n",
+        "data:\n\n",
+        "data: {}\n\ndata: null\n\ndata: 7\n\n",
+        "data: {\"choices\":[]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[]}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":null,\"reasoning_content\":\"\"}}]}\n\n",
+        "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"\"}}\n\n",
+        "data: {\"type\":\"content_block_start\",\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+        "data: {\"type\":\"response.in_progress\",\"response\":{\"id\":\"7\",\"status\":\"in_progress\"}}\n\n",
+        "data: {\"type\":\"response.output_text.delta\",\"delta\":\"\"}\n\n",
+        "data: {\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"\"}]}}]}\n\n",
+    ];
+    for protocol in PROTOCOLS {
+        for body in empty {
+            assert_eq!(content_of(protocol, body).await, 0, "{protocol:?}: {body}");
+        }
+        assert!(content_of(protocol, GOOD).await > 0, "{protocol:?}");
     }
+    // The format of another package.
+    let other = "data: {\"type\":\"token\",\"output\":{\"text\":\"hello\"}}\n\n";
+    assert_eq!(content_of(Protocol::Other, other).await, 1);
+}
+
+#[tokio::test]
+async fn end_of_a_message_that_is_repeated_is_no_progress() {
+    let server = Server::tcp(|mut stream| async move {
+        read_request(&mut stream).await;
+        stream.write_all(EVENTS.as_bytes()).await.ok();
+        for _ in 0..5 {
+            let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+            stream.write_all(chunk(end).as_bytes()).await.ok();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        stream.write_all(b"0\r\n\r\n").await.ok();
+    })
+    .await;
+    let setup = Setup::new(&server.url());
+    let content = setup.account.watch_content();
+    post(&setup.path, "chat/completions", STREAM).await;
+    assert_eq!(*content.borrow(), 1);
 }
