@@ -21,9 +21,13 @@ use opencode_run_core::{
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// How many signals may wait for the consumer.
 const SIGNALS: usize = 256;
+
+/// How long an attached server may take to release a directory, after the turn. It is not ours, and may never answer.
+const ATTACHED_RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs turns on servers that stay warm between them: `opencode serve` on loopback, with a random password.
 ///
@@ -445,9 +449,23 @@ impl Executor for ServeExecutor {
 impl Shared {
     async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
         let servers = match &self.servers {
-            Servers::Own(pool) => pool.servers(),
+            Servers::Own(pool) => return self.release_from(pool.servers(), task, session, forget).await,
             Servers::Attached(server) => vec![Arc::clone(server)],
         };
+        let released = self.release_from(servers, task, session, forget);
+        tokio::time::timeout(ATTACHED_RELEASE_LIMIT, released).await.unwrap_or_else(|_| {
+            tracing::debug!("the attached server is too slow to release a directory");
+            if forget && session.is_some() { Err(not_deleted()) } else { Ok(()) }
+        })
+    }
+
+    async fn release_from(
+        &self,
+        servers: Vec<Arc<Server>>,
+        task: &Task,
+        session: Option<&SessionId>,
+        forget: bool,
+    ) -> Result<(), StartError> {
         if let Some(session) = session {
             self.sessions.forget(session);
         }
@@ -470,6 +488,10 @@ impl Shared {
         if deleted {
             return Ok(());
         }
-        Err(StartError::new(FailureKind::Opencode, "the session could not be deleted from opencode's history"))
+        Err(not_deleted())
     }
+}
+
+fn not_deleted() -> StartError {
+    StartError::new(FailureKind::Opencode, "the session could not be deleted from opencode's history")
 }

@@ -244,3 +244,106 @@ fn ids_that_are_none_are_followed_by_no_request_and_reach_no_consumer() {
     }
     sandbox.assert_nothing_alive();
 }
+
+/// The head of a stream of events, and its first event.
+const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
+                      data: {\"payload\":{\"type\":\"server.connected\",\"properties\":{}}}\n\n";
+/// The answer to a message of a turn that completed.
+const COMPLETED: &str =
+    r#"{"info":{"id":"msg_zzz","role":"assistant","finish":"stop","time":{"completed":1}},"parts":[]}"#;
+
+/// Answers a whole turn in the session `ses_1`, whose stream breaks before its answer comes.
+fn a_turn(line: &str, stream: &mut TcpStream) -> std::io::Result<()> {
+    match line.split([' ', '?']).nth(1).unwrap_or_default() {
+        "/global/event" => stream.write_all(STREAM.as_bytes()),
+        "/session" => json(stream, r#"{"id":"ses_1","directory":"/tmp"}"#),
+        "/session/ses_1/message" if line.starts_with("POST") => {
+            std::thread::sleep(Duration::from_millis(500));
+            json(stream, COMPLETED)
+        }
+        "/session/ses_1/message" | "/session/ses_1/children" | "/permission" | "/question" => json(stream, "[]"),
+        _ => until_session(line, stream).unwrap_or_else(|| json(stream, "true")),
+    }
+}
+
+#[test]
+fn slow_answers_around_a_turn_do_not_outlast_its_limit() {
+    let sandbox = Sandbox::new();
+    for slow in [
+        "GET /agent",
+        "GET /config/providers",
+        "GET /global/event",
+        "POST /session?",
+        "POST /session/ses_1/message",
+        "GET /session/ses_1/message",
+        "POST /session/ses_1/abort",
+        "POST /instance/dispose",
+    ] {
+        for silent in [false, true] {
+            let server = Hostile::start(move |line, stream| {
+                if !line.starts_with(slow) {
+                    return a_turn(line, stream);
+                }
+                if silent {
+                    std::thread::sleep(Duration::from_mins(1));
+                }
+                drip(stream, ENDLESS_JSON)
+            });
+            let ended = attach(&sandbox, &server, &["--timeout", "4s", "--agent", "build", "--model", "a/b"]);
+            // A limit, and up to 5 s to release the directory.
+            assert!(ended.elapsed < Duration::from_secs(20), "{slow}, silent: {silent}: {ended:?}");
+            assert_eq!(ended.json()["task_name"].is_string(), true, "{ended:?}");
+        }
+    }
+    sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn endless_stream_of_events_ends_with_the_limit_in_bounded_memory() {
+    let sandbox = Sandbox::new();
+    let text = r#"{"type":"message.part.updated","properties":{"part":{"id":"prt_1","sessionID":"ses_1","messageID":"msg_1","type":"text","text":"x"}}}"#;
+    let own = format!("data: {{\"payload\":{text}}}\n\n").repeat(1000);
+    let strange = own.replace("ses_1", "ses_2");
+    let comments = ": hello\n\n".repeat(1000);
+    for piece in [own, strange, comments, "x".repeat(1 << 16), "data: x\n".repeat(1 << 13)] {
+        let name = piece.chars().take(120).collect::<String>();
+        let server = Hostile::start(move |line, stream| {
+            if line.starts_with("GET /global/event") {
+                stream.write_all(STREAM.as_bytes())?;
+                loop {
+                    stream.write_all(piece.as_bytes())?;
+                }
+            }
+            if line.starts_with("POST /session/ses_1/message") {
+                std::thread::sleep(Duration::from_mins(1));
+            }
+            a_turn(line, stream)
+        });
+        let ended = attach(&sandbox, &server, &["--timeout", "4s"]);
+        assert_eq!(ended.code, 124, "{name}: {ended:?}");
+        assert!(ended.elapsed < Duration::from_secs(20), "{name}: {ended:?}");
+        assert!(ended.peak_kib < 300 << 10, "{name}: {} KiB", ended.peak_kib);
+    }
+    sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn answers_of_another_type_are_no_success() {
+    let sandbox = Sandbox::new();
+    let page = "<html>\u{1b}]0;title\u{7}</html>";
+    for strange in ["GET /global/health", "GET /global/event", "POST /session?", "POST /session/ses_1/message"] {
+        for (type_, body) in [("text/html", page), ("application/json", "[[[["), ("application/octet-stream", "\0\0")] {
+            let server = Hostile::start(move |line, stream| {
+                if !line.starts_with(strange) {
+                    return a_turn(line, stream);
+                }
+                write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: {type_}\r\nconnection: close\r\n\r\n{body}")
+            });
+            let ended = attach(&sandbox, &server, &["--timeout", "5s"]);
+            assert_ne!(ended.code, 0, "{strange}, {type_}: {ended:?}");
+            assert!(!ended.stdout.contains('\u{1b}'), "{ended:?}");
+            assert!(ended.elapsed < Duration::from_secs(20), "{strange}, {type_}: {ended:?}");
+        }
+    }
+    sandbox.assert_nothing_alive();
+}

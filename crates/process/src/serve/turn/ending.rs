@@ -3,10 +3,10 @@
 use super::{ABORT_LIMIT, Over, Running};
 use crate::gate::Pass;
 use crate::protocol::{AnswerEnd, ClientError, MessageWithParts, TurnDecoder, failure_of, read_message};
+use crate::serve::lane::News;
 use opencode_run_core::{Ending, Event, Observed, Signal, TurnFailure};
 use std::time::Duration;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 /// How long is waited for events that the answer has overtaken.
 const STRAGGLERS: Duration = Duration::from_secs(2);
@@ -15,12 +15,16 @@ const STRAGGLERS: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(500);
 /// How long the messages of a turn that was stopped may take to be read: what it left at work is ended after that.
 const LAST_READING: Duration = Duration::from_secs(1);
+/// How long they may take otherwise. A session of 256 MiB takes a few seconds.
+const READING_LIMIT: Duration = Duration::from_secs(30);
 
 impl Running {
     /// Takes in what is left of the turn, ends what it left at work, and says how it ended.
     pub(super) async fn finish(mut self, answer: Option<Result<String, ClientError>>) -> Over {
         self.errands.abort_all();
-        self.messengers.iter().for_each(AbortOnDropHandle::abort);
+        // The one that brings controls stays: a server may take its time for what is asked now.
+        let [answering, _] = &self.messengers;
+        answering.abort();
         let ending = match answer {
             None => Ending::Stopped,
             Some(Ok(text)) => self.weigh(text).await,
@@ -120,8 +124,9 @@ impl Running {
         if let Some(error) = self.error.take() {
             return failure_of(error);
         }
-        match self.server.client.session_directory(&self.session).await {
-            Err(error @ ClientError::NotFound(_)) => self.server.failure(error, &self.session).await,
+        let (client, _, session) = self.address();
+        match self.bounded(client.session_directory(&session)).await {
+            Some(Err(error @ ClientError::NotFound(_))) => self.server.failure(error, &self.session).await,
             _ => TurnFailure::Protocol { message: "the opencode server answered with nothing".to_owned() },
         }
     }
@@ -154,10 +159,25 @@ impl Running {
         if !self.decoder.is_torn() && told(&self.decoder) {
             return;
         }
-        if !self.stopped {
-            self.read_messages().await;
-        } else if tokio::time::timeout(LAST_READING, self.read_messages()).await.is_err() {
-            tracing::debug!("the server is too slow to tell what an interrupted turn has said");
+        let (client, directory, session) = self.address();
+        match self.bounded(client.messages(&directory, &session)).await {
+            Some(Ok(text)) => self.reconcile(text),
+            Some(Err(error)) => tracing::debug!(%error, "the messages of a turn could not be read"),
+            None => tracing::debug!("the server is too slow to report the messages of a turn"),
         }
+    }
+
+    /// Waits for the answer to a request, at most [`READING_LIMIT`]. If the turn is or was stopped, [`LAST_READING`] is left.
+    async fn bounded<T>(&mut self, request: impl Future<Output = T>) -> Option<T> {
+        let mut request = std::pin::pin!(request);
+        if !self.stopped {
+            tokio::select! {
+                biased;
+                answer = &mut request => return Some(answer),
+                News::Control(_) = self.listening.lane.news(false) => self.stopped = true,
+                () = tokio::time::sleep(READING_LIMIT) => return None,
+            }
+        }
+        tokio::time::timeout(LAST_READING, request).await.ok()
     }
 }

@@ -59,11 +59,10 @@ impl Running {
         }
     }
 
-    /// Tells what of the session's messages was not told, when the turn is over.
-    pub(super) async fn read_messages(&mut self) {
-        let Ok(text) = self.client.messages(&self.directory, &self.session).await else { return };
+    /// Emits what of the session's messages was not emitted, when the turn is over.
+    pub(super) fn reconcile(&mut self, text: String) {
         let messages = read_messages(&text).unwrap_or_default();
-        // What it holds is in the messages now.
+        // Its content is in the messages now.
         drop(text);
         for message in messages {
             for observed in self.decoder.reconcile(message) {
