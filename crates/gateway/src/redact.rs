@@ -20,8 +20,8 @@ const MARK: &[u8] = b"[redacted]";
 
 /// Replaces secrets by `[redacted]`, in whole texts and in streams.
 ///
-/// A secret is found however much of it is escaped for JSON, URLs or HTML, up to three levels deep, and in base64 and hexadecimal,
-/// also with other bytes around it. One shorter than [`SHORTEST_SECRET`] bytes is not looked for. Clones share what they look for;
+/// A secret is found however much of it is escaped for JSON, URLs, HTML or programs, up to three levels deep, in hexadecimal, and in
+/// base64, once or twice, also with other bytes around it. One shorter than [`SHORTEST_SECRET`] bytes is not looked for. Clones share what they look for;
 /// it is zeroised when the last one is dropped, and `Debug` does not show it.
 ///
 /// ```
@@ -138,7 +138,7 @@ impl Redactor {
         let Secrets { patterns, is_first } = &*self.0;
         for start in (from..text.len()).filter(|start| is_first[usize::from(text[*start])]) {
             let mut end = None;
-            for pattern in patterns {
+            for pattern in patterns.iter().filter(|pattern| pattern.can_begin_with(text[start])) {
                 let reach = pattern.read(lattice, start);
                 if reach.needs_more && !is_whole {
                     return Found::Unfinished { start };

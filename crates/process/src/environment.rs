@@ -2,8 +2,9 @@
 
 use crate::shell::unusable_shell;
 use crate::tree::Marker;
-use opencode_run_core::{ExposeSecret, SecretString};
-use opencode_run_gateway::SHORTEST_SECRET;
+use opencode_run_core::SecretString;
+use opencode_run_gateway::Redactor;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -108,12 +109,11 @@ impl Environment {
         self
     }
 
-    /// Takes out the variables that hold a secret, under whatever name. One so short that it is found in other words is left.
+    /// Removes the variables that hold a secret, under whatever name and in every form that a [`Redactor`] finds, such as base64. A
+    /// secret so short that it is found in other words is left.
     pub(crate) fn hide(&mut self, secret: &SecretString) {
-        let secret = secret.expose_secret().as_bytes();
-        if secret.len() >= SHORTEST_SECRET {
-            self.0.retain(|_, value| !value.as_encoded_bytes().windows(secret.len()).any(|part| part == secret));
-        }
+        let redactor = Redactor::new([secret.clone()]);
+        self.0.retain(|_, value| matches!(redactor.redact(&value.to_string_lossy()), Cow::Borrowed(_)));
     }
 
     /// Sets a variable.
@@ -204,6 +204,23 @@ mod tests {
         for (name, is_left) in [("MODEL_CODE_APIKEY", false), ("HEADER", false), ("OTHER_KEY", true), ("HOME", true)] {
             assert_eq!(environment.get(name).is_some(), is_left, "{name}");
         }
+    }
+
+    #[test]
+    fn encoded_secret_is_hidden_too() {
+        let key = "sk-12/45+7890=";
+        let mut environment = caller(&[
+            // `Authorization: Basic`, a URL, JSON within a variable, hexadecimal.
+            ("BASIC", "Basic dXNlcjpzay0xMi80NSs3ODkwPQ=="),
+            ("TWICE", "ZFhObGNqcHpheTB4TWk4ME5TczNPRGt3UFE9PQ=="),
+            ("PROXY_URL", "https://user:sk-12%2F45%2b7890%3D@proxy.example"),
+            ("SETTINGS", r#"{"key":"sk-12\/45\u002b7890="}"#),
+            ("HEX", "736B2D31322F34352B373839303D"),
+            ("BASE64_OF_OTHER", "dXNlcjpzay0wOTg3NjU0MzIx"),
+        ]);
+        environment.hide(&key.into());
+        let left: Vec<_> = environment.iter().filter_map(|(name, _)| name.to_str()).collect();
+        assert_eq!(left, ["BASE64_OF_OTHER", "NO_PROXY", "no_proxy"]);
     }
 
     #[test]

@@ -173,8 +173,19 @@ fn usual_forms_are_found() {
         "sk-a%252Fb%252Bc%253D%2522d%2526e%253Cf",
         r#"sk-a\\/b\\u002bc=\\\"d\\u0026amp;e\\u0026lt;f"#,
         r"\x73\x6b\x2d\u{61}\u{002f}b+c=\x22d&e\x3Cf",
+        r"\163\153\55a\057b\53c=\42d&e\74f",
+        r"\\163k-a\\/b\\053c=\\042d&e<f",
+        "%u0073k%u002Da/b%u002bc=%22d&e%3Cf",
     ] {
         assert_eq!(redactor.redact(&format!("a {text} b")), "a [redacted] b", "{text}");
+    }
+    for front in ["", "u", "us"] {
+        for url in [false, true] {
+            let inner = if url { base64::URL_SAFE } else { base64::STANDARD };
+            let twice = base64::STANDARD.encode(format!("{front}{}", inner.encode(format!("{front}{secret}"))));
+            let redacted = redactor.redact(&twice);
+            assert!(redacted.contains("[redacted]") && redacted.len() < 26, "{twice} became {redacted}");
+        }
     }
     let basic = base64::STANDARD.encode(format!("user:{secret}"));
     let redacted = redactor.redact(&basic);

@@ -112,7 +112,7 @@ impl<'t> Lattice<'t> {
         all
     }
 
-    /// Reads what stands behind the backslash of an escape: `\"`, `\n`, `\u002B`, `\u{2b}`, `\x2b`. Any character may have one in
+    /// Reads what stands behind the backslash of an escape: `\"`, `\n`, `\u002B`, `\u{2b}`, `\x2b`, `\053`. Any character may have one in
     /// front of it, as punctuation has in Markdown.
     fn backslash(&self, at: usize, depth: u8, all: &mut Readings) {
         let readings = self.read_nested(at, depth);
@@ -122,6 +122,7 @@ impl<'t> Lattice<'t> {
             match char {
                 'n' => all.add('\n', *end),
                 'r' => all.add('\r', *end),
+                '0'..='7' => self.octal(at, depth, all),
                 'x' => {
                     for (number, end) in self.hex(vec![(0, *end)], 2, depth, all) {
                         all.add_number(number, end);
@@ -147,6 +148,17 @@ impl<'t> Lattice<'t> {
         }
     }
 
+    /// Reads the number of an escape of shells and of C: `\053`, `\53`.
+    fn octal(&self, at: usize, depth: u8, all: &mut Readings) {
+        let mut numbers = vec![(0, at)];
+        for _ in 0..3 {
+            numbers = self.digit(&numbers, 8, depth, all);
+            for (number, end) in &numbers {
+                all.add_number(*number, *end);
+            }
+        }
+    }
+
     fn low_surrogate(&self, high: u32, at: usize, depth: u8, all: &mut Readings) {
         for at in self.skip('\\', at, depth, all) {
             for at in self.skip('u', at, depth, all) {
@@ -159,8 +171,13 @@ impl<'t> Lattice<'t> {
         }
     }
 
-    /// Reads what stands behind the percent sign of a URL's escape.
+    /// Reads what stands behind the percent sign of a URL's escape: `%2B`, `%u002B`.
     fn percent(&self, at: usize, depth: u8, all: &mut Readings) {
+        for behind in self.skip('u', at, depth, all) {
+            for (number, end) in self.hex(vec![(0, behind)], 4, depth, all) {
+                all.add_number(number, end);
+            }
+        }
         for (first, mut end) in self.hex(vec![(0, at)], 2, depth, all) {
             let following = match first {
                 0..0x80 => 0,

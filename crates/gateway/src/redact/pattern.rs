@@ -3,6 +3,7 @@
 use super::escapes::{LEADS, Lattice};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use secrecy::{ExposeSecret, SecretSlice};
+use std::collections::BTreeSet;
 
 /// How many characters of base64 stand in front of a line break at least. With fewer, the end of nearly every line could be the
 /// beginning of a secret.
@@ -37,7 +38,7 @@ enum Form {
 }
 
 impl Pattern {
-    /// Returns the forms of a secret: itself, in base64 wherever it begins there, and in hexadecimal.
+    /// Returns the forms of a secret: itself, in base64 wherever it begins there, in base64 twice, and in hexadecimal.
     pub(super) fn all(secret: &str) -> Vec<Self> {
         let mut text: Vec<char> = secret.chars().collect();
         // How many there are depends on how often they were escaped.
@@ -45,7 +46,14 @@ impl Pattern {
         let hex = secret.bytes().flat_map(|byte| [byte >> 4, byte & 15]);
         let hex = hex.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
         let mut patterns = vec![Self::new(Form::Text, text), Self::new(Form::Hex, hex)];
-        patterns.extend((0..3).map(|offset| Self::new(Form::Base64, base64(secret, offset))));
+        for once in (0..3).map(|offset| base64(secret, offset)) {
+            // The first encoding may have used the alphabet for URLs.
+            for once in BTreeSet::from([once.clone(), once.replace('+', "-").replace('/', "_")]) {
+                let twice = (0..3).map(|offset| base64(&once, offset));
+                patterns.extend(twice.map(|twice| Self::new(Form::Base64, twice.chars().collect())));
+            }
+            patterns.push(Self::new(Form::Base64, once.chars().collect()));
+        }
         patterns
     }
 
@@ -61,6 +69,13 @@ impl Pattern {
             on_byte(char.encode_utf8(&mut buffer).as_bytes()[0]);
         }
         LEADS.iter().copied().for_each(on_byte);
+    }
+
+    /// Returns whether the pattern can begin with a byte.
+    pub(super) fn can_begin_with(&self, byte: u8) -> bool {
+        let mut can = false;
+        self.first_bytes(|first| can |= first == byte);
+        can
     }
 
     /// Returns where the pattern ends if it begins at this place of a text.
@@ -147,7 +162,7 @@ impl Form {
 }
 
 /// Returns the characters of base64 that depend on the secret alone if it begins `offset` bytes behind a group.
-fn base64(secret: &str, offset: usize) -> Vec<char> {
+fn base64(secret: &str, offset: usize) -> String {
     let padded = [&b"\0\0"[..offset], secret.as_bytes()].concat();
     let encoded = STANDARD_NO_PAD.encode(&padded);
     let first = (8 * offset).div_ceil(6);
@@ -164,7 +179,7 @@ mod tests {
         let secret = "sk-abc/+=?>12";
         for (offset, front) in ["", "u", "us", "use", "user"].iter().enumerate() {
             let whole = STANDARD_NO_PAD.encode(format!("{front}{secret}{}", &"tail"[..offset % 4]));
-            let inner: String = base64(secret, offset % 3).into_iter().collect();
+            let inner = base64(secret, offset % 3);
             assert!(whole.contains(&inner), "{whole} {inner}");
             assert!(inner.len() * 6 + 12 > secret.len() * 8, "{inner}");
         }
