@@ -39,6 +39,11 @@ impl AllowedFiles {
         Some(Self(state_dir()?.join("allowed")))
     }
 
+    /// Returns those that a warning was printed for; `None` if the system does not know the user's home.
+    pub(crate) fn announced() -> Option<Self> {
+        Some(Self(state_dir()?.join("announced")))
+    }
+
     /// Returns whether a file is allowed as it is. Nothing is allowed if other users can write the answer.
     pub(crate) fn has(&self, file: &Allowed) -> bool {
         let entry = self.0.join(file.name());

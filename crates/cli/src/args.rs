@@ -167,13 +167,18 @@ pub(crate) struct TaskArgs {
 
     /// Use the server that somebody else runs at this address, such as `http://127.0.0.1:4096`, with the password in
     /// `OPENCODE_SERVER_PASSWORD` (and the user in `OPENCODE_SERVER_USERNAME`); it is never ended
-    #[arg(long, value_name = "URL", conflicts_with_all = ["opencode", "lean", "no_gateway"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["opencode", "lean", "no_gateway", "no_project_config"])]
     pub(crate) attach: Option<String>,
 
     /// Start faster and take less memory, without language servers, formatters, plugins, sharing, the watch over files and the
     /// snapshots by which changes can be undone in opencode. What the agent runs on Bun gets the same setting of memory
     #[arg(long)]
     pub(crate) lean: bool,
+
+    /// Ignore the configuration of opencode in the task's directory and in the repository around it: settings, plugins, tools,
+    /// commands, agents and AGENTS.md. Yours still applies
+    #[arg(long)]
+    pub(crate) no_project_config: bool,
 
     /// Delete the session from opencode's history when the task is done, and the journal of the conversation
     #[arg(long)]

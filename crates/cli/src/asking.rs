@@ -95,7 +95,9 @@ impl PermissionHandler for Asking {
             ask_person(&format!("{dropped}{question}")).await.ok();
             match keyboard.next_line().await {
                 Ok(Some(line)) => {
-                    if let Some(answer) = read(&line) {
+                    let answer =
+                        read(&line).filter(|answer| *answer != PermissionAnswer::Always || !ask.always.is_empty());
+                    if let Some(answer) = answer {
                         return answer;
                     }
                 }

@@ -26,6 +26,7 @@ mod output;
 mod question;
 mod signals;
 mod stderr;
+mod surroundings;
 mod turn;
 mod turn_options;
 mod turn_session;

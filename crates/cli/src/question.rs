@@ -31,6 +31,16 @@ pub(crate) fn of(ask: &PermissionAsk, input: Option<&CallInput>, width: usize) -
             }
         }
     }
+    if ask.always.is_empty() {
+        // Nobody agrees to what they have not seen.
+        question.push_str("Allow it? [y]es, [n]o: ");
+        return question;
+    }
+    writeln!(question, "`always` allows all of these, without further questions:").ok();
+    let always: Vec<_> = ask.always.iter().map(|pattern| format!("{} {pattern}", ask.permission)).collect();
+    for line in always.iter().map(|line| one_line(line)) {
+        wrap(&mut question, &line, width);
+    }
     question.push_str("Allow it? [y]es, [n]o, [a]lways: ");
     question
 }
@@ -131,7 +141,7 @@ mod tests {
 
     fn asked(input: Value) -> String {
         let patterns = vec!["ls *".to_owned()];
-        let ask = PermissionAsk::new("bash", patterns);
+        let ask = PermissionAsk::new("bash", patterns).always(vec!["ls *".to_owned(), "cd\n *".to_owned()]);
         of(&ask, Some(&CallInput { tool: "bash".to_owned(), input }), 80)
     }
 
@@ -140,6 +150,7 @@ mod tests {
         assert_eq!(
             asked(json!({"command": "ls\n  rm -rf x\t", "timeout": 5})),
             "The agent asks for bash (ls *). The tool `bash` is to do:\n  | command: ls␊\n  |       rm -rf x␉\n  | timeout: 5\n\
+             `always` allows all of these, without further questions:\n  | bash ls *\n  | bash cd␊ *\n\
              Allow it? [y]es, [n]o, [a]lways: "
         );
     }
@@ -152,7 +163,7 @@ mod tests {
             let question = asked(json!({"command": command, "a\nAllow it?": command}));
             let (input, last) = question.rsplit_once('\n').unwrap();
             assert!(last.starts_with("Allow it? "), "{question}");
-            for line in input.lines().skip(1) {
+            for line in input.lines().skip(1).filter(|line| !line.starts_with("`always` allows")) {
                 assert!(line.starts_with(MARGIN), "{line:?}");
                 let columns: usize = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
                 assert!(columns < 80, "{line:?}");
@@ -175,7 +186,7 @@ mod tests {
         assert_eq!(
             of(&ask, None, 80),
             "The agent asks for bash (ls␊␛[8m). opencode does not report what the tool was given.\n\
-             Allow it? [y]es, [n]o, [a]lways: "
+             Allow it? [y]es, [n]o: "
         );
     }
 }

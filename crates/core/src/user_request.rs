@@ -16,6 +16,10 @@ pub struct PermissionAsk {
     /// would be carried out; the patterns are what opencode recognised in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
+    /// The paths or commands, as patterns, that the answer [`Always`](crate::PermissionAnswer::Always) allows: more than this
+    /// request in general. Empty if opencode does not report them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub always: Vec<String>,
     /// Whether the transport has answered no by itself already.
     pub refused: bool,
 }
@@ -23,7 +27,7 @@ pub struct PermissionAsk {
 impl PermissionAsk {
     /// Makes an unanswered request for these paths or commands. Without an id it cannot be answered.
     pub fn new(permission: impl Into<String>, patterns: Vec<String>) -> Self {
-        Self { id: None, permission: permission.into(), patterns, call: None, refused: false }
+        Self { id: None, permission: permission.into(), patterns, call: None, always: Vec::new(), refused: false }
     }
 
     /// Sets the id that an answer refers to.
@@ -37,6 +41,13 @@ impl PermissionAsk {
     #[must_use]
     pub fn call(mut self, call: impl Into<Option<String>>) -> Self {
         self.call = call.into();
+        self
+    }
+
+    /// Sets what the answer `always` allows.
+    #[must_use]
+    pub fn always(mut self, patterns: Vec<String>) -> Self {
+        self.always = patterns;
         self
     }
 

@@ -27,6 +27,7 @@ pub struct Launch {
     /// Where model sources are reached; started when the first is used. None where opencode reaches them itself.
     gateway: Option<Arc<Mutex<Option<Gateway>>>>,
     lean: bool,
+    ignores_project: bool,
     /// Where what is the same for every run is kept.
     cache: Option<PathBuf>,
     /// How long a server may be without a turn; `None` for any time.
@@ -52,6 +53,7 @@ impl Launch {
             watcher: supervisor::current(),
             gateway: Some(Arc::default()),
             lean: false,
+            ignores_project: false,
             cache: None,
             server_idle_timeout: Some(SERVER_IDLE_TIMEOUT),
             max_servers: MAX_SERVERS,
@@ -113,6 +115,19 @@ impl Launch {
     /// Returns whether opencode is started without what costs most.
     pub(crate) fn is_lean(&self) -> bool {
         self.lean
+    }
+
+    /// Has opencode ignore the configuration of the directory that it works in, and of the repository around it: settings, plugins,
+    /// tools, commands, agents, and instructions. The user's own still applies.
+    #[must_use]
+    pub fn without_project_config(mut self) -> Self {
+        self.ignores_project = true;
+        self
+    }
+
+    /// Returns whether opencode ignores the configuration of the directory that it works in.
+    pub(crate) fn ignores_project(&self) -> bool {
+        self.ignores_project
     }
 
     /// Keeps in this folder what opencode is given to read and is the same for every run. Else it is a temporary file for each,

@@ -31,10 +31,12 @@ pub(crate) use v1::stream::{AnswerEnd, MessageWithParts, TurnDecoder, read_messa
 pub(crate) use wish::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
 
 use crate::Version;
+use crate::project_config::ProjectPower;
 use crate::session::SessionInfo;
 use opencode_run_core::{SessionId, TurnFailure, TurnRequest};
 use reqwest::Url;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// A generation of opencode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +145,16 @@ impl Generation {
             Self::V1 => v1::configuration::render(wish),
             Self::V2 => v2::configuration::render(wish),
         }
+    }
+
+    /// Returns the files in a directory that can configure opencode, of any generation. They need not exist.
+    pub(crate) fn project_files(directory: &Path) -> Vec<PathBuf> {
+        v1::project::files(directory)
+    }
+
+    /// Returns what one of these files can do, given its text.
+    pub(crate) fn powers_of(file: &Path, text: &str) -> Vec<ProjectPower> {
+        v1::project::powers(file, text)
     }
 
     /// Returns the variable that holds the user's configuration in the environment.

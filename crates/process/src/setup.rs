@@ -205,7 +205,15 @@ fn render(
 ) -> Result<Rendered, StartError> {
     let (generation, version) = (launch.opencode().generation(), launch.opencode().version());
     let users = launch.environment().get(generation.users_configuration()).map(|text| text.to_string_lossy());
-    let wish = Wish { version, model, agent, purpose, is_lean: launch.is_lean(), users: users.as_deref() };
+    let wish = Wish {
+        version,
+        model,
+        agent,
+        purpose,
+        is_lean: launch.is_lean(),
+        ignores_project: launch.ignores_project(),
+        users: users.as_deref(),
+    };
     generation.render(&wish).map_err(|why| {
         let message = format!("{} cannot be merged with: {why}", generation.users_configuration());
         StartError::new(FailureKind::Config, message).hint("correct the variable or unset it")

@@ -224,6 +224,15 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets whether opencode reads the configuration of the task's directory and of the repository around it: settings, plugins,
+    /// tools, commands, agents, and instructions. It does by default. `false` is for directories whose author you do not trust with
+    /// more than text; your own configuration still applies.
+    #[must_use]
+    pub fn project_config(mut self, project_config: bool) -> Self {
+        self.launch.project_config = project_config;
+        self
+    }
+
     /// Deletes the session from opencode's history, and the journal, when the runner is [closed](crate::Runner::close). Only a server
     /// can do that.
     #[must_use]

@@ -86,7 +86,7 @@ impl Host {
     }
 
     async fn spawn(options: LaunchOptions, is_shared: bool) -> Result<Self, BuildError> {
-        let LaunchOptions { opencode, environment, transport, lean, isolated, gateway, supervisor, .. } = options;
+        let LaunchOptions { opencode, environment, transport, lean, project_config, isolated, gateway, supervisor, .. } = options;
         let (max_servers, idle_timeout) = (options.max_servers, options.server_idle_timeout);
         let variables = variables(environment);
         let isolation = isolated.then(Isolation::new).transpose().map_err(|error| {
@@ -117,6 +117,9 @@ impl Host {
         };
         if lean {
             launch = launch.lean();
+        }
+        if !project_config {
+            launch = launch.without_project_config();
         }
         if !gateway {
             launch = launch.without_gateway();
@@ -208,6 +211,13 @@ impl HostBuilder {
     #[must_use]
     pub fn lean(mut self, lean: bool) -> Self {
         self.options.lean = lean;
+        self
+    }
+
+    /// Sets whether opencode reads the configuration of a task's directory, as [`RunnerBuilder::project_config`] says.
+    #[must_use]
+    pub fn project_config(mut self, project_config: bool) -> Self {
+        self.options.project_config = project_config;
         self
     }
 

@@ -19,6 +19,8 @@ pub struct LaunchOptions {
     pub transport: Option<Transport>,
     /// Leave out what costs opencode most time and memory.
     pub lean: bool,
+    /// Have opencode read the configuration of the task's directory and of the repository around it.
+    pub project_config: bool,
     /// Give opencode a home of its own, which is deleted with the host.
     pub isolated: bool,
     /// Keep the keys of model sources in this process: opencode reaches the models through a gateway.
@@ -39,6 +41,7 @@ impl Default for LaunchOptions {
             environment: None,
             transport: None,
             lean: false,
+            project_config: true,
             isolated: false,
             gateway: true,
             max_servers: None,

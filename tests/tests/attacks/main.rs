@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 mod attached_server;
+mod cloned_config;
 mod cloned_env;
 mod descriptors;
 #[path = "../faults/support.rs"]

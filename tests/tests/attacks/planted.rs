@@ -70,7 +70,7 @@ fn installed_opencode_that_others_can_change_is_not_run() {
 #[test]
 fn open_umask_opens_no_directory_of_ours() {
     let case = Case::replaying(PLAIN);
-    for dir in [".cache", ".local"] {
+    for dir in [".cache", ".config", ".local"] {
         std::fs::remove_dir_all(case.sandbox.home().join(dir)).unwrap();
     }
     Running::spawn(&mut with_open_umask(&case.sandbox, &case.command(&["hello"]))).wait().assert_code(0);
@@ -83,7 +83,10 @@ fn open_umask_opens_no_directory_of_ours() {
     setup.arg("setup");
     let mut setup = with_open_umask(&case.sandbox, &setup);
     Running::spawn(setup.env("PATH", format!("{}:/usr/bin:/bin", bin.display()))).wait().assert_code(4);
-    for dir in [".cache", ".cache/opencode-run", ".cache/opencode-run/opencode", ".local/state/opencode-run/journals"] {
+    // The real opencode makes the others by the umask.
+    let of_opencode = [".config", ".local", ".local/share", ".local/share/opencode"];
+    let ours = [".cache", ".cache/opencode-run", ".cache/opencode-run/opencode", ".local/state/opencode-run/journals"];
+    for dir in ours.into_iter().chain(of_opencode) {
         assert_eq!(mode(&case.sandbox.home().join(dir)), 0o700, "{dir}");
     }
     case.sandbox.assert_nothing_alive();
@@ -145,4 +148,20 @@ fn transcript_replaces_no_pipe_and_no_device() {
     outcome.assert_code(1);
     assert_eq!(outcome.stdout, format!("{PLAIN_TEXT}\n"));
     outcome.assert_says(&["the transcript was saved to", "it is not a regular file"]);
+}
+
+#[test]
+fn sessions_that_others_can_read_are_reported_once() {
+    let case = Case::replaying(PLAIN);
+    let data = case.sandbox.home().join(".local/share/opencode");
+    std::fs::create_dir_all(&data).unwrap();
+    for place in data.ancestors().take_while(|place| *place != std::path::Path::new("/tmp")) {
+        set_mode(place, 0o755);
+    }
+    let first = case.run(&["-q", "hello"]);
+    first.assert_says(&["warning: other users can read opencode's sessions: chmod 700", data.to_str().unwrap()]);
+    assert!(!case.run(&["hello"]).stderr.contains("other users can read"), "it is printed once");
+    set_mode(&data, 0o700);
+    std::fs::remove_dir_all(case.sandbox.home().join(".local/state")).unwrap();
+    assert!(!case.run(&["hello"]).stderr.contains("other users can read"));
 }

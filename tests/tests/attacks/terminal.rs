@@ -191,9 +191,12 @@ fn question_is_not_disguised_and_shows_the_command() {
     let (before, question) = screen.split_once("The agent asks for bash (ls).").unwrap();
     assert!(before.ends_with("\u{1b}[0m\u{1b}[?25h\r\n"), "{before:?}");
     assert!(question.contains("  | command: ls␊\r\n  |     rm -rf precious"), "{question:?}");
-    for line in question.lines().skip(1) {
+    let heading = "`always` allows all of these, without further questions:";
+    for line in question.lines().skip(1).filter(|line| *line != heading) {
         assert!(line.starts_with("  | ") || line.starts_with("Allow it? [y]es"), "{line:?}");
     }
+    let (_, always) = question.split_once(heading).unwrap();
+    assert!(always.starts_with("\r\n  | bash "), "{always:?}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod output;
 mod parallel;
 mod places;
 mod previous_model;
+mod project_config;
 mod providers;
 mod resume;
 mod secrets;

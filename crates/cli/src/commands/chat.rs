@@ -9,8 +9,8 @@ use crate::exit_code::Code;
 use crate::output::Printer;
 use crate::signals::Signals;
 use crate::stderr::Stderr;
-use crate::turn;
 use crate::turn_session::{Presentation, Presented, TurnSession};
+use crate::{surroundings, turn};
 use opencode_run_core::Prompt;
 use opencode_runner::{PermissionPolicy, Runner};
 use std::io::{IsTerminal, Write};
@@ -117,6 +117,7 @@ async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<A
     let runner = Arc::new(builder.build().await?);
     say_transport(&runner);
     key_files.warn(runner.task_dir().path());
+    surroundings::warn(&args.task, &runner).await;
     console.note(&format!("working in {}", runner.task_dir().path().display()));
     Ok(runner)
 }

@@ -9,7 +9,7 @@ use crate::models::{self, KeyFiles, Sources};
 use crate::output::{OutputError, Printer, report};
 use crate::signals::Signals;
 use crate::turn_session::{Presentation, TurnSession};
-use crate::{input_file, message, turn, watch};
+use crate::{input_file, message, surroundings, turn, watch};
 use opencode_run_core::{FailureKind, Prompt, SessionId};
 use opencode_run_process::find_untrusted;
 use opencode_runner::transcript::check_place;
@@ -185,6 +185,7 @@ pub(crate) async fn prepare_turn(
     let runner = change(builder).build().await?;
     say_transport(&runner);
     key_files.warn(runner.task_dir().path());
+    surroundings::warn(&args.task, &runner).await;
     if runner.task_dir().was_made() && !runner.task_dir().is_own_root() {
         Console::warning("there is no git, so the instructions of a repository around the task are not kept out");
     }
@@ -251,6 +252,7 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
         return Err(error);
     }
     let Sources { source, key_files } = models::read(args, console)?;
+    surroundings::make_private();
     let mut builder = Runner::builder().model_source(source).options(args.turn_options(context(args)?));
     if let Some(name) = &args.task_name {
         builder = builder.task_name(name);
@@ -279,6 +281,7 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
              changes by, and Bun keeps its memory down, also for what the agent runs on it",
         );
     }
+    builder = builder.project_config(!args.no_project_config);
     builder = builder.lean(args.lean).ephemeral(args.ephemeral).isolated(args.isolated).gateway(!args.no_gateway);
     if let Some(opencode) = &args.opencode {
         builder = builder.opencode(opencode);

@@ -11,6 +11,7 @@ pub(crate) mod export;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 pub(crate) mod parts;
+pub(crate) mod project;
 pub(crate) mod refusals;
 pub(crate) mod session_model;
 pub(crate) mod stderr;

@@ -26,6 +26,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) purpose: &'a Purpose,
     /// Whether it is to do without what costs most.
     pub(crate) is_lean: bool,
+    /// Whether the configuration of the directory that it works in is ignored.
+    pub(crate) ignores_project: bool,
     /// The configuration that the user has in the environment.
     pub(crate) users: Option<&'a str>,
 }

@@ -35,15 +35,17 @@ impl RunnerBuilder {
             environment,
             transport,
             lean,
+            project_config,
             isolated,
             gateway,
             max_servers,
             server_idle_timeout,
             supervisor: _,
         } = launch;
-        let start_of_opencode: [Setting; 6] = [
+        let start_of_opencode: [Setting; 7] = [
             ("opencode", opencode.is_some()),
             ("lean", *lean),
+            ("project_config", !*project_config),
             ("gateway", !*gateway),
             ("isolated", *isolated),
             ("max_servers", max_servers.is_some()),
@@ -102,9 +104,10 @@ mod tests {
 
     #[tokio::test]
     async fn executor_that_is_brought_refuses_settings_of_opencode() {
-        let settings: [(&str, Set); 8] = [
+        let settings: [(&str, Set); 9] = [
             ("opencode", |b| b.opencode("/bin/true")),
             ("lean", |b| b.lean(true)),
+            ("project_config", |b| b.project_config(false)),
             ("gateway", |b| b.gateway(false)),
             ("isolated", |b| b.isolated(true)),
             ("transport", |b| b.transport(Transport::Serve)),
@@ -127,9 +130,10 @@ mod tests {
 
     #[tokio::test]
     async fn attached_server_refuses_settings_of_its_start() {
-        let settings: [(&str, Set); 5] = [
+        let settings: [(&str, Set); 6] = [
             ("opencode", |b| b.opencode("/bin/true")),
             ("lean", |b| b.lean(true)),
+            ("project_config", |b| b.project_config(false)),
             ("gateway", |b| b.gateway(false)),
             ("isolated", |b| b.isolated(true)),
             ("transport", |b| b.transport(Transport::Run)),

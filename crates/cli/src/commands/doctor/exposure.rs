@@ -2,6 +2,7 @@
 
 use super::finding::Finding;
 use super::sources::Sources;
+use crate::surroundings::others_can_enter;
 use etcetera::BaseStrategy;
 use opencode_run_core::ExposeSecret;
 use opencode_run_process::is_handed_on;
@@ -99,21 +100,6 @@ fn in_data(data: &Path) -> Option<Finding> {
             format!("chmod 700 {}", data.display()),
         )
     })
-}
-
-/// Returns whether other users can enter a directory and all those above it.
-fn others_can_enter(directory: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let is_open = |dir: &Path| dir.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0);
-        directory.canonicalize().is_ok_and(|directory| directory.ancestors().all(is_open))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = directory;
-        false
-    }
 }
 
 /// The files of opencode's configuration that speak of a key. Where that key is a variable or another file, the agent can

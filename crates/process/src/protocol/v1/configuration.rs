@@ -1,5 +1,6 @@
 //! The configuration that opencode is given beside the user's own: model sources and the context.
 
+use super::project;
 use crate::protocol::{EmptyCatalogue, Purpose, Rendered, Variables, Wish, support};
 use jsonc_parser::ParseOptions;
 use opencode_run_core::{ExposeSecret, ModelChoice, ModelConfig, ModelName, ModelSourceType, ProviderPackage};
@@ -64,6 +65,9 @@ pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
     if wish.is_lean {
         make_lean(&mut configuration);
         fixed.extend(LEAN);
+    }
+    if wish.ignores_project {
+        fixed.push(project::IGNORE);
     }
     let mut variables: Variables = fixed.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
     if !configuration.is_empty() {

@@ -146,9 +146,9 @@ impl TurnDecoder {
                 .map(|error| Event::Error(reported(&error))),
             "permission.asked" => match properties(raw) {
                 Some(Asked { id, .. }) if !self.asked.insert(id.clone()) => return Known::Nothing,
-                asked => asked.map(|Asked { id, permission, patterns, tool }| {
+                asked => asked.map(|Asked { id, permission, patterns, always, tool }| {
                     let call = tool.and_then(|tool| self.call_of(tool));
-                    Event::Permission(PermissionAsk::new(permission, patterns).id(id).call(call))
+                    Event::Permission(PermissionAsk::new(permission, patterns).always(always).id(id).call(call))
                 }),
             },
             "question.asked" => match properties(raw) {

@@ -123,6 +123,8 @@ pub(super) struct Asked {
     #[serde(default)]
     pub(super) patterns: Vec<String>,
     #[serde(default)]
+    pub(super) always: Vec<String>,
+    #[serde(default)]
     pub(super) tool: Option<AskedTool>,
 }
 

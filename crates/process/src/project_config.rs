@@ -1,0 +1,199 @@
+//! The configuration of opencode that a directory brings along, as a cloned repository does.
+
+use crate::protocol::Generation;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The longest file that is looked at, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// How many files of a directory are looked at.
+const MAX_FILES: usize = 1000;
+
+/// What a project's configuration can do besides giving advice to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ProjectPower {
+    /// It starts programs: plugins, tools, MCP servers, language servers or formatters.
+    StartsPrograms,
+    /// It chooses the model or where it is reached, and the model chooses the commands.
+    ChoosesModel,
+    /// It changes what opencode asks for.
+    ChangesPermissions,
+}
+
+impl fmt::Display for ProjectPower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StartsPrograms => "starts programs",
+            Self::ChoosesModel => "chooses models or providers",
+            Self::ChangesPermissions => "changes permissions",
+        })
+    }
+}
+
+/// Configuration of opencode in a directory, or above it up to the root of its repository, that does more than advise the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProjectConfig {
+    /// The first file or directory that has a power.
+    pub place: PathBuf,
+    /// Its powers, each once. Never empty.
+    pub powers: Vec<ProjectPower>,
+    /// A hash of all of its files, in hexadecimal. It changes when one of them does.
+    pub sha256: String,
+}
+
+impl ProjectConfig {
+    /// Reads the configuration that opencode would read for this directory, apart from the user's own. `None` if there is none, or
+    /// none that does more than advise the model. What cannot be read is skipped: opencode reports it.
+    #[must_use]
+    pub fn of(directory: &Path) -> Option<Self> {
+        let directory = directory.canonicalize().ok()?;
+        let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
+        let mut found = Found::default();
+        for place in directory.ancestors() {
+            // The user's own.
+            if home.as_deref() == Some(place) {
+                break;
+            }
+            Generation::project_files(place).into_iter().for_each(|file| found.file(&file));
+            if place.join(".git").exists() {
+                break;
+            }
+        }
+        found.powers.sort_unstable();
+        found.powers.dedup();
+        let sha256 = found.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(Self { place: found.place?, powers: found.powers, sha256 })
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Found {
+    place: Option<PathBuf>,
+    powers: Vec<ProjectPower>,
+    hash: Sha256,
+}
+
+impl Found {
+    fn file(&mut self, file: &Path) {
+        let mut text = Vec::new();
+        // A pipe would have no end.
+        let is_read = file.is_file()
+            && File::open(file).is_ok_and(|open| open.take(MAX_FILE_BYTES).read_to_end(&mut text).is_ok());
+        if !is_read {
+            return;
+        }
+        let powers = Generation::powers_of(file, &String::from_utf8_lossy(&text));
+        if powers.is_empty() {
+            return;
+        }
+        self.place.get_or_insert_with(|| file.to_owned());
+        self.powers.extend(powers);
+        for part in [file.as_os_str().as_encoded_bytes(), b"\0", &text, b"\0"] {
+            self.hash.update(part);
+        }
+    }
+}
+
+/// Returns the files in a directory, in the order of their names.
+pub(crate) fn files_in(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).take(MAX_FILES).collect();
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join(".git")).unwrap();
+        fs::create_dir_all(folder.path().join("sub")).unwrap();
+        for (name, text) in files {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        folder
+    }
+
+    fn powers(name: &str, text: &str) -> Vec<ProjectPower> {
+        let project = project(&[(name, text)]);
+        let found = ProjectConfig::of(&project.path().join("sub"));
+        found.map(|found| found.powers).unwrap_or_default()
+    }
+
+    #[test]
+    fn power_of_each_setting_is_found() {
+        use ProjectPower::{ChangesPermissions, ChoosesModel, StartsPrograms};
+        for (name, text, expected) in [
+            ("opencode.json", r#"{"plugin": ["file:///x.js"]}"#, StartsPrograms),
+            (
+                "opencode.jsonc",
+                "{ // x\n \"mcp\": {\"m\": {\"type\": \"local\", \"command\": [\"x\"]}},}",
+                StartsPrograms,
+            ),
+            (".opencode/opencode.json", r#"{"lsp": {"x": {"command": ["x"]}}}"#, StartsPrograms),
+            ("opencode.json", r#"{"formatter": {"x": {"command": ["x"]}}}"#, StartsPrograms),
+            (".opencode/plugin/x.ts", "", StartsPrograms),
+            (".opencode/plugins/x.js", "", StartsPrograms),
+            (".opencode/tool/x.ts", "", StartsPrograms),
+            (".opencode/tools/x.js", "", StartsPrograms),
+            ("opencode.json", r#"{"provider": {"anthropic": {"options": {"baseURL": "http://x"}}}}"#, ChoosesModel),
+            ("opencode.json", r#"{"model": "a/b"}"#, ChoosesModel),
+            ("opencode.json", r#"{"agent": {"build": {"model": "a/b"}}}"#, ChoosesModel),
+            (".opencode/agent/build.md", "---\nmodel: a/b\n---\nx", ChoosesModel),
+            (".opencode/agents/x/build.md", "---\nmodel: a/b\n---\nx", ChoosesModel),
+            ("opencode.json", r#"{"permission": {"bash": "allow"}}"#, ChangesPermissions),
+            ("opencode.json", r#"{"agent": {"build": {"permission": {"edit": "allow"}}}}"#, ChangesPermissions),
+            (".opencode/mode/build.md", "---\npermission:\n  bash: allow\n---\n", ChangesPermissions),
+        ] {
+            assert_eq!(powers(name, text), [expected], "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn advice_has_no_power() {
+        for (name, text) in [
+            (
+                "opencode.json",
+                r#"{"$schema": "x", "theme": "dark", "instructions": ["x.md"], "plugin": [], "mcp": {}}"#,
+            ),
+            ("opencode.json", r#"{"mcp": {"m": {"type": "remote", "url": "https://x"}}, "lsp": false}"#),
+            ("opencode.json", "not JSON"),
+            (".opencode/command/x.md", "---\ndescription: x\n---\nmodel: x"),
+            (".opencode/agent/x.md", "---\ndescription: x\n---\nmodel: x"),
+            ("AGENTS.md", "x"),
+        ] {
+            assert_eq!(powers(name, text), [], "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn hash_changes_with_the_content_alone() {
+        let project = project(&[(".opencode/plugin/x.js", "a"), ("opencode.json", r#"{"theme": "x"}"#)]);
+        let of = || ProjectConfig::of(project.path()).unwrap();
+        let first = of();
+        assert!(first.place.ends_with(".opencode/plugin/x.js"));
+        fs::write(project.path().join("opencode.json"), r#"{"theme": "y"}"#).unwrap();
+        assert_eq!(of(), first);
+        fs::write(project.path().join(".opencode/plugin/x.js"), "b").unwrap();
+        assert_ne!(of().sha256, first.sha256);
+    }
+
+    #[test]
+    fn configuration_above_the_repository_does_not_count() {
+        let outer = project(&[("opencode.json", r#"{"model": "a/b"}"#)]);
+        let inner = outer.path().join("sub");
+        assert!(ProjectConfig::of(&inner).is_some());
+        fs::create_dir(inner.join(".git")).unwrap();
+        assert_eq!(ProjectConfig::of(&inner), None);
+    }
+}
