@@ -162,12 +162,15 @@ impl Event {
 
     /// Returns whether the event moves its turn on.
     ///
-    /// A retry is none, since a provider may be asked again without end. Of an event that is not known it cannot be told,
-    /// and heartbeats are such events. While a question is open nothing moves.
+    /// An empty text is not progress, since a provider can begin further parts without end. Nor is a retry, since opencode may send
+    /// a request again without end, nor an event of an unknown kind, such as a heartbeat. While a question is open nothing moves.
     #[must_use]
     pub fn is_progress(&self) -> bool {
         match self {
-            Self::TextDelta { delta, .. } | Self::ReasoningDelta { delta, .. } => !delta.is_empty(),
+            Self::TextDelta { delta: text, .. }
+            | Self::ReasoningDelta { delta: text, .. }
+            | Self::Text { text, .. }
+            | Self::Reasoning { text, .. } => !text.is_empty(),
             Self::Retry { .. } | Self::Unknown { .. } | Self::Permission(_) | Self::Question(_) => false,
             _ => true,
         }

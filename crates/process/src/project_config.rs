@@ -2,23 +2,21 @@
 
 use crate::protocol::Generation;
 use sha2::{Digest, Sha256};
-use std::fmt;
-use std::fs::{self, File};
+use std::fmt::{self, Write as _};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The longest file that is looked at, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-/// How many files of a directory are looked at.
-const MAX_FILES: usize = 1000;
 
-/// What a project's configuration can do besides giving advice to the model.
+/// An effect of a project's configuration that goes beyond advice to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ProjectPower {
     /// It starts programs: plugins, tools, MCP servers, language servers or formatters.
     StartsPrograms,
-    /// It chooses the model or where it is reached, and the model chooses the commands.
+    /// It chooses the model or its provider, and the model chooses the commands.
     ChoosesModel,
     /// It changes what opencode asks for.
     ChangesPermissions,
@@ -34,6 +32,9 @@ impl fmt::Display for ProjectPower {
     }
 }
 
+const ALL_POWERS: [ProjectPower; 3] =
+    [ProjectPower::StartsPrograms, ProjectPower::ChoosesModel, ProjectPower::ChangesPermissions];
+
 /// Configuration of opencode in a directory, or above it up to the root of its repository, that does more than advise the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,8 +48,8 @@ pub struct ProjectConfig {
 }
 
 impl ProjectConfig {
-    /// Reads the configuration that opencode would read for this directory, apart from the user's own. `None` if there is none, or
-    /// none that does more than advise the model. What cannot be read is skipped: opencode reports it.
+    /// Reads the configuration that opencode would read for this directory, apart from the user's own. `None` if it only advises the
+    /// model, or is absent. A file that cannot be read is skipped: opencode reports it.
     #[must_use]
     pub fn of(directory: &Path) -> Option<Self> {
         let directory = directory.canonicalize().ok()?;
@@ -59,19 +60,30 @@ impl ProjectConfig {
             if home.as_deref() == Some(place) {
                 break;
             }
-            Generation::project_files(place).into_iter().for_each(|file| found.file(&file));
+            let (files, are_all) = Generation::project_files(place);
+            // One with so many files may have every power.
+            if !are_all {
+                found.place.get_or_insert_with(|| place.to_owned());
+                found.powers.extend(ALL_POWERS);
+            }
+            for file in files {
+                found.file(&file);
+            }
             if place.join(".git").exists() {
                 break;
             }
         }
         found.powers.sort_unstable();
         found.powers.dedup();
-        let sha256 = found.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = found.hash.finalize().iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").ok();
+            text
+        });
         Some(Self { place: found.place?, powers: found.powers, sha256 })
     }
 }
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Default)]
 struct Found {
     place: Option<PathBuf>,
@@ -100,17 +112,10 @@ impl Found {
     }
 }
 
-/// Returns the files in a directory, in the order of their names.
-pub(crate) fn files_in(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries.map(|entry| entry.path()).take(MAX_FILES).collect();
-    files.sort();
-    files
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -195,5 +200,16 @@ mod tests {
         assert!(ProjectConfig::of(&inner).is_some());
         fs::create_dir(inner.join(".git")).unwrap();
         assert_eq!(ProjectConfig::of(&inner), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn circle_of_links_and_too_many_files_have_an_end() {
+        let project = project(&[(".opencode/agent/x.txt", "x")]);
+        for name in 0..30 {
+            let link = project.path().join(format!(".opencode/agent/{name}"));
+            std::os::unix::fs::symlink(".", link).unwrap();
+        }
+        assert_eq!(ProjectConfig::of(project.path()).unwrap().powers, ALL_POWERS);
     }
 }

@@ -147,8 +147,9 @@ impl Generation {
         }
     }
 
-    /// Returns the files in a directory that can configure opencode, of any generation. They need not exist.
-    pub(crate) fn project_files(directory: &Path) -> Vec<PathBuf> {
+    /// Returns the files in a directory that can configure opencode, of any generation, and whether those are all. They need not
+    /// exist.
+    pub(crate) fn project_files(directory: &Path) -> (Vec<PathBuf>, bool) {
         v1::project::files(directory)
     }
 

@@ -86,7 +86,9 @@ impl Host {
     }
 
     async fn spawn(options: LaunchOptions, is_shared: bool) -> Result<Self, BuildError> {
-        let LaunchOptions { opencode, environment, transport, lean, project_config, isolated, gateway, supervisor, .. } = options;
+        let LaunchOptions {
+            opencode, environment, transport, lean, project_config, isolated, gateway, supervisor, ..
+        } = options;
         let (max_servers, idle_timeout) = (options.max_servers, options.server_idle_timeout);
         let variables = variables(environment);
         let isolation = isolated.then(Isolation::new).transpose().map_err(|error| {

@@ -10,6 +10,7 @@ use std::time::Duration;
 /// How opencode is started. It is fixed when a server starts, so it belongs to a [`Host`](crate::Host).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct LaunchOptions {
     /// The executable; `None` takes the first on `PATH`, or the one that `opencode-run setup` has installed.
     pub opencode: Option<PathBuf>,

@@ -89,8 +89,14 @@ fn read_request(stream: &mut TcpStream) -> Option<()> {
 /// Plays a turn on the provider, and returns its result and what it took.
 #[track_caller]
 fn turn(stage: &Stage, provider: &Provider, code: i32, arguments: &[&str]) -> (Value, Duration) {
+    turn_of(stage, provider, "@ai-sdk/openai-compatible", code, arguments)
+}
+
+/// The same with another provider package.
+#[track_caller]
+fn turn_of(stage: &Stage, provider: &Provider, package: &str, code: i32, arguments: &[&str]) -> (Value, Duration) {
     stage.dot_env(&format!(
-        "MODEL_DEFAULT_BASEURL=http://{}/v1\nMODEL_DEFAULT_APIKEY=sk-1234567890\nMODEL_DEFAULT_MODEL=m\n\
+        "MODEL_DEFAULT_PROVIDER={package}\nMODEL_DEFAULT_BASEURL=http://{}/v1\nMODEL_DEFAULT_APIKEY=sk-1234567890\nMODEL_DEFAULT_MODEL=m\n\
          MODEL_DEFAULT_PRICE_INPUT=1\nMODEL_DEFAULT_PRICE_OUTPUT=1\n",
         provider.address
     ));
@@ -201,15 +207,52 @@ fn trickle(piece: &'static str) -> Provider {
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn signs_of_life_without_content_do_not_hold_off_the_idle_limit_for_ever() {
-    let stage = Stage::new(Script::always("unused"));
+    let comment = ": still here\n\n";
     let empty = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
-    for (piece, transport) in [(": still here\n\n", "serve"), (empty, "run")] {
+    let ended = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    let mixed = ": x\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"}}]}\n\n";
+    let block = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\
+                 \"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
+                 event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n";
+    let cases = [
+        ("@ai-sdk/openai-compatible", comment, "serve"),
+        ("@ai-sdk/openai-compatible", empty, "run"),
+        ("@ai-sdk/openai-compatible", mixed, "serve"),
+        ("@ai-sdk/openai-compatible", ended, "serve"),
+        ("@ai-sdk/anthropic", block, "serve"),
+        // One whose format the gateway does not know.
+        ("@ai-sdk/groq", empty, "serve"),
+    ];
+    let play = |(package, piece, transport)| {
+        let stage = Stage::new(Script::always("unused"));
         let provider = trickle(piece);
-        let arguments = ["--idle-timeout", "15s", "--timeout", "80s", "--transport", transport];
-        let (json, took) = turn(&stage, &provider, 124, &arguments);
-        assert_eq!(json["error"]["kind"], "idle_timeout", "{json}");
-        assert!(took > Duration::from_secs(30), "they count for a while: {took:?}");
+        let arguments = ["--idle-timeout", "20s", "--timeout", "85s", "--transport", transport];
+        let (json, _) = turn_of(&stage, &provider, package, 124, &arguments);
+        assert_eq!(json["error"]["kind"], "idle_timeout", "{package}, {piece}: {json}");
+        assert!(provider.requests() > 0, "{package}, {piece}: {json}");
+        stage.end();
+    };
+    // Each waits most of the time.
+    for some in cases.chunks(3) {
+        std::thread::scope(|scope| some.iter().for_each(|case| drop(scope.spawn(|| play(*case)))));
     }
+}
+
+#[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
+fn answer_without_an_end_is_a_failure_of_the_provider_after_one_request() {
+    let stage = Stage::new(Script::always("unused"));
+    let provider = Provider::start(move |stream, is_over| {
+        stream.write_all(EVENTS.as_bytes())?;
+        let text = "x".repeat(64 * 1024);
+        let piece = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+        while !is_over.load(Ordering::Relaxed) {
+            stream.write_all(chunk(&piece).as_bytes())?;
+        }
+        Ok(())
+    });
+    let json = fails(&stage, &provider, &["--timeout", "5m"], "the answer is longer than 128 MiB");
+    assert_eq!(provider.requests(), 1, "{json}");
     stage.end();
 }
 

@@ -9,17 +9,12 @@ fn project_configuration_is_ignored_on_request() {
     for transport in ["serve", "run"] {
         for ignored in [false, true] {
             let stage = Stage::new(Script::always("Done."));
-            let proof = |name: &str| stage.sandbox.path(name);
-            let plugin = format!(
-                "import fs from \"fs\"; export const P = async () => {{ fs.writeFileSync({:?}, \"\"); return {{}} }}",
-                proof("plugin")
-            );
-            stage.write("workspace/clone/.opencode/plugin/x.js", &plugin);
+            let proof = stage.sandbox.path("mcp");
             stage.write("workspace/clone/advice.md", "THE-CLONES-ADVICE");
             stage.write("workspace/clone/AGENTS.md", "THE-CLONES-AGENTS");
             let settings = serde_json::json!({
                 "instructions": ["advice.md"],
-                "mcp": {"m": {"type": "local", "command": ["touch", proof("mcp")]}},
+                "mcp": {"m": {"type": "local", "command": ["touch", proof]}},
             });
             stage.write("workspace/clone/opencode.json", &settings.to_string());
             let mut git = std::process::Command::new("git");
@@ -32,9 +27,7 @@ fn project_configuration_is_ignored_on_request() {
             for text in ["THE-CLONES-ADVICE", "THE-CLONES-AGENTS"] {
                 assert_eq!(told.contains(text), !ignored, "{transport}, ignored: {ignored}, {text}: {told}");
             }
-            for name in ["mcp", "plugin"] {
-                assert_eq!(proof(name).exists(), !ignored, "{transport}, ignored: {ignored}, {name}: {}", done.stderr);
-            }
+            assert_eq!(proof.exists(), !ignored, "{transport}, ignored: {ignored}: {}", done.stderr);
             assert_eq!(done.stderr.contains("which starts programs"), !ignored, "{}", done.stderr);
             stage.end();
         }

@@ -81,13 +81,7 @@ fn at_work(minutes: Option<u64>) -> ToolState {
 }
 
 fn permission(id: Option<String>, refused: bool) -> Event {
-    Event::Permission(PermissionAsk {
-        id,
-        permission: "bash".to_owned(),
-        patterns: vec!["*".to_owned()],
-        call: None,
-        refused,
-    })
+    Event::Permission(PermissionAsk::new("bash", vec!["*".to_owned()]).id(id).refused(refused))
 }
 
 fn answered(output: &str) -> ToolState {

@@ -84,8 +84,8 @@ pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
         let fault = Some(AnswerFault::Error { message });
         return Meaning { has_content: true, ends_stream: true, fault, ..Meaning::default() };
     }
-    let mut meaning = Meaning::default();
-    meaning.has_content = object.get("delta").is_some_and(|delta| says_something(delta, MAX_DEPTH));
+    let has_content = object.get("delta").is_some_and(|delta| says_something(delta, MAX_DEPTH));
+    let mut meaning = Meaning { has_content, ..Meaning::default() };
     match &*type_ {
         "message_stop" => meaning.ends_stream = true,
         "message_delta" => meaning.finishes = object.object("delta").is_some_and(|delta| delta.has_text("stop_reason")),

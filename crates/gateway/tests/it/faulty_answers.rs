@@ -195,8 +195,7 @@ async fn content_of(protocol: Protocol, body: &'static str) -> u64 {
     };
     post(&setup.path, route, STREAM).await;
     assert_eq!(*bytes.borrow(), body.len() as u64, "{protocol:?}: {body}");
-    let content = *content.borrow();
-    content
+    *{ content }.borrow()
 }
 
 #[tokio::test]

@@ -65,20 +65,14 @@ fn a_refusal_with_nothing_after_it_is_a_permission_failure() {
     assert_failed(&after([start(), call(), finished()]), FailureKind::Permission, "bash: rejected");
 
     let (id, permission, patterns) = (None, "external_directory".to_owned(), vec!["/etc/*".to_owned()]);
-    let ask = Event::Permission(PermissionAsk { id, permission, patterns, call: None, refused: true });
+    let ask = Event::Permission(PermissionAsk::new(permission, patterns).id(id).refused(true));
     let turn = after([start(), event(ask), finish(StepReason::ToolCalls), finished()]);
     assert_failed(&turn, FailureKind::Permission, "external_directory (/etc/*)");
 }
 
 #[test]
 fn a_refusal_is_told_the_same_whichever_of_its_two_tellings_comes_first() {
-    let ask = PermissionAsk {
-        id: None,
-        permission: "edit".into(),
-        patterns: vec!["/etc/*".into()],
-        call: None,
-        refused: true,
-    };
+    let ask = PermissionAsk::new("edit", vec!["/etc/*".into()]).refused(true);
     let (asked, failed) = (event(Event::Permission(ask)), event(tool("c", json!({}), refused())));
     for two in [[asked.clone(), failed.clone()], [failed, asked]] {
         let turn = after([start()].into_iter().chain(two).chain([finish(StepReason::ToolCalls), finished()]));

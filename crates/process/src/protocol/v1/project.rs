@@ -1,8 +1,9 @@
 //! The files by which a project configures opencode, and what they can do.
 
-use crate::project_config::{ProjectPower, files_in};
+use crate::project_config::ProjectPower;
 use jsonc_parser::ParseOptions;
 use serde_json::{Map, Value};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The directory of a project's configuration.
@@ -13,41 +14,59 @@ const SETTINGS: [&str; 2] = ["opencode.json", "opencode.jsonc"];
 const PROGRAMS: [&str; 4] = ["plugin", "plugins", "tool", "tools"];
 /// The directories in [`FOLDER`] whose files, at any depth, describe agents.
 const AGENTS: [&str; 4] = ["agent", "agents", "mode", "modes"];
-/// How deep agents are looked for.
+/// How deep files are looked for.
 const MAX_DEPTH: usize = 4;
+/// How many entries of directories are looked at: links can make a circle.
+const MAX_ENTRIES: usize = 1000;
+/// The endings of programs.
+const PROGRAM_ENDINGS: [&str; 8] = ["js", "ts", "mjs", "mts", "cjs", "cts", "jsx", "tsx"];
 
 /// The variable that has opencode ignore all of them.
 pub(crate) const IGNORE: (&str, &str) = ("OPENCODE_DISABLE_PROJECT_CONFIG", "1");
 
-/// Returns the files in a directory that can configure opencode. They need not exist.
-pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
+/// Returns the files in a directory that can configure opencode, and whether those are all: at most [`MAX_ENTRIES`] entries of
+/// directories are looked at. The files need not exist.
+pub(crate) fn files(directory: &Path) -> (Vec<PathBuf>, bool) {
+    let mut left = MAX_ENTRIES;
     let folder = directory.join(FOLDER);
-    let settings = [directory, &folder].into_iter().flat_map(|place| SETTINGS.map(|name| place.join(name)));
-    let programs = PROGRAMS.iter().flat_map(|name| files_in(&folder.join(name)));
-    let agents = AGENTS.iter().flat_map(|name| files_below(&folder.join(name), MAX_DEPTH));
-    settings.chain(programs).chain(agents).collect()
+    let mut files: Vec<_> =
+        [directory, &folder].into_iter().flat_map(|place| SETTINGS.map(|name| place.join(name))).collect();
+    for (names, endings) in [(PROGRAMS, &PROGRAM_ENDINGS[..]), (AGENTS, &["md"])] {
+        for name in names {
+            add_below(&folder.join(name), endings, MAX_DEPTH, &mut left, &mut files);
+        }
+    }
+    (files, left > 0)
 }
 
-fn files_below(directory: &Path, depth: usize) -> Vec<PathBuf> {
-    let deeper = |path: PathBuf| match depth.checked_sub(1) {
-        Some(depth) if path.is_dir() => files_below(&path, depth),
-        _ => vec![path],
-    };
-    files_in(directory).into_iter().flat_map(deeper).collect()
+/// Adds the files in a directory that have one of these endings, in the order of their paths.
+fn add_below(directory: &Path, endings: &[&str], depth: usize, left: &mut usize, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().take(*left);
+    let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+    *left -= paths.len();
+    paths.sort();
+    for path in paths {
+        if ends_in(&path, endings) {
+            files.push(path);
+        } else if depth > 0 && path.is_dir() {
+            add_below(&path, endings, depth - 1, left, files);
+        }
+    }
+}
+
+fn ends_in(file: &Path, endings: &[&str]) -> bool {
+    file.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending))
 }
 
 /// Returns what one of the [`files`] can do, given its text.
 pub(crate) fn powers(file: &Path, text: &str) -> Vec<ProjectPower> {
-    let ends_in =
-        |endings: &[&str]| file.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending));
-    if ends_in(&["json", "jsonc"]) {
+    if ends_in(file, &["json", "jsonc"]) {
         return of_settings(text);
     }
-    if ends_in(&["md"]) {
+    if ends_in(file, &["md"]) {
         return of_agent(text);
     }
-    let is_program = ends_in(&["js", "ts", "mjs", "mts", "cjs", "cts", "jsx", "tsx"]);
-    is_program.then_some(ProjectPower::StartsPrograms).into_iter().collect()
+    vec![ProjectPower::StartsPrograms]
 }
 
 fn of_settings(text: &str) -> Vec<ProjectPower> {

@@ -1,6 +1,7 @@
 //! The configuration that opencode 2 is given beside the user's own. It reads the shape of opencode 1.
 
 use crate::protocol::v1::configuration::{CONFIG_CONTENT, SOURCE_PROVIDER, make_lean, merge};
+use crate::protocol::v1::project;
 use crate::protocol::v2::client::HOSTED;
 use crate::protocol::v2::shape;
 use crate::protocol::{EmptyCatalogue, Rendered, Variables, Wish};
@@ -46,6 +47,9 @@ pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
     if wish.is_lean {
         make_lean(&mut configuration);
         variables.extend(LEAN.map(|(name, value)| (name, value.to_owned())));
+    }
+    if wish.ignores_project {
+        variables.push((project::IGNORE.0, project::IGNORE.1.to_owned()));
     }
     // Also without anything of ours: a text that opencode cannot read would be ignored, and with it the model that it names.
     let merged = merge(wish.users, configuration)?;
@@ -140,6 +144,7 @@ mod tests {
             agent: None,
             purpose: &Purpose::Server,
             is_lean: false,
+            ignores_project: false,
             users,
         };
         let Rendered { variables, .. } = render(&wish)?;

@@ -124,7 +124,7 @@ impl Running {
         if let Some(error) = self.error.take() {
             return failure_of(error);
         }
-        let (client, _, session) = self.address();
+        let (client, session) = (self.server.client.clone(), self.session.clone());
         match self.bounded(client.session_directory(&session)).await {
             Some(Err(error @ ClientError::NotFound(_))) => self.server.failure(error, &self.session).await,
             _ => TurnFailure::Protocol { message: "the opencode server answered with nothing".to_owned() },
