@@ -170,7 +170,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
     let work = async {
         match cli.command {
             Some(Command::Chat(args)) => chat::chat(args, signals, console).await,
-            Some(Command::Resume(args)) => resume::resume(args, signals, console).await,
+            Some(Command::Resume(args)) => Box::pin(resume::resume(args, signals, console)).await,
             Some(Command::Demo(args)) => demo::demo(args, signals, console).await,
             Some(Command::Setup(args)) => until_signal(signals, setup::setup(&args, console)).await,
             Some(Command::Doctor(args)) => until_signal(signals, doctor::doctor(&args, console)).await,
