@@ -1,14 +1,14 @@
-//! Sets `real_opencode` if there is a real opencode. Without it, tests that need one are reported as ignored.
+//! Sets `real_opencode` if there is a real opencode, and `real_opencode2` if there is a real opencode 2. Without it, tests that need one are reported as ignored.
 
 #[path = "src/find_opencode.rs"]
 mod find_opencode;
 
-use find_opencode::{CHOSEN, REQUIRED, find};
+use find_opencode::{CHOSEN, CHOSEN2, REQUIRED, find};
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(real_opencode)");
+    println!("cargo::rustc-check-cfg=cfg(real_opencode, real_opencode2)");
     // Not `PATH`: it changes too often to build the tests again for it.
-    for variable in [CHOSEN, REQUIRED, "HOME", "XDG_CACHE_HOME"] {
+    for variable in [CHOSEN, CHOSEN2, REQUIRED, "HOME", "XDG_CACHE_HOME"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=src/find_opencode.rs");
@@ -17,5 +17,8 @@ fn main() {
     let is_required = variable(REQUIRED).is_some_and(|value| value == "1");
     if is_required || find(variable).is_ok() {
         println!("cargo::rustc-cfg=real_opencode");
+    }
+    if variable(CHOSEN2).is_some() && variable(REQUIRED).is_none_or(|value| value != "0") {
+        println!("cargo::rustc-cfg=real_opencode2");
     }
 }

@@ -10,6 +10,9 @@ pub(crate) const PINNED_OPENCODE: &str = "1.18.33";
 /// Names an opencode to test with; it is taken as it is.
 pub(crate) const CHOSEN: &str = "OPENCODE_RUN_TEST_OPENCODE";
 
+/// Names an opencode 2 to test with. Without it, tests on a real opencode 2 are ignored.
+pub(crate) const CHOSEN2: &str = "OPENCODE_RUN_TEST_OPENCODE2";
+
 /// Set to `1` if a missing opencode is a failure, and to `0` to use none.
 pub(crate) const REQUIRED: &str = "OPENCODE_RUN_REQUIRE_REAL";
 

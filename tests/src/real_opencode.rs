@@ -33,6 +33,20 @@ pub fn installed_opencode() -> Option<PathBuf> {
     find(variable).ok()
 }
 
+/// Returns the real opencode 2 that `OPENCODE_RUN_TEST_OPENCODE2` names.
+///
+/// Tests that call it carry `#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]`.
+///
+/// # Panics
+///
+/// If none is named.
+#[must_use]
+#[track_caller]
+pub fn real_opencode2() -> PathBuf {
+    let named = variable(find_opencode::CHOSEN2).map(PathBuf::from);
+    named.unwrap_or_else(|| panic!("{} names no opencode 2", find_opencode::CHOSEN2))
+}
+
 fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -108,6 +108,11 @@ impl Sandbox {
         &self.env
     }
 
+    /// Removes a variable of the environment.
+    pub fn unset(&mut self, name: impl AsRef<OsStr>) {
+        self.env.remove(name.as_ref());
+    }
+
     /// Sets a variable of the environment.
     pub fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
         self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());

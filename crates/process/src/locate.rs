@@ -101,7 +101,7 @@ pub enum LocateError {
         oldest: Version,
     },
     /// It is of a generation that cannot be driven yet.
-    #[error("{} is opencode {version}: opencode 2 and later cannot be driven yet", path.display())]
+    #[error("{} is opencode {version}: opencode 3 and later cannot be driven yet", path.display())]
     TooNew {
         /// The executable.
         path: PathBuf,
@@ -119,6 +119,9 @@ impl LocateError {
             Self::NoSuchFile { .. } | Self::NotExecutable { .. } => Remedy::CorrectOpencodePath,
             Self::Untrusted { .. } => Remedy::ProtectOpencode,
             Self::Broken { why, .. } => resource_hint(why).map_or(Remedy::ReinstallOpencode, Remedy::advice),
+            Self::TooOld { version, oldest, .. } if version.major == oldest.major => {
+                Remedy::advice("update opencode, or let `opencode-run setup` install a tested one")
+            }
             Self::TooOld { .. } | Self::TooNew { .. } => Remedy::UseTestedOpencode,
         }
     }
@@ -290,7 +293,10 @@ mod tests {
         assert!(matches!(locate(at("fails", "echo no >&2; exit 3", 0o700)).await, Err(LocateError::Broken { .. })));
         assert!(matches!(locate(at("silent", "", 0o700)).await, Err(LocateError::Broken { .. })));
         assert!(matches!(locate(at("old", "echo 0.9.1", 0o700)).await, Err(LocateError::TooOld { .. })));
-        assert!(matches!(locate(at("new", "echo opencode v2.0.7", 0o700)).await, Err(LocateError::TooNew { .. })));
+        assert!(matches!(locate(at("early", "echo opencode v2.0.3", 0o700)).await, Err(LocateError::TooOld { .. })));
+        assert!(matches!(locate(at("new", "echo opencode v3.0.0", 0o700)).await, Err(LocateError::TooNew { .. })));
+        let second = locate(at("second", "echo opencode v2.0.14", 0o700)).await.unwrap();
+        assert_eq!(second.version(), Version::new(2, 0, 14));
         let good = locate(at("good", "echo 1.18.33", 0o700)).await.unwrap();
         assert_eq!(good.version(), Version::new(1, 18, 33));
         assert!(good.path().is_absolute());

@@ -1,6 +1,7 @@
 //! Which models there are: those that opencode knows, and those that the endpoint of a model source lists.
 
-use crate::{Launch, gate, stderr_tail::StderrTail};
+use crate::protocol::Generation;
+use crate::{Launch, ServeExecutor, gate, stderr_tail::StderrTail};
 use opencode_run_core::ModelConfig;
 use opencode_run_gateway::{ModelList, Options, ProbeError, probe};
 use std::path::Path;
@@ -24,6 +25,13 @@ pub struct ModelListError {
 /// If opencode cannot be started, fails, or does not answer within a minute. Nothing of it is left in any case.
 pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<String>, ModelListError> {
     let failed = |why: String| ModelListError { why };
+    if launch.opencode().generation() == Generation::V2 {
+        // Its command line would use, or start, a background service that knows nothing of this environment.
+        let executor = ServeExecutor::new(launch.clone()).map_err(|error| failed(error.to_string()))?;
+        let names = executor.model_names(directory).await;
+        executor.shutdown().await;
+        return names.map_err(failed);
+    }
     let arguments = launch.opencode().generation().models_arguments();
     let answer = launch.ask(arguments, directory, LIMIT).await.map_err(|error| failed(error.to_string()))?;
     if let Some(status) = answer.status.filter(|status| !status.success()) {

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use opencode_run_core::{
     Executor, FailureKind, ModelChoice, Remedy, SessionId, StartError, StartedTurn, Task, TurnRequest,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -175,6 +175,22 @@ impl ServeExecutor {
                 ClientError::NotFound(_) => SessionLookupError::NotFound(session.clone()),
                 other => SessionLookupError::Unanswered { session: session.clone(), why: other.to_string() },
             })
+        })
+        .await
+    }
+
+    /// Returns the names of the models that can be used in a directory.
+    ///
+    /// # Errors
+    ///
+    /// Why they are not known.
+    pub(crate) async fn model_names(&self, directory: &Path) -> Result<Vec<String>, String> {
+        let (setup, _) = self.shared.setup(None, None).map_err(|error| error.to_string())?;
+        let directory = directory.to_owned();
+        self.run(async move |shared: Arc<Shared>| {
+            let server = shared.server(&setup).await.map_err(|error| error.to_string())?;
+            let models = server.client.models(&directory, None).await.map_err(|error| error.to_string())?;
+            Ok(models.into_iter().map(|model| model.name).collect())
         })
         .await
     }

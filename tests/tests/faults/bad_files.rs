@@ -137,7 +137,8 @@ fn an_opencode_that_answers_otherwise() {
         (vec![Act::Exit { code: 3 }], "does not answer --version"),
         (vec![Act::Stdout { text: "hello\n".into() }], "does not answer --version"),
         (vec![Act::Stdout { text: "1.0.0\n".into() }], "is the oldest that can be driven"),
-        (vec![Act::Stdout { text: "2.0.0\n".into() }], "cannot be driven yet"),
+        (vec![Act::Stdout { text: "2.0.0\n".into() }], "2.0.4 is the oldest"),
+        (vec![Act::Stdout { text: "3.0.0\n".into() }], "cannot be driven yet"),
         (vec![Act::Stdout { text: "1.15.13\n".into() }], "cannot be driven by `run`"),
     ] {
         let case = Case::new(|script, _| script.on("--version", acts));

@@ -55,7 +55,12 @@ impl Stage {
     /// opencode's catalogue of models is empty, which halves the time of a turn.
     #[track_caller]
     pub(crate) fn new(script: Script) -> Self {
-        let opencode = real_opencode();
+        Self::on(real_opencode(), script)
+    }
+
+    /// Sets the stage with this opencode.
+    #[track_caller]
+    pub(crate) fn on(opencode: PathBuf, script: Script) -> Self {
         let place = Place::take();
         let model = ScriptedModel::start(script).unwrap();
         let mut sandbox = Sandbox::new();

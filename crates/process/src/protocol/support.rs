@@ -6,9 +6,6 @@ use crate::Version;
 /// The oldest version that can be driven: 1.0 asks for permissions on its terminal, off one too, and waits for ever.
 const OLDEST: Version = Version::new(1, 1, 65);
 
-/// Whether opencode 2 is accepted.
-const DRIVES_V2: bool = false;
-
 /// Why a version cannot be driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unsupported {
@@ -26,7 +23,6 @@ impl Generation {
         match version.major {
             _ if version < OLDEST => Err(Unsupported::TooOld { oldest: OLDEST }),
             1 => Ok(Self::V1),
-            2 if !DRIVES_V2 => Err(Unsupported::TooNew),
             2 if version < v2::api::OLDEST => Err(Unsupported::TooOld { oldest: v2::api::OLDEST }),
             2 => Ok(Self::V2),
             _ => Err(Unsupported::TooNew),
@@ -70,7 +66,8 @@ mod tests {
         assert_eq!(Generation::of(OLDEST), Ok(Generation::V1));
         assert_eq!(Generation::of(Version::new(1, 0, 185)), Err(Unsupported::TooOld { oldest: OLDEST }));
         let oldest = v2::api::OLDEST;
-        assert_eq!(Generation::of(oldest), Err(Unsupported::TooNew));
+        assert_eq!(Generation::of(oldest), Ok(Generation::V2));
+        assert_eq!(Generation::of(Version::new(2, 0, 3)), Err(Unsupported::TooOld { oldest }));
         assert_eq!(Generation::of(Version::new(3, 0, 0)), Err(Unsupported::TooNew));
         assert!(why_not_run(oldest).is_some() && !names_messages(oldest));
         assert!(why_not_run(Version::new(1, 15, 13)).is_some());

@@ -1,0 +1,28 @@
+//! The command on a real opencode 2, with a scripted model in the place of a provider.
+//!
+//! Each test is skipped, and reported as ignored, unless `OPENCODE_RUN_TEST_OPENCODE2` names an opencode 2. What is asserted is what
+//! reached the model, what came out of the command, and that nothing is left alive.
+
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+
+#[path = "../real/stage.rs"]
+#[expect(dead_code, reason = "the suite of opencode 1 needs more of it")]
+mod stage;
+
+mod attached;
+mod endings;
+mod safety;
+mod sessions;
+mod sources;
+mod turns;
+
+use opencode_run_scripted_model::Script;
+use opencode_run_tests::real_opencode2;
+use stage::Stage;
+
+/// Sets the stage with an opencode 2.
+#[track_caller]
+fn stage(script: Script) -> Stage {
+    Stage::on(real_opencode2(), script)
+}

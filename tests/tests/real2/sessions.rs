@@ -1,0 +1,73 @@
+//! Many turns of one session.
+
+use crate::stage;
+use crate::stage::Running;
+use opencode_run_scripted_model::{Script, When};
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn session_goes_on_in_its_own_directory() {
+    let stage = stage(Script::new().rule(When::agent().reply("Answer {turn} to: {last_user}")));
+    let first = stage.turn(["first question"]).with_code(0).json();
+    let session = first["session_id"].as_str().unwrap();
+    stage.write("other/file", "");
+    let mut command = stage.command(["-m", "stub/gpt-5", "--output-format", "json", "-s", session, "second question"]);
+    command.current_dir(stage.sandbox.path("other")).env("PWD", "/");
+    let second = Running::start(command).end().with_code(0).json();
+    assert_eq!((&second["session_id"], &second["task_dir"]), (&first["session_id"], &first["task_dir"]));
+    assert_eq!(second["output"], "Answer 2 to: second question");
+    assert_eq!(stage.requests()[1].model(), "gpt-5", "the model of this turn");
+    // Without a model it is that of the previous turn.
+    let third = stage.run(["--output-format", "json", "-s", session, "third question"]).with_code(0).json();
+    assert_eq!(third["output"], "Answer 3 to: third question");
+    assert_eq!(stage.requests()[2].model(), "gpt-5");
+    stage.end();
+}
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn context_holds_for_one_turn() {
+    let stage = stage(Script::new().rule(When::agent().reply("Answer {turn}.")));
+    let first = stage.turn(["--context", "BE-BRIEF-AND-KIND", "first"]).with_code(0).json();
+    let session = first["session_id"].as_str().unwrap();
+    stage.turn(["-s", session, "second"]).with_code(0);
+    let requests = stage.requests();
+    assert!(requests[0].system_text().contains("BE-BRIEF-AND-KIND"));
+    // opencode keeps the system prompt of the first turn, and tells the agent what has changed since.
+    let withdrawn = |request: usize| requests[request].messages_text().contains("no longer applies");
+    assert!(!withdrawn(0) && withdrawn(1), "{}", requests[1].messages_text());
+    stage.end();
+}
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn session_that_does_not_exist_is_not_found() {
+    let stage = stage(Script::always("x"));
+    let error = stage.turn(["-s", "ses_000000000000000000000000", "hello"]).with_code(1).json()["error"].take();
+    assert_eq!(error["kind"], "session_not_found", "{error}");
+    assert_eq!(stage.requests().len(), 0);
+    stage.end();
+}
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn ephemeral_session_is_deleted() {
+    let stage = stage(Script::always("x"));
+    let first = stage.turn(["--ephemeral", "hello"]).with_code(0).json();
+    let session = first["session_id"].as_str().unwrap();
+    let again = stage.turn(["-s", session, "hello"]).with_code(1).json();
+    assert_eq!(again["error"]["kind"], "session_not_found", "{again}");
+    stage.end();
+}
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn models_are_listed_and_run_is_refused() {
+    let stage = stage(Script::always("x"));
+    let models = stage.run(["models"]).with_code(0);
+    assert!(models.stdout.contains("stub/gpt-4") && models.stdout.contains("stub/gpt-5"), "{}", models.stdout);
+    let done = stage.run(["-m", "stub/gpt-4", "--transport", "run", "hello"]).with_code(4);
+    assert!(done.stderr.contains("sub-agent"), "{}", done.stderr);
+    assert_eq!(stage.requests().len(), 0);
+    stage.end();
+}

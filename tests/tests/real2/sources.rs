@@ -1,0 +1,77 @@
+//! Model sources: what reaches the provider, and what opencode and its tools see.
+
+use crate::stage;
+use opencode_run_scripted_model::{Answer, Part, RecordedRequest, Script, Usage, When};
+use serde_json::{Value, json};
+
+const KEY: &str = "sk-only-the-gateway-knows";
+
+fn source(package: &str) -> String {
+    format!(
+        "MODEL_CODE_PROVIDER={package}\nMODEL_CODE_BASEURL={{url}}\nMODEL_CODE_APIKEY={KEY}\nMODEL_CODE_MODEL=some-model\n\
+         MODEL_CODE_TEMPERATURE=0.3\nMODEL_CODE_TOP_P=0.85\nMODEL_CODE_MAX_TOKENS=999\nMODEL_CODE_PRICE_INPUT=3\n\
+         MODEL_CODE_PRICE_OUTPUT=15\n"
+    )
+}
+
+const ARGUMENTS: [&str; 5] = ["--model-source-type", "code", "--output-format", "json", "hello"];
+
+fn parameters(request: &RecordedRequest, names: [&str; 3]) -> [Option<f64>; 3] {
+    let body: &Value = &request.body;
+    let sent = if body["generationConfig"].is_object() { &body["generationConfig"] } else { body };
+    names.map(|name| sent[name].as_f64())
+}
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn every_parameter_reaches_every_provider_with_and_without_the_gateway() {
+    for gateway in [true, false] {
+        for (package, header, names) in [
+            ("@ai-sdk/openai-compatible", "authorization", ["temperature", "top_p", "max_tokens"]),
+            ("@ai-sdk/anthropic", "x-api-key", ["temperature", "top_p", "max_tokens"]),
+            ("@ai-sdk/google", "x-goog-api-key", ["temperature", "topP", "maxOutputTokens"]),
+        ] {
+            let stage = stage(Script::always(Answer::text("Done.").usage(Usage::new(1000, 100))));
+            let url = if package.ends_with("google") { stage.model.google_base_url() } else { stage.model.base_url() };
+            stage.dot_env(&source(package).replace("{url}", &url));
+            let more = if gateway { &[][..] } else { &["--no-gateway"][..] };
+            let result = stage.run(more.iter().copied().chain(ARGUMENTS)).with_code(0).json();
+            let context = format!("{package}, gateway: {gateway}");
+            let request = stage.request();
+            assert!(request.header(header).unwrap().ends_with(KEY), "{context}");
+            assert_eq!(parameters(&request, names), [0.3, 0.85, 999.0].map(Some), "{context}: {}", request.body);
+            let cost = result["cost"].as_f64().unwrap();
+            assert!((cost - 0.0045).abs() < 1e-9, "{context}: {cost}");
+            stage.end();
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn key_reaches_the_provider_and_no_tool() {
+    let look = Part::tool_call("shell", json!({"command": "printenv; cat /proc/$PPID/environ | tr '\\0' '\\n'"}));
+    let script =
+        Script::new().rule(When::agent().after_tools(0).reply(look)).rule(When::agent().after_tools(1).reply("Done."));
+    let stage = stage(script);
+    stage.dot_env(&source("@ai-sdk/openai-compatible"));
+    stage.run(ARGUMENTS).with_code(0);
+    let requests = stage.requests();
+    assert_eq!(requests.len(), 2);
+    let seen = requests[1].messages_text();
+    assert!(seen.contains("OPENCODE_CONFIG_CONTENT") && !seen.contains(KEY), "the tool did not look, or saw the key");
+    stage.end();
+}
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn budget_ends_a_turn() {
+    let script = Script::always(
+        Answer::new([Part::tool_call("shell", json!({"command": "true"}))]).usage(Usage::new(1000, 100)),
+    );
+    let stage = stage(script);
+    stage.dot_env(&source("@ai-sdk/openai-compatible"));
+    let error = stage.run(["--max-requests", "3"].into_iter().chain(ARGUMENTS)).with_code(1).json()["error"].take();
+    assert_eq!((&error["kind"], stage.requests().len()), (&json!("limit"), 3), "{error}");
+    stage.end();
+}
