@@ -136,3 +136,43 @@ fn library_texts_name_no_option_of_the_command() {
     assert!(naming.is_empty(), "{}", naming.join("\n"));
     assert!(files > 150, "only {files} files");
 }
+
+/// Names of opencode's own that stand outside of `process::protocol`, by file. This list may only shrink.
+const OUTSIDE_THE_PROTOCOL: [(&str, usize); 7] = [
+    ("cli/src/commands/demo.rs", 1),
+    ("cli/src/commands/doctor/exposure.rs", 1),
+    ("process/src/environment.rs", 7),
+    ("process/src/serve/start_error.rs", 2),
+    ("process/src/serve_executor.rs", 2),
+    ("runner/src/host.rs", 2),
+    ("runner/src/isolation.rs", 6),
+];
+
+/// Counts the names of opencode's variables, and its routes, in a line.
+fn names_of_opencode(line: &str) -> usize {
+    let variables = line.split("OPENCODE_").skip(1).filter(|rest| !rest.starts_with("RUN"));
+    let routes = ["\"/session", "\"/global/", "\"/permission", "\"/question", "\"/instance", "\"/api/", "/api/session"];
+    variables.count() + routes.iter().filter(|route| line.contains(**route)).count()
+}
+
+/// Everything that depends on the generation of opencode is in one module.
+#[test]
+fn names_of_opencode_stay_in_the_protocol() {
+    assert_eq!(names_of_opencode("set(\"OPENCODE_DB\", \"OPENCODE_RUN_X\"); get(\"/api/info\")"), 2);
+    let mut seen = 0;
+    for (name, text) in sources() {
+        let is_test = name.contains("/tests/") || name.ends_with("/tests.rs") || name.contains("/examples/");
+        if is_test || name.starts_with("process/src/protocol") || name.starts_with("scripted-model/") {
+            continue;
+        }
+        let count: usize = code(&text).map(names_of_opencode).sum();
+        let known = OUTSIDE_THE_PROTOCOL.iter().find(|(file, _)| *file == name).map_or(0, |(_, count)| *count);
+        seen += usize::from(known > 0);
+        assert!(
+            count <= known,
+            "{name} has {count} names of opencode's, {known} are known: move them into the protocol"
+        );
+        assert!(count >= known, "{name} has {count} names of opencode's left: shrink the list");
+    }
+    assert_eq!(seen, OUTSIDE_THE_PROTOCOL.len(), "a file of the list is gone");
+}

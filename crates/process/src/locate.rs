@@ -119,9 +119,6 @@ impl LocateError {
             Self::NoSuchFile { .. } | Self::NotExecutable { .. } => Remedy::CorrectOpencodePath,
             Self::Untrusted { .. } => Remedy::ProtectOpencode,
             Self::Broken { why, .. } => resource_hint(why).map_or(Remedy::ReinstallOpencode, Remedy::advice),
-            Self::TooOld { version, oldest, .. } if version.major == oldest.major => {
-                Remedy::advice("update opencode, or let `opencode-run setup` install a tested one")
-            }
             Self::TooOld { .. } | Self::TooNew { .. } => Remedy::UseTestedOpencode,
         }
     }
