@@ -2,11 +2,16 @@
 //!
 //! Behind the feature `mock`, for the tests of whoever consumes [`Executor`].
 
-use crate::{Control, Executor, SessionId, Signal, StartError, StartedTurn, Task, TurnDriver, TurnRequest};
+use crate::{
+    Control, Conversation, Ending, Event, Executor, Observed, PartId, SessionId, Signal, StartError, StartedTurn,
+    StepReason, Task, TurnDriver, TurnFailure, TurnRequest, Usage,
+};
 use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+mod replay;
 
 mockall::mock! {
     /// A mock of [`Executor`]. Its methods are those of the trait without `async`, each needs an expectation, and
@@ -74,6 +79,41 @@ impl ScriptedExecutor {
         self.turn(signals.into_iter().map(Act::Send))
     }
 
+    /// Adds a turn with this answer for each text, in one piece.
+    #[must_use]
+    pub fn answers<T: Into<String>>(self, texts: impl IntoIterator<Item = T>) -> Self {
+        texts.into_iter().fold(self, |executor, text| executor.streams([text]))
+    }
+
+    /// Adds a turn whose answer comes in these pieces.
+    #[must_use]
+    pub fn streams<T: Into<String>>(self, pieces: impl IntoIterator<Item = T>) -> Self {
+        let part = PartId::new("prt_1");
+        let deltas: Vec<String> = pieces.into_iter().map(Into::into).collect();
+        let text = deltas.concat();
+        let delta = |delta| Event::TextDelta { part: part.clone(), delta };
+        let mut events = vec![Event::StepStart];
+        events.extend(deltas.into_iter().map(delta));
+        events.push(Event::Text { part: part.clone(), text });
+        events.push(Event::StepFinish { reason: StepReason::Stop, usage: Usage::default(), cost: 0.0 });
+        let session = Signal::Session(SessionId::new("ses_1"));
+        let events = events.into_iter().map(|event| Observed::new(event).into());
+        self.signals(std::iter::once(session).chain(events).chain([Signal::Ended(Ending::Finished)]))
+    }
+
+    /// Adds a turn that fails.
+    #[must_use]
+    pub fn fails(self, failure: TurnFailure) -> Self {
+        self.signals([Signal::Session(SessionId::new("ses_1")), Signal::Ended(Ending::Failed(failure))])
+    }
+
+    /// Adds the turns of a conversation as they were recorded, such as one that was read from a journal: the texts, the reasoning and
+    /// the tool calls of each, with its usage and its end.
+    #[must_use]
+    pub fn conversation(self, conversation: &Conversation) -> Self {
+        conversation.turns.iter().fold(self, |executor, turn| executor.signals(replay::signals(conversation, turn)))
+    }
+
     /// Returns what was asked so far.
     #[must_use]
     pub fn requests(&self) -> Vec<TurnRequest> {
@@ -129,7 +169,40 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FailureKind;
+    use crate::{FailureKind, Prompt, TurnRecord, TurnRunner};
+    use std::time::SystemTime;
+
+    fn runner(executor: &ScriptedExecutor) -> TurnRunner {
+        TurnRunner::new(Arc::new(executor.clone()), Task::new("t", "/w"))
+    }
+
+    async fn record(runner: &TurnRunner) -> Arc<TurnRecord> {
+        runner.run(Prompt::new("go"), SystemTime::UNIX_EPOCH).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn answers_streams_and_failures_are_turns() {
+        let failure = TurnFailure::Opencode { message: "no luck".to_owned() };
+        let runner = runner(&ScriptedExecutor::new().answers(["one"]).streams(["t", "wo"]).fails(failure.clone()));
+        assert_eq!(record(&runner).await.answer().unwrap(), "one");
+        assert_eq!(record(&runner).await.answer().unwrap(), "two");
+        assert_eq!(record(&runner).await.failure, Some(failure));
+    }
+
+    #[tokio::test]
+    async fn recorded_conversation_is_played_again() {
+        let failure = TurnFailure::Opencode { message: "no luck".to_owned() };
+        let first = runner(&ScriptedExecutor::new().answers(["one"]).fails(failure));
+        record(&first).await;
+        record(&first).await;
+        let recorded = first.conversation();
+        let again = runner(&ScriptedExecutor::new().conversation(&recorded));
+        for turn in &recorded.turns {
+            let played = record(&again).await;
+            assert_eq!((&played.entries, played.state, played.usage), (&turn.entries, turn.state, turn.usage));
+            assert_eq!((&played.failure, &played.finish), (&turn.failure, &turn.finish));
+        }
+    }
 
     #[tokio::test]
     async fn release_is_mocked_like_start() {

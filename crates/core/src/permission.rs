@@ -31,6 +31,44 @@ impl fmt::Debug for PermissionPolicy {
     }
 }
 
+impl PermissionPolicy {
+    /// Asks an async closure. A turn that ends meanwhile drops its future.
+    ///
+    /// ```
+    /// use opencode_run_core::{PermissionAnswer, PermissionPolicy};
+    ///
+    /// let policy = PermissionPolicy::ask(|request| async move {
+    ///     if request.permission == "bash" {
+    ///         PermissionAnswer::Reject { reason: "no commands, please".to_owned() }
+    ///     } else {
+    ///         PermissionAnswer::Once
+    ///     }
+    /// });
+    /// # drop(policy);
+    /// ```
+    pub fn ask<F, A>(answer: F) -> Self
+    where
+        F: Fn(PermissionAsk) -> A + Send + Sync + 'static,
+        A: Future<Output = PermissionAnswer> + Send + 'static,
+    {
+        Self::Ask(Arc::new(Asking(answer)))
+    }
+}
+
+/// A closure as a handler.
+struct Asking<F>(F);
+
+#[async_trait]
+impl<F, A> PermissionHandler for Asking<F>
+where
+    F: Fn(PermissionAsk) -> A + Send + Sync,
+    A: Future<Output = PermissionAnswer> + Send,
+{
+    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+        (self.0)(ask).await
+    }
+}
+
 /// Somebody who is asked.
 #[async_trait]
 pub trait PermissionHandler: Send + Sync {
@@ -64,6 +102,15 @@ mod tests {
         async fn answer(&self, _: PermissionAsk) -> PermissionAnswer {
             PermissionAnswer::Once
         }
+    }
+
+    #[tokio::test]
+    async fn closure_is_asked() {
+        let policy = PermissionPolicy::ask(|ask: PermissionAsk| async move {
+            if ask.permission == "edit" { PermissionAnswer::Once } else { PermissionAnswer::Always }
+        });
+        let PermissionPolicy::Ask(handler) = policy else { panic!("{policy:?}") };
+        assert_eq!(handler.answer(PermissionAsk::new("edit", Vec::new())).await, PermissionAnswer::Once);
     }
 
     #[test]

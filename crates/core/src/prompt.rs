@@ -141,6 +141,12 @@ impl From<&str> for Prompt {
     }
 }
 
+impl From<&String> for Prompt {
+    fn from(message: &String) -> Self {
+        Self::new(message.as_str())
+    }
+}
+
 impl From<String> for Prompt {
     fn from(message: String) -> Self {
         Self::new(message)

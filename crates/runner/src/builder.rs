@@ -93,8 +93,8 @@ impl RunnerBuilder {
 
     /// Continues a session of opencode, in that session's own directory.
     #[must_use]
-    pub fn session(mut self, session: SessionId) -> Self {
-        self.session = Some(session);
+    pub fn session(mut self, session: impl Into<SessionId>) -> Self {
+        self.session = Some(session.into());
         self
     }
 

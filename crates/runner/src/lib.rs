@@ -64,6 +64,9 @@ pub use transcript::{SaveError, TRANSCRIPT_NAME};
 pub use turn::{Turn, TurnControl};
 
 pub use opencode_run_config::{EnvFileError, FoundEnvFile, KeyError, ModelSource};
+/// Executors for the tests of programs that use the library; behind the feature `mock`.
+#[cfg(feature = "mock")]
+pub use opencode_run_core::mock;
 pub use opencode_run_core::{
     Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, Limit,
     LimitKind, Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem,

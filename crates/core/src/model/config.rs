@@ -78,6 +78,41 @@ impl ModelConfig {
         Self { model: model.into(), ..Self::default() }
     }
 
+    /// Sets where the provider is reached, such as `https://api.example.com/v1`.
+    #[must_use]
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// Sets the provider's key.
+    #[must_use]
+    pub fn api_key(mut self, key: impl Into<SecretString>) -> Self {
+        self.api_key = Some(key.into());
+        self
+    }
+
+    /// Sets the npm package by which opencode talks to the provider.
+    #[must_use]
+    pub fn provider(mut self, package: ProviderPackage) -> Self {
+        self.provider = package;
+        self
+    }
+
+    /// Sets the sampling temperature, from 0 to 2.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.temperature = Some(temperature);
+        self
+    }
+
+    /// Sets the most tokens that an answer may have.
+    #[must_use]
+    pub fn max_tokens(mut self, most: u32) -> Self {
+        self.max_tokens = Some(most);
+        self
+    }
+
     /// Returns everything that would not reach the model, in the order of the settings; empty where all will.
     #[must_use]
     pub fn problems(&self) -> Vec<ModelProblem> {
