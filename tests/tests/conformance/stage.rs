@@ -90,7 +90,11 @@ impl Stage {
     }
 
     async fn located(&self) -> &opencode_run_process::Opencode {
-        let locator = Locator::from_path_variable(None).explicit(Some(self.opencode.clone()));
+        let mut locator = Locator::from_path_variable(None).explicit(Some(self.opencode.clone()));
+        if self.model.is_some() {
+            // The real one takes a second to report its version.
+            locator = locator.version_cache(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("opencode-version.json"));
+        }
         self.located.get_or_init(|| async { locator.locate().await.unwrap() }).await
     }
 

@@ -39,6 +39,30 @@ impl Drop for Place {
     }
 }
 
+/// The version of the real opencode as the command remembers it, for all tests: to ask it takes a second of a processor.
+const SHARED_VERSION: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/version.json");
+
+fn remembered_version(sandbox: &Sandbox) -> PathBuf {
+    sandbox.path("home/.cache/opencode-run/version.json")
+}
+
+/// Lets the command remember the version, if an earlier test has asked for it.
+fn remember_version(sandbox: &Sandbox) {
+    let remembered = remembered_version(sandbox);
+    if Path::new(SHARED_VERSION).exists() {
+        std::fs::create_dir_all(remembered.parent().unwrap()).unwrap();
+        std::fs::copy(SHARED_VERSION, remembered).unwrap();
+    }
+}
+
+/// Keeps what the command remembers for the tests to come.
+fn share_version(sandbox: &Sandbox) {
+    let own = format!("{SHARED_VERSION}.{}", std::process::id());
+    if std::fs::copy(remembered_version(sandbox), &own).is_ok() {
+        std::fs::rename(own, SHARED_VERSION).unwrap();
+    }
+}
+
 /// A sandbox with a real opencode and a scripted model.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -76,6 +100,7 @@ impl Stage {
         for name in ["OPENCODE_DISABLE_MODELS_FETCH", "OPENCODE_DISABLE_LSP_DOWNLOAD"] {
             sandbox.set(name, "1");
         }
+        remember_version(&sandbox);
         let mut stage = Self { sandbox, model, opencode, _place: place };
         stage.configure(&json!({}));
         stage
@@ -163,6 +188,7 @@ impl Stage {
     #[track_caller]
     pub(crate) fn end(self) {
         self.sandbox.assert_nothing_alive();
+        share_version(&self.sandbox);
         let left: Vec<_> =
             entries(&self.sandbox.path("tmp")).into_iter().filter(|path| name(path).contains("opencode-run")).collect();
         assert!(left.is_empty(), "left behind: {left:?}");
