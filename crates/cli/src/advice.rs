@@ -1,4 +1,4 @@
-//! What a user of the command can do about a failure: the only place where remedies become options.
+//! Advice to the user about a failure: the only place in which remedies become options.
 
 use crate::error::CommandError;
 use opencode_run_core::{Conversation, ModelChoice, Remedy, TurnFailure};

@@ -1,4 +1,4 @@
-//! What the command says when something is wrong: kind, message, hint.
+//! An error of the command: kind, message, hint.
 
 use crate::advice::sentence;
 use opencode_run_core::{ErrorChain, FailureKind};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// What a command does with each of its turns.
+/// The parts of a turn that a command presents.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Presentation<'a> {
@@ -73,7 +73,7 @@ impl TurnSession<'_> {
         let mut report = report::of_turn(&conversation, &turn, error.as_ref().or(saved.error.as_ref()));
         report.transcript.clone_from(&saved.path);
         report.journal = runner.journal_path().filter(|_| !is_removed && !presentation.is_ephemeral);
-        // One that the agent deleted is still where the task was.
+        // A directory that the agent deleted is reported: the task worked there.
         report.task_dir = report.task_dir.filter(|_| !is_removed);
         let markdown = presentation.prints_transcript.then(|| runner.conversation_markdown());
         let end = if let Some(error) = output_error {
@@ -148,9 +148,9 @@ fn came_to_nothing(turn: &TurnRecord) -> bool {
     }
 }
 
-/// Removes the journal of a conversation that came to nothing.
+/// Removes the journal of a conversation without a result.
 fn discard(path: &Path) {
-    // What stays does no harm. The folder stays where there are others in it.
+    // A file that stays does no harm. The directory stays if it holds other journals.
     if std::fs::remove_file(path).is_ok()
         && let Some(folder) = path.parent()
     {
@@ -158,15 +158,15 @@ fn discard(path: &Path) {
     }
 }
 
-/// What became of a transcript.
+/// The path of a saved transcript, or the reason that it is missing.
 struct Saved {
-    /// Where it is, if it was asked for and is anywhere.
+    /// Its path, if it was requested and written to any file.
     path: Option<PathBuf>,
-    /// Why it is not where it was asked for.
+    /// The reason that it is not at the requested path.
     error: Option<CommandError>,
 }
 
-/// Saves the transcript where it was asked for; where that fails, in a temporary file, so that nothing is lost.
+/// Saves the transcript to the requested path, or to a temporary file if that fails, so that nothing is lost.
 async fn save(runner: &Runner, path: Option<&Option<PathBuf>>) -> Saved {
     let Some(path) = path else { return Saved { path: None, error: None } };
     let absolute = |path: PathBuf| Some(std::path::absolute(&path).unwrap_or(path));

@@ -187,7 +187,7 @@ pub struct StartError {
     pub kind: FailureKind,
     /// What is wrong.
     pub message: String,
-    /// What can be done about it.
+    /// The remedy, if there is one.
     pub remedy: Option<Remedy>,
     /// Where it came from.
     #[source]

@@ -1,10 +1,10 @@
-//! What can be done about a failure, as data.
+//! Remedies for failures, as data.
 
 use crate::ModelSourceType;
 use std::borrow::Cow;
 use std::fmt;
 
-/// What can be done about a failure. Each program decides how its users do it: the command names options, a service may do
+/// A remedy for a failure. Each program decides how its users do it: the command names options, a service may do
 /// something by itself.
 ///
 /// Its text is a sentence that holds for every program.
@@ -55,7 +55,7 @@ pub enum Remedy {
     ChooseWorkspace,
     /// Name the directory of a task that has a journal.
     NameJournalledTask,
-    /// Begin a new session in the directory, which is not isolated if it is to be continued.
+    /// Begin a new session in the directory, not isolated if it will be continued.
     BeginNewSession,
     /// Name no directory beside a session.
     OmitDirectory,

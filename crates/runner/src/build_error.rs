@@ -94,7 +94,7 @@ impl BuildError {
         }
     }
 
-    /// Returns what can be done about it, if the message does not say so already.
+    /// Returns the remedy, unless the message contains it already.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         Some(match self {

@@ -1,4 +1,4 @@
-//! What many tasks share: opencode and its servers, the gateway, keys.
+//! Resources that many tasks share: opencode and its servers, the gateway, keys.
 
 use crate::driver::Driver;
 use crate::isolation::Isolation;
@@ -73,7 +73,7 @@ impl Host {
         Self { inner: Arc::new(Inner { driver, opencode, keys, isolation }) }
     }
 
-    /// Starts opencode as these options say, or reaches a server. `is_shared` says whether runners come and go: then a server that
+    /// Starts opencode with these options, or attaches to a server. `is_shared` means that the host outlives its runners: a server that
     /// has no turn ends after a while.
     pub(crate) async fn reach(reach: Reach, is_shared: bool) -> Result<Self, BuildError> {
         match reach {
@@ -136,14 +136,14 @@ impl Host {
     }
 
     /// Ends all servers of this host with all that they started, and returns when nothing of them is left. Turns that still run
-    /// fail. A further turn starts a server again. A server that somebody else runs is not ended.
+    /// fail. A further turn starts a server again. An attached server is not ended.
     pub async fn shutdown(&self) {
         if let Some(server) = self.inner.driver.own_server() {
             server.shutdown().await;
         }
     }
 
-    /// Returns the opencode that is driven; `None` for an executor of the caller's, and for a server that somebody else runs.
+    /// Returns the opencode that is driven; `None` for an executor of the caller's, and for an attached server.
     #[must_use]
     pub fn opencode(&self) -> Option<&Opencode> {
         self.inner.opencode.as_ref()
@@ -209,7 +209,7 @@ impl HostBuilder {
         self
     }
 
-    /// Leaves out what costs opencode most time and memory, as [`RunnerBuilder::lean`] says.
+    /// Leaves out what costs opencode most time and memory, see [`RunnerBuilder::lean`].
     #[must_use]
     pub fn lean(mut self, lean: bool) -> Self {
         self.options.lean = lean;
@@ -223,14 +223,14 @@ impl HostBuilder {
         self
     }
 
-    /// Gives opencode a home of its own, as [`RunnerBuilder::isolated`] says. It is deleted with the host.
+    /// Gives opencode a home of its own, see [`RunnerBuilder::isolated`]. It is deleted with the host.
     #[must_use]
     pub fn isolated(mut self, isolated: bool) -> Self {
         self.options.isolated = isolated;
         self
     }
 
-    /// Has opencode reach model sources through a gateway in this process, as [`RunnerBuilder::gateway`] says.
+    /// Has opencode reach model sources through a gateway in this process, see [`RunnerBuilder::gateway`].
     #[must_use]
     pub fn gateway(mut self, gateway: bool) -> Self {
         self.options.gateway = gateway;
@@ -275,7 +275,7 @@ impl HostBuilder {
         Host::reach(Reach::Spawn(self.options), true).await
     }
 
-    /// Reaches the server that somebody else runs at this address, `http://HOST:PORT`. It is never ended.
+    /// Attaches to a running server at this address, `http://HOST:PORT`. It is never ended.
     ///
     /// # Errors
     ///

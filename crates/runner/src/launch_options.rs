@@ -74,7 +74,7 @@ impl fmt::Debug for Variables {
 pub enum Reach {
     /// It is started by the host.
     Spawn(LaunchOptions),
-    /// A server that somebody else runs, at this address, `http://HOST:PORT`. The credentials are those that
+    /// A running server of another owner at this address, `http://HOST:PORT`. The credentials are those that
     /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` hold in the environment, which is this process's unless given.
     Attach {
         /// The address.

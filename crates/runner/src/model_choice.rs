@@ -36,7 +36,7 @@ pub enum ModelChoiceError {
 }
 
 impl ModelChoiceError {
-    /// Returns what can be done about it, if the message does not say so already.
+    /// Returns the remedy, unless the message contains it already.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match self {

@@ -1,4 +1,4 @@
-//! What became of a turn, as the object that the command prints as JSON.
+//! The result of a turn, as the object that the command prints as JSON.
 
 use crate::{AskError, Runner};
 use opencode_run_core::{
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// What became of a turn, or why there was none: the result object of `--output-format json` and `stream-json`.
+/// The result of a turn, or the reason that no turn ran: the result object of `--output-format json` and `stream-json`.
 ///
 /// `O` is the answer: a text, or a [view](ReportOutput) of it that copies nothing. Fields that a later version adds are ignored when
 /// an object is read, and fields that an earlier version lacks have their default.
@@ -20,7 +20,7 @@ pub struct Report<O = String> {
     pub schema_version: u32,
     /// The name of the task.
     pub task_name: String,
-    /// The directory that the agent worked in; `None` if there is none.
+    /// The directory of the task; `None` if it was not made, or was removed.
     pub task_dir: Option<PathBuf>,
     /// opencode's session, once it is known.
     pub session_id: Option<String>,
@@ -42,7 +42,7 @@ pub struct Report<O = String> {
     pub cost: f64,
     /// From the start of the turn to its end, in milliseconds.
     pub duration_ms: u64,
-    /// What went to the model source and came from it, as the gateway saw it.
+    /// The traffic with the model source, as the gateway saw it.
     pub model_traffic: Option<ModelTraffic>,
     /// The path of the saved transcript.
     pub transcript: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub struct Report<O = String> {
     /// How many bytes of opencode's output were dropped.
     #[serde(default)]
     pub dropped_bytes: u64,
-    /// Why the turn failed, or why there was none.
+    /// Why the turn failed, or why no turn ran.
     pub error: Option<ReportError>,
 }
 
@@ -88,7 +88,7 @@ pub struct ReportError {
     pub kind: FailureKind,
     /// What went wrong.
     pub message: String,
-    /// What can be done about it.
+    /// A hint at a remedy.
     pub hint: Option<String>,
 }
 

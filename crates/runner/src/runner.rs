@@ -92,7 +92,7 @@ impl RunnerError {
         }
     }
 
-    /// Returns what can be done about it, if the message does not say so already.
+    /// Returns the remedy, unless the message contains it already.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match self {

@@ -16,7 +16,7 @@ type Items = Pin<Box<dyn Stream<Item = EventItem> + Send + Sync>>;
 /// The stream never slows the turn down: a reader that is too slow learns how many events it missed, unless it is
 /// [`lossless`](Self::lossless). [`wait`](Self::wait) does not depend on the stream being read.
 ///
-/// It is a handle to its [`Runner`] as well: dropping it detaches the turn, which goes on; the turn is killed when the last handle of
+/// It is a handle to its [`Runner`] as well: dropping it detaches the turn, which continues; the turn is killed when the last handle of
 /// both is dropped.
 ///
 /// ```no_run

@@ -61,7 +61,7 @@ pub(crate) fn last_line(report: &Report<'_>, format: OutputFormat) -> String {
 pub(crate) fn to_json(report: &Report<'_>) -> String {
     // To make room for a long answer little by little may take the room twice.
     let mut json = Vec::with_capacity(report.output.len() + BESIDE_THE_OUTPUT);
-    // Only a map with keys that are no strings could not be written, and there is none.
+    // Serialization fails only for maps whose keys are not strings, and the object has none.
     serde_json::to_writer(&mut json, report).ok();
     String::from_utf8(json).unwrap_or_default()
 }
