@@ -1,5 +1,6 @@
 //! A case, and what is done with it.
 
+use crate::second;
 use crate::stage::{LIMIT, Opencode, Stage, Transport};
 use crate::story;
 use crate::versions::{Deviation, Order, Way};
@@ -56,7 +57,7 @@ impl Deed {
 fn patience(opencode: Opencode) -> Duration {
     match opencode {
         Opencode::Fake => Duration::from_secs(2),
-        Opencode::Real => Duration::from_secs(25),
+        Opencode::Real | Opencode::Real2 => Duration::from_secs(25),
     }
 }
 
@@ -170,6 +171,7 @@ impl Case {
         let recording = ServeRecording::named(&format!("{VERSION}/{}", self.name)).unwrap();
         let stage = match opencode {
             Opencode::Real => Stage::real(&recording.about["rules"], &recording.about["config"]),
+            Opencode::Real2 => Stage::real2(&recording.about["rules"], &recording.about["config"]),
             Opencode::Fake => self.fake(),
         };
         for (name, text) in recording.about["files"].as_object().into_iter().flatten() {
@@ -180,11 +182,16 @@ impl Case {
 
     /// Plays it, and holds what came of it against the snapshot that all stages and transports share.
     pub(crate) fn play(&self, name: &str, opencode: Opencode, transport: Transport) {
+        if opencode == Opencode::Real2
+            && let Some(why) = second::skipped(name)
+        {
+            return skip(why);
+        }
         let mut stage = self.stage(opencode);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let deviation = match opencode {
-                Opencode::Fake => None,
+                Opencode::Fake | Opencode::Real2 => None,
                 Opencode::Real => Deviation::of(stage.version().await, transport, name),
             };
             if let Some(Deviation { way: Way::Skip, why, .. }) = deviation {
@@ -200,14 +207,23 @@ impl Case {
             (self.check)(&stage);
             stage.end().await;
             if self.deed != Deed::Drop {
-                self.assert_story(name, transport, deviation, &told);
+                let second = if opencode == Opencode::Real2 { second::difference(name) } else { None };
+                self.assert_story(name, transport, deviation, second, &told);
             }
         });
     }
 
-    fn assert_story(&self, name: &str, transport: Transport, deviation: Option<&Deviation>, told: &str) {
+    fn assert_story(
+        &self,
+        name: &str,
+        transport: Transport,
+        deviation: Option<&Deviation>,
+        second: Option<&str>,
+        told: &str,
+    ) {
         let alone = self.differs.is_some() && transport == Transport::Serve;
         let (name, why) = match deviation {
+            _ if second.is_some() => (format!("{name}@v2"), second),
             Some(deviation) => (deviation.snapshot(name), Some(deviation.why.as_str())),
             None if alone => (format!("{name}@serve"), self.differs),
             None => (name.to_owned(), self.differs),
@@ -262,7 +278,7 @@ impl Case {
         if self.deed.is_done() {
             let when = self.when;
             take(&mut events, &mut seen, |event| when(&event.observed.event)).await;
-            if opencode == Opencode::Real {
+            if opencode != Opencode::Fake {
                 tokio::time::sleep(WELL_AT_WORK).await;
             }
             match self.deed {

@@ -6,7 +6,7 @@ use opencode_run_core::{Event, ModelChoice, ModelConfig, ModelSourceType, Prompt
 use opencode_run_scripted_model::ScriptedModel;
 use std::sync::Arc;
 
-/// Four tests a case: both executors on both opencodes. Attributes of a case are those of its tests on the real opencode.
+/// Five tests a case: both executors on the fake and on opencode 1, and the server of opencode 2. Attributes of a case are those of its tests on the real opencode.
 macro_rules! cases {
     ($($(#[$real:meta])* $name:ident: $case:expr;)*) => {
         /// The names of all cases.
@@ -38,6 +38,12 @@ macro_rules! cases {
             $(#[$real])*
             fn serve_real() {
                 $case.play(stringify!($name), Opencode::Real, Transport::Serve);
+            }
+
+            #[test]
+            #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+            fn serve_real2() {
+                $case.play(stringify!($name), Opencode::Real2, Transport::Serve);
             }
         }
         )*

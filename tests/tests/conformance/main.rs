@@ -13,6 +13,7 @@ mod case;
 mod cases;
 mod differences;
 mod faults;
+mod second;
 mod stage;
 mod story;
 mod versions;

@@ -1,11 +1,12 @@
 //! Where a case plays: an opencode, fake or real, and an executor on it.
 
+use crate::second;
 use opencode_run_core::Executor;
 use opencode_run_process::{Launch, Locator, RunExecutor, ServeExecutor, Version};
 use opencode_run_scripted_model::{Script, ScriptedModel};
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::Serving;
-use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, real_opencode};
+use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, real_opencode, real_opencode2};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ pub(crate) enum Transport {
 pub(crate) enum Opencode {
     Fake,
     Real,
+    /// A real opencode 2.
+    Real2,
 }
 
 /// A sandbox with an opencode in it.
@@ -68,7 +71,17 @@ impl Stage {
     /// A stage with the real opencode, a model that answers by these rules as `stub/gpt-4`, and more configuration.
     #[track_caller]
     pub(crate) fn real(rules: &Value, config: &Value) -> Self {
-        let opencode = real_opencode();
+        Self::real_on(real_opencode(), rules, config)
+    }
+
+    /// A stage with a real opencode 2.
+    #[track_caller]
+    pub(crate) fn real2(rules: &Value, config: &Value) -> Self {
+        Self::real_on(real_opencode2(), &second::rules(rules), config)
+    }
+
+    #[track_caller]
+    fn real_on(opencode: PathBuf, rules: &Value, config: &Value) -> Self {
         let mut sandbox = Sandbox::new();
         let rules = json!({ "rules": rules }).to_string();
         let rules = rules.replace("{{cwd}}", &sandbox.workspace().to_string_lossy());

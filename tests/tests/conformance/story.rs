@@ -1,6 +1,7 @@
 //! A turn as a text that is the same whichever way it was watched.
 
 use crate::differences::{has_no_counterpart, is_anywhere};
+use crate::second::tool;
 use crate::stage::Transport;
 use crate::versions::Order;
 use opencode_run_core::{EntryContent, Event, Observed, PartId, ToolState, TurnEvent, TurnRecord};
@@ -36,7 +37,7 @@ fn line(seen: &Observed) -> String {
         Event::StepStart => "step".to_owned(),
         Event::Text { text, .. } => format!("text {text:?}"),
         Event::Reasoning { text, .. } => format!("reasoning {text:?}"),
-        Event::Tool(call) => format!("tool {} {}", call.tool, state(&call.state)),
+        Event::Tool(call) => format!("tool {} {}", tool(&call.tool), state(&call.state)),
         Event::StepFinish { reason, usage, cost } => {
             format!(
                 "step ends: {reason}, {} in, {} out, {} cached, {cost} USD",
@@ -72,7 +73,7 @@ pub(crate) fn record(record: &TurnRecord) -> String {
     lines.extend(own.filter_map(|entry| match &entry.content {
         EntryContent::Text { text, .. } => (!text.is_empty()).then(|| format!("=> text {text:?}")),
         EntryContent::Reasoning { text, .. } => Some(format!("=> reasoning {text:?}")),
-        EntryContent::Tool(call) => Some(format!("=> tool {} {}", call.tool, state(&call.state))),
+        EntryContent::Tool(call) => Some(format!("=> tool {} {}", tool(&call.tool), state(&call.state))),
         EntryContent::Error(error) => Some(format!("=> error {}", error.name)),
         _ => None,
     }));

@@ -199,7 +199,9 @@ impl Decoder {
 
     fn known(&mut self, kind: &str, raw: &str, now_ms: f64, is_own: bool) -> Known {
         let known = match kind {
-            "session.text.delta" | "session.reasoning.delta" => data(raw).map(|part| self.delta(kind, part)),
+            // Without text, so that it stands before a tool that is called while its first words are still on their way.
+            "session.text.started" | "session.text.delta" => data(raw).map(|part| self.delta(true, part)),
+            "session.reasoning.started" | "session.reasoning.delta" => data(raw).map(|part| self.delta(false, part)),
             "session.text.ended" | "session.reasoning.ended" => data(raw).map(|part| self.text(kind, part, is_own)),
             "session.step.started" => data(raw).map(|Part { message, .. }| self.step_started(message, is_own)),
             "session.step.ended" => data(raw).map(|end| self.step_ended(end)),
@@ -217,8 +219,7 @@ impl Decoder {
         known.unwrap_or(Known::Unknown)
     }
 
-    fn delta(&mut self, kind: &str, Part { message, ordinal, delta, .. }: Part) -> Known {
-        let is_text = kind == "session.text.delta";
+    fn delta(&mut self, is_text: bool, Part { message, ordinal, delta, .. }: Part) -> Known {
         let id = part(&message, if is_text { "text" } else { "reasoning" }, ordinal);
         if self.is_disconnected || self.finished.contains(&id) {
             return Known::Told;
@@ -251,13 +252,12 @@ impl Decoder {
         Some(if is_text { Event::Text { part, text } } else { Event::Reasoning { part, text } })
     }
 
-    /// A retried step keeps its message.
+    /// A retried step keeps its message, and is not told again.
     fn step_started(&mut self, message: String, is_own: bool) -> Known {
         if is_own {
             self.last_text.clear();
         }
-        self.open_steps.insert(message);
-        Known::Event(Event::StepStart)
+        if self.open_steps.insert(message) { Known::Event(Event::StepStart) } else { Known::Told }
     }
 
     pub(super) fn step_ended(&mut self, end: StepEnd) -> Known {

@@ -1,0 +1,73 @@
+//! opencode 2 beside opencode 1: the same cases on its server, with what differs as data.
+
+use serde_json::{Value, json};
+
+/// The tools that opencode 2 calls otherwise, each with its name in opencode 1.
+const TOOLS: [(&str, &str); 2] = [("shell", "bash"), ("subagent", "task")];
+/// The arguments of tools that it calls otherwise, by opencode 1's name.
+const ARGUMENTS: [(&str, &str); 2] = [("filePath", "path"), ("subagent_type", "agent")];
+
+/// The cases of which opencode 2 tells a story of its own, with the reason.
+const DIFFERENCES: &[(&str, &str)] = &[
+    ("error_400", EARLY),
+    ("error_401", EARLY),
+    ("error_404", EARLY),
+    ("error_after_tool", EARLY),
+    ("finish_missing", CUT),
+    ("interrupt_tool", INTERRUPTED),
+    ("kill_tool", INTERRUPTED),
+    ("question", "a question is answered with a text, so that its tool completes"),
+    ("stream_cut_once", CUT),
+    ("unknown_agent", "opencode reports by itself that there is no such agent"),
+];
+
+/// An answer that ends without a finish reason is one that was cut off.
+const CUT: &str = "what was cut off stays, and the agent is asked to go on from there";
+const EARLY: &str = "a step begins before its provider has answered, and errors have names of their own";
+const INTERRUPTED: &str = "a tool that is interrupted has failed";
+
+/// The cases that are not played, with the reason.
+const SKIPPED: &[(&str, &str)] = &[
+    ("question_ends", "a question is answered on every server"),
+    ("error_500", "opencode retries for more than a minute"),
+    ("stream_cut", "opencode retries for more than a minute"),
+    ("stream_error", "opencode retries for more than a minute"),
+];
+
+/// Returns the name that a tool has in opencode 1.
+pub(crate) fn tool(name: &str) -> &str {
+    TOOLS.iter().find(|(second, _)| *second == name).map_or(name, |(_, first)| first)
+}
+
+/// Returns why opencode 2 tells a story of its own.
+pub(crate) fn difference(case: &str) -> Option<&'static str> {
+    DIFFERENCES.iter().find(|(name, _)| *name == case).map(|(_, why)| *why)
+}
+
+/// Returns why a case is not played on opencode 2.
+pub(crate) fn skipped(case: &str) -> Option<&'static str> {
+    SKIPPED.iter().find(|(name, _)| *name == case).map(|(_, why)| *why)
+}
+
+/// Returns the rules of a recording of opencode 1 for the tools of opencode 2.
+pub(crate) fn rules(rules: &Value) -> Value {
+    match rules {
+        Value::Array(items) => items.iter().map(self::rules).collect(),
+        Value::Object(fields) if fields.get("type") == Some(&json!("tool_call")) => {
+            let name = fields["name"].as_str().unwrap_or_default();
+            let name = TOOLS.iter().find(|(_, first)| *first == name).map_or(name, |(second, _)| second);
+            let arguments = fields["arguments"].as_object().into_iter().flatten();
+            // The schema of the shell has no description, and opencode 2 refuses what a schema does not have.
+            let arguments = arguments.filter(|(argument, _)| name != "shell" || *argument != "description");
+            let arguments: serde_json::Map<_, _> = arguments
+                .map(|(argument, value)| {
+                    let renamed = ARGUMENTS.iter().find(|(first, _)| first == argument).map(|(_, second)| *second);
+                    (renamed.unwrap_or(argument).to_owned(), value.clone())
+                })
+                .collect();
+            json!({"type": "tool_call", "name": name, "arguments": arguments})
+        }
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), self::rules(value))).collect(),
+        other => other.clone(),
+    }
+}
