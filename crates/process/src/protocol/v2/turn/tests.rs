@@ -5,8 +5,10 @@ use crate::json_text::parse;
 use crate::protocol::v2::routing;
 use crate::schema::AnswerSchema;
 use opencode_run_core::ToolState;
+use proptest::prelude::*;
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// A recording.
 struct Recording {
@@ -301,3 +303,31 @@ fn answer_that_misses_its_schema_is_repaired_once() {
     let message = "the answer is not JSON".to_owned();
     assert_eq!(play(&["Bern.", "Bern!"]), (Some(Ending::Failed(TurnFailure::Schema { message })), None));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Events that are lost, doubled, cut off or out of order end a turn once at most, and break nothing.
+    #[test]
+    fn any_events_in_any_order_are_survived(
+        recording in 0..RECORDINGS.len(),
+        picks in proptest::collection::vec((any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), 0..8_u8), 0..80),
+    ) {
+        let recording = &RECORDINGS[recording];
+        let mut played = begin(recording);
+        for (event, cut, deed) in picks {
+            let event = event.get(&recording.events);
+            match deed {
+                0 => played.step(Input::Disconnected),
+                1 => played.step(Input::Reconnected),
+                2 => played.feed(&[event.chars().take(cut.index(event.len())).collect()]),
+                _ => played.feed(std::slice::from_ref(event)),
+            }
+        }
+        let early = played.ending.clone();
+        played.feed(&recording.events);
+        prop_assert!(early.is_none() || played.ending == early);
+    }
+}
+
+static RECORDINGS: LazyLock<Vec<Recording>> = LazyLock::new(recordings);
