@@ -43,7 +43,10 @@ fn events_are_those_of_opencode_1() {
     let done = stage.run(["-m", "stub/gpt-4", "--output-format", "stream-json", "go"]).with_code(0);
     let expected =
         ["step_start", "tool", "tool", "tool", "step_finish", "step_start", "text_delta", "text", "step_finish"];
-    assert_eq!(kinds(&done.stdout), expected, "{}", done.stdout);
+    let mut told = kinds(&done.stdout);
+    // A text may come in any number of pieces, of which the first has no text.
+    told.dedup_by(|one, next| one == next && one == "text_delta");
+    assert_eq!(told, expected, "{}", done.stdout);
     stage.end();
 }
 
