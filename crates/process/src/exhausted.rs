@@ -1,7 +1,7 @@
 //! Exhausted resources and missing directories, recognised in the last output of a program.
 
 /// A text that shows a cause, and what to do about it. The first that is found counts: the specific ones come first.
-const CAUSES: [(&[&str], &str); 11] = [
+const CAUSES: [(&[&str], &str); 12] = [
     (
         &["current working directory was deleted", "uv_cwd"],
         "the current directory does not exist any more: change to one that exists (`cd`)",
@@ -28,6 +28,10 @@ const CAUSES: [(&[&str], &str); 11] = [
             "(os error 12)",
         ],
         "there is too little memory: opencode needs about 600 MB; raise the limit (`ulimit -v`, the container's) or run fewer tasks at a time",
+    ),
+    (
+        &["Failed to execute statement", "PRAGMA wal_checkpoint"],
+        "opencode cannot write its database: make room on the disk of HOME (or XDG_DATA_HOME), and check that the directory is writable",
     ),
     (
         &["EACCES", "EROFS", "EPERM", "ENOTDIR", "mkdir '", "FileSystem.open (", "Read-only file system"],
@@ -102,6 +106,7 @@ mod tests {
             ("ENOENT: no such file or directory, mkdir '/x/opencode'", "is writable"),
             ("Unknown: FileSystem.open (/x/opencode.log)", "is writable"),
             ("EACCES: permission denied, open '/x'", "is writable"),
+            ("EffectDrizzleQueryError: Failed query: PRAGMA wal_checkpoint(PASSIVE)", "make room"),
             ("signal: 9 (SIGKILL)", "memory"),
             ("ENOENT: no such file or directory, uv_os_homedir", "set HOME"),
             ("RangeError: Out of memory", "memory"),
