@@ -53,7 +53,7 @@ impl Opencode {
     }
 }
 
-/// Why there is no opencode to drive. Each message is followed by [`hint`](Self::hint), which says what to do.
+/// Why there is no opencode to drive. [`remedy`](Self::remedy) says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocateError {

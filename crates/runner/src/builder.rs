@@ -280,7 +280,7 @@ impl RunnerBuilder {
     }
 
     /// Starts opencode, and the commands that print keys, under this supervisor, or under none. By default it is the program
-    /// itself, if that has called [`supervisor::init`]. A supervisor ends all that they leave, also when this process is ended by
+    /// itself, if that has called [`supervisor::init`](crate::supervisor::init). A supervisor ends all that they leave, also when this process is ended by
     /// SIGKILL.
     #[must_use]
     pub fn watcher(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
