@@ -17,8 +17,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long the server is given to take note of the end of a process that it ran in the background, before it is kept from going on.
+/// How long the server is watched for an execution that it starts because a process which it ran in the background has ended: it
+/// starts within some 50 ms on an idle machine.
 const BACKGROUND_NOTICE: Duration = Duration::from_millis(300);
+/// How often such an execution is interrupted meanwhile.
+const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a last request may take.
 const LAST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
 
@@ -240,15 +243,33 @@ impl Shell {
             }
             (ending, ..) => ending,
         };
+        let mut traffic = self.pass.as_ref().map(Pass::traffic);
+        let has_background = self.protocol.last_request().is_some();
+        if has_background {
+            // Ended before the processes: the gateway refuses what an execution that their end starts asks the model.
+            self.pass = None;
+        }
         presence.end().await;
-        if let Some(request) = self.protocol.last_request() {
-            tokio::time::sleep(BACKGROUND_NOTICE).await;
-            tokio::time::timeout(LAST_REQUEST_LIMIT, (self.send)(request)).await.ok();
+        if has_background {
+            self.interrupt_background().await;
         }
         if let Some(pass) = &self.pass {
-            self.outbox.push(Signal::Traffic(pass.traffic()));
+            traffic = Some(pass.traffic());
+        }
+        if let Some(traffic) = traffic {
+            self.outbox.push(Signal::Traffic(traffic));
         }
         self.outbox.push(Signal::Ended(ending));
         self.outbox
+    }
+
+    /// Interrupts executions that the server starts because processes in the background have ended.
+    async fn interrupt_background(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < BACKGROUND_NOTICE {
+            tokio::time::sleep(BACKGROUND_INTERVAL).await;
+            let Some(request) = self.protocol.last_request() else { return };
+            tokio::time::timeout(LAST_REQUEST_LIMIT, (self.send)(request)).await.ok();
+        }
     }
 }
