@@ -14,7 +14,7 @@
 //! - Where it is given a [`Watcher`], opencode is started under it. Then all ends in the same way that cleared its
 //!   environment and was adopted, and all ends if this process is ended, by SIGKILL for example.
 //!
-//! What opencode writes and wants to be told is known to the private `generation` module alone.
+//! opencode's arguments, routes and events are known to the private `protocol` module alone.
 //!
 //! # Example
 //!

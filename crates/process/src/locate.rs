@@ -53,7 +53,7 @@ impl Opencode {
     }
 }
 
-/// Why there is no opencode to drive. [`remedy`](Self::remedy) says what to do about it.
+/// Why opencode cannot be driven; see [`remedy`](Self::remedy).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocateError {

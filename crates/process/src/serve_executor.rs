@@ -1,5 +1,7 @@
 //! The executor that runs turns on warm servers.
 
+mod release;
+
 use crate::background::Background;
 use crate::blocking;
 use crate::protocol::{self, ClientError, NewSession, serves};
@@ -21,13 +23,9 @@ use opencode_run_core::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 /// How many signals may wait for the consumer.
 const SIGNALS: usize = 256;
-
-/// How long an attached server may take to release a directory, after the turn. It is not ours, and may never answer.
-const ATTACHED_RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs turns on servers that stay warm between them: `opencode serve` on loopback, with a random password.
 ///
@@ -460,54 +458,4 @@ impl Executor for ServeExecutor {
         let (task, session) = (task.clone(), session.cloned());
         self.run(async move |shared: Arc<Shared>| shared.release(&task, session.as_ref(), forget).await).await
     }
-}
-
-impl Shared {
-    async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
-        let servers = match &self.servers {
-            Servers::Own(pool) => return self.release_from(pool.servers(), task, session, forget).await,
-            Servers::Attached(server) => vec![Arc::clone(server)],
-        };
-        let released = self.release_from(servers, task, session, forget);
-        tokio::time::timeout(ATTACHED_RELEASE_LIMIT, released).await.unwrap_or_else(|_| {
-            tracing::debug!("the attached server is too slow to release a directory");
-            if forget && session.is_some() { Err(not_deleted()) } else { Ok(()) }
-        })
-    }
-
-    async fn release_from(
-        &self,
-        servers: Vec<Arc<Server>>,
-        task: &Task,
-        session: Option<&SessionId>,
-        forget: bool,
-    ) -> Result<(), StartError> {
-        if let Some(session) = session {
-            self.sessions.forget(session);
-        }
-        let mut deleted = !forget || session.is_none();
-        let servers = if servers.is_empty() && !deleted {
-            // It has ended since. All servers have the same sessions.
-            vec![self.server(&self.setup(None, None)?.0).await?]
-        } else {
-            servers
-        };
-        for server in servers {
-            if let Some(session) = session {
-                server.hub.unfollow(session);
-            }
-            if let (false, Some(session)) = (deleted, session) {
-                deleted = server.client.delete_session(&task.directory, session).await.is_ok();
-            }
-            server.dispose(&task.directory).await;
-        }
-        if deleted {
-            return Ok(());
-        }
-        Err(not_deleted())
-    }
-}
-
-fn not_deleted() -> StartError {
-    StartError::new(FailureKind::Opencode, "the session could not be deleted from opencode's history")
 }

@@ -216,7 +216,7 @@ impl HostBuilder {
         self
     }
 
-    /// Sets whether opencode reads the configuration of a task's directory, as [`RunnerBuilder::project_config`] says.
+    /// Sets whether opencode reads the configuration of a task's directory, see [`RunnerBuilder::project_config`].
     #[must_use]
     pub fn project_config(mut self, project_config: bool) -> Self {
         self.options.project_config = project_config;

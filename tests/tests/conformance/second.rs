@@ -7,7 +7,7 @@ const TOOLS: [(&str, &str); 2] = [("shell", "bash"), ("subagent", "task")];
 /// The arguments of tools that it calls otherwise, by opencode 1's name.
 const ARGUMENTS: [(&str, &str); 2] = [("filePath", "path"), ("subagent_type", "agent")];
 
-/// The cases of which opencode 2 tells a story of its own, with the reason.
+/// The cases that differ on opencode 2, with the reason.
 const DIFFERENCES: &[(&str, &str)] = &[
     ("error_400", EARLY),
     ("error_401", EARLY),
@@ -39,7 +39,7 @@ pub(crate) fn tool(name: &str) -> &str {
     TOOLS.iter().find(|(second, _)| *second == name).map_or(name, |(_, first)| first)
 }
 
-/// Returns why opencode 2 tells a story of its own.
+/// Returns why a case differs on opencode 2.
 pub(crate) fn difference(case: &str) -> Option<&'static str> {
     DIFFERENCES.iter().find(|(name, _)| *name == case).map(|(_, why)| *why)
 }

@@ -1,4 +1,4 @@
-//! A server that somebody else runs.
+//! Turns on an attached server.
 
 use crate::stage;
 use opencode_run_scripted_model::{Script, When};

@@ -80,7 +80,7 @@ async fn talk(runner: &Arc<Runner>, asking: &Asking, args: &ChatArgs, mut signal
             }
             Ok(presented) => match presented.map_or_else(|| interrupted_early(&signals, console), |turn| turn.code) {
                 Code::OK => {}
-                // On a terminal a person sees what went wrong and goes on.
+                // On a terminal the user sees the reason and continues.
                 Code::INTERRUPT if on_terminal => {}
                 ended @ (Code::TERMINATE | Code::HANGUP | Code::INTERRUPT | Code::PIPE) => {
                     code = ended;

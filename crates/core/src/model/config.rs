@@ -78,7 +78,7 @@ impl ModelConfig {
         Self { model: model.into(), ..Self::default() }
     }
 
-    /// Sets where the provider is reached, such as `https://api.example.com/v1`.
+    /// Sets the base URL of the provider, such as `https://api.example.com/v1`.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into());

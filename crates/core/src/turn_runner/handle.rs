@@ -29,8 +29,8 @@ impl TurnHandle {
         EventLog::read_from_start(&self.log)
     }
 
-    /// Returns a reader that misses no event that comes: the turn waits for it, as
-    /// [`TurnRunner::every_event`](crate::TurnRunner::every_event) says.
+    /// Returns a reader that misses no event that comes: the turn waits for it; see
+    /// [`TurnRunner::every_event`](crate::TurnRunner::every_event).
     #[must_use]
     pub fn every_event(&self) -> Events {
         EventLog::read_every_event(&self.log)

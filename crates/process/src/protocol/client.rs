@@ -1,4 +1,4 @@
-//! What a server is reached by, for both generations.
+//! The client of a server, for both generations.
 
 use super::http::{ClientError, Http};
 use super::{Generation, KnownModel, SessionEvent, v1, v2};
@@ -7,14 +7,14 @@ use opencode_run_core::{ModelName, SessionId};
 use reqwest::{Response, Url};
 use std::path::{Path, PathBuf};
 
-/// What a server is reached by.
+/// The client of a server.
 #[derive(Debug, Clone)]
 pub(crate) enum Client {
     V1(v1::client::Client),
     V2(v2::client::Client),
 }
 
-/// A session that is to be made.
+/// The data of a new session.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewSession<'a> {
     pub(crate) directory: &'a Path,
@@ -124,7 +124,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If there is none that may be taken.
+    /// If no model may be used.
     pub(crate) async fn default_model(
         &self,
         directory: &Path,

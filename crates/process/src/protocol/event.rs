@@ -13,7 +13,7 @@ pub(crate) struct SessionEvent {
     pub(crate) kind: String,
     /// The event as it came, without an envelope that names its directory.
     pub(crate) raw: RawJson,
-    /// Whether the session is at work from now on, if the event says so.
+    /// Whether the session is at work from now on, if the event reports it.
     pub(crate) works: Option<bool>,
 }
 

@@ -40,7 +40,7 @@ pub(crate) enum ClientError {
     /// The server does not know us.
     #[error("the opencode server refuses the password")]
     Unauthorized,
-    /// What was asked for does not exist.
+    /// The requested resource does not exist.
     #[error("{0}")]
     NotFound(String),
     /// The server refused the request.
@@ -48,9 +48,9 @@ pub(crate) enum ClientError {
     Refused {
         /// The status.
         status: StatusCode,
-        /// What it says, if anything.
+        /// Its message, if it has one.
         message: Option<String>,
-        /// What its log knows the error by.
+        /// The reference of the error in its log.
         reference: Option<String>,
     },
     /// opencode does not accept the user's configuration.
@@ -67,7 +67,7 @@ pub(crate) enum ClientError {
     /// Another opencode was at work on the database all the time.
     #[error("another opencode keeps the database locked")]
     Locked,
-    /// There is no such agent, or it is none that leads a turn.
+    /// There is no such agent, or it cannot lead a turn.
     #[error("agent `{0}` was not found")]
     NoAgent(String),
     /// The answer is not what opencode answers.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// One turn. `step` is called with all that happens, and its actions are carried out in their order.
 pub(crate) trait TurnProtocol: Send {
-    /// Takes an input, and adds what is to be done about it.
+    /// Takes an input, and adds the actions that follow.
     fn step(&mut self, now: Now, input: Input, actions: &mut Actions);
 
     /// Returns whether events are wanted now. Those that come meanwhile are queued.
@@ -26,10 +26,10 @@ pub(crate) struct Now {
     pub(crate) system: SystemTime,
 }
 
-/// What is to be done, in this order.
+/// Actions, to be carried out in this order.
 pub(crate) type Actions = Vec<Action>;
 
-/// What happened.
+/// An input of the state machine.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// The stream of events is open: nothing that happens from now on is missed.
@@ -44,7 +44,7 @@ pub(crate) enum Input {
     Answer(Tag, Result<String, ClientError>),
     /// The policy has decided about a permission request.
     Decided { ask: PermissionAsk, session: SessionId, answer: PermissionAnswer },
-    /// What the consumer wants; `None` when it is gone.
+    /// A control of the consumer; `None` when it is gone.
     Control(Option<Control>),
     /// A timer fired.
     Timer(Timer),
@@ -52,7 +52,7 @@ pub(crate) enum Input {
     ServerExited(String),
 }
 
-/// What is to be done.
+/// An action of the shell.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Tells the consumer.
@@ -84,7 +84,7 @@ pub(crate) enum Tag {
     Interrupt,
     /// The session's messages.
     Messages,
-    /// What is at work.
+    /// A snapshot of the work in progress.
     Active,
     Permissions,
     Forms,

@@ -13,7 +13,7 @@ use opencode_run_core::{FailureKind, PermissionPolicy, SessionId, StartError, Tu
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What was prepared for a turn.
+/// The prepared parts of a turn.
 pub(crate) struct Beginning {
     pub(crate) driver: TurnDriver,
     pub(crate) presence: Presence,

@@ -23,7 +23,7 @@ const LAST_MESSAGES: &str = "4";
 /// How many sub-agents of a session are looked for. Each costs a request, and a server that is not ours could name ever more.
 const MAX_DESCENDANTS: usize = 256;
 
-/// What a server of opencode 1 is reached by.
+/// The client of a server of opencode 1.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: Http,

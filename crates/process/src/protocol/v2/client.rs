@@ -28,7 +28,7 @@ pub(crate) const HOSTED: &str = "opencode";
 const CONFIG_FILES: [&str; 4] =
     ["opencode.json", "opencode.jsonc", ".opencode/opencode.json", ".opencode/opencode.jsonc"];
 
-/// What a server of opencode 2 is reached by.
+/// The client of a server of opencode 2.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: Http,

@@ -14,7 +14,7 @@ pub(crate) const EMPTY_CATALOGUE: EmptyCatalogue =
     EmptyCatalogue { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
 /// A turn must not be spent on replacing the program that runs it.
 const NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
-/// What a lean server goes without, beside the configuration.
+/// The variables that switch off parts of a lean server.
 const LEAN: [(&str, &str); 4] = [
     ("OPENCODE_DISABLE_SHARE", "1"),
     ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
@@ -28,7 +28,7 @@ const DEFAULT_OUTPUT_TOKENS: u32 = 32_000;
 ///
 /// # Errors
 ///
-/// What is wrong with the user's configuration in the environment.
+/// Describes the fault of the user's configuration in the environment.
 pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
     let mut configuration = Map::new();
     let (mut name, mut is_described) = (None, false);
@@ -84,7 +84,7 @@ fn describe(source: ModelSourceType, config: &ModelConfig, configuration: &mut M
         provider_entry.insert("npm".to_owned(), json!(config.provider.as_str()));
         provider_entry.insert("name".to_owned(), json!(format!("opencode-run {source}")));
     }
-    // What opencode 1 reads of a model's or an agent's sampling never reaches the request of opencode 2; this does, as it is.
+    // The sampling fields of opencode 1 never reach the request of opencode 2; these fields do, unchanged.
     let body = parameters(config);
     if !body.is_empty() {
         options.insert("body".to_owned(), Value::Object(body));

@@ -184,7 +184,7 @@ impl Decoder {
         self.rejected.extend(call);
     }
 
-    /// Reads an event; `None` if it has been told before. `now_ms` is the time, in milliseconds since 1970.
+    /// Reads an event; `None` if it was reported before. `now_ms` is the time, in milliseconds since 1970.
     pub(crate) fn decode(&mut self, event: SessionEvent, now_ms: f64) -> Option<Observed> {
         let SessionEvent { session, kind, raw, .. } = event;
         let is_own = session == self.session;
@@ -232,7 +232,7 @@ impl Decoder {
         self.whole_text(&message, kind == "session.text.ended", ordinal, text, is_own).map_or(Known::Told, Known::Event)
     }
 
-    /// Returns the event of a text that is finished, unless it has been told.
+    /// Returns the event of a text that is finished, unless it was reported.
     pub(super) fn whole_text(
         &mut self,
         message: &str,
@@ -252,7 +252,7 @@ impl Decoder {
         Some(if is_text { Event::Text { part, text } } else { Event::Reasoning { part, text } })
     }
 
-    /// A retried step keeps its message, and is not told again.
+    /// A retried step keeps its message, and is not reported again.
     fn step_started(&mut self, message: String, is_own: bool) -> Known {
         if is_own {
             self.last_text.clear();
@@ -320,10 +320,10 @@ impl Decoder {
     }
 }
 
-/// What is known of an event.
+/// The outcome of decoding an event.
 pub(super) enum Known {
     Event(Event),
-    /// It has been told.
+    /// It was reported before.
     Told,
     Unknown,
 }
@@ -367,7 +367,7 @@ pub(super) fn text_of(content: &Value) -> String {
     texts.collect::<Vec<_>>().join("\n")
 }
 
-/// opencode tells the model of a refusal in one of these words.
+/// opencode reports a refusal to the model in one of these phrases.
 pub(super) fn is_refusal(error: &str) -> bool {
     ["The user declined this tool call", "The user dismissed this question", "Permission denied"]
         .iter()

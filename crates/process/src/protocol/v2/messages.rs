@@ -8,10 +8,10 @@ use opencode_run_core::{Event, Observed, ToolState};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What the messages say of a turn.
+/// The facts about a turn in its messages.
 #[derive(Debug, Default)]
 pub(crate) struct Missed {
-    /// What the stream has not told.
+    /// Events that the stream has not delivered.
     pub(crate) events: Vec<Observed>,
     /// opencode has taken up the turn's prompt.
     pub(crate) was_delivered: bool,

@@ -1,4 +1,4 @@
-//! What opencode 2 ignores in a configuration instead of refusing it.
+//! Faults that opencode 2 ignores in a configuration instead of refusing it.
 
 use serde_json::{Map, Value};
 

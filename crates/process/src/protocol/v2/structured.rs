@@ -30,7 +30,7 @@ impl Structured {
     ///
     /// # Errors
     ///
-    /// Why there is none that is valid.
+    /// The reason that no value is valid.
     pub(crate) fn value(&self, answer: &str) -> Result<Value, String> {
         let value = json_in(answer).ok_or_else(|| "the answer is not JSON".to_owned())?;
         match self.schema.why_unmet(Some(&value)) {

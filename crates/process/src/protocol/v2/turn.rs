@@ -23,9 +23,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// How long an interrupt may take, which takes 50 ms. Then the server ends: nothing is to be left three seconds after an interrupt.
+/// How long an interrupt may take, which takes 50 ms. Then the server ends: nothing must be left three seconds after an interrupt.
 const INTERRUPT_LIMIT: Duration = Duration::from_secs(2);
-/// How long an interrupt may take if the turn is to be killed.
+/// How long an interrupt may take if the turn is killed.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// How long after an interrupt another is sent: one that came before the execution had begun changed nothing.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(500);
@@ -35,10 +35,10 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_MISSING: u32 = 3;
 /// How often the same may be refused by policy: a model that insists on it would ask without end.
 const MAX_REFUSALS: usize = 5;
-/// What the agent is answered when it asks the user.
+/// The answer to a question of the agent to the user.
 const NO_ANSWER: &str = "Nobody can answer: the run is unattended. Decide by yourself, or say what you could not do.";
 
-/// What a turn is to do.
+/// The task of a turn.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) session: SessionId,
@@ -218,7 +218,7 @@ impl Turn {
         actions.push(Action::Request(Tag::Reply(id), request));
     }
 
-    /// Answers a form with a text, so that the agent goes on. One that takes no text is cancelled, which ends the turn.
+    /// Answers a form with a text, so that the agent continues. One that takes no text is cancelled, which ends the turn.
     fn answer_form(&mut self, session: &SessionId, id: &str, fields: &[Field], actions: &mut Actions) {
         let answers: Option<Map<String, Value>> = fields
             .iter()
@@ -317,7 +317,7 @@ impl Turn {
 
     fn answered(&mut self, now: Now, tag: Tag, answer: Result<String, ClientError>, actions: &mut Actions) {
         match (tag, answer) {
-            // An entry that is to be removed may be absent.
+            // An entry may be absent already when it is removed.
             (Tag::Prepare, Ok(_) | Err(ClientError::NotFound(_))) => self.prepare(actions),
             (Tag::Prepare | Tag::Prompt, Err(_)) if self.is_stopped => self.finish(Ending::Stopped, actions),
             (Tag::Prepare, Err(error)) => self.fail(error, actions),

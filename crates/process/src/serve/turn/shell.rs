@@ -82,7 +82,7 @@ impl ProtocolTurn {
         let mut exit = std::pin::pin!(async move {
             match exited.wait_for(Option::is_some).await.map(|how| how.clone()) {
                 Ok(how) => how.unwrap_or_default(),
-                // Nothing is known of the end of a server that somebody else runs.
+                // The end of an attached server is unknown.
                 Err(_) => std::future::pending().await,
             }
         });
@@ -236,7 +236,7 @@ impl Shell {
         };
         let limit = self.pass.as_ref().and_then(Pass::limit_reached).filter(|_| !was_stopped);
         let ending = match (ending, limit, &self.pass) {
-            // What opencode makes of a request that was refused is a failure of the provider's.
+            // opencode reports a refused request as a failure of the provider.
             (_, Some(failure), _) => Ending::Failed(failure),
             (Ending::Failed(failure), None, Some(pass)) if !matches!(failure, TurnFailure::Permission { .. }) => {
                 Ending::Failed(pass.explain(failure))

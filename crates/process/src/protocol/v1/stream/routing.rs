@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// Returns whether a session is at work from now on, if an event of this kind says so.
+/// Returns whether a session is at work from now on, if an event of this kind reports it.
 fn works(kind: &str, raw: &str) -> Option<bool> {
     match kind {
         "session.status" => properties(raw).map(|Status { status }| status.kind != "idle"),

@@ -1,4 +1,4 @@
-//! What a turn missed while its stream was disconnected.
+//! Events that a turn missed while its stream was disconnected.
 
 use super::{End, MAX_MISSING, PROBE_INTERVAL, Progress, Turn};
 use crate::json_text::parse;
