@@ -1,7 +1,7 @@
 //! The environment that opencode is started with.
 
 use crate::shell::unusable_shell;
-use crate::tree::Marker;
+use crate::tree::EnvironmentTag;
 use opencode_run_core::SecretString;
 use opencode_run_gateway::Redactor;
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ use std::path::Path;
 /// What an opencode around us would hand on and what must not reach the one that we start.
 ///
 /// They make opencode believe that it is a part of another one, or that its server is to be reached elsewhere.
-const SCRUBBED: [&str; 9] = [
+const STRIPPED_VARIABLES: [&str; 9] = [
     "OPENCODE",
     "OPENCODE_PID",
     "OPENCODE_CLIENT",
@@ -51,8 +51,8 @@ pub(crate) const GIT_REPOSITORY: [&str; 15] = [
 
 /// Returns whether a variable of the caller's reaches opencode, and so the commands that the agent runs.
 #[must_use]
-pub fn is_handed_on(variable: &OsStr) -> bool {
-    !SCRUBBED.iter().chain(&GIT_REPOSITORY).any(|scrubbed| variable == *scrubbed)
+pub fn is_inherited(variable: &OsStr) -> bool {
+    !STRIPPED_VARIABLES.iter().chain(&GIT_REPOSITORY).any(|scrubbed| variable == *scrubbed)
 }
 
 /// What proxies must be kept away from: with a proxy in between, a provider on this machine cannot be reached.
@@ -72,7 +72,7 @@ impl Environment {
     /// Takes the variables of the caller without those that must not be handed on, and keeps proxies from loopback.
     pub(crate) fn from_caller(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut map: BTreeMap<_, _> = variables.into_iter().collect();
-        map.retain(|name, _| is_handed_on(name));
+        map.retain(|name, _| is_inherited(name));
         for name in ["NO_PROXY", "no_proxy"] {
             let given = map.get(OsStr::new(name)).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
             let mut hosts: Vec<&str> = given.split(',').map(str::trim).filter(|host| !host.is_empty()).collect();
@@ -102,16 +102,16 @@ impl Environment {
     }
 
     /// Sets the marker that every process of the turn inherits, behind the markers of runs around us.
-    pub(crate) fn marked(mut self, marker: &Marker) -> Self {
-        let outer = self.0.get(OsStr::new(Marker::VARIABLE));
-        let value = marker.nested_in(outer.map(OsString::as_os_str));
-        self.0.insert(Marker::VARIABLE.into(), value);
+    pub(crate) fn tagged(mut self, tag: &EnvironmentTag) -> Self {
+        let outer = self.0.get(OsStr::new(EnvironmentTag::VARIABLE));
+        let value = tag.nested_in(outer.map(OsString::as_os_str));
+        self.0.insert(EnvironmentTag::VARIABLE.into(), value);
         self
     }
 
     /// Removes the variables that hold a secret, under whatever name and in every form that a [`Redactor`] finds, such as base64. A
     /// secret so short that it is found in other words is left.
-    pub(crate) fn hide(&mut self, secret: &SecretString) {
+    pub(crate) fn strip_secret(&mut self, secret: &SecretString) {
         let redactor = Redactor::new([secret.clone()]);
         self.0.retain(|_, value| matches!(redactor.redact(&value.to_string_lossy()), Cow::Borrowed(_)));
     }
@@ -199,8 +199,8 @@ mod tests {
             ("OTHER_KEY", "sk-0987654321"),
             ("HOME", "/none"),
         ]);
-        environment.hide(&"sk-1234567890".into());
-        environment.hide(&"none".into());
+        environment.strip_secret(&"sk-1234567890".into());
+        environment.strip_secret(&"none".into());
         for (name, is_left) in [("MODEL_CODE_APIKEY", false), ("HEADER", false), ("OTHER_KEY", true), ("HOME", true)] {
             assert_eq!(environment.get(name).is_some(), is_left, "{name}");
         }
@@ -218,7 +218,7 @@ mod tests {
             ("HEX", "736B2D31322F34352B373839303D"),
             ("BASE64_OF_OTHER", "dXNlcjpzay0wOTg3NjU0MzIx"),
         ]);
-        environment.hide(&key.into());
+        environment.strip_secret(&key.into());
         let left: Vec<_> = environment.iter().filter_map(|(name, _)| name.to_str()).collect();
         assert_eq!(left, ["BASE64_OF_OTHER", "NO_PROXY", "no_proxy"]);
     }
@@ -239,10 +239,10 @@ mod tests {
 
     #[test]
     fn a_run_within_a_run_bears_both_markers() {
-        let (outer, inner) = (Marker::new(), Marker::new());
-        let environment = caller(&[]).marked(&outer).marked(&inner);
-        let value = environment.get(Marker::VARIABLE).unwrap().to_str().unwrap();
-        let entry = format!("{}={value}", Marker::VARIABLE);
-        assert!(outer.is_borne_by(entry.as_bytes()) && inner.is_borne_by(entry.as_bytes()));
+        let (outer, inner) = (EnvironmentTag::new(), EnvironmentTag::new());
+        let environment = caller(&[]).tagged(&outer).tagged(&inner);
+        let value = environment.get(EnvironmentTag::VARIABLE).unwrap().to_str().unwrap();
+        let entry = format!("{}={value}", EnvironmentTag::VARIABLE);
+        assert!(outer.is_in_entry(entry.as_bytes()) && inner.is_in_entry(entry.as_bytes()));
     }
 }

@@ -1,8 +1,8 @@
 //! A program that is not opencode, such as an installer, with nothing left of it in any case.
 
 use crate::launch::{start, start_beside_us, tree, tree_beside_us};
-use crate::tree::{Marker, Tree, start_child};
-use crate::watcher::Watcher;
+use crate::supervisor::Supervisor;
+use crate::tree::{EnvironmentTag, Tree, start_child};
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ impl Helper {
     /// Starts a program that is found on `PATH`, in a directory, with the environment of this process. It reads nothing, and
     /// what it writes to stdout is nobody's concern.
     ///
-    /// What it starts is found as that of a turn is: with a [`Watcher`] all of it, else by mark and descent.
+    /// What it starts is found as that of a turn is: with a [`Supervisor`] all of it, else by mark and descent.
     ///
     /// # Errors
     ///
@@ -29,11 +29,11 @@ impl Helper {
         program: &str,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         directory: &Path,
-        watcher: Option<&Watcher>,
+        supervisor: Option<&Supervisor>,
     ) -> io::Result<Self> {
-        let mut command = start(&find(program)?, watcher);
+        let mut command = start(&find(program)?, supervisor);
         command.args(arguments).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::piped());
-        Self::spawn(command, |marker, leader| tree(watcher, marker, leader))
+        Self::spawn(command, |tag, leader| tree(supervisor, tag, leader))
     }
 
     /// Starts a command of the user's in a shell. It reads nothing, its stdout is [for the taking](Self::take_stdout), and its
@@ -44,19 +44,19 @@ impl Helper {
     /// # Errors
     ///
     /// If there is no shell, or it cannot be started.
-    pub fn shell(command: &str, watcher: Option<&Watcher>) -> io::Result<Self> {
+    pub fn shell(command: &str, supervisor: Option<&Supervisor>) -> io::Result<Self> {
         let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
-        let mut shell = start_beside_us(&find(shell)?, watcher);
+        let mut shell = start_beside_us(&find(shell)?, supervisor);
         shell.args([flag, command]).stdout(Stdio::piped());
-        Self::spawn(shell, |marker, leader| tree_beside_us(watcher, marker, leader))
+        Self::spawn(shell, |tag, leader| tree_beside_us(supervisor, tag, leader))
     }
 
-    fn spawn(mut command: Command, tree: impl FnOnce(Marker, u32) -> Tree) -> io::Result<Self> {
-        let marker = Marker::new();
-        let outer = std::env::var_os(Marker::VARIABLE);
-        command.env(Marker::VARIABLE, marker.nested_in(outer.as_deref())).stdin(Stdio::null());
+    fn spawn(mut command: Command, tree: impl FnOnce(EnvironmentTag, u32) -> Tree) -> io::Result<Self> {
+        let tag = EnvironmentTag::new();
+        let outer = std::env::var_os(EnvironmentTag::VARIABLE);
+        command.env(EnvironmentTag::VARIABLE, tag.nested_in(outer.as_deref())).stdin(Stdio::null());
         let child = start_child(|| command.spawn())?;
-        Ok(Self { tree: tree(marker, child.id().unwrap_or_default()), child })
+        Ok(Self { tree: tree(tag, child.id().unwrap_or_default()), child })
     }
 
     /// Returns what it writes to stdout, once, if that is piped.
@@ -76,7 +76,7 @@ impl Helper {
     /// If it cannot be waited for.
     pub async fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await;
-        self.tree.sweep().await;
+        self.tree.kill_all().await;
         status
     }
 }

@@ -1,13 +1,12 @@
 //! How opencode is started: which one, with what around it.
 
 use crate::Opencode;
-use crate::answer::{self, Answer};
 use crate::descriptors;
 use crate::environment::{Environment, GIT_REPOSITORY};
-use crate::gate::Gate;
-use crate::supervisor;
-use crate::tree::{Marker, Tree};
-use crate::watcher::Watcher;
+use crate::model_route::ModelRoute;
+use crate::query::{self, QueryOutput};
+use crate::supervisor::{self, Supervisor};
+use crate::tree::{EnvironmentTag, Tree};
 use opencode_run_core::{FailureKind, ModelChoice, Remedy, StartError};
 use opencode_run_gateway::Gateway;
 use std::ffi::{OsStr, OsString};
@@ -23,7 +22,7 @@ use tokio::process::Command;
 pub struct Launch {
     opencode: Opencode,
     environment: Environment,
-    watcher: Option<Watcher>,
+    supervisor: Option<Supervisor>,
     /// Where model sources are reached; started when the first is used. None where opencode reaches them itself.
     gateway: Option<Arc<Mutex<Option<Gateway>>>>,
     lean: bool,
@@ -50,7 +49,7 @@ impl Launch {
         Self {
             opencode,
             environment,
-            watcher: supervisor::current(),
+            supervisor: supervisor::current(),
             gateway: Some(Arc::default()),
             lean: false,
             ignores_project: false,
@@ -63,8 +62,8 @@ impl Launch {
     /// Starts opencode under this supervisor, or under none: by default it is the program itself, if that has called
     /// [`supervisor::init`]. A supervisor ends all that opencode leaves, also when this process is ended by SIGKILL.
     #[must_use]
-    pub fn watched_by(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
-        self.watcher = watcher.into();
+    pub fn supervised_by(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
+        self.supervisor = supervisor.into();
         self
     }
 
@@ -85,7 +84,7 @@ impl Launch {
     /// # Errors
     ///
     /// If the gateway cannot be started, or the source cannot be reached by it.
-    pub(crate) fn gate(&self, model: Option<&ModelChoice>) -> Result<Option<Gate>, StartError> {
+    pub(crate) fn route(&self, model: Option<&ModelChoice>) -> Result<Option<ModelRoute>, StartError> {
         let (Some(slot), Some(ModelChoice::Source { source, config })) = (&self.gateway, model) else {
             return Ok(None);
         };
@@ -100,7 +99,7 @@ impl Launch {
                     .caused_by(error)
             })?);
         }
-        gateway.as_ref().map(|gateway| Gate::open(gateway, *source, config)).transpose()
+        gateway.as_ref().map(|gateway| ModelRoute::open(gateway, *source, config)).transpose()
     }
 
     /// Starts opencode without what costs most: language servers, formatters, plugins, the sharing of sessions, the watch over
@@ -188,10 +187,10 @@ impl Launch {
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         directory: &Path,
         environment: Environment,
-        marker: &Marker,
+        tag: &EnvironmentTag,
     ) -> Command {
-        let environment = environment.working_in(directory).marked(marker);
-        let mut command = start(self.opencode.path(), self.watcher.as_ref());
+        let environment = environment.working_in(directory).tagged(tag);
+        let mut command = start(self.opencode.path(), self.supervisor.as_ref());
         command
             .args(arguments)
             .env_clear()
@@ -204,8 +203,8 @@ impl Launch {
     }
 
     /// Returns the processes of the run that was started as `leader` by such a command.
-    pub(crate) fn tree(&self, marker: Marker, leader: u32) -> Tree {
-        tree(self.watcher.as_ref(), marker, leader)
+    pub(crate) fn tree(&self, tag: EnvironmentTag, leader: u32) -> Tree {
+        tree(self.supervisor.as_ref(), tag, leader)
     }
 
     /// Asks opencode something that it answers by itself, in a directory.
@@ -213,15 +212,15 @@ impl Launch {
     /// # Errors
     ///
     /// If it cannot be started, or does not end within the limit.
-    pub(crate) async fn ask(
+    pub(crate) async fn query(
         &self,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
         directory: &Path,
         limit: Duration,
-    ) -> io::Result<Answer> {
-        let marker = Marker::new();
-        let command = self.command(arguments, directory, self.environment.clone(), &marker);
-        answer::ask(command, |leader| self.tree(marker, leader), limit).await
+    ) -> io::Result<QueryOutput> {
+        let tag = EnvironmentTag::new();
+        let command = self.command(arguments, directory, self.environment.clone(), &tag);
+        query::query(command, |leader| self.tree(tag, leader), limit).await
     }
 }
 
@@ -234,28 +233,28 @@ const HOMES: [&str; 5] = ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE
 /// # Errors
 ///
 /// If it cannot be started, or does not end within the limit.
-pub(crate) async fn ask(
+pub(crate) async fn query(
     program: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     home: Option<&Path>,
-    watcher: Option<&Watcher>,
+    supervisor: Option<&Supervisor>,
     limit: Duration,
-) -> io::Result<Answer> {
-    let marker = Marker::new();
-    let outer = std::env::var_os(Marker::VARIABLE);
-    let mut command = start(program, watcher);
-    command.args(arguments).env(Marker::VARIABLE, marker.nested_in(outer.as_deref()));
+) -> io::Result<QueryOutput> {
+    let tag = EnvironmentTag::new();
+    let outer = std::env::var_os(EnvironmentTag::VARIABLE);
+    let mut command = start(program, supervisor);
+    command.args(arguments).env(EnvironmentTag::VARIABLE, tag.nested_in(outer.as_deref()));
     if let Some(home) = home {
         command.envs(HOMES.map(|name| (name, home))).env("PWD", home).current_dir(home);
     }
-    answer::ask(command, |leader| tree(watcher, marker, leader), limit).await
+    query::query(command, |leader| tree(supervisor, tag, leader), limit).await
 }
 
 /// Returns the command that starts a program, under a watcher where there is one, in a process group of its own.
 ///
 /// Ctrl-C on a terminal is for us to translate, not for opencode to receive: hence the group.
-pub(crate) fn start(program: &Path, watcher: Option<&Watcher>) -> Command {
-    let mut command = start_beside_us(program, watcher);
+pub(crate) fn start(program: &Path, supervisor: Option<&Supervisor>) -> Command {
+    let mut command = start_beside_us(program, supervisor);
     #[cfg(unix)]
     command.process_group(0);
     command
@@ -263,13 +262,13 @@ pub(crate) fn start(program: &Path, watcher: Option<&Watcher>) -> Command {
 
 /// Returns the command that starts a program, under a watcher where there is one, in our own process group: where that has
 /// the terminal, it can ask a person there.
-pub(crate) fn start_beside_us(program: &Path, watcher: Option<&Watcher>) -> Command {
-    let mut command = match watcher {
+pub(crate) fn start_beside_us(program: &Path, supervisor: Option<&Supervisor>) -> Command {
+    let mut command = match supervisor {
         None => Command::new(program),
-        Some(watcher) => watcher.command(program),
+        Some(supervisor) => supervisor.command(program),
     };
     // Its tree ends it. Killed before the tree's scan, it would leave no trace of descendants that have cleared their environment.
-    command.kill_on_drop(watcher.is_none() && !cfg!(target_os = "linux"));
+    command.kill_on_drop(supervisor.is_none() && !cfg!(target_os = "linux"));
     // Started by a hook, a git below would work on the hook's repository.
     for variable in GIT_REPOSITORY {
         command.env_remove(variable);
@@ -279,18 +278,18 @@ pub(crate) fn start_beside_us(program: &Path, watcher: Option<&Watcher>) -> Comm
 }
 
 /// Returns the processes of the run that [`start`] has started as `leader`. Without a supervisor they get a guard.
-pub(crate) fn tree(watcher: Option<&Watcher>, marker: Marker, leader: u32) -> Tree {
-    match watcher {
-        None => Tree::guarded(marker, leader),
-        Some(_) => Tree::watched(marker, leader),
+pub(crate) fn tree(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Tree {
+    match supervisor {
+        None => Tree::with_watchdog(tag, leader),
+        Some(_) => Tree::supervised(tag, leader),
     }
 }
 
 /// Returns the processes of the run that [`start_beside_us`] has started as `leader`. A guard would kill our own group.
-pub(crate) fn tree_beside_us(watcher: Option<&Watcher>, marker: Marker, leader: u32) -> Tree {
-    match watcher {
-        None => Tree::new(marker, leader),
-        Some(_) => Tree::watched(marker, leader),
+pub(crate) fn tree_beside_us(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Tree {
+    match supervisor {
+        None => Tree::new(tag, leader),
+        Some(_) => Tree::supervised(tag, leader),
     }
 }
 

@@ -11,7 +11,7 @@
 //! - Every process of a turn inherits a marker in its environment. However a turn ends, all that bears the marker or
 //!   descends from opencode is ended before the turn is reported as over. On Linux this reaches what left the process
 //!   group or was adopted by init; elsewhere only opencode and its process group are reached.
-//! - Where it is given a [`Watcher`], opencode is started under it. Then all ends in the same way that cleared its
+//! - Where it is given a [`Supervisor`], opencode is started under it. Then all ends in the same way that cleared its
 //!   environment and was adopted, and all ends if this process is ended, by SIGKILL for example.
 //!
 //! opencode's arguments, routes and events are known to the private `protocol` module alone.
@@ -34,73 +34,70 @@
 //! # }
 //! ```
 
-mod answer;
 mod background;
 mod backoff;
 mod blocking;
+mod cache_file;
 mod descriptors;
 mod environment;
-mod exhausted;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod gate;
-#[cfg(unix)]
-mod guard;
 mod helper;
 mod ignored_signals;
 mod json_text;
-mod kept_file;
 mod launch;
+mod launch_key;
 mod lines;
 mod locate;
+mod model_route;
 mod models;
-mod nearest;
-mod outbox;
 mod private_dir;
 mod project_config;
 mod protocol;
+mod query;
 mod redaction;
 mod request;
+mod resource_limits;
 mod run_executor;
 mod run_process;
 mod run_turn;
 mod schema;
+mod send_queue;
 mod serve;
 mod serve_executor;
 mod session;
-mod setup;
 mod shell;
 mod stderr_tail;
+mod suggestions;
 pub mod supervisor;
 mod task_dir;
-mod tracked;
 mod tree;
 mod version;
 mod version_cache;
-#[cfg(target_os = "linux")]
-mod watch;
-mod watcher;
+mod version_control;
+#[cfg(unix)]
+mod watchdog;
 
-pub use environment::is_handed_on;
-pub use exhausted::resource_hint;
+pub use cache_file::write as write_private_file;
+pub use environment::is_inherited;
 pub use helper::Helper;
 pub use ignored_signals::{SignalSet, ignored_signals};
-pub use kept_file::write as write_private_file;
 pub use launch::Launch;
 pub use locate::{LocateError, Locator, Opencode};
 pub use models::{ModelListError, known_models, listed_models};
-pub use nearest::nearest;
 pub use opencode_run_gateway::{ModelList, ProbeError};
 pub use private_dir::{Untrusted, create_private_dir_all, find_untrusted};
 pub use project_config::{ProjectConfig, ProjectPower};
+pub use resource_limits::resource_hint;
 pub use run_executor::RunExecutor;
 pub use serve_executor::ServeExecutor;
 pub use session::{SessionInfo, SessionLookupError, SessionModel, session_directory, session_info};
 pub use shell::{UnusableShell, unusable_shell};
-pub use task_dir::{TaskDir, TaskDirError, TaskName, TaskNameError};
-pub use tracked::tracking_reason;
-pub use version::{ParseVersionError, Version};
+pub use suggestions::suggestions;
+pub use supervisor::Supervisor;
 #[cfg(target_os = "linux")]
-pub use watch::{WatchError, watch};
-pub use watcher::Watcher;
+pub use supervisor::{SupervisorError, supervise};
+pub use task_dir::{TaskDir, TaskDirError, TaskName, TaskNameError};
+pub use version::{ParseVersionError, Version};
+pub use version_control::tracking_reason;

@@ -1,9 +1,9 @@
 //! Where opencode is, and whether it is one that can be driven.
 
-use crate::exhausted::resource_hint;
 use crate::protocol::{Generation, Unsupported};
+use crate::resource_limits::resource_hint;
 use crate::version_cache::VersionCache;
-use crate::{Untrusted, Version, Watcher, blocking, find_untrusted, launch, supervisor};
+use crate::{Supervisor, Untrusted, Version, blocking, find_untrusted, launch, supervisor};
 use opencode_run_core::Remedy;
 use std::ffi::OsString;
 use std::io;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long `opencode --version` may take. It takes half a second; a cold disk or a loaded machine takes longer.
-const VERSION_LIMIT: Duration = Duration::from_secs(30);
+const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An opencode executable that can be driven.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,12 +132,18 @@ pub struct Locator {
     search_path: Option<OsString>,
     installed: Option<PathBuf>,
     version_cache: Option<VersionCache>,
-    watcher: Option<Watcher>,
+    supervisor: Option<Supervisor>,
 }
 
 impl Default for Locator {
     fn default() -> Self {
-        Self { explicit: None, search_path: None, installed: None, version_cache: None, watcher: supervisor::current() }
+        Self {
+            explicit: None,
+            search_path: None,
+            installed: None,
+            version_cache: None,
+            supervisor: supervisor::current(),
+        }
     }
 }
 
@@ -169,10 +175,10 @@ impl Locator {
         self
     }
 
-    /// Asks for the version under this supervisor, or under none; see [`Launch::watched_by`](crate::Launch::watched_by).
+    /// Asks for the version under this supervisor, or under none; see [`Launch::supervised_by`](crate::Launch::supervised_by).
     #[must_use]
-    pub fn watched_by(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
-        self.watcher = watcher.into();
+    pub fn supervised_by(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
+        self.supervisor = supervisor.into();
         self
     }
 
@@ -212,7 +218,7 @@ impl Locator {
         if let Some(version) = version {
             return Opencode::known(path, version);
         }
-        let version = ask_version(&path, self.watcher.as_ref())
+        let version = query_version(&path, self.supervisor.as_ref())
             .await
             .map_err(|why| LocateError::Broken { path: path.clone(), why })?;
         if let Some(cache) = self.version_cache.clone() {
@@ -243,22 +249,27 @@ fn check_explicit(path: &Path) -> Result<PathBuf, LocateError> {
 /// # Errors
 ///
 /// The first failed attempt.
-async fn ask_version(path: &Path, watcher: Option<&Watcher>) -> Result<Version, String> {
-    let first = ask_version_in(path, watcher, None).await;
+async fn query_version(path: &Path, supervisor: Option<&Supervisor>) -> Result<Version, String> {
+    let first = query_version_in(path, supervisor, None).await;
     let Err(why) = first else { return first };
     let Ok(home) = tempfile::Builder::new().prefix("opencode-run-version-").tempdir() else { return Err(why) };
-    ask_version_in(path, watcher, Some(home.path())).await.map_err(|_| why)
+    query_version_in(path, supervisor, Some(home.path())).await.map_err(|_| why)
 }
 
-async fn ask_version_in(path: &Path, watcher: Option<&Watcher>, home: Option<&Path>) -> Result<Version, String> {
-    let answer =
-        launch::ask(path, ["--version"], home, watcher, VERSION_LIMIT).await.map_err(|error| error.to_string())?;
-    if let Some(status) = answer.status.filter(|status| !status.success()) {
-        let stderr = String::from_utf8_lossy(&answer.stderr);
+async fn query_version_in(
+    path: &Path,
+    supervisor: Option<&Supervisor>,
+    home: Option<&Path>,
+) -> Result<Version, String> {
+    let query = launch::query(path, ["--version"], home, supervisor, VERSION_TIMEOUT)
+        .await
+        .map_err(|error| error.to_string())?;
+    if let Some(status) = query.status.filter(|status| !status.success()) {
+        let stderr = String::from_utf8_lossy(&query.stderr);
         let first: String = stderr.trim().lines().next().unwrap_or_default().chars().take(200).collect();
         return Err(format!("it ended with {status}{}{first}", if first.is_empty() { "" } else { ": " }));
     }
-    String::from_utf8_lossy(&answer.stdout).parse().map_err(|error: crate::ParseVersionError| error.to_string())
+    String::from_utf8_lossy(&query.stdout).parse().map_err(|error: crate::ParseVersionError| error.to_string())
 }
 
 #[cfg(test)]

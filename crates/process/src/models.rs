@@ -1,14 +1,14 @@
 //! Which models there are: those that opencode knows, and those that the endpoint of a model source lists.
 
 use crate::protocol::Generation;
-use crate::{Launch, ServeExecutor, gate, stderr_tail::StderrTail};
+use crate::{Launch, ServeExecutor, model_route, stderr_tail::StderrTail};
 use opencode_run_core::ModelConfig;
 use opencode_run_gateway::{ModelList, Options, ProbeError, probe};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long opencode may take to answer. It takes two seconds, and longer where it loads its catalogue first.
-const LIMIT: Duration = Duration::from_mins(1);
+/// How long opencode may take to answer. It takes two seconds, and longer where it loads its catalog first.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why it is not known which models opencode knows.
 #[derive(Debug, thiserror::Error)]
@@ -33,13 +33,13 @@ pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<Strin
         return names.map_err(failed);
     }
     let arguments = launch.opencode().generation().models_arguments();
-    let answer = launch.ask(arguments, directory, LIMIT).await.map_err(|error| failed(error.to_string()))?;
-    if let Some(status) = answer.status.filter(|status| !status.success()) {
+    let query = launch.query(arguments, directory, REQUEST_TIMEOUT).await.map_err(|error| failed(error.to_string()))?;
+    if let Some(status) = query.status.filter(|status| !status.success()) {
         let mut tail = StderrTail::default();
-        String::from_utf8_lossy(&answer.stderr).lines().for_each(|line| tail.push(line));
+        String::from_utf8_lossy(&query.stderr).lines().for_each(|line| tail.push(line));
         return Err(failed(format!("it ended with {status}: {}", tail.text())));
     }
-    Ok(names(&String::from_utf8_lossy(&answer.stdout)))
+    Ok(names(&String::from_utf8_lossy(&query.stdout)))
 }
 
 /// Asks the endpoint of a model source for its models, in one request that costs no tokens and takes `limit` at most. It is
@@ -49,7 +49,7 @@ pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<Strin
 ///
 /// Why there is no list: the endpoint cannot be reached, does not take the key, or has none.
 pub async fn listed_models(config: &ModelConfig, limit: Duration) -> Result<ModelList, ProbeError> {
-    probe(&gate::upstream(config), &Options::default(), limit).await
+    probe(&model_route::upstream(config), &Options::default(), limit).await
 }
 
 /// Reads the list, a name a line.

@@ -9,26 +9,26 @@ mod directory;
 mod event;
 mod http;
 mod ids;
+mod launch_spec;
 mod support;
 pub(crate) mod turn;
 pub(crate) mod v1;
 pub(crate) mod v2;
-mod wish;
 
-pub(crate) use client::{Client, NewSession, meet};
+pub(crate) use client::{Client, NewSession, connect};
 pub(crate) use directory::check_serve_in;
 pub(crate) use event::SessionEvent;
 pub(crate) use http::ClientError;
-pub(crate) use support::{Unsupported, serves, why_not_run};
+pub(crate) use launch_spec::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables};
+pub(crate) use support::{Unsupported, check_server_support, why_not_run};
 pub(crate) use v1::api::KnownModel;
-pub(crate) use v1::ending::{Seen, failure_of};
+pub(crate) use v1::ending::{EndEvidence, failure_of};
 pub(crate) use v1::events::Decoded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use v1::fuzzing;
 pub(crate) use v1::refusals::Refusals;
 pub(crate) use v1::stderr::{StderrLine, plain};
 pub(crate) use v1::stream::{AnswerEnd, MessageWithParts, TurnDecoder, read_message, read_messages};
-pub(crate) use wish::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
 
 use crate::Version;
 use crate::project_config::ProjectPower;
@@ -140,10 +140,10 @@ impl Generation {
     /// # Errors
     ///
     /// What is wrong with the configuration that the user has in the environment.
-    pub(crate) fn render(self, wish: &Wish<'_>) -> Result<Rendered, String> {
+    pub(crate) fn render(self, spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
         match self {
-            Self::V1 => v1::configuration::render(wish),
-            Self::V2 => v2::configuration::render(wish),
+            Self::V1 => v1::configuration::render(spec),
+            Self::V2 => v2::configuration::render(spec),
         }
     }
 
@@ -165,11 +165,11 @@ impl Generation {
         }
     }
 
-    /// Returns how opencode is left without its catalogue of models.
-    pub(crate) fn empty_catalogue(self) -> EmptyCatalogue {
+    /// Returns how opencode is left without its catalog of models.
+    pub(crate) fn empty_catalog(self) -> EmptyCatalog {
         match self {
-            Self::V1 => v1::configuration::EMPTY_CATALOGUE,
-            Self::V2 => v2::configuration::EMPTY_CATALOGUE,
+            Self::V1 => v1::configuration::EMPTY_CATALOG,
+            Self::V2 => v2::configuration::EMPTY_CATALOG,
         }
     }
 

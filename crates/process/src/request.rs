@@ -1,6 +1,6 @@
 //! What can be known to be wrong with a turn before anything is started.
 
-use crate::gate::{unseen, without_prices};
+use crate::model_route::{err_no_prices, err_unmetered};
 use opencode_run_core::{Budget, FailureKind, ModelChoice, ModelParameter, Remedy, StartError, TurnRequest};
 use std::path::Path;
 
@@ -83,9 +83,9 @@ fn check_budget(budget: Budget, model: Option<&ModelChoice>, has_gateway: bool) 
         _ if budget.is_unlimited() => Ok(()),
         Some(ModelChoice::Source { source, config }) if has_gateway && config.base_url.is_some() => {
             let has_prices = config.price_input.is_some() && config.price_output.is_some();
-            if budget.max_cost_usd.is_some() && !has_prices { Err(without_prices(*source)) } else { Ok(()) }
+            if budget.max_cost_usd.is_some() && !has_prices { Err(err_no_prices(*source)) } else { Ok(()) }
         }
-        _ => Err(unseen()),
+        _ => Err(err_unmetered()),
     }
 }
 

@@ -2,14 +2,14 @@
 
 use crate::Launch;
 use crate::blocking;
-use crate::gate::{Pass, unseen};
+use crate::launch_key::{LaunchGuard, LaunchKey, write_private};
+use crate::model_route::{RouteLease, err_unmetered};
 use crate::protocol;
 use crate::redaction::Redaction;
 use crate::request::{check, wrong_directory};
 use crate::run_process::RunCommand;
 use crate::run_turn::RunTurn;
 use crate::session::{SessionInfo, SessionLookupError, session_info};
-use crate::setup::{Opened, Setup, write_private};
 use async_trait::async_trait;
 use opencode_run_core::{
     Executor, FailureKind, PermissionPolicy, Remedy, SessionId, StartError, StartedTurn, TurnRequest,
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use tempfile::TempPath;
 
 /// How many signals may wait for the consumer. Beyond that opencode waits, by its full pipe.
-const SIGNALS: usize = 64;
+const SIGNAL_CAPACITY: usize = 64;
 
 /// Runs each turn as a process of its own, `opencode run`.
 ///
@@ -28,7 +28,7 @@ const SIGNALS: usize = 64;
 /// - A context is written to a private temporary file, which is gone when the turn is over.
 /// - The user's own configuration of opencode applies; what a turn needs is merged over it.
 /// - However the turn ends, dropping it included, no process of it is left (on Linux; elsewhere opencode's process group).
-///   What cleared its environment and was adopted by another process is found by a [`Watcher`](crate::Watcher) alone.
+///   What cleared its environment and was adopted by another process is found by a [`Supervisor`](crate::Supervisor) alone.
 ///
 /// What `opencode run` cannot do: text appears when a part of it is finished, not as it is written; an interrupt loses the
 /// part that is being written; a permission that opencode asks for is refused, and the turn ends on it, unless all are allowed.
@@ -75,25 +75,25 @@ impl RunExecutor {
         })
     }
 
-    fn prepare(&self, request: &TurnRequest) -> Result<(RunCommand, Kept), StartError> {
+    fn prepare(&self, request: &TurnRequest) -> Result<(RunCommand, TurnResources), StartError> {
         let prompt = &request.prompt;
         let context = prompt.options.context.as_deref().filter(|context| !context.is_empty());
         let context = context.map(|context| write_private("context-", ".md", context)).transpose()?;
-        let (setup, model) = Setup::of_turn(
+        let (launch_key, model) = LaunchKey::for_turn(
             &self.launch,
             prompt.options.model.as_ref(),
             prompt.options.agent.as_deref(),
             context.as_deref(),
         )?;
         let mut environment = self.launch.environment().clone();
-        let opened = setup.open(&self.launch, &mut environment)?;
-        let pass = match &opened.gate {
-            Some(gate) => {
-                let pass = gate.admit_anyone(prompt.options.budget())?;
-                Some(pass.with_idle_limit(prompt.options.limits().idle))
+        let launch_guard = launch_key.prepare(&self.launch, &mut environment)?;
+        let route_lease = match &launch_guard.route {
+            Some(route) => {
+                let route_lease = route.lease_for_process(prompt.options.budget())?;
+                Some(route_lease.with_idle_limit(prompt.options.limits().idle))
             }
             None if prompt.options.budget().is_unlimited() => None,
-            None => return Err(unseen()),
+            None => return Err(err_unmetered()),
         };
         let mut arguments = self.launch.opencode().generation().run_arguments(request, model.as_deref());
         if matches!(prompt.options.permissions, Some(PermissionPolicy::Allow)) {
@@ -105,15 +105,15 @@ impl RunExecutor {
             directory: request.task.directory.clone(),
             environment,
         };
-        Ok((command, Kept { pass, redaction: setup.redaction(), opened, context }))
+        Ok((command, TurnResources { route_lease, redaction: launch_key.redaction(), launch_guard, context }))
     }
 }
 
 /// What a turn needs besides its process, and what is kept as long as that lives.
-struct Kept {
-    pass: Option<Pass>,
+struct TurnResources {
+    route_lease: Option<RouteLease>,
     redaction: Redaction,
-    opened: Opened,
+    launch_guard: LaunchGuard,
     context: Option<TempPath>,
 }
 
@@ -136,17 +136,17 @@ impl Executor for RunExecutor {
         let executor = self.clone();
         let prepare = move || (executor.prepare(&request), request);
         let (prepared, request) = blocking::call(prepare).await;
-        let (command, kept) = prepared?;
+        let (command, resources) = prepared?;
         let process = command.start()?;
-        let (started, driver) = StartedTurn::channel(SIGNALS);
+        let (started, driver) = StartedTurn::channel(SIGNAL_CAPACITY);
         let turn = RunTurn::new(command, driver, process)
             .continuing(request.session)
             .with_agent(request.prompt.options.agent)
-            .through(kept.redaction, kept.pass);
-        let (opened, context) = (kept.opened, kept.context);
+            .through(resources.redaction, resources.route_lease);
+        let (launch_guard, context) = (resources.launch_guard, resources.context);
         tokio::spawn(async move {
             turn.run(request.prompt.message).await;
-            drop((opened, context));
+            drop((launch_guard, context));
         });
         Ok(started)
     }

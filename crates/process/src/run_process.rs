@@ -3,7 +3,7 @@
 use crate::Launch;
 use crate::environment::Environment;
 use crate::lines::Lines;
-use crate::tree::{self, Marker, Tree};
+use crate::tree::{self, EnvironmentTag, Tree};
 use opencode_run_core::{FailureKind, Remedy, StartError};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 
 /// The longest line of output that is read. A line is one event; the longest real ones hold a tool's whole output, which
 /// opencode itself cuts at 50 KB, and an answer's text.
-const LONGEST_LINE: usize = 16 << 20;
+const MAX_LINE_BYTES: usize = 16 << 20;
 /// The longest line of stderr that is read: nobody wants more of it in a message.
-const LONGEST_STDERR_LINE: usize = 64 << 10;
+const MAX_STDERR_LINE_BYTES: usize = 64 << 10;
 
 /// How the process of a turn is started, the first time and again.
 pub(crate) struct RunCommand {
@@ -40,19 +40,19 @@ impl RunCommand {
     ///
     /// If it cannot be started.
     pub(crate) fn start(&self) -> Result<RunProcess, StartError> {
-        let marker = Marker::new();
-        let mut command = self.launch.command(&self.arguments, &self.directory, self.environment.clone(), &marker);
+        let tag = EnvironmentTag::new();
+        let mut command = self.launch.command(&self.arguments, &self.directory, self.environment.clone(), &tag);
         command.stdin(Stdio::piped());
         let mut child = tree::start_child(|| command.spawn()).map_err(|error| {
             let message = format!("{} cannot be started", self.launch.opencode().path().display());
             StartError::new(FailureKind::Opencode, message).remedy(Remedy::CheckOpencode).caused_by(error)
         })?;
-        let tree = self.launch.tree(marker, child.id().unwrap_or_default());
+        let tree = self.launch.tree(tag, child.id().unwrap_or_default());
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(StartError::new(FailureKind::Io, "opencode was started without its pipes"));
         };
-        let (stdout, stderr) = (Lines::new(stdout, LONGEST_LINE), Lines::new(stderr, LONGEST_STDERR_LINE));
+        let (stdout, stderr) = (Lines::new(stdout, MAX_LINE_BYTES), Lines::new(stderr, MAX_STDERR_LINE_BYTES));
         Ok(RunProcess { tree, child, stdin, stdout, stderr })
     }
 }

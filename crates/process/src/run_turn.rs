@@ -1,19 +1,19 @@
 //! One turn on a running `opencode run`: what it says goes out, controls come in, and in the end nothing is left of it.
 
-mod beginning;
+mod startup;
 
-use crate::gate::{self, Pass};
 use crate::lines::{Line, Lines};
-use crate::outbox::Outbox;
-use crate::protocol::{self, Generation, Refusals, Seen, StderrLine};
+use crate::model_route::{self, RouteLease};
+use crate::protocol::{self, EndEvidence, Generation, Refusals, StderrLine};
 use crate::redaction::Redaction;
 use crate::run_process::{RunCommand, RunProcess};
+use crate::send_queue::SendQueue;
 use crate::stderr_tail::StderrTail;
 use crate::tree::{Signal as TreeSignal, Tree};
-use beginning::Beginning;
 use opencode_run_core::{
     Control, Ending, Event, Observed, PermissionAsk, ProcessExit, SessionId, Signal, TurnDriver, TurnFailure,
 };
+use startup::Startup;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +23,14 @@ use tokio::time::Instant;
 
 /// How long opencode may take to end after SIGINT, which it does within 0.1 s, and then after SIGTERM. Nothing is to be left
 /// three seconds after an interrupt.
-const RUNG: Duration = Duration::from_secs(1);
+const STAGE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long opencode's end may stay unseen when its outputs have ended. They end with it; its supervisor passes its end on within
 /// milliseconds, unless a process of the agent has stopped it.
-const UNSEEN_EXIT_LIMIT: Duration = Duration::from_secs(1);
+const HIDDEN_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long is waited for what is left in the pipes when nobody is left to write to them, and for a killed process.
-const DRAIN: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many signals are kept here while the consumer is busy. Stdout is not read on while there are any.
-const QUEUE: usize = 256;
+const MAX_QUEUED_SIGNALS: usize = 256;
 
 /// A turn under way.
 pub(crate) struct RunTurn {
@@ -38,7 +38,7 @@ pub(crate) struct RunTurn {
     driver: TurnDriver,
     /// How its process is started again.
     command: RunCommand,
-    beginning: Beginning,
+    startup: Startup,
     tree: Tree,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -47,25 +47,25 @@ pub(crate) struct RunTurn {
     /// The session that the turn continues.
     session: Option<SessionId>,
     agent: Option<String>,
-    outbox: Outbox,
+    send_queue: SendQueue,
     /// The turn's leave to use its model source, where we see what it uses.
-    pass: Option<Pass>,
-    seen: Seen,
+    route_lease: Option<RouteLease>,
+    evidence: EndEvidence,
     refusals: Refusals,
     tail: StderrTail,
     exit: Option<ProcessExit>,
     /// The next rung of the ladder, and when it is due.
-    ladder: Option<(Rung, Instant)>,
+    escalation: Option<(Escalation, Instant)>,
     stopped: bool,
     /// Why we ended the turn by ourselves.
     failure: Option<TurnFailure>,
     /// When to give up on the pipes, and on a process that was killed. While the consumer is waited for, it waits as well.
-    last_moment: Option<Instant>,
+    drain_deadline: Option<Instant>,
 }
 
 /// What is done when the rung before it has led to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rung {
+enum Escalation {
     Terminate,
     Kill,
 }
@@ -73,14 +73,14 @@ enum Rung {
 /// What a turn wakes up for.
 enum Wake {
     Control(Option<Control>),
-    Rung,
-    HandedOut,
-    Moved,
+    Escalation,
+    Flushed,
+    Progress,
     Stalled,
     Exit(std::io::Result<ExitStatus>),
     Stderr(Option<Line>),
     Stdout(Option<Line>),
-    LastMoment,
+    DrainTimeout,
 }
 
 impl RunTurn {
@@ -91,7 +91,7 @@ impl RunTurn {
             generation: command.launch.opencode().generation(),
             driver,
             command,
-            beginning: Beginning::new(false),
+            startup: Startup::new(false),
             tree,
             child,
             stdin: Some(stdin),
@@ -99,16 +99,16 @@ impl RunTurn {
             stderr: Some(stderr),
             session: None,
             agent: None,
-            outbox: Outbox::default(),
-            pass: None,
-            seen: Seen::default(),
+            send_queue: SendQueue::default(),
+            route_lease: None,
+            evidence: EndEvidence::default(),
             refusals: Refusals::default(),
             tail: StderrTail::default(),
             exit: None,
-            ladder: None,
+            escalation: None,
             stopped: false,
             failure: None,
-            last_moment: None,
+            drain_deadline: None,
         }
     }
 
@@ -123,10 +123,10 @@ impl RunTurn {
     }
 
     /// Lets no secret out, and sees by this what the turn uses of its model source.
-    pub(crate) fn through(mut self, redaction: Redaction, pass: Option<Pass>) -> Self {
-        self.outbox = Outbox::new(redaction);
-        self.beginning = Beginning::new(pass.is_some());
-        self.pass = pass;
+    pub(crate) fn through(mut self, redaction: Redaction, route_lease: Option<RouteLease>) -> Self {
+        self.send_queue = SendQueue::new(redaction);
+        self.startup = Startup::new(route_lease.is_some());
+        self.route_lease = route_lease;
         self
     }
 
@@ -142,7 +142,7 @@ impl RunTurn {
             if let Some(feeding) = feeding {
                 feeding.abort();
             }
-            if !self.started_again().await {
+            if !self.restart_if_needed().await {
                 break;
             }
         }
@@ -151,31 +151,31 @@ impl RunTurn {
         let ending = match self.failure {
             Some(failure) => Ending::Failed(failure),
             None if self.stopped && exit != ProcessExit::Code(0) => Ending::Stopped,
-            None => self.seen.ending(exit, self.session.as_ref(), &stderr),
+            None => self.evidence.ending(exit, self.session.as_ref(), &stderr),
         };
-        let ending = match self.pass.as_ref().and_then(Pass::limit_reached) {
+        let ending = match self.route_lease.as_ref().and_then(RouteLease::limit_reached) {
             // What opencode makes of a request that was refused is a failure of the provider's.
             Some(failure) if !self.stopped => Ending::Failed(failure),
-            _ => match (ending, &self.pass) {
-                (Ending::Failed(failure), Some(pass)) => Ending::Failed(pass.explain(failure)),
+            _ => match (ending, &self.route_lease) {
+                (Ending::Failed(failure), Some(route_lease)) => Ending::Failed(route_lease.explain(failure)),
                 (ending, _) => ending,
             },
         };
-        self.refusals.rest().into_iter().map(refusal).for_each(|signal| self.outbox.push(signal));
-        if let Some(pass) = &self.pass {
-            self.outbox.push(Signal::Traffic(pass.traffic()));
+        self.refusals.rest().into_iter().map(refusal).for_each(|signal| self.send_queue.push(signal));
+        if let Some(route_lease) = &self.route_lease {
+            self.send_queue.push(Signal::Traffic(route_lease.traffic()));
         }
-        self.outbox.push(Signal::Ended(ending));
+        self.send_queue.push(Signal::Ended(ending));
         // The consumer may be gone, which is a kill, and then nobody wants to know.
-        while self.outbox.is_waiting() {
-            self.outbox.hand_out(&self.driver.signals).await;
+        while self.send_queue.has_pending() {
+            self.send_queue.flush(&self.driver.signals).await;
         }
     }
 
     /// Starts opencode again where it had not begun the turn; returns whether it did.
-    async fn started_again(&mut self) -> bool {
+    async fn restart_if_needed(&mut self) -> bool {
         let exit = self.exit.unwrap_or(ProcessExit::Signal(9));
-        let Some(pause) = self.beginning.again(exit).filter(|_| !self.stopped && self.failure.is_none()) else {
+        let Some(pause) = self.startup.again(exit).filter(|_| !self.stopped && self.failure.is_none()) else {
             return false;
         };
         tokio::select! {
@@ -187,62 +187,62 @@ impl RunTurn {
             () = tokio::time::sleep(pause) => {}
         }
         match self.command.start() {
-            Ok(process) => self.take(process),
+            Ok(process) => self.attach(process),
             Err(error) => self.failure = Some(TurnFailure::Opencode { message: error.to_string() }),
         }
         self.failure.is_none()
     }
 
     /// Goes on with another process, as if there had been none before.
-    fn take(&mut self, process: RunProcess) {
+    fn attach(&mut self, process: RunProcess) {
         let RunProcess { tree, child, stdin, stdout, stderr } = process;
         (self.tree, self.child, self.stdin) = (tree, child, Some(stdin));
         (self.stdout, self.stderr) = (Some(stdout), Some(stderr));
-        (self.seen, self.refusals, self.tail) = Default::default();
-        (self.exit, self.ladder, self.last_moment) = (None, None, None);
-        self.beginning.restart();
+        (self.evidence, self.refusals, self.tail) = Default::default();
+        (self.exit, self.escalation, self.drain_deadline) = (None, None, None);
+        self.startup.restart();
     }
 
     fn is_over(&self) -> bool {
-        let drained = self.stdout.is_none() && self.stderr.is_none() && !self.outbox.is_waiting();
-        let too_late = self.last_moment.is_some_and(|moment| Instant::now() >= moment);
+        let drained = self.stdout.is_none() && self.stderr.is_none() && !self.send_queue.has_pending();
+        let too_late = self.drain_deadline.is_some_and(|moment| Instant::now() >= moment);
         // What was read must still be handed out, however long the consumer takes.
-        (self.exit.is_some() && drained) || (too_late && !self.outbox.is_waiting())
+        (self.exit.is_some() && drained) || (too_late && !self.send_queue.has_pending())
     }
 
     /// Waits for the next thing to happen and deals with it.
     async fn step(&mut self) {
-        let rung = self.ladder;
-        let last_moment = self.last_moment;
-        let stalled = self.beginning.due().filter(|_| !self.stopped && self.exit.is_none());
-        let waiting = self.outbox.is_waiting();
+        let escalation = self.escalation;
+        let drain_deadline = self.drain_deadline;
+        let stalled = self.startup.due().filter(|_| !self.stopped && self.exit.is_none());
+        let waiting = self.send_queue.has_pending();
         let began = Instant::now();
         let wake = tokio::select! {
             biased;
-            control = self.driver.controls.recv(), if !self.outbox.consumer_is_gone() => Wake::Control(control),
-            () = until(rung.map(|(_, due)| due)) => Wake::Rung,
-            () = self.outbox.hand_out(&self.driver.signals), if waiting => Wake::HandedOut,
+            control = self.driver.controls.recv(), if !self.send_queue.is_closed() => Wake::Control(control),
+            () = until(escalation.map(|(_, due)| due)) => Wake::Escalation,
+            () = self.send_queue.flush(&self.driver.signals), if waiting => Wake::Flushed,
             status = self.child.wait(), if self.exit.is_none() => Wake::Exit(status),
-            line = next(&mut self.stderr), if self.outbox.len() < QUEUE => Wake::Stderr(line),
+            line = next(&mut self.stderr), if self.send_queue.len() < MAX_QUEUED_SIGNALS => Wake::Stderr(line),
             line = next(&mut self.stdout), if !waiting => Wake::Stdout(line),
-            () = until(last_moment), if !waiting => Wake::LastMoment,
-            () = gate::moved(&mut self.pass), if !waiting => Wake::Moved,
+            () = until(drain_deadline), if !waiting => Wake::DrainTimeout,
+            () = model_route::progressed(&mut self.route_lease), if !waiting => Wake::Progress,
             () = until(stalled) => Wake::Stalled,
         };
-        if waiting && let Some(moment) = &mut self.last_moment {
+        if waiting && let Some(moment) = &mut self.drain_deadline {
             *moment += began.elapsed();
         }
         match wake {
             Wake::Control(control) => self.control(control).await,
-            Wake::Rung => self.climb().await,
-            Wake::HandedOut if self.outbox.consumer_is_gone() => self.control(None).await,
-            Wake::HandedOut => {}
-            Wake::Moved => {
-                self.beginning.begun();
-                self.outbox.push(Signal::Progress);
+            Wake::Escalation => self.escalate().await,
+            Wake::Flushed if self.send_queue.is_closed() => self.control(None).await,
+            Wake::Flushed => {}
+            Wake::Progress => {
+                self.startup.begun();
+                self.send_queue.push(Signal::Progress);
             }
             Wake::Stalled => {
-                if let Some(message) = self.beginning.stall() {
+                if let Some(message) = self.startup.stall() {
                     self.failure = Some(TurnFailure::Opencode { message });
                 }
                 self.kill().await;
@@ -250,15 +250,15 @@ impl RunTurn {
             Wake::Exit(status) => self.exited(status).await,
             Wake::Stderr(line) => self.stderr_line(line).await,
             Wake::Stdout(line) => self.stdout_line(line),
-            Wake::LastMoment => {
+            Wake::DrainTimeout => {
                 self.stdout = None;
                 self.stderr = None;
             }
         }
         let has_ended = self.stdout.is_none() && self.stderr.is_none();
-        if has_ended && self.exit.is_none() && self.ladder.is_none() && self.last_moment.is_none() {
-            self.tree.wake_supervisor();
-            self.ladder = Some((Rung::Kill, Instant::now() + UNSEEN_EXIT_LIMIT));
+        if has_ended && self.exit.is_none() && self.escalation.is_none() && self.drain_deadline.is_none() {
+            self.tree.resume_supervisor();
+            self.escalation = Some((Escalation::Kill, Instant::now() + HIDDEN_EXIT_TIMEOUT));
         }
     }
 
@@ -267,38 +267,38 @@ impl RunTurn {
         match control {
             Some(Control::Interrupt) => {
                 // Once the leader is gone, who descended from it can no longer be told.
-                self.tree.remember().await;
+                self.tree.record_descendants().await;
                 self.tree.signal_leader(TreeSignal::Interrupt);
-                self.ladder = Some((Rung::Terminate, Instant::now() + RUNG));
+                self.escalation = Some((Escalation::Terminate, Instant::now() + STAGE_TIMEOUT));
             }
             Some(_) => self.kill().await,
             None => {
-                self.outbox.lose_consumer();
+                self.send_queue.close();
                 self.kill().await;
             }
         }
     }
 
-    async fn climb(&mut self) {
-        match self.ladder.take() {
-            Some((Rung::Terminate, _)) => {
-                self.tree.remember().await;
+    async fn escalate(&mut self) {
+        match self.escalation.take() {
+            Some((Escalation::Terminate, _)) => {
+                self.tree.record_descendants().await;
                 self.tree.signal_leader(TreeSignal::Terminate);
-                self.ladder = Some((Rung::Kill, Instant::now() + RUNG));
+                self.escalation = Some((Escalation::Kill, Instant::now() + STAGE_TIMEOUT));
             }
-            Some((Rung::Kill, _)) => self.kill().await,
+            Some((Escalation::Kill, _)) => self.kill().await,
             None => {}
         }
     }
 
     /// Ends all processes of the turn; what they wrote until then is still read.
     async fn kill(&mut self) {
-        self.ladder = None;
-        let left = self.tree.sweep().await;
+        self.escalation = None;
+        let left = self.tree.kill_all().await;
         if left > 0 {
             tracing::error!(left, "processes of the turn could not be ended");
         }
-        self.last_moment.get_or_insert(Instant::now() + DRAIN);
+        self.drain_deadline.get_or_insert(Instant::now() + DRAIN_TIMEOUT);
     }
 
     async fn exited(&mut self, status: std::io::Result<ExitStatus>) {
@@ -311,22 +311,22 @@ impl RunTurn {
         let line = match line {
             None => return self.stdout = None,
             Some(Line::TooLong(bytes)) => {
-                self.beginning.begun();
-                return self.outbox.push(Signal::Dropped { bytes });
+                self.startup.begun();
+                return self.send_queue.push(Signal::Dropped { bytes });
             }
             Some(Line::Whole(line)) => line,
         };
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
-        self.beginning.begun();
+        self.startup.begun();
         let decoded = self.generation.read_stdout(&line);
-        self.seen.event(&decoded.observed.event);
+        self.evidence.event(&decoded.observed.event);
         let refused = self.refusals.before(&decoded.observed.event).into_iter().map(refusal);
         for signal in decoded.session.map(Signal::Session).into_iter().chain(refused) {
-            self.outbox.push(signal);
+            self.send_queue.push(signal);
         }
-        self.outbox.push(decoded.observed.into());
+        self.send_queue.push(decoded.observed.into());
     }
 
     async fn stderr_line(&mut self, line: Option<Line>) {
@@ -347,11 +347,11 @@ impl RunTurn {
             StderrLine::Refused { permission, patterns } => {
                 let ask = PermissionAsk::new(permission, patterns).refused(true);
                 if let Some(ask) = self.refusals.told(ask) {
-                    self.outbox.push(refusal(ask));
+                    self.send_queue.push(refusal(ask));
                 }
             }
-            StderrLine::DatabaseBusy => self.beginning.locked(),
-            other => self.seen.stderr(other),
+            StderrLine::DatabaseBusy => self.startup.locked(),
+            other => self.evidence.stderr(other),
         }
     }
 }

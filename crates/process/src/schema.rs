@@ -91,8 +91,8 @@ mod tests {
         let file = std::path::absolute("Cargo.toml").unwrap();
         let why = |schema: Value| AnswerSchema::read(&schema).unwrap_err();
         assert!(why(json!({"type": "nonsense"})).starts_with("/type: value must be one of 'array',"));
-        for elsewhere in ["https://example.com/schema.json".to_owned(), format!("file://{}", file.display())] {
-            assert_eq!(why(json!({"$ref": elsewhere})), "it refers to another schema, which is not looked for");
+        for without_proc in ["https://example.com/schema.json".to_owned(), format!("file://{}", file.display())] {
+            assert_eq!(why(json!({"$ref": without_proc})), "it refers to another schema, which is not looked for");
         }
         assert!(AnswerSchema::read(&json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}})).is_ok());
         assert!(AnswerSchema::read(&json!({"$schema": "http://json-schema.org/draft-07/schema#"})).is_ok());

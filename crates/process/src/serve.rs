@@ -1,15 +1,15 @@
 //! A warm opencode: one server, many turns.
 
-pub(crate) mod beginning;
-pub(crate) mod hub;
-pub(crate) mod lane;
+pub(crate) mod directories;
+pub(crate) mod dispatcher;
+pub(crate) mod kill_batches;
 pub(crate) mod lease;
+pub(crate) mod mailbox;
 mod models;
-pub(crate) mod places;
 pub(crate) mod pool;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod sessions;
 pub(crate) mod start_error;
-pub(crate) mod sweeps;
 pub(crate) mod turn;
+pub(crate) mod turn_parts;

@@ -4,17 +4,17 @@ mod release;
 
 use crate::background::Background;
 use crate::blocking;
-use crate::protocol::{self, ClientError, NewSession, serves};
+use crate::launch_key::LaunchKey;
+use crate::protocol::{self, ClientError, NewSession, check_server_support};
 use crate::request::{check, wrong_directory};
 use crate::schema::AnswerSchema;
-use crate::serve::beginning::Beginning;
 use crate::serve::pool::Pool;
-use crate::serve::server::{Presence, Server};
+use crate::serve::server::{Server, TurnGuard};
 use crate::serve::sessions::{Sessions, TakenSession};
 use crate::serve::start_error::unreachable;
 use crate::serve::turn::PreparedTurn;
+use crate::serve::turn_parts::TurnParts;
 use crate::session::{SessionInfo, SessionLookupError};
-use crate::setup::Setup;
 use crate::{Launch, Version};
 use async_trait::async_trait;
 use opencode_run_core::{
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many signals may wait for the consumer.
-const SIGNALS: usize = 256;
+const SIGNAL_CAPACITY: usize = 256;
 
 /// Runs turns on servers that stay warm between them: `opencode serve` on loopback, with a random password.
 ///
@@ -52,8 +52,8 @@ struct Shared {
     // Dropped before the runtime that ends them.
     servers: Servers,
     sessions: Arc<Sessions>,
-    /// An agent of the user's has a model that only the catalogue describes.
-    needs_catalogue: AtomicBool,
+    /// An agent of the user's has a model that only the catalog describes.
+    needs_catalog: AtomicBool,
     background: Arc<Background>,
 }
 
@@ -71,7 +71,7 @@ impl ServeExecutor {
     /// If that version of opencode cannot be driven as a server.
     pub fn new(launch: Launch) -> Result<Self, StartError> {
         let version = launch.opencode().version();
-        if let Err(why) = serves(version) {
+        if let Err(why) = check_server_support(version) {
             let message = format!("opencode {version} cannot be driven as a server: {why}");
             return Err(StartError::new(FailureKind::Opencode, message).remedy(Remedy::RunWithoutServer));
         }
@@ -120,8 +120,8 @@ impl ServeExecutor {
     }
 
     fn over(servers: Servers, background: Arc<Background>) -> Self {
-        let (sessions, needs_catalogue) = (Arc::default(), AtomicBool::default());
-        let shared = Shared { servers, sessions, needs_catalogue, background };
+        let (sessions, needs_catalog) = (Arc::default(), AtomicBool::default());
+        let shared = Shared { servers, sessions, needs_catalog, background };
         Self { shared: Arc::new(shared) }
     }
 
@@ -165,10 +165,10 @@ impl ServeExecutor {
         if !self.shared.may_exist(session) {
             return Err(SessionLookupError::NotFound(session.clone()));
         }
-        let (setup, _) = self.shared.setup(model, agent)?;
+        let (launch_key, _) = self.shared.launch_key(model, agent)?;
         let session = session.clone();
         self.run(async move |shared: Arc<Shared>| {
-            let server = shared.server(&setup).await?;
+            let server = shared.server(&launch_key).await?;
             server.client.session_info(&session).await.map_err(|error| match error {
                 ClientError::NotFound(_) => SessionLookupError::NotFound(session.clone()),
                 other => SessionLookupError::Unanswered { session: session.clone(), why: other.to_string() },
@@ -183,10 +183,10 @@ impl ServeExecutor {
     ///
     /// Why they are not known.
     pub(crate) async fn model_names(&self, directory: &Path) -> Result<Vec<String>, String> {
-        let (setup, _) = self.shared.setup(None, None).map_err(|error| error.to_string())?;
+        let (launch_key, _) = self.shared.launch_key(None, None).map_err(|error| error.to_string())?;
         let directory = directory.to_owned();
         self.run(async move |shared: Arc<Shared>| {
-            let server = shared.server(&setup).await.map_err(|error| error.to_string())?;
+            let server = shared.server(&launch_key).await.map_err(|error| error.to_string())?;
             let models = server.client.models(&directory, None).await.map_err(|error| error.to_string())?;
             Ok(models.into_iter().map(|model| model.name).collect())
         })
@@ -230,12 +230,16 @@ impl Shared {
     }
 
     /// Returns what must be fixed when a server starts for turns on this model, and the model's name there.
-    fn setup(&self, model: Option<&ModelChoice>, agent: Option<&str>) -> Result<(Setup, Option<String>), StartError> {
+    fn launch_key(
+        &self,
+        model: Option<&ModelChoice>,
+        agent: Option<&str>,
+    ) -> Result<(LaunchKey, Option<String>), StartError> {
         match &self.servers {
             Servers::Own(pool) => {
-                let (setup, name) = Setup::of_server(pool.launch(), model, agent)?;
-                let full = self.needs_catalogue.load(Ordering::Relaxed);
-                Ok((if full { setup.with_catalogue() } else { setup }, name))
+                let (launch_key, name) = LaunchKey::for_server(pool.launch(), model, agent)?;
+                let full = self.needs_catalog.load(Ordering::Relaxed);
+                Ok((if full { launch_key.with_catalog() } else { launch_key }, name))
             }
             Servers::Attached(_) => match model {
                 Some(ModelChoice::Source { source, .. }) => {
@@ -245,14 +249,14 @@ impl Shared {
                     );
                     Err(StartError::new(FailureKind::Config, message).remedy(Remedy::UseModelOfServer))
                 }
-                named => Ok((Setup::default(), named.map(ToString::to_string))),
+                named => Ok((LaunchKey::default(), named.map(ToString::to_string))),
             },
         }
     }
 
-    async fn server(&self, setup: &Setup) -> Result<Arc<Server>, StartError> {
+    async fn server(&self, launch_key: &LaunchKey) -> Result<Arc<Server>, StartError> {
         match &self.servers {
-            Servers::Own(pool) => pool.server(setup).await,
+            Servers::Own(pool) => pool.server(launch_key).await,
             Servers::Attached(server) => Ok(Arc::clone(server)),
         }
     }
@@ -260,14 +264,14 @@ impl Shared {
     /// Returns a turn's presence on a server that has a model of this name, its session there, and the model that it is to name.
     async fn place(
         &self,
-        setup: &mut Setup,
+        launch_key: &mut LaunchKey,
         request: &TurnRequest,
         model: Option<&str>,
-    ) -> Result<(Presence, TurnSession, Option<String>), StartError> {
+    ) -> Result<(TurnGuard, TurnSession, Option<String>), StartError> {
         let directory = &request.task.directory;
         // From now on, so that the server is known to be at work: to be asked first in a new directory is what costs it most.
-        let presence = self.server(setup).await?.enter(directory);
-        let server = presence.server();
+        let turn_guard = self.server(launch_key).await?.begin_turn(directory);
+        let server = turn_guard.server();
         let variant = request.prompt.options.variant.as_deref();
         let default = match model {
             Some(_) => None,
@@ -288,9 +292,9 @@ impl Shared {
             server.check_model(directory, model, known_as, variant).await?;
         }
         let session = self.session(server, request, model);
-        if !setup.has_empty_catalogue() {
+        if !launch_key.has_empty_catalog() {
             let session = session.await?;
-            return Ok((presence, session, named));
+            return Ok((turn_guard, session, named));
         }
         // The directory may have agents with models of their own. To be asked in a new one takes a server a while, so that it is
         // asked for the session as well.
@@ -303,16 +307,16 @@ impl Shared {
             Err(error) => return Err(server.start_error(error).await),
         };
         if has_models {
-            return Ok((presence, session, named));
+            return Ok((turn_guard, session, named));
         }
-        tracing::info!("an agent has a model of its own: opencode is started again with its catalogue of models");
-        self.needs_catalogue.store(true, Ordering::Relaxed);
-        *setup = std::mem::take(setup).with_catalogue();
+        tracing::info!("an agent has a model of its own: opencode is started again with its catalog of models");
+        self.needs_catalog.store(true, Ordering::Relaxed);
+        *launch_key = std::mem::take(launch_key).with_catalog();
         if let Servers::Own(pool) = &self.servers {
-            pool.retire(server);
+            pool.drain(server);
         }
         // All servers have the same sessions.
-        Ok((self.server(setup).await?.enter(directory), session, named))
+        Ok((self.server(launch_key).await?.begin_turn(directory), session, named))
     }
 
     /// Returns the session of a turn, new or to be continued, after it was seen that nobody else is at work in it.
@@ -352,23 +356,25 @@ impl Shared {
         let schema = prompt.schema.as_ref().map(AnswerSchema::read).transpose().map_err(|why| no_schema(&why))?;
         protocol::check_serve_in(self.version(), &request.task.directory)
             .map_err(|why| wrong_directory(&request, &why))?;
-        let (mut setup, model) = self.setup(prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
+        let (mut launch_key, model) =
+            self.launch_key(prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
         if let Some(session) = &request.session {
             self.sessions.wait_for_killed(session).await;
         }
         let is_new = request.session.is_none();
-        let (presence, session, model) = self.place(&mut setup, &request, model.as_deref()).await?;
-        let (started, driver) = StartedTurn::channel(SIGNALS);
+        let (turn_guard, session, model) = self.place(&mut launch_key, &request, model.as_deref()).await?;
+        let (started, driver) = StartedTurn::channel(SIGNAL_CAPACITY);
         let taken = self.sessions.take(&session.id, driver.signals.downgrade());
         let taken = taken.ok_or_else(|| busy(&session.id))?;
-        let server = Arc::clone(presence.server());
-        let listening = server.hub.listen(session.id.clone());
+        let server = Arc::clone(turn_guard.server());
+        let subscription = server.dispatcher.subscribe(session.id.clone());
         server.connected().await.map_err(|error| unreachable(&error))?;
-        let pass = server.admit(&session.id, request.prompt.options.budget())?;
-        let pass = pass.map(|pass| pass.with_idle_limit(request.prompt.options.limits().idle));
+        let route_lease = server.lease_route(&session.id, request.prompt.options.budget())?;
+        let route_lease =
+            route_lease.map(|route_lease| route_lease.with_idle_limit(request.prompt.options.limits().idle));
         let session = session.keep();
-        let beginning = Beginning { driver, presence, listening, session, is_new, model, schema, pass };
-        let turn = beginning.turn(request, setup.redaction())?;
+        let turn_parts = TurnParts { driver, turn_guard, subscription, session, is_new, model, schema, route_lease };
+        let turn = turn_parts.turn(request, launch_key.redaction())?;
         Ok((started, Prepared { turn, taken }))
     }
 }
@@ -435,17 +441,17 @@ impl Executor for ServeExecutor {
         self.run(async move |shared: Arc<Shared>| {
             let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
             tokio::spawn(async move {
-                let server = Arc::downgrade(turn.presence().server());
+                let server = Arc::downgrade(turn.turn_guard().server());
                 let over = turn.run().await;
                 drop(taken);
                 // A consumer that never reads the end keeps no server alive, only the runtime that this runs on.
                 let (background, executor) = (Arc::clone(&shared.background), Arc::downgrade(&shared));
                 drop(shared);
-                over.tell().await;
+                over.deliver_end().await;
                 if let (Some(shared), Some(server)) = (executor.upgrade(), server.upgrade())
                     && let Servers::Own(pool) = &shared.servers
                 {
-                    pool.look_after(&server).await;
+                    pool.recycle_if_large(&server).await;
                 }
                 drop(background);
             });

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long opencode may take to answer. It takes a second.
-const LIMIT: Duration = Duration::from_mins(1);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// opencode's record of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +81,9 @@ pub async fn session_info(launch: &Launch, session: &SessionId) -> Result<Sessio
     let arguments = generation.export_arguments(session);
     // Any directory will do, and the current one may have been deleted.
     let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
-    let answer = launch.ask(arguments, &directory, LIMIT).await.map_err(|error| unanswered(error.to_string()))?;
-    match generation.read_export(&answer.stdout, &answer.stderr) {
+    let query =
+        launch.query(arguments, &directory, REQUEST_TIMEOUT).await.map_err(|error| unanswered(error.to_string()))?;
+    match generation.read_export(&query.stdout, &query.stderr) {
         Exported::Session(info) => Ok(info),
         Exported::NotFound => Err(SessionLookupError::NotFound(session.clone())),
         Exported::Nothing(why) => Err(unanswered(why)),

@@ -23,8 +23,13 @@
 
 #[cfg(target_os = "linux")]
 mod last_subreaper;
+pub(crate) mod program;
+#[cfg(target_os = "linux")]
+mod run;
 
-use crate::watcher::Watcher;
+pub use program::Supervisor;
+#[cfg(target_os = "linux")]
+pub use run::{SupervisorError, supervise};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The first argument of a process that is a supervisor.
@@ -59,7 +64,7 @@ pub fn init() {
         unblock_child_signal();
         let mut arguments = std::env::args_os().skip(1);
         if arguments.next().is_some_and(|first| first == ARGUMENT) {
-            supervise(arguments);
+            run_as_supervisor(arguments);
         }
         // In a chroot or container without /proc the program cannot find itself.
         INITIALIZED.store(std::path::Path::new(PROGRAM).exists(), Ordering::Relaxed);
@@ -80,8 +85,8 @@ fn unblock_child_signal() {
 
 /// Returns this program as a supervisor, if it has called [`init`].
 #[must_use]
-pub fn current() -> Option<Watcher> {
-    INITIALIZED.load(Ordering::Relaxed).then(|| Watcher::new(PROGRAM, [ARGUMENT]))
+pub fn current() -> Option<Supervisor> {
+    INITIALIZED.load(Ordering::Relaxed).then(|| Supervisor::new(PROGRAM, [ARGUMENT]))
 }
 
 /// Makes this process a subreaper of its own, behind its supervisors, for a program that starts no children but by this crate.
@@ -108,11 +113,11 @@ pub use last_subreaper::{Children, end_descendants};
 
 #[cfg(target_os = "linux")]
 #[expect(clippy::exit, reason = "the process is a supervisor and nothing else, and the caller's `main` must not go on")]
-fn supervise(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
+fn run_as_supervisor(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
     use opencode_run_core::ErrorChain;
     use std::io::Write;
 
-    let code = crate::watch::supervise(arguments).unwrap_or_else(|error| {
+    let code = run::supervise_to_code(arguments).unwrap_or_else(|error| {
         // If stderr is closed, the exit code remains.
         writeln!(std::io::stderr(), "error: {}", ErrorChain::new(&error)).ok();
         NOT_STARTED

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 /// The longest name of a task, in bytes: with prefix and suffix it stays below the 255 that file systems allow.
-const LONGEST_NAME: usize = 128;
+const MAX_NAME_BYTES: usize = 128;
 
 /// A task's name: something that can stand in a directory's name as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl FromStr for TaskName {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let why = if name.is_empty() {
             "it is empty"
-        } else if name.len() > LONGEST_NAME {
+        } else if name.len() > MAX_NAME_BYTES {
             "it is longer than 128 bytes"
         } else if name.contains(['/', '\\']) {
             "it holds a path separator"

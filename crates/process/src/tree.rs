@@ -4,20 +4,20 @@
 //! they all share is the environment that they inherit.
 
 mod background;
-#[cfg(not(target_os = "linux"))]
-mod elsewhere;
 #[cfg(target_os = "linux")]
 mod linux;
-
 #[cfg(not(target_os = "linux"))]
-use elsewhere as system;
+mod without_proc;
+
 #[cfg(target_os = "linux")]
 use linux as system;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Identity, child_identities, kill_descendants};
+#[cfg(not(target_os = "linux"))]
+use without_proc as system;
 
 #[cfg(unix)]
-use crate::guard::Guard;
+use crate::watchdog::Watchdog;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::mem;
@@ -27,17 +27,17 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 /// How long it is tried to end what is left. Ending a process takes milliseconds; a storm of them takes a few rounds.
-pub(crate) const SWEEP_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much of that a supervisor may take, which takes milliseconds, before its work is done without it.
-const SUPERVISOR_LIMIT: Duration = Duration::from_secs(2);
+const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long is waited between two looks at what is left.
-const SWEEP_PAUSE: Duration = Duration::from_millis(5);
+const KILL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A name that all processes of one run bear in their environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Marker(String);
+pub(crate) struct EnvironmentTag(String);
 
-impl Marker {
+impl EnvironmentTag {
     /// The variable that holds it.
     pub(crate) const VARIABLE: &'static str = "OPENCODE_RUN_MARKER";
 
@@ -61,17 +61,17 @@ impl Marker {
 
     /// Returns whether an environment's entry, `NAME=value`, holds the marker.
     #[cfg(any(target_os = "linux", test))]
-    pub(crate) fn is_borne_by(&self, entry: &[u8]) -> bool {
+    pub(crate) fn is_in_entry(&self, entry: &[u8]) -> bool {
         let Some(value) = entry.strip_prefix(Self::VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) else {
             return false;
         };
-        value.split(|byte| *byte == b':').any(|marker| marker == self.0.as_bytes())
+        value.split(|byte| *byte == b':').any(|tag| tag == self.0.as_bytes())
     }
 }
 
 /// The processes of one run.
 ///
-/// Dropping it ends them all, within [`SWEEP_LIMIT`], unless [`sweep`](Self::sweep) has done so already. Within a runtime that is
+/// Dropping it ends them all, within [`KILL_TIMEOUT`], unless [`kill_all`](Self::sweep) has done so already. Within a runtime that is
 /// done on another thread, so that the runtime is not blocked.
 #[derive(Debug)]
 pub(crate) struct Tree(State);
@@ -87,25 +87,25 @@ enum State {
 
 impl Tree {
     /// Takes the process that all others of the run descend from, right after it was started.
-    pub(crate) fn new(marker: Marker, leader: u32) -> Self {
-        Self(State::Idle(Processes::new(marker, leader)))
+    pub(crate) fn new(tag: EnvironmentTag, leader: u32) -> Self {
+        Self(State::Idle(Processes::new(tag, leader)))
     }
 
     /// Takes a leader of a process group, and has the group end with this process.
-    pub(crate) fn guarded(marker: Marker, leader: u32) -> Self {
+    pub(crate) fn with_watchdog(tag: EnvironmentTag, leader: u32) -> Self {
         #[cfg_attr(not(unix), expect(unused_mut, reason = "guards are shells"))]
-        let mut processes = Processes::new(marker, leader);
+        let mut processes = Processes::new(tag, leader);
         #[cfg(unix)]
         {
-            processes.guard = Guard::start(&processes.marker, leader);
+            processes.watchdog = Watchdog::start(&processes.tag, leader);
         }
         Self(State::Idle(processes))
     }
 
-    /// Takes a leader that is a [supervisor](crate::Watcher): it is asked to end all, since it finds processes that no scan from
+    /// Takes a leader that is a [supervisor](crate::Supervisor): it is asked to end all, since it finds processes that no scan from
     /// outside finds.
-    pub(crate) fn watched(marker: Marker, leader: u32) -> Self {
-        let mut processes = Processes::new(marker, leader);
+    pub(crate) fn supervised(tag: EnvironmentTag, leader: u32) -> Self {
+        let mut processes = Processes::new(tag, leader);
         processes.supervised = true;
         Self(State::Idle(processes))
     }
@@ -115,36 +115,36 @@ impl Tree {
         if let State::Idle(processes) = &self.0 {
             processes.system.signal_leader(signal);
         }
-        self.wake_supervisor();
+        self.resume_supervisor();
     }
 
     /// Continues a supervisor that a process of the run has stopped.
-    pub(crate) fn wake_supervisor(&self) {
+    pub(crate) fn resume_supervisor(&self) {
         if let State::Idle(processes) = &self.0
             && processes.supervised
         {
-            processes.system.wake_watcher();
+            processes.system.resume_supervisor();
         }
     }
 
     /// Remembers the processes that are there now: descendants of the leader are found again when the parents in between are
     /// gone. A supervisor finds them without.
-    pub(crate) async fn remember(&mut self) {
+    pub(crate) async fn record_descendants(&mut self) {
         if matches!(&self.0, State::Idle(processes) if processes.supervised) {
             return;
         }
         self.work(|processes| {
-            processes.system.remember(&processes.marker);
+            processes.system.record_descendants(&processes.tag);
             0
         })
         .await;
     }
 
-    /// Ends all processes of the run, the leader included, and returns how many are left after [`SWEEP_LIMIT`]: only
+    /// Ends all processes of the run, the leader included, and returns how many are left after [`KILL_TIMEOUT`]: only
     /// processes that the system does not let go of.
     ///
     /// If the future is dropped, the sweep continues in the background, and the next one waits for it.
-    pub(crate) async fn sweep(&mut self) -> usize {
+    pub(crate) async fn kill_all(&mut self) -> usize {
         self.work(Processes::end).await
     }
 
@@ -181,9 +181,9 @@ impl Drop for Tree {
     fn drop(&mut self) {
         let runtime = tokio::runtime::Handle::try_current();
         match (mem::replace(&mut self.0, State::Lost), runtime) {
-            (State::Idle(processes), Ok(runtime)) if !processes.swept => {
+            (State::Idle(processes), Ok(runtime)) if !processes.killed => {
                 // A supervisor needs nothing else, even if this process ends now.
-                processes.ask_supervisor();
+                processes.request_kill();
                 let waits = !processes.supervised;
                 let done = background::run(move || drop(processes));
                 if waits {
@@ -198,108 +198,108 @@ impl Drop for Tree {
     }
 }
 
-/// The known processes of one run. Dropping it ends them all and blocks for at most [`SWEEP_LIMIT`], unless that is done.
+/// The known processes of one run. Dropping it ends them all and blocks for at most [`KILL_TIMEOUT`], unless that is done.
 #[derive(Debug)]
 struct Processes {
-    marker: Marker,
+    tag: EnvironmentTag,
     system: system::Tree,
     /// Whether the leader is a supervisor.
     supervised: bool,
-    swept: bool,
+    killed: bool,
     /// Ends the leader's process group with this process. Dropped last.
     #[cfg(unix)]
-    guard: Option<Guard>,
+    watchdog: Option<Watchdog>,
 }
 
 impl Processes {
-    fn new(marker: Marker, leader: u32) -> Self {
+    fn new(tag: EnvironmentTag, leader: u32) -> Self {
         Self {
             system: system::Tree::new(leader),
-            marker,
+            tag,
             supervised: false,
-            swept: false,
+            killed: false,
             #[cfg(unix)]
-            guard: None,
+            watchdog: None,
         }
     }
 
-    fn ask_supervisor(&self) {
+    fn request_kill(&self) {
         if self.supervised {
-            self.system.ask_watcher();
+            self.system.request_kill();
         }
     }
 
     /// Ends all of them and returns how many are left. Blocks.
     fn end(&mut self) -> usize {
-        self.ask_supervisor();
+        self.request_kill();
         let began = Instant::now();
         loop {
             let elapsed = began.elapsed();
-            if !self.supervised || elapsed >= SUPERVISOR_LIMIT || !self.system.leader_lives() {
-                let left = self.system.kill_all(&self.marker);
-                if left == 0 || elapsed >= SWEEP_LIMIT {
-                    self.swept = true;
+            if !self.supervised || elapsed >= SUPERVISOR_TIMEOUT || !self.system.leader_lives() {
+                let left = self.system.kill_all(&self.tag);
+                if left == 0 || elapsed >= KILL_TIMEOUT {
+                    self.killed = true;
                     return left;
                 }
             }
-            std::thread::sleep(SWEEP_PAUSE);
+            std::thread::sleep(KILL_INTERVAL);
         }
     }
 }
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        if !self.swept {
+        if !self.killed {
             self.end();
         }
     }
 }
 
 /// The server's own processes. A process that has one of their ids later is not one of them.
-pub(crate) use system::Core;
+pub(crate) use system::OwnProcesses;
 /// A moment in the clock of the processes' start times.
-pub(crate) use system::Moment;
+pub(crate) use system::StartTime;
 
 /// A process below a server that is not the server's own.
 #[derive(Debug)]
-pub(crate) struct Tool {
+pub(crate) struct ToolProcess {
     /// When it was started.
-    pub(crate) born: Moment,
+    pub(crate) started_at: StartTime,
     /// Its working directory, if that can be read.
     pub(crate) directory: Option<PathBuf>,
 }
 
 /// Ends the processes of a server's run, with all that descend from them, that are not the server's own, are not older than
-/// `since`, and belong to a turn that is over. Which they are `is_left` decides for all that one scan has found.
+/// `since`, and belong to a turn that is over. Which they are `is_leftover` decides for all that one scan has found.
 ///
 /// The server's own are those of its process group, such as language servers and MCP servers, and what these start. opencode
 /// starts each tool in a session of its own, and no process can leave its session for the server's group.
-pub(crate) async fn sweep_tools(
-    marker: &Marker,
-    core: Core,
-    since: Moment,
-    is_left: impl Fn(&[Tool]) -> Vec<bool> + Send + 'static,
+pub(crate) async fn kill_tools(
+    tag: &EnvironmentTag,
+    own_processes: OwnProcesses,
+    since: StartTime,
+    is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool> + Send + 'static,
 ) {
-    let tools = system::Tools::new(marker.clone(), core, since);
-    let sweep = move || {
-        let deadline = Instant::now() + SWEEP_LIMIT;
+    let tools = system::ToolProcesses::new(tag.clone(), own_processes, since);
+    let kill_all = move || {
+        let deadline = Instant::now() + KILL_TIMEOUT;
         loop {
-            let left = tools.kill_all(&is_left);
+            let left = tools.kill_all(&is_leftover);
             if left == 0 || Instant::now() >= deadline {
                 return left;
             }
-            std::thread::sleep(SWEEP_PAUSE);
+            std::thread::sleep(KILL_INTERVAL);
         }
     };
-    let left = background::run(sweep).await.unwrap_or_default();
+    let left = background::run(kill_all).await.unwrap_or_default();
     if left > 0 {
         tracing::error!(left, "processes that a turn left could not be ended");
     }
 }
 
 /// Returns the server's own processes, once it listens: it has started no helper by then.
-pub(crate) async fn core(leader: u32) -> Core {
-    background::run(move || Core::of(leader)).await.unwrap_or_default()
+pub(crate) async fn own_processes(leader: u32) -> OwnProcesses {
+    background::run(move || OwnProcesses::of(leader)).await.unwrap_or_default()
 }
 
 /// Returns how much memory the process that a server was started as takes, together with those of its process group, in
@@ -351,12 +351,12 @@ mod tests {
 
     #[test]
     fn a_marker_is_found_in_its_variable_alone() {
-        let marker = Marker::new();
+        let tag = EnvironmentTag::new();
         let entry = |name: &str, value: &str| format!("{name}={value}").into_bytes();
-        assert!(marker.is_borne_by(&entry(Marker::VARIABLE, &marker.0)));
-        assert!(marker.is_borne_by(&entry(Marker::VARIABLE, &format!("other:{}", marker.0))));
-        assert!(!marker.is_borne_by(&entry("OTHER", &marker.0)));
-        assert!(!marker.is_borne_by(&entry(Marker::VARIABLE, &format!("{}0", marker.0))));
-        assert!(!marker.is_borne_by(Marker::VARIABLE.as_bytes()));
+        assert!(tag.is_in_entry(&entry(EnvironmentTag::VARIABLE, &tag.0)));
+        assert!(tag.is_in_entry(&entry(EnvironmentTag::VARIABLE, &format!("other:{}", tag.0))));
+        assert!(!tag.is_in_entry(&entry("OTHER", &tag.0)));
+        assert!(!tag.is_in_entry(&entry(EnvironmentTag::VARIABLE, &format!("{}0", tag.0))));
+        assert!(!tag.is_in_entry(EnvironmentTag::VARIABLE.as_bytes()));
     }
 }

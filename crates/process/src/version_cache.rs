@@ -1,6 +1,6 @@
 //! Which version an executable has, remembered across runs: asking costs half a second.
 
-use crate::{Version, find_untrusted, kept_file};
+use crate::{Version, cache_file, find_untrusted};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -38,7 +38,7 @@ impl VersionCache {
     pub(crate) fn put(&self, path: &Path, version: Version) {
         let write = || {
             let remembered = serde_json::to_vec(&Remembered::of(path, version)?).ok()?;
-            kept_file::write(&self.file, &remembered).ok()
+            cache_file::write(&self.file, &remembered).ok()
         };
         if write().is_none() {
             tracing::debug!(file = %self.file.display(), "the version of opencode could not be remembered");

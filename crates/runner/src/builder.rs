@@ -12,7 +12,7 @@ use opencode_run_config::ModelSource;
 use opencode_run_core::{
     Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy, SessionId, TurnOptions,
 };
-use opencode_run_process::Watcher;
+use opencode_run_process::Supervisor;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -283,7 +283,7 @@ impl RunnerBuilder {
     /// itself, if that has called [`supervisor::init`](crate::supervisor::init). A supervisor ends all that they leave, also when this process is ended by
     /// SIGKILL.
     #[must_use]
-    pub fn watcher(mut self, watcher: impl Into<Option<Watcher>>) -> Self {
+    pub fn watcher(mut self, watcher: impl Into<Option<Supervisor>>) -> Self {
         self.launch.supervisor = watcher.into();
         self
     }

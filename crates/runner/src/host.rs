@@ -6,7 +6,7 @@ use crate::keys::Keys;
 use crate::launch_options::{LaunchOptions, Reach, Variables};
 use crate::{BuildError, RunnerBuilder, Transport, locate_opencode, paths};
 use opencode_run_core::{Executor, FailureKind, StartError};
-use opencode_run_process::{Launch, Opencode, ServeExecutor, Watcher, supervisor};
+use opencode_run_process::{Launch, Opencode, ServeExecutor, Supervisor, supervisor};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Host {
     }
 
     /// As [`with_executor`](Self::with_executor); commands that print keys are started under this supervisor.
-    pub(crate) fn with_supervised_executor(executor: Arc<dyn Executor>, supervisor: Option<Watcher>) -> Self {
+    pub(crate) fn with_supervised_executor(executor: Arc<dyn Executor>, supervisor: Option<Supervisor>) -> Self {
         Self::new(Driver::Brought(executor), None, None, supervisor)
     }
 
@@ -67,7 +67,7 @@ impl Host {
         driver: Driver,
         opencode: Option<Opencode>,
         isolation: Option<Isolation>,
-        supervisor: Option<Watcher>,
+        supervisor: Option<Supervisor>,
     ) -> Self {
         let keys = Arc::new(Keys::new(supervisor));
         Self { inner: Arc::new(Inner { driver, opencode, keys, isolation }) }
@@ -106,7 +106,7 @@ impl Host {
         let launch = tokio::task::spawn_blocking(move || Launch::new(found, variables)).await;
         let mut launch = launch
             .map_err(|error| StartError::new(FailureKind::Io, error.to_string()))?
-            .watched_by(supervisor.clone())
+            .supervised_by(supervisor.clone())
             .cache(paths::cache_dir());
         if let Some(most) = max_servers {
             launch = launch.max_servers(most);
@@ -254,7 +254,7 @@ impl HostBuilder {
 
     /// Starts opencode under this supervisor, or under none.
     #[must_use]
-    pub fn watcher(mut self, supervisor: impl Into<Option<Watcher>>) -> Self {
+    pub fn watcher(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
         self.options.supervisor = supervisor.into();
         self
     }

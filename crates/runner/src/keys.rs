@@ -1,6 +1,6 @@
 //! The keys that stand elsewhere than with their model source, each asked for when it is needed and once.
 
-use crate::{RunnerError, Watcher};
+use crate::{RunnerError, Supervisor};
 use opencode_run_config::{KeyError, LONGEST_KEY, with_key};
 use opencode_run_core::{FailureKind, ModelChoice, ModelConfig, ModelSourceType, RunError, SecretString, StartError};
 use opencode_run_process::Helper;
@@ -16,7 +16,7 @@ const KEY_TIMEOUT: Duration = Duration::from_mins(2);
 /// The keys that were asked for. A key lives as long as its runner.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    watcher: Option<Watcher>,
+    watcher: Option<Supervisor>,
     // Held while a key is asked for: two turns must not unlock a password manager twice.
     known: Mutex<Vec<Known>>,
 }
@@ -42,7 +42,7 @@ impl Known {
 
 impl Keys {
     /// Asks for keys by commands that are started under a watcher, where there is one.
-    pub(crate) fn new(watcher: Option<Watcher>) -> Self {
+    pub(crate) fn new(watcher: Option<Supervisor>) -> Self {
         Self { watcher, known: Mutex::default() }
     }
 
@@ -102,7 +102,7 @@ fn too_late(source: ModelSourceType, is_file: bool, limit: Duration) -> RunnerEr
 /// # Errors
 ///
 /// If the key cannot be had.
-pub async fn read_key(config: &Arc<ModelConfig>, watcher: Option<&Watcher>) -> Result<Arc<ModelConfig>, KeyError> {
+pub async fn read_key(config: &Arc<ModelConfig>, watcher: Option<&Supervisor>) -> Result<Arc<ModelConfig>, KeyError> {
     let reading = with_key(config, async |command| run_key_command(command, watcher).await);
     match &config.api_key_file {
         // The command has a time limit of its own.
@@ -120,7 +120,7 @@ pub async fn read_key(config: &Arc<ModelConfig>, watcher: Option<&Watcher>) -> R
 /// # Errors
 ///
 /// If it fails, or takes more than two minutes.
-async fn run_key_command(command: &str, watcher: Option<&Watcher>) -> Result<Vec<u8>, KeyError> {
+async fn run_key_command(command: &str, watcher: Option<&Supervisor>) -> Result<Vec<u8>, KeyError> {
     let mut helper = Helper::shell(command, watcher).map_err(KeyError::NotStarted)?;
     let stdout = helper.take_stdout();
     // It takes its output with it: what has printed too much is not to wait for somebody who reads on.

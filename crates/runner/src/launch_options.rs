@@ -1,7 +1,7 @@
 //! How opencode is started: what is fixed for a server's life.
 
 use crate::Transport;
-use opencode_run_process::{Watcher, supervisor};
+use opencode_run_process::{Supervisor, supervisor};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub struct LaunchOptions {
     pub server_idle_timeout: Option<Duration>,
     /// The supervisor that opencode, and the commands that print keys, are started under. By default it is the program itself, if that
     /// has called [`supervisor::init`].
-    pub supervisor: Option<Watcher>,
+    pub supervisor: Option<Supervisor>,
 }
 
 impl Default for LaunchOptions {
@@ -82,7 +82,7 @@ pub enum Reach {
         /// The environment that holds the credentials.
         environment: Option<Variables>,
         /// The supervisor that commands which print keys are started under.
-        supervisor: Option<Watcher>,
+        supervisor: Option<Supervisor>,
     },
 }
 

@@ -78,6 +78,6 @@ pub use opencode_run_core::{
 pub use opencode_run_journal::JournalError;
 pub use opencode_run_markdown::MarkdownOptions;
 pub use opencode_run_process::{
-    Launch, LocateError, Locator, Opencode, ServeExecutor, SessionLookupError, TaskDir, TaskDirError, TaskNameError,
-    Version, Watcher, supervisor,
+    Launch, LocateError, Locator, Opencode, ServeExecutor, SessionLookupError, Supervisor, TaskDir, TaskDirError,
+    TaskNameError, Version, supervisor,
 };

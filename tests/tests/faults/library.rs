@@ -2,7 +2,7 @@
 
 use crate::support::{Case, HANG, PLAIN_TEXT, deaf, plain, spawn};
 use opencode_run_core::{Prompt, RunState, Task, TurnRecord, TurnRunner};
-use opencode_run_process::{Launch, Locator, RunExecutor, Watcher};
+use opencode_run_process::{Launch, Locator, RunExecutor, Supervisor};
 use opencode_run_tests::opencode_run_bin;
 use opencode_run_tests::script::{Act, SpawnKind};
 use std::sync::Arc;
@@ -25,8 +25,8 @@ fn escapes(watched: bool) -> Vec<Vec<Act>> {
 async fn runner(case: &Case, watched: bool) -> TurnRunner {
     let opencode =
         Locator::from_path_variable(None).explicit(Some(case.fake.executable().into())).locate().await.unwrap();
-    let around = watched.then(|| Watcher::new(opencode_run_bin!(), ["__watch"]));
-    let executor = RunExecutor::new(Launch::new(opencode, case.sandbox.env().clone()).watched_by(around));
+    let around = watched.then(|| Supervisor::new(opencode_run_bin!(), ["__watch"]));
+    let executor = RunExecutor::new(Launch::new(opencode, case.sandbox.env().clone()).supervised_by(around));
     TurnRunner::new(Arc::new(executor), Task::new("task", case.sandbox.workspace()))
 }
 

@@ -66,7 +66,7 @@ async fn usable(args: &ModelsArgs, console: Console) -> Result<Usable, CommandEr
     let opencode = locate_opencode(args.opencode.clone(), &variables, watch::watcher())
         .await
         .map_err(|error| CommandError::new(FailureKind::Opencode, error.to_string()).hint(sentence(&error.remedy())))?;
-    let models = known_models(&Launch::new(opencode, variables).watched_by(watch::watcher()), &directory)
+    let models = known_models(&Launch::new(opencode, variables).supervised_by(watch::watcher()), &directory)
         .await
         .map_err(|error| CommandError::of(FailureKind::Opencode, &error))?;
     Ok(Usable { sources, models })

@@ -92,7 +92,7 @@ pub(crate) async fn install(force: bool, console: Console) -> Result<PathBuf, Co
     check_packages(staging.path())?;
 
     let staged = staging.path().join("node_modules/.bin/opencode");
-    let locator = Locator::default().explicit(Some(staged.clone())).watched_by(watch::watcher());
+    let locator = Locator::default().explicit(Some(staged.clone())).supervised_by(watch::watcher());
     let opencode = locator.locate().await.map_err(|error| {
         CommandError::new(FailureKind::Opencode, format!("npm installed an opencode that does not work: {error}"))
             .hint("npm may have been told not to run install scripts (ignore-scripts): allow them and run setup again")

@@ -166,7 +166,7 @@ impl Client {
 /// # Errors
 ///
 /// If there is no server of a known generation, or it does not know the user.
-pub(crate) async fn meet(
+pub(crate) async fn connect(
     address: Url,
     user: Option<String>,
     password: Option<String>,

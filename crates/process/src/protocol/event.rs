@@ -14,7 +14,7 @@ pub(crate) struct SessionEvent {
     /// The event as it came, without an envelope that names its directory.
     pub(crate) raw: RawJson,
     /// Whether the session is at work from now on, if the event reports it.
-    pub(crate) works: Option<bool>,
+    pub(crate) is_working: Option<bool>,
 }
 
 impl SessionEvent {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How long a request may take that opencode answers by itself, without a model. It takes milliseconds; the first one in a
 /// directory loads that directory's configuration and plugins.
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// The longest answer that is about a server or a session: a list of models has a few MiB.
 pub(crate) const MAX_ANSWER_BYTES: usize = 32 << 20;
 /// The longest answer that holds messages, which can be all of a long session's. A server that is not ours could send one without an
@@ -20,7 +20,7 @@ pub(crate) const MAX_MESSAGES_BYTES: usize = 256 << 20;
 /// The user that a server knows.
 const USER: &str = "opencode";
 /// How long a connection to this machine may take.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to a server.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Http {
             .no_proxy()
             // opencode redirects nothing; a hostile server would have us send the password elsewhere.
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_LIMIT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| ClientError::NoAnswer(error.to_string()))?;
         let user = user.unwrap_or_else(|| USER.to_owned());
@@ -129,8 +129,9 @@ impl Http {
 
 /// Opens a stream of events.
 pub(crate) async fn events(request: RequestBuilder) -> Result<Response, ClientError> {
-    let response = tokio::time::timeout(LIMIT, request.send()).await;
-    let response = response.map_err(|_| ClientError::NoAnswer(format!("within {LIMIT:?}")))?.map_err(no_answer)?;
+    let response = tokio::time::timeout(REQUEST_TIMEOUT, request.send()).await;
+    let response =
+        response.map_err(|_| ClientError::NoAnswer(format!("within {REQUEST_TIMEOUT:?}")))?.map_err(no_answer)?;
     let is_stream = response
         .headers()
         .get(reqwest::header::CONTENT_TYPE)
@@ -140,7 +141,7 @@ pub(crate) async fn events(request: RequestBuilder) -> Result<Response, ClientEr
 
 /// Returns the JSON of an answer.
 pub(crate) async fn json<T: for<'a> Deserialize<'a>>(request: RequestBuilder) -> Result<T, ClientError> {
-    let text = text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await?;
+    let text = text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await?;
     parse_repaired(&text).map_err(|_| ClientError::Unreadable)
 }
 

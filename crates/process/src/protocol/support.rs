@@ -41,7 +41,7 @@ pub(crate) fn why_not_run(version: Version) -> Option<&'static str> {
 }
 
 /// Says what keeps a version's server from being used, where something does.
-pub(crate) fn serves(version: Version) -> Result<(), &'static str> {
+pub(crate) fn check_server_support(version: Version) -> Result<(), &'static str> {
     match Generation::of(version) {
         Ok(Generation::V1 | Generation::V2) => Ok(()),
         Err(Unsupported::TooOld { .. }) if version.major == 2 => Err("whose routes changed in 2.0.4"),

@@ -118,7 +118,7 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(method: Method, route: impl Into<String>) -> Self {
-        let timeout = super::http::LIMIT;
+        let timeout = super::http::REQUEST_TIMEOUT;
         Self { method, route: route.into(), directory: None, body: None, is_retried: false, timeout }
     }
 

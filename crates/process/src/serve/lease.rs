@@ -176,11 +176,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn moved_lease_is_released_by_its_new_owner_alone() {
         let leases = Leases::new(1);
-        let (old, fresh) = (leases.acquire(|| ()).await, Lease::default());
-        old.move_to(&fresh);
+        let (old, successor) = (leases.acquire(|| ()).await, Lease::default());
+        old.move_to(&successor);
         old.release();
         assert!(is_pending(leases.acquire(|| ())).await);
-        fresh.release();
+        successor.release();
         leases.acquire(|| ()).await;
     }
 }

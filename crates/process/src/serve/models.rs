@@ -1,12 +1,12 @@
 //! Models and variants that a server does not have.
 
-use crate::nearest;
 use crate::protocol::KnownModel;
+use crate::suggestions;
 use opencode_run_core::{FailureKind, Remedy, StartError};
 
 /// Returns the error for a model that the server does not have, in opencode's words, with the nearest ones.
 pub(super) fn no_model(model: &str, there: &[KnownModel]) -> StartError {
-    let near = nearest(model, there.iter().map(|known| known.name.as_str())).join(", ");
+    let near = suggestions(model, there.iter().map(|known| known.name.as_str())).join(", ");
     let near = if near.is_empty() { near } else { format!(". Did you mean: {near}?") };
     StartError::new(FailureKind::ModelNotFound, format!("Model not found: {model}{near}")).remedy(Remedy::ListModels)
 }

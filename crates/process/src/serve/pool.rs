@@ -3,7 +3,7 @@
 use super::lease::{Lease, Leases};
 use super::server::Server;
 use crate::Launch;
-use crate::setup::Setup;
+use crate::launch_key::LaunchKey;
 use opencode_run_core::{FailureKind, StartError};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -20,11 +20,11 @@ type Slot = Arc<OnceCell<Arc<Server>>>;
 
 /// What is started until all servers are ended; what comes after that is another era's.
 #[derive(Debug, Clone, Default)]
-struct Era {
+struct Epoch {
     /// The servers are ended: one that is being started is given up.
     over: CancellationToken,
     /// What watches over a server's process until it is gone with all that it started.
-    watches: TaskTracker,
+    monitors: TaskTracker,
 }
 
 /// Starts servers as they are needed and replaces those that have grown too large or have ended.
@@ -35,10 +35,10 @@ pub(crate) struct Pool {
     home: PathBuf,
     /// How much memory a server may take before it is replaced, in bytes; what is usual unless said.
     memory_limit: Option<u64>,
-    slots: Mutex<HashMap<Setup, Slot>>,
+    slots: Mutex<HashMap<LaunchKey, Slot>>,
     /// The servers that get no further turns, as long as they have some.
-    retired: Mutex<Vec<Weak<Server>>>,
-    era: Mutex<Era>,
+    draining: Mutex<Vec<Weak<Server>>>,
+    epoch: Mutex<Epoch>,
     /// The leases of the servers that may be alive. Draining ones have none: they end with their turns, and a turn that drains one
     /// may need another.
     leases: Leases,
@@ -55,8 +55,8 @@ impl Pool {
             home,
             memory_limit,
             slots: Mutex::default(),
-            retired: Mutex::default(),
-            era: Mutex::default(),
+            draining: Mutex::default(),
+            epoch: Mutex::default(),
             leases,
         }
     }
@@ -67,47 +67,48 @@ impl Pool {
     }
 
     // The locks are held for plain look-ups and assignments only.
-    fn era(&self) -> MutexGuard<'_, Era> {
-        self.era.lock().unwrap_or_else(PoisonError::into_inner)
+    fn epoch(&self) -> MutexGuard<'_, Epoch> {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slots(&self) -> MutexGuard<'_, HashMap<Setup, Slot>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<LaunchKey, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the server for a setup, started if there is none. Several that ask at once wait for the same start.
-    pub(crate) async fn server(self: &Arc<Self>, setup: &Setup) -> Result<Arc<Server>, StartError> {
+    pub(crate) async fn server(self: &Arc<Self>, launch_key: &LaunchKey) -> Result<Arc<Server>, StartError> {
         // First, so that a server that is not ended with the others is given up.
-        let era = self.era().clone();
-        let slot = self.slot(setup);
+        let epoch = self.epoch().clone();
+        let slot = self.slot(launch_key);
         let start = || async {
             let server = Box::pin(async {
                 let lease = self.lease().await?;
-                Server::start(&self.launch, setup, &self.home, &era.watches, &lease).await
+                Server::start(&self.launch, launch_key, &self.home, &epoch.monitors, &lease).await
             });
-            let server = era.over.run_until_cancelled(server).await.unwrap_or_else(|| Err(given_up())).map(Arc::new)?;
+            let server =
+                epoch.over.run_until_cancelled(server).await.unwrap_or_else(|| Err(err_given_up())).map(Arc::new)?;
             self.watch(&server);
             Ok(server)
         };
         let server = slot.slot.get_or_try_init(start).await.map(Arc::clone)?;
         // The caller may not begin a turn on it.
         self.leases.announce_idle();
-        if era.over.is_cancelled() {
+        if epoch.over.is_cancelled() {
             // It was there too late to be ended with the others, or just in time.
             server.end().await;
-            return Err(given_up());
+            return Err(err_given_up());
         }
         Ok(server)
     }
 
     /// Returns the slot of a setup, which holds its server or waits for one.
-    fn slot<'p>(&'p self, setup: &'p Setup) -> UsedSlot<'p> {
+    fn slot<'p>(&'p self, launch_key: &'p LaunchKey) -> UsedSlot<'p> {
         let mut slots = self.slots();
         let ended = |slot: &Slot| slot.get().is_some_and(|server| server.exit().is_some());
-        if slots.get(setup).is_some_and(ended) {
-            slots.remove(setup);
+        if slots.get(launch_key).is_some_and(ended) {
+            slots.remove(launch_key);
         }
-        UsedSlot { pool: self, setup, slot: Arc::clone(slots.entry(setup.clone()).or_default()) }
+        UsedSlot { pool: self, launch_key, slot: Arc::clone(slots.entry(launch_key.clone()).or_default()) }
     }
 
     /// Returns a lease for a further server. If all are taken, the server that has been idle longest is ended for it.
@@ -127,14 +128,14 @@ impl Pool {
     /// Ends the server that has been idle longest, if one is idle.
     fn end_longest_idle(&self) {
         let mut slots = self.slots();
-        let idle = slots.iter().filter_map(|(setup, slot)| Some((slot.get()?.idle_since()?, setup.clone())));
-        let longest = idle.min_by_key(|(since, _)| *since).map(|(_, setup)| setup);
+        let idle = slots.iter().filter_map(|(launch_key, slot)| Some((slot.get()?.idle_since()?, launch_key.clone())));
+        let longest = idle.min_by_key(|(since, _)| *since).map(|(_, launch_key)| launch_key);
         // Dropping the last handle of a server ends it.
-        let ended = longest.and_then(|setup| slots.remove(&setup));
+        let ended = longest.and_then(|launch_key| slots.remove(&launch_key));
         drop(slots);
         if let Some(server) = ended.as_ref().and_then(|slot| slot.get()) {
             server.lease().will_be_released();
-            self.retired().push(Arc::downgrade(server));
+            self.draining().push(Arc::downgrade(server));
         }
     }
 
@@ -143,7 +144,7 @@ impl Pool {
         let limit = self.launch.idle_timeout();
         let mut exited = server.exit_watch();
         let (pool, server) = (Arc::downgrade(self), Arc::downgrade(server));
-        let over = self.era().over.clone();
+        let over = self.epoch().over.clone();
         tokio::spawn(async move {
             let mut pause = limit;
             loop {
@@ -154,7 +155,7 @@ impl Pool {
                 };
                 let (Some(pool), Some(server)) = (pool.upgrade(), server.upgrade()) else { return };
                 if has_exited {
-                    return pool.retire(&server);
+                    return pool.drain(&server);
                 }
                 let idle = server.idle_since().map(|since| since.elapsed());
                 if idle.is_some_and(|idle| limit.is_some_and(|limit| idle >= limit)) {
@@ -176,58 +177,58 @@ impl Pool {
     ///
     /// With further turns at work it goes on growing, so it is retired at once. Otherwise it waits for the next turn, which
     /// need not wait for the start of another.
-    pub(crate) async fn look_after(self: &Arc<Self>, server: &Arc<Server>) {
+    pub(crate) async fn recycle_if_large(self: &Arc<Self>, server: &Arc<Server>) {
         let Some(memory) = server.memory().await else { return };
-        if memory <= self.memory_limit.unwrap_or_else(|| server.usual_limit(memory)) || !server.is_to_be_replaced() {
+        if memory <= self.memory_limit.unwrap_or_else(|| server.baseline_limit(memory)) || !server.begin_recycling() {
             return;
         }
         tracing::info!(memory, "the opencode server has grown too large and is replaced");
-        if server.is_at_work() {
-            return self.retire(server);
+        if server.is_active() {
+            return self.drain(server);
         }
-        let Some(setup) = self.setup_of(server) else { return };
+        let Some(launch_key) = self.key_of(server) else { return };
         let (pool, old) = (Arc::downgrade(self), Arc::downgrade(server));
-        let (launch, home, era) = (self.launch.clone(), self.home.clone(), self.era().clone());
+        let (launch, home, epoch) = (self.launch.clone(), self.home.clone(), self.epoch().clone());
         tokio::spawn(async move {
             // It gets the lease of the server that it replaces.
             let lease = Lease::default();
-            let start = Server::start(&launch, &setup, &home, &era.watches, &lease);
+            let start = Server::start(&launch, &launch_key, &home, &epoch.monitors, &lease);
             // If the servers are ended or either is gone, nobody needs another.
-            if let Some(fresh) = era.over.run_until_cancelled(start).await
+            if let Some(successor) = epoch.over.run_until_cancelled(start).await
                 && let (Some(pool), Some(old)) = (pool.upgrade(), old.upgrade())
             {
-                pool.replace(&setup, &old, fresh);
+                pool.replace(&launch_key, &old, successor);
             }
         });
     }
 
-    fn setup_of(&self, server: &Arc<Server>) -> Option<Setup> {
+    fn key_of(&self, server: &Arc<Server>) -> Option<LaunchKey> {
         let slots = self.slots();
-        slots.iter().find(|(_, slot)| holds(slot, server)).map(|(setup, _)| setup.clone())
+        slots.iter().find(|(_, slot)| holds(slot, server)).map(|(launch_key, _)| launch_key.clone())
     }
 
-    fn replace(self: &Arc<Self>, setup: &Setup, old: &Arc<Server>, fresh: Result<Server, StartError>) {
-        match fresh {
-            Ok(fresh) => {
+    fn replace(self: &Arc<Self>, launch_key: &LaunchKey, old: &Arc<Server>, successor: Result<Server, StartError>) {
+        match successor {
+            Ok(successor) => {
                 let mut slots = self.slots();
                 // The old one may have ended meanwhile, with all others or by itself.
-                if let Some(slot) = slots.get_mut(setup).filter(|slot| holds(slot, old)) {
-                    old.lease().move_to(fresh.lease());
-                    let fresh = Arc::new(fresh);
-                    self.watch(&fresh);
-                    *slot = Arc::new(OnceCell::new_with(Some(fresh)));
-                    self.retired().push(Arc::downgrade(old));
+                if let Some(slot) = slots.get_mut(launch_key).filter(|slot| holds(slot, old)) {
+                    old.lease().move_to(successor.lease());
+                    let successor = Arc::new(successor);
+                    self.watch(&successor);
+                    *slot = Arc::new(OnceCell::new_with(Some(successor)));
+                    self.draining().push(Arc::downgrade(old));
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "an opencode server that has grown too large could not be replaced");
-                old.is_not_replaced();
+                old.cancel_recycling();
             }
         }
     }
 
     /// Gives a server no further turns. It ends when the last of those that it has lets go of it, and needs no lease until then.
-    pub(crate) fn retire(&self, server: &Arc<Server>) {
+    pub(crate) fn drain(&self, server: &Arc<Server>) {
         self.forget(server);
         server.lease().release();
     }
@@ -238,33 +239,33 @@ impl Pool {
         let before = slots.len();
         slots.retain(|_, slot| !holds(slot, server));
         if slots.len() < before {
-            self.retired().push(Arc::downgrade(server));
+            self.draining().push(Arc::downgrade(server));
         }
     }
 
-    fn retired(&self) -> MutexGuard<'_, Vec<Weak<Server>>> {
-        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        retired.retain(|server| server.strong_count() > 0);
-        retired
+    fn draining(&self) -> MutexGuard<'_, Vec<Weak<Server>>> {
+        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        draining.retain(|server| server.strong_count() > 0);
+        draining
     }
 
     /// Ends all servers, those included that still have turns, that are being started and that are about to end by themselves.
     /// When it returns, nothing of them is left.
     pub(crate) async fn end(&self) {
-        let era = std::mem::take(&mut *self.era());
-        era.over.cancel();
+        let epoch = std::mem::take(&mut *self.epoch());
+        epoch.over.cancel();
         let servers = self.servers();
         self.slots().clear();
         futures_util::future::join_all(servers.iter().map(|server| server.end())).await;
         // One that was given up, that came too late or whose last turn let go of it ends in the background.
-        era.watches.close();
-        era.watches.wait().await;
+        epoch.monitors.close();
+        epoch.monitors.wait().await;
     }
 
     /// Returns the servers that there are.
     pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
         let mut servers: Vec<_> = self.slots().values().filter_map(|slot| slot.get().cloned()).collect();
-        servers.extend(self.retired().iter().filter_map(Weak::upgrade));
+        servers.extend(self.draining().iter().filter_map(Weak::upgrade));
         servers
     }
 }
@@ -272,7 +273,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         // What is being started is nobody's any more.
-        self.era().over.cancel();
+        self.epoch().over.cancel();
     }
 }
 
@@ -280,7 +281,7 @@ impl Drop for Pool {
 /// the key of the model source.
 struct UsedSlot<'p> {
     pool: &'p Pool,
-    setup: &'p Setup,
+    launch_key: &'p LaunchKey,
     slot: Slot,
 }
 
@@ -289,8 +290,8 @@ impl Drop for UsedSlot<'_> {
         let mut slots = self.pool.slots();
         // The map's and this one: under the lock there can be no further one.
         let is_last = Arc::strong_count(&self.slot) <= 2 && !self.slot.initialized();
-        if is_last && slots.get(self.setup).is_some_and(|slot| Arc::ptr_eq(slot, &self.slot)) {
-            slots.remove(self.setup);
+        if is_last && slots.get(self.launch_key).is_some_and(|slot| Arc::ptr_eq(slot, &self.slot)) {
+            slots.remove(self.launch_key);
         }
         // The handle goes while the lock is held, so that of two last users one sees that it is.
         self.slot = Slot::default();
@@ -305,7 +306,7 @@ async fn sleep(pause: Option<Duration>) {
     }
 }
 
-fn given_up() -> StartError {
+fn err_given_up() -> StartError {
     StartError::new(FailureKind::Opencode, "the opencode servers were ended while this one was started")
         .hint("start the turn again")
 }
@@ -321,33 +322,33 @@ mod tests {
     use futures_util::FutureExt;
 
     /// A pool whose servers exit at once, and its setup.
-    fn failing(max_servers: usize) -> (Arc<Pool>, Setup) {
+    fn failing(max_servers: usize) -> (Arc<Pool>, LaunchKey) {
         let opencode = Opencode::known("/bin/false".into(), "1.18.33".parse().unwrap()).unwrap();
         let launch = Launch::new(opencode, []).max_servers(max_servers);
-        let (setup, _) = Setup::of_server(&launch, None, None).unwrap();
-        (Arc::new(Pool::new(launch, "/".into(), None)), setup)
+        let (launch_key, _) = LaunchKey::for_server(&launch, None, None).unwrap();
+        (Arc::new(Pool::new(launch, "/".into(), None)), launch_key)
     }
 
     #[tokio::test]
     async fn failed_start_leaves_no_slot_and_no_lease() {
-        let (pool, setup) = failing(1);
+        let (pool, launch_key) = failing(1);
         for _ in 0..3 {
-            pool.server(&setup).await.unwrap_err();
+            pool.server(&launch_key).await.unwrap_err();
             assert!(pool.slots().is_empty());
         }
     }
 
     #[tokio::test]
     async fn cancelled_start_leaves_no_slot() {
-        let (pool, setup) = failing(1);
+        let (pool, launch_key) = failing(1);
         let lease = pool.lease().await.unwrap();
         {
-            let mut waiting = [0; 2].map(|_| Box::pin(pool.server(&setup)));
+            let mut waiting = [0; 2].map(|_| Box::pin(pool.server(&launch_key)));
             assert!(waiting.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
             assert_eq!(pool.slots().len(), 1);
         }
         assert!(pool.slots().is_empty());
         lease.release();
-        pool.server(&setup).await.unwrap_err();
+        pool.server(&launch_key).await.unwrap_err();
     }
 }

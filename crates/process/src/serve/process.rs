@@ -4,11 +4,11 @@ use super::lease::Lease;
 use super::start_error::unreachable;
 use crate::Launch;
 use crate::environment::Environment;
-use crate::exhausted::{essence, resource_hint};
 use crate::lines::{Line, Lines};
 use crate::protocol::{self, ClientError, Generation, ServerLaunch, StderrLine};
+use crate::resource_limits::{error_summary, resource_hint};
 use crate::stderr_tail::StderrTail;
-use crate::tree::{self, Core, Marker, Tree};
+use crate::tree::{self, EnvironmentTag, OwnProcesses, Tree};
 use crate::{backoff, blocking};
 use opencode_run_core::{FailureKind, Remedy, StartError};
 use reqwest::Url;
@@ -24,32 +24,32 @@ use uuid::Uuid;
 
 /// How long a server may take until it listens. It takes a second or two; a machine that starts many, or a cold disk,
 /// takes longer, and a start that is given up costs more than a wait.
-const START_LIMIT: Duration = Duration::from_mins(1);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a server is started before it is given up: now and then a start stalls for no reason, and another does not.
-const STARTS: u32 = 2;
+const MAX_STARTS: u32 = 2;
 /// How often it is started again if another opencode has the database locked.
-const LOCKED_STARTS: usize = 5;
+const MAX_LOCKED_RESTARTS: usize = 5;
 /// The longest line of a server's output that is read.
-const LONGEST_LINE: usize = 256 << 10;
+const MAX_LINE_BYTES: usize = 256 << 10;
 /// How long is waited for the end of the log of a server that is gone, and for what it says of an answer that is there.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LOG_GRACE_PERIOD: Duration = Duration::from_millis(500);
 /// How long is waited between two looks at the log.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOG_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a server's end may stay unseen when its output has ended. That ends with it; its supervisor passes its end on within
 /// milliseconds, unless a process of an agent has stopped it.
-const UNSEEN_EXIT_LIMIT: Duration = Duration::from_secs(1);
+const HIDDEN_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long is waited for a process that the system does not let go of.
-const REAP_LIMIT: Duration = Duration::from_secs(5);
+const REAP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many lines of the log are kept to explain a refusal.
-const LOG_LINES: usize = 100;
+const MAX_LOG_LINES: usize = 100;
 
 /// A server's process. Dropping it ends the process and all that bears its marker.
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     id: u32,
     /// Its own processes, once it listens.
-    core: Core,
-    marker: Marker,
+    own_processes: OwnProcesses,
+    tag: EnvironmentTag,
     log: Arc<Mutex<Log>>,
     /// Says how the process ended.
     exited: watch::Receiver<Option<String>>,
@@ -64,7 +64,7 @@ struct Log {
 
 impl ServerProcess {
     /// Starts a server and waits until it listens; one that stalls is ended and started once more. Returns where it listens
-    /// and the password that it wants. `watches` gets the task that ends when nothing of the process is left.
+    /// and the password that it wants. `monitors` gets the task that ends when nothing of the process is left.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl ServerProcess {
         launch: &Launch,
         environment: &Environment,
         directory: &Path,
-        watches: &TaskTracker,
+        monitors: &TaskTracker,
         lease: &Lease,
     ) -> Result<(Self, Url, String), StartError> {
         let failed = |why: String| {
@@ -88,23 +88,23 @@ impl ServerProcess {
         }
         let mut words = String::new();
         let (mut stalls, mut locks) = (0, 0);
-        let mut backoff = backoff::locked_database(LOCKED_STARTS);
-        while stalls < STARTS {
+        let mut backoff = backoff::locked_database(MAX_LOCKED_RESTARTS);
+        while stalls < MAX_STARTS {
             let attempt = stalls + locks + 1;
             let password = Uuid::new_v4().simple().to_string();
             let (mut process, address) =
-                Self::spawn(launch, environment.clone(), directory, &password, watches, lease).map_err(&failed)?;
+                Self::spawn(launch, environment.clone(), directory, &password, monitors, lease).map_err(&failed)?;
             tracing::info!(attempt, "waiting for the opencode server to listen");
-            match tokio::time::timeout(START_LIMIT, address).await {
+            match tokio::time::timeout(START_TIMEOUT, address).await {
                 Ok(Ok(url)) => {
-                    process.core = tree::core(process.id).await;
+                    process.own_processes = tree::own_processes(process.id).await;
                     return Ok((process, url, password));
                 }
                 Ok(Err(_)) => {
                     // It has closed its stdout: how it ends is known in a moment, and the rest of its stderr is on its way.
-                    tokio::time::timeout(LAST_WORDS, process.watch().wait_for(Option::is_some)).await.ok();
+                    tokio::time::timeout(LOG_GRACE_PERIOD, process.watch().wait_for(Option::is_some)).await.ok();
                     process.end().await;
-                    if process.found_locked(launch.opencode().generation())
+                    if process.saw_locked_database(launch.opencode().generation())
                         && let Some(pause) = backoff.next()
                     {
                         locks += 1;
@@ -113,20 +113,20 @@ impl ServerProcess {
                         continue;
                     }
                     let generation = launch.opencode().generation();
-                    return Err(match generation.read_refused_configuration(&process.last_words()) {
+                    return Err(match generation.read_refused_configuration(&process.stderr_text()) {
                         Some(why) => unreachable(&ClientError::Configuration(why)),
-                        None => failed(process.why_it_ended()),
+                        None => failed(process.exit_reason()),
                     });
                 }
                 Err(_) => {
                     process.end().await;
                     stalls += 1;
-                    words = process.last_words();
-                    tracing::warn!("the opencode server did not listen within {START_LIMIT:?} and was ended");
+                    words = process.stderr_text();
+                    tracing::warn!("the opencode server did not listen within {START_TIMEOUT:?} and was ended");
                 }
             }
         }
-        Err(failed(format!("{STARTS} times it did not listen within {START_LIMIT:?}: {words}")))
+        Err(failed(format!("{MAX_STARTS} times it did not listen within {START_TIMEOUT:?}: {words}")))
     }
 
     /// Starts a server. Returns what will tell where it listens.
@@ -135,20 +135,20 @@ impl ServerProcess {
         mut environment: Environment,
         directory: &Path,
         password: &str,
-        watches: &TaskTracker,
+        monitors: &TaskTracker,
         lease: &Lease,
     ) -> Result<(Self, oneshot::Receiver<Url>), String> {
-        let marker = Marker::new();
+        let tag = EnvironmentTag::new();
         let generation = launch.opencode().generation();
         let ServerLaunch { arguments, password: variable, holds_stdin } = generation.server();
         environment.set(variable, password);
-        let mut command = launch.command(arguments, directory, environment, &marker);
+        let mut command = launch.command(arguments, directory, environment, &tag);
         if holds_stdin {
             command.stdin(Stdio::piped());
         }
         let mut child = tree::start_child(|| command.spawn()).map_err(|error| error.to_string())?;
         let id = child.id().unwrap_or_default();
-        let tree = launch.tree(marker.clone(), id);
+        let tree = launch.tree(tag.clone(), id);
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err("it has no output".to_owned());
         };
@@ -157,16 +157,19 @@ impl ServerProcess {
         let (exit, exited) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
         let (listening, address) = oneshot::channel();
-        let keeper = tokio::spawn(keep_log(Lines::new(stderr, LONGEST_LINE), Arc::clone(&log)));
-        let reader = tokio::spawn(read_stdout(generation, Lines::new(stdout, LONGEST_LINE), listening));
-        let (watch, lease) = (watch_over(child, tree, stopped, exit, reader, keeper), lease.clone());
-        watches.spawn(async move {
+        let keeper = tokio::spawn(collect_log(Lines::new(stderr, MAX_LINE_BYTES), Arc::clone(&log)));
+        let reader = tokio::spawn(read_stdout(generation, Lines::new(stdout, MAX_LINE_BYTES), listening));
+        let (watch, lease) = (monitor(child, tree, stopped, exit, reader, keeper), lease.clone());
+        monitors.spawn(async move {
             watch.await;
             drop(stdin);
             // Until then the server takes memory.
             drop(lease);
         });
-        Ok((Self { id, core: Core::default(), marker, log, exited, stop: Mutex::new(Some(stop)) }, address))
+        Ok((
+            Self { id, own_processes: OwnProcesses::default(), tag, log, exited, stop: Mutex::new(Some(stop)) },
+            address,
+        ))
     }
 
     /// Returns the process's id.
@@ -175,13 +178,13 @@ impl ServerProcess {
     }
 
     /// Returns its own processes, without its helpers.
-    pub(crate) fn core(&self) -> Core {
-        self.core.clone()
+    pub(crate) fn own_processes(&self) -> OwnProcesses {
+        self.own_processes.clone()
     }
 
     /// Returns the marker that all processes of the server bear.
-    pub(crate) fn marker(&self) -> &Marker {
-        &self.marker
+    pub(crate) fn tag(&self) -> &EnvironmentTag {
+        &self.tag
     }
 
     /// Returns what says how the process ended, once it did.
@@ -207,28 +210,28 @@ impl ServerProcess {
                 if let Some(line) = find() {
                     return line;
                 }
-                tokio::time::sleep(LOOK_AGAIN).await;
+                tokio::time::sleep(LOG_POLL_INTERVAL).await;
             }
         };
-        tokio::time::timeout(LAST_WORDS, looking).await.ok()
+        tokio::time::timeout(LOG_GRACE_PERIOD, looking).await.ok()
     }
 
     /// Returns whether the last that it wrote to stderr says that another opencode was at work on the database.
-    fn found_locked(&self, generation: Generation) -> bool {
+    fn saw_locked_database(&self, generation: Generation) -> bool {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.recent.iter().any(|line| generation.read_stderr(line) == StderrLine::DatabaseBusy)
     }
 
     /// Describes the end of a server that never listened: how it ended, and its reason.
-    fn why_it_ended(&self) -> String {
+    fn exit_reason(&self) -> String {
         let how = self.exited.borrow().clone().unwrap_or_default();
-        let words = essence(&self.last_words());
+        let words = error_summary(&self.stderr_text());
         let words = if words.is_empty() { "nothing on stderr" } else { &words };
         format!("it ended before it listened ({how}): {words}")
     }
 
     /// Returns what the server wrote to stderr, as far as it is kept.
-    pub(crate) fn last_words(&self) -> String {
+    pub(crate) fn stderr_text(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).tail.text()
     }
 }
@@ -251,7 +254,7 @@ async fn read_stdout<R: tokio::io::AsyncRead + Unpin>(
     }
 }
 
-async fn keep_log<R: tokio::io::AsyncRead + Unpin>(mut lines: Lines<R>, log: Arc<Mutex<Log>>) {
+async fn collect_log<R: tokio::io::AsyncRead + Unpin>(mut lines: Lines<R>, log: Arc<Mutex<Log>>) {
     while let Some(line) = lines.next().await {
         let line = match line {
             Line::Whole(line) => protocol::plain(&String::from_utf8_lossy(&line)),
@@ -261,14 +264,14 @@ async fn keep_log<R: tokio::io::AsyncRead + Unpin>(mut lines: Lines<R>, log: Arc
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         log.tail.push(&line);
         log.recent.push_back(line);
-        if log.recent.len() > LOG_LINES {
+        if log.recent.len() > MAX_LOG_LINES {
             log.recent.pop_front();
         }
     }
 }
 
 /// Waits for the end of the process, or for the wish that it ends, and then ends all that it started.
-async fn watch_over(
+async fn monitor(
     mut child: Child,
     mut tree: Tree,
     stopped: oneshot::Receiver<()>,
@@ -278,7 +281,7 @@ async fn watch_over(
 ) {
     let unseen_exit = async {
         stdout.await.ok();
-        tokio::time::sleep(UNSEEN_EXIT_LIMIT).await;
+        tokio::time::sleep(HIDDEN_EXIT_TIMEOUT).await;
     };
     let how = tokio::select! {
         status = child.wait() => status.map_or_else(|error| error.to_string(), |status| status.to_string()),
@@ -286,17 +289,17 @@ async fn watch_over(
         () = unseen_exit => "its output ended, and its supervisor was stopped".to_owned(),
     };
     // A server that was asked to end takes two seconds to write down nothing: its database is safe at any time.
-    let left = tree.sweep().await;
+    let left = tree.kill_all().await;
     if left > 0 {
         tracing::error!(left, "processes of the opencode server could not be ended");
     }
     // With nobody left to write to it, the log is at its end, and then it is whole.
-    tokio::time::timeout(LAST_WORDS, log).await.ok();
+    tokio::time::timeout(LOG_GRACE_PERIOD, log).await.ok();
     // Takes note of the end before anybody is told of it: who is told finds no trace of the process, no zombie either.
     if left == 0 {
         child.wait().await.ok();
     } else {
-        tokio::time::timeout(REAP_LIMIT, child.wait()).await.ok();
+        tokio::time::timeout(REAP_TIMEOUT, child.wait()).await.ok();
     }
     exit.send_replace(Some(how));
 }

@@ -1,16 +1,16 @@
 //! A server that turns run on: one of ours, or one that somebody else runs.
 
-use super::hub::Hub;
+use super::directories::{EndedTurn, TurnDirectories};
+use super::dispatcher::EventDispatcher;
+use super::kill_batches::KillBatches;
 use super::lease::Lease;
 use super::models::{lacking, no_model, no_variant};
-use super::places::{EndedTurn, Places};
 use super::process::ServerProcess;
 use super::start_error::unreachable;
-use super::sweeps::Sweeps;
-use crate::gate::{Pass, unseen};
+use crate::launch_key::{LaunchGuard, LaunchKey};
+use crate::model_route::{RouteLease, err_unmetered};
 use crate::protocol::{self, Client, ClientError, NewSession, StderrLine};
-use crate::setup::{Opened, Setup};
-use crate::tree::Tool;
+use crate::tree::ToolProcess;
 use crate::{Launch, Version, tree};
 use opencode_run_core::{Budget, FailureKind, SessionId, StartError, TurnFailure};
 use reqwest::{StatusCode, Url};
@@ -23,42 +23,42 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 /// How long is waited between two looks at a server's memory: a look takes as long as a look at all processes.
-const LOOK_PAUSE: Duration = Duration::from_millis(200);
+const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How often a session is asked for where the database is locked; opencode itself waits for five seconds each time.
-const LOCKED_REQUESTS: u32 = 5;
+const MAX_LOCKED_REQUESTS: u32 = 5;
 
 /// How much memory a server may take at least before it is replaced. An idle one takes 310 to 360 MB, and while one is
 /// replaced there are two.
-const LEAST_LIMIT: u64 = 500 << 20;
+const MIN_MEMORY_LIMIT: u64 = 500 << 20;
 /// How many turns at work fit into that: of lean servers, one with eight and its successor stay within a gigabyte together, also
 /// where the turns of the one take until the other has some.
-const FEW_TURNS: usize = 8;
+const TURNS_IN_MIN_LIMIT: usize = 8;
 /// How much more a server may take for each further turn at work. With many it fills sooner, and if it lived no longer, they
 /// would wait for the start of another most of the time: one that has just started has compiled nothing yet, and its first
 /// tasks cost twice as much processor time. A lean server with sixteen levels off at 0.9 to 1.2 GB, and is not replaced.
-const LIMIT_A_FURTHER_TURN: u64 = 105 << 20;
+const MEMORY_PER_FURTHER_TURN: u64 = 105 << 20;
 
 /// A server and what runs on it.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) client: Client,
-    pub(crate) hub: Hub,
+    pub(crate) dispatcher: EventDispatcher,
     /// None for a server that somebody else runs: it is never ended, and what it starts is not ours to end.
     process: Option<ServerProcess>,
     exited: watch::Receiver<Option<String>>,
-    places: Mutex<Places>,
-    sweeps: Sweeps,
+    directories: Mutex<TurnDirectories>,
+    kill_batches: KillBatches,
     /// The directories whose agents were seen to have no model that is not there.
     known_agents: Mutex<HashSet<PathBuf>>,
     /// The models that were seen to be there, each with its variants where the server says them.
     known_models: Mutex<HashMap<String, Option<Vec<String>>>>,
     /// When the memory is to be looked at again.
-    next_look: Mutex<Instant>,
+    next_memory_check: Mutex<Instant>,
     /// How much memory the server took after its first turn.
-    usual_memory: OnceLock<u64>,
+    baseline_memory: OnceLock<u64>,
     /// Another is being started in its place.
-    is_replaced: AtomicBool,
+    is_recycling: AtomicBool,
     /// When the last turn left.
     idle_since: Mutex<Instant>,
     /// The version of its opencode.
@@ -66,11 +66,11 @@ pub(crate) struct Server {
     /// Its lease of being alive, which its process holds as well.
     lease: Lease,
     /// What the server was given when it started; it goes with this.
-    opened: Option<Opened>,
+    launch_guard: Option<LaunchGuard>,
 }
 
 impl Server {
-    /// Starts a server of ours, and sees that it answers. `watches` gets the task that watches over its process and ends when
+    /// Starts a server of ours, and sees that it answers. `monitors` gets the task that watches over its process and ends when
     /// nothing of it is left.
     ///
     /// # Errors
@@ -78,13 +78,13 @@ impl Server {
     /// If there is no server that answers. Then nothing of it is left.
     pub(crate) async fn start(
         launch: &Launch,
-        setup: &Setup,
+        launch_key: &LaunchKey,
         directory: &Path,
-        watches: &TaskTracker,
+        monitors: &TaskTracker,
         lease: &Lease,
     ) -> Result<Self, StartError> {
-        let (opened, environment) = setup.open_on_thread(launch).await?;
-        let (process, url, password) = ServerProcess::start(launch, &environment, directory, watches, lease).await?;
+        let (launch_guard, environment) = launch_key.prepare_on_thread(launch).await?;
+        let (process, url, password) = ServerProcess::start(launch, &environment, directory, monitors, lease).await?;
         let generation = launch.opencode().generation();
         let client = Client::new(generation, url, None, Some(password)).map_err(|error| unreachable(&error))?;
         // What it answers, other requests will tell.
@@ -94,7 +94,7 @@ impl Server {
         }
         let exited = process.watch();
         let server = Self::over(client, launch.opencode().version(), Some(process), exited);
-        Ok(Self { opened: Some(opened), lease: lease.clone(), ..server })
+        Ok(Self { launch_guard: Some(launch_guard), lease: lease.clone(), ..server })
     }
 
     /// Takes a server that somebody else runs.
@@ -103,7 +103,7 @@ impl Server {
         user: Option<String>,
         password: Option<String>,
     ) -> Result<Self, StartError> {
-        let (client, version) = protocol::meet(address, user, password).await.map_err(|error| match error {
+        let (client, version) = protocol::connect(address, user, password).await.map_err(|error| match error {
             ClientError::NotFound(_)
             | ClientError::Refused { .. }
             | ClientError::Unreadable
@@ -118,7 +118,8 @@ impl Server {
             StartError::new(FailureKind::Opencode, format!("the opencode server cannot be driven: {why}"))
         };
         let version: Version = version.parse().map_err(|_| unsupported("it does not say its version".to_owned()))?;
-        protocol::serves(version).map_err(|why| unsupported(format!("it is opencode {version}, {why}")))?;
+        protocol::check_server_support(version)
+            .map_err(|why| unsupported(format!("it is opencode {version}, {why}")))?;
         let (_, exited) = watch::channel(None);
         Ok(Self::over(client, version, None, exited))
     }
@@ -129,26 +130,27 @@ impl Server {
         process: Option<ServerProcess>,
         exited: watch::Receiver<Option<String>>,
     ) -> Self {
-        let hub = Hub::start(client.clone());
-        let (places, sweeps, next_look) = (Mutex::default(), Sweeps::default(), Mutex::new(Instant::now()));
-        let (usual_memory, is_replaced) = (OnceLock::new(), AtomicBool::new(false));
+        let dispatcher = EventDispatcher::start(client.clone());
+        let (directories, kill_batches, next_memory_check) =
+            (Mutex::default(), KillBatches::default(), Mutex::new(Instant::now()));
+        let (baseline_memory, is_recycling) = (OnceLock::new(), AtomicBool::new(false));
         let (known_agents, known_models) = (Mutex::default(), Mutex::default());
         Self {
             client,
             version,
-            hub,
+            dispatcher,
             process,
             exited,
-            places,
-            sweeps,
+            directories,
+            kill_batches,
             known_agents,
             known_models,
-            next_look,
-            usual_memory,
-            is_replaced,
+            next_memory_check,
+            baseline_memory,
+            is_recycling,
             idle_since: Mutex::new(Instant::now()),
             lease: Lease::default(),
-            opened: None,
+            launch_guard: None,
         }
     }
 
@@ -157,11 +159,11 @@ impl Server {
     /// # Errors
     ///
     /// If the turn cannot be held to its budget.
-    pub(crate) fn admit(&self, session: &SessionId, budget: Budget) -> Result<Option<Pass>, StartError> {
-        match self.opened.as_ref().and_then(|opened| opened.gate.as_ref()) {
-            Some(gate) => gate.admit(session, budget).map(Some),
+    pub(crate) fn lease_route(&self, session: &SessionId, budget: Budget) -> Result<Option<RouteLease>, StartError> {
+        match self.launch_guard.as_ref().and_then(|launch_guard| launch_guard.route.as_ref()) {
+            Some(route) => route.lease(session, budget).map(Some),
             None if budget.is_unlimited() => Ok(None),
-            None => Err(unseen()),
+            None => Err(err_unmetered()),
         }
     }
 
@@ -208,9 +210,9 @@ impl Server {
     /// Where the server finds another opencode at work on the database, and has waited for it in vain, nothing is made yet, and
     /// it is asked again.
     pub(crate) async fn new_session(&self, new: NewSession<'_>) -> Result<SessionId, ClientError> {
-        for _ in 0..LOCKED_REQUESTS {
+        for _ in 0..MAX_LOCKED_REQUESTS {
             let made = self.client.new_session(new).await;
-            if !self.found_locked(&made).await {
+            if !self.saw_locked_database(&made).await {
                 return made;
             }
             tracing::info!("another opencode is at work on the database: the session is asked for again");
@@ -219,7 +221,7 @@ impl Server {
     }
 
     /// Returns whether a request failed since another opencode was at work on the database.
-    async fn found_locked<T>(&self, answer: &Result<T, ClientError>) -> bool {
+    async fn saw_locked_database<T>(&self, answer: &Result<T, ClientError>) -> bool {
         let Err(ClientError::Refused { reference, .. }) = answer else { return false };
         let line = self.log_line(reference.as_deref()).await;
         line.is_some_and(|line| self.client.generation().read_stderr(&line) == StderrLine::DatabaseBusy)
@@ -241,8 +243,8 @@ impl Server {
     }
 
     // The lock is held for plain look-ups and assignments only.
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn directories(&self) -> MutexGuard<'_, TurnDirectories> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether the agents of a directory have all of their models; it is looked at once.
@@ -270,7 +272,7 @@ impl Server {
     pub(crate) async fn connected(&self) -> Result<(), ClientError> {
         let mut exited = self.exited.clone();
         tokio::select! {
-            open = self.hub.connected() => open,
+            open = self.dispatcher.connected() => open,
             // One that somebody else runs says nothing of its end.
             Ok(how) = exited.wait_for(Option::is_some) => Err(ClientError::NoAnswer(how.clone().unwrap_or_default())),
         }
@@ -282,36 +284,36 @@ impl Server {
     /// believed where it says that nobody is.
     pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
         self.connected().await?;
-        if self.hub.is_quiet(session) {
+        if self.dispatcher.is_idle(session) {
             return Ok(false);
         }
-        self.hub.follow(session.clone());
+        self.dispatcher.track_activity(session.clone());
         let busy = self.client.is_busy(directory, session).await;
         if !matches!(busy, Ok(false)) {
-            self.hub.unfollow(session);
+            self.dispatcher.untrack_activity(session);
         }
         busy
     }
 
     /// Notes that a turn comes to work in a directory.
-    pub(crate) fn enter(self: &Arc<Self>, directory: &Path) -> Presence {
-        let began = self.places().enter(directory);
+    pub(crate) fn begin_turn(self: &Arc<Self>, directory: &Path) -> TurnGuard {
+        let began = self.directories().begin_turn(directory);
         let turn = EndedTurn { directory: directory.to_owned(), began };
-        Presence { server: Arc::clone(self), turn, was_ended: false }
+        TurnGuard { server: Arc::clone(self), turn, was_ended: false }
     }
 
     /// Ends what a turn left, after it has left.
     ///
     /// A process that may be another turn's, one that is under way, is left to that one.
-    async fn sweep(self: &Arc<Self>, turn: EndedTurn) {
+    async fn kill_leftovers(self: &Arc<Self>, turn: EndedTurn) {
         let Some(process) = &self.process else { return };
-        let sweep = |mut ended: Vec<EndedTurn>| async move {
-            let Some(since) = self.places().take_over(&mut ended) else { return };
+        let kill_leftovers = |mut ended: Vec<EndedTurn>| async move {
+            let Some(since) = self.directories().take_deferred(&mut ended) else { return };
             let server = Arc::clone(self);
-            let is_left = move |tools: &[Tool]| server.places().are_left(tools, &ended);
-            tree::sweep_tools(process.marker(), process.core(), since, is_left).await;
+            let is_leftover = move |tools: &[ToolProcess]| server.directories().are_leftovers(tools, &ended);
+            tree::kill_tools(process.tag(), process.own_processes(), since, is_leftover).await;
         };
-        self.sweeps.sweep(turn, sweep).await;
+        self.kill_batches.kill_leftovers(turn, kill_leftovers).await;
     }
 
     /// Returns the server's lease.
@@ -322,17 +324,17 @@ impl Server {
     /// Returns since when the server has had no turn; `None` while it has one.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
-        (!self.is_at_work()).then_some(since)
+        (!self.is_active()).then_some(since)
     }
 
     /// Returns whether a turn is at work.
-    pub(crate) fn is_at_work(&self) -> bool {
-        self.places().is_at_work()
+    pub(crate) fn is_active(&self) -> bool {
+        self.directories().is_active()
     }
 
     /// Lets go of what the server keeps for a directory, if turns of ours have worked there and none does now.
     pub(crate) async fn dispose(&self, directory: &Path) {
-        if !self.places().forget(directory) {
+        if !self.directories().forget(directory) {
             return;
         }
         self.known_agents.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
@@ -352,11 +354,11 @@ impl Server {
     pub(crate) async fn memory(&self) -> Option<u64> {
         let process = self.process.as_ref()?;
         {
-            let mut next_look = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
-            if Instant::now() < *next_look {
+            let mut next_memory_check = self.next_memory_check.lock().unwrap_or_else(PoisonError::into_inner);
+            if Instant::now() < *next_memory_check {
                 return None;
             }
-            *next_look = Instant::now() + LOOK_PAUSE;
+            *next_memory_check = Instant::now() + MEMORY_CHECK_INTERVAL;
         }
         tree::memory(process.id()).await
     }
@@ -364,18 +366,18 @@ impl Server {
     /// Returns how much memory the server may take before it is replaced, in bytes: somewhat more than what it took when this
     /// was asked first, which is after its first turn, and more with many turns at work. What a turn takes, with plugins and
     /// language servers, is the user's choice; what is added with every further directory never goes away.
-    pub(crate) fn usual_limit(&self, memory: u64) -> u64 {
-        limit(*self.usual_memory.get_or_init(|| memory), self.places().turns_at_work())
+    pub(crate) fn baseline_limit(&self, memory: u64) -> u64 {
+        limit(*self.baseline_memory.get_or_init(|| memory), self.directories().active_turn_count())
     }
 
     /// Notes that another server is started in the place of this one. Returns false if there is one already.
-    pub(crate) fn is_to_be_replaced(&self) -> bool {
-        !self.is_replaced.swap(true, Ordering::Relaxed)
+    pub(crate) fn begin_recycling(&self) -> bool {
+        !self.is_recycling.swap(true, Ordering::Relaxed)
     }
 
     /// Notes that no other server has taken the place of this one.
-    pub(crate) fn is_not_replaced(&self) {
-        self.is_replaced.store(false, Ordering::Relaxed);
+    pub(crate) fn cancel_recycling(&self) {
+        self.is_recycling.store(false, Ordering::Relaxed);
     }
 
     /// Says why a request that a turn needs was in vain.
@@ -415,13 +417,13 @@ impl Server {
 /// A turn's presence on a server and in its directory there, from before its session is made. Dropping it says that the turn is
 /// over; what it left at work is left to the next turn that ends.
 #[derive(Debug)]
-pub(crate) struct Presence {
+pub(crate) struct TurnGuard {
     server: Arc<Server>,
     turn: EndedTurn,
     was_ended: bool,
 }
 
-impl Presence {
+impl TurnGuard {
     /// Returns the server.
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
@@ -432,27 +434,27 @@ impl Presence {
         let (server, turn) = (Arc::clone(&self.server), self.turn.clone());
         self.was_ended = true;
         drop(self);
-        server.sweep(turn).await;
+        server.kill_leftovers(turn).await;
     }
 }
 
-impl Drop for Presence {
+impl Drop for TurnGuard {
     fn drop(&mut self) {
         *self.server.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        let mut places = self.server.places();
-        places.leave(&self.turn);
+        let mut directories = self.server.directories();
+        directories.end_turn(&self.turn);
         if !self.was_ended {
-            places.leave_processes_of(&self.turn);
+            directories.defer_kill(&self.turn);
         }
-        drop(places);
+        drop(directories);
         self.server.lease.announce_idle();
     }
 }
 
 /// Returns how much memory a server may take that took this much after its first turn, in bytes.
-fn limit(usual: u64, turns_at_work: usize) -> u64 {
-    let further = turns_at_work.saturating_sub(FEW_TURNS) as u64;
-    (usual / 100 * 115).max(LEAST_LIMIT + LIMIT_A_FURTHER_TURN * further)
+fn limit(usual: u64, active_turn_count: usize) -> u64 {
+    let further = active_turn_count.saturating_sub(TURNS_IN_MIN_LIMIT) as u64;
+    (usual / 100 * 115).max(MIN_MEMORY_LIMIT + MEMORY_PER_FURTHER_TURN * further)
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
 //! One turn on a server.
 
-mod asks;
 mod ending;
-mod gap;
+mod permissions;
+mod resync;
 mod shell;
 
 pub(crate) use shell::{ProtocolTurn, RequestSender};
 
-use self::gap::Missed;
-use super::hub::Listening;
-use super::lane::{LaneItem, News};
-use super::server::{Presence, Server};
-use crate::gate::{self, Pass};
-use crate::outbox::Outbox;
+use self::resync::SessionSnapshot;
+use super::dispatcher::Subscription;
+use super::mailbox::{Incoming, StreamItem};
+use super::server::{Server, TurnGuard};
+use crate::model_route::{self, RouteLease};
 use crate::protocol::v1::client::Client;
 use crate::protocol::{ClientError, SessionEvent, TurnDecoder};
 use crate::redaction::Redaction;
 use crate::schema::AnswerSchema;
+use crate::send_queue::SendQueue;
 use opencode_run_core::{Control, Event, Observed, PermissionPolicy, ReportedError, SessionId, Signal, TurnDriver};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -30,18 +30,18 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How long an abort may take; it takes 50 ms. What it cannot end in this time, the end of the server does: nothing is to be
 /// left three seconds after an interrupt.
-const ABORT_LIMIT: Duration = Duration::from_secs(2);
+const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an abort may take where the turn is to be killed.
-const KILL_LIMIT: Duration = Duration::from_secs(1);
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long after an abort another is sent: one that came before the turn had begun was in vain.
-const ABORT_AGAIN: Duration = Duration::from_millis(500);
+const ABORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A turn to be run.
 pub(crate) struct ServeTurn {
     pub(crate) driver: TurnDriver,
     /// The turn's presence on its server.
-    pub(crate) presence: Presence,
-    pub(crate) listening: Listening,
+    pub(crate) turn_guard: TurnGuard,
+    pub(crate) subscription: Subscription,
     pub(crate) client: Client,
     pub(crate) session: SessionId,
     pub(crate) directory: PathBuf,
@@ -52,7 +52,7 @@ pub(crate) struct ServeTurn {
     /// What the answer is to meet.
     pub(crate) schema: Option<AnswerSchema>,
     /// The turn's leave to use its model source, where we see what it uses.
-    pub(crate) pass: Option<Pass>,
+    pub(crate) route_lease: Option<RouteLease>,
     pub(crate) redaction: Redaction,
 }
 
@@ -66,15 +66,15 @@ pub(crate) enum PreparedTurn {
 
 impl PreparedTurn {
     /// Returns the presence of the turn on its server.
-    pub(crate) fn presence(&self) -> &Presence {
+    pub(crate) fn turn_guard(&self) -> &TurnGuard {
         match self {
-            Self::Decoded(turn) => &turn.presence,
-            Self::Protocol(turn) => turn.presence(),
+            Self::Decoded(turn) => &turn.turn_guard,
+            Self::Protocol(turn) => turn.turn_guard(),
         }
     }
 
     /// Runs the turn until nothing of it is left.
-    pub(crate) async fn run(self) -> Over {
+    pub(crate) async fn run(self) -> FinishedTurn {
         match self {
             Self::Decoded(turn) => turn.run().await,
             Self::Protocol(turn) => turn.run().await,
@@ -87,20 +87,20 @@ struct Running {
     signals: mpsc::Sender<Signal>,
     /// What brings the answer to the message and what the consumer wants. Each is a task of its own: a request is costly to
     /// look at with every event.
-    messengers: [AbortOnDropHandle<()>; 2],
+    tasks: [AbortOnDropHandle<()>; 2],
     server: Arc<Server>,
-    presence: Presence,
-    listening: Listening,
+    turn_guard: TurnGuard,
+    subscription: Subscription,
     client: Client,
     session: SessionId,
     directory: PathBuf,
     policy: PermissionPolicy,
     schema: Option<AnswerSchema>,
-    pass: Option<Pass>,
+    route_lease: Option<RouteLease>,
     decoder: TurnDecoder,
-    outbox: Outbox,
+    send_queue: SendQueue,
     /// Requests that are under way beside the message.
-    errands: JoinSet<Errand>,
+    requests: JoinSet<RequestOutcome>,
     /// The ids of the permission requests and questions whose answer is still being sent.
     unanswered: Vec<String>,
     /// The last error that opencode reported in the turn's own session.
@@ -112,42 +112,42 @@ struct Running {
     /// The refusal that the turn is ended for.
     refusal: Option<String>,
     /// A gap in the stream is being made up for; what comes behind it waits.
-    is_mending: bool,
+    is_resyncing: bool,
     stopped: bool,
     /// When the next abort is due, and when it has been long enough.
     abort: Option<(Instant, Instant)>,
 }
 
 /// What came of a request beside the message.
-enum Errand {
+enum RequestOutcome {
     /// What was asked by this id was answered, and the turn is to end where that was a refusal for which there is no reason.
     Answered {
         id: String,
         refusal: Option<String>,
     },
     /// This was said and asked while nobody listened.
-    Mended(Missed),
+    Reconnected(SessionSnapshot),
     Aborted,
 }
 
 enum Wake {
-    News(News),
+    Incoming(Incoming),
     Abort,
-    HandedOut,
-    Errand(Option<Errand>),
+    Flushed,
+    RequestOutcome(Option<RequestOutcome>),
     Moved,
 }
 
 impl ServeTurn {
     /// Runs the turn until nothing of it is left.
-    pub(crate) async fn run(self) -> Over {
-        let Self { driver, presence, listening, client, session, directory, message, .. } = self;
-        let Self { decoder, agent, policy, schema, pass, redaction, .. } = self;
+    pub(crate) async fn run(self) -> FinishedTurn {
+        let Self { driver, turn_guard, subscription, client, session, directory, message, .. } = self;
+        let Self { decoder, agent, policy, schema, route_lease, redaction, .. } = self;
         let TurnDriver { signals, controls } = driver;
-        let server = Arc::clone(presence.server());
+        let server = Arc::clone(turn_guard.server());
         let request_client = client.clone();
         let (where_to, whom) = (directory.clone(), session.clone());
-        let reply = listening.lane.reply();
+        let answer_sender = subscription.mailbox.answer_sender();
         let answer = tokio::spawn(async move {
             let answer = async {
                 if let Some(agent) = agent {
@@ -156,50 +156,50 @@ impl ServeTurn {
                 }
                 request_client.send(&where_to, &whom, &message).await
             };
-            reply.give(answer.await);
+            answer_sender.give(answer.await);
         });
-        let controls = tokio::spawn(listening.lane.bring(controls));
+        let controls = tokio::spawn(subscription.mailbox.forward_controls(controls));
         let mut turn = Running {
             signals,
-            messengers: [answer, controls].map(AbortOnDropHandle::new),
+            tasks: [answer, controls].map(AbortOnDropHandle::new),
             server,
-            presence,
-            listening,
+            turn_guard,
+            subscription,
             client,
             session,
             directory,
             policy,
             schema,
-            pass,
+            route_lease,
             decoder,
-            outbox: Outbox::new(redaction),
-            errands: JoinSet::new(),
+            send_queue: SendQueue::new(redaction),
+            requests: JoinSet::new(),
             unanswered: Vec::new(),
             error: None,
             rejected: None,
             refused: HashMap::new(),
             refusal: None,
-            is_mending: false,
+            is_resyncing: false,
             stopped: false,
             abort: None,
         };
-        turn.outbox.push(Signal::Session(turn.session.clone()));
+        turn.send_queue.push(Signal::Session(turn.session.clone()));
         let answer = turn.until_answered().await;
         turn.finish(answer).await
     }
 }
 
 /// A turn of which nothing is left, but that its consumer is to be told so.
-pub(crate) struct Over {
-    outbox: Outbox,
+pub(crate) struct FinishedTurn {
+    send_queue: SendQueue,
     signals: mpsc::Sender<Signal>,
 }
 
-impl Over {
+impl FinishedTurn {
     /// Tells the consumer.
-    pub(crate) async fn tell(mut self) {
-        while self.outbox.is_waiting() {
-            self.outbox.hand_out(&self.signals).await;
+    pub(crate) async fn deliver_end(mut self) {
+        while self.send_queue.has_pending() {
+            self.send_queue.flush(&self.signals).await;
         }
     }
 }
@@ -209,22 +209,22 @@ impl Running {
     async fn until_answered(&mut self) -> Option<Result<String, ClientError>> {
         loop {
             let abort = self.abort.map(|(next, last)| next.min(last));
-            let waiting = self.outbox.is_waiting();
+            let waiting = self.send_queue.has_pending();
             let wake = tokio::select! {
                 biased;
                 () = until(abort) => Wake::Abort,
-                () = self.outbox.hand_out(&self.signals), if waiting => Wake::HandedOut,
-                Some(errand) = self.errands.join_next() => Wake::Errand(errand.ok()),
-                news = self.listening.lane.news(!waiting && !self.is_mending) => Wake::News(news),
-                () = gate::moved(&mut self.pass), if !waiting => Wake::Moved,
+                () = self.send_queue.flush(&self.signals), if waiting => Wake::Flushed,
+                Some(outcome) = self.requests.join_next() => Wake::RequestOutcome(outcome.ok()),
+                receive = self.subscription.mailbox.receive(!waiting && !self.is_resyncing) => Wake::Incoming(receive),
+                () = model_route::progressed(&mut self.route_lease), if !waiting => Wake::Moved,
             };
             match wake {
-                Wake::News(News::Control(control)) => self.control(control),
-                Wake::News(News::Item(item)) => {
+                Wake::Incoming(Incoming::Control(control)) => self.control(control),
+                Wake::Incoming(Incoming::Item(item)) => {
                     self.item(item);
-                    self.outbox.hand_out_now(&self.signals);
+                    self.send_queue.flush_ready(&self.signals);
                 }
-                Wake::News(News::Answer(answer)) => return Some(answer),
+                Wake::Incoming(Incoming::Answer(answer)) => return Some(answer),
                 Wake::Abort => {
                     if self.abort.is_some_and(|(_, last)| Instant::now() >= last) {
                         // Its other turns end as well, each with a failure of its own kind.
@@ -233,20 +233,20 @@ impl Running {
                     }
                     self.send_abort();
                 }
-                Wake::Errand(Some(Errand::Answered { id, refusal })) => self.answered(id, refusal),
-                Wake::Errand(Some(Errand::Mended(missed))) => self.mended(missed),
-                Wake::Moved => self.outbox.push(Signal::Progress),
-                Wake::HandedOut if self.outbox.consumer_is_gone() => self.control(None),
-                Wake::HandedOut | Wake::Errand(_) => {}
+                Wake::RequestOutcome(Some(RequestOutcome::Answered { id, refusal })) => self.answered(id, refusal),
+                Wake::RequestOutcome(Some(RequestOutcome::Reconnected(missed))) => self.finish_resync(missed),
+                Wake::Moved => self.send_queue.push(Signal::Progress),
+                Wake::Flushed if self.send_queue.is_closed() => self.control(None),
+                Wake::Flushed | Wake::RequestOutcome(_) => {}
             }
         }
     }
 
     fn control(&mut self, control: Option<Control>) {
         if control.is_none() {
-            self.outbox.lose_consumer();
+            self.send_queue.close();
         }
-        self.stop(if control == Some(Control::Interrupt) { ABORT_LIMIT } else { KILL_LIMIT });
+        self.stop(if control == Some(Control::Interrupt) { ABORT_TIMEOUT } else { KILL_TIMEOUT });
     }
 
     /// Begins to end the turn.
@@ -258,32 +258,32 @@ impl Running {
 
     fn send_abort(&mut self) {
         let (client, directory, session) = self.address();
-        self.errands.spawn(async move {
+        self.requests.spawn(async move {
             // Whether it helped is seen by the answer to the message.
             if let Err(error) = client.abort(&directory, &session).await {
                 tracing::debug!(%error, "an abort was not answered");
             }
-            Errand::Aborted
+            RequestOutcome::Aborted
         });
-        self.abort = self.abort.map(|(_, last)| (Instant::now() + ABORT_AGAIN, last));
+        self.abort = self.abort.map(|(_, last)| (Instant::now() + ABORT_INTERVAL, last));
     }
 
     fn address(&self) -> (Client, PathBuf, SessionId) {
         (self.client.clone(), self.directory.clone(), self.session.clone())
     }
 
-    fn item(&mut self, item: Option<LaneItem>) {
+    fn item(&mut self, item: Option<StreamItem>) {
         match item {
-            Some(LaneItem::Event(event)) => self.event(event),
-            Some(LaneItem::Torn) | None => self.decoder.tear(),
-            Some(LaneItem::Mended { dropped }) => {
+            Some(StreamItem::Event(event)) => self.event(event),
+            Some(StreamItem::Disconnected) | None => self.decoder.mark_disconnected(),
+            Some(StreamItem::Reconnected { dropped }) => {
                 if dropped > 0 {
                     tracing::warn!(
                         dropped,
                         "the turn's consumer is slow: events were dropped, and are read from the session"
                     );
                 }
-                self.mend();
+                self.start_resync();
             }
         }
     }
@@ -296,13 +296,13 @@ impl Running {
     }
 
     fn observe(&mut self, mut observed: Observed) {
-        if let (Some(pass), Some(sub_agent)) = (&mut self.pass, &observed.sub_agent) {
-            pass.include(sub_agent);
+        if let (Some(route_lease), Some(sub_agent)) = (&mut self.route_lease, &observed.sub_agent) {
+            route_lease.include(sub_agent);
         }
         match &mut observed.event {
             Event::Permission(ask) => {
                 ask.refused = matches!(self.policy, PermissionPolicy::Deny);
-                self.outbox.redaction().ask(ask);
+                self.send_queue.redaction().ask(ask);
                 self.answer_permission(ask.clone());
             }
             Event::Question(question) => self.reject_question(question),
@@ -310,7 +310,7 @@ impl Running {
             Event::StepStart if observed.sub_agent.is_none() => (self.error, self.rejected) = (None, None),
             _ => {}
         }
-        self.outbox.push(observed.into());
+        self.send_queue.push(observed.into());
     }
 }
 

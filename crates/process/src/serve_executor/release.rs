@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an attached server may take to release a directory, after the turn. It is not ours, and may never answer.
-const ATTACHED_RELEASE_LIMIT: Duration = Duration::from_secs(5);
+const ATTACHED_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Shared {
     /// Releases the directory of a task on all servers, and deletes its session from opencode's history if `forget` is set.
@@ -22,7 +22,7 @@ impl Shared {
             Servers::Attached(server) => vec![Arc::clone(server)],
         };
         let released = self.release_from(servers, task, session, forget);
-        tokio::time::timeout(ATTACHED_RELEASE_LIMIT, released).await.unwrap_or_else(|_| {
+        tokio::time::timeout(ATTACHED_RELEASE_TIMEOUT, released).await.unwrap_or_else(|_| {
             tracing::debug!("the attached server is too slow to release a directory");
             if forget && session.is_some() { Err(not_deleted()) } else { Ok(()) }
         })
@@ -41,13 +41,13 @@ impl Shared {
         let mut deleted = !forget || session.is_none();
         let servers = if servers.is_empty() && !deleted {
             // It has ended since. All servers have the same sessions.
-            vec![self.server(&self.setup(None, None)?.0).await?]
+            vec![self.server(&self.launch_key(None, None)?.0).await?]
         } else {
             servers
         };
         for server in servers {
             if let Some(session) = session {
-                server.hub.unfollow(session);
+                server.dispatcher.untrack_activity(session);
             }
             if let (false, Some(session)) = (deleted, session) {
                 deleted = server.client.delete_session(&task.directory, session).await.is_ok();

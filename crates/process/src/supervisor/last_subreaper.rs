@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How long it is tried to end what is left. It takes milliseconds; what takes longer, the system holds.
-const KILL_LIMIT: Duration = Duration::from_secs(3);
+const KILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause between two rounds.
 const KILL_INTERVAL: Duration = Duration::from_millis(5);
 /// How many ended processes are waited for at a time: a fork bomb must not keep this process from killing it.
@@ -37,7 +37,7 @@ pub fn end_descendants(spared: &Children) {
                 break;
             }
         }
-        if child_identities().is_subset(&spared.0) || began.elapsed() > KILL_LIMIT {
+        if child_identities().is_subset(&spared.0) || began.elapsed() > KILL_TIMEOUT {
             return;
         }
         kill_descendants(&spared.0);

@@ -1,29 +1,29 @@
 //! Processes by way of `/proc`, signalled through pidfds so that a reused id cannot be hit.
 
 mod descendants;
-mod moment;
 mod orphans;
+mod start_time;
 mod table;
 mod tools;
 
 pub(crate) use descendants::{child_identities, kill_descendants};
-pub(crate) use moment::Moment;
 pub(crate) use orphans::{adopt_orphans, start_child};
-pub(crate) use tools::{Core, Tools};
+pub(crate) use start_time::StartTime;
+pub(crate) use tools::{OwnProcesses, ToolProcesses};
 
-use super::{Marker, Signal};
-use crate::watcher;
+use super::{EnvironmentTag, Signal};
+use crate::supervisor;
 use rustix::process::{self, Pid};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 pub(crate) use table::Identity;
-use table::{EXEC_LIMIT, every_process, family, status};
+use table::{EXEC_TIMEOUT, all_processes, status, subtree};
 
 /// How often it is looked for processes that appeared while others were being stopped, before killing what was found.
 const STOP_ROUNDS: usize = 20;
 /// How long it is looked for them. A fork bomb that is faster than the scans would hold up its own end; what was found is killed then,
 /// and the caller looks again.
-const STOP_LIMIT: Duration = Duration::from_secs(1);
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The processes of one run.
 #[derive(Debug)]
@@ -53,17 +53,17 @@ impl Tree {
     }
 
     /// Asks a leader that is a watcher to end all that descends from it, and itself.
-    pub(crate) fn ask_watcher(&self) {
-        if let Some(watcher) = self.leader {
-            watcher.send(watcher::END);
+    pub(crate) fn request_kill(&self) {
+        if let Some(supervisor) = self.leader {
+            supervisor.send(supervisor::program::KILL_REQUEST);
         }
-        self.wake_watcher();
+        self.resume_supervisor();
     }
 
     /// Continues a leader that is a supervisor: a process of the run may have stopped it.
-    pub(crate) fn wake_watcher(&self) {
-        if let Some(watcher) = self.leader {
-            watcher.send(process::Signal::CONT);
+    pub(crate) fn resume_supervisor(&self) {
+        if let Some(supervisor) = self.leader {
+            supervisor.send(process::Signal::CONT);
         }
     }
 
@@ -72,16 +72,16 @@ impl Tree {
         self.leader.is_some_and(Identity::is_alive)
     }
 
-    pub(crate) fn remember(&mut self, marker: &Marker) {
-        self.known.extend(self.members(marker));
+    pub(crate) fn record_descendants(&mut self, tag: &EnvironmentTag) {
+        self.known.extend(self.members(tag));
     }
 
     /// Kills all that is there and returns how many were.
-    pub(crate) fn kill_all(&mut self, marker: &Marker) -> usize {
+    pub(crate) fn kill_all(&mut self, tag: &EnvironmentTag) -> usize {
         stop_and_kill(|| {
             // Without a wait for the scan, so that an orphan cannot fork and exit before the scan reaches it.
             orphans::stop();
-            let members = self.members(marker);
+            let members = self.members(tag);
             self.known.extend(&members);
             members
         })
@@ -89,13 +89,13 @@ impl Tree {
 
     /// Returns the living processes of the run: those that bear the environment tag or were known before, orphans that fell to this
     /// process because their supervisor was killed, and the descendants of all these.
-    fn members(&self, marker: &Marker) -> Vec<Identity> {
-        let all = every_process();
+    fn members(&self, tag: &EnvironmentTag) -> Vec<Identity> {
+        let all = all_processes();
         let every = all.iter().map(|status| status.identity);
-        let deadline = Instant::now() + EXEC_LIMIT;
-        let tagged = every.filter(|process| self.known.contains(process) || bears(*process, marker, deadline));
+        let deadline = Instant::now() + EXEC_TIMEOUT;
+        let tagged = every.filter(|process| self.known.contains(process) || has_tag(*process, tag, deadline));
         let roots = tagged.chain(orphans::found()).collect();
-        family(&roots, &all)
+        subtree(&roots, &all)
     }
 }
 
@@ -105,8 +105,8 @@ fn identity(id: u32) -> Option<Identity> {
 }
 
 /// Returns whether a process bears a marker.
-fn bears(process: Identity, marker: &Marker, deadline: Instant) -> bool {
-    process.has_in_environment(deadline, |entry| marker.is_borne_by(entry))
+fn has_tag(process: Identity, tag: &EnvironmentTag, deadline: Instant) -> bool {
+    process.has_in_environment(deadline, |entry| tag.is_in_entry(entry))
 }
 
 /// Returns what a process takes of the memory, in bytes, together with those of the group that it leads.
@@ -128,7 +128,7 @@ fn stop_and_kill(mut find: impl FnMut() -> Vec<Identity>) -> usize {
             process.send(process::Signal::STOP);
             stopped.insert(process);
         }
-        if began.elapsed() > STOP_LIMIT {
+        if began.elapsed() > STOP_TIMEOUT {
             break;
         }
     }

@@ -10,7 +10,7 @@ use crate::previous::History;
 use crate::{BuildError, Runner, RunnerError, paths};
 use opencode_run_core::{Executor, FailureKind, ModelChoice, ModelName, RunError, StartError, Task};
 use opencode_run_process::{
-    LocateError, Locator, Opencode, SessionInfo, SessionModel, TaskDir, TaskDirError, TaskName, Watcher,
+    LocateError, Locator, Opencode, SessionInfo, SessionModel, Supervisor, TaskDir, TaskDirError, TaskName,
 };
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -157,10 +157,10 @@ fn wrong(message: &str) -> StartError {
 pub async fn locate_opencode(
     explicit: Option<PathBuf>,
     variables: &[(OsString, OsString)],
-    watcher: Option<Watcher>,
+    watcher: Option<Supervisor>,
 ) -> Result<Opencode, LocateError> {
     let search_path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-    let mut locator = Locator::from_path_variable(search_path).explicit(explicit).watched_by(watcher);
+    let mut locator = Locator::from_path_variable(search_path).explicit(explicit).supervised_by(watcher);
     if let Some(installed) = paths::installed_opencode() {
         locator = locator.installed(installed);
     }

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use opencode_run_core::{ModelConfig, ModelSourceType};
-use opencode_run_process::{ModelList, ProbeError, listed_models, nearest};
+use opencode_run_process::{ModelList, ProbeError, listed_models, suggestions};
 use opencode_runner::ModelSource;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,7 @@ fn judge_list(place: &str, config: &ModelConfig, list: &ModelList, variable: &st
     if list.names().iter().any(|name| name == model) {
         return Finding::ok(CHECK, format!("{place} answers, refuses no key, and lists {model}"));
     }
-    let near = nearest(model, list.names().iter().map(String::as_str));
+    let near = suggestions(model, list.names().iter().map(String::as_str));
     let near = if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) };
     if list.is_complete() {
         let fix = format!("correct {variable}, unless the provider takes names that it does not list");

@@ -5,7 +5,7 @@ use super::sources::Sources;
 use crate::surroundings::others_can_enter;
 use etcetera::BaseStrategy;
 use opencode_run_core::ExposeSecret;
-use opencode_run_process::is_handed_on;
+use opencode_run_process::is_inherited;
 use opencode_runner::ModelSource;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const SHORTEST_KEY: usize = 8;
 /// Says which secrets the agent could read. Each is named by its place alone.
 pub(super) fn check(sources: &Sources, no_gateway: bool) -> Vec<Finding> {
     let variables = std::env::vars_os()
-        .filter(|(name, _)| is_handed_on(name))
+        .filter(|(name, _)| is_inherited(name))
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
     let mut findings = Vec::new();
     findings.extend(in_environment(variables, &sources.source));

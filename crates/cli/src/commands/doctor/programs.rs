@@ -12,7 +12,7 @@ pub(super) const OPENCODE: &str = "opencode";
 
 pub(super) async fn opencode(explicit: Option<PathBuf>) -> Finding {
     let mut locator =
-        Locator::from_path_variable(std::env::var_os("PATH")).explicit(explicit).watched_by(watch::watcher());
+        Locator::from_path_variable(std::env::var_os("PATH")).explicit(explicit).supervised_by(watch::watcher());
     if let Some(installed) = paths::installed_opencode() {
         locator = locator.installed(installed);
     }

@@ -4,7 +4,7 @@ use super::api;
 use super::session_model;
 use super::stream::{self, TurnDecoder};
 use crate::json_text::repair_surrogates;
-use crate::protocol::http::{self, ClientError, Http, LIMIT, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, text};
+use crate::protocol::http::{self, ClientError, Http, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, REQUEST_TIMEOUT, text};
 use crate::protocol::ids::is_id;
 use crate::protocol::{SessionEvent, directory};
 use crate::session::{SessionInfo, SessionModel};
@@ -200,14 +200,14 @@ impl Client {
     /// Returns the text of all messages of a session.
     pub(crate) async fn messages(&self, directory: &Path, session: &SessionId) -> Result<String, ClientError> {
         let request = self.request(Method::GET, &api::messages(id(session)?), Some(directory));
-        text(request.timeout(LIMIT), MAX_MESSAGES_BYTES).await
+        text(request.timeout(REQUEST_TIMEOUT), MAX_MESSAGES_BYTES).await
     }
 
     /// Ends what is at work in a session and in the sessions of its sub-agents.
     pub(crate) async fn abort(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
         let abort = async |session: &SessionId| {
             let request = self.request(Method::POST, &api::abort(id(session)?), Some(directory));
-            text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
+            text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
         };
         abort(session).await?;
         for child in self.descendants(directory, session).await? {
@@ -237,25 +237,25 @@ impl Client {
     ) -> Result<(), ClientError> {
         let body = api::permission_answer(answer);
         let request = self.request(Method::POST, &api::permission_reply(checked(id)?), Some(directory)).json(&body);
-        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
+        text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
     /// Rejects a question.
     pub(crate) async fn reject_question(&self, directory: &Path, id: &str) -> Result<(), ClientError> {
         let request = self.request(Method::POST, &api::question_reject(checked(id)?), Some(directory));
-        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
+        text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
     /// Ends what is kept for a directory.
     pub(crate) async fn dispose(&self, directory: &Path) -> Result<(), ClientError> {
         let request = self.request(Method::POST, api::DISPOSE, Some(directory));
-        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
+        text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
     /// Deletes a session.
     pub(crate) async fn delete_session(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
         let request = self.request(Method::DELETE, &api::session(id(session)?), Some(directory));
-        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
+        text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
     }
 }
 

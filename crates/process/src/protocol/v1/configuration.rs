@@ -1,7 +1,7 @@
 //! The configuration that opencode is given beside the user's own: model sources and the context.
 
 use super::project;
-use crate::protocol::{EmptyCatalogue, Purpose, Rendered, Variables, Wish, support};
+use crate::protocol::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables, support};
 use jsonc_parser::ParseOptions;
 use opencode_run_core::{ExposeSecret, ModelChoice, ModelConfig, ModelName, ModelSourceType, ProviderPackage};
 use serde_json::{Map, Value, json};
@@ -12,10 +12,10 @@ pub(crate) const CONFIG_CONTENT: &str = "OPENCODE_CONFIG_CONTENT";
 /// The variable that raises opencode's own limit of 32,000 output tokens, and lowers it.
 const OUTPUT_TOKEN_MAX: &str = "OPENCODE_EXPERIMENTAL_OUTPUT_TOKEN_MAX";
 
-/// A catalogue that holds nothing. Reading the real one takes a second and a hundred megabytes, and it is not to be fetched
+/// A catalog that holds nothing. Reading the real one takes a second and a hundred megabytes, and it is not to be fetched
 /// either.
-pub(crate) const EMPTY_CATALOGUE: EmptyCatalogue =
-    EmptyCatalogue { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
+pub(crate) const EMPTY_CATALOG: EmptyCatalog =
+    EmptyCatalog { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
 /// A turn must not be spent on replacing the program that runs it.
 const NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
 /// Who runs a turn: nobody whom a question could be asked. opencode's own name for it would offer the agent a tool for
@@ -47,10 +47,10 @@ const AGENTS: [&str; 3] = ["build", "plan", "general"];
 /// # Errors
 ///
 /// What is wrong with the user's configuration in the environment.
-pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
-    let ModelSetup { name, mut configuration, max_tokens, is_described } = ModelSetup::new(wish.model, wish.agent);
+pub(crate) fn render(spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
+    let ModelSetup { name, mut configuration, max_tokens, is_described } = ModelSetup::new(spec.model, spec.agent);
     let mut fixed = vec![NO_UPDATE];
-    match wish.purpose {
+    match spec.purpose {
         Purpose::Server => go_on_after_refusals(&mut configuration),
         Purpose::Turn(instructions) => {
             fixed.push(NOBODY_TO_ASK);
@@ -59,19 +59,19 @@ pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
             }
         }
     }
-    if support::names_messages(wish.version) {
+    if support::names_messages(spec.version) {
         name_no_messages(&mut configuration);
     }
-    if wish.is_lean {
+    if spec.is_lean {
         make_lean(&mut configuration);
         fixed.extend(LEAN);
     }
-    if wish.ignores_project {
+    if spec.ignores_project {
         fixed.push(project::IGNORE);
     }
     let mut variables: Variables = fixed.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
     if !configuration.is_empty() {
-        variables.push((CONFIG_CONTENT, merge(wish.users, configuration)?));
+        variables.push((CONFIG_CONTENT, merge(spec.users, configuration)?));
     }
     if let Some(max_tokens) = max_tokens {
         variables.push((OUTPUT_TOKEN_MAX, max_tokens.to_string()));
@@ -304,33 +304,33 @@ mod tests {
     #[test]
     fn an_openai_compatible_source_carries_everything_in_the_model() {
         let config = ModelConfig { top_k: Some(7), ..full(ProviderPackage::OPENAI_COMPATIBLE) };
-        let setup = ModelSetup::new(Some(&source(config)), None);
-        assert_eq!(setup.name.as_deref(), Some("opencode-run-code/meta/llama"));
-        assert_eq!(setup.max_tokens, Some(50_000));
-        insta::assert_json_snapshot!(setup.configuration);
+        let launch_key = ModelSetup::new(Some(&source(config)), None);
+        assert_eq!(launch_key.name.as_deref(), Some("opencode-run-code/meta/llama"));
+        assert_eq!(launch_key.max_tokens, Some(50_000));
+        insta::assert_json_snapshot!(launch_key.configuration);
     }
 
     #[test]
     fn a_source_of_another_package_carries_sampling_in_the_agents() {
-        let setup = ModelSetup::new(Some(&source(full(ProviderPackage::ANTHROPIC))), Some("review"));
-        insta::assert_json_snapshot!(setup.configuration);
+        let launch_key = ModelSetup::new(Some(&source(full(ProviderPackage::ANTHROPIC))), Some("review"));
+        insta::assert_json_snapshot!(launch_key.configuration);
     }
 
     #[test]
     fn a_source_without_url_changes_only_what_it_sets_of_a_known_model() {
-        let setup = ModelSetup::new(Some(&source(ModelConfig::new("openai/gpt-5"))), None);
-        assert_eq!((setup.name.as_deref(), setup.configuration.len()), (Some("openai/gpt-5"), 0));
+        let launch_key = ModelSetup::new(Some(&source(ModelConfig::new("openai/gpt-5"))), None);
+        assert_eq!((launch_key.name.as_deref(), launch_key.configuration.len()), (Some("openai/gpt-5"), 0));
 
         let config = ModelConfig { temperature: Some(0.5), max_tokens: Some(10), ..ModelConfig::new("openai/gpt-5") };
-        let setup = ModelSetup::new(Some(&source(config)), None);
-        assert_eq!(setup.max_tokens, Some(10));
-        insta::assert_json_snapshot!(setup.configuration);
+        let launch_key = ModelSetup::new(Some(&source(config)), None);
+        assert_eq!(launch_key.max_tokens, Some(10));
+        insta::assert_json_snapshot!(launch_key.configuration);
     }
 
     #[test]
     fn a_named_model_needs_no_configuration() {
-        let setup = ModelSetup::new(Some(&ModelChoice::Named("a/b".parse().unwrap())), None);
-        assert_eq!((setup.name.as_deref(), setup.configuration.len()), (Some("a/b"), 0));
+        let launch_key = ModelSetup::new(Some(&ModelChoice::Named("a/b".parse().unwrap())), None);
+        assert_eq!((launch_key.name.as_deref(), launch_key.configuration.len()), (Some("a/b"), 0));
         assert_eq!(ModelSetup::new(None, None).name, None);
     }
 

@@ -3,14 +3,14 @@
 use super::api::explain;
 use super::config_errors;
 use super::stderr::StderrLine;
-use crate::exhausted::essence;
 use crate::json_text::parse;
+use crate::resource_limits::error_summary;
 use opencode_run_core::{Ending, Event, ProcessExit, ReportedError, SessionId, TurnFailure};
 use serde::Deserialize;
 
 /// What was seen of a turn that bears on its end.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct EndEvidence {
     error: Option<ReportedError>,
     recovered: bool,
     model_not_found: Option<String>,
@@ -29,7 +29,7 @@ enum Session {
     AtWork,
 }
 
-impl Seen {
+impl EndEvidence {
     /// Notes an event.
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
@@ -79,7 +79,7 @@ impl Seen {
         } else if is_well {
             return Ending::Finished;
         } else {
-            TurnFailure::Crashed { exit, stderr: essence(stderr) }
+            TurnFailure::Crashed { exit, stderr: error_summary(stderr) }
         };
         Ending::Failed(failure)
     }
@@ -130,22 +130,22 @@ mod tests {
 
     #[test]
     fn exit_code_0_is_left_to_the_turn_to_weigh_unless_an_error_was_last() {
-        let mut seen = Seen::default();
-        assert_eq!(Seen::default().ending(ProcessExit::Code(0), None, ""), Ending::Finished);
+        let mut seen = EndEvidence::default();
+        assert_eq!(EndEvidence::default().ending(ProcessExit::Code(0), None, ""), Ending::Finished);
         seen.event(&error("APIError"));
         assert!(matches!(seen.ending(ProcessExit::Code(0), None, ""), Ending::Failed(_)));
     }
 
     #[test]
     fn an_exit_without_a_reason_is_a_crash_with_what_stderr_says() {
-        let ending = Seen::default().ending(ProcessExit::Signal(11), None, "segfault");
+        let ending = EndEvidence::default().ending(ProcessExit::Signal(11), None, "segfault");
         let failure = TurnFailure::Crashed { exit: ProcessExit::Signal(11), stderr: "segfault".to_owned() };
         assert_eq!(ending, Ending::Failed(failure));
     }
 
     #[test]
     fn the_log_knows_better_than_an_unexpected_server_error() {
-        let mut seen = Seen::default();
+        let mut seen = EndEvidence::default();
         seen.event(&error("UnknownError"));
         seen.stderr(StderrLine::ModelNotFound { message: "Model not found: a/b".to_owned() });
         let failure = TurnFailure::ModelNotFound { message: "Model not found: a/b".to_owned() };
@@ -156,16 +156,16 @@ mod tests {
     fn refused_configuration_is_the_reason_before_any_step() {
         let stderr = "Error: Configuration is invalid at /w/opencode.json\n↳ Expected string, got 7 model\n";
         let message = "/w/opencode.json: Expected string, got 7 model".to_owned();
-        let ending = |seen: Seen| seen.ending(ProcessExit::Code(1), None, stderr);
-        assert_eq!(ending(Seen::default()), Ending::Failed(TurnFailure::Configuration { message }));
-        let mut seen = Seen::default();
+        let ending = |seen: EndEvidence| seen.ending(ProcessExit::Code(1), None, stderr);
+        assert_eq!(ending(EndEvidence::default()), Ending::Failed(TurnFailure::Configuration { message }));
+        let mut seen = EndEvidence::default();
         seen.event(&Event::StepStart);
         assert!(matches!(ending(seen), Ending::Failed(TurnFailure::Crashed { .. })));
     }
 
     #[test]
     fn error_without_a_reason_has_that_of_the_log() {
-        let mut seen = Seen::default();
+        let mut seen = EndEvidence::default();
         let message = "Unexpected server error. Check server logs for details.".to_owned();
         let name = "UnknownError".to_owned();
         seen.event(&Event::Error(ReportedError::new(name, message)));
@@ -180,7 +180,7 @@ mod tests {
     fn an_error_out_of_the_middle_of_a_stream_is_the_providers() {
         let ending = |name: &str, message: &str| {
             let error = ReportedError::new(name, message);
-            let mut seen = Seen::default();
+            let mut seen = EndEvidence::default();
             seen.event(&Event::Error(error));
             match seen.ending(ProcessExit::Code(1), None, "") {
                 Ending::Failed(failure) => failure.to_string(),
@@ -223,7 +223,7 @@ mod tests {
         let session = SessionId::new("ses_1");
         let failure = TurnFailure::SessionNotFound { session: session.clone() };
         for code in [0, 1] {
-            let mut seen = Seen::default();
+            let mut seen = EndEvidence::default();
             seen.stderr(StderrLine::SessionNotFound);
             let ending = seen.ending(ProcessExit::Code(code), Some(&session), "");
             assert_eq!(ending, Ending::Failed(failure.clone()));
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn what_a_turn_at_work_says_of_sessions_is_not_about_its_own() {
         for said_first in [true, false] {
-            let mut seen = Seen::default();
+            let mut seen = EndEvidence::default();
             if said_first {
                 seen.stderr(StderrLine::SessionNotFound);
             }
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn an_error_that_opencode_got_over_is_not_the_reason() {
-        let mut seen = Seen::default();
+        let mut seen = EndEvidence::default();
         seen.event(&error("APIError"));
         seen.event(&Event::StepStart);
         assert_eq!(seen.ending(ProcessExit::Code(1), None, ""), Ending::Finished);

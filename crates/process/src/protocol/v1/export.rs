@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// What every id of a session begins with. opencode refuses others in words of its own, and takes a dash for an option.
 const PREFIX: &str = "ses";
 /// The longest line of stderr that is passed on.
-const LONGEST: usize = 300;
+const MAX_MESSAGE_CHARS: usize = 300;
 
 /// What stands at the beginning of an export, as far as it matters here.
 #[derive(Deserialize)]
@@ -52,7 +52,7 @@ pub(crate) fn read(stdout: &[u8], stderr: &[u8]) -> Exported {
         return Exported::NotFound;
     }
     let last = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim();
-    Exported::Nothing(last.chars().take(LONGEST).collect())
+    Exported::Nothing(last.chars().take(MAX_MESSAGE_CHARS).collect())
 }
 
 /// Reads the session in the beginning of an export, `{"info": {"directory": …}, "messages": …`.

@@ -112,10 +112,10 @@ impl Watched {
         let decoder = self.decoder.as_mut().map(|(_, decoder)| decoder);
         // What a line is does not depend on what came before it: one that is told again is the same again.
         let told = if frame.is_empty() {
-            decoder.into_iter().for_each(TurnDecoder::tear);
+            decoder.into_iter().for_each(TurnDecoder::mark_disconnected);
             Vec::new()
         } else if let Some(messages) = read_messages(frame) {
-            decoder.map(|decoder| decoder.mend(messages)).unwrap_or_default()
+            decoder.map(|decoder| decoder.resync(messages)).unwrap_or_default()
         } else if let Some(message) = read_message(frame) {
             decoder.map(|decoder| decoder.reconcile(message)).unwrap_or_default()
         } else {

@@ -42,7 +42,7 @@ pub(crate) struct StepFinishPart {
 }
 
 /// How deep what a tool was given may be nested. A record of it nests it further, and a reader of JSON gives up at 128 levels.
-const DEEPEST_INPUT: usize = 100;
+const MAX_INPUT_DEPTH: usize = 100;
 
 /// Reads an object. A list would do as well otherwise: its items would be taken for the fields, in their order.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
@@ -68,7 +68,7 @@ pub(crate) fn tool(part: ToolPart) -> Option<ToolCall> {
 
 /// Returns what a tool was given, as a text if it is nested too deep: so it can be kept and read again.
 pub(crate) fn shallow(input: Value) -> Value {
-    if depth(&input) > DEEPEST_INPUT { Value::from(input.to_string()) } else { input }
+    if depth(&input) > MAX_INPUT_DEPTH { Value::from(input.to_string()) } else { input }
 }
 
 /// Returns how many lists and objects stand in one another.

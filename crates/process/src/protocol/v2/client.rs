@@ -2,7 +2,7 @@
 
 use super::api::{self, Data};
 use super::{routing, shape};
-use crate::protocol::http::{self, ClientError, Http, LIMIT, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, text};
+use crate::protocol::http::{self, ClientError, Http, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, REQUEST_TIMEOUT, text};
 use crate::protocol::turn::Request;
 use crate::protocol::v1::session_model;
 use crate::protocol::{KnownModel, SessionEvent};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a directory's models and agents may take to be loaded, which takes a second in a new one. Until then the lists are empty.
-const LOAD_LIMIT: Duration = Duration::from_secs(15);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a model may be missing from a list that holds others: providers are loaded one after the other.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
 /// How long is waited between two looks at a list.
@@ -118,7 +118,7 @@ impl Client {
                 since.get_or_insert_with(Instant::now);
             }
             let is_settled = since.is_some_and(|since: Instant| since.elapsed() >= SETTLE_TIME);
-            if has_wanted || is_settled || began.elapsed() >= LOAD_LIMIT {
+            if has_wanted || is_settled || began.elapsed() >= LOAD_TIMEOUT {
                 return Ok(models);
             }
             tokio::time::sleep(LOAD_INTERVAL).await;
@@ -158,7 +158,7 @@ impl Client {
                          if that is what you want"
                     )));
                 }
-                None if began.elapsed() >= LOAD_LIMIT => {
+                None if began.elapsed() >= LOAD_TIMEOUT => {
                     return Err(ClientError::Configuration("it has no model".to_owned()));
                 }
                 None => tokio::time::sleep(LOAD_INTERVAL).await,
@@ -200,7 +200,7 @@ impl Client {
         let began = Instant::now();
         let agents = loop {
             let agents = self.get::<Data<Vec<api::Agent>>>(api::AGENTS, Some(directory)).await?.data;
-            if !agents.is_empty() || began.elapsed() >= LOAD_LIMIT {
+            if !agents.is_empty() || began.elapsed() >= LOAD_TIMEOUT {
                 break agents;
             }
             tokio::time::sleep(LOAD_INTERVAL).await;
@@ -225,13 +225,13 @@ impl Client {
     /// Evicts a directory from the server's memory.
     pub(crate) async fn dispose(&self, directory: &Path) -> Result<(), ClientError> {
         let request = self.request(Method::DELETE, api::LOCATION, Some(directory));
-        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
+        text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
     /// Deletes a session.
     pub(crate) async fn delete_session(&self, session: &SessionId) -> Result<(), ClientError> {
         let request = self.request(Method::DELETE, &api::session(session, ""), None);
-        text(request.timeout(LIMIT), MAX_ANSWER_BYTES).await.map(drop)
+        text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
     }
 }
 

@@ -4,14 +4,14 @@ use crate::protocol::v1::configuration::{CONFIG_CONTENT, SOURCE_PROVIDER, make_l
 use crate::protocol::v1::project;
 use crate::protocol::v2::client::HOSTED;
 use crate::protocol::v2::shape;
-use crate::protocol::{EmptyCatalogue, Rendered, Variables, Wish};
+use crate::protocol::{EmptyCatalog, LaunchSpec, Rendered, Variables};
 use jsonc_parser::ParseOptions;
 use opencode_run_core::{ExposeSecret, ModelChoice, ModelConfig, ModelName, ModelSourceType, ProviderPackage};
 use serde_json::{Map, Value, json};
 
 /// A catalog that holds nothing, which also leaves opencode no model that it hosts.
-pub(crate) const EMPTY_CATALOGUE: EmptyCatalogue =
-    EmptyCatalogue { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
+pub(crate) const EMPTY_CATALOG: EmptyCatalog =
+    EmptyCatalog { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
 /// A turn must not be spent on replacing the program that runs it.
 const NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
 /// The variables that switch off parts of a lean server.
@@ -29,10 +29,10 @@ const DEFAULT_OUTPUT_TOKENS: u32 = 32_000;
 /// # Errors
 ///
 /// Describes the fault of the user's configuration in the environment.
-pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
+pub(crate) fn render(spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
     let mut configuration = Map::new();
     let (mut name, mut is_described) = (None, false);
-    match wish.model {
+    match spec.model {
         Some(ModelChoice::Source { source, config }) => {
             name = Some(describe(*source, config, &mut configuration));
             is_described = config.base_url.is_some();
@@ -44,22 +44,22 @@ pub(crate) fn render(wish: &Wish<'_>) -> Result<Rendered, String> {
         configuration.insert("disabled_providers".to_owned(), json!([HOSTED]));
     }
     let mut variables: Variables = vec![(NO_UPDATE.0, NO_UPDATE.1.to_owned())];
-    if wish.is_lean {
+    if spec.is_lean {
         make_lean(&mut configuration);
         variables.extend(LEAN.map(|(name, value)| (name, value.to_owned())));
     }
-    if wish.ignores_project {
+    if spec.ignores_project {
         variables.push((project::IGNORE.0, project::IGNORE.1.to_owned()));
     }
     // Also without anything of ours: a text that opencode cannot read would be ignored, and with it the model that it names.
-    let merged = merge(wish.users, configuration)?;
-    if let Some(text) = wish.users
+    let merged = merge(spec.users, configuration)?;
+    if let Some(text) = spec.users
         && let Ok(Value::Object(users)) = jsonc_parser::parse_to_serde_value::<Value>(text, &ParseOptions::default())
         && let Some(why) = shape::wrong(&users)
     {
         return Err(why);
     }
-    if merged != "{}" || wish.users.is_some() {
+    if merged != "{}" || spec.users.is_some() {
         variables.push((CONFIG_CONTENT, merged));
     }
     Ok(Rendered { variables, model: name, is_described })
@@ -138,7 +138,7 @@ mod tests {
     fn rendered(config: Option<ModelConfig>, users: Option<&str>) -> Result<Value, String> {
         let model =
             config.map(|config| ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) });
-        let wish = Wish {
+        let spec = LaunchSpec {
             version: crate::Version::new(2, 0, 14),
             model: model.as_ref(),
             agent: None,
@@ -147,7 +147,7 @@ mod tests {
             ignores_project: false,
             users,
         };
-        let Rendered { variables, .. } = render(&wish)?;
+        let Rendered { variables, .. } = render(&spec)?;
         let content = variables.into_iter().find(|(name, _)| *name == CONFIG_CONTENT).map(|(_, value)| value);
         Ok(content.map_or(Value::Null, |content| crate::json_text::parse(&content).unwrap()))
     }

@@ -86,7 +86,7 @@ impl Decoder {
     pub(crate) fn resync(&mut self, text: &str, prompt: &str) -> Option<Missed> {
         let Messages { data } = parse_repaired(text).ok()?;
         let mut missed = Missed::default();
-        let of_turn: Vec<_> = data
+        let for_turn: Vec<_> = data
             .into_iter()
             .take_while(|message| {
                 missed.was_delivered |= message.id == prompt;
@@ -94,10 +94,10 @@ impl Decoder {
             })
             .collect();
         if missed.was_delivered {
-            for message in of_turn.into_iter().rev() {
+            for message in for_turn.into_iter().rev() {
                 self.read(message, &mut missed);
             }
-        } else if let Some(Message { outcome: Some(outcome), .. }) = of_turn.into_iter().next() {
+        } else if let Some(Message { outcome: Some(outcome), .. }) = for_turn.into_iter().next() {
             // An execution that ended before it took up the prompt leaves this alone.
             missed.outcome = Some(outcome);
         }

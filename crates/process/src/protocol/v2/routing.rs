@@ -43,14 +43,14 @@ pub(crate) fn route(data: &str) -> Option<SessionEvent> {
         tracing::warn!(kind = &*kind, "an event of a session with an invalid id is dropped");
         return None;
     }
-    let works = match &*kind {
+    let is_working = match &*kind {
         "session.execution.started" => Some(true),
         "session.execution.succeeded" | "session.execution.failed" | "session.execution.interrupted" => Some(false),
         _ => None,
     };
     let kind = kind.into_owned();
     let raw = RawJson::parse(data.trim().to_owned()).ok()?;
-    Some(SessionEvent { session, parent, kind, raw, works })
+    Some(SessionEvent { session, parent, kind, raw, is_working })
 }
 
 /// Makes the event by which a permission was asked of an item in the list of those that wait.
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn event_belongs_to_the_session_that_it_names() {
-        let routed = |data: &str| route(data).map(|event| (event.session.to_string(), event.kind, event.works));
+        let routed = |data: &str| route(data).map(|event| (event.session.to_string(), event.kind, event.is_working));
         let started = r#"{"id":"evt_1","type":"session.execution.started","data":{"sessionID":"ses_1"}}"#;
         assert_eq!(routed(started), Some(("ses_1".to_owned(), "session.execution.started".to_owned(), Some(true))));
         let form = r#"{"type":"form.created","data":{"form":{"id":"frm_1","sessionID":"ses_2"}}}"#;

@@ -24,9 +24,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// How long an interrupt may take, which takes 50 ms. Then the server ends: nothing must be left three seconds after an interrupt.
-const INTERRUPT_LIMIT: Duration = Duration::from_secs(2);
+const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an interrupt may take if the turn is killed.
-const KILL_LIMIT: Duration = Duration::from_secs(1);
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long after an interrupt another is sent: one that came before the execution had begun changed nothing.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long after a disconnect, and after that how often, a server is asked whether it is still there.
@@ -332,7 +332,7 @@ impl Turn {
                 self.unanswered.retain(|open| *open != id);
                 actions.push(Action::Emit(Signal::Answered { id }));
                 if self.refusal.is_some() && !self.is_stopped {
-                    self.stop(now, INTERRUPT_LIMIT, actions);
+                    self.stop(now, INTERRUPT_TIMEOUT, actions);
                 }
             }
             (Tag::Messages, Ok(text)) => self.resync(now, &text, actions),
@@ -378,7 +378,7 @@ impl TurnProtocol for Turn {
             Input::Answer(tag, answer) => self.answered(now, tag, answer, actions),
             Input::Decided { ask, session, answer } => self.decided(ask, &session, &answer, actions),
             Input::Control(control) => {
-                let limit = if control == Some(Control::Interrupt) { INTERRUPT_LIMIT } else { KILL_LIMIT };
+                let limit = if control == Some(Control::Interrupt) { INTERRUPT_TIMEOUT } else { KILL_TIMEOUT };
                 self.stop(now, limit, actions);
             }
             Input::Timer(Timer::Interrupt) => self.interrupt(now, actions),

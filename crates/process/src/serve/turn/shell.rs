@@ -1,15 +1,15 @@
 //! The shell around a turn that is a state machine: it carries out what the turn wants done, and knows nothing of a generation.
 
-use super::asks::{decide, retry};
-use super::{Over, until};
-use crate::gate::{self, Pass};
-use crate::outbox::Outbox;
+use super::permissions::{decide, retry};
+use super::{FinishedTurn, until};
+use crate::model_route::{self, RouteLease};
 use crate::protocol::ClientError;
 use crate::protocol::turn::{Action, Input, Now, Request, Tag, Timer, TurnProtocol};
 use crate::redaction::Redaction;
-use crate::serve::hub::Listening;
-use crate::serve::lane::{LaneItem, News};
-use crate::serve::server::{Presence, Server};
+use crate::send_queue::SendQueue;
+use crate::serve::dispatcher::Subscription;
+use crate::serve::mailbox::{Incoming, StreamItem};
+use crate::serve::server::{Server, TurnGuard};
 use opencode_run_core::{Ending, PermissionPolicy, SessionId, Signal, TurnDriver, TurnFailure};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,24 +19,24 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How long the server is watched for an execution that it starts because a process which it ran in the background has ended: it
 /// starts within some 50 ms on an idle machine.
-const BACKGROUND_NOTICE: Duration = Duration::from_millis(300);
+const BACKGROUND_WINDOW: Duration = Duration::from_millis(300);
 /// How often such an execution is interrupted meanwhile.
 const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a last request may take.
-const LAST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
+const LAST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A turn to be run.
 pub(crate) struct ProtocolTurn {
     pub(crate) driver: TurnDriver,
     /// The turn's presence on its server.
-    pub(crate) presence: Presence,
-    pub(crate) listening: Listening,
+    pub(crate) turn_guard: TurnGuard,
+    pub(crate) subscription: Subscription,
     pub(crate) session: SessionId,
     pub(crate) protocol: Box<dyn TurnProtocol>,
     pub(crate) send: RequestSender,
     pub(crate) policy: PermissionPolicy,
     /// The turn's lease of its model source, if its traffic is metered.
-    pub(crate) pass: Option<Pass>,
+    pub(crate) route_lease: Option<RouteLease>,
     pub(crate) redaction: Redaction,
 }
 
@@ -55,10 +55,10 @@ struct Shell {
     server: Arc<Server>,
     send: RequestSender,
     session: SessionId,
-    listening: Listening,
+    subscription: Subscription,
     policy: PermissionPolicy,
-    pass: Option<Pass>,
-    outbox: Outbox,
+    route_lease: Option<RouteLease>,
+    send_queue: SendQueue,
     requests: JoinSet<Input>,
     /// The timers that are set; one of each kind.
     timers: Vec<(Timer, Instant)>,
@@ -68,16 +68,16 @@ struct Shell {
 
 impl ProtocolTurn {
     /// Returns the presence of the turn on its server.
-    pub(crate) fn presence(&self) -> &Presence {
-        &self.presence
+    pub(crate) fn turn_guard(&self) -> &TurnGuard {
+        &self.turn_guard
     }
 
     /// Runs the turn until nothing of it is left.
-    pub(crate) async fn run(self) -> Over {
-        let Self { driver, presence, listening, session, protocol, send, policy, pass, redaction } = self;
+    pub(crate) async fn run(self) -> FinishedTurn {
+        let Self { driver, turn_guard, subscription, session, protocol, send, policy, route_lease, redaction } = self;
         let TurnDriver { signals, controls } = driver;
-        let _controls = AbortOnDropHandle::new(tokio::spawn(listening.lane.bring(controls)));
-        let server = Arc::clone(presence.server());
+        let _controls = AbortOnDropHandle::new(tokio::spawn(subscription.mailbox.forward_controls(controls)));
+        let server = Arc::clone(turn_guard.server());
         let mut exited = server.exit_watch();
         let mut exit = std::pin::pin!(async move {
             match exited.wait_for(Option::is_some).await.map(|how| how.clone()) {
@@ -91,16 +91,16 @@ impl ProtocolTurn {
             server,
             send,
             session,
-            listening,
+            subscription,
             policy,
-            pass,
-            outbox: Outbox::new(redaction),
+            route_lease,
+            send_queue: SendQueue::new(redaction),
             requests: JoinSet::new(),
             timers: Vec::new(),
             end: None,
             must_end_server: false,
         };
-        shell.outbox.push(Signal::Session(shell.session.clone()));
+        shell.send_queue.push(Signal::Session(shell.session.clone()));
         shell.step(Input::Start);
         let mut has_exited = false;
         let end = loop {
@@ -112,13 +112,13 @@ impl ProtocolTurn {
                 break end;
             }
             let next = shell.timers.iter().map(|(_, at)| *at).min();
-            let waiting = shell.outbox.is_waiting();
+            let waiting = shell.send_queue.has_pending();
             let takes_events = !waiting && shell.protocol.takes_events();
             tokio::select! {
                 biased;
                 () = until(next) => shell.fire(),
-                () = shell.outbox.hand_out(&signals), if waiting => {
-                    if shell.outbox.consumer_is_gone() {
+                () = shell.send_queue.flush(&signals), if waiting => {
+                    if shell.send_queue.is_closed() {
                         shell.step(Input::Control(None));
                     }
                 }
@@ -127,19 +127,19 @@ impl ProtocolTurn {
                         shell.step(input);
                     }
                 }
-                news = shell.listening.lane.news(takes_events) => {
-                    shell.news(news);
-                    shell.outbox.hand_out_now(&signals);
+                receive = shell.subscription.mailbox.receive(takes_events) => {
+                    shell.receive(receive);
+                    shell.send_queue.flush_ready(&signals);
                 }
                 how = &mut exit, if !has_exited => {
                     has_exited = true;
                     shell.step(Input::ServerExited(how));
                 }
-                () = gate::moved(&mut shell.pass), if !waiting => shell.outbox.push(Signal::Progress),
+                () = model_route::progressed(&mut shell.route_lease), if !waiting => shell.send_queue.push(Signal::Progress),
             }
         };
-        let outbox = shell.finish(end, presence).await;
-        Over { outbox, signals }
+        let send_queue = shell.finish(end, turn_guard).await;
+        FinishedTurn { send_queue, signals }
     }
 }
 
@@ -153,17 +153,17 @@ impl Shell {
         }
     }
 
-    fn news(&mut self, news: News) {
-        match news {
-            News::Control(control) => {
+    fn receive(&mut self, receive: Incoming) {
+        match receive {
+            Incoming::Control(control) => {
                 if control.is_none() {
-                    self.outbox.lose_consumer();
+                    self.send_queue.close();
                 }
                 self.step(Input::Control(control));
             }
-            News::Item(Some(LaneItem::Event(event))) => self.step(Input::Event(event)),
-            News::Item(Some(LaneItem::Torn) | None) => self.step(Input::Disconnected),
-            News::Item(Some(LaneItem::Mended { dropped })) => {
+            Incoming::Item(Some(StreamItem::Event(event))) => self.step(Input::Event(event)),
+            Incoming::Item(Some(StreamItem::Disconnected) | None) => self.step(Input::Disconnected),
+            Incoming::Item(Some(StreamItem::Reconnected { dropped })) => {
                 if dropped > 0 {
                     tracing::warn!(
                         dropped,
@@ -172,7 +172,7 @@ impl Shell {
                 }
                 self.step(Input::Reconnected);
             }
-            News::Answer(_) => {}
+            Incoming::Answer(_) => {}
         }
     }
 
@@ -186,10 +186,10 @@ impl Shell {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Emit(signal) => self.outbox.push(signal),
+            Action::Emit(signal) => self.send_queue.push(signal),
             Action::Request(tag, request) => self.request(tag, request),
             Action::Decide { mut ask, session, insists } => {
-                self.outbox.redaction().ask(&mut ask);
+                self.send_queue.redaction().ask(&mut ask);
                 let policy = self.policy.clone();
                 self.requests.spawn(async move {
                     let answer = decide(policy, ask.clone(), insists).await;
@@ -197,10 +197,10 @@ impl Shell {
                 });
             }
             Action::Include(sub_agent) => {
-                if let Some(pass) = &mut self.pass {
-                    pass.include(&sub_agent);
+                if let Some(route_lease) = &mut self.route_lease {
+                    route_lease.include(&sub_agent);
                 }
-                self.server.hub.adopt(sub_agent, &self.session);
+                self.server.dispatcher.add_sub_agent(sub_agent, &self.session);
             }
             Action::Arm(timer, at) => {
                 self.timers.retain(|(other, _)| *other != timer);
@@ -228,48 +228,50 @@ impl Shell {
     }
 
     /// Ends what the turn left at work.
-    async fn finish(mut self, end: End, presence: Presence) -> Outbox {
+    async fn finish(mut self, end: End, turn_guard: TurnGuard) -> SendQueue {
         self.requests.abort_all();
         let (ending, was_stopped) = match end {
             End::Finished(ending) => (ending.clone(), ending == Ending::Stopped),
             End::Failed(error) => (Ending::Failed(self.server.failure(error, &self.session).await), false),
         };
-        let limit = self.pass.as_ref().and_then(Pass::limit_reached).filter(|_| !was_stopped);
-        let ending = match (ending, limit, &self.pass) {
+        let limit = self.route_lease.as_ref().and_then(RouteLease::limit_reached).filter(|_| !was_stopped);
+        let ending = match (ending, limit, &self.route_lease) {
             // opencode reports a refused request as a failure of the provider.
             (_, Some(failure), _) => Ending::Failed(failure),
-            (Ending::Failed(failure), None, Some(pass)) if !matches!(failure, TurnFailure::Permission { .. }) => {
-                Ending::Failed(pass.explain(failure))
+            (Ending::Failed(failure), None, Some(route_lease))
+                if !matches!(failure, TurnFailure::Permission { .. }) =>
+            {
+                Ending::Failed(route_lease.explain(failure))
             }
             (ending, ..) => ending,
         };
-        let mut traffic = self.pass.as_ref().map(Pass::traffic);
+        let mut traffic = self.route_lease.as_ref().map(RouteLease::traffic);
         let has_background = self.protocol.last_request().is_some();
         if has_background {
             // Ended before the processes: the gateway refuses what an execution that their end starts asks the model.
-            self.pass = None;
+            self.route_lease = None;
         }
-        presence.end().await;
+        turn_guard.end().await;
         if has_background {
             self.interrupt_background().await;
         }
-        if let Some(pass) = &self.pass {
-            traffic = Some(pass.traffic());
+        if let Some(route_lease) = &self.route_lease {
+            traffic = Some(route_lease.traffic());
         }
         if let Some(traffic) = traffic {
-            self.outbox.push(Signal::Traffic(traffic));
+            self.send_queue.push(Signal::Traffic(traffic));
         }
-        self.outbox.push(Signal::Ended(ending));
-        self.outbox
+        self.send_queue.push(Signal::Ended(ending));
+        self.send_queue
     }
 
     /// Interrupts executions that the server starts because processes in the background have ended.
     async fn interrupt_background(&mut self) {
         let began = Instant::now();
-        while began.elapsed() < BACKGROUND_NOTICE {
+        while began.elapsed() < BACKGROUND_WINDOW {
             tokio::time::sleep(BACKGROUND_INTERVAL).await;
             let Some(request) = self.protocol.last_request() else { return };
-            tokio::time::timeout(LAST_REQUEST_LIMIT, (self.send)(request)).await.ok();
+            tokio::time::timeout(LAST_REQUEST_TIMEOUT, (self.send)(request)).await.ok();
         }
     }
 }

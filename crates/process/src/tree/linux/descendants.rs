@@ -1,7 +1,7 @@
 //! Ending all descendants of this process, if it is a subreaper and so stays the ancestor of them all.
 
 use super::stop_and_kill;
-use super::table::{Identity, Status, every_process, family, own_children, own_id, status};
+use super::table::{Identity, Status, all_processes, own_children, own_id, status, subtree};
 use rustix::process::Signal;
 use std::collections::HashSet;
 
@@ -14,16 +14,16 @@ pub(crate) fn kill_descendants(spared: &HashSet<Identity>) -> usize {
     let killed = stop_and_kill(|| {
         // A process that forks and exits is gone before a scan of all processes reaches it, but its child is here.
         signal_children(spared, Signal::STOP);
-        descendants(&root, spared, &every_process())
+        descendants(&root, spared, &all_processes())
     });
     signal_children(spared, Signal::KILL);
     killed
 }
 
 fn descendants(root: &HashSet<Identity>, spared: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
-    let mut descendants = family(root, all);
+    let mut descendants = subtree(root, all);
     if !spared.is_empty() {
-        let spared: HashSet<_> = family(spared, all).into_iter().collect();
+        let spared: HashSet<_> = subtree(spared, all).into_iter().collect();
         descendants.retain(|process| !spared.contains(process));
     }
     descendants

@@ -58,7 +58,7 @@ pub(super) fn found() -> Vec<Identity> {
     let children: Vec<_> = own_children().into_iter().filter_map(|id| status(id.as_raw_pid())).collect();
     started.retain(|child| children.iter().any(|status| status.identity == *child));
     let (ended, living): (Vec<_>, Vec<_>) =
-        children.into_iter().filter(|child| !started.contains(&child.identity)).partition(|child| child.over);
+        children.into_iter().filter(|child| !started.contains(&child.identity)).partition(|child| child.has_exited);
     for orphan in ended {
         if let Some(id) = Pid::from_raw(orphan.identity.id) {
             // Nothing else in this process waits for it.

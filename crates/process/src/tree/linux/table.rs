@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 const USUAL_ENVIRONMENT: usize = 16 << 10;
 /// How long a scan waits for processes that are just becoming another program, which takes each well below a millisecond of its own
 /// time; on a busy machine it may get none for a while.
-pub(super) const EXEC_LIMIT: Duration = Duration::from_millis(500);
+pub(super) const EXEC_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long is waited between two looks at it.
-const EXEC_PAUSE: Duration = Duration::from_micros(200);
+const EXEC_INTERVAL: Duration = Duration::from_micros(200);
 
 /// One process for as long as it lives: an id is reused, an id with its start time is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +30,7 @@ pub(super) struct Status {
     pub(super) parent: i32,
     pub(super) group: i32,
     /// Ended, and only waiting for its parent to take note.
-    pub(super) over: bool,
+    pub(super) has_exited: bool,
 }
 
 impl Identity {
@@ -41,7 +41,7 @@ impl Identity {
 
     /// Returns whether it is this very process that lives.
     pub(super) fn is_alive(self) -> bool {
-        status(self.id).is_some_and(|status| status.identity == self && !status.over)
+        status(self.id).is_some_and(|status| status.identity == self && !status.has_exited)
     }
 
     /// Sends a signal to exactly this process: the handle is taken first, then it is checked whose it is.
@@ -74,7 +74,7 @@ impl Identity {
             if Instant::now() > deadline || self.has_no_environment() {
                 return false;
             }
-            std::thread::sleep(EXEC_PAUSE);
+            std::thread::sleep(EXEC_INTERVAL);
         }
     }
 
@@ -102,14 +102,14 @@ impl Identity {
 }
 
 /// Returns every process, those that have ended and wait for their parent included.
-pub(super) fn every_process() -> Vec<Status> {
+pub(super) fn all_processes() -> Vec<Status> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(status).collect()
 }
 
 /// Returns who of `all` lives and is among the roots or descends from one of them; never this process itself. A root that is not
 /// among them is gone, and nobody's parent: its id may be another's by now.
-pub(super) fn family(roots: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
+pub(super) fn subtree(roots: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
     let own = own_id();
     let there = all.iter().map(|status| status.identity).filter(|process| roots.contains(process));
     let mut ids: HashSet<i32> = there.map(|root| root.id).collect();
@@ -122,7 +122,7 @@ pub(super) fn family(roots: &HashSet<Identity>, all: &[Status]) -> Vec<Identity>
             break;
         }
     }
-    let members = all.iter().filter(|status| ids.contains(&status.identity.id) && !status.over);
+    let members = all.iter().filter(|status| ids.contains(&status.identity.id) && !status.has_exited);
     members.map(|status| status.identity).filter(|process| process.id != own).collect()
 }
 
@@ -145,8 +145,8 @@ fn read_status(id: i32, stat: &str) -> Option<Status> {
     let threads: u32 = fields.nth(14)?.parse().ok()?;
     let started = fields.nth(1)?.parse().ok()?;
     // The main thread may exit before the others: the process looks like a zombie and is still running.
-    let over = state == "X" || (state == "Z" && threads <= 1);
-    Some(Status { identity: Identity { id, started }, parent, group, over })
+    let has_exited = state == "X" || (state == "Z" && threads <= 1);
+    Some(Status { identity: Identity { id, started }, parent, group, has_exited })
 }
 
 /// Reads `/proc/ID/stat` from the third field on: the name in parentheses before it may hold anything, what follows the last `)`
@@ -190,7 +190,7 @@ pub(super) fn children_of(id: i32) -> Vec<Pid> {
 
 /// Returns what the processes of a group take of the memory together, in bytes; none if there is no such group.
 pub(super) fn memory_of_group(group: i32) -> Option<u64> {
-    let members = every_process().into_iter().filter(|status| status.group == group);
+    let members = all_processes().into_iter().filter(|status| status.group == group);
     members.filter_map(|status| status.identity.memory()).reduce(|sum, memory| sum + memory)
 }
 
@@ -205,7 +205,7 @@ mod tests {
             read_status(9, &rest).unwrap()
         };
         assert_eq!((stat("S", 1).identity.started, stat("S", 1).parent, stat("S", 1).group), (4711, 1, 7));
-        assert!(stat("Z", 1).over && stat("X", 2).over);
-        assert!(!stat("Z", 2).over && !stat("S", 1).over);
+        assert!(stat("Z", 1).has_exited && stat("X", 2).has_exited);
+        assert!(!stat("Z", 2).has_exited && !stat("S", 1).has_exited);
     }
 }

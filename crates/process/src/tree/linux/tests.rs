@@ -1,23 +1,23 @@
 //! Real processes, and bystanders among them.
 
 use super::super::*;
-use super::Core;
-use super::table::{EXEC_LIMIT, Identity, status};
+use super::OwnProcesses;
+use super::table::{EXEC_TIMEOUT, Identity, status};
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-fn start(marker: &Marker, script: &str) -> Child {
-    Command::new("sh").args(["-c", script]).env(Marker::VARIABLE, marker.nested_in(None)).spawn().unwrap()
+fn start(tag: &EnvironmentTag, script: &str) -> Child {
+    Command::new("sh").args(["-c", script]).env(EnvironmentTag::VARIABLE, tag.nested_in(None)).spawn().unwrap()
 }
 
-fn alive(marker: &Marker) -> usize {
-    super::Tree { leader: None, known: HashSet::new() }.members(marker).len()
+fn alive(tag: &EnvironmentTag) -> usize {
+    super::Tree { leader: None, known: HashSet::new() }.members(tag).len()
 }
 
 fn found(tree: &mut Tree) -> Vec<Identity> {
     let processes = tree.processes();
-    processes.system.members(&processes.marker)
+    processes.system.members(&processes.tag)
 }
 
 fn tree_size(tree: &mut Tree) -> usize {
@@ -41,20 +41,20 @@ struct Bystanders(Vec<Child>);
 
 impl Bystanders {
     /// One that bears nothing, and some that bear what is nearly the marker.
-    fn beside(marker: &Marker) -> Self {
-        let value = marker.nested_in(None).into_string().unwrap();
+    fn beside(tag: &EnvironmentTag) -> Self {
+        let value = tag.nested_in(None).into_string().unwrap();
         let nearly = [
-            (Marker::VARIABLE, format!("{value}0")),
-            (Marker::VARIABLE, format!("0{value}")),
-            (Marker::VARIABLE, value[..value.len() - 1].to_owned()),
-            (Marker::VARIABLE, format!(":{}", Marker::new().nested_in(None).into_string().unwrap())),
+            (EnvironmentTag::VARIABLE, format!("{value}0")),
+            (EnvironmentTag::VARIABLE, format!("0{value}")),
+            (EnvironmentTag::VARIABLE, value[..value.len() - 1].to_owned()),
+            (EnvironmentTag::VARIABLE, format!(":{}", EnvironmentTag::new().nested_in(None).into_string().unwrap())),
             ("OPENCODE_RUN_MARKER_", value.clone()),
             ("X_OPENCODE_RUN_MARKER", value.clone()),
-            ("X", format!("{}={value}", Marker::VARIABLE)),
+            ("X", format!("{}={value}", EnvironmentTag::VARIABLE)),
         ];
         let sleep = |name: &str, value: &str| Command::new("sleep").arg("60").env(name, value).spawn().unwrap();
         // What stands in its arguments is not in its environment.
-        let argument = format!("{}={value}", Marker::VARIABLE);
+        let argument = format!("{}={value}", EnvironmentTag::VARIABLE);
         let reads = Command::new("sh").args(["-c", "read -r _", &argument]).stdin(Stdio::piped()).spawn().unwrap();
         let mut all: Vec<Child> = nearly.iter().map(|(name, value)| sleep(name, value)).collect();
         all.extend([sleep("X", "y"), reads]);
@@ -82,14 +82,14 @@ impl Drop for Bystanders {
 
 /// Sweeps what `script` starts and checks that nobody is left, and that bystanders are.
 async fn sweeps(script: &str, members: usize) {
-    let marker = Marker::new();
-    let mut bystanders = Bystanders::beside(&marker);
-    let mut leader = start(&marker, script);
-    let mut tree = Tree::new(marker.clone(), leader.id());
-    wait_until("all have started", || alive(&marker) >= members);
-    tree.remember().await;
-    assert_eq!(tree.sweep().await, 0);
-    assert_eq!(alive(&marker), 0);
+    let tag = EnvironmentTag::new();
+    let mut bystanders = Bystanders::beside(&tag);
+    let mut leader = start(&tag, script);
+    let mut tree = Tree::new(tag.clone(), leader.id());
+    wait_until("all have started", || alive(&tag) >= members);
+    tree.record_descendants().await;
+    assert_eq!(tree.kill_all().await, 0);
+    assert_eq!(alive(&tag), 0);
     leader.wait().unwrap();
     bystanders.assert_unharmed();
 }
@@ -106,12 +106,12 @@ async fn ends_what_ignores_signals_and_what_init_adopted() {
 
 #[tokio::test]
 async fn ends_what_cleared_its_environment_by_descent() {
-    let marker = Marker::new();
-    let mut leader = start(&marker, "env -i sleep 61.25 & wait");
-    let mut tree = Tree::new(marker.clone(), leader.id());
+    let tag = EnvironmentTag::new();
+    let mut leader = start(&tag, "env -i sleep 61.25 & wait");
+    let mut tree = Tree::new(tag.clone(), leader.id());
     wait_until("the child has started", || tree_size(&mut tree) == 2);
-    tree.remember().await;
-    assert_eq!(tree.sweep().await, 0);
+    tree.record_descendants().await;
+    assert_eq!(tree.kill_all().await, 0);
     assert_eq!(tree_size(&mut tree), 0);
     leader.wait().unwrap();
 }
@@ -124,42 +124,42 @@ async fn ends_what_forks_as_fast_as_it_can() {
 
 #[test]
 fn dropping_a_tree_ends_it() {
-    let marker = Marker::new();
-    let mut leader = start(&marker, "setsid sleep 60 & wait");
-    let tree = Tree::new(marker.clone(), leader.id());
-    wait_until("both have started", || alive(&marker) >= 2);
+    let tag = EnvironmentTag::new();
+    let mut leader = start(&tag, "setsid sleep 60 & wait");
+    let tree = Tree::new(tag.clone(), leader.id());
+    wait_until("both have started", || alive(&tag) >= 2);
     drop(tree);
-    assert_eq!(alive(&marker), 0);
+    assert_eq!(alive(&tag), 0);
     leader.wait().unwrap();
 }
 
 #[test]
 fn a_leader_that_is_gone_is_not_signalled() {
-    let marker = Marker::new();
-    let mut leader = start(&marker, "exit 0");
-    let mut tree = Tree::watched(marker, leader.id());
+    let tag = EnvironmentTag::new();
+    let mut leader = start(&tag, "exit 0");
+    let mut tree = Tree::supervised(tag, leader.id());
     leader.wait().unwrap();
     tree.signal_leader(Signal::Terminate);
     tree.signal_leader(Signal::Interrupt);
-    tree.processes().system.ask_watcher();
+    tree.processes().system.request_kill();
 }
 
 /// What an id that was used again looks like: the process that was known has another start.
 #[test]
 fn an_id_that_another_process_has_by_now_is_not_signalled() {
-    let marker = Marker::new();
-    let mut bystanders = Bystanders::beside(&marker);
+    let tag = EnvironmentTag::new();
+    let mut bystanders = Bystanders::beside(&tag);
     for bystander in &bystanders.0 {
         let was = Identity { started: identity(bystander).started - 1, ..identity(bystander) };
         was.send(rustix::process::Signal::STOP);
         was.send(rustix::process::Signal::KILL);
-        let mut tree = Tree::watched(marker.clone(), bystander.id());
+        let mut tree = Tree::supervised(tag.clone(), bystander.id());
         tree.processes().system.leader = Some(was);
         tree.processes().system.known = HashSet::from([was]);
-        tree.processes().system.remember(&marker);
+        tree.processes().system.record_descendants(&tag);
         tree.signal_leader(Signal::Interrupt);
         tree.signal_leader(Signal::Terminate);
-        assert_eq!(tree.processes().system.kill_all(&marker), 0);
+        assert_eq!(tree.processes().system.kill_all(&tag), 0);
         drop(tree);
     }
     bystanders.assert_unharmed();
@@ -167,37 +167,37 @@ fn an_id_that_another_process_has_by_now_is_not_signalled() {
 
 #[test]
 fn who_descends_from_an_id_that_was_used_again_is_not_ours() {
-    let marker = Marker::new();
+    let tag = EnvironmentTag::new();
     let mut other = Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
-    let mut tree = Tree::new(marker.clone(), other.id());
+    let mut tree = Tree::new(tag.clone(), other.id());
     wait_until("its child has started", || tree_size(&mut tree) == 2);
     let was = Identity { started: identity(&other).started - 1, ..identity(&other) };
     tree.processes().system.leader = Some(was);
     tree.processes().system.known = HashSet::from([was]);
     assert_eq!(tree_size(&mut tree), 0);
     tree.processes().system.known = HashSet::from([identity(&other)]);
-    assert_eq!(tree.processes().system.kill_all(&marker), 2);
+    assert_eq!(tree.processes().system.kill_all(&tag), 2);
     other.wait().unwrap();
 }
 
 /// Starts a server whose script makes helpers and tools, and returns it with its own processes.
-fn start_server(marker: &Marker, home: &Path, script: &str) -> (Child, Core) {
+fn start_server(tag: &EnvironmentTag, home: &Path, script: &str) -> (Child, OwnProcesses) {
     let mut server = Command::new("sh");
     server.args(["-c", &format!("read -r _; {script}")]).stdin(Stdio::piped()).current_dir(home);
-    server.env(Marker::VARIABLE, marker.nested_in(None));
+    server.env(EnvironmentTag::VARIABLE, tag.nested_in(None));
     let mut server = std::os::unix::process::CommandExt::process_group(&mut server, 0).spawn().unwrap();
-    let core = Core::of(server.id());
+    let own_processes = OwnProcesses::of(server.id());
     // The script waits for its end, and then starts helpers and tools.
     drop(server.stdin.take());
-    (server, core)
+    (server, own_processes)
 }
 
 #[tokio::test]
 async fn tools_of_a_server_are_ended_wherever_they_work_and_its_helpers_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
-    let marker = Marker::new();
-    let before = Moment::now();
+    let tag = EnvironmentTag::new();
+    let before = StartTime::now();
     let script = format!(
         "cd {folder}
          (cd /; setsid sh -c 'sleep 60 & wait' & exec sleep 60) &
@@ -208,21 +208,22 @@ async fn tools_of_a_server_are_ended_wherever_they_work_and_its_helpers_are_not(
          wait",
         folder = folder.display()
     );
-    let (mut server, core) = start_server(&marker, Path::new("/"), &script);
-    let mut tree = Tree::new(marker.clone(), server.id());
+    let (mut server, own_processes) = start_server(&tag, Path::new("/"), &script);
+    let mut tree = Tree::new(tag.clone(), server.id());
     // The server; its helper with two processes that work for it; two tools; a tool without a marker and its child.
     wait_until("all have started", || tree_size(&mut tree) == 8);
     std::thread::sleep(Duration::from_millis(20));
-    let all_left = |tools: &[Tool]| vec![true; tools.len()];
-    sweep_tools(&marker, core.clone(), Moment::now(), all_left).await;
+    let all_left = |tools: &[ToolProcess]| vec![true; tools.len()];
+    kill_tools(&tag, own_processes.clone(), StartTime::now(), all_left).await;
     assert_eq!(tree_size(&mut tree), 8, "they are older");
-    sweep_tools(&marker, core.clone(), before, |tools| vec![false; tools.len()]).await;
+    kill_tools(&tag, own_processes.clone(), before, |tools| vec![false; tools.len()]).await;
     assert_eq!(tree_size(&mut tree), 8, "they were not left");
     let theirs = folder.clone();
-    let in_the_folder = move |tools: &[Tool]| tools.iter().map(|tool| tool.directory == Some(theirs.clone())).collect();
-    sweep_tools(&marker, core.clone(), before, in_the_folder).await;
+    let in_the_folder =
+        move |tools: &[ToolProcess]| tools.iter().map(|tool| tool.directory == Some(theirs.clone())).collect();
+    kill_tools(&tag, own_processes.clone(), before, in_the_folder).await;
     assert_eq!(tree_size(&mut tree), 7);
-    sweep_tools(&marker, core, before, all_left).await;
+    kill_tools(&tag, own_processes, before, all_left).await;
     assert_eq!(tree_size(&mut tree), 4, "the server, and its helper with what that started");
     assert!(server.try_wait().unwrap().is_none());
     drop(tree);
@@ -234,18 +235,19 @@ async fn tool_in_a_removed_directory_is_known_to_work_there() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().canonicalize().unwrap().join("removed");
     std::fs::create_dir(&place).unwrap();
-    let (marker, before) = (Marker::new(), Moment::now());
+    let (tag, before) = (EnvironmentTag::new(), StartTime::now());
     let script = format!("cd {}; setsid sleep 60 & wait", place.display());
-    let (mut server, core) = start_server(&marker, Path::new("/"), &script);
-    let mut tree = Tree::new(marker.clone(), server.id());
+    let (mut server, own_processes) = start_server(&tag, Path::new("/"), &script);
+    let mut tree = Tree::new(tag.clone(), server.id());
     wait_until("the tool works there", || {
         let members = found(&mut tree);
         members.iter().filter(|process| process.directory().as_ref() == Some(&place)).count() == 2
     });
     std::fs::remove_dir(&place).unwrap();
-    let is_there = move |tools: &[Tool]| tools.iter().map(|tool| tool.directory.as_ref() == Some(&place)).collect();
+    let is_there =
+        move |tools: &[ToolProcess]| tools.iter().map(|tool| tool.directory.as_ref() == Some(&place)).collect();
     wait_until("the tool has a session of its own", || tree_size(&mut tree) == 2);
-    sweep_tools(&marker, core, before, is_there).await;
+    kill_tools(&tag, own_processes, before, is_there).await;
     wait_until("the tool is gone", || tree_size(&mut tree) <= 1);
     drop(tree);
     server.wait().unwrap();
@@ -253,20 +255,24 @@ async fn tool_in_a_removed_directory_is_known_to_work_there() {
 
 #[tokio::test]
 async fn tool_of_an_id_that_was_used_again_is_not_ended() {
-    let marker = Marker::new();
-    let before = Moment::now();
-    let (mut other, core) = start_server(&marker, Path::new("/"), "setsid sleep 60 & wait");
-    let mut tree = Tree::new(marker.clone(), other.id());
+    let tag = EnvironmentTag::new();
+    let before = StartTime::now();
+    let (mut other, own_processes) = start_server(&tag, Path::new("/"), "setsid sleep 60 & wait");
+    let mut tree = Tree::new(tag.clone(), other.id());
     let is = identity(&other);
     wait_until("its tool has a session of its own", || {
         let members = found(&mut tree);
         members.iter().any(|process| status(process.id).is_some_and(|tool| *process != is && tool.group == process.id))
     });
-    let all_left = |tools: &[Tool]| vec![true; tools.len()];
-    let was = core.clone().reused(Identity { started: is.started - 1, ..is });
-    assert_eq!(super::Tools::new(Marker::new(), was, before).kill_all(all_left), 0);
+    let all_left = |tools: &[ToolProcess]| vec![true; tools.len()];
+    let was = own_processes.clone().reused(Identity { started: is.started - 1, ..is });
+    assert_eq!(super::ToolProcesses::new(EnvironmentTag::new(), was, before).kill_all(all_left), 0);
     assert_eq!(tree_size(&mut tree), 2);
-    assert_eq!(super::Tools::new(Marker::new(), core, before).kill_all(all_left), 1, "its tool");
+    assert_eq!(
+        super::ToolProcesses::new(EnvironmentTag::new(), own_processes, before).kill_all(all_left),
+        1,
+        "its tool"
+    );
     drop(tree);
     other.wait().unwrap();
 }
@@ -274,11 +280,11 @@ async fn tool_of_an_id_that_was_used_again_is_not_ended() {
 /// As in a turn that is dropped with its runtime: the tree's scan comes later, on another thread.
 #[tokio::test]
 async fn dropped_child_does_not_end_before_the_tree_has_found_its_descendants() {
-    let marker = Marker::new();
+    let tag = EnvironmentTag::new();
     let mut command = crate::launch::start(Path::new("/bin/sh"), None);
-    command.args(["-c", "env -i setsid sleep 61.5 & wait"]).env(Marker::VARIABLE, marker.nested_in(None));
+    command.args(["-c", "env -i setsid sleep 61.5 & wait"]).env(EnvironmentTag::VARIABLE, tag.nested_in(None));
     let child = super::super::start_child(|| command.spawn()).unwrap();
-    let mut tree = Tree::new(marker.clone(), child.id().unwrap());
+    let mut tree = Tree::new(tag.clone(), child.id().unwrap());
     wait_until("the descendant has started", || tree_size(&mut tree) == 2);
     let members = found(&mut tree);
     drop(child);
@@ -290,17 +296,17 @@ async fn dropped_child_does_not_end_before_the_tree_has_found_its_descendants() 
 /// Within a runtime the drop returns before a process is gone that does not end at once.
 #[tokio::test]
 async fn dropping_a_tree_in_a_runtime_does_not_block_it() {
-    let marker = Marker::new();
-    let mut leader = start(&marker, "trap '' USR1; setsid sleep 60 & wait; sleep 60");
+    let tag = EnvironmentTag::new();
+    let mut leader = start(&tag, "trap '' USR1; setsid sleep 60 & wait; sleep 60");
     // It is no supervisor, and is waited for in vain.
-    let tree = Tree::watched(marker.clone(), leader.id());
-    wait_until("both have started", || alive(&marker) >= 2);
+    let tree = Tree::supervised(tag.clone(), leader.id());
+    wait_until("both have started", || alive(&tag) >= 2);
     let began = Instant::now();
     drop(tree);
-    assert!(began.elapsed() < SUPERVISOR_LIMIT, "{:?}", began.elapsed());
-    assert!(alive(&marker) > 0, "it is not over yet");
-    while alive(&marker) > 0 {
-        assert!(began.elapsed() < SWEEP_LIMIT * 10);
+    assert!(began.elapsed() < SUPERVISOR_TIMEOUT, "{:?}", began.elapsed());
+    assert!(alive(&tag) > 0, "it is not over yet");
+    while alive(&tag) > 0 {
+        assert!(began.elapsed() < KILL_TIMEOUT * 10);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     leader.wait().unwrap();
@@ -309,10 +315,10 @@ async fn dropping_a_tree_in_a_runtime_does_not_block_it() {
 #[test]
 fn runtime_that_shuts_down_waits_for_the_trees_that_were_dropped_in_it() {
     for mut builder in [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()] {
-        let marker = Marker::new();
-        let mut leaders = [(); 2].map(|()| start(&marker, "setsid sleep 60 & wait"));
-        wait_until("all have started", || alive(&marker) >= 4);
-        let [dropped, held] = [&leaders[0], &leaders[1]].map(|leader| Tree::new(Marker::new(), leader.id()));
+        let tag = EnvironmentTag::new();
+        let mut leaders = [(); 2].map(|()| start(&tag, "setsid sleep 60 & wait"));
+        wait_until("all have started", || alive(&tag) >= 4);
+        let [dropped, held] = [&leaders[0], &leaders[1]].map(|leader| Tree::new(EnvironmentTag::new(), leader.id()));
         let runtime = builder.build().unwrap();
         // A task that never ends is dropped with the runtime.
         runtime.spawn(async move {
@@ -321,7 +327,7 @@ fn runtime_that_shuts_down_waits_for_the_trees_that_were_dropped_in_it() {
         });
         runtime.block_on(async move { drop(dropped) });
         drop(runtime);
-        assert_eq!(alive(&marker), 0);
+        assert_eq!(alive(&tag), 0);
         for leader in &mut leaders {
             leader.wait().unwrap();
         }
@@ -330,16 +336,16 @@ fn runtime_that_shuts_down_waits_for_the_trees_that_were_dropped_in_it() {
 
 #[tokio::test]
 async fn sweep_that_was_cancelled_goes_on_and_is_waited_for() {
-    let marker = Marker::new();
-    let mut leader = start(&marker, "setsid sleep 60 & wait");
-    let mut tree = Tree::new(marker.clone(), leader.id());
-    wait_until("both have started", || alive(&marker) >= 2);
+    let tag = EnvironmentTag::new();
+    let mut leader = start(&tag, "setsid sleep 60 & wait");
+    let mut tree = Tree::new(tag.clone(), leader.id());
+    wait_until("both have started", || alive(&tag) >= 2);
     {
-        let mut sweep = std::pin::pin!(tree.sweep());
-        assert!(futures_util::poll!(sweep.as_mut()).is_pending());
+        let mut kill_all = std::pin::pin!(tree.kill_all());
+        assert!(futures_util::poll!(kill_all.as_mut()).is_pending());
     }
-    assert_eq!(tree.sweep().await, 0);
-    assert_eq!(alive(&marker), 0);
+    assert_eq!(tree.kill_all().await, 0);
+    assert_eq!(alive(&tag), 0);
     leader.wait().unwrap();
 }
 
@@ -352,7 +358,7 @@ fn the_memory_of_a_leader_is_that_of_its_group() {
     let (mut alone, mut two) = (group("exec sleep 60"), group("sleep 60 & wait"));
     wait_until("the memory of both is more", || system::memory(two.id()) > system::memory(alone.id()));
     assert!(system::memory(alone.id()).unwrap() > 100_000);
-    drop(Tree::new(Marker::new(), two.id()));
+    drop(Tree::new(EnvironmentTag::new(), two.id()));
     alone.kill().unwrap();
     for child in [&mut alone, &mut two] {
         child.wait().unwrap();
@@ -362,18 +368,19 @@ fn the_memory_of_a_leader_is_that_of_its_group() {
 
 #[test]
 fn what_becomes_one_program_after_another_bears_the_marker_throughout() {
-    let marker = Marker::new();
-    let mut bystanders = Bystanders::beside(&marker);
+    let tag = EnvironmentTag::new();
+    let mut bystanders = Bystanders::beside(&tag);
     let script = r#"exec sh -c "$0" "$0""#;
-    let variable = marker.nested_in(None);
-    let mut child = Command::new("sh").args(["-c", script, script]).env(Marker::VARIABLE, variable).spawn().unwrap();
-    let mut tree = Tree::new(marker.clone(), child.id());
+    let variable = tag.nested_in(None);
+    let mut child =
+        Command::new("sh").args(["-c", script, script]).env(EnvironmentTag::VARIABLE, variable).spawn().unwrap();
+    let mut tree = Tree::new(tag.clone(), child.id());
     let process = identity(&child);
     for look in 0..5000 {
-        assert!(super::bears(process, &marker, Instant::now() + EXEC_LIMIT), "not seen at look {look}");
+        assert!(super::has_tag(process, &tag, Instant::now() + EXEC_TIMEOUT), "not seen at look {look}");
     }
-    tree.processes().system.kill_all(&marker);
+    tree.processes().system.kill_all(&tag);
     child.wait().unwrap();
-    assert_eq!(alive(&marker), 0);
+    assert_eq!(alive(&tag), 0);
     bystanders.assert_unharmed();
 }

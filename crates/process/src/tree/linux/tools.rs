@@ -1,9 +1,9 @@
 //! The processes of a server's run that are not the server's own: what its turns have started.
 
-use super::moment::Moment;
-use super::table::{EXEC_LIMIT, Identity, Status, children_of, every_process, family, status};
-use super::{bears, identity, stop_and_kill};
-use crate::tree::{Marker, Tool};
+use super::start_time::StartTime;
+use super::table::{EXEC_TIMEOUT, Identity, Status, all_processes, children_of, status, subtree};
+use super::{has_tag, identity, stop_and_kill};
+use crate::tree::{EnvironmentTag, ToolProcess};
 use rustix::process::Signal;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -17,23 +17,23 @@ const REMOVED: &[u8] = b" (deleted)";
 /// A server's own processes: the one that it was started as, and those that stand between that and opencode. None if it was
 /// gone before it was looked at.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Core {
+pub(crate) struct OwnProcesses {
     leader: Option<Identity>,
     own: HashSet<Identity>,
 }
 
-impl Core {
+impl OwnProcesses {
     /// Takes the processes of the group that a process leads. Scans all processes.
     pub(crate) fn of(leader: u32) -> Self {
         let leader = identity(leader);
-        let all = every_process();
+        let all = all_processes();
         let group = all.iter().filter(|status| leader.is_some_and(|leader| status.group == leader.id));
         Self { leader, own: group.map(|status| status.identity).collect() }
     }
 }
 
 #[cfg(test)]
-impl Core {
+impl OwnProcesses {
     /// The same ids, but that the leader's was another process's before.
     pub(super) fn reused(mut self, leader: Identity) -> Self {
         self.leader = Some(leader);
@@ -47,79 +47,81 @@ impl Core {
 /// language servers and MCP servers; and what the helpers have started, a browser for example. opencode starts every tool in a
 /// session of its own, and a process cannot change into a group of another session.
 #[derive(Debug)]
-pub(crate) struct Tools {
-    marker: Marker,
-    core: Core,
-    since: Moment,
+pub(crate) struct ToolProcesses {
+    tag: EnvironmentTag,
+    own_processes: OwnProcesses,
+    since: StartTime,
 }
 
-impl Tools {
+impl ToolProcesses {
     /// Looks at those that are not older than `since`.
-    pub(crate) fn new(marker: Marker, core: Core, since: Moment) -> Self {
-        Self { marker, core, since }
+    pub(crate) fn new(tag: EnvironmentTag, own_processes: OwnProcesses, since: StartTime) -> Self {
+        Self { tag, own_processes, since }
     }
 
-    /// Kills the processes for which `is_left` is true, and returns their number.
-    pub(crate) fn kill_all(&self, is_left: impl Fn(&[Tool]) -> Vec<bool>) -> usize {
+    /// Kills the processes for which `is_leftover` is true, and returns their number.
+    pub(crate) fn kill_all(&self, is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool>) -> usize {
         stop_and_kill(|| {
-            self.stop_orphans(&is_left);
-            self.members(&is_left)
+            self.stop_orphans(&is_leftover);
+            self.members(&is_leftover)
         })
     }
 
-    fn members(&self, is_left: impl Fn(&[Tool]) -> Vec<bool>) -> Vec<Identity> {
-        let all = every_process();
+    fn members(&self, is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool>) -> Vec<Identity> {
+        let all = all_processes();
         let own = self.servers_own(&all);
         // Below a supervisor also those that have cleared their environment.
-        let below: HashSet<_> = family(&self.core.leader.into_iter().collect(), &all).into_iter().collect();
+        let below: HashSet<_> = subtree(&self.own_processes.leader.into_iter().collect(), &all).into_iter().collect();
         let young = all.iter().filter(|status| self.is_young(status)).map(|status| status.identity);
-        let deadline = Instant::now() + EXEC_LIMIT;
+        let deadline = Instant::now() + EXEC_TIMEOUT;
         let tools: Vec<_> = young
             .filter(|process| !own.contains(process))
-            .filter(|process| below.contains(process) || bears(*process, &self.marker, deadline))
+            .filter(|process| below.contains(process) || has_tag(*process, &self.tag, deadline))
             .collect();
         // A child of a turn's process belongs to that turn, wherever it works.
-        let left = family(&left(&tools, is_left), &all);
+        let left = subtree(&left(&tools, is_leftover), &all);
         left.into_iter().filter(|process| !own.contains(process)).collect()
     }
 
     /// Stops the orphans below a supervisor before the scan, so that they cannot fork and exit before it reaches them.
-    fn stop_orphans(&self, is_left: impl Fn(&[Tool]) -> Vec<bool>) {
-        let Some(leader) = self.core.leader else { return };
+    fn stop_orphans(&self, is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool>) {
+        let Some(leader) = self.own_processes.leader else { return };
         let children = children_of(leader.id).into_iter().filter_map(|id| status(id.as_raw_pid()));
-        let orphans = children.filter(|child| child.parent == leader.id && child.group != leader.id && !child.over);
+        let orphans =
+            children.filter(|child| child.parent == leader.id && child.group != leader.id && !child.has_exited);
         let orphans: Vec<_> = orphans.filter(|child| self.is_young(child)).map(|child| child.identity).collect();
         if leader.is_there() {
-            for orphan in left(&orphans, is_left) {
+            for orphan in left(&orphans, is_leftover) {
                 orphan.send(Signal::STOP);
             }
         }
     }
 
     fn is_young(&self, status: &Status) -> bool {
-        Moment(status.identity.started) >= self.since
+        StartTime(status.identity.started) >= self.since
     }
 
     /// Returns the server's group, and what the helpers in it have started.
     fn servers_own(&self, all: &[Status]) -> HashSet<Identity> {
-        let Some(leader) = self.core.leader else { return HashSet::new() };
+        let Some(leader) = self.own_processes.leader else { return HashSet::new() };
         let group: HashSet<_> =
             all.iter().filter(|status| status.group == leader.id).map(|status| status.identity).collect();
-        let helpers = group.difference(&self.core.own).copied().collect();
-        let mut own: HashSet<_> = family(&helpers, all).into_iter().collect();
+        let helpers = group.difference(&self.own_processes.own).copied().collect();
+        let mut own: HashSet<_> = subtree(&helpers, all).into_iter().collect();
         own.extend(group);
         own
     }
 }
 
-/// Returns the processes for which `is_left` is true.
-fn left(processes: &[Identity], is_left: impl Fn(&[Tool]) -> Vec<bool>) -> HashSet<Identity> {
+/// Returns the processes for which `is_leftover` is true.
+fn left(processes: &[Identity], is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool>) -> HashSet<Identity> {
     if processes.is_empty() {
         return HashSet::new();
     }
-    let tool = |process: &Identity| Tool { born: Moment(process.started), directory: works_in(*process) };
+    let tool =
+        |process: &Identity| ToolProcess { started_at: StartTime(process.started), directory: works_in(*process) };
     let tools: Vec<_> = processes.iter().map(tool).collect();
-    processes.iter().zip(is_left(&tools)).filter(|(_, left)| *left).map(|(process, _)| *process).collect()
+    processes.iter().zip(is_leftover(&tools)).filter(|(_, left)| *left).map(|(process, _)| *process).collect()
 }
 
 /// Returns the directory that a process works in, also one that was removed.

@@ -7,7 +7,7 @@ mod recordings;
 mod replays;
 
 use super::*;
-use crate::protocol::v1::ending::Seen;
+use crate::protocol::v1::ending::EndEvidence;
 use crate::protocol::v1::refusals::Refusals;
 use crate::protocol::v1::stderr::{self, StderrLine};
 use opencode_run_core::{
@@ -72,7 +72,7 @@ fn decode_json(line: &Value) -> Event {
 /// A turn that is fed with what opencode writes, as the turn of a process is.
 struct Replay {
     turn: TurnMachine,
-    seen: Seen,
+    seen: EndEvidence,
     refusals: Refusals,
     unknown_agent: bool,
     stderr: Vec<String>,
@@ -81,7 +81,13 @@ struct Replay {
 impl Replay {
     fn new() -> Self {
         let turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
-        Self { turn, seen: Seen::default(), refusals: Refusals::default(), unknown_agent: false, stderr: Vec::new() }
+        Self {
+            turn,
+            seen: EndEvidence::default(),
+            refusals: Refusals::default(),
+            unknown_agent: false,
+            stderr: Vec::new(),
+        }
     }
 
     fn apply(&mut self, inputs: impl IntoIterator<Item = Input>) {

@@ -58,7 +58,7 @@ pub(super) struct GrowingText {
     /// Something of it has been told.
     pub(super) has_grown: bool,
     /// Some of it may have been lost: it is told when it is finished.
-    pub(super) is_torn: bool,
+    pub(super) is_disconnected: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,12 +87,12 @@ impl TurnDecoder {
     }
 
     /// Notes that events of the turn were lost.
-    pub(crate) fn tear(&mut self) {
+    pub(crate) fn mark_disconnected(&mut self) {
         self.torn = true;
     }
 
     /// Returns whether events of the turn were lost.
-    pub(crate) fn is_torn(&self) -> bool {
+    pub(crate) fn is_disconnected(&self) -> bool {
         self.torn
     }
 
@@ -180,7 +180,7 @@ impl TurnDecoder {
             return Known::Event(kind.delta(latest.clone(), delta));
         }
         let Some((part, &growing)) = self.parts.get_key_value(&*part) else { return Known::Unknown };
-        if growing.is_torn {
+        if growing.is_disconnected {
             return Known::Nothing;
         }
         let part = part.clone();
@@ -236,14 +236,14 @@ impl TurnDecoder {
 
     fn text(&mut self, raw: &RawValue, kind: PartKind, is_whole: bool, delta: Option<&str>) -> Option<Event> {
         let TextPart { id, text } = parse_repaired(raw.get()).ok()?;
-        let (has_grown, is_torn) = (false, self.reading != Reading::Stream);
-        let growing = self.parts.entry(id.clone()).or_insert(GrowingText { kind, has_grown, is_torn });
+        let (has_grown, is_disconnected) = (false, self.reading != Reading::Stream);
+        let growing = self.parts.entry(id.clone()).or_insert(GrowingText { kind, has_grown, is_disconnected });
         if is_whole {
             self.finished.insert(id.as_str().to_owned());
         } else {
             match self.reading {
                 Reading::Stream => {
-                    let delta = delta.filter(|_| !growing.is_torn)?.to_owned();
+                    let delta = delta.filter(|_| !growing.is_disconnected)?.to_owned();
                     growing.has_grown = true;
                     return Some(kind.delta(id, delta));
                 }

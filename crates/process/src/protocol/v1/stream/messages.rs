@@ -23,8 +23,8 @@ pub(crate) struct MessageWithParts {
 impl TurnDecoder {
     /// Makes up for a gap in the stream: reads the messages of the turn's own session as far as they go, and returns what
     /// was lost. From then on the stream is read as ever, but for the texts that are being written.
-    pub(crate) fn mend(&mut self, messages: Vec<MessageWithParts>) -> Vec<Observed> {
-        self.parts.values_mut().for_each(|part| part.is_torn = true);
+    pub(crate) fn resync(&mut self, messages: Vec<MessageWithParts>) -> Vec<Observed> {
+        self.parts.values_mut().for_each(|part| part.is_disconnected = true);
         self.latest = None;
         let told = messages.into_iter().flat_map(|message| self.read(message, Reading::SoFar)).collect();
         self.torn = false;
@@ -76,7 +76,7 @@ impl TurnDecoder {
 
     /// Returns whether all that a message holds has been told, and that it is complete: what else there is to tell of its
     /// turn, such as an error, was told before.
-    pub(crate) fn has_told(&self, message: &Expected) -> bool {
+    pub(crate) fn has_emitted(&self, message: &Expected) -> bool {
         message.completed.iter().all(|id| self.completed.contains(id))
             && message.parts.iter().all(|id| self.finished.contains(id))
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Returns whether a session is at work from now on, if an event of this kind reports it.
-fn works(kind: &str, raw: &str) -> Option<bool> {
+fn is_working(kind: &str, raw: &str) -> Option<bool> {
     match kind {
         "session.status" => properties(raw).map(|Status { status }| status.kind != "idle"),
         "session.idle" => Some(false),
@@ -81,8 +81,8 @@ pub(crate) fn route(data: &str) -> Option<SessionEvent> {
     }
     let raw = RawJson::from(envelope.payload.to_owned());
     let kind = payload.kind.into_owned();
-    let works = works(&kind, raw.get());
-    Some(SessionEvent { session, parent, kind, raw, works })
+    let is_working = is_working(&kind, raw.get());
+    Some(SessionEvent { session, parent, kind, raw, is_working })
 }
 
 /// Makes the event by which a permission was asked of what the list of those that wait says of it.

@@ -11,7 +11,7 @@ fn a_text_that_was_never_finished_is_told_once_from_the_answer() {
     let told: Vec<_> = decoder.reconcile(answer.clone()).into_iter().map(|observed| observed.event).collect();
     assert_eq!(told, [Event::Text { part: PartId::new("prt_1"), text: "Half of".to_owned() }]);
     assert_eq!(decoder.reconcile(answer.clone()), []);
-    assert!(decoder.has_told(&answer.expected()));
+    assert!(decoder.has_emitted(&answer.expected()));
 }
 
 #[test]
@@ -37,6 +37,6 @@ fn a_step_that_is_over_does_not_begin_when_the_answer_is_read() {
         }
         let late: Vec<_> = decoder.reconcile(answer.clone()).into_iter().map(|observed| observed.event).collect();
         assert_eq!(late.len(), told, "{lost:?}: {late:?}");
-        assert!(decoder.has_told(&answer.expected()), "{lost:?}");
+        assert!(decoder.has_emitted(&answer.expected()), "{lost:?}");
     }
 }

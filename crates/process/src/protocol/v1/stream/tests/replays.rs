@@ -123,11 +123,11 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
                 info.id <= end.id && begun.contains(&info.id)
             };
             let turns: Vec<_> = all.into_iter().filter(exists).collect();
-            decoder.mend(turns).into_iter().for_each(&mut apply);
+            decoder.resync(turns).into_iter().for_each(&mut apply);
         }
         if lost.contains(&place) {
             if place == lost.start {
-                decoder.tear();
+                decoder.mark_disconnected();
             }
             continue;
         }
@@ -135,7 +135,7 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
         let Some(event) = route(event).filter(|event| event.session.as_str() == recording.session) else { continue };
         decoder.decode(event, 0.0).into_iter().for_each(&mut apply);
     }
-    if decoder.is_torn() || !decoder.has_told(&answer.expected()) {
+    if decoder.is_disconnected() || !decoder.has_emitted(&answer.expected()) {
         let all: Vec<MessageWithParts> = parse_repaired(&recording.messages).unwrap();
         // Later turns of the recording are not this one's.
         let end: Message = parse_repaired(answer.info.get()).unwrap();

@@ -1,6 +1,6 @@
 //! The one stream of a server's events, and whose turn each event belongs to.
 
-use super::lane::{Lane, LaneSender, lane};
+use super::mailbox::{MailboxSender, TurnMailbox, mailbox};
 use crate::backoff;
 use crate::lines::{Line, Lines};
 use crate::protocol::{Client, ClientError, SessionEvent};
@@ -17,48 +17,48 @@ use tokio_util::io::StreamReader;
 /// a frame of any length, and a frame that is too long is to be skipped instead.
 const MAX_EVENT_BYTES: usize = 16 << 20;
 /// How long the stream may be silent: a server sends a heartbeat every ten seconds.
-const SILENCE: Duration = Duration::from_secs(45);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long a turn waits for the stream to be opened, which takes milliseconds where the server is not busy.
-const CONNECTION_LIMIT: Duration = Duration::from_mins(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How many sessions are followed at a time. One that is not costs a request when it is continued.
-const MAX_FOLLOWED: usize = 1024;
+const MAX_TRACKED_SESSIONS: usize = 1024;
 /// How many sub-agents' sessions are known of one server's turns: a server that is not ours could name ever more.
 const MAX_SUB_AGENTS: usize = 1 << 16;
 
 /// Whose events are wanted.
 #[derive(Debug, Default)]
-struct Listeners {
-    lanes: HashMap<SessionId, LaneSender>,
+struct Subscribers {
+    lanes: HashMap<SessionId, MailboxSender>,
     /// The sessions of sub-agents, by the turn's session.
     sub_agents: HashMap<SessionId, SessionId>,
     /// Whether these sessions are at work, as far as the stream has said since it is followed without a gap.
-    followed: HashMap<SessionId, bool>,
+    activity: HashMap<SessionId, bool>,
 }
 
 /// Reads a server's stream for all of its turns. It waits for none of them: a turn that is too slow loses events.
 ///
 /// Dropping it stops the reading.
 #[derive(Debug)]
-pub(crate) struct Hub {
-    listeners: Arc<Mutex<Listeners>>,
+pub(crate) struct EventDispatcher {
+    subscribers: Arc<Mutex<Subscribers>>,
     connected: watch::Receiver<bool>,
     reader: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Hub {
+impl Drop for EventDispatcher {
     fn drop(&mut self) {
         self.reader.abort();
     }
 }
 
-impl Hub {
+impl EventDispatcher {
     /// Begins to read.
     pub(crate) fn start(client: Client) -> Self {
-        let listeners = Arc::new(Mutex::new(Listeners::default()));
+        let subscribers = Arc::new(Mutex::new(Subscribers::default()));
         let (connection, connected) = watch::channel(false);
-        let reader = tokio::spawn(read(client, Arc::clone(&listeners), connection));
-        Self { listeners, connected, reader }
+        let reader = tokio::spawn(read(client, Arc::clone(&subscribers), connection));
+        Self { subscribers, connected, reader }
     }
 
     /// Waits until the stream is open, so that nothing that happens from then on is missed.
@@ -68,7 +68,7 @@ impl Hub {
     /// If it is not open in time. The reader tries without end; who waits for it does not.
     pub(crate) async fn connected(&self) -> Result<(), ClientError> {
         let mut connected = self.connected.clone();
-        let open = tokio::time::timeout(CONNECTION_LIMIT, connected.wait_for(|connected| *connected)).await;
+        let open = tokio::time::timeout(CONNECT_TIMEOUT, connected.wait_for(|connected| *connected)).await;
         match open {
             Ok(Ok(_)) => Ok(()),
             _ => Err(ClientError::NoAnswer("its stream of events cannot be opened".to_owned())),
@@ -76,79 +76,79 @@ impl Hub {
     }
 
     /// Begins to collect the events of a session and of its sub-agents.
-    pub(crate) fn listen(&self, session: SessionId) -> Listening {
-        let (sender, lane) = lane();
-        lock(&self.listeners).lanes.insert(session.clone(), sender);
-        Listening { lane, session, listeners: Arc::clone(&self.listeners) }
+    pub(crate) fn subscribe(&self, session: SessionId) -> Subscription {
+        let (sender, mailbox) = mailbox();
+        lock(&self.subscribers).lanes.insert(session.clone(), sender);
+        Subscription { mailbox, session, subscribers: Arc::clone(&self.subscribers) }
     }
 
     /// Begins to note whether a session is at work, whoever works there. It is taken for one that is not until the stream says
     /// otherwise.
-    pub(crate) fn follow(&self, session: SessionId) {
-        lock(&self.listeners).follow(session);
+    pub(crate) fn track_activity(&self, session: SessionId) {
+        lock(&self.subscribers).track_activity(session);
     }
 
     /// Notes no more whether a session is at work.
-    pub(crate) fn unfollow(&self, session: &SessionId) {
-        lock(&self.listeners).followed.remove(session);
+    pub(crate) fn untrack_activity(&self, session: &SessionId) {
+        lock(&self.subscribers).activity.remove(session);
     }
 
     /// Returns whether a session was followed without a gap, and is not at work.
-    pub(crate) fn is_quiet(&self, session: &SessionId) -> bool {
-        lock(&self.listeners).followed.get(session) == Some(&false)
+    pub(crate) fn is_idle(&self, session: &SessionId) -> bool {
+        lock(&self.subscribers).activity.get(session) == Some(&false)
     }
 
     /// Takes a session for that of a sub-agent of a turn.
-    pub(crate) fn adopt(&self, sub_agent: SessionId, turn: &SessionId) {
-        lock(&self.listeners).adopt(sub_agent, turn);
+    pub(crate) fn add_sub_agent(&self, sub_agent: SessionId, turn: &SessionId) {
+        lock(&self.subscribers).add_sub_agent(sub_agent, turn);
     }
 }
 
 /// A turn's own events. Dropping it ends the collecting.
 #[derive(Debug)]
-pub(crate) struct Listening {
-    pub(crate) lane: Lane,
+pub(crate) struct Subscription {
+    pub(crate) mailbox: TurnMailbox,
     session: SessionId,
-    listeners: Arc<Mutex<Listeners>>,
+    subscribers: Arc<Mutex<Subscribers>>,
 }
 
-impl Drop for Listening {
+impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut listeners = lock(&self.listeners);
-        listeners.lanes.remove(&self.session);
-        listeners.sub_agents.retain(|_, session| *session != self.session);
+        let mut subscribers = lock(&self.subscribers);
+        subscribers.lanes.remove(&self.session);
+        subscribers.sub_agents.retain(|_, session| *session != self.session);
     }
 }
 
 // The lock is held for plain look-ups and assignments only.
-fn lock(listeners: &Mutex<Listeners>) -> MutexGuard<'_, Listeners> {
-    listeners.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(subscribers: &Mutex<Subscribers>) -> MutexGuard<'_, Subscribers> {
+    subscribers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Listeners {
+impl Subscribers {
     /// Passes an event on. Returns whether its turn is behind and able to catch up.
     fn deliver(&mut self, event: SessionEvent) -> bool {
         if let Some(parent) = &event.parent {
-            self.adopt(event.session.clone(), parent);
+            self.add_sub_agent(event.session.clone(), parent);
         }
-        if let Some(works) = event.works
-            && let Some(known) = self.followed.get_mut(&event.session)
+        if let Some(is_working) = event.is_working
+            && let Some(known) = self.activity.get_mut(&event.session)
         {
-            *known = works;
+            *known = is_working;
         }
         let turn = self.sub_agents.get(&event.session).unwrap_or(&event.session);
-        self.lanes.get(turn).is_some_and(|lane| lane.send(event))
+        self.lanes.get(turn).is_some_and(|mailbox| mailbox.send(event))
     }
 
-    fn follow(&mut self, session: SessionId) {
-        if self.followed.len() >= MAX_FOLLOWED {
-            self.followed.clear();
+    fn track_activity(&mut self, session: SessionId) {
+        if self.activity.len() >= MAX_TRACKED_SESSIONS {
+            self.activity.clear();
         }
-        self.followed.insert(session, false);
+        self.activity.insert(session, false);
     }
 
     /// Takes a session for that of a sub-agent of a turn, or of one of its sub-agents.
-    fn adopt(&mut self, sub_agent: SessionId, parent: &SessionId) {
+    fn add_sub_agent(&mut self, sub_agent: SessionId, parent: &SessionId) {
         let turn = self.sub_agents.get(parent).unwrap_or(parent);
         if self.lanes.contains_key(turn) && !self.lanes.contains_key(&sub_agent) {
             if self.sub_agents.len() >= MAX_SUB_AGENTS && !self.sub_agents.contains_key(&sub_agent) {
@@ -160,31 +160,31 @@ impl Listeners {
         }
     }
 
-    fn mend(&self) {
-        self.lanes.values().for_each(LaneSender::mend);
+    fn reconnect(&self) {
+        self.lanes.values().for_each(MailboxSender::reconnect);
     }
 
-    fn tear(&mut self) {
-        self.followed.clear();
-        for lane in self.lanes.values() {
-            lane.tear();
+    fn disconnect(&mut self) {
+        self.activity.clear();
+        for mailbox in self.lanes.values() {
+            mailbox.disconnect();
         }
     }
 }
 
 /// Reads the stream, and opens it again whenever it breaks, until it is aborted.
-async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watch::Sender<bool>) {
+async fn read(client: Client, subscribers: Arc<Mutex<Subscribers>>, connection: watch::Sender<bool>) {
     let mut pauses = backoff::reconnect();
     loop {
         match client.events().await {
             Err(error) => tracing::debug!(%error, "the stream of events cannot be opened"),
             Ok(response) => {
                 let bytes = response.bytes_stream().map_err(std::io::Error::other);
-                if deliver_all(StreamReader::new(Box::pin(bytes)), &client, &listeners, &connection).await {
+                if deliver_all(StreamReader::new(Box::pin(bytes)), &client, &subscribers, &connection).await {
                     pauses = backoff::reconnect();
                 }
                 connection.send_replace(false);
-                lock(&listeners).tear();
+                lock(&subscribers).disconnect();
             }
         }
         // It has no end.
@@ -196,22 +196,22 @@ async fn read(client: Client, listeners: Arc<Mutex<Listeners>>, connection: watc
 async fn deliver_all(
     stream: impl AsyncRead + Unpin,
     client: &Client,
-    listeners: &Mutex<Listeners>,
+    subscribers: &Mutex<Subscribers>,
     connection: &watch::Sender<bool>,
 ) -> bool {
     let mut lines = Lines::new(stream, MAX_EVENT_BYTES);
     let mut is_open = false;
-    while let Ok(Some(line)) = tokio::time::timeout(SILENCE, lines.next()).await {
+    while let Ok(Some(line)) = tokio::time::timeout(SILENCE_TIMEOUT, lines.next()).await {
         match line {
             Line::Whole(line) => {
                 let Some(data) = line.strip_prefix(b"data:") else { continue };
                 // The stream is known to be open from its first event on.
                 if !std::mem::replace(&mut is_open, true) {
                     connection.send_replace(true);
-                    lock(listeners).mend();
+                    lock(subscribers).reconnect();
                 }
                 let Some(event) = client.read_event(&String::from_utf8_lossy(data)) else { continue };
-                let is_behind = lock(listeners).deliver(event);
+                let is_behind = lock(subscribers).deliver(event);
                 if is_behind {
                     // On a runtime of one thread it is otherwise the reader that keeps the turn from catching up.
                     tokio::task::yield_now().await;
@@ -220,9 +220,9 @@ async fn deliver_all(
             Line::TooLong(bytes) => {
                 tracing::warn!(bytes, "an event was too long and dropped");
                 // It may have been any turn's, and perhaps no other follows.
-                let mut listeners = lock(listeners);
-                listeners.tear();
-                listeners.mend();
+                let mut subscribers = lock(subscribers);
+                subscribers.disconnect();
+                subscribers.reconnect();
             }
         }
     }
@@ -231,7 +231,7 @@ async fn deliver_all(
 
 #[cfg(test)]
 mod tests {
-    use super::super::lane::LaneItem;
+    use super::super::mailbox::StreamItem;
     use super::*;
     use crate::protocol::Generation;
     use opencode_run_core::RawJson;
@@ -239,17 +239,23 @@ mod tests {
     fn status(session: &str, status: &str) -> SessionEvent {
         let raw = format!(r#"{{"properties":{{"sessionID":"{session}","status":{{"type":"{status}"}}}}}}"#);
         let kind = "session.status".to_owned();
-        let works = Some(status != "idle");
-        SessionEvent { session: SessionId::new(session), parent: None, kind, raw: RawJson::parse(raw).unwrap(), works }
+        let is_working = Some(status != "idle");
+        SessionEvent {
+            session: SessionId::new(session),
+            parent: None,
+            kind,
+            raw: RawJson::parse(raw).unwrap(),
+            is_working,
+        }
     }
 
     #[tokio::test]
     async fn a_stream_that_cannot_be_opened_is_not_waited_for_without_end() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let client = Client::new(Generation::V1, format!("http://{nobody}").parse().unwrap(), None, None).unwrap();
-        let hub = Hub::start(client);
+        let dispatcher = EventDispatcher::start(client);
         tokio::time::pause();
-        assert!(matches!(hub.connected().await, Err(ClientError::NoAnswer(_))));
+        assert!(matches!(dispatcher.connected().await, Err(ClientError::NoAnswer(_))));
     }
 
     fn line(session: &str, bytes: usize) -> String {
@@ -258,86 +264,93 @@ mod tests {
         format!("data: {{\"payload\":{{\"type\":\"message.updated\",\"properties\":{properties}}}}}\n\n")
     }
 
-    async fn delivered(stream: &str, listeners: &Mutex<Listeners>) {
+    async fn delivered(stream: &str, subscribers: &Mutex<Subscribers>) {
         let client = Client::new(Generation::V1, "http://127.0.0.1:1".parse().unwrap(), None, None).unwrap();
         let (connection, _connected) = watch::channel(false);
-        assert!(deliver_all(stream.as_bytes(), &client, listeners, &connection).await);
+        assert!(deliver_all(stream.as_bytes(), &client, subscribers, &connection).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn turn_that_never_reads_delays_no_other() {
-        let listeners = Mutex::new(Listeners::default());
-        let (stuck, _queue) = lane();
-        let (sender, mut quick) = lane();
-        lock(&listeners).lanes.extend([(SessionId::new("stuck"), stuck), (SessionId::new("quick"), sender)]);
+        let subscribers = Mutex::new(Subscribers::default());
+        let (stuck, _queue) = mailbox();
+        let (sender, mut quick) = mailbox();
+        lock(&subscribers).lanes.extend([(SessionId::new("stuck"), stuck), (SessionId::new("quick"), sender)]);
         let stream: String = (0..24).map(|_| line("stuck", 1 << 20) + &line("quick", 10)).collect();
         let began = tokio::time::Instant::now();
-        delivered(&stream, &listeners).await;
+        delivered(&stream, &subscribers).await;
         assert_eq!(began.elapsed(), Duration::ZERO, "the clock moves only if the reader waits");
-        let events = quick.take_waiting();
-        assert!(events.len() == 24 && events.iter().all(|item| matches!(item, LaneItem::Event(_))), "{}", events.len());
+        let events = quick.drain();
+        assert!(
+            events.len() == 24 && events.iter().all(|item| matches!(item, StreamItem::Event(_))),
+            "{}",
+            events.len()
+        );
     }
 
     #[tokio::test]
     async fn turn_on_the_readers_thread_keeps_up_with_a_flood() {
-        let listeners = Arc::new(Mutex::new(Listeners::default()));
-        let (sender, mut queue) = lane();
-        lock(&listeners).lanes.insert(SessionId::new("a"), sender);
+        let subscribers = Arc::new(Mutex::new(Subscribers::default()));
+        let (sender, mut queue) = mailbox();
+        lock(&subscribers).lanes.insert(SessionId::new("a"), sender);
         let turn = tokio::spawn(async move {
             let mut events = 0;
             while let Some(item) = queue.next().await {
-                assert!(matches!(item, LaneItem::Event(_)), "after {events}: {item:?}");
+                assert!(matches!(item, StreamItem::Event(_)), "after {events}: {item:?}");
                 events += 1;
             }
             events
         });
         tokio::task::yield_now().await;
-        delivered(&line("a", 1000).repeat(40_000), &listeners).await;
-        lock(&listeners).lanes.clear();
+        delivered(&line("a", 1000).repeat(40_000), &subscribers).await;
+        lock(&subscribers).lanes.clear();
         assert_eq!(turn.await.unwrap(), 40_000);
     }
 
     #[tokio::test]
     async fn event_that_is_too_long_is_a_gap_for_every_turn() {
-        let listeners = Mutex::new(Listeners::default());
-        let (sender, mut queue) = lane();
-        lock(&listeners).lanes.insert(SessionId::new("a"), sender);
-        delivered(&(line("a", 10) + &line("b", MAX_EVENT_BYTES)), &listeners).await;
-        let items = queue.take_waiting();
-        assert!(matches!(items[..], [LaneItem::Event(_), LaneItem::Torn, LaneItem::Mended { .. }]), "{items:?}");
+        let subscribers = Mutex::new(Subscribers::default());
+        let (sender, mut queue) = mailbox();
+        lock(&subscribers).lanes.insert(SessionId::new("a"), sender);
+        delivered(&(line("a", 10) + &line("b", MAX_EVENT_BYTES)), &subscribers).await;
+        let items = queue.drain();
+        assert!(
+            matches!(items[..], [StreamItem::Event(_), StreamItem::Disconnected, StreamItem::Reconnected { .. }]),
+            "{items:?}"
+        );
     }
 
     #[test]
     fn number_of_followed_sessions_and_sub_agents_is_bounded() {
-        let mut listeners = Listeners::default();
-        let (turn, (sender, _lane)) = (SessionId::new("turn"), lane());
-        listeners.lanes.insert(turn.clone(), sender);
+        let mut subscribers = Subscribers::default();
+        let (turn, (sender, _lane)) = (SessionId::new("turn"), mailbox());
+        subscribers.lanes.insert(turn.clone(), sender);
         for id in 0..2 * MAX_SUB_AGENTS {
-            listeners.follow(SessionId::new(id.to_string()));
-            listeners.adopt(SessionId::new(id.to_string()), &turn);
+            subscribers.track_activity(SessionId::new(id.to_string()));
+            subscribers.add_sub_agent(SessionId::new(id.to_string()), &turn);
         }
-        assert!(listeners.followed.len() <= MAX_FOLLOWED);
-        assert_eq!(listeners.sub_agents.len(), MAX_SUB_AGENTS);
+        assert!(subscribers.activity.len() <= MAX_TRACKED_SESSIONS);
+        assert_eq!(subscribers.sub_agents.len(), MAX_SUB_AGENTS);
     }
 
     #[test]
     fn who_is_at_work_is_known_of_followed_sessions_until_the_stream_breaks() {
-        let mut listeners = Listeners::default();
-        let known = |listeners: &Listeners, session| listeners.followed.get(&SessionId::new(session)).copied();
-        assert!(!listeners.deliver(status("a", "busy")));
-        assert_eq!(known(&listeners, "a"), None);
-        listeners.follow(SessionId::new("a"));
-        for (session, says, works) in
+        let mut subscribers = Subscribers::default();
+        let known = |subscribers: &Subscribers, session| subscribers.activity.get(&SessionId::new(session)).copied();
+        assert!(!subscribers.deliver(status("a", "busy")));
+        assert_eq!(known(&subscribers, "a"), None);
+        subscribers.track_activity(SessionId::new("a"));
+        for (session, says, is_working) in
             [("b", "busy", false), ("a", "retry", true), ("a", "idle", false), ("a", "busy", true)]
         {
-            assert!(!listeners.deliver(status(session, says)));
-            assert_eq!(known(&listeners, "a"), Some(works), "{session} {says}");
+            assert!(!subscribers.deliver(status(session, says)));
+            assert_eq!(known(&subscribers, "a"), Some(is_working), "{session} {says}");
         }
-        assert!(!listeners.deliver(status("a", "idle")));
-        assert_eq!(known(&listeners, "a"), Some(false));
-        assert!(!listeners.deliver(SessionEvent { works: None, ..status("a", "busy") }));
-        assert_eq!(known(&listeners, "a"), Some(false));
-        listeners.tear();
-        assert_eq!(known(&listeners, "a"), None);
+        assert!(!subscribers.deliver(status("a", "idle")));
+        assert_eq!(known(&subscribers, "a"), Some(false));
+        assert!(!subscribers.deliver(SessionEvent { is_working: None, ..status("a", "busy") }));
+        assert_eq!(known(&subscribers, "a"), Some(false));
+        subscribers.disconnect();
+        assert_eq!(known(&subscribers, "a"), None);
     }
 }

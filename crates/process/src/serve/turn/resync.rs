@@ -1,57 +1,57 @@
 //! What opencode said and asked while the stream was broken.
 
-use super::asks::retried;
-use super::{Errand, Running};
+use super::permissions::retried;
+use super::{RequestOutcome, Running};
 use crate::protocol::{MessageWithParts, SessionEvent, read_messages};
-use crate::serve::lane::LaneItem;
+use crate::serve::mailbox::StreamItem;
 use std::sync::Arc;
 
 /// What there is behind a gap.
-pub(super) struct Missed {
+pub(super) struct SessionSnapshot {
     /// The session's messages as far as they go.
     messages: Option<Vec<MessageWithParts>>,
     /// What waits for an answer.
-    asks: Vec<SessionEvent>,
+    permissions: Vec<SessionEvent>,
 }
 
 impl Running {
     /// Begins to make up for a gap. What the stream says meanwhile is not lost, it is read behind it.
-    pub(super) fn mend(&mut self) {
-        self.is_mending = true;
+    pub(super) fn start_resync(&mut self) {
+        self.is_resyncing = true;
         let (client, directory, session) = self.address();
         let server = Arc::clone(&self.server);
-        self.errands.spawn(async move {
+        self.requests.spawn(async move {
             let messages =
                 retried(|| client.messages(&directory, &session)).await.and_then(|text| read_messages(&text));
             let sub_agents = retried(|| client.descendants(&directory, &session)).await.unwrap_or_default();
-            let mut asks = retried(|| client.asks(&directory)).await.unwrap_or_default();
-            asks.retain(|ask| ask.session == session || sub_agents.contains(&ask.session));
+            let mut permissions = retried(|| client.asks(&directory)).await.unwrap_or_default();
+            permissions.retain(|ask| ask.session == session || sub_agents.contains(&ask.session));
             for sub_agent in sub_agents {
-                server.hub.adopt(sub_agent, &session);
+                server.dispatcher.add_sub_agent(sub_agent, &session);
             }
-            Errand::Mended(Missed { messages, asks })
+            RequestOutcome::Reconnected(SessionSnapshot { messages, permissions })
         });
     }
 
     /// Tells what was missed. Where that could not be had, it is told with the next gap or at the end.
-    pub(super) fn mended(&mut self, missed: Missed) {
-        self.is_mending = false;
+    pub(super) fn finish_resync(&mut self, missed: SessionSnapshot) {
+        self.is_resyncing = false;
         // An error that came behind the gap may have been got over by what the messages hold already.
         let (errors, waiting): (Vec<_>, Vec<_>) = self
-            .listening
-            .lane
-            .take_waiting()
+            .subscription
+            .mailbox
+            .drain()
             .into_iter()
-            .partition(|item| matches!(item, LaneItem::Event(event) if event.is_error()));
+            .partition(|item| matches!(item, StreamItem::Event(event) if event.is_error()));
         for error in errors {
             self.item(Some(error));
         }
         if let Some(messages) = missed.messages {
-            for observed in self.decoder.mend(messages) {
+            for observed in self.decoder.resync(messages) {
                 self.observe(observed);
             }
         }
-        for ask in missed.asks {
+        for ask in missed.permissions {
             self.event(ask);
         }
         for item in waiting {
@@ -66,7 +66,7 @@ impl Running {
         drop(text);
         for message in messages {
             for observed in self.decoder.reconcile(message) {
-                self.outbox.push(observed.into());
+                self.send_queue.push(observed.into());
             }
         }
     }

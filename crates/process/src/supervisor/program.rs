@@ -9,7 +9,7 @@ use tokio::process::Command;
 /// It is none that a terminal or a group is sent. Where it comes before the watcher knows it, it ends the watcher, which
 /// has started nothing by then.
 #[cfg(target_os = "linux")]
-pub(crate) const END: rustix::process::Signal = rustix::process::Signal::USR1;
+pub(crate) const KILL_REQUEST: rustix::process::Signal = rustix::process::Signal::USR1;
 
 /// A program that starts what its arguments name, is its parent for as long as it lives, and ends what it leaves.
 ///
@@ -23,12 +23,12 @@ pub(crate) const END: rustix::process::Signal = rustix::process::Signal::USR1;
 /// The program is one that calls `watch` with the arguments behind those given here, as the command `opencode-run` does
 /// behind `__watch`. Only on Linux is there such a program; on other systems opencode is to be started without.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watcher {
+pub struct Supervisor {
     program: PathBuf,
     arguments: Vec<OsString>,
 }
 
-impl Watcher {
+impl Supervisor {
     /// Names the program and the arguments that come before those that `watch` takes.
     pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }

@@ -7,19 +7,19 @@ use tokio::sync::mpsc;
 
 /// The signals of a turn on their way to its consumer, who may be busy or gone.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct SendQueue {
     queue: VecDeque<Signal>,
     redaction: Redaction,
     consumer_gone: bool,
 }
 
-impl Outbox {
+impl SendQueue {
     /// Makes one that lets no secret out.
     pub(crate) fn new(redaction: Redaction) -> Self {
         Self { redaction, ..Self::default() }
     }
 
-    /// Adds a signal. There is no bound here: whoever adds looks at [`is_waiting`](Self::is_waiting) first.
+    /// Adds a signal. There is no bound here: whoever adds looks at [`has_pending`](Self::is_waiting) first.
     pub(crate) fn push(&mut self, signal: Signal) {
         if !self.consumer_gone {
             self.queue.extend(self.redaction.apply(signal));
@@ -37,20 +37,20 @@ impl Outbox {
     }
 
     /// Returns whether anything waits for somebody.
-    pub(crate) fn is_waiting(&self) -> bool {
+    pub(crate) fn has_pending(&self) -> bool {
         !self.queue.is_empty()
     }
 
     /// Waits until the consumer has room, and hands out what it has room for.
-    pub(crate) async fn hand_out(&mut self, signals: &mpsc::Sender<Signal>) {
+    pub(crate) async fn flush(&mut self, signals: &mpsc::Sender<Signal>) {
         if signals.reserve().await.is_err() {
-            self.lose_consumer();
+            self.close();
         }
-        self.hand_out_now(signals);
+        self.flush_ready(signals);
     }
 
     /// Hands out what the consumer has room for.
-    pub(crate) fn hand_out_now(&mut self, signals: &mpsc::Sender<Signal>) {
+    pub(crate) fn flush_ready(&mut self, signals: &mpsc::Sender<Signal>) {
         while let Ok(permit) = signals.try_reserve()
             && let Some(signal) = self.queue.pop_front()
         {
@@ -59,13 +59,13 @@ impl Outbox {
     }
 
     /// Notes that nobody wants to know any more.
-    pub(crate) fn lose_consumer(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.consumer_gone = true;
         self.queue.clear();
     }
 
     /// Returns whether nobody wants to know any more.
-    pub(crate) fn consumer_is_gone(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.consumer_gone
     }
 }

@@ -9,13 +9,13 @@ use tokio::process::Command;
 use tokio::sync::oneshot;
 
 /// How much of a program's output is read: what is asked for is short, or stands at the beginning.
-const LONGEST: u64 = 4 << 20;
+const MAX_OUTPUT_BYTES: u64 = 4 << 20;
 /// How long the pipes may stay open after all that was found is ended, until it is looked again.
-const SWEPT_AGAIN: Duration = Duration::from_millis(50);
+const KILL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a program said.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct QueryOutput {
     /// How it ended; none where it said more than is read, and was ended for that.
     pub(crate) status: Option<ExitStatus>,
     pub(crate) stdout: Vec<u8>,
@@ -29,18 +29,18 @@ pub(crate) struct Answer {
 /// # Errors
 ///
 /// If it cannot be started, or does not end within the limit.
-pub(crate) async fn ask(
+pub(crate) async fn query(
     mut command: Command,
     tree_of: impl FnOnce(u32) -> Tree,
     limit: Duration,
-) -> io::Result<Answer> {
+) -> io::Result<QueryOutput> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = tree::start_child(|| command.spawn())?;
     let mut tree = tree_of(child.id().unwrap_or_default());
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("it has no output"));
     };
-    let answer = async {
+    let query = async {
         let (full, filled) = oneshot::channel();
         let reading = async { tokio::join!(read(stdout, Some(full)), read(stderr, None)) };
         let ending = async {
@@ -59,25 +59,25 @@ pub(crate) async fn ask(
         };
         let (stdout, stderr) = loop {
             // What it has left may hold the pipes open: as long as they are, there is somebody to be ended.
-            tree.sweep().await;
+            tree.kill_all().await;
             match outputs {
                 Some(outputs) => break outputs,
-                None => outputs = tokio::time::timeout(SWEPT_AGAIN, &mut reading).await.ok(),
+                None => outputs = tokio::time::timeout(KILL_INTERVAL, &mut reading).await.ok(),
             }
         };
-        Ok(Answer { status, stdout, stderr })
+        Ok(QueryOutput { status, stdout, stderr })
     };
-    let answer = tokio::time::timeout(limit, answer).await;
-    tree.sweep().await;
-    answer.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))))
+    let query = tokio::time::timeout(limit, query).await;
+    tree.kill_all().await;
+    query.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))))
 }
 
 /// Reads what is read of an output, says so where there is more, and lets the rest pass by.
 async fn read(mut output: impl AsyncRead + Unpin, full: Option<oneshot::Sender<()>>) -> Vec<u8> {
     let mut text = Vec::new();
     // A pipe that breaks ends the text, which is then judged by what there is of it.
-    (&mut output).take(LONGEST).read_to_end(&mut text).await.ok();
-    if text.len() as u64 == LONGEST
+    (&mut output).take(MAX_OUTPUT_BYTES).read_to_end(&mut text).await.ok();
+    if text.len() as u64 == MAX_OUTPUT_BYTES
         && let Some(full) = full
     {
         // Nobody waits for it where the program has ended by then.
@@ -90,36 +90,36 @@ async fn read(mut output: impl AsyncRead + Unpin, full: Option<oneshot::Sender<(
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::tree::Marker;
+    use crate::tree::EnvironmentTag;
     use std::time::Instant;
 
-    async fn ask_shell(script: &str, limit: Duration) -> io::Result<Answer> {
-        let marker = Marker::new();
+    async fn query_shell(script: &str, limit: Duration) -> io::Result<QueryOutput> {
+        let tag = EnvironmentTag::new();
         let mut command = Command::new("sh");
-        command.args(["-c", script]).env(Marker::VARIABLE, marker.nested_in(None));
-        ask(command, |id| Tree::new(marker, id), limit).await
+        command.args(["-c", script]).env(EnvironmentTag::VARIABLE, tag.nested_in(None));
+        query(command, |id| Tree::new(tag, id), limit).await
     }
 
     #[tokio::test]
     async fn what_is_left_holds_nothing_up() {
         let began = Instant::now();
-        let answer =
-            ask_shell("setsid sleep 60 & echo out; echo err >&2; exit 3", Duration::from_secs(30)).await.unwrap();
-        assert_eq!((answer.stdout.as_slice(), answer.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
-        assert_eq!(answer.status.unwrap().code(), Some(3));
+        let query =
+            query_shell("setsid sleep 60 & echo out; echo err >&2; exit 3", Duration::from_secs(30)).await.unwrap();
+        assert_eq!((query.stdout.as_slice(), query.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(query.status.unwrap().code(), Some(3));
         assert!(began.elapsed() < Duration::from_secs(20));
     }
 
     #[tokio::test]
     async fn who_says_too_much_is_cut_short() {
-        let answer = ask_shell("yes", Duration::from_secs(30)).await.unwrap();
-        assert!(answer.status.is_none());
-        assert_eq!(answer.stdout.len() as u64, LONGEST);
+        let query = query_shell("yes", Duration::from_secs(30)).await.unwrap();
+        assert!(query.status.is_none());
+        assert_eq!(query.stdout.len() as u64, MAX_OUTPUT_BYTES);
     }
 
     #[tokio::test]
     async fn who_does_not_answer_is_ended() {
-        let error = ask_shell("sleep 60", Duration::from_millis(200)).await.unwrap_err();
+        let error = query_shell("sleep 60", Duration::from_millis(200)).await.unwrap_err();
         assert!(error.to_string().contains("no answer within"), "{error}");
     }
 }

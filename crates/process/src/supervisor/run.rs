@@ -2,9 +2,9 @@
 //!
 //! It has one thread and no runtime: there is one watcher for every opencode, so it is to be small, and there at once.
 
+use super::program::KILL_REQUEST;
 use crate::ignored_signals::ignored_signals;
 use crate::tree::kill_descendants;
-use crate::watcher::END;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 /// What a list of processes shows; the system allows 15 bytes.
 const NAME: &std::ffi::CStr = c"opencode-watch";
 /// How long it is tried to end what the child has left. It takes milliseconds; what takes longer, the system holds.
-const END_LIMIT: Duration = Duration::from_secs(30);
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long is waited at most between two looks at what is left.
-const END_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+const KILL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 const NO_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// How many ended processes are taken note of at a time: a process that forks without end must not keep the supervisor from its end.
 const MAX_REAPED: usize = 1000;
@@ -41,7 +41,7 @@ const FAILURE: u8 = 1;
 /// Why nothing could be watched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum WatchError {
+pub enum SupervisorError {
     /// The arguments are not those that an executor gives.
     #[error("a watcher is started by opencode-run alone, with the id of its parent and a program")]
     Usage,
@@ -58,7 +58,7 @@ pub enum WatchError {
     System(#[from] io::Error),
 }
 
-impl From<Errno> for WatchError {
+impl From<Errno> for SupervisorError {
     fn from(error: Errno) -> Self {
         Self::System(error.into())
     }
@@ -67,7 +67,7 @@ impl From<Errno> for WatchError {
 /// Is a watcher: starts a program, ends all that descends from it when it ends or when the parent of this process does, and
 /// returns the program's exit code. Where the program was ended by a signal, so is this process.
 ///
-/// The arguments are those that come behind the ones of [`Watcher::new`](crate::Watcher::new): the id of the parent, the
+/// The arguments are those that come behind the ones of [`Supervisor::new`](crate::Supervisor::new): the id of the parent, the
 /// program, and its arguments. The program gets this process's standard input and output, which this process lets go of.
 ///
 /// It is only for a process that does nothing else, and has a single thread: it makes the process a sub-reaper, takes its
@@ -76,15 +76,15 @@ impl From<Errno> for WatchError {
 /// # Errors
 ///
 /// If the program cannot be started. Then nothing of it is left.
-pub fn watch(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, WatchError> {
-    supervise(arguments).map(ExitCode::from)
+pub fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, SupervisorError> {
+    supervise_to_code(arguments).map(ExitCode::from)
 }
 
 /// The same, with the exit code as a number.
-pub(crate) fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, WatchError> {
+pub(super) fn supervise_to_code(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, SupervisorError> {
     let mut arguments = arguments.into_iter();
-    let parent = arguments.next().and_then(|id| read_id(&id)).ok_or(WatchError::Usage)?;
-    let program = PathBuf::from(arguments.next().ok_or(WatchError::Usage)?);
+    let parent = arguments.next().and_then(|id| read_id(&id)).ok_or(SupervisorError::Usage)?;
+    let program = PathBuf::from(arguments.next().ok_or(SupervisorError::Usage)?);
 
     rustix::thread::set_name(NAME)?;
     let mut wakes = Wakes::listen()?;
@@ -93,7 +93,7 @@ pub(crate) fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result
     set_parent_process_death_signal(Some(Signal::CONT))?;
     let Some(parent) = open_parent(parent)? else { return Ok(FAILURE) };
     let child = Command::new(&program).args(arguments).spawn();
-    let child = child.map_err(|source| WatchError::Start { program, source })?;
+    let child = child.map_err(|source| SupervisorError::Start { program, source })?;
     let child = Pid::from_child(&child);
     let_go_of_pipes()?;
     wakes.hand_on(child);
@@ -111,9 +111,9 @@ pub(crate) fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result
         }
     }
     let began = Instant::now();
-    while watched.take_note() != Left::Nobody && began.elapsed() < END_LIMIT {
+    while watched.take_note() != Left::Nobody && began.elapsed() < KILL_TIMEOUT {
         kill_descendants(&HashSet::new());
-        wakes.wait(None, Some(&END_PAUSE));
+        wakes.wait(None, Some(&KILL_INTERVAL));
     }
     Ok(end_as(watched.status))
 }
@@ -211,7 +211,7 @@ impl Wakes {
             io::Result::Ok(flag)
         };
         flag(Signal::CHILD)?;
-        let asked = flag(END)?;
+        let asked = flag(KILL_REQUEST)?;
         // A signal that is ignored stays so, also for the child, which inherits it.
         let ignored = ignored_signals();
         let for_the_child = FOR_THE_CHILD

@@ -8,7 +8,7 @@
 //! As a member of the group it keeps the group's id from being reused, so that it cannot kill another one.
 
 use crate::descriptors;
-use crate::tree::{Marker, start_child};
+use crate::tree::{EnvironmentTag, start_child};
 use rustix::process::Pid;
 use std::process::{Child, Command, Stdio};
 
@@ -17,15 +17,15 @@ const SCRIPT: &str = "trap '' HUP INT QUIT TERM; read -r line; kill -s KILL 0";
 
 /// The guard of one process group. Dropping it ends the guard alone.
 #[derive(Debug)]
-pub(crate) struct Guard(Child);
+pub(crate) struct Watchdog(Child);
 
-impl Guard {
+impl Watchdog {
     /// Guards the group of a process that was just started as the leader of one. Without a shell there is no guard.
-    pub(crate) fn start(marker: &Marker, leader: u32) -> Option<Self> {
+    pub(crate) fn start(tag: &EnvironmentTag, leader: u32) -> Option<Self> {
         let group = i32::try_from(leader).ok().and_then(Pid::from_raw)?;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "opencode-guard"]).current_dir("/");
-        command.env_clear().env(Marker::VARIABLE, marker.nested_in(None));
+        command.env_clear().env(EnvironmentTag::VARIABLE, tag.nested_in(None));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, group.as_raw_pid());
         descriptors::withhold_from(&mut command);
@@ -40,7 +40,7 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for Watchdog {
     fn drop(&mut self) {
         // Before its pipe is closed, which it would take for the end of this process.
         self.0.kill().ok();
@@ -55,32 +55,32 @@ mod tests {
     use std::os::unix::process::{CommandExt, ExitStatusExt};
     use std::time::Duration;
 
-    fn guarded() -> (Child, Guard) {
+    fn with_watchdog() -> (Child, Watchdog) {
         let script = "trap '' HUP INT QUIT TERM; sleep 60 & wait; sleep 60";
         let leader = Command::new("sh").args(["-c", script]).process_group(0).spawn().unwrap();
-        let guard = Guard::start(&Marker::new(), leader.id()).unwrap();
-        (leader, guard)
+        let watchdog = Watchdog::start(&EnvironmentTag::new(), leader.id()).unwrap();
+        (leader, watchdog)
     }
 
     #[test]
     fn closed_pipe_kills_the_group_and_the_guard() {
-        let (mut leader, mut guard) = guarded();
+        let (mut leader, mut watchdog) = with_watchdog();
         // Both have set their traps by then.
         std::thread::sleep(Duration::from_millis(500));
         for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
             kill_process_group(Pid::from_child(&leader), signal).unwrap();
         }
-        assert!(leader.try_wait().unwrap().is_none() && guard.0.try_wait().unwrap().is_none());
-        drop(guard.0.stdin.take());
-        for child in [&mut leader, &mut guard.0] {
+        assert!(leader.try_wait().unwrap().is_none() && watchdog.0.try_wait().unwrap().is_none());
+        drop(watchdog.0.stdin.take());
+        for child in [&mut leader, &mut watchdog.0] {
             assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
         }
     }
 
     #[test]
     fn dropped_guard_leaves_the_group_alone() {
-        let (mut leader, guard) = guarded();
-        drop(guard);
+        let (mut leader, watchdog) = with_watchdog();
+        drop(watchdog);
         std::thread::sleep(Duration::from_millis(100));
         assert!(leader.try_wait().unwrap().is_none());
         kill_process_group(Pid::from_child(&leader), Signal::KILL).unwrap();
@@ -91,6 +91,6 @@ mod tests {
     fn leader_that_is_gone_gets_no_guard() {
         let mut leader = Command::new("true").process_group(0).spawn().unwrap();
         leader.wait().unwrap();
-        assert!(Guard::start(&Marker::new(), leader.id()).is_none());
+        assert!(Watchdog::start(&EnvironmentTag::new(), leader.id()).is_none());
     }
 }

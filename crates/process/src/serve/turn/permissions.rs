@@ -1,6 +1,6 @@
 //! What opencode asks in a turn, and who answers.
 
-use super::{ABORT_LIMIT, Errand, Running};
+use super::{ABORT_TIMEOUT, RequestOutcome, Running};
 use crate::protocol::ClientError;
 use opencode_run_core::{PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, QuestionAsk, Signal};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it is tried to tell opencode an answer, or to hear what was asked while the stream was broken: what is not
 /// answered holds the turn up for ever.
-const TRIES: u32 = 5;
+const MAX_TRIES: u32 = 5;
 /// How long is waited between two tries.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the same may be asked for and refused by policy: a model that insists on it would do so without end.
-const MOST_REFUSALS: usize = 5;
+const MAX_REFUSALS: usize = 5;
 
 /// What the agent is told when a permission is refused by policy.
 const REFUSAL: &str = "This was refused: the run is unattended and its policy does not allow it. Go on without it, or say \
@@ -29,27 +29,27 @@ impl Running {
         self.unanswered.push(id.clone());
         let times = self.refused.entry((ask.permission.clone(), ask.patterns.clone())).or_default();
         *times += usize::from(ask.refused);
-        let insists = *times >= MOST_REFUSALS;
+        let insists = *times >= MAX_REFUSALS;
         let (client, directory, _) = self.address();
         let policy = self.policy.clone();
-        self.errands.spawn(async move {
+        self.requests.spawn(async move {
             let what = format!("{} ({})", ask.permission, ask.patterns.join(", "));
             let answer = decide(policy, ask, insists).await;
             retried(|| client.answer(&directory, &id, &answer)).await;
             let is_final = matches!(answer, PermissionAnswer::Reject { reason } if reason.is_empty());
-            Errand::Answered { id, refusal: is_final.then_some(what) }
+            RequestOutcome::Answered { id, refusal: is_final.then_some(what) }
         });
     }
 
     /// Notes that what was asked was answered, and ends the turn where it is to end on that.
     pub(super) fn answered(&mut self, id: String, refusal: Option<String>) {
         self.unanswered.retain(|open| *open != id);
-        self.outbox.push(Signal::Answered { id });
+        self.send_queue.push(Signal::Answered { id });
         if let Some(what) = refusal
             && !self.stopped
         {
             self.refusal = Some(what);
-            self.stop(ABORT_LIMIT);
+            self.stop(ABORT_TIMEOUT);
         }
     }
 
@@ -60,9 +60,9 @@ impl Running {
         self.unanswered.push(id.clone());
         tracing::debug!(id, "a question is rejected");
         self.rejected = Some(question.questions.join(" "));
-        self.errands.spawn(async move {
+        self.requests.spawn(async move {
             retried(|| client.reject_question(&directory, &id)).await;
-            Errand::Answered { id, refusal: None }
+            RequestOutcome::Answered { id, refusal: None }
         });
     }
 }
@@ -121,9 +121,9 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, ClientError>>>(
         };
         tracing::warn!(%error, "a request of a turn failed");
         tries += 1;
-        if tries >= TRIES || matches!(error, ClientError::NotFound(_)) {
+        if tries >= MAX_TRIES || matches!(error, ClientError::NotFound(_)) {
             return Err(error);
         }
-        tokio::time::sleep(TRY_AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }

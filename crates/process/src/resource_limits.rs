@@ -82,7 +82,7 @@ fn is_file_size_limited() -> bool {
 
 /// Returns the lines of a crash report that name the cause, without blank lines, indented details, excerpts of minified source
 /// and the version of the runtime.
-pub(crate) fn essence(words: &str) -> String {
+pub(crate) fn error_summary(words: &str) -> String {
     let is_excerpt = |line: &str| {
         let number = line.split(" | ").next().filter(|number| number.len() < line.len());
         number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -124,11 +124,11 @@ mod tests {
     fn details_of_a_crash_are_dropped() {
         let words =
             "ENOENT: no such file, mkdir '/x'\n    path: \"/x\",\n syscall: \"mkdir\"\n\n\nBun v1.3.14 (Linux x64)";
-        assert_eq!(essence(words), "ENOENT: no such file, mkdir '/x'");
-        assert_eq!(essence("Error: Unexpected error\n\ndisk is full\n"), "Error: Unexpected error\ndisk is full");
-        assert_eq!(essence("  only details\n"), "only details");
+        assert_eq!(error_summary(words), "ENOENT: no such file, mkdir '/x'");
+        assert_eq!(error_summary("Error: Unexpected error\n\ndisk is full\n"), "Error: Unexpected error\ndisk is full");
+        assert_eq!(error_summary("  only details\n"), "only details");
         assert_eq!(
-            essence("12 | (function(a){var b=a;\n      ^\nENOENT: gone, uv_os_homedir"),
+            error_summary("12 | (function(a){var b=a;\n      ^\nENOENT: gone, uv_os_homedir"),
             "ENOENT: gone, uv_os_homedir"
         );
     }

@@ -14,18 +14,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How often a turn is told that bytes came by.
-const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A way to one model source. Dropping it closes the way.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct ModelRoute {
     path: LivePath,
     source: ModelSourceType,
 }
 
 /// A turn's leave to use a gate. Dropping it ends what goes through by it.
 #[derive(Debug)]
-pub(crate) struct Pass {
+pub(crate) struct RouteLease {
     admission: Admission,
     account: Account,
     source: ModelSourceType,
@@ -35,11 +35,11 @@ pub(crate) struct Pass {
     /// When the turn may be told again that bytes came by.
     next: Instant,
     /// How long signs of life without content count as progress, and since when there has been nothing else.
-    patience: Duration,
+    liveness_limit: Duration,
     contentless_since: Option<Instant>,
 }
 
-impl Gate {
+impl ModelRoute {
     /// Opens a way to a source.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Gate {
     }
 
     /// Returns the source as opencode is to see it: reached by the gate, with a word in the place of the key.
-    pub(crate) fn disguise(&self, config: &ModelConfig) -> ModelConfig {
+    pub(crate) fn rewrite_endpoint(&self, config: &ModelConfig) -> ModelConfig {
         ModelConfig {
             base_url: Some(self.path.base_url().to_owned()),
             api_key: Some(self.path.placeholder().into()),
@@ -68,8 +68,8 @@ impl Gate {
     /// # Errors
     ///
     /// If the turn cannot be held to its budget.
-    pub(crate) fn admit(&self, session: &SessionId, budget: Budget) -> Result<Pass, StartError> {
-        self.pass(budget, |account| self.path.admit(session.as_str(), account))
+    pub(crate) fn lease(&self, session: &SessionId, budget: Budget) -> Result<RouteLease, StartError> {
+        self.route_lease(budget, |account| self.path.admit(session.as_str(), account))
     }
 
     /// Lets all requests through, for a gate that was opened for one process.
@@ -77,21 +77,21 @@ impl Gate {
     /// # Errors
     ///
     /// If the turn cannot be held to its budget.
-    pub(crate) fn admit_anyone(&self, budget: Budget) -> Result<Pass, StartError> {
-        self.pass(budget, |account| self.path.admit_anyone(account))
+    pub(crate) fn lease_for_process(&self, budget: Budget) -> Result<RouteLease, StartError> {
+        self.route_lease(budget, |account| self.path.admit_anyone(account))
     }
 
-    fn pass(
+    fn route_lease(
         &self,
         budget: Budget,
         admit: impl FnOnce(&Account) -> Result<Admission, AdmitError>,
-    ) -> Result<Pass, StartError> {
+    ) -> Result<RouteLease, StartError> {
         let Budget { max_cost_usd, max_requests, max_tokens } = budget;
         let account = Account::new(Limits { max_cost_usd, max_requests, max_tokens_total: max_tokens })
             .map_err(|error| StartError::new(FailureKind::Usage, error.to_string()))?;
-        let admission = admit(&account).map_err(|error| self.not_admitted(error))?;
+        let admission = admit(&account).map_err(|error| self.err_not_leased(error))?;
         let (bytes, content) = (account.watch_bytes(), account.watch_content());
-        Ok(Pass {
+        Ok(RouteLease {
             admission,
             account,
             source: self.source,
@@ -99,21 +99,21 @@ impl Gate {
             bytes,
             content,
             next: Instant::now(),
-            patience: Duration::MAX,
+            liveness_limit: Duration::MAX,
             contentless_since: None,
         })
     }
 
-    fn not_admitted(&self, error: AdmitError) -> StartError {
+    fn err_not_leased(&self, error: AdmitError) -> StartError {
         let source = self.source;
         match error {
-            AdmitError::NoPrices => without_prices(source),
+            AdmitError::NoPrices => err_no_prices(source),
             other => StartError::new(FailureKind::Busy, format!("the model source `{source}`: {other}")),
         }
     }
 }
 
-impl Pass {
+impl RouteLease {
     /// Lets the requests of a sub-agent's session through. In 1.18 opencode itself says whose sub-agent asks.
     pub(crate) fn include(&mut self, sub_agent: &SessionId) {
         if self.included.insert(sub_agent.clone()) {
@@ -128,25 +128,25 @@ impl Pass {
     /// Comments, pings and empty pieces of text show that the provider is at work: one whose model thinks for minutes sends them
     /// so that the connection stays open. One that sends nothing else hangs, or wants the turn to.
     pub(crate) fn with_idle_limit(mut self, idle: Option<Duration>) -> Self {
-        self.patience = idle.map_or(Duration::MAX, |idle| idle.saturating_mul(2));
+        self.liveness_limit = idle.map_or(Duration::MAX, |idle| idle.saturating_mul(2));
         self
     }
 
     /// Waits for progress: until the model produces output, or the provider shows a sign of life within the bound on those.
-    pub(crate) async fn moved(&mut self) {
+    pub(crate) async fn progressed(&mut self) {
         loop {
             tokio::time::sleep_until(self.next).await;
             if self.bytes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
-            self.next = Instant::now() + PROGRESS_PAUSE;
+            self.next = Instant::now() + PROGRESS_INTERVAL;
             if self.content.has_changed().unwrap_or(false) {
                 self.content.mark_unchanged();
                 self.contentless_since = None;
                 return;
             }
             let since = *self.contentless_since.get_or_insert_with(Instant::now);
-            if since.elapsed() <= self.patience {
+            if since.elapsed() <= self.liveness_limit {
                 return;
             }
         }
@@ -226,22 +226,22 @@ fn explain(failure: TurnFailure, fault: Option<AnswerFault>) -> TurnFailure {
 }
 
 /// Says why a turn on a source without prices has no limit on its cost.
-pub(crate) fn without_prices(source: ModelSourceType) -> StartError {
+pub(crate) fn err_no_prices(source: ModelSourceType) -> StartError {
     let message = format!("the model source `{source}` has no prices, so that no limit on the cost can be held");
     StartError::new(FailureKind::Config, message).remedy(Remedy::SetPrices(source))
 }
 
 /// Says why a turn whose model is not reached by a gate has no budget.
-pub(crate) fn unseen() -> StartError {
+pub(crate) fn err_unmetered() -> StartError {
     let message = "a limit on cost, requests or tokens can only be held for a model source with a base URL that is reached \
                    through the gateway";
     StartError::new(FailureKind::Config, message).remedy(Remedy::UseSourceWithGateway)
 }
 
 /// Waits until more bytes have come by, for ever where there is nothing to see them.
-pub(crate) async fn moved(pass: &mut Option<Pass>) {
-    match pass {
-        Some(pass) => pass.moved().await,
+pub(crate) async fn progressed(route_lease: &mut Option<RouteLease>) {
+    match route_lease {
+        Some(route_lease) => route_lease.progressed().await,
         None => std::future::pending().await,
     }
 }
@@ -285,13 +285,13 @@ mod tests {
         }
     }
 
-    fn gate(config: &ModelConfig) -> Gate {
-        Gate::open(&Gateway::start().unwrap(), ModelSourceType::Code, config).unwrap()
+    fn route(config: &ModelConfig) -> ModelRoute {
+        ModelRoute::open(&Gateway::start().unwrap(), ModelSourceType::Code, config).unwrap()
     }
 
     #[test]
     fn opencode_sees_neither_the_key_nor_where_it_goes() {
-        let seen = gate(&config()).disguise(&config());
+        let seen = route(&config()).rewrite_endpoint(&config());
         assert_ne!(seen.api_key.unwrap().expose_secret(), "sk-1234567890");
         assert_ne!(seen.base_url, config().base_url);
         assert_eq!((seen.model.as_str(), seen.api_key_header), ("m", None));
@@ -301,13 +301,13 @@ mod tests {
     async fn a_limit_on_the_cost_needs_prices() {
         let budget = Budget { max_cost_usd: Some(1.0), ..Budget::default() };
         let session = SessionId::new("ses_1");
-        let error = gate(&config()).admit(&session, budget).unwrap_err();
+        let error = route(&config()).lease(&session, budget).unwrap_err();
         assert_eq!(error.kind, FailureKind::Config);
         assert_eq!(error.remedy, Some(Remedy::SetPrices(ModelSourceType::Code)));
         let priced = ModelConfig { price_input: Some(1.0), price_output: Some(2.0), ..config() };
-        let gate = gate(&priced);
-        let pass = gate.admit(&session, budget).unwrap();
-        assert_eq!((pass.limit_reached(), pass.traffic().requests), (None, 0));
+        let route = route(&priced);
+        let route_lease = route.lease(&session, budget).unwrap();
+        assert_eq!((route_lease.limit_reached(), route_lease.traffic().requests), (None, 0));
     }
 
     #[test]

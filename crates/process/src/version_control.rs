@@ -134,8 +134,8 @@ mod tests {
         std::os::unix::fs::symlink(repository.join("sub/.env"), root.path().join("outer")).unwrap();
         assert_eq!(reason(&repository.join(".env")).await, "");
         assert_eq!(reason(&repository.join("[a].env")).await, "");
-        for tracked in [repository.join("sub/.env"), repository.join("link"), root.path().join("outer")] {
-            assert!(reason(&tracked).await.contains("it is tracked"), "{}", tracked.display());
+        for version_control in [repository.join("sub/.env"), repository.join("link"), root.path().join("outer")] {
+            assert!(reason(&version_control).await.contains("it is tracked"), "{}", version_control.display());
         }
         // A link of the repository to a file of the user's.
         fs::write(root.path().join("mine"), "x").unwrap();

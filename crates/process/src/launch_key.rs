@@ -2,10 +2,10 @@
 
 use crate::blocking;
 use crate::environment::Environment;
-use crate::gate::Gate;
-use crate::protocol::{EmptyCatalogue, Purpose, Rendered, Variables, Wish};
+use crate::model_route::ModelRoute;
+use crate::protocol::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables};
 use crate::redaction::Redaction;
-use crate::{Launch, kept_file};
+use crate::{Launch, cache_file};
 use opencode_run_core::{ExposeSecret, FailureKind, ModelChoice, ModelConfig, Remedy, SecretString, StartError};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -15,63 +15,63 @@ use std::sync::Arc;
 use tempfile::TempPath;
 
 /// The file in the cache that holds no models.
-const EMPTY_CATALOGUE: &str = "no-models.json";
+const EMPTY_CATALOG: &str = "no-models.json";
 
 /// What is fixed when opencode starts: two turns with the same setup can share a server.
 #[derive(Clone, Default)]
-pub(crate) struct Setup {
+pub(crate) struct LaunchKey {
     /// Variables that are set beside the caller's, in a fixed order, as they are without the key of a model source.
     variables: Variables,
     model: Option<ModelChoice>,
     agent: Option<String>,
     purpose: Purpose,
     /// opencode is to know no models but those that its configuration describes.
-    empty_catalogue: bool,
+    empty_catalog: bool,
 }
 
 /// A setup that opencode is started with. What it holds is to be kept as long as opencode lives.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct LaunchGuard {
     /// The way to the model source, where that is reached through the gateway.
-    pub(crate) gate: Option<Gate>,
+    pub(crate) route: Option<ModelRoute>,
     /// A file that opencode reads, where it is for this one alone.
-    _catalogue: Option<TempPath>,
+    _catalog: Option<TempPath>,
 }
 
 // The model has been rendered into the variables, but for its key.
-impl PartialEq for Setup {
+impl PartialEq for LaunchKey {
     fn eq(&self, other: &Self) -> bool {
-        (&self.variables, self.empty_catalogue) == (&other.variables, other.empty_catalogue)
-            && self.key().map(ExposeSecret::expose_secret) == other.key().map(ExposeSecret::expose_secret)
+        (&self.variables, self.empty_catalog) == (&other.variables, other.empty_catalog)
+            && self.source_key().map(ExposeSecret::expose_secret) == other.source_key().map(ExposeSecret::expose_secret)
     }
 }
 
-impl Eq for Setup {}
+impl Eq for LaunchKey {}
 
-impl Hash for Setup {
+impl Hash for LaunchKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.variables, self.empty_catalogue).hash(state);
+        (&self.variables, self.empty_catalog).hash(state);
     }
 }
 
 // The user's own configuration may hold keys.
-impl fmt::Debug for Setup {
+impl fmt::Debug for LaunchKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.variables.iter().map(|(name, _)| name).collect();
         f.debug_struct("Setup")
             .field("variables", &names)
-            .field("empty_catalogue", &self.empty_catalogue)
+            .field("empty_catalog", &self.empty_catalog)
             .finish_non_exhaustive()
     }
 }
 
-impl Setup {
+impl LaunchKey {
     /// Returns what a server needs for turns on this model, and the model's name there.
     ///
     /// # Errors
     ///
     /// If the user's own configuration cannot be merged with ours.
-    pub(crate) fn of_server(
+    pub(crate) fn for_server(
         launch: &Launch,
         model: Option<&ModelChoice>,
         agent: Option<&str>,
@@ -85,15 +85,15 @@ impl Setup {
     /// # Errors
     ///
     /// If the user's own configuration cannot be merged with ours.
-    pub(crate) fn of_turn(
+    pub(crate) fn for_turn(
         launch: &Launch,
         model: Option<&ModelChoice>,
         agent: Option<&str>,
         instructions: Option<&Path>,
     ) -> Result<(Self, Option<String>), StartError> {
-        let (setup, name) = Self::new(launch, model, agent, Purpose::Turn(instructions.map(Path::to_owned)))?;
-        // Whether anything but the turn's model needs the catalogue cannot be seen from here.
-        Ok((setup.with_catalogue(), name))
+        let (launch_key, name) = Self::new(launch, model, agent, Purpose::Turn(instructions.map(Path::to_owned)))?;
+        // Whether anything but the turn's model needs the catalog cannot be seen from here.
+        Ok((launch_key.with_catalog(), name))
     }
 
     fn new(
@@ -104,19 +104,19 @@ impl Setup {
     ) -> Result<(Self, Option<String>), StartError> {
         let keyless = model.map(|model| with_config(model, |config| ModelConfig { api_key: None, ..config.clone() }));
         let Rendered { variables, model: name, is_described } = render(launch, keyless.as_ref(), agent, &purpose)?;
-        // Who has chosen a catalogue is left with it.
-        let has_catalogue = launch.environment().get(launch.opencode().generation().empty_catalogue().path).is_some();
-        let setup = Self {
+        // Who has chosen a catalog is left with it.
+        let has_catalog = launch.environment().get(launch.opencode().generation().empty_catalog().path).is_some();
+        let launch_key = Self {
             variables,
             model: model.cloned(),
             agent: agent.map(str::to_owned),
             purpose,
-            empty_catalogue: is_described && !has_catalogue,
+            empty_catalog: is_described && !has_catalog,
         };
-        Ok((setup, name))
+        Ok((launch_key, name))
     }
 
-    fn key(&self) -> Option<&SecretString> {
+    fn source_key(&self) -> Option<&SecretString> {
         match &self.model {
             Some(ModelChoice::Source { config, .. }) => config.api_key.as_ref(),
             _ => None,
@@ -125,17 +125,17 @@ impl Setup {
 
     /// Returns what takes the key of the model source out of what a turn says.
     pub(crate) fn redaction(&self) -> Redaction {
-        Redaction::of(self.key())
+        Redaction::of(self.source_key())
     }
 
     /// Returns whether opencode is to know no models but those that its configuration describes.
-    pub(crate) fn has_empty_catalogue(&self) -> bool {
-        self.empty_catalogue
+    pub(crate) fn has_empty_catalog(&self) -> bool {
+        self.empty_catalog
     }
 
-    /// Leaves opencode its catalogue of models.
-    pub(crate) fn with_catalogue(mut self) -> Self {
-        self.empty_catalogue = false;
+    /// Leaves opencode its catalog of models.
+    pub(crate) fn with_catalog(mut self) -> Self {
+        self.empty_catalog = false;
         self
     }
 
@@ -145,14 +145,14 @@ impl Setup {
     /// # Errors
     ///
     /// If a file cannot be written, or there is no way to the model source.
-    pub(crate) fn open(&self, launch: &Launch, environment: &mut Environment) -> Result<Opened, StartError> {
-        let gate = launch.gate(self.model.as_ref())?;
-        let model = match (&self.model, &gate) {
-            (Some(model), Some(gate)) => Some(with_config(model, |config| gate.disguise(config))),
+    pub(crate) fn prepare(&self, launch: &Launch, environment: &mut Environment) -> Result<LaunchGuard, StartError> {
+        let route = launch.route(self.model.as_ref())?;
+        let model = match (&self.model, &route) {
+            (Some(model), Some(route)) => Some(with_config(model, |config| route.rewrite_endpoint(config))),
             (model, _) => model.clone(),
         };
-        if let (Some(_), Some(key)) = (&gate, self.key()) {
-            environment.hide(key);
+        if let (Some(_), Some(source_key)) = (&route, self.source_key()) {
+            environment.strip_secret(source_key);
             let variable = launch.opencode().generation().users_configuration();
             if launch.environment().get(variable).is_some() && environment.get(variable).is_none() {
                 let message =
@@ -164,36 +164,36 @@ impl Setup {
         for (name, value) in rendered.variables {
             environment.set(name, value);
         }
-        if !self.empty_catalogue {
-            return Ok(Opened { gate, _catalogue: None });
+        if !self.empty_catalog {
+            return Ok(LaunchGuard { route, _catalog: None });
         }
-        let EmptyCatalogue { text, path, variable: (name, value) } = launch.opencode().generation().empty_catalogue();
+        let EmptyCatalog { text, path, variable: (name, value) } = launch.opencode().generation().empty_catalog();
         environment.set(name, value);
         // Whatever became of it since, a run begins with it as it should be.
-        let kept = launch.cache_dir().map(|folder| folder.join(EMPTY_CATALOGUE));
-        if let Some(file) = kept.filter(|file| kept_file::ensure(file, text.as_bytes()).is_ok()) {
+        let kept = launch.cache_dir().map(|folder| folder.join(EMPTY_CATALOG));
+        if let Some(file) = kept.filter(|file| cache_file::ensure(file, text.as_bytes()).is_ok()) {
             environment.set(path, file);
-            return Ok(Opened { gate, _catalogue: None });
+            return Ok(LaunchGuard { route, _catalog: None });
         }
         let file = write_private("models-", ".json", text)?;
         environment.set(path, file.as_os_str());
-        Ok(Opened { gate, _catalogue: Some(file) })
+        Ok(LaunchGuard { route, _catalog: Some(file) })
     }
 }
 
-impl Setup {
+impl LaunchKey {
     /// Puts the setup into the environment of `launch`, which is returned. The files are written on a thread of their own.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
-    pub(crate) async fn open_on_thread(&self, launch: &Launch) -> Result<(Opened, Environment), StartError> {
-        let (setup, launch) = (self.clone(), launch.clone());
-        let open = move || {
+    /// As [`prepare`](Self::open).
+    pub(crate) async fn prepare_on_thread(&self, launch: &Launch) -> Result<(LaunchGuard, Environment), StartError> {
+        let (launch_key, launch) = (self.clone(), launch.clone());
+        let prepare = move || {
             let mut environment = launch.environment().clone();
-            setup.open(&launch, &mut environment).map(|opened| (opened, environment))
+            launch_key.prepare(&launch, &mut environment).map(|launch_guard| (launch_guard, environment))
         };
-        blocking::call(open).await
+        blocking::call(prepare).await
     }
 }
 
@@ -205,7 +205,7 @@ fn render(
 ) -> Result<Rendered, StartError> {
     let (generation, version) = (launch.opencode().generation(), launch.opencode().version());
     let users = launch.environment().get(generation.users_configuration()).map(|text| text.to_string_lossy());
-    let wish = Wish {
+    let spec = LaunchSpec {
         version,
         model,
         agent,
@@ -214,7 +214,7 @@ fn render(
         ignores_project: launch.ignores_project(),
         users: users.as_deref(),
     };
-    generation.render(&wish).map_err(|why| {
+    generation.render(&spec).map_err(|why| {
         let message = format!("{} cannot be merged with: {why}", generation.users_configuration());
         StartError::new(FailureKind::Config, message).hint("correct the variable or unset it")
     })
@@ -277,11 +277,11 @@ mod tests {
     }
 
     fn empties(launch: &Launch, model: Option<&ModelChoice>) -> bool {
-        Setup::of_server(launch, model, None).unwrap().0.empty_catalogue
+        LaunchKey::for_server(launch, model, None).unwrap().0.empty_catalog
     }
 
     #[test]
-    fn the_catalogue_is_empty_where_the_model_is_described_in_full() {
+    fn the_catalog_is_empty_where_the_model_is_described_in_full() {
         let plain = launch(&[]);
         assert!(empties(&plain, Some(&source(Some("http://127.0.0.1:1/v1")))));
         assert!(!empties(&plain, Some(&source(None))));
@@ -292,52 +292,55 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_catalogue_lives_as_long_as_it_is_kept() {
+    fn the_file_of_the_catalog_lives_as_long_as_it_is_kept() {
         let launch = launch(&[]);
-        let (setup, _) = Setup::of_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+        let (launch_key, _) =
+            LaunchKey::for_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
         let mut environment = launch.environment().clone();
-        let opened = setup.open(&launch, &mut environment).unwrap();
+        let launch_guard = launch_key.prepare(&launch, &mut environment).unwrap();
         let path = std::path::PathBuf::from(environment.get("OPENCODE_MODELS_PATH").unwrap());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
-        drop(opened);
+        drop(launch_guard);
         assert!(!path.exists());
         let mut environment = launch.environment().clone();
-        setup.with_catalogue().open(&launch, &mut environment).unwrap();
+        launch_key.with_catalog().prepare(&launch, &mut environment).unwrap();
         assert_eq!(environment.get("OPENCODE_MODELS_PATH"), None);
     }
 
     #[test]
-    fn the_file_of_the_catalogue_is_one_for_all_runs_where_there_is_a_place_for_it() {
+    fn the_file_of_the_catalog_is_one_for_all_runs_where_there_is_a_place_for_it() {
         let place = tempfile::tempdir().unwrap();
-        let catalogue = |cache: PathBuf| {
+        let catalog = |cache: PathBuf| {
             let launch = launch(&[]).cache(cache);
-            let (setup, _) = Setup::of_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+            let (launch_key, _) =
+                LaunchKey::for_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
             let mut environment = launch.environment().clone();
-            let opened = setup.open(&launch, &mut environment).unwrap();
+            let launch_guard = launch_key.prepare(&launch, &mut environment).unwrap();
             let path = PathBuf::from(environment.get("OPENCODE_MODELS_PATH").unwrap());
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
-            drop(opened);
+            drop(launch_guard);
             path
         };
         let cache = place.path().join("a/cache");
-        let path = catalogue(cache.clone());
+        let path = catalog(cache.clone());
         assert!(path.starts_with(&cache) && path.exists());
         let written = path.metadata().unwrap().modified().unwrap();
-        assert_eq!(catalogue(cache.clone()), path);
+        assert_eq!(catalog(cache.clone()), path);
         assert_eq!(path.metadata().unwrap().modified().unwrap(), written, "it is left alone");
         std::fs::write(&path, "{\"p\": {}}").unwrap();
-        assert_eq!(catalogue(cache.clone()), path);
+        assert_eq!(catalog(cache.clone()), path);
         assert_eq!(cache.read_dir().unwrap().count(), 1);
         // A file where the folder should be.
-        let path = catalogue(path);
+        let path = catalog(path);
         assert!(!path.starts_with(place.path()) && !path.exists());
     }
 
     /// Returns all variables that opencode gets.
     fn given(launch: &Launch) -> String {
-        let (setup, _) = Setup::of_server(launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+        let (launch_key, _) =
+            LaunchKey::for_server(launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
         let mut environment = launch.environment().clone();
-        let _opened = setup.open(launch, &mut environment).unwrap();
+        let _opened = launch_key.prepare(launch, &mut environment).unwrap();
         environment
             .iter()
             .map(|(name, value)| format!("{}={}\n", name.display(), value.display()))
@@ -369,14 +372,14 @@ mod tests {
 
     #[test]
     fn no_key_is_shown_and_another_key_is_another_setup() {
-        let of = |key: &str| {
+        let of = |source_key: &str| {
             let config = ModelConfig {
                 base_url: Some("http://127.0.0.1:1/v1".to_owned()),
-                api_key: Some(key.into()),
+                api_key: Some(source_key.into()),
                 ..ModelConfig::new("a/b")
             };
             let model = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) };
-            Setup::of_server(&launch(&[]), Some(&model), None).unwrap().0
+            LaunchKey::for_server(&launch(&[]), Some(&model), None).unwrap().0
         };
         assert!(!format!("{:?}", of("sk-secret")).contains("sk-secret"));
         assert!(of("sk-secret") == of("sk-secret") && of("sk-secret") != of("sk-other"));
@@ -386,8 +389,8 @@ mod tests {
     #[test]
     fn lean_takes_away_what_it_says_and_keeps_the_users_own() {
         let launch = launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"lsp": {"x": {}}, "theme": "dark",}"#)]).lean();
-        let (setup, _) = Setup::of_server(&launch, None, None).unwrap();
-        let variables: std::collections::BTreeMap<_, _> = setup.variables.iter().cloned().collect();
+        let (launch_key, _) = LaunchKey::for_server(&launch, None, None).unwrap();
+        let variables: std::collections::BTreeMap<_, _> = launch_key.variables.iter().cloned().collect();
         let merged: serde_json::Value =
             crate::json_text::parse_repaired(&variables["OPENCODE_CONFIG_CONTENT"]).unwrap();
         assert_eq!((&merged["lsp"], &merged["theme"]), (&false.into(), &"dark".into()));
@@ -415,8 +418,8 @@ mod tests {
             ..ModelConfig::new("m")
         };
         let model = ModelChoice::Source { source: opencode_run_core::ModelSourceType::Code, config: Arc::new(config) };
-        let (setup, _) = Setup::of_server(&launch, Some(&model), None).unwrap();
-        let error = setup.open(&launch, &mut launch.environment().clone()).unwrap_err();
+        let (launch_key, _) = LaunchKey::for_server(&launch, Some(&model), None).unwrap();
+        let error = launch_key.prepare(&launch, &mut launch.environment().clone()).unwrap_err();
         assert_eq!(error.kind, FailureKind::Config);
         assert!(!error.to_string().contains("sk-secret"));
     }

@@ -15,7 +15,7 @@ pub(crate) enum Purpose {
 }
 
 /// What opencode is to be started with.
-pub(crate) struct Wish<'a> {
+pub(crate) struct LaunchSpec<'a> {
     /// The version that is started.
     pub(crate) version: Version,
     /// The model of the turns.
@@ -44,9 +44,9 @@ pub(crate) struct Rendered {
     pub(crate) is_described: bool,
 }
 
-/// A catalogue of models that holds none.
+/// A catalog of models that holds none.
 #[derive(Debug)]
-pub(crate) struct EmptyCatalogue {
+pub(crate) struct EmptyCatalog {
     /// What stands in its file.
     pub(crate) text: &'static str,
     /// The variable that names the file.

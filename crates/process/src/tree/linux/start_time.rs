@@ -5,9 +5,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A moment, in clock ticks since the system's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Moment(pub(super) u64);
+pub(crate) struct StartTime(pub(super) u64);
 
-impl Moment {
+impl StartTime {
     /// Returns the tick that passes now. A process that is started later was not started in an earlier tick.
     pub(crate) fn now() -> Self {
         let now = clock_gettime(ClockId::Boottime);
@@ -32,12 +32,12 @@ mod tests {
     #[test]
     fn process_is_born_between_the_moments_around_its_start() {
         for _ in 0..50 {
-            let before = Moment::now();
+            let before = StartTime::now();
             let mut child = Command::new("true").spawn().unwrap();
-            let after = Moment::now();
-            let born = Moment(identity(child.id()).unwrap().started);
+            let after = StartTime::now();
+            let started_at = StartTime(identity(child.id()).unwrap().started);
             child.wait().unwrap();
-            assert!(before <= born && born <= after, "{before:?} {born:?} {after:?}");
+            assert!(before <= started_at && started_at <= after, "{before:?} {started_at:?} {after:?}");
         }
     }
 }

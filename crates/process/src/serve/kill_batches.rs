@@ -1,6 +1,6 @@
 //! Ending what turns leave at work, for many turns at once.
 
-use super::places::EndedTurn;
+use super::directories::EndedTurn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,18 +9,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A scan of all processes of the system costs milliseconds, for however many turns it is. So turns that end during one sweep wait
 /// for its end, and the next one is for all of them.
 #[derive(Debug, Default)]
-pub(crate) struct Sweeps {
+pub(crate) struct KillBatches {
     waiting: Mutex<Vec<(u64, EndedTurn)>>,
     tickets: AtomicU64,
-    under_way: tokio::sync::Mutex<()>,
+    running: tokio::sync::Mutex<()>,
 }
 
-impl Sweeps {
-    /// Ends what a turn left by `sweep`, which is called for all that wait, unless another call has included this one.
-    pub(crate) async fn sweep<F: Future<Output = ()>>(&self, turn: EndedTurn, sweep: impl FnOnce(Vec<EndedTurn>) -> F) {
+impl KillBatches {
+    /// Ends what a turn left by `kill_leftovers`, which is called for all that wait, unless another call has included this one.
+    pub(crate) async fn kill_leftovers<F: Future<Output = ()>>(
+        &self,
+        turn: EndedTurn,
+        kill_leftovers: impl FnOnce(Vec<EndedTurn>) -> F,
+    ) {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         self.waiting().push((ticket, turn));
-        let _turn = self.under_way.lock().await;
+        let _turn = self.running.lock().await;
         let all = {
             let mut waiting = self.waiting();
             if !waiting.iter().any(|(other, _)| *other == ticket) {
@@ -28,7 +32,7 @@ impl Sweeps {
             }
             waiting.drain(..).map(|(_, turn)| turn).collect()
         };
-        sweep(all).await;
+        kill_leftovers(all).await;
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<(u64, EndedTurn)>> {
@@ -39,25 +43,25 @@ impl Sweeps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Moment;
+    use crate::tree::StartTime;
     use std::path::PathBuf;
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_during_a_sweep_shares_the_next() {
-        let (sweeps, swept) = (Sweeps::default(), Mutex::new(Vec::new()));
-        let sweep = |name: &'static str| {
-            let turn = EndedTurn { directory: name.into(), began: Moment::now() };
-            sweeps.sweep(turn, |all| {
-                swept.lock().unwrap().push(all.into_iter().map(|turn| turn.directory).collect::<Vec<_>>());
+        let (kill_batches, killed) = (KillBatches::default(), Mutex::new(Vec::new()));
+        let kill_leftovers = |name: &'static str| {
+            let turn = EndedTurn { directory: name.into(), began: StartTime::now() };
+            kill_batches.kill_leftovers(turn, |all| {
+                killed.lock().unwrap().push(all.into_iter().map(|turn| turn.directory).collect::<Vec<_>>());
                 tokio::time::sleep(Duration::from_millis(5))
             })
         };
-        tokio::join!(sweep("a"), async {
+        tokio::join!(kill_leftovers("a"), async {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            tokio::join!(sweep("b"), sweep("c"), sweep("c"))
+            tokio::join!(kill_leftovers("b"), kill_leftovers("c"), kill_leftovers("c"))
         });
-        let swept = swept.into_inner().unwrap();
-        assert_eq!(swept, [vec![PathBuf::from("a")], vec!["b".into(), "c".into(), "c".into()]]);
+        let killed = killed.into_inner().unwrap();
+        assert_eq!(killed, [vec![PathBuf::from("a")], vec!["b".into(), "c".into(), "c".into()]]);
     }
 }

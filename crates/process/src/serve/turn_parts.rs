@@ -1,9 +1,9 @@
 //! The turn of a generation, made of what was prepared for it.
 
-use super::hub::Listening;
-use super::server::Presence;
+use super::dispatcher::Subscription;
+use super::server::TurnGuard;
 use super::turn::{PreparedTurn, ProtocolTurn, RequestSender, ServeTurn};
-use crate::gate::Pass;
+use crate::model_route::RouteLease;
 use crate::protocol::Client;
 use crate::protocol::v2::structured::Structured;
 use crate::protocol::v2::turn::{Plan, Turn};
@@ -14,38 +14,38 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 /// The prepared parts of a turn.
-pub(crate) struct Beginning {
+pub(crate) struct TurnParts {
     pub(crate) driver: TurnDriver,
-    pub(crate) presence: Presence,
-    pub(crate) listening: Listening,
+    pub(crate) turn_guard: TurnGuard,
+    pub(crate) subscription: Subscription,
     pub(crate) session: SessionId,
     /// The session was made for this turn.
     pub(crate) is_new: bool,
     /// The name of its model for opencode.
     pub(crate) model: Option<String>,
     pub(crate) schema: Option<AnswerSchema>,
-    pub(crate) pass: Option<Pass>,
+    pub(crate) route_lease: Option<RouteLease>,
 }
 
-impl Beginning {
+impl TurnParts {
     /// Makes the turn of a request.
     ///
     /// # Errors
     ///
     /// If its generation needs a model that it has not.
     pub(crate) fn turn(self, request: TurnRequest, redaction: Redaction) -> Result<PreparedTurn, StartError> {
-        let Self { driver, presence, listening, session, is_new, model, schema, pass } = self;
+        let Self { driver, turn_guard, subscription, session, is_new, model, schema, route_lease } = self;
         let TurnRequest { prompt, task, .. } = request;
         let (directory, now) = (task.directory, SystemTime::now());
         let policy = prompt.options.permissions.clone().unwrap_or_default();
-        match presence.server().client.clone() {
+        match turn_guard.server().client.clone() {
             Client::V1(client) => {
                 let (message, decoder) = client.compose(&session, &prompt, model.as_deref(), now);
                 let agent = prompt.options.agent;
                 Ok(PreparedTurn::Decoded(Box::new(ServeTurn {
                     driver,
-                    presence,
-                    listening,
+                    turn_guard,
+                    subscription,
                     client,
                     session,
                     directory,
@@ -54,7 +54,7 @@ impl Beginning {
                     agent,
                     policy,
                     schema,
-                    pass,
+                    route_lease,
                     redaction,
                 })))
             }
@@ -71,13 +71,13 @@ impl Beginning {
                 });
                 Ok(PreparedTurn::Protocol(Box::new(ProtocolTurn {
                     driver,
-                    presence,
-                    listening,
+                    turn_guard,
+                    subscription,
                     session,
                     protocol,
                     send,
                     policy,
-                    pass,
+                    route_lease,
                     redaction,
                 })))
             }

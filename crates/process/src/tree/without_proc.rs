@@ -1,6 +1,6 @@
 //! Where there is no `/proc`: the leader and its process group.
 
-use super::{Child, Marker, Signal, Tool};
+use super::{Child, EnvironmentTag, Signal, ToolProcess};
 
 /// The process group of one run, where the system has groups.
 #[derive(Debug)]
@@ -16,9 +16,9 @@ pub(crate) fn memory(_: u32) -> Option<u64> {
 
 /// The server's own processes, which are not looked at here.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Core;
+pub(crate) struct OwnProcesses;
 
-impl Core {
+impl OwnProcesses {
     pub(crate) fn of(_: u32) -> Self {
         Self
     }
@@ -26,9 +26,9 @@ impl Core {
 
 /// The clock of the processes' start times, which are not known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Moment(u64);
+pub(crate) struct StartTime(u64);
 
-impl Moment {
+impl StartTime {
     pub(crate) fn now() -> Self {
         Self(0)
     }
@@ -41,15 +41,15 @@ impl Moment {
 
 /// The processes that are not the server's own. None is known here.
 #[derive(Debug)]
-pub(crate) struct Tools;
+pub(crate) struct ToolProcesses;
 
-impl Tools {
-    pub(crate) fn new(_: Marker, _: Core, _: Moment) -> Self {
+impl ToolProcesses {
+    pub(crate) fn new(_: EnvironmentTag, _: OwnProcesses, _: StartTime) -> Self {
         Self
     }
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn kill_all(&self, _: impl Fn(&[Tool]) -> Vec<bool>) -> usize {
+    pub(crate) fn kill_all(&self, _: impl Fn(&[ToolProcess]) -> Vec<bool>) -> usize {
         0
     }
 }
@@ -80,10 +80,10 @@ impl Tree {
     }
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn ask_watcher(&self) {}
+    pub(crate) fn request_kill(&self) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn wake_watcher(&self) {}
+    pub(crate) fn resume_supervisor(&self) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn leader_lives(&self) -> bool {
@@ -91,9 +91,9 @@ impl Tree {
     }
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn remember(&mut self, _: &Marker) {}
+    pub(crate) fn record_descendants(&mut self, _: &EnvironmentTag) {}
 
-    pub(crate) fn kill_all(&mut self, _: &Marker) -> usize {
+    pub(crate) fn kill_all(&mut self, _: &EnvironmentTag) -> usize {
         let Some(group) = self.group else { return 0 };
         usize::from(rustix::process::kill_process_group(group, rustix::process::Signal::KILL).is_ok())
     }
@@ -109,10 +109,10 @@ impl Tree {
     pub(crate) fn signal_leader(&self, _: Signal) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn ask_watcher(&self) {}
+    pub(crate) fn request_kill(&self) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn wake_watcher(&self) {}
+    pub(crate) fn resume_supervisor(&self) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn leader_lives(&self) -> bool {
@@ -120,10 +120,10 @@ impl Tree {
     }
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn remember(&mut self, _: &Marker) {}
+    pub(crate) fn record_descendants(&mut self, _: &EnvironmentTag) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn kill_all(&mut self, _: &Marker) -> usize {
+    pub(crate) fn kill_all(&mut self, _: &EnvironmentTag) -> usize {
         0
     }
 }
