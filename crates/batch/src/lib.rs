@@ -4,4 +4,18 @@
 //! per attempt, and the only truth about what is done. Workspaces are clones of repositories, and the patches taken from them.
 
 pub mod report;
+mod selection;
+mod shard;
+mod task;
+mod tasks_file;
+mod template;
 pub mod workspace;
+
+pub use selection::{Selection, Slice};
+pub use shard::{Shard, ShardError};
+pub use task::{
+    BatchTask, CheckFiles, Field, IdHash, JsonSchema, ParseOptions, Permission, RawFields, TaskError, TaskHash,
+    id_digest,
+};
+pub use tasks_file::{LoadOptions, LoadedTask, Problem, TaskSet, TasksFileError};
+pub use template::{Template, TemplateError};

@@ -1,0 +1,101 @@
+//! A task as it stands in a tasks file.
+
+mod fields;
+mod hash;
+mod parse;
+
+pub(crate) use self::fields::RawField;
+pub use self::fields::{Field, RawFields};
+pub use self::hash::{IdHash, TaskHash, id_digest};
+pub(crate) use self::parse::{Checked, check_fields, parse_fields};
+pub use self::parse::{ParseOptions, TaskError};
+
+use opencode_runner::{Limit, ModelName, ModelSourceType};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One task of a batch. Relative paths are relative to the folder of the tasks file.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct BatchTask {
+    /// The id, which is unique in the batch.
+    pub id: String,
+    /// The messages, one turn each, in one session.
+    pub messages: Vec<String>,
+    /// An existing directory to work in.
+    pub dir: Option<PathBuf>,
+    /// The repository to clone: a URL, a path or `owner/name`.
+    pub repo: Option<String>,
+    /// The branch, tag or commit of the repository.
+    pub git_ref: Option<String>,
+    /// The folder below the clone that the agent works in.
+    pub subdir: Option<PathBuf>,
+    /// The name of the task, and of its directory.
+    pub task_name: Option<String>,
+    /// The model.
+    pub model: Option<ModelName>,
+    /// The model role.
+    pub model_source_type: Option<ModelSourceType>,
+    /// The system prompt, beside opencode's own.
+    pub context: Option<String>,
+    /// opencode's agent.
+    pub agent: Option<String>,
+    /// Files that are attached to the first message.
+    pub files: Vec<PathBuf>,
+    /// The JSON Schema of the answer.
+    pub json_schema: Option<JsonSchema>,
+    /// The limit on each turn.
+    pub timeout: Option<Limit<Duration>>,
+    /// The limit on the time without progress.
+    pub idle_timeout: Option<Limit<Duration>>,
+    /// Whether tools may do what opencode asks about.
+    pub permission: Option<Permission>,
+    /// Tasks of a higher priority start earlier; 0 by default.
+    pub priority: i32,
+    /// A shell command that prepares the working directory.
+    pub setup: Option<String>,
+    /// A shell command that passes if the task was solved.
+    pub check: Option<String>,
+    /// Files that are copied into the working directory before the check.
+    pub check_files: Option<CheckFiles>,
+    /// Globs of files that are kept.
+    pub artifacts: Vec<String>,
+    /// Unknown fields, which come back in the result.
+    pub metadata: Map<String, Value>,
+}
+
+/// The JSON Schema of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[expect(clippy::exhaustive_enums, reason = "a schema is written out or in a file")]
+pub enum JsonSchema {
+    /// The path of a file that holds it.
+    File(PathBuf),
+    /// The schema itself.
+    Inline(Value),
+}
+
+/// Whether tools may do what opencode asks about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "a batch has no terminal to ask on")]
+pub enum Permission {
+    /// Yes.
+    Allow,
+    /// No.
+    Deny,
+}
+
+/// Files that are copied into the working directory before the check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[expect(clippy::exhaustive_enums, reason = "the format of the tasks file has these two")]
+pub enum CheckFiles {
+    /// A folder whose content is laid over the working directory.
+    Folder(PathBuf),
+    /// Source by destination.
+    Files(BTreeMap<String, PathBuf>),
+}
