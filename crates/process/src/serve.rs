@@ -1,4 +1,4 @@
-//! A warm opencode: one server, many turns.
+//! Warm opencode servers: one server runs many turns.
 
 pub(crate) mod directories;
 pub(crate) mod dispatcher;

@@ -24,24 +24,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How many signals may wait for the consumer.
+/// The number of signals that may wait for the consumer.
 const SIGNAL_CAPACITY: usize = 256;
 
 /// Runs turns on servers that stay warm between them: `opencode serve` on loopback, with a random password.
 ///
-/// - One server serves any number of tasks and turns at once. A second one is started only for turns that need other
-///   settings from the start of a server on: another model source.
-/// - A model that opencode has to know by itself is looked for on the server before a session is made, once a server; one that
-///   is not there is answered with the nearest ones. Where the server does not say which there are, the turn tells.
-/// - Text and reasoning come token by token. The answer to a message is the truth about its turn; the stream of events is
-///   for watching, and is opened again and made up for when it breaks.
-/// - An interrupt keeps the session. What a turn leaves at work in its task's directory is ended when it ends.
-/// - A server that has grown too large is replaced. It gets no further turns then, and ends with its last one.
-/// - The servers live on a thread and runtime of the executor's own. Turns can be started from any runtime, several at once, and from
-///   another one once the first is gone. A [`PermissionPolicy::Ask`](opencode_run_core::PermissionPolicy::Ask) is asked on that runtime.
-/// - A server that has no turn for a minute ends, and at most eight are alive: see [`Launch::server_idle_timeout`] and
-///   [`Launch::max_servers`].
-/// - Dropping the executor ends its servers with all that they started, once its turns are over.
+/// - One server serves any number of tasks and turns at once. A second one is started only for turns with other
+///   settings that are fixed when a server starts, such as another model source.
+/// - If opencode must know a model by itself, the server's models are checked once, before a session is created. An
+///   unknown model fails with suggestions. If the server does not list its models, the turn reports the problem.
+/// - Text and reasoning arrive token by token. The answer to a message is authoritative; the event stream is for live
+///   output. A broken stream is reopened, and missed output is read from the session.
+/// - An interrupt keeps the session. Processes that a turn leaves in its task's directory are killed at its end.
+/// - A server that has grown too large is recycled: it accepts no new turns, and exits after its last one.
+/// - The servers run on the executor's own thread and runtime. Turns can be started from any runtime, several at once,
+///   and from another runtime when the first is gone. A
+///   [`PermissionPolicy::Ask`](opencode_run_core::PermissionPolicy::Ask) handler runs on that runtime.
+/// - A server that has been idle for a minute ends, and at most eight are alive: see [`Launch::server_idle_timeout`]
+///   and [`Launch::max_servers`].
+/// - Dropping the executor kills its servers with their process trees, once its turns are over.
 #[derive(Debug, Clone)]
 pub struct ServeExecutor {
     shared: Arc<Shared>,
@@ -52,7 +53,7 @@ struct Shared {
     // Dropped before the runtime that ends them.
     servers: Servers,
     sessions: Arc<Sessions>,
-    /// An agent of the user's has a model that only the catalog describes.
+    /// One of the user's agents has a model that only the catalog describes.
     needs_catalog: AtomicBool,
     background: Arc<Background>,
 }
@@ -64,26 +65,26 @@ enum Servers {
 }
 
 impl ServeExecutor {
-    /// Makes an executor that starts its servers so. No server is started before the first turn.
+    /// Returns an executor that starts its servers with these settings. No server is started before the first turn.
     ///
     /// # Errors
     ///
-    /// If that version of opencode cannot be driven as a server.
+    /// If this version of opencode cannot be driven as a server.
     pub fn new(launch: Launch) -> Result<Self, StartError> {
         let version = launch.opencode().version();
         if let Err(why) = check_server_support(version) {
             let message = format!("opencode {version} cannot be driven as a server: {why}");
             return Err(StartError::new(FailureKind::Opencode, message).remedy(Remedy::RunWithoutServer));
         }
-        // A server belongs to no task: where it is started, there is nothing to be found.
+        // A server belongs to no task: its first working directory should have nothing for opencode to find.
         let pool = Pool::new(launch, std::env::temp_dir(), None);
         Ok(Self::over(Servers::Own(Arc::new(pool)), start_background()?))
     }
 
-    /// Replaces servers that take more memory than this, in bytes. Unless said, it is somewhat more than a server takes after
-    /// its first turn, and grows with the turns that are at work.
+    /// Recycles servers that take more memory than this, in bytes. By default the limit is somewhat above the memory
+    /// after a server's first turn, and grows with the number of active turns.
     ///
-    /// It is for an executor that has started no server yet.
+    /// For an executor that has started no server yet.
     #[must_use]
     pub fn memory_limit(self, bytes: u64) -> Self {
         match &self.shared.servers {
@@ -94,12 +95,12 @@ impl ServeExecutor {
         }
     }
 
-    /// Takes a server that somebody else runs, at `http://HOST:PORT`. It is never ended, and what it starts is not ours to
-    /// end. Model sources cannot be used on it: what it knows was fixed when it started.
+    /// Attaches to a running server at `http://HOST:PORT`. The server is never ended, and its processes are never
+    /// killed. Model sources cannot be used on it: its models were fixed when it started.
     ///
     /// # Errors
     ///
-    /// If there is no server, it does not take the password, or its version cannot be driven.
+    /// If there is no server, it rejects the password, or its version cannot be driven.
     pub async fn attach(url: &str, user: Option<String>, password: Option<String>) -> Result<Self, StartError> {
         let wrong = || {
             StartError::new(FailureKind::Usage, format!("`{url}` is not the address of a server"))
@@ -107,9 +108,9 @@ impl ServeExecutor {
         };
         let address = reqwest::Url::parse(url).map_err(|_| wrong())?;
         if !address.username().is_empty() || address.password().is_some() {
-            let message = "the address of a server holds a user or a password";
+            let message = "the server's address contains a user name or a password";
             return Err(StartError::new(FailureKind::Usage, message)
-                .hint("leave them out, and set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME)"));
+                .hint("remove them, and set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME)"));
         }
         if address.scheme() != "http" || !address.has_host() {
             return Err(wrong());
@@ -135,11 +136,11 @@ impl ServeExecutor {
 
     /// Returns the directory that a session belongs to.
     ///
-    /// It is asked on the server that turns of this model and agent run on, which is started if necessary.
+    /// Queries the server that runs turns with this model and agent, which is started if necessary.
     ///
     /// # Errors
     ///
-    /// If there is no such session, or there is no server to ask.
+    /// If there is no such session, or no server can be reached.
     pub async fn session_directory(
         &self,
         session: &SessionId,
@@ -149,13 +150,13 @@ impl ServeExecutor {
         self.session_info(session, model, agent).await.map(|info| info.directory)
     }
 
-    /// Returns what opencode knows of a session.
+    /// Returns opencode's information about a session.
     ///
-    /// It is asked on the server that turns of this model and agent run on, which is started if necessary.
+    /// Queries the server that runs turns with this model and agent, which is started if necessary.
     ///
     /// # Errors
     ///
-    /// If there is no such session, or there is no server to ask.
+    /// If there is no such session, or no server can be reached.
     pub async fn session_info(
         &self,
         session: &SessionId,
@@ -181,7 +182,7 @@ impl ServeExecutor {
     ///
     /// # Errors
     ///
-    /// Why they are not known.
+    /// The reason why the models are unknown.
     pub(crate) async fn model_names(&self, directory: &Path) -> Result<Vec<String>, String> {
         let (launch_key, _) = self.shared.launch_key(None, None).map_err(|error| error.to_string())?;
         let directory = directory.to_owned();
@@ -193,8 +194,8 @@ impl ServeExecutor {
         .await
     }
 
-    /// Ends all servers of this executor, with all that they started, and returns when nothing of them is left. Turns that
-    /// still run end as failed. A further turn starts a server again.
+    /// Kills all servers of this executor with their process trees. Returns when no process of them is left. Running
+    /// turns end as failed. A later turn starts a server again.
     pub async fn shutdown(&self) {
         self.run(async |shared: Arc<Shared>| {
             if let Servers::Own(pool) = &shared.servers {
@@ -207,8 +208,8 @@ impl ServeExecutor {
 
 fn start_background() -> Result<Arc<Background>, StartError> {
     Background::start().map(Arc::new).map_err(|error| {
-        StartError::new(FailureKind::Io, "the thread for opencode's servers cannot be started")
-            .hint("a limit on threads may be reached: raise it, or run fewer tasks at a time")
+        StartError::new(FailureKind::Io, "cannot start the thread for opencode's servers")
+            .hint("a limit on threads may be reached: raise it, or run fewer tasks in parallel")
             .caused_by(error)
     })
 }
@@ -221,7 +222,7 @@ impl Shared {
         }
     }
 
-    /// Returns whether an id is one that opencode could have given to a session.
+    /// Returns whether opencode could have assigned an id to a session.
     fn may_exist(&self, session: &SessionId) -> bool {
         match &self.servers {
             Servers::Own(pool) => pool.launch().opencode().generation().may_exist(session),
@@ -229,7 +230,7 @@ impl Shared {
         }
     }
 
-    /// Returns what must be fixed when a server starts for turns on this model, and the model's name there.
+    /// Returns the launch key of a server for turns on this model, and the model's name there.
     fn launch_key(
         &self,
         model: Option<&ModelChoice>,
@@ -244,8 +245,8 @@ impl Shared {
             Servers::Attached(_) => match model {
                 Some(ModelChoice::Source { source, .. }) => {
                     let message = format!(
-                        "the model source `{source}` cannot be used on a server that somebody else runs: what models that \
-                         one has was fixed when it was started"
+                        "the model source `{source}` cannot be used on an attached server: the models of a \
+                         server are fixed when it starts"
                     );
                     Err(StartError::new(FailureKind::Config, message).remedy(Remedy::UseModelOfServer))
                 }
@@ -261,7 +262,8 @@ impl Shared {
         }
     }
 
-    /// Returns a turn's presence on a server that has a model of this name, its session there, and the model that it is to name.
+    /// Returns a turn's registration on a server that has the model, its session there, and the model's name for the
+    /// message.
     async fn place(
         &self,
         launch_key: &mut LaunchKey,
@@ -269,7 +271,8 @@ impl Shared {
         model: Option<&str>,
     ) -> Result<(TurnGuard, TurnSession, Option<String>), StartError> {
         let directory = &request.task.directory;
-        // From now on, so that the server is known to be at work: to be asked first in a new directory is what costs it most.
+        // Registered first, so that the server counts as busy: its first request in a new directory is the most
+        // expensive.
         let turn_guard = self.server(launch_key).await?.begin_turn(directory);
         let server = turn_guard.server();
         let variant = request.prompt.options.variant.as_deref();
@@ -285,7 +288,7 @@ impl Shared {
         if let Some(model) = model.filter(|_| !is_described(request.prompt.options.model.as_ref()) || variant.is_some())
         {
             let known_as = match &request.prompt.options.model {
-                // opencode has a name of our making for it.
+                // opencode knows the model by a name that we made up.
                 Some(ModelChoice::Source { config, .. }) => &config.model,
                 _ => model,
             };
@@ -296,10 +299,10 @@ impl Shared {
             let session = session.await?;
             return Ok((turn_guard, session, named));
         }
-        // The directory may have agents with models of their own. To be asked in a new one takes a server a while, so that it is
-        // asked for the session as well.
+        // The directory may have agents with models of their own. The first request in a new directory is slow, so the
+        // session is created at the same time.
         let has_models = server.has_models_of_agents(directory);
-        // Neither ends the other: what has been made is to be known.
+        // Neither cancels the other: a created session must be known.
         let (has_models, session) = tokio::join!(has_models, session);
         let session = session?;
         let has_models = match has_models {
@@ -309,17 +312,17 @@ impl Shared {
         if has_models {
             return Ok((turn_guard, session, named));
         }
-        tracing::info!("an agent has a model of its own: opencode is started again with its catalog of models");
+        tracing::info!("an agent has its own model: restarting opencode with the models.dev catalog");
         self.needs_catalog.store(true, Ordering::Relaxed);
         *launch_key = std::mem::take(launch_key).with_catalog();
         if let Servers::Own(pool) = &self.servers {
             pool.drain(server);
         }
-        // All servers have the same sessions.
+        // All servers share the same sessions.
         Ok((self.server(launch_key).await?.begin_turn(directory), session, named))
     }
 
-    /// Returns the session of a turn, new or to be continued, after it was seen that nobody else is at work in it.
+    /// Returns the session of a turn, new or continued, after checking that no other turn is active in it.
     async fn session(
         &self,
         server: &Arc<Server>,
@@ -338,7 +341,7 @@ impl Shared {
                 Err(error) => Err(server.start_error(error).await),
             };
         };
-        // Between our turns, nobody but us works on a server of ours.
+        // Between our turns, no other client works on a server that we started.
         let is_ours = matches!(self.servers, Servers::Own(_)) && self.sessions.has_had_turn(session);
         if !is_ours {
             match server.is_busy(directory, session).await {
@@ -379,16 +382,16 @@ impl Shared {
     }
 }
 
-/// The session of a turn that is being prepared. Dropping one that was made for it deletes it: nothing was said in it, and nobody
-/// knows of it.
+/// The session of a turn that is being prepared. Dropping it deletes a session that was created for the turn: it is
+/// empty, and the caller does not know it.
 struct TurnSession {
     id: SessionId,
-    /// Where it was made, if it was.
+    /// The server and directory in which it was created, if it is new.
     made: Option<(Arc<Server>, PathBuf)>,
 }
 
 impl TurnSession {
-    /// Keeps the session from now on.
+    /// Keeps the session, so that dropping does not delete it.
     fn keep(mut self) -> SessionId {
         self.made = None;
         self.id.clone()
@@ -402,7 +405,7 @@ impl Drop for TurnSession {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(error) = server.client.delete_session(&directory, &id).await {
-                    tracing::debug!(%error, "a session in which nothing was said could not be deleted");
+                    tracing::debug!(%error, "an empty session could not be deleted");
                 }
             });
         }
@@ -415,19 +418,19 @@ struct Prepared {
     taken: TakenSession,
 }
 
-/// Returns whether a model is one that we describe to opencode, so that it cannot fail to know it.
+/// Returns whether opencode gets a full description of the model, so that it cannot be unknown.
 fn is_described(model: Option<&ModelChoice>) -> bool {
     matches!(model, Some(ModelChoice::Source { config, .. }) if config.base_url.is_some())
 }
 
 fn no_schema(why: &str) -> StartError {
-    StartError::new(FailureKind::Usage, format!("the answer cannot be held to the JSON Schema: {why}"))
-        .hint("correct the schema; what it refers to must be within it")
+    StartError::new(FailureKind::Usage, format!("the answer cannot be validated with the JSON Schema: {why}"))
+        .hint("correct the schema; all its references must be internal")
 }
 
 fn busy(session: &SessionId) -> StartError {
-    StartError::new(FailureKind::Busy, format!("session {session} is at work on another turn"))
-        .hint("wait until it is done, or begin another session")
+    StartError::new(FailureKind::Busy, format!("session {session} has another active turn"))
+        .hint("wait until it ends, or start a new session")
 }
 
 #[async_trait]
@@ -444,7 +447,7 @@ impl Executor for ServeExecutor {
                 let server = Arc::downgrade(turn.turn_guard().server());
                 let over = turn.run().await;
                 drop(taken);
-                // A consumer that never reads the end keeps no server alive, only the runtime that this runs on.
+                // A consumer that never reads the end keeps only this runtime alive, and no server.
                 let (background, executor) = (Arc::clone(&shared.background), Arc::downgrade(&shared));
                 drop(shared);
                 over.deliver_end().await;

@@ -1,34 +1,35 @@
-//! Where the turns of a server work, and have worked.
+//! The directories in which a server's turns work and have worked.
 
 use crate::tree::{StartTime, ToolProcess};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// A turn that is over, as far as it matters for which processes are its.
+/// A finished turn, as needed to decide which processes it started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EndedTurn {
     pub(crate) directory: PathBuf,
-    /// From then on it may have started processes.
+    /// The start of the turn; its processes are not older.
     pub(crate) began: StartTime,
 }
 
-/// The directories of a server's turns.
+/// The directories of a server's turns, with reference counts.
 #[derive(Debug, Default)]
 pub(crate) struct TurnDirectories {
-    /// How many turns are at work in each.
+    /// The number of active turns in each directory.
     active_turns: BTreeMap<PathBuf, usize>,
-    /// How many turns that are at work began at each moment.
+    /// The number of active turns by start time.
     began: BTreeMap<StartTime, usize>,
-    /// When the first turn began that is over and whose processes were not ended.
+    /// The earliest start of the finished turns whose processes were not killed.
     deferred_since: Option<StartTime>,
-    /// What the server keeps something for.
+    /// The directories for which the server keeps state.
     kept: HashSet<PathBuf>,
 }
 
 impl TurnDirectories {
-    /// Notes that a turn begins to work in a directory, and returns the moment.
+    /// Registers a turn in a directory, and returns its start time.
     pub(crate) fn begin_turn(&mut self, directory: &Path) -> StartTime {
-        // Under the same lock as what asks for the oldest turn: no process of the turn is younger than the entry.
+        // Taken under the same lock as the look-up of the oldest turn, so that no process of the turn is older than
+        // this entry.
         let began = StartTime::now();
         self.begin_turn_at(directory, began);
         began
@@ -40,20 +41,20 @@ impl TurnDirectories {
         self.kept.insert(directory.to_owned());
     }
 
-    /// Notes that a turn is over.
+    /// Removes a finished turn.
     pub(crate) fn end_turn(&mut self, turn: &EndedTurn) {
         count_down(&mut self.active_turns, &turn.directory);
         count_down(&mut self.began, &turn.began);
     }
 
-    /// Leaves the processes of a turn that is over to the next one that ends.
+    /// Leaves the processes of a finished turn to the next turn that ends.
     pub(crate) fn defer_kill(&mut self, turn: &EndedTurn) {
         self.deferred_since =
             Some(self.deferred_since.map_or(turn.began, |deferred_since| deferred_since.min(turn.began)));
     }
 
-    /// Returns when the first of these turns began, and of those whose processes were left to them, which are theirs from now
-    /// on.
+    /// Returns the earliest start of these turns. The first one takes over the processes of turns whose kill was
+    /// deferred.
     pub(crate) fn take_deferred(&mut self, ended: &mut [EndedTurn]) -> Option<StartTime> {
         if let (Some(deferred_since), Some(first)) = (self.deferred_since, ended.first_mut()) {
             first.began = first.began.min(deferred_since);
@@ -62,12 +63,12 @@ impl TurnDirectories {
         ended.iter().map(|turn| turn.began).min()
     }
 
-    /// Returns for each process whether one of these turns, which are over, has left it. It has to have been found by a scan
-    /// before this is called.
+    /// Returns for each process whether it is left over from one of these finished turns. The processes must have been
+    /// found by a scan before this call.
     ///
-    /// A process may be any turn's that was at work when it was started. If these are all over, it was left. If one of them is
-    /// still at work, the directory decides: a process in the directory of a turn that is over, which is not that of a
-    /// turn at work, was left, and any other is left to the end of the turns at work.
+    /// A process may belong to any turn that was active when it started. If all of these turns are over, it is a
+    /// leftover. If one is still active, the working directory decides: a process in the directory of a finished turn,
+    /// where no turn is active, is a leftover. Any other process is killed when the active turns end.
     pub(crate) fn are_leftovers(&self, tools: &[ToolProcess], ended: &[EndedTurn]) -> Vec<bool> {
         tools.iter().map(|tool| self.is_leftover(tool, ended)).collect()
     }
@@ -84,32 +85,32 @@ impl TurnDirectories {
         owners.any(|turn| place.starts_with(&turn.directory) && !self.is_in_use(&turn.directory))
     }
 
-    /// Returns whether a turn is at work anywhere.
+    /// Returns whether any turn is active.
     pub(crate) fn is_active(&self) -> bool {
         !self.active_turns.is_empty()
     }
 
-    /// Returns how many turns are at work.
+    /// Returns the number of active turns.
     pub(crate) fn active_turn_count(&self) -> usize {
         self.active_turns.values().sum()
     }
 
-    /// Returns whether what works in a directory may be a turn's that is at work: one in there, in a folder of it, or in one
-    /// that it is a folder of.
+    /// Returns whether a process in this directory may belong to an active turn: one that works in it, above it or
+    /// below it.
     pub(crate) fn is_in_use(&self, directory: &Path) -> bool {
-        // Paths are ordered by their components: what is below a directory comes right behind it.
+        // Paths are ordered by their components: the entries below a directory follow it.
         let below = self.active_turns.range(directory.to_owned()..).next();
         below.is_some_and(|(place, _)| place.starts_with(directory))
             || directory.ancestors().any(|above| self.active_turns.contains_key(above))
     }
 
-    /// Forgets a directory, if something is kept for it and no turn is at work there. Returns whether it was so.
+    /// Forgets a directory if the server keeps state for it and no turn is active there. Returns whether it did.
     pub(crate) fn forget(&mut self, directory: &Path) -> bool {
         !self.active_turns.contains_key(directory) && self.kept.remove(directory)
     }
 }
 
-/// Reduces a count by one, and removes it at zero.
+/// Decrements a count, and removes it at zero.
 fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn process_older_than_the_turn_is_not_left_by_it() {
+    fn older_process_is_no_leftover() {
         let (directories, start) = (TurnDirectories::default(), StartTime::now());
         let turn = [ended("/w/a", start.after(10))];
         for directory in [Some("/w/a"), Some("/"), None] {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn process_of_one_of_several_turns_is_told_by_its_directory() {
+    fn directory_decides_between_parallel_turns() {
         let (mut directories, start) = (TurnDirectories::default(), StartTime::now());
         directories.begin_turn_at(Path::new("/w/b"), start.after(20));
         let over = [ended("/w/a", start.after(10))];
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn process_that_no_turn_could_be_told_for_ends_with_the_last_of_them() {
+    fn ambiguous_process_ends_with_last_turn() {
         let (mut directories, start) = (TurnDirectories::default(), StartTime::now());
         let (first, second) = (ended("/w/a", start), ended("/w/b", start.after(5)));
         directories.begin_turn_at(&first.directory, first.began);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_of_a_turn_that_was_dropped_end_with_the_next() {
+    fn dropped_turns_processes_end_with_next() {
         let (mut directories, start) = (TurnDirectories::default(), StartTime::now());
         directories.defer_kill(&ended("/w/a", start));
         directories.defer_kill(&ended("/w/b", start.after(1)));
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_above_below_or_there_may_be_anothers() {
+    fn nested_directories_are_in_use() {
         let mut directories = TurnDirectories::default();
         let first = directories.begin_turn(Path::new("/w/a/b"));
         directories.begin_turn(Path::new("/w/a.b"));
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_forgotten_once_and_not_while_somebody_works_there() {
+    fn directory_is_forgotten_once_when_idle() {
         let place = Path::new("/w/a");
         let mut directories = TurnDirectories::default();
         assert!(!directories.forget(place));

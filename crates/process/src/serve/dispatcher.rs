@@ -1,4 +1,4 @@
-//! The one stream of a server's events, and whose turn each event belongs to.
+//! Reads a server's single event stream and dispatches each event to its turn.
 
 use super::mailbox::{MailboxSender, TurnMailbox, mailbox};
 use crate::backoff;
@@ -13,32 +13,32 @@ use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio_util::io::StreamReader;
 
-/// The longest event that is read. Frames of the stream are single lines; a library for server-sent events would collect
-/// a frame of any length, and a frame that is too long is to be skipped instead.
+/// The longest event that is read. Frames are single lines. Libraries for server-sent events buffer a frame of any
+/// length; here a frame beyond this limit is skipped.
 const MAX_EVENT_BYTES: usize = 16 << 20;
-/// How long the stream may be silent: a server sends a heartbeat every ten seconds.
+/// The longest silence of the stream: a server sends a heartbeat every ten seconds.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
-/// How long a turn waits for the stream to be opened, which takes milliseconds where the server is not busy.
+/// How long a turn waits until the stream is open. This takes milliseconds unless the server is busy.
 const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How many sessions are followed at a time. One that is not costs a request when it is continued.
+/// The most sessions whose activity is tracked. Continuing any other session costs a request.
 const MAX_TRACKED_SESSIONS: usize = 1024;
-/// How many sub-agents' sessions are known of one server's turns: a server that is not ours could name ever more.
+/// The most sub-agent sessions that are known for one server: an attached server could name ever more.
 const MAX_SUB_AGENTS: usize = 1 << 16;
 
-/// Whose events are wanted.
+/// The turns that receive events.
 #[derive(Debug, Default)]
 struct Subscribers {
     lanes: HashMap<SessionId, MailboxSender>,
-    /// The sessions of sub-agents, by the turn's session.
+    /// The sessions of sub-agents, with the session of their turn.
     sub_agents: HashMap<SessionId, SessionId>,
-    /// Whether these sessions are at work, as far as the stream has said since it is followed without a gap.
+    /// Whether these sessions are busy, according to the stream since its last disconnect.
     activity: HashMap<SessionId, bool>,
 }
 
-/// Reads a server's stream for all of its turns. It waits for none of them: a turn that is too slow loses events.
+/// Reads a server's stream for all of its turns. It never waits for a turn: a slow consumer loses events.
 ///
-/// Dropping it stops the reading.
+/// Dropping it stops the reader.
 #[derive(Debug)]
 pub(crate) struct EventDispatcher {
     subscribers: Arc<Mutex<Subscribers>>,
@@ -53,7 +53,7 @@ impl Drop for EventDispatcher {
 }
 
 impl EventDispatcher {
-    /// Begins to read.
+    /// Starts the reader.
     pub(crate) fn start(client: Client) -> Self {
         let subscribers = Arc::new(Mutex::new(Subscribers::default()));
         let (connection, connected) = watch::channel(false);
@@ -61,11 +61,11 @@ impl EventDispatcher {
         Self { subscribers, connected, reader }
     }
 
-    /// Waits until the stream is open, so that nothing that happens from then on is missed.
+    /// Waits until the stream is open, so that no later event is missed.
     ///
     /// # Errors
     ///
-    /// If it is not open in time. The reader tries without end; who waits for it does not.
+    /// If it is not open in time. The reader retries forever; this call does not wait for that.
     pub(crate) async fn connected(&self) -> Result<(), ClientError> {
         let mut connected = self.connected.clone();
         let open = tokio::time::timeout(CONNECT_TIMEOUT, connected.wait_for(|connected| *connected)).await;
@@ -75,36 +75,35 @@ impl EventDispatcher {
         }
     }
 
-    /// Begins to collect the events of a session and of its sub-agents.
+    /// Subscribes to the events of a session and of its sub-agents.
     pub(crate) fn subscribe(&self, session: SessionId) -> Subscription {
         let (sender, mailbox) = mailbox();
         lock(&self.subscribers).lanes.insert(session.clone(), sender);
         Subscription { mailbox, session, subscribers: Arc::clone(&self.subscribers) }
     }
 
-    /// Begins to note whether a session is at work, whoever works there. It is taken for one that is not until the stream says
-    /// otherwise.
+    /// Starts to track whether a session is busy with any client. It counts as idle until the stream reports activity.
     pub(crate) fn track_activity(&self, session: SessionId) {
         lock(&self.subscribers).track_activity(session);
     }
 
-    /// Notes no more whether a session is at work.
+    /// Stops tracking a session's activity.
     pub(crate) fn untrack_activity(&self, session: &SessionId) {
         lock(&self.subscribers).activity.remove(session);
     }
 
-    /// Returns whether a session was followed without a gap, and is not at work.
+    /// Returns whether a session is known to be idle: tracked without a disconnect, and not busy.
     pub(crate) fn is_idle(&self, session: &SessionId) -> bool {
         lock(&self.subscribers).activity.get(session) == Some(&false)
     }
 
-    /// Takes a session for that of a sub-agent of a turn.
+    /// Registers a session as that of a turn's sub-agent.
     pub(crate) fn add_sub_agent(&self, sub_agent: SessionId, turn: &SessionId) {
         lock(&self.subscribers).add_sub_agent(sub_agent, turn);
     }
 }
 
-/// A turn's own events. Dropping it ends the collecting.
+/// A turn's own events. Dropping it unsubscribes.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) mailbox: TurnMailbox,
@@ -120,13 +119,13 @@ impl Drop for Subscription {
     }
 }
 
-// The lock is held for plain look-ups and assignments only.
+// Held for plain look-ups and assignments only.
 fn lock(subscribers: &Mutex<Subscribers>) -> MutexGuard<'_, Subscribers> {
     subscribers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Subscribers {
-    /// Passes an event on. Returns whether its turn is behind and able to catch up.
+    /// Delivers an event. Returns whether its turn is behind and able to catch up.
     fn deliver(&mut self, event: SessionEvent) -> bool {
         if let Some(parent) = &event.parent {
             self.add_sub_agent(event.session.clone(), parent);
@@ -147,7 +146,7 @@ impl Subscribers {
         self.activity.insert(session, false);
     }
 
-    /// Takes a session for that of a sub-agent of a turn, or of one of its sub-agents.
+    /// Registers a session as that of a sub-agent, whose parent is a turn or another sub-agent.
     fn add_sub_agent(&mut self, sub_agent: SessionId, parent: &SessionId) {
         let turn = self.sub_agents.get(parent).unwrap_or(parent);
         if self.lanes.contains_key(turn) && !self.lanes.contains_key(&sub_agent) {
@@ -172,7 +171,7 @@ impl Subscribers {
     }
 }
 
-/// Reads the stream, and opens it again whenever it breaks, until it is aborted.
+/// Reads the stream, and reconnects whenever it breaks, until the task is aborted.
 async fn read(client: Client, subscribers: Arc<Mutex<Subscribers>>, connection: watch::Sender<bool>) {
     let mut pauses = backoff::reconnect();
     loop {
@@ -187,12 +186,12 @@ async fn read(client: Client, subscribers: Arc<Mutex<Subscribers>>, connection: 
                 lock(&subscribers).disconnect();
             }
         }
-        // It has no end.
+        // The backoff never ends.
         tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
 }
 
-/// Delivers the events of a stream until it breaks. Returns whether there was one.
+/// Delivers the events of a stream until it breaks. Returns whether there was any.
 async fn deliver_all(
     stream: impl AsyncRead + Unpin,
     client: &Client,
@@ -205,7 +204,7 @@ async fn deliver_all(
         match line {
             Line::Whole(line) => {
                 let Some(data) = line.strip_prefix(b"data:") else { continue };
-                // The stream is known to be open from its first event on.
+                // The stream counts as open from its first event on.
                 if !std::mem::replace(&mut is_open, true) {
                     connection.send_replace(true);
                     lock(subscribers).reconnect();
@@ -213,13 +212,13 @@ async fn deliver_all(
                 let Some(event) = client.read_event(&String::from_utf8_lossy(data)) else { continue };
                 let is_behind = lock(subscribers).deliver(event);
                 if is_behind {
-                    // On a runtime of one thread it is otherwise the reader that keeps the turn from catching up.
+                    // On a single-threaded runtime the reader would otherwise keep the turn from catching up.
                     tokio::task::yield_now().await;
                 }
             }
             Line::TooLong(bytes) => {
                 tracing::warn!(bytes, "an event was too long and dropped");
-                // It may have been any turn's, and perhaps no other follows.
+                // The event may have belonged to any turn, and no other event may follow.
                 let mut subscribers = lock(subscribers);
                 subscribers.disconnect();
                 subscribers.reconnect();
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_that_cannot_be_opened_is_not_waited_for_without_end() {
+    async fn wait_for_unreachable_stream_times_out() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let client = Client::new(Generation::V1, format!("http://{nobody}").parse().unwrap(), None, None).unwrap();
         let dispatcher = EventDispatcher::start(client);
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn turn_that_never_reads_delays_no_other() {
+    async fn stuck_turn_delays_no_other() {
         let subscribers = Mutex::new(Subscribers::default());
         let (stuck, _queue) = mailbox();
         let (sender, mut quick) = mailbox();
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn turn_on_the_readers_thread_keeps_up_with_a_flood() {
+    async fn turn_on_readers_thread_keeps_up() {
         let subscribers = Arc::new(Mutex::new(Subscribers::default()));
         let (sender, mut queue) = mailbox();
         lock(&subscribers).lanes.insert(SessionId::new("a"), sender);
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn event_that_is_too_long_is_a_gap_for_every_turn() {
+    async fn overlong_event_disconnects_every_turn() {
         let subscribers = Mutex::new(Subscribers::default());
         let (sender, mut queue) = mailbox();
         lock(&subscribers).lanes.insert(SessionId::new("a"), sender);
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn number_of_followed_sessions_and_sub_agents_is_bounded() {
+    fn tracked_sessions_and_sub_agents_are_bounded() {
         let mut subscribers = Subscribers::default();
         let (turn, (sender, _lane)) = (SessionId::new("turn"), mailbox());
         subscribers.lanes.insert(turn.clone(), sender);
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_at_work_is_known_of_followed_sessions_until_the_stream_breaks() {
+    fn activity_is_known_until_disconnect() {
         let mut subscribers = Subscribers::default();
         let known = |subscribers: &Subscribers, session| subscribers.activity.get(&SessionId::new(session)).copied();
         assert!(!subscribers.deliver(status("a", "busy")));

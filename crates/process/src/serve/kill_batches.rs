@@ -1,13 +1,13 @@
-//! Ending what turns leave at work, for many turns at once.
+//! Kills the processes that turns leave, in batches of turns.
 
 use super::directories::EndedTurn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The turns whose processes must end.
+/// The finished turns whose processes must be killed.
 ///
-/// A scan of all processes of the system costs milliseconds, for however many turns it is. So turns that end during one sweep wait
-/// for its end, and the next one is for all of them.
+/// A `/proc` scan costs milliseconds, however many turns it serves. So turns that end during one scan wait for its end,
+/// and the next scan serves all of them.
 #[derive(Debug, Default)]
 pub(crate) struct KillBatches {
     waiting: Mutex<Vec<(u64, EndedTurn)>>,
@@ -16,7 +16,8 @@ pub(crate) struct KillBatches {
 }
 
 impl KillBatches {
-    /// Ends what a turn left by `kill_leftovers`, which is called for all that wait, unless another call has included this one.
+    /// Kills the leftovers of a turn with `kill_leftovers`, which gets all waiting turns, unless another call has
+    /// included this one.
     pub(crate) async fn kill_leftovers<F: Future<Output = ()>>(
         &self,
         turn: EndedTurn,
@@ -48,7 +49,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn who_comes_during_a_sweep_shares_the_next() {
+    async fn turns_ended_during_scan_share_the_next() {
         let (kill_batches, killed) = (KillBatches::default(), Mutex::new(Vec::new()));
         let kill_leftovers = |name: &'static str| {
             let turn = EndedTurn { directory: name.into(), began: StartTime::now() };

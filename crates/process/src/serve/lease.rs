@@ -1,4 +1,4 @@
-//! The leases of the servers that may be alive at a time.
+//! Leases that limit how many servers are alive at a time.
 
 use futures_util::FutureExt;
 use std::pin::pin;
@@ -17,9 +17,9 @@ pub(crate) struct Leases {
 struct Shared {
     /// A server may have become idle.
     idle: Notify,
-    /// How many calls wait for a lease.
+    /// The number of calls that wait for a lease.
     waiting: AtomicUsize,
-    /// How many servers are ending for them.
+    /// The number of servers that are being ended for these calls.
     ending: AtomicUsize,
 }
 
@@ -41,8 +41,8 @@ impl Leases {
         Self { permits: Arc::new(Semaphore::new(max_servers)), shared: Arc::default() }
     }
 
-    /// Returns a lease as soon as there is one. While too few servers are ending for the calls that wait, it calls `evict`, now and
-    /// whenever a server may have become idle.
+    /// Returns a lease as soon as one is free. If fewer servers are ending than calls are waiting, calls `evict`, now
+    /// and whenever a server may have become idle.
     pub(crate) async fn acquire(&self, evict: impl Fn()) -> Lease {
         let mut permit = pin!(Arc::clone(&self.permits).acquire_owned());
         let _waiting = Counted::new(&self.shared, |shared| &shared.waiting);
@@ -78,14 +78,14 @@ impl Lease {
         self.shared.idle.notify_waiters();
     }
 
-    /// Notes that the server ends, so that no other is ended for the same call.
+    /// Records that the server is being ended, so that no second one is ended for the same call.
     pub(crate) fn will_be_released(&self) {
         if let Some(permit) = &mut *self.permit.lock().unwrap_or_else(PoisonError::into_inner) {
             permit.ending.get_or_insert_with(|| Counted::new(&self.shared, |shared| &shared.ending));
         }
     }
 
-    /// Moves the right to be alive to another server's lease; this one has none from then on.
+    /// Moves the permit to another server's lease; this lease has none from then on.
     pub(crate) fn move_to(&self, other: &Self) {
         let permit = self.take();
         *other.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
@@ -101,7 +101,7 @@ impl Lease {
     }
 }
 
-/// One in a count, for as long as it lives.
+/// Increments a count for as long as it lives.
 #[derive(Debug)]
 struct Counted {
     shared: Arc<Shared>,
@@ -140,9 +140,9 @@ mod tests {
         leases.acquire(|| panic!("there is one")).await;
     }
 
-    /// Whoever waits first gets what another one has ended.
+    /// The first waiting call may get the lease of a server that another call has ended.
     #[tokio::test(start_paused = true)]
-    async fn every_waiter_gets_a_lease_while_idle_servers_are_evicted_one_by_one() {
+    async fn every_waiter_gets_an_evicted_lease() {
         let leases = Leases::new(2);
         let idle = RefCell::new(Vec::new());
         let (evicted, ending) = (RefCell::new(0), RefCell::new(Vec::new()));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn moved_lease_is_released_by_its_new_owner_alone() {
+    async fn moved_lease_is_released_by_new_owner() {
         let leases = Leases::new(1);
         let (old, successor) = (leases.acquire(|| ()).await, Lease::default());
         old.move_to(&successor);

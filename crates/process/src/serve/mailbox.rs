@@ -1,4 +1,4 @@
-//! What comes to one turn, on its way there: its part of the server's stream, the answer, and what its consumer wants.
+//! The inputs of one turn: its part of the server's stream, the answer to its message, and the consumer's controls.
 
 use crate::protocol::{ClientError, SessionEvent};
 use opencode_run_core::Control;
@@ -9,44 +9,45 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::sync::mpsc;
 use tokio::task::coop;
 
-/// How many bytes of queued events a turn may have before the reader yields to it after each further event.
+/// The bytes of queued events above which the reader yields to the turn after each further event.
 const HIGH_WATERMARK: usize = 1 << 20;
-/// How many bytes of events may be queued for one turn. A turn whose consumer is slower than that loses events, rather than the
-/// server its memory or another turn its time; the texts and tools that it lost are read from the session.
+/// The most bytes of events that are queued for one turn. If the turn's consumer is slower than that, events are
+/// dropped, so that neither the server's memory grows nor another turn waits; lost texts and tools are read from the
+/// session.
 const MAX_BYTES: usize = 16 << 20;
-/// For how many items capacity is retained once they have been taken.
+/// The number of items for which an emptied queue keeps its capacity.
 const RETAINED_CAPACITY: usize = 256;
 
-/// What of the stream comes to a turn.
+/// An item of the stream for a turn.
 #[derive(Debug)]
 pub(crate) enum StreamItem {
-    /// Something happened.
+    /// An event of the turn.
     Event(SessionEvent),
     /// Events were lost: the stream broke, or the turn was too slow.
     Disconnected,
     /// Events arrive again.
     Reconnected {
-        /// How many were dropped because the turn was too slow.
+        /// The number of events that were dropped because the turn was too slow.
         dropped: usize,
     },
 }
 
-/// What comes to a turn, from wherever it is.
+/// An input of a turn, from any source.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// The consumer wants this; none when it is gone.
+    /// A control from the consumer; `None` when the consumer is gone.
     Control(Option<Control>),
-    /// Something of the stream; none when the server's end is gone.
+    /// An item of the stream; `None` when the sender is gone.
     Item(Option<StreamItem>),
-    /// The message was answered.
+    /// The answer to the message.
     Answer(Result<String, ClientError>),
 }
 
-/// The server's end.
+/// The dispatcher's end.
 #[derive(Debug)]
 pub(crate) struct MailboxSender(Arc<Channel>);
 
-/// The end of who gets the answer. Where it is dropped without one, the turn learns that there will be none.
+/// The end for the answer. Dropping it without one delivers an error instead.
 #[derive(Debug)]
 pub(crate) struct AnswerSender(Arc<Channel>);
 
@@ -54,53 +55,53 @@ pub(crate) struct AnswerSender(Arc<Channel>);
 #[derive(Debug)]
 pub(crate) struct TurnMailbox(Arc<Channel>);
 
-/// The way itself.
+/// The state that the ends share.
 ///
-/// No channel of a library: one that keeps its items in blocks goes through a kilobyte or more before it comes back to where
-/// it was, and with thousands of turns that memory is out of the processor's caches by then. This one begins anew at its
-/// first place whenever it is empty. And it is one place to look at for a turn that is woken, whatever woke it: to look at
-/// several in vain with every event costs more than the event.
+/// A library's channel is slower here. One that stores its items in blocks walks through a kilobyte or more before it
+/// reuses memory, which with thousands of turns is then out of the processor's caches; this one restarts at its first
+/// slot whenever it is empty. And a woken turn checks a single place, whatever woke it: checking several on every event
+/// costs more than the event itself.
 #[derive(Debug, Default)]
 struct Channel {
     waiting: Mutex<Queues>,
 }
 
-/// What waits for a turn.
+/// The queued inputs of a turn.
 #[derive(Debug, Default)]
 struct Queues {
     items: VecDeque<StreamItem>,
     controls: VecDeque<Option<Control>>,
     answer: Option<Result<String, ClientError>>,
     bytes: usize,
-    /// The turn, once it has waited.
+    /// Wakes the turn, once it has waited.
     turn: Option<Waker>,
     interest: Interest,
     resync: Gap,
-    /// One of the ends is gone.
+    /// Whether one of the ends is gone.
     is_over: bool,
 }
 
-/// What a turn waits for.
+/// The inputs for which a turn is woken.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Interest {
-    /// Anything. It is woken once, so that it does not look here again with each item while it is at something else.
+    /// Anything. It is woken once, so that further items do not wake it while it is busy.
     Anything,
     /// Everything but events: its consumer has no room for more.
     #[default]
     NoEvents,
-    /// It is running and will look here by itself.
+    /// Nothing: it is running and will check by itself.
     Nothing,
 }
 
-/// Why a turn receives no events now, after a [`StreamItem::Disconnected`].
+/// Why a turn receives no events after a [`StreamItem::Disconnected`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Gap {
-    /// It receives them.
+    /// It receives events.
     #[default]
     None,
-    /// The stream is broken, until the hub reconnects.
+    /// The stream is broken, until the dispatcher reconnects.
     Disconnected,
-    /// Its queue is full, until the turn has taken all of it: the `Disconnected` is the last item.
+    /// The queue is full, until the turn has taken all of it: `Disconnected` is the last item.
     Full { dropped: usize },
 }
 
@@ -110,7 +111,7 @@ pub(crate) fn mailbox() -> (MailboxSender, TurnMailbox) {
 }
 
 impl Channel {
-    // What is done under the lock can neither wait nor panic half-way: it moves items, and wakes.
+    // Code under the lock neither waits nor panics: it moves items and wakes.
     fn lock(&self) -> MutexGuard<'_, Queues> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,10 +151,11 @@ impl Queues {
         let item = self.items.pop_front()?;
         if self.items.is_empty() {
             if matches!(self.resync, Gap::Full { .. }) {
-                // There is room again. Nothing else may ever arrive: opencode may wait for an answer to what was dropped.
+                // There is room again. Resync now: opencode may wait for an answer to a dropped event, and then no
+                // other event arrives.
                 self.reconnect();
             } else {
-                // The next one gets the first place again.
+                // The next item gets the first slot again.
                 self.items.clear();
                 self.items.shrink_to(RETAINED_CAPACITY);
             }
@@ -164,8 +166,8 @@ impl Queues {
         Some(item)
     }
 
-    /// Returns what comes first: what the consumer wants, then the stream where that is asked for, then the answer, which comes
-    /// behind all that the stream has said before.
+    /// Returns the next input: a control first, then an item of the stream if `accept_events` is set, then the answer,
+    /// which comes after all earlier items of the stream.
     fn receive(&mut self, accept_events: bool) -> Option<Incoming> {
         if let Some(control) = self.controls.pop_front() {
             return Some(Incoming::Control(control));
@@ -178,8 +180,8 @@ impl Queues {
 }
 
 impl AnswerSender {
-    /// Tells the turn how its message was answered.
-    pub(crate) fn give(self, answer: Result<String, ClientError>) {
+    /// Delivers the answer to the turn's message.
+    pub(crate) fn send(self, answer: Result<String, ClientError>) {
         self.0.lock().answer = Some(answer);
     }
 }
@@ -187,7 +189,7 @@ impl AnswerSender {
 impl Drop for AnswerSender {
     fn drop(&mut self) {
         let mut waiting = self.0.lock();
-        let none = || Err(ClientError::NoAnswer("nobody waits for it any more".to_owned()));
+        let none = || Err(ClientError::NoAnswer("the request was dropped".to_owned()));
         waiting.answer.get_or_insert_with(none);
         waiting.wake();
     }
@@ -205,16 +207,17 @@ impl Drop for MailboxSender {
 
 impl Drop for TurnMailbox {
     fn drop(&mut self) {
-        // The queued items are freed without the lock held.
+        // The queued items are freed without holding the lock.
         let rest = std::mem::replace(&mut *self.0.lock(), Queues { is_over: true, ..Queues::default() });
         drop(rest);
     }
 }
 
 impl MailboxSender {
-    /// Queues an event, or drops it if too many bytes are queued already. It never waits: the reader serves other turns too.
+    /// Queues an event, or drops it if too many bytes are queued already. It never waits: the reader serves other turns
+    /// too.
     ///
-    /// Returns whether the turn is behind and able to catch up, so that the reader is to yield.
+    /// Returns whether the turn is behind and able to catch up, so that the reader should yield.
     #[must_use]
     pub(crate) fn send(&self, event: SessionEvent) -> bool {
         let mut waiting = self.0.lock();
@@ -239,12 +242,12 @@ impl MailboxSender {
         bytes > HIGH_WATERMARK && waiting.interest == Interest::Nothing
     }
 
-    /// Says that events were lost, once for each stretch of them.
+    /// Reports that events were lost, once for each run of lost events.
     pub(crate) fn disconnect(&self) {
         self.0.lock().disconnect(Gap::Disconnected);
     }
 
-    /// Says that events come again, if some were lost.
+    /// Reports that events arrive again, if some were lost.
     pub(crate) fn reconnect(&self) {
         self.0.lock().reconnect();
     }
@@ -256,7 +259,7 @@ impl TurnMailbox {
         AnswerSender(Arc::clone(&self.0))
     }
 
-    /// Brings what the consumer wants, until it is gone.
+    /// Forwards the consumer's controls until the consumer is gone.
     pub(crate) fn forward_controls(
         &self,
         mut controls: mpsc::UnboundedReceiver<Control>,
@@ -275,7 +278,7 @@ impl TurnMailbox {
         }
     }
 
-    /// Returns the next item of the stream; none when the server's end is gone.
+    /// Returns the next item of the stream; `None` when the sender is gone.
     pub(crate) async fn next(&mut self) -> Option<StreamItem> {
         poll_fn(|context| {
             self.poll(context, Interest::Anything, |waiting| {
@@ -285,7 +288,7 @@ impl TurnMailbox {
         .await
     }
 
-    /// Returns what comes next, and what is of the stream only if that is asked for.
+    /// Returns the next input; items of the stream only if `accept_events` is set.
     pub(crate) async fn receive(&mut self, accept_events: bool) -> Incoming {
         let interest = || if accept_events { Interest::Anything } else { Interest::NoEvents };
         poll_fn(|context| self.poll(context, interest(), |waiting| waiting.receive(accept_events))).await
@@ -297,7 +300,7 @@ impl TurnMailbox {
         interest: Interest,
         take: impl FnOnce(&mut Queues) -> Option<T>,
     ) -> Poll<T> {
-        // Others are to have their turn too where this one never runs out of items.
+        // Yields to other tasks even if this mailbox never runs empty.
         let budget = ready!(coop::poll_proceed(context));
         let mut waiting = self.0.lock();
         let Some(taken) = take(&mut waiting) else {
@@ -313,7 +316,7 @@ impl TurnMailbox {
         Poll::Ready(taken)
     }
 
-    /// Returns what waits by now.
+    /// Returns the queued items.
     pub(crate) fn drain(&mut self) -> Vec<StreamItem> {
         let mut waiting = self.0.lock();
         std::iter::from_fn(|| waiting.pop()).collect()
@@ -327,7 +330,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
-    /// How often somebody was woken.
+    /// Counts wake-ups.
     #[derive(Default)]
     struct Woken(AtomicUsize);
 
@@ -343,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slow_turn_loses_events_and_is_resynced_once_it_has_caught_up() {
+    async fn slow_turn_is_resynced_after_catching_up() {
         let (sender, mut mailbox) = mailbox();
         for _ in 0..4 {
             assert!(!sender.send(event(MAX_BYTES / 2)));
@@ -362,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn disconnect_of_a_full_queue_is_one_gap() {
+    async fn full_queue_disconnects_once() {
         let (sender, mut mailbox) = mailbox();
         for _ in 0..2 {
             assert!(!sender.send(event(MAX_BYTES - 10)));
@@ -378,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reader_yields_to_a_turn_that_is_behind_and_running() {
+    async fn reader_yields_to_running_slow_turn() {
         let (sender, mut mailbox) = mailbox();
         assert!(!sender.send(event(2 * HIGH_WATERMARK)), "the turn has not begun");
         assert!(mailbox.next().await.is_some());
@@ -393,13 +396,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_consumer_wants_comes_first_and_the_answer_last() {
+    async fn controls_come_first_answer_last() {
         for with_items in [true, false] {
             let (sender, mut mailbox) = mailbox();
             let (controls, wanted) = mpsc::unbounded_channel();
             let bringing = tokio::spawn(mailbox.forward_controls(wanted));
             assert!(!sender.send(event(1)));
-            mailbox.answer_sender().give(Ok("answer".to_owned()));
+            mailbox.answer_sender().send(Ok("answer".to_owned()));
             controls.send(Control::Interrupt).unwrap();
             drop(controls);
             bringing.await.unwrap();
@@ -416,7 +419,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_is_woken_by_whatever_comes() {
+    async fn waiting_turn_is_woken_by_any_input() {
         let (sender, mut mailbox) = mailbox();
         let (controls, wanted) = mpsc::unbounded_channel();
         let _bringing = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(mailbox.forward_controls(wanted)));
@@ -451,7 +454,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_turn_that_does_not_wait_for_events_is_not_woken_by_each() {
+    async fn uninterested_turn_is_not_woken_by_events() {
         let (sender, mut mailbox) = mailbox();
         let turn = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&turn));
@@ -471,13 +474,13 @@ mod tests {
         assert_eq!(woken(1), 0, "it will look by itself");
         assert!(!look(&mut mailbox, false));
         assert_eq!(woken(3), 0, "it wants none");
-        mailbox.answer_sender().give(Ok(String::new()));
+        mailbox.answer_sender().send(Ok(String::new()));
         assert_eq!(woken(0), 1, "but it wants the answer");
         assert!(look(&mut mailbox, false));
     }
 
     #[tokio::test]
-    async fn the_room_for_a_crowd_of_events_is_given_back() {
+    async fn capacity_for_many_events_is_released() {
         for takes_all in [false, true] {
             let (sender, mut mailbox) = mailbox();
             for _ in 0..20_000 {

@@ -1,4 +1,4 @@
-//! The servers of an executor, by what is fixed when a server starts.
+//! The servers of an executor, by the settings that are fixed when a server starts.
 
 use super::lease::{Lease, Leases};
 use super::server::Server;
@@ -13,38 +13,39 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often a server is looked at that a turn has just left.
+/// The shortest pause before an idle server is checked again.
 const MIN_IDLE_CHECK: Duration = Duration::from_millis(10);
 
 type Slot = Arc<OnceCell<Arc<Server>>>;
 
-/// What is started until all servers are ended; what comes after that is another era's.
+/// The period until all servers are ended at once. Servers that are started later belong to the next epoch.
 #[derive(Debug, Clone, Default)]
 struct Epoch {
-    /// The servers are ended: one that is being started is given up.
+    /// Cancelled when the servers are ended; a server that is being started is abandoned then.
     over: CancellationToken,
-    /// What watches over a server's process until it is gone with all that it started.
+    /// The tasks that monitor a server's process until its whole process tree is gone.
     monitors: TaskTracker,
 }
 
-/// Starts servers as they are needed and replaces those that have grown too large or have ended.
+/// Starts servers as they are needed, and recycles those that have grown too large or have ended.
 #[derive(Debug)]
 pub(crate) struct Pool {
     launch: Launch,
-    /// Where servers work that no turn has given a directory yet.
+    /// The working directory of servers, before a turn names its own.
     home: PathBuf,
-    /// How much memory a server may take before it is replaced, in bytes; what is usual unless said.
+    /// The memory limit above which a server is recycled, in bytes; if it is `None`, derived from the server's usual
+    /// memory.
     memory_limit: Option<u64>,
     slots: Mutex<HashMap<LaunchKey, Slot>>,
-    /// The servers that get no further turns, as long as they have some.
+    /// Draining servers: they accept no new turns and exit after the last one.
     draining: Mutex<Vec<Weak<Server>>>,
     epoch: Mutex<Epoch>,
-    /// The leases of the servers that may be alive. Draining ones have none: they end with their turns, and a turn that drains one
-    /// may need another.
+    /// The leases of the servers that may be alive. Draining servers have none: they end with their turns, and the turn
+    /// that drains one may need another.
     leases: Leases,
 }
 
-/// How long a turn waits for a lease if as many servers are at work as may be alive. The turn's own limits hold as well.
+/// How long a turn waits for a lease if all are taken. The turn's own limits apply as well.
 const LEASE_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Pool {
@@ -61,7 +62,7 @@ impl Pool {
         }
     }
 
-    /// Makes a pool that starts its servers as this one, and replaces them when they take so many bytes of memory.
+    /// Returns a pool that starts its servers like this one, and recycles them above this many bytes of memory.
     pub(crate) fn limited_to(&self, bytes: u64) -> Self {
         Self::new(self.launch.clone(), self.home.clone(), Some(bytes))
     }
@@ -75,9 +76,9 @@ impl Pool {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the server for a setup, started if there is none. Several that ask at once wait for the same start.
+    /// Returns the server for a launch key, and starts it if there is none. Concurrent calls wait for the same start.
     pub(crate) async fn server(self: &Arc<Self>, launch_key: &LaunchKey) -> Result<Arc<Server>, StartError> {
-        // First, so that a server that is not ended with the others is given up.
+        // Taken first, so that a server that misses the end of the epoch is abandoned.
         let epoch = self.epoch().clone();
         let slot = self.slot(launch_key);
         let start = || async {
@@ -94,14 +95,14 @@ impl Pool {
         // The caller may not begin a turn on it.
         self.leases.announce_idle();
         if epoch.over.is_cancelled() {
-            // It was there too late to be ended with the others, or just in time.
+            // The epoch ended while it started.
             server.end().await;
             return Err(err_given_up());
         }
         Ok(server)
     }
 
-    /// Returns the slot of a setup, which holds its server or waits for one.
+    /// Returns the slot of a launch key, which holds its server or waits for one.
     fn slot<'p>(&'p self, launch_key: &'p LaunchKey) -> UsedSlot<'p> {
         let mut slots = self.slots();
         let ended = |slot: &Slot| slot.get().is_some_and(|server| server.exit().is_some());
@@ -111,16 +112,16 @@ impl Pool {
         UsedSlot { pool: self, launch_key, slot: Arc::clone(slots.entry(launch_key.clone()).or_default()) }
     }
 
-    /// Returns a lease for a further server. If all are taken, the server that has been idle longest is ended for it.
+    /// Returns a lease for a further server. If all are taken, ends the server that has been idle longest.
     ///
     /// # Errors
     ///
-    /// If all servers are at work for as long as it is waited.
+    /// If no server becomes idle within [`LEASE_TIMEOUT`].
     async fn lease(&self) -> Result<Lease, StartError> {
         let lease = self.leases.acquire(|| self.end_longest_idle());
         tokio::time::timeout(LEASE_TIMEOUT, lease).await.map_err(|_| {
             let max_servers = self.launch.server_limit();
-            let message = format!("{max_servers} opencode servers are at work, and no more may be alive");
+            let message = format!("all {max_servers} opencode servers are busy");
             StartError::new(FailureKind::Busy, message).hint("wait for other turns to end, or allow more servers")
         })
     }
@@ -139,7 +140,7 @@ impl Pool {
         }
     }
 
-    /// Forgets a server when it has exited, and ends one that has had no turn for as long as that is allowed.
+    /// Removes a server when it has exited, and ends one that has been idle for longer than allowed.
     fn watch(self: &Arc<Self>, server: &Arc<Server>) {
         let limit = self.launch.idle_timeout();
         let mut exited = server.exit_watch();
@@ -159,7 +160,7 @@ impl Pool {
                 }
                 let idle = server.idle_since().map(|since| since.elapsed());
                 if idle.is_some_and(|idle| limit.is_some_and(|limit| idle >= limit)) {
-                    tracing::info!("an opencode server without a turn for {limit:?} is ended");
+                    tracing::info!("ending an opencode server that was idle for {limit:?}");
                     server.lease().will_be_released();
                     return pool.forget(&server);
                 }
@@ -168,21 +169,21 @@ impl Pool {
         });
     }
 
-    /// Returns how the servers are started.
+    /// Returns the launch settings of the servers.
     pub(crate) fn launch(&self) -> &Launch {
         &self.launch
     }
 
-    /// Looks at a server after a turn: one that has grown too large is replaced.
+    /// Recycles a server after a turn if it has grown too large.
     ///
-    /// With further turns at work it goes on growing, so it is retired at once. Otherwise it waits for the next turn, which
-    /// need not wait for the start of another.
+    /// If other turns are active, it would continue to grow, so it drains at once. Otherwise it keeps accepting turns
+    /// until its successor has started, so that the next turn need not wait for a start.
     pub(crate) async fn recycle_if_large(self: &Arc<Self>, server: &Arc<Server>) {
         let Some(memory) = server.memory().await else { return };
         if memory <= self.memory_limit.unwrap_or_else(|| server.baseline_limit(memory)) || !server.begin_recycling() {
             return;
         }
-        tracing::info!(memory, "the opencode server has grown too large and is replaced");
+        tracing::info!(memory, "the opencode server has grown too large and is recycled");
         if server.is_active() {
             return self.drain(server);
         }
@@ -190,10 +191,10 @@ impl Pool {
         let (pool, old) = (Arc::downgrade(self), Arc::downgrade(server));
         let (launch, home, epoch) = (self.launch.clone(), self.home.clone(), self.epoch().clone());
         tokio::spawn(async move {
-            // It gets the lease of the server that it replaces.
+            // The successor gets the lease of the old server.
             let lease = Lease::default();
             let start = Server::start(&launch, &launch_key, &home, &epoch.monitors, &lease);
-            // If the servers are ended or either is gone, nobody needs another.
+            // If the epoch is over, or the pool or the old server is gone, no successor is needed.
             if let Some(successor) = epoch.over.run_until_cancelled(start).await
                 && let (Some(pool), Some(old)) = (pool.upgrade(), old.upgrade())
             {
@@ -211,7 +212,7 @@ impl Pool {
         match successor {
             Ok(successor) => {
                 let mut slots = self.slots();
-                // The old one may have ended meanwhile, with all others or by itself.
+                // The old server may have ended meanwhile.
                 if let Some(slot) = slots.get_mut(launch_key).filter(|slot| holds(slot, old)) {
                     old.lease().move_to(successor.lease());
                     let successor = Arc::new(successor);
@@ -221,19 +222,19 @@ impl Pool {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "an opencode server that has grown too large could not be replaced");
+                tracing::warn!(%error, "an opencode server that has grown too large could not be recycled");
                 old.cancel_recycling();
             }
         }
     }
 
-    /// Gives a server no further turns. It ends when the last of those that it has lets go of it, and needs no lease until then.
+    /// Gives a server no further turns. It ends when its last turn releases it, and needs no lease until then.
     pub(crate) fn drain(&self, server: &Arc<Server>) {
         self.forget(server);
         server.lease().release();
     }
 
-    /// Gives a server no further turns, also if it is gone or ends by that.
+    /// Gives a server no further turns, without releasing its lease.
     fn forget(&self, server: &Arc<Server>) {
         let mut slots = self.slots();
         let before = slots.len();
@@ -249,20 +250,20 @@ impl Pool {
         draining
     }
 
-    /// Ends all servers, those included that still have turns, that are being started and that are about to end by themselves.
-    /// When it returns, nothing of them is left.
+    /// Ends all servers, including those that have turns, are being started or are draining. Returns when no process of
+    /// them is left.
     pub(crate) async fn end(&self) {
         let epoch = std::mem::take(&mut *self.epoch());
         epoch.over.cancel();
         let servers = self.servers();
         self.slots().clear();
         futures_util::future::join_all(servers.iter().map(|server| server.end())).await;
-        // One that was given up, that came too late or whose last turn let go of it ends in the background.
+        // Abandoned and draining servers end in the background.
         epoch.monitors.close();
         epoch.monitors.wait().await;
     }
 
-    /// Returns the servers that there are.
+    /// Returns all servers, draining ones included.
     pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
         let mut servers: Vec<_> = self.slots().values().filter_map(|slot| slot.get().cloned()).collect();
         servers.extend(self.draining().iter().filter_map(Weak::upgrade));
@@ -272,13 +273,13 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // What is being started is nobody's any more.
+        // A server that is being started has no owner any more.
         self.epoch().over.cancel();
     }
 }
 
-/// A slot in use. If no server was started for it, because the start failed or was cancelled, its last user removes it: it would keep
-/// the key of the model source.
+/// A slot in use. If its server was not started, because the start failed or was cancelled, the last user removes it:
+/// the slot would keep the key of the model source.
 struct UsedSlot<'p> {
     pool: &'p Pool,
     launch_key: &'p LaunchKey,
@@ -288,17 +289,17 @@ struct UsedSlot<'p> {
 impl Drop for UsedSlot<'_> {
     fn drop(&mut self) {
         let mut slots = self.pool.slots();
-        // The map's and this one: under the lock there can be no further one.
+        // The map holds one reference and this value another; the lock prevents a third.
         let is_last = Arc::strong_count(&self.slot) <= 2 && !self.slot.initialized();
         if is_last && slots.get(self.launch_key).is_some_and(|slot| Arc::ptr_eq(slot, &self.slot)) {
             slots.remove(self.launch_key);
         }
-        // The handle goes while the lock is held, so that of two last users one sees that it is.
+        // Released under the lock, so that one of two last users sees that it is the last.
         self.slot = Slot::default();
     }
 }
 
-/// Waits so long, or for ever.
+/// Waits for this time, or forever.
 async fn sleep(pause: Option<Duration>) {
     match pause {
         Some(pause) => tokio::time::sleep(pause).await,
@@ -308,7 +309,7 @@ async fn sleep(pause: Option<Duration>) {
 
 fn err_given_up() -> StartError {
     StartError::new(FailureKind::Opencode, "the opencode servers were ended while this one was started")
-        .hint("start the turn again")
+        .hint("retry the turn")
 }
 
 fn holds(slot: &Slot, server: &Arc<Server>) -> bool {
@@ -321,7 +322,7 @@ mod tests {
     use crate::Opencode;
     use futures_util::FutureExt;
 
-    /// A pool whose servers exit at once, and its setup.
+    /// Returns a pool whose servers exit at once, and a launch key.
     fn failing(max_servers: usize) -> (Arc<Pool>, LaunchKey) {
         let opencode = Opencode::known("/bin/false".into(), "1.18.33".parse().unwrap()).unwrap();
         let launch = Launch::new(opencode, []).max_servers(max_servers);

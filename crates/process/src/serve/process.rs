@@ -1,4 +1,4 @@
-//! The process of a server of ours: started, watched, ended with all that it started.
+//! The process of a server that we start: start, monitoring, and the end of its process tree.
 
 use super::lease::Lease;
 use super::start_error::unreachable;
@@ -22,36 +22,36 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-/// How long a server may take until it listens. It takes a second or two; a machine that starts many, or a cold disk,
-/// takes longer, and a start that is given up costs more than a wait.
+/// How long a server may take until it listens. It usually takes 1 to 2 s, and longer on a machine that starts many or
+/// has a cold disk. Abandoning a start costs more than waiting.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
-/// How often a server is started before it is given up: now and then a start stalls for no reason, and another does not.
+/// How often a server is started at most: sometimes a start stalls for no visible reason, and the next one does not.
 const MAX_STARTS: u32 = 2;
-/// How often it is started again if another opencode has the database locked.
+/// How often a server is restarted if another opencode has locked the database.
 const MAX_LOCKED_RESTARTS: usize = 5;
 /// The longest line of a server's output that is read.
 const MAX_LINE_BYTES: usize = 256 << 10;
-/// How long is waited for the end of the log of a server that is gone, and for what it says of an answer that is there.
+/// How long to wait for the end of an exited server's log, and for the log line that explains an answer.
 const LOG_GRACE_PERIOD: Duration = Duration::from_millis(500);
-/// How long is waited between two looks at the log.
+/// The pause between two checks of the log.
 const LOG_POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How long a server's end may stay unseen when its output has ended. That ends with it; its supervisor passes its end on within
-/// milliseconds, unless a process of an agent has stopped it.
+/// How long to wait for a server's exit after its output has ended. The supervisor passes the exit on within
+/// milliseconds, unless a process of an agent has stopped the supervisor.
 const HIDDEN_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long is waited for a process that the system does not let go of.
+/// How long to wait for a process that the kernel does not release.
 const REAP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many lines of the log are kept to explain a refusal.
+/// How many lines of the log are kept to explain refused requests.
 const MAX_LOG_LINES: usize = 100;
 
-/// A server's process. Dropping it ends the process and all that bears its marker.
+/// A server's process. Dropping it kills the process and all processes that carry its environment tag.
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     id: u32,
-    /// Its own processes, once it listens.
+    /// The server's own processes, once it listens.
     own_processes: OwnProcesses,
     tag: EnvironmentTag,
     log: Arc<Mutex<Log>>,
-    /// Says how the process ended.
+    /// Receives how the process ended.
     exited: watch::Receiver<Option<String>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -63,12 +63,12 @@ struct Log {
 }
 
 impl ServerProcess {
-    /// Starts a server and waits until it listens; one that stalls is ended and started once more. Returns where it listens
-    /// and the password that it wants. `monitors` gets the task that ends when nothing of the process is left.
+    /// Starts a server and waits until it listens; a stalled start is killed and retried once. Returns the address and
+    /// the password. `monitors` gets the task that ends when no process of the server is left.
     ///
     /// # Errors
     ///
-    /// If it cannot be started or does not listen in time. Then nothing of it is left.
+    /// If it cannot be started or does not listen in time. No process of it is left then.
     pub(crate) async fn start(
         launch: &Launch,
         environment: &Environment,
@@ -101,14 +101,15 @@ impl ServerProcess {
                     return Ok((process, url, password));
                 }
                 Ok(Err(_)) => {
-                    // It has closed its stdout: how it ends is known in a moment, and the rest of its stderr is on its way.
+                    // It closed its stdout: its exit status is known in a moment, and the rest of its stderr is on its
+                    // way.
                     tokio::time::timeout(LOG_GRACE_PERIOD, process.watch().wait_for(Option::is_some)).await.ok();
                     process.end().await;
                     if process.saw_locked_database(launch.opencode().generation())
                         && let Some(pause) = backoff.next()
                     {
                         locks += 1;
-                        tracing::info!("another opencode has the database locked: the server is restarted");
+                        tracing::info!("another opencode has locked the database: restarting the server");
                         tokio::time::sleep(pause).await;
                         continue;
                     }
@@ -122,14 +123,14 @@ impl ServerProcess {
                     process.end().await;
                     stalls += 1;
                     words = process.stderr_text();
-                    tracing::warn!("the opencode server did not listen within {START_TIMEOUT:?} and was ended");
+                    tracing::warn!("the opencode server did not listen within {START_TIMEOUT:?} and was killed");
                 }
             }
         }
-        Err(failed(format!("{MAX_STARTS} times it did not listen within {START_TIMEOUT:?}: {words}")))
+        Err(failed(format!("it did not listen within {START_TIMEOUT:?}, in {MAX_STARTS} attempts: {words}")))
     }
 
-    /// Starts a server. Returns what will tell where it listens.
+    /// Starts a server. Returns the receiver of its address.
     fn spawn(
         launch: &Launch,
         mut environment: Environment,
@@ -172,34 +173,34 @@ impl ServerProcess {
         ))
     }
 
-    /// Returns the process's id.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.id
     }
 
-    /// Returns its own processes, without its helpers.
+    /// Returns the server's own processes, without those of its tools.
     pub(crate) fn own_processes(&self) -> OwnProcesses {
         self.own_processes.clone()
     }
 
-    /// Returns the marker that all processes of the server bear.
+    /// Returns the environment tag that all processes of the server carry.
     pub(crate) fn tag(&self) -> &EnvironmentTag {
         &self.tag
     }
 
-    /// Returns what says how the process ended, once it did.
+    /// Returns the receiver of how the process ended.
     pub(crate) fn watch(&self) -> watch::Receiver<Option<String>> {
         self.exited.clone()
     }
 
-    /// Ends the process and all that it started.
+    /// Kills the process tree.
     pub(crate) async fn end(&self) {
         drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.exited.clone().wait_for(Option::is_some).await.ok();
     }
 
-    /// Returns the line of the log that holds a reference, if it is still there or comes in a moment: the answer that names it
-    /// may be faster.
+    /// Returns the log line that contains a reference, if it is kept or arrives in a moment: the answer with the
+    /// reference may be faster than the log.
     pub(crate) async fn log_line(&self, reference: &str) -> Option<String> {
         let find = || {
             let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -216,21 +217,21 @@ impl ServerProcess {
         tokio::time::timeout(LOG_GRACE_PERIOD, looking).await.ok()
     }
 
-    /// Returns whether the last that it wrote to stderr says that another opencode was at work on the database.
+    /// Returns whether its recent stderr reports that another opencode has locked the database.
     fn saw_locked_database(&self, generation: Generation) -> bool {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.recent.iter().any(|line| generation.read_stderr(line) == StderrLine::DatabaseBusy)
     }
 
-    /// Describes the end of a server that never listened: how it ended, and its reason.
+    /// Describes the end of a server that never listened: exit status and reason.
     fn exit_reason(&self) -> String {
         let how = self.exited.borrow().clone().unwrap_or_default();
         let words = error_summary(&self.stderr_text());
-        let words = if words.is_empty() { "nothing on stderr" } else { &words };
-        format!("it ended before it listened ({how}): {words}")
+        let words = if words.is_empty() { "stderr was empty" } else { &words };
+        format!("it exited before it listened ({how}): {words}")
     }
 
-    /// Returns what the server wrote to stderr, as far as it is kept.
+    /// Returns the kept part of the server's stderr.
     pub(crate) fn stderr_text(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).tail.text()
     }
@@ -242,13 +243,13 @@ async fn read_stdout<R: tokio::io::AsyncRead + Unpin>(
     listening: oneshot::Sender<Url>,
 ) {
     let mut listening = Some(listening);
-    // It is read to the end, so that the server never waits for a reader.
+    // Read to the end, so that the server never blocks on a full pipe.
     while let Some(line) = lines.next().await {
         if let Line::Whole(line) = line
             && let Some(url) = generation.read_address(&protocol::plain(&String::from_utf8_lossy(&line)))
             && let Some(listening) = listening.take()
         {
-            // Whoever waited may have given up.
+            // The receiver may have timed out.
             listening.send(url).ok();
         }
     }
@@ -270,7 +271,7 @@ async fn collect_log<R: tokio::io::AsyncRead + Unpin>(mut lines: Lines<R>, log: 
     }
 }
 
-/// Waits for the end of the process, or for the wish that it ends, and then ends all that it started.
+/// Waits for the end of the process or the request to stop it, and then kills its process tree.
 async fn monitor(
     mut child: Child,
     mut tree: Tree,
@@ -288,14 +289,14 @@ async fn monitor(
         _ = stopped => "ended by us".to_owned(),
         () = unseen_exit => "its output ended, and its supervisor was stopped".to_owned(),
     };
-    // A server that was asked to end takes two seconds to write down nothing: its database is safe at any time.
+    // A graceful shutdown would take the server 2 s and write nothing: its database is consistent at any time.
     let left = tree.kill_all().await;
     if left > 0 {
-        tracing::error!(left, "processes of the opencode server could not be ended");
+        tracing::error!(left, "processes of the opencode server could not be killed");
     }
-    // With nobody left to write to it, the log is at its end, and then it is whole.
+    // All writers are gone, so the log is complete at its end.
     tokio::time::timeout(LOG_GRACE_PERIOD, log).await.ok();
-    // Takes note of the end before anybody is told of it: who is told finds no trace of the process, no zombie either.
+    // Reaps the process before the exit is reported: a receiver of the report finds no trace of it, not even a zombie.
     if left == 0 {
         child.wait().await.ok();
     } else {

@@ -1,4 +1,4 @@
-//! A server that turns run on: one of ours, or one that somebody else runs.
+//! A server for turns: one that we started, or an attached one.
 
 use super::directories::{EndedTurn, TurnDirectories};
 use super::dispatcher::EventDispatcher;
@@ -22,60 +22,61 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-/// How long is waited between two looks at a server's memory: a look takes as long as a look at all processes.
+/// The pause between two checks of a server's memory: each costs a `/proc` scan.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often a session is asked for where the database is locked; opencode itself waits for five seconds each time.
+/// How often to request a session if the database is locked; opencode itself waits for five seconds each time.
 const MAX_LOCKED_REQUESTS: u32 = 5;
 
-/// How much memory a server may take at least before it is replaced. An idle one takes 310 to 360 MB, and while one is
-/// replaced there are two.
+/// The lowest memory limit of a server, in bytes. An idle server takes 310 to 360 MB, and while it is recycled there
+/// are two.
 const MIN_MEMORY_LIMIT: u64 = 500 << 20;
-/// How many turns at work fit into that: of lean servers, one with eight and its successor stay within a gigabyte together, also
-/// where the turns of the one take until the other has some.
+/// The number of active turns that fit into [`MIN_MEMORY_LIMIT`]: a lean server with eight turns and its successor stay
+/// below a gigabyte together.
 const TURNS_IN_MIN_LIMIT: usize = 8;
-/// How much more a server may take for each further turn at work. With many it fills sooner, and if it lived no longer, they
-/// would wait for the start of another most of the time: one that has just started has compiled nothing yet, and its first
-/// tasks cost twice as much processor time. A lean server with sixteen levels off at 0.9 to 1.2 GB, and is not replaced.
+/// The additional memory for each further active turn, in bytes. With many turns a server fills sooner. If it were
+/// recycled as early, turns would wait for starts most of the time: a new server has compiled nothing yet, and its
+/// first tasks cost twice as much processor time. A lean server with sixteen turns levels off at 0.9 to 1.2 GB, and is
+/// not recycled.
 const MEMORY_PER_FURTHER_TURN: u64 = 105 << 20;
 
-/// A server and what runs on it.
+/// A server, and the state of its turns.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) client: Client,
     pub(crate) dispatcher: EventDispatcher,
-    /// None for a server that somebody else runs: it is never ended, and what it starts is not ours to end.
+    /// `None` for an attached server: it is never ended, and its processes are never killed.
     process: Option<ServerProcess>,
     exited: watch::Receiver<Option<String>>,
     directories: Mutex<TurnDirectories>,
     kill_batches: KillBatches,
-    /// The directories whose agents were seen to have no model that is not there.
+    /// The directories whose agents need no model that is missing.
     known_agents: Mutex<HashSet<PathBuf>>,
-    /// The models that were seen to be there, each with its variants where the server says them.
+    /// The models that the server has, each with its variants if the server lists them.
     known_models: Mutex<HashMap<String, Option<Vec<String>>>>,
-    /// When the memory is to be looked at again.
+    /// When the memory may be checked again.
     next_memory_check: Mutex<Instant>,
-    /// How much memory the server took after its first turn.
+    /// The memory that the server took after its first turn, in bytes.
     baseline_memory: OnceLock<u64>,
-    /// Another is being started in its place.
+    /// A successor is being started.
     is_recycling: AtomicBool,
-    /// When the last turn left.
+    /// The end of the last turn.
     idle_since: Mutex<Instant>,
     /// The version of its opencode.
     pub(crate) version: Version,
-    /// Its lease of being alive, which its process holds as well.
+    /// The lease for being alive, which the process holds as well.
     lease: Lease,
-    /// What the server was given when it started; it goes with this.
+    /// Holds the resources that the server was started with.
     launch_guard: Option<LaunchGuard>,
 }
 
 impl Server {
-    /// Starts a server of ours, and sees that it answers. `monitors` gets the task that watches over its process and ends when
-    /// nothing of it is left.
+    /// Starts a server and checks that it answers. `monitors` gets the task that monitors its process, which ends when
+    /// no process of the server is left.
     ///
     /// # Errors
     ///
-    /// If there is no server that answers. Then nothing of it is left.
+    /// If the server does not start or does not answer. No process of it is left then.
     pub(crate) async fn start(
         launch: &Launch,
         launch_key: &LaunchKey,
@@ -87,7 +88,7 @@ impl Server {
         let (process, url, password) = ServerProcess::start(launch, &environment, directory, monitors, lease).await?;
         let generation = launch.opencode().generation();
         let client = Client::new(generation, url, None, Some(password)).map_err(|error| unreachable(&error))?;
-        // What it answers, other requests will tell.
+        // Other errors are reported by later requests.
         if let Err(error @ ClientError::NoAnswer(_)) = client.version().await {
             process.end().await;
             return Err(unreachable(&error));
@@ -97,7 +98,7 @@ impl Server {
         Ok(Self { launch_guard: Some(launch_guard), lease: lease.clone(), ..server })
     }
 
-    /// Takes a server that somebody else runs.
+    /// Connects to a server that this process did not start.
     pub(crate) async fn attach(
         address: Url,
         user: Option<String>,
@@ -108,8 +109,7 @@ impl Server {
             | ClientError::Refused { .. }
             | ClientError::Unreadable
             | ClientError::TooLong { .. } => {
-                let message =
-                    "what answers at this address is no opencode server, or one that is older than can be driven";
+                let message = "this address is not that of an opencode server, or its version is too old";
                 StartError::new(FailureKind::Opencode, message).hint("check the address").caused_by(error)
             }
             other => unreachable(&other),
@@ -117,7 +117,7 @@ impl Server {
         let unsupported = |why: String| {
             StartError::new(FailureKind::Opencode, format!("the opencode server cannot be driven: {why}"))
         };
-        let version: Version = version.parse().map_err(|_| unsupported("it does not say its version".to_owned()))?;
+        let version: Version = version.parse().map_err(|_| unsupported("it reports no version".to_owned()))?;
         protocol::check_server_support(version)
             .map_err(|why| unsupported(format!("it is opencode {version}, {why}")))?;
         let (_, exited) = watch::channel(None);
@@ -154,11 +154,11 @@ impl Server {
         }
     }
 
-    /// Lets the requests of a turn through to its model source; none where they are not seen by us.
+    /// Leases the route to the model source for a turn; `None` if the gateway does not carry its requests.
     ///
     /// # Errors
     ///
-    /// If the turn cannot be held to its budget.
+    /// If the budget cannot be enforced.
     pub(crate) fn lease_route(&self, session: &SessionId, budget: Budget) -> Result<Option<RouteLease>, StartError> {
         match self.launch_guard.as_ref().and_then(|launch_guard| launch_guard.route.as_ref()) {
             Some(route) => route.lease(session, budget).map(Some),
@@ -167,16 +167,16 @@ impl Server {
         }
     }
 
-    /// Checks that a model that opencode has to know is there and has the variant that a turn wants, before anything is made for
-    /// the turn. opencode takes no notice of a variant that a model does not have.
+    /// Checks that the server has a model with the requested variant, before a session is created. opencode itself
+    /// ignores an unknown variant.
     ///
-    /// A model is looked for once, and once more for a variant that was not among its own. Where a directory has others than
-    /// the one that it was seen in, and where the server does not say, the turn itself tells.
+    /// The models are requested once, and again for a variant that was not among them. If another directory has other
+    /// models, or the server does not list its models, the turn itself reports the problem.
     ///
     /// # Errors
     ///
-    /// If it is not there, with the nearest ones that are; if it has no such variant, with those that it has. It is then called
-    /// `known_as`, which is how whoever asked for it calls it.
+    /// If there is no such model, with suggestions; if it has no such variant, with the available ones. The error calls
+    /// the model `known_as`, which is its name for the caller.
     pub(crate) async fn check_model(
         &self,
         directory: &Path,
@@ -191,7 +191,7 @@ impl Server {
         let models = match self.client.models(directory, Some(model)).await {
             Ok(models) => models,
             Err(error) => {
-                tracing::debug!(%error, "the server does not say which models there are");
+                tracing::debug!(%error, "the server does not list its models");
                 return Ok(());
             }
         };
@@ -205,49 +205,49 @@ impl Server {
         }
     }
 
-    /// Makes a session in a directory.
+    /// Creates a session in a directory.
     ///
-    /// Where the server finds another opencode at work on the database, and has waited for it in vain, nothing is made yet, and
-    /// it is asked again.
+    /// If another opencode has locked the database for so long that the request failed, nothing was created, and the
+    /// request is retried.
     pub(crate) async fn new_session(&self, new: NewSession<'_>) -> Result<SessionId, ClientError> {
         for _ in 0..MAX_LOCKED_REQUESTS {
             let made = self.client.new_session(new).await;
             if !self.saw_locked_database(&made).await {
                 return made;
             }
-            tracing::info!("another opencode is at work on the database: the session is asked for again");
+            tracing::info!("another opencode has locked the database: retrying to create the session");
         }
         Err(ClientError::Locked)
     }
 
-    /// Returns whether a request failed since another opencode was at work on the database.
+    /// Returns whether a request failed because another opencode has locked the database.
     async fn saw_locked_database<T>(&self, answer: &Result<T, ClientError>) -> bool {
         let Err(ClientError::Refused { reference, .. }) = answer else { return false };
         let line = self.log_line(reference.as_deref()).await;
         line.is_some_and(|line| self.client.generation().read_stderr(&line) == StderrLine::DatabaseBusy)
     }
 
-    /// Returns what the log of a server of ours says of an answer with this reference.
+    /// Returns the log line that explains the answer with this reference, if we started the server.
     pub(super) async fn log_line(&self, reference: Option<&str>) -> Option<String> {
         self.process.as_ref()?.log_line(reference?).await
     }
 
-    /// Returns how the server ended, if it did.
+    /// Returns how the server ended, or `None` while it runs.
     pub(crate) fn exit(&self) -> Option<String> {
         self.exited.borrow().clone()
     }
 
-    /// Returns the watch that receives the server's end.
+    /// Returns the receiver of the server's end.
     pub(crate) fn exit_watch(&self) -> watch::Receiver<Option<String>> {
         self.exited.clone()
     }
 
-    // The lock is held for plain look-ups and assignments only.
+    // Held for plain look-ups and assignments only.
     fn directories(&self) -> MutexGuard<'_, TurnDirectories> {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether the agents of a directory have all of their models; it is looked at once.
+    /// Returns whether all models of a directory's agents exist. A positive answer is cached.
     ///
     /// # Errors
     ///
@@ -264,24 +264,24 @@ impl Server {
         Ok(has_models)
     }
 
-    /// Waits until the server's stream is open, so that nothing that happens from then on is missed.
+    /// Waits until the server's stream is open, so that no later event is missed.
     ///
     /// # Errors
     ///
-    /// If the server ends before, or it takes too long.
+    /// If the server ends first, or the stream is not open in time.
     pub(crate) async fn connected(&self) -> Result<(), ClientError> {
         let mut exited = self.exited.clone();
         tokio::select! {
             open = self.dispatcher.connected() => open,
-            // One that somebody else runs says nothing of its end.
+            // The end of an attached server is never reported.
             Ok(how) = exited.wait_for(Option::is_some) => Err(ClientError::NoAnswer(how.clone().unwrap_or_default())),
         }
     }
 
-    /// Returns whether somebody is at work in a session.
+    /// Returns whether any client has an active turn in a session.
     ///
-    /// The server is asked once, and the stream says what comes after that; what it says is late by a moment, so it is only
-    /// believed where it says that nobody is.
+    /// The server is queried once; later changes come from the stream. The stream lags slightly, so only its report
+    /// that the session is idle is trusted.
     pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
         self.connected().await?;
         if self.dispatcher.is_idle(session) {
@@ -295,16 +295,16 @@ impl Server {
         busy
     }
 
-    /// Notes that a turn comes to work in a directory.
+    /// Registers a turn in a directory.
     pub(crate) fn begin_turn(self: &Arc<Self>, directory: &Path) -> TurnGuard {
         let began = self.directories().begin_turn(directory);
         let turn = EndedTurn { directory: directory.to_owned(), began };
         TurnGuard { server: Arc::clone(self), turn, was_ended: false }
     }
 
-    /// Ends what a turn left, after it has left.
+    /// Kills the processes that a finished turn left.
     ///
-    /// A process that may be another turn's, one that is under way, is left to that one.
+    /// A process that may belong to an active turn is left to that turn.
     async fn kill_leftovers(self: &Arc<Self>, turn: EndedTurn) {
         let Some(process) = &self.process else { return };
         let kill_leftovers = |mut ended: Vec<EndedTurn>| async move {
@@ -321,18 +321,18 @@ impl Server {
         &self.lease
     }
 
-    /// Returns since when the server has had no turn; `None` while it has one.
+    /// Returns the time since which the server has been idle; `None` while it has a turn.
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
         (!self.is_active()).then_some(since)
     }
 
-    /// Returns whether a turn is at work.
+    /// Returns whether a turn is active.
     pub(crate) fn is_active(&self) -> bool {
         self.directories().is_active()
     }
 
-    /// Lets go of what the server keeps for a directory, if turns of ours have worked there and none does now.
+    /// Releases the server's state for a directory, if a turn of ours worked there and none does now.
     pub(crate) async fn dispose(&self, directory: &Path) {
         if !self.directories().forget(directory) {
             return;
@@ -343,14 +343,14 @@ impl Server {
         }
     }
 
-    /// Ends a server of ours, with all that it started.
+    /// Kills a server that we started, with its process tree.
     pub(crate) async fn end(&self) {
         if let Some(process) = &self.process {
             process.end().await;
         }
     }
 
-    /// Returns how much memory a server of ours takes, in bytes, where the system says so and it was not asked just before.
+    /// Returns the memory of a server that we started, in bytes; `None` if it is unknown or was checked just before.
     pub(crate) async fn memory(&self) -> Option<u64> {
         let process = self.process.as_ref()?;
         {
@@ -363,28 +363,28 @@ impl Server {
         tree::memory(process.id()).await
     }
 
-    /// Returns how much memory the server may take before it is replaced, in bytes: somewhat more than what it took when this
-    /// was asked first, which is after its first turn, and more with many turns at work. What a turn takes, with plugins and
-    /// language servers, is the user's choice; what is added with every further directory never goes away.
+    /// Returns the memory limit above which the server is recycled, in bytes. It is the memory of the first call, which
+    /// is after its first turn, plus 15 %, and more with many active turns. Plugins and language servers are the user's
+    /// choice; the memory that each further directory adds is never freed.
     pub(crate) fn baseline_limit(&self, memory: u64) -> u64 {
         limit(*self.baseline_memory.get_or_init(|| memory), self.directories().active_turn_count())
     }
 
-    /// Notes that another server is started in the place of this one. Returns false if there is one already.
+    /// Marks the server as being recycled. Returns `false` if it is already.
     pub(crate) fn begin_recycling(&self) -> bool {
         !self.is_recycling.swap(true, Ordering::Relaxed)
     }
 
-    /// Notes that no other server has taken the place of this one.
+    /// Records that no successor has taken the server's place.
     pub(crate) fn cancel_recycling(&self) {
         self.is_recycling.store(false, Ordering::Relaxed);
     }
 
-    /// Says why a request that a turn needs was in vain.
+    /// Returns the failure of a turn whose request failed.
     pub(crate) async fn failure(&self, error: ClientError, session: &SessionId) -> TurnFailure {
         match error {
             ClientError::NoAnswer(why) => {
-                // The end of a process is noticed a moment after the end of its connections.
+                // The exit of a process is noticed a moment after the end of its connections.
                 let mut exited = self.exited.clone();
                 let wait = exited.wait_for(Option::is_some);
                 let exit = tokio::time::timeout(Duration::from_millis(500), wait).await;
@@ -414,8 +414,8 @@ impl Server {
     }
 }
 
-/// A turn's presence on a server and in its directory there, from before its session is made. Dropping it says that the turn is
-/// over; what it left at work is left to the next turn that ends.
+/// Registers a turn on a server and in its directory, from before its session is created. Dropping it ends the turn;
+/// the next turn that ends kills the processes that it left.
 #[derive(Debug)]
 pub(crate) struct TurnGuard {
     server: Arc<Server>,
@@ -429,7 +429,7 @@ impl TurnGuard {
         &self.server
     }
 
-    /// Says that the turn is over, and ends what it left at work.
+    /// Ends the turn, and kills the processes that it left.
     pub(crate) async fn end(mut self) {
         let (server, turn) = (Arc::clone(&self.server), self.turn.clone());
         self.was_ended = true;
@@ -451,7 +451,7 @@ impl Drop for TurnGuard {
     }
 }
 
-/// Returns how much memory a server may take that took this much after its first turn, in bytes.
+/// Returns the memory limit of a server that took `usual` bytes after its first turn, in bytes.
 fn limit(usual: u64, active_turn_count: usize) -> u64 {
     let further = active_turn_count.saturating_sub(TURNS_IN_MIN_LIMIT) as u64;
     (usual / 100 * 115).max(MIN_MEMORY_LIMIT + MEMORY_PER_FURTHER_TURN * further)
@@ -462,7 +462,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_may_take_more_with_plugins_and_with_many_turns() {
+    fn memory_limit_grows_with_plugins_and_turns() {
         const MIB: u64 = 1 << 20;
         assert_eq!(limit(350 * MIB, 5), 500 * MIB, "what is added to an idle server");
         assert_eq!(limit(800 * MIB, 1), 920 * MIB, "a part more than what is usual with its plugins");

@@ -1,4 +1,4 @@
-//! The sessions that an executor's turns have run in, and which of them have a turn now.
+//! The sessions of an executor's turns, and which of them have an active turn.
 
 use opencode_run_core::{SessionId, Signal};
 use std::collections::HashMap;
@@ -8,27 +8,27 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::WeakSender;
 
-/// How many sessions are remembered after their turns. A session that is forgotten costs a request when it is continued.
+/// How many sessions are remembered after their turns. Continuing a forgotten session costs a request.
 const MAX_IDLE_SESSIONS: usize = 4096;
-/// How long a turn waits for one that is being killed in its session: an abort takes a second at most, and ending a server that ignores it
-/// a few more.
+/// How long a turn waits for another turn that is being killed in its session. An abort takes at most a second, and
+/// ending a server that ignores it a few more.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The sessions, each with the consumer of the turn that it has now.
+/// The sessions, each with the consumer of its active turn.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     known: Mutex<HashMap<SessionId, Option<WeakSender<Signal>>>>,
-    /// A turn has left its session.
+    /// Notified when a turn has left its session.
     left: Notify,
 }
 
 impl Sessions {
-    // The lock is held for plain look-ups and assignments only.
+    // Held for plain look-ups and assignments only.
     fn known(&self) -> MutexGuard<'_, HashMap<SessionId, Option<WeakSender<Signal>>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether a turn has run or runs in a session, as far as that is remembered.
+    /// Returns whether a turn is known to have run, or runs, in a session.
     pub(crate) fn has_had_turn(&self, session: &SessionId) -> bool {
         self.known().contains_key(session)
     }
@@ -38,7 +38,7 @@ impl Sessions {
         self.known().remove(session);
     }
 
-    /// Takes a session for a turn with this consumer, unless another turn has it.
+    /// Acquires a session for a turn with this consumer, unless another turn has it.
     pub(crate) fn take(self: &Arc<Self>, session: &SessionId, consumer: WeakSender<Signal>) -> Option<TakenSession> {
         let mut known = self.known();
         if known.get(session).is_some_and(Option::is_some) {
@@ -51,8 +51,8 @@ impl Sessions {
         Some(TakenSession { sessions: Arc::clone(self), session: session.clone() })
     }
 
-    /// Waits until a turn that is being killed has left a session, but not for ever. Its consumer is gone: the caller was lost with its
-    /// runtime, or has dropped the turn to start another.
+    /// Waits until a turn that is being killed has left a session, at most [`KILL_TIMEOUT`]. The consumer of such a
+    /// turn is gone: the caller's runtime ended, or the caller dropped the turn to start another.
     pub(crate) async fn wait_for_killed(&self, session: &SessionId) {
         let is_killed = || {
             let consumer = self.known().get(session).cloned().flatten();
@@ -73,7 +73,7 @@ impl Sessions {
     }
 }
 
-/// The right to run a turn in a session. Dropping it returns the right.
+/// The right to run a turn in a session. Dropping it releases the session.
 pub(crate) struct TakenSession {
     sessions: Arc<Sessions>,
     session: SessionId,
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn number_of_remembered_sessions_is_bounded() {
+    fn remembered_sessions_are_bounded() {
         let (sessions, (consumer, _receiver)) = (Arc::new(Sessions::default()), mpsc::channel(1));
         let busy = sessions.take(&SessionId::new("busy"), consumer.downgrade());
         for id in 0..3 * MAX_IDLE_SESSIONS {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn turn_waits_for_killed_one_only() {
+    async fn turn_waits_only_for_killed_turn() {
         let (sessions, (consumer, receiver)) = (Arc::new(Sessions::default()), mpsc::channel(1));
         let taken = sessions.take(&SessionId::new("a"), consumer.downgrade());
         let began = tokio::time::Instant::now();

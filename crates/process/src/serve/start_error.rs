@@ -1,11 +1,11 @@
-//! Why no turn begins on a server.
+//! Errors of turns that cannot begin on a server.
 
 use super::server::Server;
 use crate::protocol::ClientError;
 use opencode_run_core::{FailureKind, Remedy, StartError, TurnFailure};
 
 impl Server {
-    /// Describes a request that failed before a turn, with the reason that only the log of a server of ours holds.
+    /// Describes a request that failed before a turn, with the reason from the log if we started the server.
     pub(crate) async fn start_error(&self, error: ClientError) -> StartError {
         let ClientError::Refused { reference: Some(reference), .. } = &error else { return unreachable(&error) };
         let line = self.log_line(Some(reference)).await;
@@ -25,7 +25,7 @@ pub(crate) fn unreachable(error: &ClientError) -> StartError {
             Remedy::advice("set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own")
         }
         ClientError::Locked => Remedy::IsolateDatabase,
-        _ => Remedy::advice("check that the address is that of an opencode server, and that it runs"),
+        _ => Remedy::advice("check that an opencode server runs at this address"),
     };
     let kind = match error {
         ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,

@@ -1,4 +1,4 @@
-//! One turn on a server.
+//! Turns on a server, and the shell of a turn of opencode 1.
 
 mod ending;
 mod permissions;
@@ -28,18 +28,18 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long an abort may take; it takes 50 ms. What it cannot end in this time, the end of the server does: nothing is to be
-/// left three seconds after an interrupt.
+/// How long an abort may take; it usually takes 50 ms. After that the server is killed: nothing may be left three
+/// seconds after an interrupt.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an abort may take where the turn is to be killed.
+/// How long an abort may take if the turn is killed.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long after an abort another is sent: one that came before the turn had begun was in vain.
+/// The interval of repeated aborts: an abort before the turn has begun has no effect.
 const ABORT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A turn to be run.
+/// A turn of opencode 1 that is ready to run.
 pub(crate) struct ServeTurn {
     pub(crate) driver: TurnDriver,
-    /// The turn's presence on its server.
+    /// The registration of the turn on its server.
     pub(crate) turn_guard: TurnGuard,
     pub(crate) subscription: Subscription,
     pub(crate) client: Client,
@@ -49,9 +49,9 @@ pub(crate) struct ServeTurn {
     pub(crate) decoder: TurnDecoder,
     pub(crate) agent: Option<String>,
     pub(crate) policy: PermissionPolicy,
-    /// What the answer is to meet.
+    /// The schema of the answer.
     pub(crate) schema: Option<AnswerSchema>,
-    /// The turn's leave to use its model source, where we see what it uses.
+    /// The lease of the route to the model source, if the gateway carries the turn's requests.
     pub(crate) route_lease: Option<RouteLease>,
     pub(crate) redaction: Redaction,
 }
@@ -65,7 +65,7 @@ pub(crate) enum PreparedTurn {
 }
 
 impl PreparedTurn {
-    /// Returns the presence of the turn on its server.
+    /// Returns the registration of the turn on its server.
     pub(crate) fn turn_guard(&self) -> &TurnGuard {
         match self {
             Self::Decoded(turn) => &turn.turn_guard,
@@ -73,7 +73,7 @@ impl PreparedTurn {
         }
     }
 
-    /// Runs the turn until nothing of it is left.
+    /// Runs the turn until no process of it is left.
     pub(crate) async fn run(self) -> FinishedTurn {
         match self {
             Self::Decoded(turn) => turn.run().await,
@@ -82,11 +82,11 @@ impl PreparedTurn {
     }
 }
 
-/// A turn under way.
+/// An active turn.
 struct Running {
     signals: mpsc::Sender<Signal>,
-    /// What brings the answer to the message and what the consumer wants. Each is a task of its own: a request is costly to
-    /// look at with every event.
+    /// The tasks that forward the answer and the consumer's controls. They are separate tasks because polling a request
+    /// on every event is expensive.
     tasks: [AbortOnDropHandle<()>; 2],
     server: Arc<Server>,
     turn_guard: TurnGuard,
@@ -99,34 +99,34 @@ struct Running {
     route_lease: Option<RouteLease>,
     decoder: TurnDecoder,
     send_queue: SendQueue,
-    /// Requests that are under way beside the message.
+    /// Requests other than the message.
     requests: JoinSet<RequestOutcome>,
-    /// The ids of the permission requests and questions whose answer is still being sent.
+    /// The ids of the permission requests and questions whose replies are still being sent.
     unanswered: Vec<String>,
     /// The last error that opencode reported in the turn's own session.
     error: Option<ReportedError>,
     /// The question that was rejected in the last step.
     rejected: Option<String>,
-    /// How often what was refused by policy, by permission and patterns.
+    /// How often each permission was refused by policy, by permission and patterns.
     refused: HashMap<(String, Vec<String>), usize>,
-    /// The refusal that the turn is ended for.
+    /// The refusal that ends the turn.
     refusal: Option<String>,
-    /// A gap in the stream is being made up for; what comes behind it waits.
+    /// A resync after a disconnect is running; later events wait.
     is_resyncing: bool,
     stopped: bool,
-    /// When the next abort is due, and when it has been long enough.
+    /// When the next abort is due, and when to give up.
     abort: Option<(Instant, Instant)>,
 }
 
-/// What came of a request beside the message.
+/// The outcome of a request other than the message.
 enum RequestOutcome {
-    /// What was asked by this id was answered, and the turn is to end where that was a refusal for which there is no reason.
+    /// The reply with this id was sent. A refusal without a reason ends the turn.
     Answered {
         id: String,
         refusal: Option<String>,
     },
-    /// This was said and asked while nobody listened.
-    Reconnected(SessionSnapshot),
+    /// The session was read after a disconnect.
+    Resynced(SessionSnapshot),
     Aborted,
 }
 
@@ -139,7 +139,7 @@ enum Wake {
 }
 
 impl ServeTurn {
-    /// Runs the turn until nothing of it is left.
+    /// Runs the turn until no process of it is left.
     pub(crate) async fn run(self) -> FinishedTurn {
         let Self { driver, turn_guard, subscription, client, session, directory, message, .. } = self;
         let Self { decoder, agent, policy, schema, route_lease, redaction, .. } = self;
@@ -151,12 +151,12 @@ impl ServeTurn {
         let answer = tokio::spawn(async move {
             let answer = async {
                 if let Some(agent) = agent {
-                    // A message for an agent that does not exist is refused without a reason.
+                    // A message for an unknown agent is refused without a reason.
                     request_client.check_agent(&where_to, &agent).await?;
                 }
                 request_client.send(&where_to, &whom, &message).await
             };
-            answer_sender.give(answer.await);
+            answer_sender.send(answer.await);
         });
         let controls = tokio::spawn(subscription.mailbox.forward_controls(controls));
         let mut turn = Running {
@@ -189,14 +189,14 @@ impl ServeTurn {
     }
 }
 
-/// A turn of which nothing is left, but that its consumer is to be told so.
+/// A turn without any process left, whose last signals have not been delivered.
 pub(crate) struct FinishedTurn {
     send_queue: SendQueue,
     signals: mpsc::Sender<Signal>,
 }
 
 impl FinishedTurn {
-    /// Tells the consumer.
+    /// Delivers the last signals to the consumer.
     pub(crate) async fn deliver_end(mut self) {
         while self.send_queue.has_pending() {
             self.send_queue.flush(&self.signals).await;
@@ -205,7 +205,7 @@ impl FinishedTurn {
 }
 
 impl Running {
-    /// Passes on what happens until the message is answered; none if the server had to be ended.
+    /// Processes events until the message is answered. Returns `None` if the server had to be killed.
     async fn until_answered(&mut self) -> Option<Result<String, ClientError>> {
         loop {
             let abort = self.abort.map(|(next, last)| next.min(last));
@@ -227,14 +227,14 @@ impl Running {
                 Wake::Incoming(Incoming::Answer(answer)) => return Some(answer),
                 Wake::Abort => {
                     if self.abort.is_some_and(|(_, last)| Instant::now() >= last) {
-                        // Its other turns end as well, each with a failure of its own kind.
+                        // The server's other turns end too, each with its own failure.
                         self.server.end().await;
                         return None;
                     }
                     self.send_abort();
                 }
                 Wake::RequestOutcome(Some(RequestOutcome::Answered { id, refusal })) => self.answered(id, refusal),
-                Wake::RequestOutcome(Some(RequestOutcome::Reconnected(missed))) => self.finish_resync(missed),
+                Wake::RequestOutcome(Some(RequestOutcome::Resynced(missed))) => self.finish_resync(missed),
                 Wake::Moved => self.send_queue.push(Signal::Progress),
                 Wake::Flushed if self.send_queue.is_closed() => self.control(None),
                 Wake::Flushed | Wake::RequestOutcome(_) => {}
@@ -249,7 +249,7 @@ impl Running {
         self.stop(if control == Some(Control::Interrupt) { ABORT_TIMEOUT } else { KILL_TIMEOUT });
     }
 
-    /// Begins to end the turn.
+    /// Starts to abort the turn.
     fn stop(&mut self, limit: Duration) {
         let (now, last) = (Instant::now(), Instant::now() + limit);
         self.abort = Some(self.abort.map_or((now, last), |(next, earlier)| (next, earlier.min(last))));
@@ -259,7 +259,7 @@ impl Running {
     fn send_abort(&mut self) {
         let (client, directory, session) = self.address();
         self.requests.spawn(async move {
-            // Whether it helped is seen by the answer to the message.
+            // The answer to the message shows whether the abort worked.
             if let Err(error) = client.abort(&directory, &session).await {
                 tracing::debug!(%error, "an abort was not answered");
             }
@@ -278,10 +278,7 @@ impl Running {
             Some(StreamItem::Disconnected) | None => self.decoder.mark_disconnected(),
             Some(StreamItem::Reconnected { dropped }) => {
                 if dropped > 0 {
-                    tracing::warn!(
-                        dropped,
-                        "the turn's consumer is slow: events were dropped, and are read from the session"
-                    );
+                    tracing::warn!(dropped, "slow consumer: dropped events are read from the session");
                 }
                 self.start_resync();
             }

@@ -1,4 +1,4 @@
-//! The turn of a generation, made of what was prepared for it.
+//! Builds a turn of either generation from its prepared parts.
 
 use super::dispatcher::Subscription;
 use super::server::TurnGuard;
@@ -19,20 +19,20 @@ pub(crate) struct TurnParts {
     pub(crate) turn_guard: TurnGuard,
     pub(crate) subscription: Subscription,
     pub(crate) session: SessionId,
-    /// The session was made for this turn.
+    /// The session was created for this turn.
     pub(crate) is_new: bool,
-    /// The name of its model for opencode.
+    /// The model's name for opencode.
     pub(crate) model: Option<String>,
     pub(crate) schema: Option<AnswerSchema>,
     pub(crate) route_lease: Option<RouteLease>,
 }
 
 impl TurnParts {
-    /// Makes the turn of a request.
+    /// Returns the turn of a request.
     ///
     /// # Errors
     ///
-    /// If its generation needs a model that it has not.
+    /// If the generation needs a model and there is none.
     pub(crate) fn turn(self, request: TurnRequest, redaction: Redaction) -> Result<PreparedTurn, StartError> {
         let Self { driver, turn_guard, subscription, session, is_new, model, schema, route_lease } = self;
         let TurnRequest { prompt, task, .. } = request;
@@ -86,5 +86,6 @@ impl TurnParts {
 }
 
 fn no_model() -> StartError {
-    StartError::new(FailureKind::Usage, "the model's name is not `provider/model`").hint("name it so")
+    StartError::new(FailureKind::Usage, "the model's name is not in the form `provider/model`")
+        .hint("name it as `provider/model`")
 }

@@ -1,4 +1,4 @@
-//! Releases what servers keep for a task.
+//! Releases the state that servers keep for a task.
 
 use super::{Servers, Shared};
 use crate::serve::server::Server;
@@ -6,7 +6,7 @@ use opencode_run_core::{FailureKind, SessionId, StartError, Task};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long an attached server may take to release a directory, after the turn. It is not ours, and may never answer.
+/// How long an attached server may take to release a directory after the turn. It may never answer.
 const ATTACHED_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Shared {
@@ -40,7 +40,7 @@ impl Shared {
         }
         let mut deleted = !forget || session.is_none();
         let servers = if servers.is_empty() && !deleted {
-            // It has ended since. All servers have the same sessions.
+            // The server has ended since. All servers share the same sessions.
             vec![self.server(&self.launch_key(None, None)?.0).await?]
         } else {
             servers

@@ -267,8 +267,8 @@ async fn a_variant_that_the_model_does_not_have_is_refused_before_there_is_a_ses
     let source = ModelChoice::Source { source: ModelSourceType::Default, config: Arc::new(config) };
     for (prompt, named) in [
         (on("stub/many"), "stub/many has no variant `nope`: it has high, low"),
-        (on("stub/none"), "stub/none has no variant `nope`: it has none"),
-        (Prompt::new("hello").model(source), "m has no variant `nope`: it has none"),
+        (on("stub/none"), "stub/none has no variant `nope`: it has no variants"),
+        (Prompt::new("hello").model(source), "m has no variant `nope`: it has no variants"),
     ] {
         let error = play.try_turn(prompt.variant("nope")).await.unwrap_err();
         assert_eq!(error.kind, FailureKind::Usage);

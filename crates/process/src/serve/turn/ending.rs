@@ -1,4 +1,4 @@
-//! The end of a turn: what the answer says, what the stream still has to say, and what is left at work.
+//! The end of a turn: reads the answer, waits for late events, and kills leftover processes.
 
 use super::{ABORT_TIMEOUT, FinishedTurn, Running};
 use crate::model_route::RouteLease;
@@ -8,33 +8,33 @@ use opencode_run_core::{Ending, Event, Observed, Signal, TurnFailure};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long is waited for events that the answer has overtaken.
+/// How long to wait for events that the answer has overtaken.
 const LATE_EVENTS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long is waited for what the stream still says of a message without an answer, up to its end or why it was refused; it
-/// says nothing if the message was malformed.
+/// How long to wait for events about a message without an answer, up to its end or the reason of its refusal. A
+/// malformed message has no such events.
 const STREAM_REST_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the messages of a turn that was stopped may take to be read: what it left at work is ended after that.
+/// How long to read the messages of a stopped turn: its processes are killed after that.
 const STOPPED_READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long they may take otherwise. A session of 256 MiB takes a few seconds.
+/// How long to read them otherwise. A session of 256 MiB takes a few seconds.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Running {
-    /// Takes in what is left of the turn, ends what it left at work, and says how it ended.
+    /// Processes the answer and late events, kills leftover processes, and determines how the turn ended.
     pub(super) async fn finish(mut self, answer: Option<Result<String, ClientError>>) -> FinishedTurn {
         self.requests.abort_all();
-        // The one that brings controls stays: a server may take its time for what is asked now.
+        // The task that forwards controls stays: the requests below may take long.
         let [answering, _] = &self.tasks;
         answering.abort();
         let ending = match answer {
             None => Ending::Stopped,
             Some(Ok(text)) => self.judge(text).await,
-            // What was stopped may have been stopped by the end of its server.
+            // An error of a stopped turn may only mean that its server was killed.
             Some(Err(_)) if self.stopped => Ending::Stopped,
             Some(Err(error)) => Ending::Failed(self.fail(error).await),
         };
         let limit = self.route_lease.as_ref().and_then(RouteLease::limit_reached).filter(|_| !self.stopped);
         let ending = match (limit, self.refusal.take()) {
-            // What opencode makes of a request that was refused is a failure of the provider's.
+            // opencode reports a refused request as a failure of the provider.
             (Some(failure), _) => Ending::Failed(failure),
             (None, Some(what)) if ending == Ending::Stopped => Ending::Failed(TurnFailure::Permission { what }),
             _ => match (ending, &self.route_lease) {
@@ -54,7 +54,7 @@ impl Running {
         FinishedTurn { send_queue: self.send_queue, signals: self.signals }
     }
 
-    /// Says why a message was not answered, and sees to it that nobody works on it any more.
+    /// Returns the failure of a message without an answer, and makes sure that the server no longer works on it.
     async fn fail(&mut self, error: ClientError) -> TurnFailure {
         if error.leaves_work() && self.server.exit().is_none() {
             let (client, directory, session) = self.address();
@@ -63,27 +63,27 @@ impl Running {
                 self.server.end().await;
             }
         }
-        // The connection of the answer may be gone before all of the stream has come.
+        // The connection of the answer may break before the last events have arrived.
         self.drain_stream().await;
         self.catch_up(&[]).await;
         let failure = self.server.failure(error, &self.session).await;
         match (failure, self.error.take()) {
-            // The server says less by its answer than by its events.
+            // The events carry more detail than the answer.
             (TurnFailure::Opencode { .. }, Some(error)) => failure_of(error),
             (failure, _) => failure,
         }
     }
 
-    /// Reads the answer to the message: it is the truth about the turn, the stream was for watching.
+    /// Reads the answer to the message. The answer is authoritative; the events are for live output.
     async fn judge(&mut self, text: String) -> Ending {
         if text.is_empty() {
             return Ending::Failed(self.explain_empty_answer().await);
         }
         let Some(message) = read_message(&text) else {
-            let message = "the opencode server answered with something else than a message".to_owned();
+            let message = "the opencode server's answer is not a message".to_owned();
             return Ending::Failed(TurnFailure::Protocol { message });
         };
-        // What it holds is in the message now, and to catch up may take as long a text again.
+        // Freed early: reading the messages below may need as much memory again.
         drop(text);
         self.catch_up(std::slice::from_ref(&message)).await;
         let end = message.end();
@@ -91,7 +91,7 @@ impl Running {
             self.send_queue.push(observed.into());
         }
         let Some(AnswerEnd { aborted, error, structured, stops_at_tools }) = end else {
-            let message = "the opencode server's answer does not say how the turn ended".to_owned();
+            let message = "the opencode server's answer does not specify how the turn ended".to_owned();
             return Ending::Failed(TurnFailure::Protocol { message });
         };
         let unmet = self.schema.as_ref().and_then(|schema| schema.why_unmet(structured.as_ref()));
@@ -99,7 +99,7 @@ impl Running {
             self.send_queue.push(Signal::Structured(value));
         }
         if let (Some(error), None) = (&error, &self.error) {
-            // The stream broke or was too late to tell it.
+            // The stream broke, or the event was late.
             let event = Event::Error(error.clone());
             self.send_queue.push(Observed::new(event).into());
         }
@@ -117,8 +117,8 @@ impl Running {
         }
     }
 
-    /// Says why a message was answered with nothing, which is how one is refused before 1.15: the stream says it, unless the
-    /// session is not there.
+    /// Returns the failure of a message with an empty answer, which is how versions before 1.15 refuse one. The reason
+    /// is in the stream, unless the session does not exist.
     async fn explain_empty_answer(&mut self) -> TurnFailure {
         self.drain_stream().await;
         if let Some(error) = self.error.take() {
@@ -127,11 +127,11 @@ impl Running {
         let (client, session) = (self.server.client.clone(), self.session.clone());
         match self.bounded(client.session_directory(&session)).await {
             Some(Err(error @ ClientError::NotFound(_))) => self.server.failure(error, &self.session).await,
-            _ => TurnFailure::Protocol { message: "the opencode server answered with nothing".to_owned() },
+            _ => TurnFailure::Protocol { message: "the opencode server's answer was empty".to_owned() },
         }
     }
 
-    /// Waits for what the stream still says of a message that has no answer.
+    /// Waits for the remaining events about a message that has no answer.
     async fn drain_stream(&mut self) {
         let deadline = Instant::now() + STREAM_REST_TIMEOUT;
         while !self.decoder.is_disconnected() && !self.decoder.is_idle() {
@@ -143,8 +143,8 @@ impl Running {
         }
     }
 
-    /// Waits for what the stream still has to say of these messages. If the stream broke, what the turn produced is read
-    /// from the session instead.
+    /// Waits for late events about these messages. If the stream broke, reads the turn's output from the session
+    /// instead.
     async fn catch_up(&mut self, messages: &[MessageWithParts]) {
         let deadline = Instant::now() + if self.stopped { STREAM_REST_TIMEOUT } else { LATE_EVENTS_TIMEOUT };
         let expected: Vec<_> = messages.iter().map(MessageWithParts::expected).collect();
@@ -167,7 +167,8 @@ impl Running {
         }
     }
 
-    /// Waits for the answer to a request, at most [`READ_TIMEOUT`]. If the turn is or was stopped, [`STOPPED_READ_TIMEOUT`] is left.
+    /// Waits for the answer to a request, at most [`READ_TIMEOUT`]. If the turn is or was stopped, at most
+    /// [`STOPPED_READ_TIMEOUT`].
     async fn bounded<T>(&mut self, request: impl Future<Output = T>) -> Option<T> {
         let mut request = std::pin::pin!(request);
         if !self.stopped {

@@ -1,4 +1,4 @@
-//! What opencode asks in a turn, and who answers.
+//! Answers opencode's permission requests and questions.
 
 use super::{ABORT_TIMEOUT, RequestOutcome, Running};
 use crate::protocol::ClientError;
@@ -10,20 +10,20 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// How often it is tried to tell opencode an answer, or to hear what was asked while the stream was broken: what is not
-/// answered holds the turn up for ever.
+/// How often a reply, or a request after a disconnect, is tried: a permission request without a reply blocks the turn
+/// forever.
 const MAX_TRIES: u32 = 5;
-/// How long is waited between two tries.
+/// The pause between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the same may be asked for and refused by policy: a model that insists on it would do so without end.
+/// How often the same permission may be refused by policy: a model that insists would request it forever.
 const MAX_REFUSALS: usize = 5;
 
-/// What the agent is told when a permission is refused by policy.
+/// The reason that the agent gets for a refusal by policy.
 const REFUSAL: &str = "This was refused: the run is unattended and its policy does not allow it. Go on without it, or say \
                        what you could not do.";
 
 impl Running {
-    /// Answers a permission: an ask that nobody answers would hold the turn up for ever.
+    /// Answers a permission request; without an answer it would block the turn forever.
     pub(super) fn answer_permission(&mut self, ask: PermissionAsk) {
         let Some(id) = ask.id.clone() else { return };
         self.unanswered.push(id.clone());
@@ -41,7 +41,7 @@ impl Running {
         });
     }
 
-    /// Notes that what was asked was answered, and ends the turn where it is to end on that.
+    /// Records that a reply was sent, and ends the turn if it was the final refusal.
     pub(super) fn answered(&mut self, id: String, refusal: Option<String>) {
         self.unanswered.retain(|open| *open != id);
         self.send_queue.push(Signal::Answered { id });
@@ -53,12 +53,12 @@ impl Running {
         }
     }
 
-    /// Rejects a question: there is nobody to answer it.
+    /// Rejects a question: the run is unattended.
     pub(super) fn reject_question(&mut self, question: &QuestionAsk) {
         let (client, directory, _) = self.address();
         let id = question.id.clone();
         self.unanswered.push(id.clone());
-        tracing::debug!(id, "a question is rejected");
+        tracing::debug!(id, "rejecting a question");
         self.rejected = Some(question.questions.join(" "));
         self.requests.spawn(async move {
             retried(|| client.reject_question(&directory, &id)).await;
@@ -67,23 +67,23 @@ impl Running {
     }
 }
 
-/// Returns the answer of a policy to a permission request. If the agent insists on what was refused, the rejection has no reason, which
-/// ends the turn.
+/// Returns the policy's answer to a permission request. If the agent insists on a refused permission, the rejection has
+/// no reason, which ends the turn.
 pub(super) async fn decide(policy: PermissionPolicy, ask: PermissionAsk, insists: bool) -> PermissionAnswer {
     let refusal = || PermissionAnswer::Reject { reason: REFUSAL.to_owned() };
     match policy {
         PermissionPolicy::Allow => PermissionAnswer::Once,
-        // A handler that panics has not allowed it.
+        // A panic of the handler counts as a refusal.
         PermissionPolicy::Ask(handler) => answer_on_own_thread(handler, ask).await.unwrap_or_else(refusal),
         _ if insists => PermissionAnswer::Reject { reason: String::new() },
         _ => refusal(),
     }
 }
 
-/// Asks a handler on a thread of its own: one that blocks, such as on a terminal, must delay no turn. Returns `None` if it panics. If
-/// this future is dropped, the handler's is dropped too, as soon as it yields.
+/// Calls a handler on a dedicated thread, so that one that blocks, on a terminal for example, delays no turn. Returns
+/// `None` if it panics. If this future is dropped, the handler's future is dropped too, as soon as it yields.
 ///
-/// The thread is not one of the runtime's threads for blocking work: there are 512 of these, and a handler may wait for a person.
+/// The thread is not from the runtime's blocking pool, which has 512 threads: a handler may wait for a person.
 async fn answer_on_own_thread(handler: Arc<dyn PermissionHandler>, ask: PermissionAsk) -> Option<PermissionAnswer> {
     let runtime = Handle::current();
     let wanted = CancellationToken::new();
@@ -95,17 +95,17 @@ async fn answer_on_own_thread(handler: Arc<dyn PermissionHandler>, ask: Permissi
         sender.send(runtime.block_on(dropped.run_until_cancelled(handler.answer(ask)))).ok();
     };
     if let Err(error) = thread::Builder::new().name("opencode-permission".to_owned()).spawn(ask_handler) {
-        tracing::warn!(%error, "no thread can be started to ask for a permission, which is refused");
+        tracing::warn!(%error, "cannot start a thread for the permission handler: the permission is refused");
     }
     answer.await.ok().flatten()
 }
 
-/// Makes a request until it is answered, or refused for good. Returns none if all was in vain.
+/// Retries a request until it succeeds or fails permanently. Returns `None` if all tries failed.
 pub(super) async fn retried<T, F: Future<Output = Result<T, ClientError>>>(request: impl Fn() -> F) -> Option<T> {
     retry(request).await.ok()
 }
 
-/// Sends a request until it is answered, or refused for good.
+/// Retries a request until it succeeds or fails permanently.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What opencode said and asked while the stream was broken.
+//! Resync after a disconnect: reads missed output and permission requests from the session.
 
 use super::permissions::retried;
 use super::{RequestOutcome, Running};
@@ -6,16 +6,16 @@ use crate::protocol::{MessageWithParts, SessionEvent, read_messages};
 use crate::serve::mailbox::StreamItem;
 use std::sync::Arc;
 
-/// What there is behind a gap.
+/// The state of a session after a disconnect.
 pub(super) struct SessionSnapshot {
-    /// The session's messages as far as they go.
+    /// The session's messages, if they could be read.
     messages: Option<Vec<MessageWithParts>>,
-    /// What waits for an answer.
+    /// Pending permission requests and questions.
     permissions: Vec<SessionEvent>,
 }
 
 impl Running {
-    /// Begins to make up for a gap. What the stream says meanwhile is not lost, it is read behind it.
+    /// Starts to read the session. Events that arrive meanwhile wait.
     pub(super) fn start_resync(&mut self) {
         self.is_resyncing = true;
         let (client, directory, session) = self.address();
@@ -29,14 +29,14 @@ impl Running {
             for sub_agent in sub_agents {
                 server.dispatcher.add_sub_agent(sub_agent, &session);
             }
-            RequestOutcome::Reconnected(SessionSnapshot { messages, permissions })
+            RequestOutcome::Resynced(SessionSnapshot { messages, permissions })
         });
     }
 
-    /// Tells what was missed. Where that could not be had, it is told with the next gap or at the end.
+    /// Emits missed output. If the messages could not be read, the next resync or the end of the turn reads them.
     pub(super) fn finish_resync(&mut self, missed: SessionSnapshot) {
         self.is_resyncing = false;
-        // An error that came behind the gap may have been got over by what the messages hold already.
+        // Errors first: the messages may show that opencode has recovered from an error after the disconnect.
         let (errors, waiting): (Vec<_>, Vec<_>) = self
             .subscription
             .mailbox
@@ -59,10 +59,10 @@ impl Running {
         }
     }
 
-    /// Emits what of the session's messages was not emitted, when the turn is over.
+    /// Emits the content of the session's messages that was not emitted, at the end of the turn.
     pub(super) fn reconcile(&mut self, text: String) {
         let messages = read_messages(&text).unwrap_or_default();
-        // Its content is in the messages now.
+        // Freed early: its content is in the messages now.
         drop(text);
         for message in messages {
             for observed in self.decoder.reconcile(message) {

@@ -1,4 +1,4 @@
-//! The shell around a turn that is a state machine: it carries out what the turn wants done, and knows nothing of a generation.
+//! The I/O shell around a turn's state machine. It executes the machine's actions, and knows no generation of opencode.
 
 use super::permissions::{decide, retry};
 use super::{FinishedTurn, until};
@@ -17,25 +17,25 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long the server is watched for an execution that it starts because a process which it ran in the background has ended: it
-/// starts within some 50 ms on an idle machine.
+/// How long to watch the server for an execution that it starts because a background process has ended. It starts
+/// within about 50 ms on an idle machine.
 const BACKGROUND_WINDOW: Duration = Duration::from_millis(300);
-/// How often such an execution is interrupted meanwhile.
+/// The interval of interrupting such executions.
 const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a last request may take.
+/// The timeout of a last request.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A turn to be run.
+/// A turn with a state machine, ready to run.
 pub(crate) struct ProtocolTurn {
     pub(crate) driver: TurnDriver,
-    /// The turn's presence on its server.
+    /// The registration of the turn on its server.
     pub(crate) turn_guard: TurnGuard,
     pub(crate) subscription: Subscription,
     pub(crate) session: SessionId,
     pub(crate) protocol: Box<dyn TurnProtocol>,
     pub(crate) send: RequestSender,
     pub(crate) policy: PermissionPolicy,
-    /// The turn's lease of its model source, if its traffic is metered.
+    /// The lease of the route to the model source, if its traffic is metered.
     pub(crate) route_lease: Option<RouteLease>,
     pub(crate) redaction: Redaction,
 }
@@ -44,7 +44,7 @@ pub(crate) struct ProtocolTurn {
 pub(crate) type RequestSender =
     Arc<dyn Fn(Request) -> futures_util::future::BoxFuture<'static, Result<String, ClientError>> + Send + Sync>;
 
-/// How a turn ended for its state machine.
+/// The end of a turn, as reported by its state machine.
 enum End {
     Finished(Ending),
     Failed(ClientError),
@@ -60,19 +60,19 @@ struct Shell {
     route_lease: Option<RouteLease>,
     send_queue: SendQueue,
     requests: JoinSet<Input>,
-    /// The timers that are set; one of each kind.
+    /// The armed timers, at most one of each kind.
     timers: Vec<(Timer, Instant)>,
     end: Option<End>,
     must_end_server: bool,
 }
 
 impl ProtocolTurn {
-    /// Returns the presence of the turn on its server.
+    /// Returns the registration of the turn on its server.
     pub(crate) fn turn_guard(&self) -> &TurnGuard {
         &self.turn_guard
     }
 
-    /// Runs the turn until nothing of it is left.
+    /// Runs the turn until no process of it is left.
     pub(crate) async fn run(self) -> FinishedTurn {
         let Self { driver, turn_guard, subscription, session, protocol, send, policy, route_lease, redaction } = self;
         let TurnDriver { signals, controls } = driver;
@@ -105,7 +105,7 @@ impl ProtocolTurn {
         let mut has_exited = false;
         let end = loop {
             if std::mem::take(&mut shell.must_end_server) {
-                // Its other turns end as well, each with a failure of its own kind.
+                // The server's other turns end too, each with its own failure.
                 shell.server.end().await;
             }
             if let Some(end) = shell.end.take() {
@@ -165,10 +165,7 @@ impl Shell {
             Incoming::Item(Some(StreamItem::Disconnected) | None) => self.step(Input::Disconnected),
             Incoming::Item(Some(StreamItem::Reconnected { dropped })) => {
                 if dropped > 0 {
-                    tracing::warn!(
-                        dropped,
-                        "the turn's consumer is slow: events were dropped, and are read from the session"
-                    );
+                    tracing::warn!(dropped, "slow consumer: dropped events are read from the session");
                 }
                 self.step(Input::Reconnected);
             }
@@ -227,7 +224,7 @@ impl Shell {
         });
     }
 
-    /// Ends what the turn left at work.
+    /// Determines the ending, and kills the processes that the turn left.
     async fn finish(mut self, end: End, turn_guard: TurnGuard) -> SendQueue {
         self.requests.abort_all();
         let (ending, was_stopped) = match end {
@@ -248,7 +245,8 @@ impl Shell {
         let mut traffic = self.route_lease.as_ref().map(RouteLease::traffic);
         let has_background = self.protocol.last_request().is_some();
         if has_background {
-            // Ended before the processes: the gateway refuses what an execution that their end starts asks the model.
+            // Released before the processes are killed: their end may start an execution, whose requests the gateway
+            // then refuses.
             self.route_lease = None;
         }
         turn_guard.end().await;
@@ -265,7 +263,7 @@ impl Shell {
         self.send_queue
     }
 
-    /// Interrupts executions that the server starts because processes in the background have ended.
+    /// Interrupts executions that the server starts because background processes have ended.
     async fn interrupt_background(&mut self) {
         let began = Instant::now();
         while began.elapsed() < BACKGROUND_WINDOW {
