@@ -57,8 +57,9 @@ fn all_arguments(command: &clap::Command) -> impl Iterator<Item = &clap::Arg> {
 }
 
 fn names(arg: &clap::Arg) -> impl Iterator<Item = String> {
-    let long = arg.get_long().map(|long| format!("--{long}"));
-    long.into_iter().chain(arg.get_short().map(|short| format!("-{short}")))
+    let aliases = arg.get_all_aliases().into_iter().flatten();
+    let long = arg.get_long().into_iter().chain(aliases).map(|long| format!("--{long}"));
+    long.chain(arg.get_short().map(|short| format!("-{short}")))
 }
 
 /// Returns whether an argument is an option whose value is the next argument and is not free text.

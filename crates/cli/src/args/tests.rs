@@ -1,7 +1,10 @@
 //! What the arguments are read as.
 
+use super::values::{duration, idle_limit};
 use super::*;
 use clap::error::ErrorKind;
+use opencode_run_core::{Limit, ModelSourceType};
+use std::time::Duration;
 
 #[test]
 fn the_definition_holds_together() {
@@ -71,7 +74,7 @@ fn free_text_may_begin_with_a_hyphen() {
     // Every option of free text is one of these: a new one is added to the list, and allows a hyphen.
     let command = Cli::command();
     let texts = command.get_arguments().filter(|arg| arg.is_allow_hyphen_values_set()).map(|arg| arg.get_id().as_str());
-    assert_eq!(texts.collect::<Vec<_>>(), ["message", "context", "title"]);
+    assert_eq!(texts.collect::<Vec<_>>(), ["message", "title", "context"]);
 }
 
 #[test]
@@ -110,4 +113,33 @@ fn message_may_begin_as_an_item_of_a_list() {
         let error = read(wrong).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{wrong:?}");
     }
+}
+
+#[test]
+fn short_help_fits_a_screen() {
+    let help = Cli::command().term_width(100).render_help().to_string();
+    assert!(help.lines().count() <= 52, "{help}");
+    assert!(help.contains("--max-cost") && !help.contains("--no-gateway"), "{help}");
+}
+
+#[test]
+fn long_help_groups_every_option() {
+    for command in std::iter::once(&Cli::command()).chain(Cli::command().get_subcommands()) {
+        let ungrouped = command.get_arguments().filter(|arg| arg.get_help_heading().is_none() && !arg.is_positional());
+        let allowed = ["message", "files", "json_schema"];
+        if command.get_arguments().any(|arg| arg.get_id() == "idle_timeout") {
+            let unexpected: Vec<_> =
+                ungrouped.map(|arg| arg.get_id().as_str()).filter(|id| !allowed.contains(id)).collect();
+            assert!(unexpected.is_empty(), "{}: {unexpected:?}", command.get_name());
+        }
+    }
+}
+
+#[test]
+fn aliases_mean_the_same_option() {
+    let read = |arguments: &[&str]| Cli::try_parse_from([&["opencode-run", "m"], arguments].concat()).unwrap().run;
+    assert!(read(&["--progress"]).output.no_wait);
+    assert_eq!(read(&["--system-prompt", "- brief"]).task.context.as_deref(), Some("- brief"));
+    assert_eq!(read(&["--system-prompt-file", "x"]).task.context_file, Some("x".into()));
+    assert_eq!(read(&["--role", "code"]).task.model_source_type, Some(ModelSourceType::Code));
 }
