@@ -1,23 +1,23 @@
-//! A conversation as Markdown. The byte 29 ends a turn, and 30 a text in it.
+//! Renders a conversation as Markdown. In the input, byte 29 separates turns and byte 30 separates the texts of a turn.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use opencode_run_markdown::fuzzing::{Said, holds_every_line, keeps_its_shape};
+use opencode_run_markdown::fuzzing::{FuzzTurn, holds_every_line, keeps_its_shape};
 
 fuzz_target!(|conversation: &str| {
-    let said: Vec<Said> = conversation.split('\u{1d}').map(said).collect();
-    // One of the two for each, since a transcript takes its time.
+    let turns: Vec<FuzzTurn> = conversation.split('\u{1d}').map(fuzz_turn).collect();
+    // Only one of the two properties per input, because rendering is slow.
     if conversation.len().is_multiple_of(2) {
-        keeps_its_shape(&said, conversation.len() / 8);
+        keeps_its_shape(&turns, conversation.len() / 8);
     } else {
-        holds_every_line(&said);
+        holds_every_line(&turns);
     }
 });
 
-fn said(turn: &str) -> Said {
+fn fuzz_turn(turn: &str) -> FuzzTurn {
     let mut texts = turn.split('\u{1e}').map(str::to_owned);
     let mut text = || texts.next().unwrap_or_default();
-    Said {
+    FuzzTurn {
         message: text(),
         thought: text(),
         tool: text(),

@@ -25,7 +25,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
 
     let (before, cpu, began) = (own_memory(), own_cpu(), Instant::now());
     runner.start("flood".into(), SystemTime::now()).await?;
-    let mut events = runner.every_event();
+    let mut events = runner.lossless_events();
     let mut seen = 0;
     while let Some(item) = tokio::time::timeout(LIMIT, events.next()).await? {
         let EventItem::Event(event) = item else { return Err("events were missed".into()) };

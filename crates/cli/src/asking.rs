@@ -4,7 +4,9 @@ use super::keyboard::Keyboard;
 use super::question::{self, CallInput};
 use super::stderr::{Stderr, ask_person};
 use async_trait::async_trait;
-use opencode_run_core::{Event, PermissionAnswer, PermissionAsk, PermissionHandler, SessionId, ToolState, TurnEvent};
+use opencode_run_core::{
+    Event, PermissionAnswer, PermissionHandler, PermissionRequest, SessionId, ToolState, TurnEvent,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +51,7 @@ impl Said {
     pub(crate) fn note(&self, event: &TurnEvent) {
         let agent = || event.observed.sub_agent.clone();
         match &event.observed.event {
-            Event::Permission(PermissionAsk { id: Some(id), call, .. }) => self.0.send_modify(|printed| {
+            Event::Permission(PermissionRequest { id: Some(id), call, .. }) => self.0.send_modify(|printed| {
                 printed.asks.insert(id.clone(), call.clone().map(|call| (agent(), call)));
             }),
             Event::Tool(call) => self.0.send_modify(|printed| {
@@ -69,7 +71,7 @@ impl Said {
 
     /// Waits until what came before a permission request is printed, and returns what the tool call was given that needs it;
     /// `None` if opencode does not report it in time.
-    async fn wait_for(&self, ask: &PermissionAsk) -> Option<CallInput> {
+    async fn wait_for(&self, ask: &PermissionRequest) -> Option<CallInput> {
         let id = ask.id.as_ref()?;
         let mut printed = self.0.subscribe();
         // The sender lives as long as `self`, so that waiting cannot fail.
@@ -82,7 +84,7 @@ impl Said {
 
 #[async_trait]
 impl PermissionHandler for Asking {
-    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+    async fn answer(&self, ask: PermissionRequest) -> PermissionAnswer {
         let input = self.said.wait_for(&ask).await;
         // One question at a time, also where several tools ask.
         let mut keyboard = self.keyboard.hold().await;

@@ -4,7 +4,7 @@
 //! there, so it is used without a question only if nothing speaks for that.
 
 use super::allowed::{Allowed, AllowedFiles};
-use opencode_run_config::{FoundEnvFile, MAX_FILE_BYTES};
+use opencode_run_config::{DiscoveredEnvFile, MAX_FILE_BYTES};
 use opencode_run_core::ModelConfig;
 use opencode_run_process::{find_untrusted, tracking_reason};
 use opencode_runner::ModelSource;
@@ -18,7 +18,7 @@ pub(crate) struct FoundFile {
     name: PathBuf,
     pub(crate) identity: Allowed,
     metadata: Metadata,
-    pub(crate) content: FoundEnvFile,
+    pub(crate) content: DiscoveredEnvFile,
 }
 
 /// Whether a found file is used.
@@ -50,7 +50,7 @@ impl FoundFile {
         let mut bytes = Vec::new();
         file.by_ref().take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         let identity = Allowed::new(&place(name)?, &bytes);
-        let content = ModelSource::from_found_env_bytes(name, bytes);
+        let content = ModelSource::from_discovered_env_bytes(name, bytes);
         Ok(Some(Self { name: name.to_owned(), identity, metadata, content }))
     }
 

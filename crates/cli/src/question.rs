@@ -1,6 +1,6 @@
 //! A permission request as a person sees it: what would be carried out, complete and visible, in lines of its own.
 
-use opencode_run_core::PermissionAsk;
+use opencode_run_core::PermissionRequest;
 use opencode_run_markdown::is_unsafe_on_terminal;
 use serde_json::Value;
 use std::fmt::Write;
@@ -18,7 +18,7 @@ pub(crate) struct CallInput {
 }
 
 /// Returns the question for a terminal of this many columns.
-pub(crate) fn of(ask: &PermissionAsk, input: Option<&CallInput>, width: usize) -> String {
+pub(crate) fn of(ask: &PermissionRequest, input: Option<&CallInput>, width: usize) -> String {
     let patterns = ask.patterns.iter().map(|pattern| one_line(pattern)).collect::<Vec<_>>().join(", ");
     let mut question = format!("The agent asks for {} ({patterns}).", one_line(&ask.permission));
     match input {
@@ -141,7 +141,7 @@ mod tests {
 
     fn asked(input: Value) -> String {
         let patterns = vec!["ls *".to_owned()];
-        let ask = PermissionAsk::new("bash", patterns).always(vec!["ls *".to_owned(), "cd\n *".to_owned()]);
+        let ask = PermissionRequest::new("bash", patterns).always(vec!["ls *".to_owned(), "cd\n *".to_owned()]);
         of(&ask, Some(&CallInput { tool: "bash".to_owned(), input }), 80)
     }
 
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn unknown_input_is_reported() {
-        let ask = PermissionAsk::new("bash", vec!["ls\n\u{1b}[8m".to_owned()]);
+        let ask = PermissionRequest::new("bash", vec!["ls\n\u{1b}[8m".to_owned()]);
         assert_eq!(
             of(&ask, None, 80),
             "The agent asks for bash (ls␊␛[8m). opencode does not report what the tool was given.\n\

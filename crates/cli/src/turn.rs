@@ -51,7 +51,7 @@ pub(crate) async fn run(
     let watching = watched.then(|| tokio::spawn(watch(Arc::clone(runner))));
 
     let mut output_error = None;
-    let mut events = runner.every_event();
+    let mut events = runner.lossless_events();
     while let Some(item) = events.next().await {
         let EventItem::Event(event) = item else { continue };
         say(&event, console);

@@ -1,57 +1,57 @@
-//! From a file's entries to sources, or to what is wrong with them.
+//! Builds sources, or problems, from the entries of a file.
 
 use crate::draft::Draft;
 use crate::entries::{Broken, Entry, entries, key_of};
-use crate::keys::{Meant, meant, meant_by_line};
-use crate::{EnvProblem, EnvProblemKind, LeftOut, ModelSource, read};
+use crate::keys::{KeyOwner, owner_of, owner_of_line};
+use crate::{EnvProblem, EnvProblemKind, Ignored, ModelSource, read};
 use opencode_run_core::{ModelConfig, ModelSourceType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How strictly a file is held to the letter.
+/// How problems in a file are handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strictness {
-    /// The user named it.
-    Named,
-    /// It was there.
-    Found,
+    /// The user named the file: any problem is an error.
+    Explicit,
+    /// The file was auto-discovered: a problem is a warning.
+    Discovered,
 }
 
-/// Makes a source of a file that was named: all of it, or all that is wrong with it.
+/// Returns the sources of a file that the user named, or all of its problems.
 pub(crate) fn named(path: &Path, bytes: Result<Vec<u8>, EnvProblemKind>) -> Result<ModelSource, Vec<EnvProblem>> {
-    let (source, problems) = Reading::of(Strictness::Named, bytes.map(Some)).end(path);
+    let (source, problems) = FileReader::of(Strictness::Explicit, bytes.map(Some)).end(path);
     if problems.is_empty() { Ok(source) } else { Err(problems) }
 }
 
-/// Makes a source of what is beyond doubt in a file that was only found, and warnings of the rest.
+/// Returns the unambiguous sources of an auto-discovered file, and warnings for the rest.
 pub(crate) fn found(path: &Path, bytes: Result<Option<Vec<u8>>, EnvProblemKind>) -> (ModelSource, Vec<EnvProblem>) {
-    Reading::of(Strictness::Found, bytes).end(path)
+    FileReader::of(Strictness::Discovered, bytes).end(path)
 }
 
-/// A file while it is read.
-struct Reading {
+/// The state of reading one file.
+struct FileReader {
     strictness: Strictness,
     drafts: BTreeMap<ModelSourceType, Draft>,
     source: ModelSource,
     problems: Vec<Problem>,
 }
 
-/// A problem before it knows its file and its consequence.
+/// A problem without its file and consequence.
 struct Problem {
     line: Option<usize>,
     about: About,
     kind: EnvProblemKind,
 }
 
-/// What a problem is about.
+/// The subject of a problem.
 #[derive(Clone, Copy, PartialEq)]
 enum About {
-    /// No source in particular.
+    /// A line that belongs to no particular source.
     Line,
-    /// A source.
+    /// One source.
     Source(ModelSourceType),
-    /// The file as a whole.
+    /// The whole file.
     File,
 }
 
@@ -61,139 +61,142 @@ impl From<Option<ModelSourceType>> for About {
     }
 }
 
-impl Reading {
+impl FileReader {
     fn of(strictness: Strictness, bytes: Result<Option<Vec<u8>>, EnvProblemKind>) -> Self {
         let mut reading =
             Self { strictness, drafts: BTreeMap::new(), source: ModelSource::new(), problems: Vec::new() };
         match bytes {
             Ok(bytes) => reading.read(&bytes.unwrap_or_default()),
-            Err(kind) => reading.blame(None, About::File, kind),
+            Err(kind) => reading.report(None, About::File, kind),
         }
         reading
     }
 
-    /// Returns the sources and the problems by line. In a file that was found, a source with a problem is not among them.
+    /// Returns the sources, and the problems by line. The sources of an auto-discovered file exclude those with a
+    /// problem.
     fn end(mut self, path: &Path) -> (ModelSource, Vec<EnvProblem>) {
         self.problems.sort_by_key(|problem| problem.line);
-        let of_file = self.problems.iter().any(|problem| problem.about == About::File);
-        let doubted = |kind| of_file || self.problems.iter().any(|problem| problem.about == About::Source(kind));
+        let ignore_file = self.problems.iter().any(|problem| problem.about == About::File);
+        let doubted = |kind| ignore_file || self.problems.iter().any(|problem| problem.about == About::Source(kind));
         let mut source = ModelSource::new();
         for (kind, model) in self.source.iter().filter(|(kind, _)| !doubted(*kind)) {
-            source.set_model(kind, beside(path, model));
+            source.set_model(kind, resolve_key_file(path, model));
         }
-        let left_out = |about| match (self.strictness, about) {
-            (Strictness::Named, _) | (_, About::Line) => LeftOut::Nothing,
-            (Strictness::Found, About::Source(source_type)) => LeftOut::Source(source_type),
-            (Strictness::Found, About::File) => LeftOut::File,
+        let ignored = |about| match (self.strictness, about) {
+            (Strictness::Explicit, _) | (_, About::Line) => Ignored::Nothing,
+            (Strictness::Discovered, About::Source(source_type)) => Ignored::Source(source_type),
+            (Strictness::Discovered, About::File) => Ignored::File,
         };
         let problems = self.problems.into_iter().map(|problem| EnvProblem {
             file: path.to_owned(),
             line: problem.line,
-            left_out: left_out(problem.about),
+            ignored: ignored(problem.about),
             kind: problem.kind,
         });
         (source, problems.collect())
     }
 
-    fn blame(&mut self, line: impl Into<Option<usize>>, about: impl Into<About>, kind: EnvProblemKind) {
+    fn report(&mut self, line: impl Into<Option<usize>>, about: impl Into<About>, kind: EnvProblemKind) {
         self.problems.push(Problem { line: line.into(), about: about.into(), kind });
     }
 
     fn read(&mut self, bytes: &[u8]) {
         let (text, mut damage) = read::decode(bytes);
-        if self.strictness == Strictness::Found && !damage.is_empty() {
-            // One line is reason enough; a binary file would have thousands.
+        if self.strictness == Strictness::Discovered && !damage.is_empty() {
+            // One line is enough; a binary file would have thousands.
             damage.truncate(1);
         }
         let damaged: BTreeSet<_> = damage.iter().map(|(line, _)| *line).collect();
         for (line, kind) in damage {
-            self.blame(line, About::File, kind);
+            self.report(line, About::File, kind);
         }
-        if self.strictness == Strictness::Found && !damaged.is_empty() {
+        if self.strictness == Strictness::Discovered && !damaged.is_empty() {
             return;
         }
         for entry in entries(&text) {
-            self.take(&entry);
+            self.add_entry(&entry);
         }
         for (source_type, draft) in std::mem::take(&mut self.drafts) {
             let (model, problems) = draft.finish(source_type, self.strictness);
             for (line, kind) in problems {
-                self.blame(line, Some(source_type), kind);
+                self.report(line, Some(source_type), kind);
             }
             if let Some(model) = model {
                 self.source.set_model(source_type, model);
             }
         }
-        // What a damaged line seems to say besides is not worth saying.
+        // Other problems of a damaged line are not reported.
         self.problems.retain(|problem| problem.about == About::File || !damaged.contains(&problem.line));
     }
 
-    fn take(&mut self, entry: &Entry<'_>) {
-        self.look_for_swallowed(entry.line, entry.more_lines);
+    fn add_entry(&mut self, entry: &Entry<'_>) {
+        self.report_swallowed(entry.line, entry.more_lines);
         match &entry.content {
             Ok((key, value)) => self.set(entry.line, key, value),
             Err(why) => {
-                let meant = key_of(entry.first_line).map_or_else(|| meant_by_line(entry.first_line), meant);
-                self.take_broken(entry.line, *why, meant);
+                let owner = key_of(entry.first_line).map_or_else(|| owner_of_line(entry.first_line), owner_of);
+                self.add_broken(entry.line, *why, owner);
             }
         }
     }
 
-    /// Says so if a quoted value runs over lines that would have set keys of ours.
-    fn look_for_swallowed(&mut self, first: usize, more_lines: &str) {
+    /// Reports a quoted value that spans lines which would have set keys of ours.
+    fn report_swallowed(&mut self, first: usize, more_lines: &str) {
         for (index, line) in more_lines.lines().enumerate() {
-            if let Some(Meant::Exactly(key) | Meant::Nearly(key)) = key_of(line).map(meant) {
+            if let Some(KeyOwner::Exactly(key) | KeyOwner::Similar(key)) = key_of(line).map(owner_of) {
                 let kind = EnvProblemKind::Swallowed { key, line: first + 1 + index };
-                self.blame(first, Some(key.source_type), kind);
-                self.draft(key.source_type).blamed.insert(key.parameter);
+                self.report(first, Some(key.source_type), kind);
+                self.draft(key.source_type).invalid.insert(key.parameter);
             }
         }
     }
 
     fn set(&mut self, line: usize, name: &str, value: &str) {
-        let meant = meant(name);
+        let owner = owner_of(name);
         if value.is_empty() {
-            if let Meant::Exactly(key) = meant {
+            if let KeyOwner::Exactly(key) = owner {
                 self.draft(key.source_type).empty.insert(key.parameter, line);
             }
             return;
         }
-        let kind = match meant {
-            Meant::Foreign => return,
-            Meant::Exactly(key) => match self.draft(key.source_type).set(key.parameter, value, line) {
+        let kind = match owner {
+            KeyOwner::Foreign => return,
+            KeyOwner::Exactly(key) => match self.draft(key.source_type).set(key.parameter, value, line) {
                 Ok(()) => return,
-                Err(first) => EnvProblemKind::Twice { key, first },
+                Err(first) => EnvProblemKind::Duplicate { key, first },
             },
-            // A name that is so near to a known one has no room for a secret.
-            Meant::Nearly(key) => EnvProblemKind::NearKey { name: name.to_owned(), key },
-            Meant::NoType(key) => EnvProblemKind::NoType { name: name.to_owned(), key },
-            Meant::UnknownSetting(source_type) => EnvProblemKind::UnknownSetting { name: shown(name), source_type },
-            Meant::UnknownType => EnvProblemKind::UnknownType { name: shown(name) },
+            // A name so similar to a known key has no room for a secret.
+            KeyOwner::Similar(key) => EnvProblemKind::NearKey { name: name.to_owned(), key },
+            KeyOwner::NoType(key) => EnvProblemKind::NoType { name: name.to_owned(), key },
+            KeyOwner::UnknownSetting(source_type) => {
+                EnvProblemKind::UnknownSetting { name: safe_name(name), source_type }
+            }
+            KeyOwner::UnknownType => EnvProblemKind::UnknownType { name: safe_name(name) },
         };
-        self.doubt(line, meant, kind);
+        self.report_unusable(line, owner, kind);
     }
 
-    fn take_broken(&mut self, line: usize, why: Broken, meant: Meant) {
-        // Another program may have another dialect for its values; a quote left open could hide keys of ours.
-        let harmless = self.strictness == Strictness::Found || matches!(why, Broken::Value);
-        if meant == Meant::Foreign && harmless {
+    fn add_broken(&mut self, line: usize, why: Broken, owner: KeyOwner) {
+        // Another program's values may use another dialect, but an unclosed quote could hide keys of ours.
+        let harmless = self.strictness == Strictness::Discovered || matches!(why, Broken::Value);
+        if owner == KeyOwner::Foreign && harmless {
             return;
         }
-        let key = meant.key();
+        let key = owner.key();
         let kind = match why {
             Broken::NotKeyValue => EnvProblemKind::NotKeyValue { key },
             Broken::UnclosedQuote => EnvProblemKind::UnclosedQuote { key },
             Broken::Value => EnvProblemKind::UnreadableValue { key },
         };
-        self.doubt(line, meant, kind);
+        self.report_unusable(line, owner, kind);
     }
 
-    /// Notes a line that is or may be about a source and cannot be used.
-    fn doubt(&mut self, line: usize, meant: Meant, kind: EnvProblemKind) {
-        if let (Some(key), Some(source_type)) = (meant.key(), meant.source_type()) {
-            self.draft(source_type).blamed.insert(key.parameter);
+    /// Reports a line that is or may be about a source and cannot be used.
+    fn report_unusable(&mut self, line: usize, owner: KeyOwner, kind: EnvProblemKind) {
+        if let (Some(key), Some(source_type)) = (owner.key(), owner.source_type()) {
+            self.draft(source_type).invalid.insert(key.parameter);
         }
-        self.blame(line, meant.source_type(), kind);
+        self.report(line, owner.source_type(), kind);
     }
 
     fn draft(&mut self, source_type: ModelSourceType) -> &mut Draft {
@@ -201,22 +204,23 @@ impl Reading {
     }
 }
 
-/// Returns a model whose key's file is named from the folder of the file that names it, not from where the program runs.
-fn beside(path: &Path, model: &Arc<ModelConfig>) -> Arc<ModelConfig> {
+/// Returns the model with its key file resolved relative to the directory of the `.env` file.
+fn resolve_key_file(path: &Path, model: &Arc<ModelConfig>) -> Arc<ModelConfig> {
     match (&model.api_key_file, path.parent()) {
         (Some(file), Some(folder)) => {
-            // An absolute name stays as it is.
+            // `join` keeps an absolute path.
             Arc::new(ModelConfig { api_key_file: Some(folder.join(file)), ..ModelConfig::clone(model) })
         }
         _ => Arc::clone(model),
     }
 }
 
-/// Returns a key's name as it may be shown.
+/// Returns the part of a key's name that is safe to show.
 ///
-/// Where a `=` was forgotten, a secret stands right after the name, and base64 brings a `=` of its own. So the name is cut
-/// after `KEY` where it goes on without a `_`, and where it leaves the letter case that it began with.
-fn shown(name: &str) -> String {
+/// If a `=` was forgotten, a secret directly follows the name, and base64 can contain a `=`. So the name is cut
+/// after `KEY`
+/// if no `_` follows, and where its letter case changes.
+fn safe_name(name: &str) -> String {
     let lower = name.starts_with(|c: char| c.is_ascii_lowercase());
     let word = |c: char| c == '_' || if lower { c.is_ascii_lowercase() } else { c.is_ascii_uppercase() };
     let same_case = name.find(|c| !word(c)).unwrap_or(name.len());

@@ -1,4 +1,4 @@
-//! One source while its file is read, and its check at the end.
+//! One source while its file is read, and its final validation.
 
 use crate::assemble::Strictness;
 use crate::{EnvKey, EnvProblemKind};
@@ -6,25 +6,25 @@ use opencode_run_core::{ModelConfig, ModelParameter, ModelSourceType, ProviderPa
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-/// The npm scope whose packages a found file may name.
+/// The npm scope of the packages that an auto-discovered file may name.
 const TRUSTED_SCOPE: &str = "@ai-sdk/";
 
-/// What a file says about one source. It holds the source's key, so it has no `Debug`.
+/// The settings of one source in a file. Contains the source's key, so it has no `Debug`.
 #[derive(Default)]
 pub(crate) struct Draft {
-    /// The values that are not empty, and their lines.
+    /// The non-empty values and their lines.
     values: BTreeMap<ModelParameter, (String, usize)>,
-    /// The lines of the settings that are there without a value.
+    /// The lines of settings with an empty value.
     pub(crate) empty: BTreeMap<ModelParameter, usize>,
-    /// The settings that have a problem already: what only follows from it is not said again.
-    pub(crate) blamed: BTreeSet<ModelParameter>,
+    /// The settings that already have a problem: problems that follow from it are not reported.
+    pub(crate) invalid: BTreeSet<ModelParameter>,
 }
 
 /// A problem and its line.
 type Problem = (Option<usize>, EnvProblemKind);
 
 impl Draft {
-    /// Takes a value, or returns the line that has set one already.
+    /// Stores a value, or returns the line that has already set one.
     pub(crate) fn set(&mut self, parameter: ModelParameter, value: &str, line: usize) -> Result<(), usize> {
         if let Some((_, first)) = self.values.get(&parameter) {
             return Err(*first);
@@ -33,7 +33,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Makes the model, and says what is wrong with it; none if the file says nothing about it.
+    /// Returns the model and its problems; `None` if the file does not mention the source.
     pub(crate) fn finish(
         self,
         source_type: ModelSourceType,
@@ -43,12 +43,12 @@ impl Draft {
         if first_line.is_none() {
             return (None, Vec::new());
         }
-        let mut check = Check { source_type, draft: &self, blamed: self.blamed.clone(), problems: Vec::new() };
+        let mut check = Check { source_type, draft: &self, invalid: self.invalid.clone(), problems: Vec::new() };
         let mut model = check.model();
         check.provider(strictness);
         check.key_origin(strictness);
-        if model.base_url.is_none() && check.blamed.contains(&ModelParameter::BaseUrl) {
-            // There is one, and it has its problem already: do not say that it is missing.
+        if model.base_url.is_none() && check.invalid.contains(&ModelParameter::BaseUrl) {
+            // It is set but already has a problem: do not also report it as missing.
             model.base_url = Some("http://localhost".to_owned());
         }
         for problem in model.problems() {
@@ -57,25 +57,25 @@ impl Draft {
                 EnvProblemKind::NoModel { source_type }
             } else {
                 let key = EnvKey { source_type, parameter: problem.parameter };
-                EnvProblemKind::Refused { key, reason: problem.reason }
+                EnvProblemKind::Invalid { key, reason: problem.reason }
             };
-            check.blame(problem.parameter, kind);
+            check.report(problem.parameter, kind);
         }
         (Some(model), check.problems)
     }
 
-    /// Returns the line that a problem with a setting is on: its own, or where the source begins.
+    /// Returns the line for a problem of a setting: its own line, or the first line of the source.
     fn line(&self, parameter: ModelParameter) -> Option<usize> {
         let own = self.values.get(&parameter).map(|(_, line)| line).or_else(|| self.empty.get(&parameter));
         own.or_else(|| self.values.values().map(|(_, line)| line).min()).copied()
     }
 }
 
-/// The check of one source.
+/// The validation of one source.
 struct Check<'a> {
     source_type: ModelSourceType,
     draft: &'a Draft,
-    blamed: BTreeSet<ModelParameter>,
+    invalid: BTreeSet<ModelParameter>,
     problems: Vec<Problem>,
 }
 
@@ -84,8 +84,8 @@ impl Check<'_> {
         EnvKey { source_type: self.source_type, parameter }
     }
 
-    fn blame(&mut self, parameter: ModelParameter, kind: EnvProblemKind) {
-        if self.blamed.insert(parameter) {
+    fn report(&mut self, parameter: ModelParameter, kind: EnvProblemKind) {
+        if self.invalid.insert(parameter) {
             self.problems.push((self.draft.line(parameter), kind));
         }
     }
@@ -97,7 +97,7 @@ impl Check<'_> {
     fn number<T: FromStr>(&mut self, parameter: ModelParameter, kind: fn(EnvKey) -> EnvProblemKind) -> Option<T> {
         let number = self.text(parameter)?.parse().ok();
         if number.is_none() {
-            self.blame(parameter, kind(self.key(parameter)));
+            self.report(parameter, kind(self.key(parameter)));
         }
         number
     }
@@ -129,15 +129,16 @@ impl Check<'_> {
         }
     }
 
-    /// A file that nobody named may have come with a repository: it starts nothing, and sends nothing of the user's to an
-    /// address of its own.
+    /// Rejects settings with which an auto-discovered file, possibly from a foreign repository, could run a command
+    /// or send a
+    /// file of the user to its own URL.
     fn key_origin(&mut self, strictness: Strictness) {
         let (command, file) = (ModelParameter::ApiKeyCommand, ModelParameter::ApiKeyFile);
-        if strictness == Strictness::Found && self.text(command).is_some() {
-            self.blame(command, EnvProblemKind::CommandInFoundFile { key: self.key(command) });
+        if strictness == Strictness::Discovered && self.text(command).is_some() {
+            self.report(command, EnvProblemKind::CommandInFoundFile { key: self.key(command) });
         }
-        if strictness == Strictness::Found && self.text(file).is_some() {
-            self.blame(file, EnvProblemKind::KeyFileInFoundFile { key: self.key(file) });
+        if strictness == Strictness::Discovered && self.text(file).is_some() {
+            self.report(file, EnvProblemKind::KeyFileInFoundFile { key: self.key(file) });
         }
     }
 
@@ -145,15 +146,15 @@ impl Check<'_> {
         let parameter = ModelParameter::Provider;
         let Some(package) = self.text(parameter) else { return };
         let key = self.key(parameter);
-        // A version after the name, or a path in it, could lead to any other package.
+        // A version or a path in the name could lead to any other package.
         let trusted = package.strip_prefix(TRUSTED_SCOPE).is_some_and(|name| {
             !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         });
-        if strictness == Strictness::Found && !trusted {
-            self.blame(parameter, EnvProblemKind::ForeignPackage { key });
+        if strictness == Strictness::Discovered && !trusted {
+            self.report(parameter, EnvProblemKind::ForeignPackage { key });
         }
-        if self.text(ModelParameter::BaseUrl).is_none() && !self.blamed.contains(&ModelParameter::BaseUrl) {
-            self.blame(parameter, EnvProblemKind::PackageWithoutUrl { key });
+        if self.text(ModelParameter::BaseUrl).is_none() && !self.invalid.contains(&ModelParameter::BaseUrl) {
+            self.report(parameter, EnvProblemKind::PackageWithoutUrl { key });
         }
     }
 }

@@ -1,39 +1,42 @@
-//! Cuts a `.env` text into its entries, with the line that each begins on.
+//! Splits the text of a `.env` file into entries with line numbers.
 //!
-//! `dotenvy` reads the values; this module decides where an entry ends and spells it so that `dotenvy` has nothing to
-//! substitute and nothing to guess: it knows no line numbers, looks `$NAME` up in the process environment and disagrees
-//! with itself about backslashes in single quotes and quotes in comments.
+//! `dotenvy` reads the values. This module finds the end of each entry and rewrites it so that `dotenvy` has
+//! nothing to
+//! substitute or guess: it has no line numbers, looks `$NAME` up in the process environment, and is inconsistent
+//! about
+//! backslashes in single quotes and quotes in comments.
 
-/// The most lines that one quoted value may have. A quote that is open for longer counts as one that was never closed,
-/// which also bounds the work on a file made of such quotes.
+/// The maximum number of lines of a quoted value. A quote that is open for longer counts as unclosed, which also
+/// bounds the
+/// work for a file full of such quotes.
 pub const MAX_VALUE_LINES: usize = 256;
 
-/// One entry of the file. It may hold a secret, so it has no `Debug`.
+/// One entry of the file. May contain a secret, so it has no `Debug`.
 pub(crate) struct Entry<'t> {
-    /// The line it begins on, from 1.
+    /// Its first line number, from 1.
     pub(crate) line: usize,
-    /// Its first line as it stands in the file, which is never to be shown.
+    /// The text of its first line, which must never be shown.
     pub(crate) first_line: &'t str,
-    /// Its lines after the first.
+    /// The text of its other lines.
     pub(crate) more_lines: &'t str,
-    /// The key's name and the value, unquoted.
+    /// The name of the key, and the unquoted value.
     pub(crate) content: Result<(&'t str, String), Broken>,
 }
 
-/// Why an entry cannot be read.
+/// The reason why an entry cannot be read.
 #[derive(Clone, Copy)]
 pub(crate) enum Broken {
-    /// It has no `KEY=` at its beginning.
+    /// It does not begin with `KEY=`.
     NotKeyValue,
     /// A quote is not closed.
     UnclosedQuote,
-    /// The value is no value: spaces without quotes, an unknown escape.
+    /// The value is invalid: spaces without quotes, or an unknown escape.
     Value,
 }
 
-/// Returns the entries of a text in their order; blank lines and comments are none.
+/// Returns the entries of a text in order; blank lines and comments are skipped.
 ///
-/// After a quote that is not closed, reading goes on with the next line, so that it hides nothing.
+/// After an unclosed quote, reading continues with the next line, so that the quote hides nothing.
 pub(crate) fn entries(text: &str) -> Vec<Entry<'_>> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -62,7 +65,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry<'_>> {
     found
 }
 
-/// Reads a value, spelt plainly, by `dotenvy`.
+/// Reads a rewritten value with `dotenvy`.
 fn unquoted(head: &str, spelling: &str) -> Option<String> {
     let entry = format!("{head}{spelling}\n");
     let mut read = dotenvy::from_read_iter(entry.as_bytes());
@@ -77,7 +80,7 @@ pub(crate) fn key_of(line: &str) -> Option<&str> {
     head(line).map(|(key, _)| key)
 }
 
-/// Returns the key of a line and where its value begins.
+/// Returns the key of a line and the offset of its value.
 fn head(line: &str) -> Option<(&str, usize)> {
     let (mut key, mut rest) = name(line.trim_start())?;
     if key == "export" && !rest.starts_with('=') {
@@ -87,7 +90,7 @@ fn head(line: &str) -> Option<(&str, usize)> {
     Some((key, line.len() - value.len()))
 }
 
-/// Returns the name at the beginning of a text and what follows it and the space after it.
+/// Returns the name at the beginning of a text and the rest after it, without leading space.
 fn name(text: &str) -> Option<(&str, &str)> {
     if !text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
         return None;
@@ -97,21 +100,21 @@ fn name(text: &str) -> Option<(&str, &str)> {
     Some((name, rest.trim_start()))
 }
 
-/// How the text at a place is quoted.
+/// How the text at an offset is quoted.
 #[derive(Clone, Copy, PartialEq)]
 enum Quoting {
-    /// Not at all.
+    /// Not quoted.
     Bare,
-    /// In `"`.
+    /// In double quotes.
     Double,
-    /// In `'`.
+    /// In single quotes.
     Single,
-    /// Past the value.
-    Over,
+    /// After the value.
+    After,
 }
 
 impl Quoting {
-    /// Returns the quoting after a character that nothing escapes.
+    /// Returns the quoting after an unescaped character.
     fn after(self, c: char) -> Self {
         match (self, c) {
             (Self::Bare, '"') => Self::Double,
@@ -122,20 +125,20 @@ impl Quoting {
     }
 }
 
-/// Where a value ends and how it is spelt for `dotenvy`.
+/// The end of a value and its rewritten form for `dotenvy`.
 enum Cut {
     /// A quote is not closed.
     Open,
-    /// It ends.
+    /// The value is complete.
     Ends {
-        /// At a line break outside of quotes, or at the end of the text.
+        /// The offset of the end: a line break outside of quotes, or the end of the text.
         at: usize,
-        /// The value so that `dotenvy` reads it literally; none if it is no value.
+        /// The value in a form that `dotenvy` reads literally; `None` if it is invalid.
         spelling: Option<String>,
     },
 }
 
-/// Cuts out the value at the beginning of a text and spells it plainly.
+/// Finds the end of the value at the beginning of a text and rewrites the value plainly.
 fn value(text: &str) -> Cut {
     let mut spelling = String::new();
     let mut is_value = true;
@@ -147,12 +150,12 @@ fn value(text: &str) -> Cut {
     while let Some((at, c)) = chars.next() {
         let mut last = c;
         match (quoting, c) {
-            (Quoting::Bare | Quoting::Over, '\n') => {
+            (Quoting::Bare | Quoting::After, '\n') => {
                 end = at;
                 break;
             }
-            (Quoting::Over, c) if c.is_whitespace() => {}
-            (Quoting::Over, c) => {
+            (Quoting::After, c) if c.is_whitespace() => {}
+            (Quoting::After, c) => {
                 is_value &= c == '#';
                 end = line_end(text, at);
                 break;
@@ -161,12 +164,12 @@ fn value(text: &str) -> Cut {
                 end = line_end(text, at);
                 break;
             }
-            (Quoting::Bare, c) if c.is_whitespace() => quoting = Quoting::Over,
+            (Quoting::Bare, c) if c.is_whitespace() => quoting = Quoting::After,
             (Quoting::Bare | Quoting::Double, '\\') => {
                 let escaped = chars.next();
                 last = escaped.map_or('\\', |(_, c)| c);
                 match escaped {
-                    // A space at the end of the line would be trimmed away and leave the backslash alone.
+                    // A space at the end of the line would be trimmed and leave a lone backslash.
                     Some((_, ' ')) if quoting == Quoting::Bare => spelling.push_str("' '"),
                     Some((at, '\n')) if quoting == Quoting::Bare => {
                         is_value = false;
@@ -190,12 +193,12 @@ fn value(text: &str) -> Cut {
         }
     }
     match quoting {
-        Quoting::Bare | Quoting::Over => Cut::Ends { at: end, spelling: is_value.then_some(spelling) },
+        Quoting::Bare | Quoting::After => Cut::Ends { at: end, spelling: is_value.then_some(spelling) },
         Quoting::Double | Quoting::Single => Cut::Open,
     }
 }
 
-/// Returns where the line that holds a place ends.
+/// Returns the end of the line that contains an offset.
 fn line_end(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |length| at + length)
 }
@@ -205,7 +208,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Every entry as line, key and value, a broken one with none.
+    /// Returns the line, key and value of every entry; `None` for a broken one.
     fn read_all(text: &str) -> Vec<(usize, Option<(&str, String)>)> {
         entries(text).into_iter().map(|entry| (entry.line, entry.content.ok())).collect()
     }
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dialect() {
+    fn dotenv_dialect_is_read() {
         for (text, value) in [
             ("K=v", "v"),
             ("_K=v", "v"),
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_so_for_its_line_only() {
+    fn broken_entry_affects_only_its_line() {
         for broken in [
             "just words",
             "=v",
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_broken_over_lines_is_one_entry() {
+    fn multiline_value_is_one_entry() {
         for broken in ["K=\"{\n \\\"a\\\": \\t\n}\"", "K='a\n' b 'c", "K=\"a\\\nb\""] {
             let text = format!("{broken}\nL=1");
             let lines = 1 + text.matches('\n').count();
@@ -284,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_is_open_for_so_many_lines_at_most() {
+    fn open_quote_is_bounded_in_lines() {
         let most = format!("K='{}'\nL=1\n", "\n".repeat(MAX_VALUE_LINES - 1));
         assert_eq!(read_all(&most)[1].0, MAX_VALUE_LINES + 1);
         let over = format!("K='{}'\nL=1\n", "\n".repeat(MAX_VALUE_LINES));
@@ -292,7 +295,7 @@ mod tests {
         assert_eq!(read_all(&over).last().map(|entry| entry.1.clone()), Some(Some(("L", "1".to_owned()))));
     }
 
-    /// Any value in one of the three ways to write it.
+    /// Any value in one of the three quoting styles.
     fn written() -> impl Strategy<Value = (String, String)> {
         let text = "[ -~\\$\\\\'\"#\\n\\t\u{e9}\u{a0}\u{2028}]{0,24}";
         let double = |value: &str| {
@@ -311,14 +314,14 @@ mod tests {
         ]
     }
 
-    /// Something that stands between entries and sets nothing.
+    /// Text between entries that sets nothing.
     fn filler() -> impl Strategy<Value = String> {
         prop_oneof![Just(String::new()), Just("   ".to_owned()), "[ \t]{0,2}#[ -~]{0,20}"]
     }
 
     proptest! {
         #[test]
-        fn what_was_written_is_read_on_its_line(
+        fn written_entries_are_read_back(
             parts in proptest::collection::vec((filler(), written(), prop_oneof![Just(""), Just(" # it's \"x")]), 1..6),
             line_break in prop_oneof![Just("\n"), Just("\r\n")],
         ) {
@@ -333,7 +336,7 @@ mod tests {
         }
 
         #[test]
-        fn the_dialect_is_the_one_of_dotenvy(values in proptest::collection::vec("[a-z'\" \n]{0,8}", 1..4)) {
+        fn dialect_agrees_with_dotenvy(values in proptest::collection::vec("[a-z'\" \n]{0,8}", 1..4)) {
             let text = format!("K={}\n", values.join("\nK="));
             let theirs: Result<Vec<_>, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
             let ours: Option<Vec<_>> = read_all(&text).into_iter().map(|(_, entry)| entry).collect();
@@ -344,7 +347,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics_and_lines_only_grow(text in "(\\PC|[K=\"'\\\\$# \\n\\r\\t]){0,80}") {
+        fn arbitrary_text_never_panics(text in "(\\PC|[K=\"'\\\\$# \\n\\r\\t]){0,80}") {
             let lines: Vec<usize> = entries(&text).iter().map(|entry| entry.line).collect();
             prop_assert!(lines.windows(2).all(|pair| pair[0] < pair[1]));
             prop_assert!(lines.last().is_none_or(|last| *last <= text.lines().count()));

@@ -1,29 +1,32 @@
-//! What holds for any file, said once: for the property tests of this crate, whose files resemble real ones, and for the fuzz
-//! target in `/fuzz`, which tries all others.
+//! Properties that hold for every file, shared by the property tests of this crate, whose files resemble real ones,
+//! and the
+//! fuzz target in `/fuzz`, which tries all others.
 //!
-//! No part of the interface. Each function panics where what it asserts does not hold.
+//! Not part of the interface. Each function panics if a property does not hold.
 
-use crate::{EnvFileError, FoundEnvFile, LeftOut, ModelSource, assemble};
+use crate::{DiscoveredEnvFile, EnvFileError, Ignored, ModelSource, assemble};
 use opencode_run_core::{ExposeSecret, ModelConfig, ModelParameter, ModelSourceType};
 use std::fmt::Write;
 use std::path::Path;
 
-/// The secret that stands in a file in the place of each [`MARK`]: it has letters of both cases and digits, as real ones do,
-/// so that no name of a key is made of it.
+/// The secret that replaces each [`MARK`] in a file. Like real secrets it has letters of both cases and digits, so
+/// no name
+/// of a key can be made of it.
 const SECRET: &str = "Zq9Planted0Key7x";
 
-/// What of the secret tells that it is shown.
-const TELLING: &str = "Planted";
+/// The part of the secret whose presence proves a leak.
+const LEAKED_PART: &str = "Planted";
 
-/// Where the secret is to stand.
+/// The byte that is replaced by the secret.
 const MARK: u8 = 1;
 
-/// Asserts of a file, in which the byte 1 stands for a secret, that no message shows the secret, that one which is only found
-/// is not held to less than one that is named, and that what was read can be written and read again.
+/// Asserts that no message shows the secret (the byte 1 stands for it), that lenient reading accepts no more than
+/// strict
+/// reading does, and that parsed sources can be written and read again.
 ///
 /// # Panics
 ///
-/// If one of it does not hold.
+/// If one of these properties does not hold.
 pub fn env_file(bytes: &[u8]) {
     let mut planted = Vec::with_capacity(bytes.len());
     for byte in bytes {
@@ -35,17 +38,17 @@ pub fn env_file(bytes: &[u8]) {
     let path = Path::new("f.env");
     let named = assemble::named(path, Ok(planted.clone())).map_err(EnvFileError::new);
     let (source, warnings) = assemble::found(path, Ok(Some(planted.clone())));
-    let found = FoundEnvFile { source, warnings };
+    let found = DiscoveredEnvFile { source, warnings };
     hides_the_secret(&named, &found);
-    leaves_out_what_it_says(&planted, &found);
+    ignores_what_it_reports(&planted, &found);
     is_never_laxer(&named, &found);
     for source in [named.as_ref().ok(), Some(&found.source)].into_iter().flatten() {
-        assert!(source.problems().is_empty(), "what came from a file is checked");
+        assert!(source.problems().is_empty(), "a file's sources are validated");
         is_read_again(source);
     }
 }
 
-fn hides_the_secret(named: &Result<ModelSource, EnvFileError>, found: &FoundEnvFile) {
+fn hides_the_secret(named: &Result<ModelSource, EnvFileError>, found: &DiscoveredEnvFile) {
     let mut shown = format!("{:?}", found.warnings);
     for warning in &found.warnings {
         write!(shown, "\n{warning}").ok();
@@ -55,34 +58,35 @@ fn hides_the_secret(named: &Result<ModelSource, EnvFileError>, found: &FoundEnvF
     }
     for source in [named.as_ref().ok(), Some(&found.source)].into_iter().flatten() {
         for (kind, model) in source.iter() {
-            // What is no key is shown, whatever it holds.
-            if settings(model).iter().all(|(is, value)| *is == ModelParameter::ApiKey || !value.contains(TELLING)) {
+            // Settings other than the key may be shown, whatever they contain.
+            if settings(model).iter().all(|(is, value)| *is == ModelParameter::ApiKey || !value.contains(LEAKED_PART)) {
                 write!(shown, "\n{kind} {model:?}").ok();
             }
         }
     }
-    assert!(!shown.contains(TELLING), "{shown}");
+    assert!(!shown.contains(LEAKED_PART), "{shown}");
 }
 
-fn leaves_out_what_it_says(bytes: &[u8], found: &FoundEnvFile) {
+fn ignores_what_it_reports(bytes: &[u8], found: &DiscoveredEnvFile) {
     let lines = bytes.split(|byte| *byte == b'\n').count();
     for warning in &found.warnings {
         assert!(warning.line.is_none_or(|line| (1..=lines).contains(&line)));
-        match warning.left_out {
-            LeftOut::Nothing => {}
-            LeftOut::Source(kind) => assert!(!found.source.has_model(kind)),
-            LeftOut::File => assert!(found.source.is_empty()),
+        match warning.ignored {
+            Ignored::Nothing => {}
+            Ignored::Source(kind) => assert!(!found.source.has_model(kind)),
+            Ignored::File => assert!(found.source.is_empty()),
         }
     }
 }
 
-fn is_never_laxer(named: &Result<ModelSource, EnvFileError>, found: &FoundEnvFile) {
+fn is_never_laxer(named: &Result<ModelSource, EnvFileError>, found: &DiscoveredEnvFile) {
     match named {
         Ok(source) => {
             for (kind, model) in found.source.iter() {
                 assert_eq!(source.get_model(kind).map(|model| settings(model)), Some(settings(model)));
             }
-            // What is fine when it is named is left out only where it would run what is anyone's, or send a file.
+            // Lenient reading ignores a valid source only if it would run an untrusted package or command, or send
+            // a file.
             let lacks = |kind: &ModelSourceType| !found.source.has_model(*kind);
             let doubted = source.configured().into_iter().filter(lacks).count();
             assert!(doubted <= found.warnings.len(), "{doubted}");
@@ -91,7 +95,7 @@ fn is_never_laxer(named: &Result<ModelSource, EnvFileError>, found: &FoundEnvFil
     }
 }
 
-/// Writes the source as a file, every value in double quotes, and reads it.
+/// Writes the source as a file with every value in double quotes, and reads it back.
 fn is_read_again(source: &ModelSource) {
     let mut text = String::new();
     for (kind, model) in source.iter() {
@@ -110,7 +114,7 @@ fn is_read_again(source: &ModelSource) {
     }
 }
 
-/// Returns the settings of a model that a file would have to make, and their values.
+/// Returns the settings of a model that a file would have to contain, and their values.
 fn settings(model: &ModelConfig) -> Vec<(ModelParameter, String)> {
     let number = |value: Option<f64>| value.map(|value| value.to_string());
     let count = |value: Option<u32>| value.map(|value| value.to_string());
@@ -121,7 +125,7 @@ fn settings(model: &ModelConfig) -> Vec<(ModelParameter, String)> {
         (ModelParameter::ApiKeyFile, model.api_key_file.as_ref().map(|file| file.to_string_lossy().into_owned())),
         (ModelParameter::ApiKeyCommand, model.api_key_command.clone()),
         (ModelParameter::ApiKeyHeader, model.api_key_header.clone()),
-        // Without a base URL there is no package to choose.
+        // Without a base URL, no package can be set.
         (ModelParameter::Provider, model.base_url.as_ref().map(|_| model.provider.to_string())),
         (ModelParameter::Temperature, number(model.temperature)),
         (ModelParameter::MaxTokens, count(model.max_tokens)),

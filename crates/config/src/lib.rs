@@ -1,9 +1,10 @@
-//! Model sources from `.env` files: which model, where it is reached, with which key and which parameters, for each kind
-//! of work.
+//! Model sources from `.env` files: for each model role the model, its endpoint, its key and its parameters.
 //!
-//! What a file sets reaches the caller as it stands in the file, or is refused with the file, the line and the reason.
-//! The crate changes nothing in its process and reads no environment variable. Reading a `.env` is reading that one file;
-//! where a source names a file for its key, [`with_key`] reads that when it is asked to, and where it names a command, the caller
+//! The settings of a file reach the caller exactly as written, or are rejected with the file, the line and the
+//! reason. The
+//! crate changes nothing in its process and reads no environment variable. Reading a `.env` file reads only that
+//! file; if a
+//! source names a file for its key, [`with_key`] reads that file on request, and if it names a command, the caller
 //! runs it.
 //!
 //! # Example
@@ -50,69 +51,76 @@
 //!
 //! | setting | value |
 //! | --- | --- |
-//! | `BASEURL` | where the provider is reached; without it the model is one that opencode already knows |
+//! | `BASEURL` | the provider's base URL; without it the model must be one that opencode knows |
 //! | `APIKEY` | the provider's key |
-//! | `APIKEY_FILE` | a file that holds the key, in its place; a relative path counts from the folder of the `.env`; only in a file that is named |
-//! | `APIKEY_COMMAND` | a command that prints the key, in its place: a password manager's |
-//! | `APIKEY_HEADER` | the header that carries the key, where it is not the provider's usual one |
-//! | `MODEL` | the model's id; `provider/model` where there is no base URL. Every source needs it |
+//! | `APIKEY_FILE` | a file that contains the key, instead of `APIKEY`; relative to the directory of the `.env` file; only in a named file |
+//! | `APIKEY_COMMAND` | a command that prints the key, such as a password manager, instead of `APIKEY`; only in a named file |
+//! | `APIKEY_HEADER` | the header that carries the key, if it is not the provider's usual one |
+//! | `MODEL` | the model's id; `provider/model` if there is no base URL. Every source needs it |
 //! | `TEMPERATURE` | from 0 to 2 |
-//! | `MAX_TOKENS` | the most tokens of an answer |
-//! | `TOP_P`, `TOP_K` | above 0 to 1; from 1 |
+//! | `MAX_TOKENS` | the maximum number of tokens of an answer |
+//! | `TOP_P`, `TOP_K` | above 0 and at most 1; at least 1 |
 //! | `CONTEXT` | the model's context length in tokens |
 //! | `PRICE_INPUT`, `PRICE_OUTPUT` | USD for a million tokens |
-//! | `PROVIDER` | the npm package of the provider, `@ai-sdk/openai-compatible` unless said; only with a base URL |
+//! | `PROVIDER` | the npm package of the provider, `@ai-sdk/openai-compatible` by default; only with a base URL |
 //!
-//! A key with an **empty value**, such as `MODEL_CODE_TEMPERATURE=`, is as if its line were not there: templates of `.env`
-//! files are full of them. A source with other values still misses its model then.
+//! A key with an **empty value**, such as `MODEL_CODE_TEMPERATURE=`, is treated as absent, because templates of
+//! `.env` files
+//! are full of them. If the source has other values, its missing model is still a problem.
 //!
-//! # The text
+//! # File format
 //!
-//! UTF-8, with or without a byte order mark, at most [`MAX_FILE_BYTES`]. The dialect is that of the `dotenvy` crate:
-//! comments, `export`, single and double quotes, values over many lines (at most [`MAX_VALUE_LINES`]), escapes outside of
-//! single quotes. It differs where a value would arrive changed:
+//! UTF-8, with or without a byte order mark, at most [`MAX_FILE_BYTES`]. The dialect is that of the `dotenvy`
+//! crate:
+//! comments, `export`, single and double quotes, values of several lines (at most [`MAX_VALUE_LINES`]), escapes
+//! outside of
+//! single quotes. It differs if `dotenvy` would change a value:
 //!
-//! - **Nothing is substituted.** `$HOME`, `${X}` and a key with a `$` in it arrive literally, in every way of quoting.
-//! - A backslash in single quotes is a backslash, also before the closing quote.
-//! - A backslash at the end of a line is refused instead of dropped.
-//! - Every comment after a value is one, whatever it holds: `dotenvy` takes quotes in some comments for a value's.
+//! - **Nothing is substituted.** `$HOME`, `${X}` and a key with a `$` in it are literal, in every quoting style.
+//! - A backslash in single quotes is a backslash, even before the closing quote.
+//! - A backslash at the end of a line is rejected instead of dropped.
+//! - A comment after a value is always a comment: `dotenvy` treats quotes in some comments as part of the value.
 //!
-//! # The two strictnesses
+//! # Strict and lenient reading
 //!
-//! | | a file that the user named | a file that was only found |
+//! | | a file that the user named (strict) | an auto-discovered file (lenient) |
 //! | --- | --- | --- |
-//! | function | [`ModelSource::from_env_file`] | [`ModelSource::from_found_env_file`] |
-//! | what is wrong or doubtful | an error; all of them are reported at once | a warning, and **the whole source that it is about is left out** |
-//! | a file that cannot be read as text | an error | a warning, and the whole file is left out |
-//! | a file that is not there | an error | nothing: no sources, no warnings |
-//! | a line that is no `KEY=VALUE` | an error | a warning where it mentions a key of ours, else ignored |
-//! | a quote that is not closed | an error | a warning where its line begins with a key of ours, else ignored |
+//! | function | [`ModelSource::from_env_file`] | [`ModelSource::from_discovered_env_file`] |
+//! | an invalid or ambiguous setting | an error; all of them are reported at once | a warning, and **the whole source of the setting is ignored** |
+//! | a file that cannot be read as text | an error | a warning, and the whole file is ignored |
+//! | a missing file | an error | no sources and no warnings |
+//! | a line that is not `KEY=VALUE` | an error | a warning if it mentions a key of ours, else ignored |
+//! | an unclosed quote | an error | a warning if its line begins with a key of ours, else ignored |
 //! | another program's key, with any value | ignored | ignored |
 //! | a pipe, such as `<(command)` | read | a warning: it might never end |
-//! | an `APIKEY_COMMAND` | read | a warning: a file that came with a repository starts nothing |
-//! | a `PROVIDER` outside of `@ai-sdk/` | read | a warning: opencode would install and run the package |
+//! | an `APIKEY_COMMAND` | read | a warning: a file from a repository must not run commands |
+//! | a `PROVIDER` outside `@ai-sdk/` | read | a warning: opencode would install and run the package |
 //!
 //! # Which keys are ours
 //!
-//! A key that is not exactly one of ours is *doubtful*, and never dropped in silence, if one of these holds when it is put
-//! in capitals and with `_` for `-` and `.`:
+//! A key that is not exactly one of ours is *ambiguous*, and never silently ignored, if one of these holds after it
+//! is
+//! converted to capitals and `-` and `.` are replaced by `_`:
 //!
-//! 1. It is at most two edits (a letter added, removed, changed, or two neighbours swapped) from a key of ours, or the
-//!    same: `MODEL_CDOE_MODEL`, `MODLE_CODE_MODEL`, `model_code_model`, `MODEL_CODE_API_KEY`.
+//! 1. It is equal to a key of ours or at most two edits (a letter added, removed or changed, or two neighbours
+//!    swapped) away:
+//!    `MODEL_CDOE_MODEL`, `MODLE_CODE_MODEL`, `model_code_model`, `MODEL_CODE_API_KEY`.
 //! 2. It begins with `MODEL_<TYPE>_` of a known type, or is `MODEL_<TYPE>`: `MODEL_CODE_URL`, `MODEL_DEFAULT`.
-//! 3. It is `MODEL_<SETTING>` with a known setting, wherever that has its `_`: `MODEL_TEMPERATURE`, `MODEL_API_KEY`.
+//! 3. It is `MODEL_<SETTING>` with a known setting, with or without its `_`: `MODEL_TEMPERATURE`, `MODEL_API_KEY`.
 //! 4. It is `MODEL_<WORD>_<SETTING>` with a known setting: `MODEL_REVIEW_BASEURL`.
 //!
-//! Of these, 3 and 4 name no source that there is, so in a found file they warn and leave none out. Everything else, such
-//! as `MODEL_PATH`, `MODEL_NAME` or `DATABASE_URL`, is another program's.
+//! Rules 3 and 4 match no existing source, so in an auto-discovered file they only warn. All other keys, such as
+//! `MODEL_PATH`, `MODEL_NAME` or `DATABASE_URL`, belong to other programs.
 //!
-//! After a quote that is not closed, reading goes on with the next line, so that it hides nothing. A quoted value that runs
-//! over a line with a key of ours is doubtful too, and so is the source of that key.
+//! After an unclosed quote, reading continues with the next line, so that the quote hides nothing. A quoted value
+//! that spans
+//! a line with a key of ours makes the source of that key ambiguous.
 //!
 //! # Secrets
 //!
-//! No message, `Debug` or serialised form of this crate holds the value of a key: messages name keys and line numbers and
-//! never show a line or a value that could not be read.
+//! No message, `Debug` output or serialised form of this crate contains an API key: messages name settings and line
+//! numbers
+//! and never show a line or a value that could not be read.
 
 mod assemble;
 mod draft;
@@ -130,11 +138,11 @@ mod source;
 mod tests;
 
 pub use entries::MAX_VALUE_LINES;
-pub use key_origin::{KeyError, LONGEST_KEY, with_key};
+pub use key_origin::{KeyError, MAX_KEY_BYTES, with_key};
 pub use keys::EnvKey;
-pub use problem::{EnvFileError, EnvProblem, EnvProblemKind, LeftOut};
+pub use problem::{EnvFileError, EnvProblem, EnvProblemKind, Ignored};
 pub use read::MAX_FILE_BYTES;
-pub use source::{FoundEnvFile, ModelSource, SourceSummary};
+pub use source::{DiscoveredEnvFile, ModelSource, SourceSummary};
 
-/// The types of a model source that live in the core, re-exported so that one import suffices.
+/// Types of the core crate that this crate's interface uses, re-exported so that one import suffices.
 pub use opencode_run_core::{ModelConfig, ModelParameter, ModelProblem, ModelSourceType, ProviderPackage};

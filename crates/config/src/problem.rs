@@ -1,4 +1,4 @@
-//! What can be wrong with a `.env`, and how it is said.
+//! The problems of a `.env` file and their messages.
 
 use crate::{EnvKey, MAX_FILE_BYTES, MAX_VALUE_LINES, keys::capitals};
 use opencode_run_core::{ModelParameter, ModelSourceType};
@@ -6,17 +6,17 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// How many problems the text of an [`EnvFileError`] spells out.
-const SPELT_OUT: usize = 20;
+/// The maximum number of problems that the text of an [`EnvFileError`] lists.
+const MAX_LISTED: usize = 20;
 
-/// A file of model sources that cannot be used as it stands, with everything that is wrong with it.
+/// A file of model sources that is invalid, with all of its problems.
 #[derive(Debug)]
 pub struct EnvFileError {
     problems: Vec<EnvProblem>,
 }
 
 impl EnvFileError {
-    /// Makes an error of at least one problem.
+    /// Creates an error from at least one problem.
     pub(crate) fn new(problems: Vec<EnvProblem>) -> Self {
         Self { problems }
     }
@@ -29,36 +29,36 @@ impl EnvFileError {
 }
 
 impl fmt::Display for EnvFileError {
-    /// Writes a line for each problem; of more than 20 the first 20 and how many there are beyond.
+    /// Writes one line per problem, at most 20, and then the number of further ones.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().take(SPELT_OUT).enumerate() {
+        for (index, problem) in self.problems.iter().take(MAX_LISTED).enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
             problem.fmt(f)?;
         }
-        match self.problems.len().saturating_sub(SPELT_OUT) {
+        match self.problems.len().saturating_sub(MAX_LISTED) {
             0 => Ok(()),
             more => write!(f, "\nand {more} more"),
         }
     }
 }
 
-// Without a source: the text of each problem is complete.
+// No source: the text of each problem is complete.
 impl std::error::Error for EnvFileError {}
 
-/// One thing that is wrong with a file, and where. Its text is `file:line: reason` and says what to do.
+/// One problem of a file. Its text is `file:line: reason`, including the solution.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct EnvProblem {
-    /// The file, as it was named.
+    /// The path of the file as given.
     pub file: PathBuf,
-    /// The line, from 1; none where the whole file is meant.
+    /// The line, from 1; `None` for the whole file.
     pub line: Option<usize>,
-    /// What is wrong.
+    /// The problem.
     pub kind: EnvProblemKind,
-    /// What is not used because of it.
-    pub left_out: LeftOut,
+    /// The part of the file that is ignored because of it.
+    pub ignored: Ignored,
 }
 
 impl fmt::Display for EnvProblem {
@@ -67,17 +67,17 @@ impl fmt::Display for EnvProblem {
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
-        write!(f, ": {}{}", self.kind, self.left_out)
+        write!(f, ": {}{}", self.kind, self.ignored)
     }
 }
 
 impl std::error::Error for EnvProblem {}
 
-/// What of a found file is not used because of a problem.
+/// The part of an auto-discovered file that is ignored because of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum LeftOut {
-    /// Nothing: the line names no source that there is, or the problem is an error already.
+pub enum Ignored {
+    /// Nothing: the line belongs to no existing source, or the problem is already an error.
     Nothing,
     /// The source of this type.
     Source(ModelSourceType),
@@ -85,36 +85,36 @@ pub enum LeftOut {
     File,
 }
 
-impl fmt::Display for LeftOut {
+impl fmt::Display for Ignored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => Ok(()),
-            Self::Source(source_type) => write!(f, " (the {source_type} source is left out)"),
-            Self::File => f.write_str(" (the file is left out)"),
+            Self::Source(source_type) => write!(f, " (the {source_type} source is ignored)"),
+            Self::File => f.write_str(" (the file is ignored)"),
         }
     }
 }
 
-/// What is wrong with a file or a line of it.
+/// The kinds of problems of a file or a line.
 ///
-/// No text holds a value of the file, except numbers that are out of range.
+/// No message contains a value of the file, except numbers that are out of range.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvProblemKind {
-    /// The file is not there.
+    /// The file does not exist.
     #[error("there is no such file: check the path")]
     NotFound,
     /// A directory was named.
     #[error("it is a directory: name the file in it")]
     Directory,
-    /// A found file is a pipe or a device.
-    #[error("it is no regular file: name it explicitly if it is to be read")]
+    /// An auto-discovered file is a pipe or a device.
+    #[error("it is not a regular file: name it explicitly to read it")]
     NotRegular,
     /// Reading failed.
     #[error("it cannot be read ({}): check the path and its permissions", .0.kind())]
     Unreadable(io::Error),
     /// The file is too large.
-    #[error("it has more than {} KiB, which no file of model sources has: check the path", MAX_FILE_BYTES / 1024)]
+    #[error("it is larger than {} KiB, the limit for a file of model sources: check the path", MAX_FILE_BYTES / 1024)]
     TooLarge,
     /// The file is UTF-16.
     #[error("it is UTF-16 text: save it as UTF-8")]
@@ -122,10 +122,10 @@ pub enum EnvProblemKind {
     /// A line is not UTF-8.
     #[error("the line is not UTF-8: save the file as UTF-8")]
     NotUtf8,
-    /// A line holds a NUL byte.
-    #[error("the line holds a NUL byte: save the file as plain text")]
+    /// A line contains a NUL byte.
+    #[error("the line contains a NUL byte: save the file as plain text")]
     Nul,
-    /// A line begins with no `KEY=`.
+    /// A line does not begin with `KEY=`.
     #[error("the line is not KEY=VALUE: write {}=VALUE, or begin a comment with #", KeyOr("KEY", *key))]
     NotKeyValue {
         /// The key that it seems to be about.
@@ -133,7 +133,7 @@ pub enum EnvProblemKind {
     },
     /// A quote is not closed.
     #[error(
-        "{} has a quote that is not closed, or only after more than {} lines: close it",
+        "{} has a quote that is not closed within {} lines: close it",
         KeyOr("the value", *key),
         MAX_VALUE_LINES
     )]
@@ -150,31 +150,31 @@ pub enum EnvProblemKind {
         /// The key that it seems to be about.
         key: Option<EnvKey>,
     },
-    /// A quoted value runs over a line that sets a key of ours.
-    #[error("the quoted value that begins here runs over line {line}, which sets {key}: close the quote before it")]
+    /// A quoted value spans a line that sets a key of ours.
+    #[error("the quoted value that begins here includes line {line}, which sets {key}: close the quote before it")]
     Swallowed {
-        /// The key that is not set so.
+        /// The key that is not set because of it.
         key: EnvKey,
         /// The line that would set it.
         line: usize,
     },
-    /// A key is nearly one of ours.
+    /// A key is probably a misspelling of one of ours.
     #[error("{name} is not a known key: did you mean {key}?")]
     NearKey {
         /// The key in the file.
         name: String,
-        /// The key that it is near to.
+        /// The similar key.
         key: EnvKey,
     },
     /// A key of a known type has an unknown setting.
-    #[error("{name} is no setting of the {source_type} source: the settings are {}", Settings)]
+    #[error("{name} is not a setting of the {source_type} source: the settings are {}", Settings)]
     UnknownSetting {
-        /// The key in the file, cut where it might go over into a value.
+        /// The key in the file, truncated before anything that may be a value.
         name: String,
         /// The type.
         source_type: ModelSourceType,
     },
-    /// A key has a setting of ours and no type.
+    /// A key has a setting of ours but no type.
     #[error("{name} names no source type: did you mean {key}?")]
     NoType {
         /// The key in the file.
@@ -182,28 +182,28 @@ pub enum EnvProblemKind {
         /// The same setting of the default source.
         key: EnvKey,
     },
-    /// A key has a setting of ours and an unknown type.
-    #[error("{name} names no source type that there is: the types are {}", Types)]
+    /// A key has a setting of ours but an unknown type.
+    #[error("{name} names an unknown source type: the types are {}", Types)]
     UnknownType {
-        /// The key in the file, cut where it might go over into a value.
+        /// The key in the file, truncated before anything that may be a value.
         name: String,
     },
     /// A key is set twice.
-    #[error("{key} is set a second time: line {first} sets it already, remove one of the two")]
-    Twice {
+    #[error("{key} is set twice: line {first} already sets it; remove one of the two")]
+    Duplicate {
         /// The key.
         key: EnvKey,
         /// The line that sets it first.
         first: usize,
     },
-    /// A value is no number.
+    /// A value is not a number.
     #[error("{key} is not a number: write one such as 0.2")]
     NotANumber {
         /// The key.
         key: EnvKey,
     },
-    /// A value is no whole number.
-    #[error("{key} is not a whole number: write one such as 4096, in digits alone and at most {}", u32::MAX)]
+    /// A value is not a whole number.
+    #[error("{key} is not a whole number: write one such as 4096, only digits, at most {}", u32::MAX)]
     NotWhole {
         /// The key.
         key: EnvKey,
@@ -214,43 +214,43 @@ pub enum EnvProblemKind {
         /// The type.
         source_type: ModelSourceType,
     },
-    /// A provider's package is set for a model that opencode knows.
+    /// A provider package is set for a model that opencode knows.
     #[error("{key} is only used with a base URL: remove it, or set MODEL_{}_BASEURL", capitals(key.source_type))]
     PackageWithoutUrl {
         /// The key.
         key: EnvKey,
     },
-    /// A found file names a package that opencode would download and run.
+    /// An auto-discovered file names a package that opencode would download and run.
     #[error(
-        "{key} is outside of @ai-sdk/, and opencode would download and run it: name the file explicitly if you trust it"
+        "{key} is outside @ai-sdk/, and opencode would download and run it: name the file explicitly if you trust it"
     )]
     ForeignPackage {
         /// The key.
         key: EnvKey,
     },
-    /// A found file names a command.
+    /// An auto-discovered file names a command.
     #[error("{key} would run a command: name the file explicitly if you trust it")]
     CommandInFoundFile {
         /// The key.
         key: EnvKey,
     },
-    /// A found file names a file for its key, which would go to the address that it names as well.
+    /// An auto-discovered file names a key file, whose content would be sent to the file's base URL.
     #[error("{key} would send a file to the base URL: name the file explicitly if you trust it")]
     KeyFileInFoundFile {
         /// The key.
         key: EnvKey,
     },
-    /// A value would not reach the model.
+    /// A value is invalid for the model.
     #[error("{key}: {reason}")]
-    Refused {
+    Invalid {
         /// The key.
         key: EnvKey,
-        /// What is wrong and what to do.
+        /// The problem and its solution.
         reason: String,
     },
 }
 
-/// A key, or other words where it is not known.
+/// A key, or other words if it is unknown.
 struct KeyOr(&'static str, Option<EnvKey>);
 
 impl fmt::Display for KeyOr {
@@ -262,7 +262,7 @@ impl fmt::Display for KeyOr {
     }
 }
 
-/// All settings, listed.
+/// The list of all settings.
 struct Settings;
 
 impl fmt::Display for Settings {
@@ -271,7 +271,7 @@ impl fmt::Display for Settings {
     }
 }
 
-/// All types, listed as they stand in keys.
+/// The list of all types, as spelt in keys.
 struct Types;
 
 impl fmt::Display for Types {

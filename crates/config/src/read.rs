@@ -1,12 +1,13 @@
-//! From a path to text: the only I/O of the crate.
+//! Reads the text of a file: the only I/O of the crate.
 
 use crate::EnvProblemKind;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The most bytes that a file of model sources may have, 1 MiB: a real one has a few hundred, and a path to something
-/// else should not fill the memory.
+/// The maximum size of a file of model sources, 1 MiB: real files have a few hundred bytes, and a wrong path must
+/// not fill
+/// the memory.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Reads a file that the user named. A pipe is read to its end.
@@ -22,7 +23,7 @@ pub(crate) fn named(path: &Path) -> Result<Vec<u8>, EnvProblemKind> {
     Ok(bytes)
 }
 
-/// Reads a file that may be there. A pipe is refused: nobody said that it ever ends.
+/// Reads a file that may exist. Rejects a pipe, because it may never end.
 pub(crate) fn found(path: &Path) -> Result<Option<Vec<u8>>, EnvProblemKind> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -31,7 +32,7 @@ pub(crate) fn found(path: &Path) -> Result<Option<Vec<u8>>, EnvProblemKind> {
     }
 }
 
-/// Tells what a failure to read means.
+/// Classifies an I/O error.
 fn failed(error: io::Error) -> EnvProblemKind {
     match error.kind() {
         io::ErrorKind::NotFound => EnvProblemKind::NotFound,
@@ -40,8 +41,8 @@ fn failed(error: io::Error) -> EnvProblemKind {
     }
 }
 
-/// Turns bytes into text and says which lines are none; there the text has replacement characters, so that every line is
-/// still where it was.
+/// Decodes bytes as text and reports invalid lines; they get replacement characters, so that line numbers stay
+/// correct.
 pub(crate) fn decode(bytes: &[u8]) -> (String, Vec<(Option<usize>, EnvProblemKind)>) {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return (String::new(), vec![(None, EnvProblemKind::Utf16)]);
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bad_lines_are_counted_and_kept_in_place() {
+    fn invalid_utf8_keeps_line_numbers() {
         let (text, problems) = decode(b"\xef\xbb\xbfA=1\nB=\xff\r\n\0\nC=3");
         assert_eq!(text.lines().count(), 4);
         assert!(text.starts_with("A=1\n") && text.ends_with("\nC=3"), "{text:?}");
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_bounded() {
+    fn file_size_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("large");
         fs::write(&path, vec![b'#'; MAX_FILE_BYTES]).unwrap();
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_not_there_is_passed_over() {
+    fn only_missing_files_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(found(&folder.path().join("none")), Ok(None)));
         assert!(matches!(found(folder.path()), Err(EnvProblemKind::Directory)));
@@ -92,13 +93,13 @@ mod tests {
         if cfg!(unix) {
             assert!(matches!(found(&file.join("within")), Err(EnvProblemKind::Unreadable(_))));
         }
-        // What has become a folder since it was looked at is told as one.
+        // A file that was replaced by a directory in the meantime is reported as a directory.
         assert!(matches!(failed(io::ErrorKind::IsADirectory.into()), EnvProblemKind::Directory));
     }
 
     #[cfg(unix)]
     #[test]
-    fn an_endless_device_is_neither_read_nor_waited_for() {
+    fn endless_device_is_rejected() {
         assert!(matches!(named(Path::new("/dev/zero")), Err(EnvProblemKind::TooLarge)));
         assert!(matches!(found(Path::new("/dev/zero")), Err(EnvProblemKind::NotRegular)));
     }

@@ -1,4 +1,4 @@
-//! The models that are configured, by the kind of work that each is for.
+//! The configured models by role.
 
 use crate::{EnvFileError, EnvProblem, EnvProblemKind, MAX_FILE_BYTES, assemble, read};
 use opencode_run_core::{ModelConfig, ModelProblem, ModelSourceType, ProviderPackage};
@@ -11,10 +11,13 @@ use std::sync::Arc;
 
 /// The configured models, at most one for each [`ModelSourceType`].
 ///
-/// With serde it is a map from the types' names (`plan`, `think`, `code`, `write`, `default`) to [`ModelConfig`]s. The
-/// key of a model is read from a map but **never written** to one, so what was written and read again has no keys. A type
-/// that is there twice is an error. What was read or set in a program is not checked until [`problems`](Self::problems) is
-/// asked; what came from a file always is.
+/// With serde it is a map from the types' names (`plan`, `think`, `code`, `write`, `default`) to [`ModelConfig`]s.
+/// A model's
+/// key is deserialized but **never serialized**, so a round trip loses the keys. A duplicate type is an error.
+/// Models that
+/// were deserialized or set by a program are not validated until [`problems`](Self::problems) is called; models
+/// from a file
+/// always are.
 ///
 /// ```
 /// use opencode_run_config::{ModelConfig, ModelSource, ModelSourceType};
@@ -29,55 +32,59 @@ pub struct ModelSource {
     models: BTreeMap<ModelSourceType, Arc<ModelConfig>>,
 }
 
-/// What a `.env` that was only found had to say.
+/// The content of an auto-discovered `.env` file.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct FoundEnvFile {
-    /// The sources about which there is no doubt.
+pub struct DiscoveredEnvFile {
+    /// The unambiguous sources.
     pub source: ModelSource,
-    /// What is wrong or doubtful, by line, each with what was left out because of it.
+    /// The problems by line, each with the part that is ignored because of it.
     pub warnings: Vec<EnvProblem>,
 }
 
 impl ModelSource {
-    /// Makes one without any model.
+    /// Creates an empty set of sources.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads a file that the user named, to the letter.
+    /// Reads a file that the user named, strictly.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong or doubtful in the file, all at once; the [crate's documentation](crate) has the rules. A
-    /// file that is not there is an error too.
+    /// All invalid or ambiguous settings of the file at once; the [crate's documentation](crate) has the rules. A
+    /// missing file is
+    /// an error too.
     pub fn from_env_file(path: impl AsRef<Path>) -> Result<Self, EnvFileError> {
         let path = path.as_ref();
         assemble::named(path, read::named(path)).map_err(EnvFileError::new)
     }
 
-    /// Reads a file that was only found, such as a `.env` in the current directory, which may be for another program.
+    /// Reads an auto-discovered file leniently, such as a `.env` in the current directory, which may belong to
+    /// another program.
     ///
-    /// This never fails: what is wrong or doubtful is a warning, and the whole source that it is about is left out, never
-    /// used in part. A file that is not there has no sources and no warnings.
+    /// Never fails: an invalid or ambiguous setting is a warning, and its whole source is ignored, never used in
+    /// part. A missing
+    /// file yields no sources and no warnings.
     #[must_use]
-    pub fn from_found_env_file(path: impl AsRef<Path>) -> FoundEnvFile {
+    pub fn from_discovered_env_file(path: impl AsRef<Path>) -> DiscoveredEnvFile {
         let path = path.as_ref();
         let (source, warnings) = assemble::found(path, read::found(path));
-        FoundEnvFile { source, warnings }
+        DiscoveredEnvFile { source, warnings }
     }
 
-    /// Reads what a file that was only found holds, as [`from_found_env_file`](Self::from_found_env_file) does. The path names the
-    /// file in warnings, and is where the paths in it are relative to.
+    /// Reads the content of an auto-discovered file like [`from_discovered_env_file`](Self::from_discovered_env_file). The
+    /// path names the
+    /// file in warnings, and relative paths in the content are relative to its directory.
     #[must_use]
-    pub fn from_found_env_bytes(path: impl AsRef<Path>, bytes: Vec<u8>) -> FoundEnvFile {
+    pub fn from_discovered_env_bytes(path: impl AsRef<Path>, bytes: Vec<u8>) -> DiscoveredEnvFile {
         let bytes = if bytes.len() > MAX_FILE_BYTES { Err(EnvProblemKind::TooLarge) } else { Ok(Some(bytes)) };
         let (source, warnings) = assemble::found(path.as_ref(), bytes);
-        FoundEnvFile { source, warnings }
+        DiscoveredEnvFile { source, warnings }
     }
 
-    /// Sets the model for a kind of work and returns the one that was set before.
+    /// Sets the model for a role and returns the previous one.
     pub fn set_model(
         &mut self,
         source_type: ModelSourceType,
@@ -86,19 +93,19 @@ impl ModelSource {
         self.models.insert(source_type, model.into())
     }
 
-    /// Returns the model for a kind of work, if it has one of its own; nothing falls back to `default` here.
+    /// Returns the model of a role, if it has its own; does not fall back to `default`.
     #[must_use]
     pub fn get_model(&self, source_type: ModelSourceType) -> Option<&Arc<ModelConfig>> {
         self.models.get(&source_type)
     }
 
-    /// Returns whether a kind of work has a model of its own.
+    /// Returns whether a role has its own model.
     #[must_use]
     pub fn has_model(&self, source_type: ModelSourceType) -> bool {
         self.models.contains_key(&source_type)
     }
 
-    /// Returns the kinds of work that have a model, in the order of [`ModelSourceType::ALL`].
+    /// Returns the roles that have a model, in the order of [`ModelSourceType::ALL`].
     #[must_use]
     pub fn configured(&self) -> Vec<ModelSourceType> {
         self.models.keys().copied().collect()
@@ -110,12 +117,12 @@ impl ModelSource {
         self.models.is_empty()
     }
 
-    /// Returns the models with their kinds of work, in the order of [`ModelSourceType::ALL`].
+    /// Returns the models with their roles, in the order of [`ModelSourceType::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (ModelSourceType, &Arc<ModelConfig>)> {
         self.models.iter().map(|(source_type, model)| (*source_type, model))
     }
 
-    /// Returns everything in the models that would not reach a provider, with the kind of work it is about.
+    /// Returns all invalid settings of the models with their roles.
     #[must_use]
     pub fn problems(&self) -> Vec<(ModelSourceType, ModelProblem)> {
         self.iter()
@@ -123,7 +130,7 @@ impl ModelSource {
             .collect()
     }
 
-    /// Returns what to tell people about each model: a line each, without secrets.
+    /// Returns a summary of each model for users: one line without secrets.
     pub fn summaries(&self) -> impl Iterator<Item = SourceSummary<'_>> {
         self.iter().map(|(source_type, config)| SourceSummary {
             source_type,
@@ -135,28 +142,28 @@ impl ModelSource {
 }
 
 impl FromIterator<(ModelSourceType, ModelConfig)> for ModelSource {
-    /// Collects models; of two for one kind of work the last stays.
+    /// Collects models; the last one for a role wins.
     fn from_iter<I: IntoIterator<Item = (ModelSourceType, ModelConfig)>>(models: I) -> Self {
         Self { models: models.into_iter().map(|(source_type, model)| (source_type, Arc::new(model))).collect() }
     }
 }
 
-/// What to tell people about a configured model. Its text is a line, such as `code: gpt-5 at api.example.com`.
+/// A summary of a configured model for users. Its text is one line, such as `code: gpt-5 at api.example.com`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceSummary<'a> {
-    /// The kind of work.
+    /// The role.
     pub source_type: ModelSourceType,
     /// The model's id.
     pub model: &'a str,
-    /// The host and port that it is reached at; none if opencode knows the model by itself.
+    /// The host and port of its endpoint; `None` if opencode knows the model by itself.
     pub host: Option<&'a str>,
-    /// The npm package by which it is reached.
+    /// The npm package of its provider.
     pub provider: &'a ProviderPackage,
 }
 
 impl fmt::Display for SourceSummary<'_> {
-    /// Writes the line; whatever could move a terminal's cursor or turn its direction is escaped.
+    /// Writes the line; characters that could move a terminal's cursor or change the text direction are escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.source_type, self.model.escape_debug())?;
         let Some(host) = self.host else { return f.write_str(" (known to opencode)") };
@@ -180,7 +187,7 @@ impl<'de> Deserialize<'de> for ModelSource {
     }
 }
 
-/// Reads a source from a map, each type once.
+/// Deserializes a source from a map without duplicate types.
 struct SourceVisitor;
 
 impl<'de> Visitor<'de> for SourceVisitor {
@@ -194,7 +201,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
         let mut source = ModelSource::new();
         while let Some(source_type) = map.next_key::<ModelSourceType>()? {
             if source.set_model(source_type, map.next_value::<ModelConfig>()?).is_some() {
-                return Err(de::Error::custom(format_args!("`{source_type}` is there twice: remove one")));
+                return Err(de::Error::custom(format_args!("`{source_type}` occurs twice: remove one")));
             }
         }
         Ok(source)
@@ -216,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn a_map_goes_both_ways_without_its_keys() {
-        let written = serde_json::to_value(two()).unwrap();
-        assert_eq!(written["code"]["model"], "large");
-        assert!(!written.to_string().contains("sk-secret"));
-        let read: ModelSource = serde_json::from_value(written).unwrap();
+    fn map_round_trip_loses_keys() {
+        let any_written_value = serde_json::to_value(two()).unwrap();
+        assert_eq!(any_written_value["code"]["model"], "large");
+        assert!(!any_written_value.to_string().contains("sk-secret"));
+        let read: ModelSource = serde_json::from_value(any_written_value).unwrap();
         assert_eq!(read.configured(), [ModelSourceType::Plan, ModelSourceType::Code]);
         assert!(read.get_model(ModelSourceType::Code).unwrap().api_key.is_none());
         let keyed: ModelSource = serde_json::from_str(r#"{"write":{"model":"m","api_key":"sk-secret"}}"#).unwrap();
@@ -229,16 +236,16 @@ mod tests {
     }
 
     #[test]
-    fn a_map_with_a_mistake_is_refused() {
+    fn invalid_map_is_rejected() {
         let error = |text| serde_json::from_str::<ModelSource>(text).unwrap_err().to_string();
         assert!(error(r#"{"cdoe":{}}"#).contains("expected one of `plan`, `think`, `code`"));
-        assert!(error(r#"{"code":{},"code":{}}"#).contains("`code` is there twice"));
+        assert!(error(r#"{"code":{},"code":{}}"#).contains("`code` occurs twice"));
         assert!(error(r#"{"code":{"temprature":1}}"#).contains("temprature"));
         assert!(error("[]").contains("a map from plan, think"));
     }
 
     #[test]
-    fn models_are_set_and_found() {
+    fn models_are_set_and_returned() {
         let mut source = ModelSource::new();
         assert!(source.is_empty() && !source.has_model(ModelSourceType::Code));
         assert!(source.set_model(ModelSourceType::Code, ModelConfig::new("a/b")).is_none());
@@ -249,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_one_harmless_line() {
+    fn summary_escapes_control_characters() {
         let lines: Vec<String> = two().summaries().map(|summary| summary.to_string()).collect();
         assert_eq!(
             lines,

@@ -1,6 +1,6 @@
-//! Whole files: what is read, what is said, and that no key shows in it.
+//! Whole files: the sources, the messages, and that no message shows a key.
 
-use crate::{EnvFileError, EnvKey, FoundEnvFile, LeftOut, ModelSource, ModelSourceType, with_key};
+use crate::{DiscoveredEnvFile, EnvFileError, EnvKey, Ignored, ModelSource, ModelSourceType, with_key};
 use opencode_run_core::ExposeSecret;
 use proptest::prelude::*;
 use std::fmt::Debug;
@@ -20,18 +20,18 @@ fn named(text: impl AsRef<[u8]>) -> Result<ModelSource, EnvFileError> {
     with_file(text, |path| ModelSource::from_env_file(path))
 }
 
-fn found(text: impl AsRef<[u8]>) -> FoundEnvFile {
-    with_file(text, |path| ModelSource::from_found_env_file(path))
+fn found(text: impl AsRef<[u8]>) -> DiscoveredEnvFile {
+    with_file(text, |path| ModelSource::from_discovered_env_file(path))
 }
 
-/// A message without the folder that its file is in.
+/// Removes the directory of the file from a message.
 fn without_folder(text: &str) -> String {
     let cut = |line: &str| line.find("f.env").map_or(line.to_owned(), |at| line[at..].to_owned());
     text.lines().map(cut).collect::<Vec<_>>().join("\n")
 }
 
-/// What is said about a text: as a named file, and as a found one with what is left of it.
-fn said(text: impl AsRef<[u8]>) -> String {
+/// Returns the messages for a text: as a named file, and as an auto-discovered one with its remaining sources.
+fn messages_for(text: impl AsRef<[u8]>) -> String {
     let text = text.as_ref();
     let strict = match named(text) {
         Ok(source) => format!("fine: {:?}", source.configured()),
@@ -43,7 +43,7 @@ fn said(text: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn a_whole_file_arrives() {
+fn complete_file_is_read() {
     let text = "\u{feff}# ours\r\nexport MODEL_CODE_BASEURL = \"https://api.example.com/v1\" # there\r\n\
         MODEL_CODE_APIKEY='a$HOME${PATH}\\'\r\nMODEL_CODE_MODEL=large\r\nMODEL_CODE_TEMPERATURE=0.2\r\n\
         MODEL_CODE_MAX_TOKENS=4096\r\nMODEL_CODE_TOP_P=0.9\r\nMODEL_CODE_TOP_K=40\r\nMODEL_CODE_CONTEXT=128000\r\n\
@@ -60,8 +60,8 @@ fn a_whole_file_arrives() {
 }
 
 #[test]
-fn values_that_are_wrong() {
-    insta::assert_snapshot!(said(
+fn invalid_values_are_reported() {
+    insta::assert_snapshot!(messages_for(
         "MODEL_CODE_BASEURL=api.example.com/v1\nMODEL_CODE_MODEL=large\nMODEL_CODE_TEMPERATURE=hot\n\
          MODEL_CODE_MAX_TOKENS=4k\nMODEL_CODE_TOP_P=1.5\nMODEL_CODE_PRICE_INPUT=NaN\nMODEL_CODE_CONTEXT=99999999999\n\
          MODEL_PLAN_MODEL=openai/gpt-5\n"
@@ -69,8 +69,8 @@ fn values_that_are_wrong() {
 }
 
 #[test]
-fn sources_that_are_half_there() {
-    insta::assert_snapshot!(said(
+fn incomplete_sources_are_reported() {
+    insta::assert_snapshot!(messages_for(
         "# url and no model\nMODEL_CODE_TEMPERATURE=\nMODEL_CODE_BASEURL=https://x/v1\n\n\
          MODEL_PLAN_BASEURL=https://x/v1\nMODEL_PLAN_MODEL=''\n\
          MODEL_THINK_MODEL=gpt-5\nMODEL_WRITE_APIKEY=k\nMODEL_WRITE_MODEL=openai/gpt-5\n\
@@ -79,17 +79,17 @@ fn sources_that_are_half_there() {
 }
 
 #[test]
-fn parameters_that_a_provider_drops() {
-    insta::assert_snapshot!(said(
+fn top_k_of_anthropic_is_accepted() {
+    insta::assert_snapshot!(messages_for(
         "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_PROVIDER=@ai-sdk/anthropic\nMODEL_CODE_TOP_K=5\n"
     ));
 }
 
 #[test]
-fn packages_of_anyone() {
+fn foreign_packages_are_rejected_when_discovered() {
     let text =
         |package| format!("MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_PROVIDER={package}\n");
-    insta::assert_snapshot!(said(text("evil-package")));
+    insta::assert_snapshot!(messages_for(text("evil-package")));
     for package in ["@ai-sdk/../evil", "@ai-sdk/x@npm:evil", "@ai-sdk/", "file:///tmp/x", "@ai-sdkx/y"] {
         assert!(found(text(package)).source.is_empty(), "{package}");
     }
@@ -97,8 +97,8 @@ fn packages_of_anyone() {
 }
 
 #[test]
-fn keys_that_are_nearly_ours() {
-    insta::assert_snapshot!(said(
+fn misspelt_keys_are_reported() {
+    insta::assert_snapshot!(messages_for(
         "MODEL_CODE_MODEL=openai/gpt-5\nMODEL_CODE_TEMPRATURE=0.2\nMODEL_PLAN_MODEL=openai/gpt-5\n\
          MODEL_CDOE_MODEL=x\nMODLE_CODE_MODEL=x\nmodel_code_model=x\nMODEL_CODE_BASE_URL=x\nMODEL_CODE_API_KEY=x\n\
          MODEL_THINK_URL=x\nMODEL_TEMPERATURE=1\nMODEL_REVIEW_MODEL=x\nMODEL_PATH=/m\nMODEL_WRITE=x\n"
@@ -106,7 +106,7 @@ fn keys_that_are_nearly_ours() {
 }
 
 #[test]
-fn one_mistake_is_one_message() {
+fn one_mistake_is_reported_once() {
     for text in [
         "MODEL_CODE_BASE_URL=https://x/v1\nMODEL_CODE_APIKEY=k\nMODEL_CODE_MODEL=m\nMODEL_CODE_PROVIDER=@ai-sdk/google",
         "MODEL_CODE_BASEURL https://x/v1\nMODEL_CODE_APIKEY=k\nMODEL_CODE_MODEL=m",
@@ -123,57 +123,57 @@ fn one_mistake_is_one_message() {
 }
 
 #[test]
-fn a_key_that_is_there_twice() {
-    insta::assert_snapshot!(said(
+fn duplicate_key_is_reported() {
+    insta::assert_snapshot!(messages_for(
         "MODEL_CODE_MODEL=a/b\nMODEL_CODE_TOP_P=\nMODEL_CODE_TOP_P=0.5\n\nMODEL_CODE_MODEL=a/c\n"
     ));
 }
 
 #[test]
-fn lines_that_cannot_be_read() {
-    insta::assert_snapshot!(said(
+fn unreadable_lines_are_reported() {
+    insta::assert_snapshot!(messages_for(
         "just some words\nMODEL_CODE_MODEL: gpt-5\nMODEL_PLAN_MODEL=two words\nMODEL_THINK_MODEL=a\\x\n\
          OTHER=two words\nset MODEL_WRITE_MODEL=x\nMODEL_DEFAULT_MODEL=\"open\n"
     ));
 }
 
 #[test]
-fn a_quote_that_runs_over_a_key() {
-    insta::assert_snapshot!(said(
+fn quote_over_known_key_is_reported() {
+    insta::assert_snapshot!(messages_for(
         "OTHER=\"open\nMODEL_CODE_MODEL=a/b\nMODEL_CODE_TOP_P=0.5\nMORE=x\"\nMODEL_CODE_TOP_K=4\n"
     ));
 }
 
 #[test]
-fn bytes_that_are_no_text() {
-    insta::assert_snapshot!(said(
+fn non_utf8_bytes_are_reported() {
+    insta::assert_snapshot!(messages_for(
         b"MODEL_CODE_MODEL=a/b\n# \xff\nMODEL_CODE_TOP_P=\0\nX='\xfe'\nMODEL_CODE_TOP_K=no\n"
     ));
-    insta::assert_snapshot!(said(b"\xff\xfeM\0O\0D\0"));
+    insta::assert_snapshot!(messages_for(b"\xff\xfeM\0O\0D\0"));
 }
 
 #[test]
-fn files_that_cannot_be_read() {
+fn unreadable_files_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.env");
-    let said = || {
+    let messages = || {
         let error = ModelSource::from_env_file(&path).unwrap_err();
-        let found = ModelSource::from_found_env_file(&path);
+        let found = ModelSource::from_discovered_env_file(&path);
         assert!(found.source.is_empty());
         let warnings: Vec<_> = found.warnings.iter().map(|warning| without_folder(&warning.to_string())).collect();
         format!("{}\n{}", without_folder(&error.to_string()), warnings.join("\n"))
     };
-    insta::assert_snapshot!(said());
+    insta::assert_snapshot!(messages());
     std::fs::create_dir(&path).unwrap();
-    insta::assert_snapshot!(said());
+    insta::assert_snapshot!(messages());
     std::fs::remove_dir(&path).unwrap();
     std::fs::write(&path, vec![b'\n'; crate::MAX_FILE_BYTES + 1]).unwrap();
-    insta::assert_snapshot!(said());
+    insta::assert_snapshot!(messages());
 }
 
 #[cfg(unix)]
 #[test]
-fn a_path_through_a_file_tells_its_cause() {
+fn path_through_file_reports_cause() {
     with_file("", |path| {
         let error = ModelSource::from_env_file(path.join("x")).unwrap_err();
         insta::assert_snapshot!(without_folder(&error.to_string()));
@@ -183,11 +183,11 @@ fn a_path_through_a_file_tells_its_cause() {
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_is_read_when_named_and_never_waited_for_when_found() {
+fn pipe_is_read_only_when_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.env");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let found = ModelSource::from_found_env_file(&path);
+    let found = ModelSource::from_discovered_env_file(&path);
     insta::assert_snapshot!(without_folder(&found.warnings[0].to_string()));
     let writer = std::thread::spawn({
         let path = path.clone();
@@ -198,20 +198,20 @@ fn a_pipe_is_read_when_named_and_never_waited_for_when_found() {
 }
 
 #[test]
-fn what_is_another_programs_may_have_any_form() {
+fn foreign_lines_may_have_any_form() {
     let text = "DESCRIPTION=two words, see MODEL_CODE_MODEL\nC:\\path=\\x\nMODEL_CODE_MODEL=a/b\nW=C:\\x\n";
-    insta::assert_snapshot!(said(text));
+    insta::assert_snapshot!(messages_for(text));
 }
 
 #[test]
-fn a_name_is_cut_where_a_secret_could_begin() {
-    insta::assert_snapshot!(said(
+fn name_is_cut_before_possible_secret() {
+    insta::assert_snapshot!(messages_for(
         "MODEL_CODE_APIKEYabc0==\nMODEL_CODE_API_KEYXYZ==\nMODEL_CODE_APIKEY_URL=f\nmodel_code_url=x\nMODEL_CODE_X1==\n"
     ));
 }
 
 #[test]
-fn many_problems_are_counted() {
+fn further_problems_are_counted() {
     let error = named("x\n".repeat(1000)).unwrap_err();
     assert_eq!(error.problems().len(), 1000);
     assert_eq!(error.to_string().lines().count(), 21);
@@ -219,15 +219,15 @@ fn many_problems_are_counted() {
 }
 
 #[test]
-fn the_worst_file_of_open_quotes_takes_no_time() {
+fn file_of_open_quotes_is_fast() {
     let started = std::time::Instant::now();
-    // Of all short lines, these have a quote open at the end of most of them.
+    // Of all short lines, these leave a quote open most often.
     let error = named("K=x\"\\''\n".repeat(1 << 13)).unwrap_err();
     assert!(!error.problems().is_empty());
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }
 
-/// Asserts that the planted key, or most of it, is in nothing that can be shown.
+/// Asserts that the planted key, or most of it, does not occur in the output.
 fn is_hidden(shown: &[&dyn Debug], text: &[u8]) {
     for part in shown {
         let debug = format!("{part:?}");
@@ -250,7 +250,7 @@ fn shows_no_key(text: &[u8]) {
 }
 
 #[test]
-fn no_bad_file_shows_its_key() {
+fn messages_never_show_the_key() {
     let set = format!("MODEL_CODE_APIKEY={KEY}");
     let around = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
     for bad in [
@@ -299,7 +299,7 @@ fn no_bad_file_shows_its_key() {
     }
 }
 
-/// Lines such as a hand makes them: keys of ours, whole and damaged, with good and bad values and the planted key.
+/// Lines as written by hand: keys of ours, correct and damaged, with good and bad values and the planted key.
 fn line() -> impl Strategy<Value = String> {
     let key = proptest::sample::select(EnvKey::all().map(|key| key.to_string()).collect::<Vec<_>>());
     let damage = (any::<proptest::sample::Index>(), proptest::option::of("[A-Z_. =-]"));
@@ -322,24 +322,24 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_as_they_should(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_keep_properties(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         crate::fuzzing::env_file(&bytes);
     }
 
     #[test]
-    fn any_lines_are_read_as_they_should(lines in proptest::collection::vec(line(), 0..8)) {
+    fn handwritten_lines_keep_properties(lines in proptest::collection::vec(line(), 0..8)) {
         crate::fuzzing::env_file(lines.join("\n").replace(KEY, "\u{1}").as_bytes());
     }
 
     #[test]
-    fn no_lines_show_the_key_and_a_found_file_is_never_laxer(lines in proptest::collection::vec(line(), 0..8)) {
+    fn lenient_reading_is_never_laxer(lines in proptest::collection::vec(line(), 0..8)) {
         let text = lines.join("\n");
         shows_no_key(text.as_bytes());
         let (strict, found) = (named(&text), found(&text));
         for warning in &found.warnings {
             prop_assert!(warning.line.is_some_and(|line| line >= 1 && line <= lines.len()));
-            if let LeftOut::Source(left_out) = warning.left_out {
-                prop_assert!(!found.source.has_model(left_out));
+            if let Ignored::Source(ignored) = warning.ignored {
+                prop_assert!(!found.source.has_model(ignored));
             }
         }
         prop_assert!(found.source.problems().is_empty());
@@ -352,7 +352,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn the_file_of_a_key_counts_from_the_folder_of_the_file_that_names_it() {
+async fn key_file_is_relative_to_env_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("models.env");
     let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
@@ -369,13 +369,13 @@ async fn the_file_of_a_key_counts_from_the_folder_of_the_file_that_names_it() {
 }
 
 #[test]
-fn a_file_that_was_only_found_runs_no_command_and_sends_no_file() {
+fn discovered_file_cannot_use_key_origins() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(".env");
     for origin in ["COMMAND='pass show code'", "FILE=../.vault-token", "FILE=key"] {
         let text = format!("MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY_{origin}\n");
         std::fs::write(&file, text).unwrap();
-        let found = ModelSource::from_found_env_file(&file);
+        let found = ModelSource::from_discovered_env_file(&file);
         assert!(found.source.is_empty(), "{origin}");
         assert!(found.warnings[0].to_string().contains("name the file explicitly"), "{}", found.warnings[0]);
         let named = ModelSource::from_env_file(&file).unwrap();

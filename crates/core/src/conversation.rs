@@ -1,4 +1,4 @@
-//! Our record of one task's turns.
+//! The record of one task's turns.
 
 use crate::{
     ModelSourceType, ModelTraffic, OutputView, PartId, ReportedError, RunState, SessionId, StepReason, ToolCall,
@@ -18,18 +18,18 @@ pub struct Task {
     pub name: String,
     /// The directory that the agent works in.
     pub directory: PathBuf,
-    /// Whether opencode has a home of its own for the task, with which its session is deleted.
+    /// Whether the task has an isolated opencode, so that its session is deleted with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolated: bool,
 }
 
 impl Task {
-    /// Names a task and its directory; nothing is made or checked.
+    /// Names a task and its directory. Creates and checks nothing.
     pub fn new(name: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
         Self { name: name.into(), directory: directory.into(), isolated: false }
     }
 
-    /// Says whether opencode has a home of its own for the task, with which its session is deleted.
+    /// Sets whether the task has an isolated opencode, so that its session is deleted with it.
     #[must_use]
     pub fn isolated(mut self, isolated: bool) -> Self {
         self.isolated = isolated;
@@ -37,15 +37,15 @@ impl Task {
     }
 }
 
-/// All turns of one task, in their order.
+/// All turns of one task, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Conversation {
     /// The task.
     pub task: Task,
-    /// opencode's session; none until opencode has named it.
+    /// opencode's session; `None` until opencode has created it.
     pub session: Option<SessionId>,
-    /// The turns; the last may be running. They are shared, so that a copy of a conversation is cheap.
+    /// The turns; the last one may be running. They are shared, so cloning a conversation is cheap.
     pub turns: Vec<Arc<TurnRecord>>,
 }
 
@@ -56,30 +56,31 @@ impl Conversation {
         Self { task, session: None, turns: Vec::new() }
     }
 
-    /// Returns where the last turn stands; [`RunState::Idle`] before the first.
+    /// Returns the state of the last turn; [`RunState::Idle`] before the first.
     #[must_use]
     pub fn state(&self) -> RunState {
         self.turns.last().map_or(RunState::Idle, |turn| turn.state)
     }
 
-    /// Returns the tokens of all turns.
+    /// Returns the token counts of all turns.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.turns.iter().map(|turn| turn.usage).sum()
     }
 
-    /// Returns what all turns cost in USD.
+    /// Returns the cost of all turns in USD.
     #[must_use]
     pub fn cost(&self) -> f64 {
         self.turns.iter().map(|turn| turn.cost).sum()
     }
 
-    /// Ends the turns that nobody runs any more, of a conversation that was kept while they were running: they failed with
-    /// [`TurnFailure::Protocol`], and what they had produced stays.
+    /// Ends turns that were still running when the conversation was saved: they fail with [`TurnFailure::Protocol`]
+    /// and
+    /// keep their output.
     pub fn end_abandoned_turns(&mut self) {
         for turn in self.turns.iter_mut().filter(|turn| !turn.state.is_final()).map(Arc::make_mut) {
             turn.state = RunState::Error;
-            let message = "the turn was cut short: nothing is known of its end".to_owned();
+            let message = "the turn was cut off: its end was not recorded".to_owned();
             turn.failure = Some(TurnFailure::Protocol { message });
         }
     }
@@ -91,47 +92,47 @@ impl Conversation {
     }
 }
 
-/// One message and all that came of it.
+/// One message and everything that resulted from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TurnRecord {
     /// The message.
     pub message: String,
-    /// The system prompt of the turn, where it had one.
+    /// The system prompt of the turn, if it had one.
     pub context: Option<String>,
-    /// The model that was asked for, by its name; none where it was left to opencode.
+    /// The requested model; `None` if opencode chose it.
     pub model: Option<String>,
-    /// The type of the model source that was asked for; `None` if the model was named, or left to opencode.
+    /// The role of the requested model source; `None` if a model was named or opencode chose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_type: Option<ModelSourceType>,
-    /// The agent that was asked for.
+    /// The requested agent.
     pub agent: Option<String>,
-    /// The files that were attached.
+    /// The attached files.
     pub files: Vec<PathBuf>,
-    /// When the turn was started.
+    /// The start time of the turn.
     pub started_at: SystemTime,
-    /// How long it took; how long it has been at work while it is running.
+    /// The duration of the turn; of a running turn, the time since its start.
     pub duration: Duration,
-    /// Where it stands.
+    /// The state of the turn.
     pub state: RunState,
-    /// Why it failed; there exactly when the state is [`RunState::Error`].
+    /// The reason of the failure; present exactly if the state is [`RunState::Error`].
     pub failure: Option<TurnFailure>,
-    /// What it produced, in the order in which it began.
+    /// The output, in the order in which the entries began.
     pub entries: Vec<Entry>,
-    /// The value that meets the schema that was asked for.
+    /// The value that matches the requested schema.
     pub structured: Option<Value>,
-    /// How many steps were finished.
+    /// The number of finished steps.
     pub steps: u32,
-    /// Why the last finished step ended.
+    /// The reason for which the last finished step ended.
     pub finish: Option<StepReason>,
-    /// The tokens of all steps, those of sub-agents included.
+    /// The tokens of all steps, including those of sub-agents.
     pub usage: Usage,
-    /// What all steps cost in USD, those of sub-agents included; `0` where no price is known.
+    /// The cost of all steps in USD, including those of sub-agents; `0` if no price is known.
     pub cost: f64,
-    /// What went to the model and came from it; none where the executor does not see that.
+    /// The traffic with the model; `None` if the executor cannot observe it.
     #[serde(default)]
     pub traffic: Option<ModelTraffic>,
-    /// What had to be left out of the record.
+    /// Messages that were dropped from the record.
     pub dropped: Dropped,
 }
 
@@ -160,13 +161,13 @@ impl TurnRecord {
         }
     }
 
-    /// Adds an entry and returns its place.
+    /// Adds an entry and returns its index.
     pub(crate) fn push(&mut self, sub_agent: Option<SessionId>, content: EntryContent) -> usize {
         self.entries.push(Entry { sub_agent, content });
         self.entries.len() - 1
     }
 
-    /// Returns the answer as far as it goes: all texts of the turn's own agent, a blank line between two of them.
+    /// Returns the answer so far: all texts of the turn's own agent, separated by blank lines.
     #[must_use]
     pub fn output(&self) -> String {
         let output = self.output_view();
@@ -179,63 +180,64 @@ impl TurnRecord {
         self.output_view().len()
     }
 
-    /// Returns the [`output`](Self::output) to be written or serialised, without building it.
+    /// Returns a view of the [`output`](Self::output) that can be written or serialised without building it.
     #[must_use]
     pub fn output_view(&self) -> OutputView<'_> {
         OutputView(&self.entries)
     }
 }
 
-/// One thing that a turn produced.
+/// One piece of a turn's output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The sub-agent's session, where it is not the turn's own agent that produced it.
+    /// The session of the sub-agent that produced it; `None` for the turn's own agent.
     pub sub_agent: Option<SessionId>,
-    /// What was produced.
+    /// The content.
     pub content: EntryContent,
 }
 
 impl Entry {
-    /// Makes an entry, for tests and for programs that build a conversation of their own.
+    /// Creates an entry, for tests and for programs that build their own conversation.
     #[must_use]
     pub fn new(sub_agent: Option<SessionId>, content: EntryContent) -> Self {
         Self { sub_agent, content }
     }
 }
 
-/// What a turn can produce.
+/// The kinds of output of a turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EntryContent {
-    /// A text for the reader.
+    /// A text of the answer.
     Text {
-        /// Which text.
+        /// The id of the text.
         part: PartId,
-        /// The text as far as it goes.
+        /// The text so far.
         text: String,
     },
     /// The model's reasoning.
     Reasoning {
-        /// Which piece.
+        /// The id of the piece.
         part: PartId,
-        /// The reasoning as far as it goes.
+        /// The reasoning so far.
         text: String,
     },
-    /// A tool call, as far as it got.
+    /// A tool call and its latest state.
     Tool(ToolCall),
-    /// An error that opencode reported; it may have recovered from it.
+    /// An error that opencode reported; opencode may have recovered from it.
     Error(ReportedError),
 }
 
-/// What had to be left out, counted.
+/// Counts of dropped messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// How many lines, frames or events of opencode's were too long, not readable, or too many to be kept.
+    /// The number of opencode's lines, frames or events that were too long, unreadable, or more than the record
+    /// holds.
     pub messages: u64,
-    /// How many bytes they had.
+    /// Their total size in bytes.
     pub bytes: u64,
 }
 
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sums_are_those_of_all_turns() {
+    fn conversation_sums_usage_of_all_turns() {
         let mut conversation = Conversation::new(Task::new("t", "/t"));
         assert_eq!((conversation.state(), conversation.usage().total()), (RunState::Idle, 0));
         conversation.turns = vec![Arc::new(record(&[], 3, 0.25)), Arc::new(record(&[], 4, 0.5))];
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_output_has_a_blank_line_between_texts_and_none_for_an_empty_one() {
+    fn output_joins_texts_with_blank_lines() {
         let record = record(&["", "a", "", "b\n", ""], 0, 0.0);
         assert_eq!(record.output(), "a\n\nb\n");
         assert_eq!(record.output_len(), record.output().len());

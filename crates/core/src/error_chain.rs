@@ -1,16 +1,16 @@
-//! An error with its causes in one line.
+//! An error with its causes on one line.
 
 use std::error::Error;
 use std::fmt;
 
 /// Displays an error followed by its causes, each after `: `.
 ///
-/// The errors of this workspace do not repeat the text of their source, so `Display` alone omits the cause.
+/// Errors of this workspace do not repeat the text of their source, so `Display` alone omits the cause.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorChain<'e>(&'e (dyn Error + 'static));
 
 impl<'e> ErrorChain<'e> {
-    /// Makes a chain that begins with this error.
+    /// Creates a chain that begins with this error.
     pub fn new(error: &'e (dyn Error + 'static)) -> Self {
         Self(error)
     }

@@ -1,6 +1,6 @@
-//! What can happen in a turn: one type, whichever way it reached us.
+//! The events of a turn, the same for every transport.
 
-use crate::{PermissionAsk, QuestionAsk, ToolCall, Usage};
+use crate::{PermissionRequest, QuestionRequest, ToolCall, Usage};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::borrow::Borrow;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// opencode's own name of a conversation, `ses_…`, cheap to clone.
+/// opencode's id of a session, `ses_…`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Arc<str>);
@@ -50,7 +50,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// opencode's name of one part of an answer: a text, a piece of reasoning. It is cheap to clone.
+/// opencode's id of one part of an answer: a text or a piece of reasoning. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartId(Arc<str>);
@@ -76,84 +76,84 @@ impl PartId {
 
 /// One thing that happened in a turn.
 ///
-/// A kind that is not known here is an [`Event::Unknown`], never an error and never lost.
+/// Kinds that this crate does not know become [`Event::Unknown`]; they are neither errors nor lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// A step, that is one model call, begins.
+    /// A step (one model call) begins.
     StepStart,
     /// A text grew.
     TextDelta {
-        /// Which text.
+        /// The id of the text.
         part: PartId,
-        /// What came to it.
+        /// The added text.
         delta: String,
     },
-    /// A text is finished, or stands as a whole as far as it goes; it replaces what the deltas gave.
+    /// A text is complete, or is sent whole so far; it replaces the text of the deltas.
     Text {
-        /// Which text.
+        /// The id of the text.
         part: PartId,
-        /// All of it.
+        /// The whole text.
         text: String,
     },
     /// A piece of reasoning grew.
     ReasoningDelta {
-        /// Which piece.
+        /// The id of the piece.
         part: PartId,
-        /// What came to it.
+        /// The added text.
         delta: String,
     },
-    /// A piece of reasoning is finished; it replaces what the deltas gave.
+    /// A piece of reasoning is complete; it replaces the text of the deltas.
     Reasoning {
-        /// Which piece.
+        /// The id of the piece.
         part: PartId,
-        /// All of it.
+        /// The whole text.
         text: String,
     },
     /// A tool call began or advanced.
     Tool(ToolCall),
     /// A step ended.
     StepFinish {
-        /// Why it ended. Only a [terminal](StepReason::is_terminal) reason can end a turn.
+        /// The reason of the end. Only a [terminal](StepReason::is_terminal) reason can end a turn.
         reason: StepReason,
         /// The tokens of this step alone.
         usage: Usage,
-        /// What this step cost in USD; `0` where no price is known.
+        /// The cost of this step in USD; `0` if no price is known.
         #[serde(deserialize_with = "number_or_null")]
         cost: f64,
     },
-    /// opencode asks whether a tool may do something.
-    Permission(PermissionAsk),
-    /// opencode's agent asks the user something.
-    Question(QuestionAsk),
-    /// The provider failed and opencode tries again.
+    /// opencode requests permission for a tool.
+    Permission(PermissionRequest),
+    /// The agent asks the user a question.
+    Question(QuestionRequest),
+    /// The provider failed and opencode retries.
     Retry {
-        /// How many attempts failed so far, from 1.
+        /// The number of failed attempts so far, from 1.
         attempt: u32,
-        /// Why the last one failed.
+        /// The error of the last attempt.
         message: String,
-        /// How long opencode waits before the next attempt, where it says so.
+        /// The backoff before the next attempt, if opencode reports it.
         next: Option<Duration>,
     },
-    /// opencode reported an error. opencode may recover from it: whether the turn failed is known when it has ended.
+    /// opencode reported an error. It may recover, so whether the turn failed is known only at its end.
     Error(ReportedError),
     /// A kind of event that this crate does not know.
     Unknown {
-        /// The kind by opencode's name.
+        /// opencode's name of the kind.
         kind: String,
-        /// The event as it came.
+        /// The event as received.
         raw: RawJson,
     },
 }
 
-/// Reads a number; JSON has none for what is not finite and says `null` instead.
+/// Reads a number. JSON has no non-finite numbers; they are written as `null`.
 fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl Event {
-    /// Returns the kind of the event as it stands in JSON under `type`, such as `text_delta`.
+    /// Returns the `type` of the event in JSON, such as `text_delta`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -172,10 +172,11 @@ impl Event {
         }
     }
 
-    /// Returns whether the event moves its turn on.
+    /// Returns whether the event is progress of its turn.
     ///
-    /// An empty text is not progress, since a provider can begin further parts without end. Nor is a retry, since opencode may send
-    /// a request again without end, nor an event of an unknown kind, such as a heartbeat. While a question is open nothing moves.
+    /// Not progress are: an empty text, because a provider can begin new parts without end; a retry, because
+    /// opencode may retry
+    /// without end; an event of an unknown kind, such as a heartbeat; and an open permission request or question.
     #[must_use]
     pub fn is_progress(&self) -> bool {
         match self {
@@ -188,15 +189,15 @@ impl Event {
         }
     }
 
-    /// Returns about how many bytes of memory the event's own text takes.
-    pub(crate) fn weight(&self) -> usize {
+    /// Returns the approximate size in bytes of the event's text in memory.
+    pub(crate) fn size_in_bytes(&self) -> usize {
         match self {
             Self::TextDelta { delta: text, .. }
             | Self::ReasoningDelta { delta: text, .. }
             | Self::Text { text, .. }
             | Self::Reasoning { text, .. } => text.len(),
             Self::Unknown { raw, .. } => raw.get().len(),
-            Self::Tool(call) => call.weight(),
+            Self::Tool(call) => call.size_in_bytes(),
             Self::Error(error) => error.message.len(),
             Self::StepStart
             | Self::StepFinish { .. }
@@ -207,32 +208,33 @@ impl Event {
     }
 }
 
-/// Why a step ended.
+/// The reason for which a step ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StepReason {
-    /// The model said all it had to say.
+    /// The model finished its answer.
     Stop,
-    /// The model called tools: another step follows.
+    /// The model called tools; another step follows.
     ToolCalls,
-    /// The answer was cut at the model's limit of output tokens.
+    /// The answer was cut off at the limit on output tokens.
     Length,
-    /// The provider's filter cut the answer.
+    /// The provider's content filter cut off the answer.
     ContentFilter,
     /// The provider ended the answer with an error.
     Error,
-    /// The provider gave no reason: opencode goes on with another step.
+    /// The provider gave no reason; opencode continues with another step.
     Unknown,
     /// Another reason, by opencode's name.
     Other(String),
 }
 
 impl StepReason {
-    /// Returns whether a turn can end with a step that ended so.
+    /// Returns whether a turn can end with a step that ended for this reason.
     ///
-    /// opencode goes on after tool calls and after a step without a known reason, so a turn whose last step ended in one
-    /// of these was cut short.
+    /// opencode continues after tool calls and after a step without a known reason. If the last step of a turn
+    /// ended for one
+    /// of these, the turn was cut off.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::ToolCalls | Self::Unknown | Self::Error)
@@ -253,24 +255,24 @@ impl fmt::Display for StepReason {
     }
 }
 
-/// An error as opencode reported it.
+/// An error that opencode reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReportedError {
     /// opencode's name of the error, such as `APIError`.
     pub name: String,
-    /// What it says.
+    /// The message of the error.
     pub message: String,
-    /// The HTTP status of the provider's answer, where there was one.
+    /// The HTTP status of the provider's answer, if there was one.
     pub status: Option<u16>,
-    /// Whether opencode holds the error for one that can be tried again, where it says so.
+    /// Whether opencode considers the error retryable, if it reports that.
     pub retryable: Option<bool>,
-    /// The address that was asked, where opencode says so.
+    /// The requested URL, if opencode reports it.
     pub url: Option<String>,
 }
 
 impl ReportedError {
-    /// Makes an error of opencode's name for it and its message.
+    /// Creates an error from opencode's name for it and its message.
     pub fn new(name: impl Into<String>, message: impl Into<String>) -> Self {
         Self { name: name.into(), message: message.into(), status: None, retryable: None, url: None }
     }
@@ -289,7 +291,7 @@ impl ReportedError {
         self
     }
 
-    /// Sets the address that was asked.
+    /// Sets the requested URL.
     #[must_use]
     pub fn url(mut self, url: impl Into<Option<String>>) -> Self {
         self.url = url.into();
@@ -297,26 +299,26 @@ impl ReportedError {
     }
 }
 
-/// An event as an executor saw it.
+/// An event as received by an executor.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Observed {
-    /// What happened.
+    /// The event.
     pub event: Event,
-    /// The sub-agent's session, where it did not happen in the turn's own.
+    /// The session of the sub-agent; `None` if the event belongs to the turn's own session.
     pub sub_agent: Option<SessionId>,
-    /// What opencode wrote, where the event is opencode's.
+    /// The original JSON, if opencode sent the event.
     pub raw: Option<RawJson>,
 }
 
 impl Observed {
-    /// Wraps an event of the turn's own session that came without JSON.
+    /// Wraps an event of the turn's own session that has no original JSON.
     #[must_use]
     pub fn new(event: Event) -> Self {
         Self { event, sub_agent: None, raw: None }
     }
 
-    /// Adds what opencode wrote.
+    /// Adds the original JSON.
     #[must_use]
     pub fn with_raw(mut self, raw: RawJson) -> Self {
         self.raw = Some(raw);
@@ -331,29 +333,29 @@ impl Observed {
     }
 }
 
-/// An event in its place in a turn.
+/// An event with its sequence number and time.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TurnEvent {
     /// The event's number in its turn, from 0, without gaps.
     pub seq: u64,
-    /// How long after the turn's start it was seen.
+    /// The time since the start of the turn.
     pub at: Duration,
-    /// What was seen.
+    /// The event.
     pub observed: Observed,
 }
 
 impl TurnEvent {
-    /// Puts an event in its place in a turn.
+    /// Creates an event from its sequence number, time and content.
     #[must_use]
     pub fn new(seq: u64, at: Duration, observed: Observed) -> Self {
         Self { seq, at, observed }
     }
 }
 
-/// A JSON text as opencode wrote it, byte by byte, cheap to clone.
+/// JSON text exactly as opencode wrote it, byte for byte. Cheap to clone.
 #[derive(Clone)]
-// Boxed, so that what is read is moved here: an `Arc` of the value itself would be a copy of it.
+// Boxed, so that the parsed value is moved here; an `Arc` of the value itself would copy it.
 pub struct RawJson(Arc<Box<RawValue>>);
 
 impl RawJson {
@@ -417,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_is_the_json_type() {
+    fn event_kind_equals_json_type() {
         let raw = RawJson::parse("{}".to_owned()).unwrap();
         let events = [
             Event::StepStart,
@@ -434,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_json_is_equal_and_shown_by_its_text() {
+    fn raw_json_compares_by_text() {
         let raw = |text: &str| RawJson::parse(text.to_owned()).unwrap();
         assert_eq!(raw("[1]"), raw("[1]"));
         assert_ne!(raw("[1]"), raw("[1.0]"));
@@ -442,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shown_as_they_are() {
+    fn ids_display_unchanged() {
         let (session, part) = (SessionId::new("ses_1"), PartId::new("prt_1"));
         assert_eq!((session.as_str(), part.as_str()), ("ses_1", "prt_1"));
         assert_eq!(format!("{session:>6}|{:<5}|", StepReason::Stop), " ses_1|stop |");
@@ -453,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_that_is_no_number_survives_json() {
+    fn non_finite_cost_survives_json() {
         let cost = |json: &str| {
             let json = format!(r#"{{"type":"step_finish","reason":"stop","usage":{{}},"cost":{json}}}"#);
             match serde_json::from_str(&json).unwrap() {

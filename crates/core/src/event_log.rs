@@ -1,30 +1,31 @@
-//! The events of one turn in a bounded window, and any number of readers of it.
+//! The events of one turn in a bounded window with any number of readers.
 
 use crate::TurnEvent;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// How many events the window holds at most. A turn of a coding agent has tens to hundreds, a streamed one thousands.
-const WINDOW_EVENTS: usize = 4096;
-/// How many bytes of text the window holds at most, so that a few huge tool outputs do not fill the memory.
-const WINDOW_BYTES: usize = 8 << 20;
-/// How far a reader that wants every event may lag before the turn waits for it.
-const LAG_EVENTS: u64 = 1024;
+/// The maximum number of events in the window. A turn has tens to hundreds of events, a streamed turn thousands.
+const MAX_WINDOW_EVENTS: usize = 4096;
+/// The maximum size of the window's texts in bytes, so that a few huge tool outputs do not fill the memory.
+const MAX_WINDOW_BYTES: usize = 8 << 20;
+/// The number of events by which a lossless reader may lag before the turn waits for it.
+const MAX_LAG_EVENTS: u64 = 1024;
 
-/// What a reader of events gets.
+/// An item of an event stream.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "a reader gets an event or learns that it came too late for some")]
 pub enum EventItem {
     /// The next event.
     Event(Arc<TurnEvent>),
-    /// So many events left the window before this reader came to them.
+    /// This many events left the window before the reader reached them.
     Missed(u64),
 }
 
-/// A reader of one turn's events, from the oldest that is still in the window to the last of the turn.
+/// A reader of one turn's events, from the oldest event in the window to the last event of the turn.
 ///
-/// Dropping it changes nothing for the turn or for other readers, but that a turn which waited for this one goes on.
+/// Dropping it affects neither the turn nor other readers, except that a turn that waited for this reader
+/// continues.
 #[derive(Debug)]
 pub struct Events {
     log: Arc<EventLog>,
@@ -33,14 +34,14 @@ pub struct Events {
 }
 
 impl Events {
-    /// Returns the next event as soon as there is one, and none when the turn is over and all was read.
+    /// Returns the next event as soon as there is one; `None` when the turn is over and every event was read.
     ///
-    /// Dropping the future loses nothing.
+    /// Cancel safe: dropping the future loses no event.
     pub async fn next(&mut self) -> Option<EventItem> {
         loop {
             let news = self.log.news.notified();
             tokio::pin!(news);
-            // Registered before looking, so that what comes in between is not slept through.
+            // Registered before reading, so that an event that arrives in between is not missed.
             news.as_mut().enable();
             match self.log.read(&mut self.next, self.hold) {
                 Read::Item(item) => return Some(item),
@@ -50,8 +51,8 @@ impl Events {
         }
     }
 
-    /// A reader of a turn that never was: it is over at once.
-    pub(crate) fn none() -> Self {
+    /// Returns a reader without events that is at its end.
+    pub(crate) fn ended() -> Self {
         let log = EventLog::new();
         log.close();
         EventLog::read_from_start(&log)
@@ -72,13 +73,13 @@ enum Read {
     Over,
 }
 
-/// The window itself.
+/// The window of events.
 #[derive(Debug)]
 pub(crate) struct EventLog {
     window: Mutex<Window>,
-    /// There is something new to read, or the turn is over.
+    /// Notified when there is a new event or the turn is over.
     news: Notify,
-    /// A reader that wants every event came further or went away.
+    /// Notified when a lossless reader advanced or was dropped.
     room: Notify,
 }
 
@@ -86,14 +87,14 @@ pub(crate) struct EventLog {
 struct Window {
     events: VecDeque<Arc<TurnEvent>>,
     bytes: usize,
-    /// The number of the first event in the window.
+    /// The sequence number of the first event in the window.
     first: u64,
     closed: bool,
-    /// No reader is waited for any more.
-    let_go: bool,
-    /// How far each reader that wants every event has come, by its key.
-    holds: Vec<(u64, u64)>,
-    next_hold: u64,
+    /// Whether the turn no longer waits for lossless readers.
+    ignore_lossless: bool,
+    /// The position of each lossless reader, by its key.
+    lossless_positions: Vec<(u64, u64)>,
+    next_lossless_key: u64,
 }
 
 impl Window {
@@ -101,20 +102,20 @@ impl Window {
         self.first + self.events.len() as u64
     }
 
-    fn slowest_hold(&self) -> Option<u64> {
-        if self.let_go {
+    fn slowest_lossless(&self) -> Option<u64> {
+        if self.ignore_lossless {
             return None;
         }
-        self.holds.iter().map(|(_, next)| *next).min()
+        self.lossless_positions.iter().map(|(_, next)| *next).min()
     }
 
     fn shrink(&mut self) {
-        while self.events.len() > 1 && (self.events.len() > WINDOW_EVENTS || self.bytes > WINDOW_BYTES) {
-            if self.slowest_hold().is_some_and(|held| held <= self.first) {
+        while self.events.len() > 1 && (self.events.len() > MAX_WINDOW_EVENTS || self.bytes > MAX_WINDOW_BYTES) {
+            if self.slowest_lossless().is_some_and(|held| held <= self.first) {
                 return;
             }
             if let Some(event) = self.events.pop_front() {
-                self.bytes -= weight(&event);
+                self.bytes -= size_in_bytes(&event);
                 self.first += 1;
             }
         }
@@ -126,38 +127,38 @@ impl EventLog {
         Arc::new(Self { window: Mutex::default(), news: Notify::new(), room: Notify::new() })
     }
 
-    // A panic while the lock is held cannot leave the window half-changed in a way that readers could not bear.
+    // Plain assignments only: a panic while the lock is held cannot leave the window inconsistent.
     fn lock(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn push(&self, event: TurnEvent) {
         let mut window = self.lock();
-        window.bytes += weight(&event);
+        window.bytes += size_in_bytes(&event);
         window.events.push_back(Arc::new(event));
         window.shrink();
         drop(window);
         self.news.notify_waiters();
     }
 
-    /// Says that no event will come any more.
+    /// Marks the log as complete: no event will follow.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.news.notify_waiters();
     }
 
-    /// Says that no reader is waited for any more.
-    pub(crate) fn let_go(&self) {
+    /// Stops waiting for lossless readers from now on.
+    pub(crate) fn release_backpressure(&self) {
         let mut window = self.lock();
-        window.let_go = true;
+        window.ignore_lossless = true;
         window.shrink();
         drop(window);
         self.room.notify_waiters();
     }
 
-    /// Waits until no reader that wants every event lags too far behind.
+    /// Waits until no lossless reader lags too far behind.
     pub(crate) async fn wait_for_room(&self) {
-        // Nearly always there is some.
+        // The fast path: there nearly always is room.
         while !self.has_room() {
             let room = self.room.notified();
             tokio::pin!(room);
@@ -168,11 +169,11 @@ impl EventLog {
         }
     }
 
-    /// Returns whether no reader that wants every event is too far behind.
+    /// Returns whether no lossless reader lags too far behind.
     pub(crate) fn has_room(&self) -> bool {
         let window = self.lock();
-        let lag = window.slowest_hold().map_or(0, |held| window.end() - held.min(window.end()));
-        lag < LAG_EVENTS && (lag <= 1 || window.bytes < WINDOW_BYTES)
+        let lag = window.slowest_lossless().map_or(0, |held| window.end() - held.min(window.end()));
+        lag < MAX_LAG_EVENTS && (lag <= 1 || window.bytes < MAX_WINDOW_BYTES)
     }
 
     pub(crate) fn last(&self, count: usize) -> Vec<Arc<TurnEvent>> {
@@ -185,12 +186,12 @@ impl EventLog {
         Events { next: 0, hold: None, log: Arc::clone(log) }
     }
 
-    pub(crate) fn read_every_event(log: &Arc<Self>) -> Events {
+    pub(crate) fn read_lossless(log: &Arc<Self>) -> Events {
         let mut window = log.lock();
-        let key = window.next_hold;
-        window.next_hold += 1;
+        let key = window.next_lossless_key;
+        window.next_lossless_key += 1;
         let first = window.first;
-        window.holds.push((key, first));
+        window.lossless_positions.push((key, first));
         drop(window);
         Events { next: 0, hold: Some(key), log: Arc::clone(log) }
     }
@@ -208,7 +209,7 @@ impl EventLog {
         };
         *next += 1;
         if let Some(key) = hold {
-            for (_, held) in window.holds.iter_mut().filter(|(holder, _)| *holder == key) {
+            for (_, held) in window.lossless_positions.iter_mut().filter(|(holder, _)| *holder == key) {
                 *held = *next;
             }
             window.shrink();
@@ -220,17 +221,17 @@ impl EventLog {
 
     fn release(&self, key: u64) {
         let mut window = self.lock();
-        window.holds.retain(|(holder, _)| *holder != key);
+        window.lossless_positions.retain(|(holder, _)| *holder != key);
         window.shrink();
         drop(window);
         self.room.notify_waiters();
     }
 }
 
-/// About how much memory an event takes.
-fn weight(event: &TurnEvent) -> usize {
+/// Returns the approximate size of an event in bytes.
+fn size_in_bytes(event: &TurnEvent) -> usize {
     let observed = &event.observed;
-    size_of::<TurnEvent>() + observed.event.weight() + observed.raw.as_ref().map_or(0, |raw| raw.get().len())
+    size_of::<TurnEvent>() + observed.event.size_in_bytes() + observed.raw.as_ref().map_or(0, |raw| raw.get().len())
 }
 
 #[cfg(test)]
@@ -244,7 +245,7 @@ mod tests {
         TurnEvent { seq, at: Duration::ZERO, observed: Observed::new(event) }
     }
 
-    /// Waits for what has to come: on a paused clock the time is over as soon as nothing moves.
+    /// Waits for an event that must happen. On a paused clock the timeout fires as soon as nothing can progress.
     async fn soon<T>(future: impl Future<Output = T>) -> T {
         tokio::time::timeout(Duration::from_mins(2), future).await.unwrap()
     }
@@ -261,9 +262,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_late_reader_gets_what_is_in_the_window_and_the_count_of_the_rest() {
+    async fn late_reader_gets_window_and_missed_count() {
         let log = EventLog::new();
-        let total = WINDOW_EVENTS as u64 + 10;
+        let total = MAX_WINDOW_EVENTS as u64 + 10;
         for seq in 0..total {
             log.push(event(seq, "x"));
         }
@@ -275,9 +276,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_window_is_bounded_in_bytes_but_keeps_the_last_event() {
+    async fn window_size_is_bounded_in_bytes() {
         let log = EventLog::new();
-        let huge = "x".repeat(WINDOW_BYTES + 1);
+        let huge = "x".repeat(MAX_WINDOW_BYTES + 1);
         for seq in 0..3 {
             log.push(event(seq, &huge));
         }
@@ -286,24 +287,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_window_counts_every_byte_that_comes_and_goes() {
+    async fn window_counts_added_and_removed_bytes() {
         let log = EventLog::new();
-        let half = WINDOW_BYTES / 2 - size_of::<TurnEvent>();
+        let half = MAX_WINDOW_BYTES / 2 - size_of::<TurnEvent>();
         let push = |bytes: usize| {
             log.push(event(0, &"x".repeat(bytes)));
             log.last(9).len()
         };
         assert_eq!([push(half), push(half)], [1, 2], "it may be full");
-        assert_eq!(push(WINDOW_BYTES), 1);
+        assert_eq!(push(MAX_WINDOW_BYTES), 1);
         assert_eq!([push(half), push(half + 1), push(0), push(0)], [1, 1, 2, 3]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_leaves_the_window_before_a_reader_of_every_event() {
+    async fn lossless_reader_keeps_events_in_window() {
         let log = EventLog::new();
-        let reader = EventLog::read_every_event(&log);
+        let reader = EventLog::read_lossless(&log);
         for seq in 0..3 {
-            log.push(event(seq, &"x".repeat(WINDOW_BYTES)));
+            log.push(event(seq, &"x".repeat(MAX_WINDOW_BYTES)));
         }
         log.close();
         assert_eq!(log.last(9).len(), 3);
@@ -312,36 +313,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn room_is_a_matter_of_events_and_of_bytes() {
+    async fn room_depends_on_events_and_bytes() {
         let log = EventLog::new();
-        let reader = EventLog::read_every_event(&log);
+        let reader = EventLog::read_lossless(&log);
         let push = |bytes: usize| {
             log.push(event(0, &"x".repeat(bytes)));
             log.has_room()
         };
-        let half = WINDOW_BYTES / 2 - size_of::<TurnEvent>();
+        let half = MAX_WINDOW_BYTES / 2 - size_of::<TurnEvent>();
         assert!(push(half), "one event is never too much");
         assert!(!push(half), "two may fill the window");
         drop(reader);
         assert!(log.has_room());
         let log = EventLog::new();
-        let _reader = EventLog::read_every_event(&log);
-        log.push(event(0, &"x".repeat(2 * WINDOW_BYTES)));
+        let _reader = EventLog::read_lossless(&log);
+        log.push(event(0, &"x".repeat(2 * MAX_WINDOW_BYTES)));
         assert!(log.has_room(), "however large it is");
         let log = EventLog::new();
-        let _reader = EventLog::read_every_event(&log);
-        let with_room = (0..2 * LAG_EVENTS).filter(|seq| {
+        let _reader = EventLog::read_lossless(&log);
+        let with_room = (0..2 * MAX_LAG_EVENTS).filter(|seq| {
             log.push(event(*seq, "x"));
             log.has_room()
         });
-        assert_eq!(with_room.count() as u64, LAG_EVENTS - 1);
+        assert_eq!(with_room.count() as u64, MAX_LAG_EVENTS - 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_reader_of_every_event_is_waited_for() {
+    async fn writer_waits_for_each_lossless_reader() {
         let log = EventLog::new();
-        let [first, second] = [EventLog::read_every_event(&log), EventLog::read_every_event(&log)];
-        (0..LAG_EVENTS).for_each(|seq| log.push(event(seq, "x")));
+        let [first, second] = [EventLog::read_lossless(&log), EventLog::read_lossless(&log)];
+        (0..MAX_LAG_EVENTS).for_each(|seq| log.push(event(seq, "x")));
         drop(first);
         assert!(!log.has_room());
         drop(second);
@@ -349,20 +350,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_falls_behind_is_told_by_how_much() {
+    async fn slow_reader_gets_missed_count() {
         let log = EventLog::new();
         let mut reader = EventLog::read_from_start(&log);
         log.push(event(0, "x"));
         assert!(matches!(soon(reader.next()).await, Some(EventItem::Event(_))));
-        (1..=WINDOW_EVENTS as u64 + 5).for_each(|seq| log.push(event(seq, "x")));
+        (1..=MAX_WINDOW_EVENTS as u64 + 5).for_each(|seq| log.push(event(seq, "x")));
         assert_eq!(soon(reader.next()).await, Some(EventItem::Missed(5)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_tools_output_has_its_weight() {
+    async fn tool_output_counts_towards_window_size() {
         let log = EventLog::new();
         for seq in 0..3 {
-            let state = ToolState::Completed { title: None, output: "x".repeat(WINDOW_BYTES) };
+            let state = ToolState::Completed { title: None, output: "x".repeat(MAX_WINDOW_BYTES) };
             let call = ToolCall { id: seq.to_string(), tool: "bash".to_owned(), input: serde_json::Value::Null, state };
             log.push(TurnEvent { seq, at: Duration::ZERO, observed: Observed::new(Event::Tool(call)) });
         }
@@ -370,9 +371,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn so_has_what_opencode_wrote() {
+    async fn raw_json_counts_towards_window_size() {
         let log = EventLog::new();
-        let raw = format!("\"{}\"", "x".repeat(WINDOW_BYTES));
+        let raw = format!("\"{}\"", "x".repeat(MAX_WINDOW_BYTES));
         for seq in 0..3 {
             let observed = Observed::new(Event::StepStart).with_raw(RawJson::parse(raw.clone()).unwrap());
             log.push(TurnEvent { seq, at: Duration::ZERO, observed });
@@ -381,10 +382,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_of_every_event_makes_the_writer_wait_and_misses_nothing() {
+    async fn lossless_reader_applies_backpressure() {
         let log = EventLog::new();
-        let reader = EventLog::read_every_event(&log);
-        let total = 3 * WINDOW_EVENTS as u64;
+        let reader = EventLog::read_lossless(&log);
+        let total = 3 * MAX_WINDOW_EVENTS as u64;
         let writer = {
             let log = Arc::clone(&log);
             tokio::spawn(async move {
@@ -403,10 +404,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_dropped_reader_holds_nothing_up() {
+    async fn dropped_reader_releases_backpressure() {
         let log = EventLog::new();
-        let reader = EventLog::read_every_event(&log);
-        for seq in 0..LAG_EVENTS {
+        let reader = EventLog::read_lossless(&log);
+        for seq in 0..MAX_LAG_EVENTS {
             log.push(event(seq, "x"));
         }
         let waiting = log.wait_for_room();
@@ -417,7 +418,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_waits_for_news() {
+    async fn reader_waits_for_next_event() {
         let log = EventLog::new();
         let reader = tokio::spawn(read_all(EventLog::read_from_start(&log)));
         tokio::task::yield_now().await;
@@ -425,6 +426,6 @@ mod tests {
         tokio::task::yield_now().await;
         log.close();
         assert_eq!(soon(reader).await.unwrap(), (0, vec![0]));
-        assert!(soon(Events::none().next()).await.is_none());
+        assert!(soon(Events::ended().next()).await.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! What can make a turn happen, and how the two sides of a running turn talk.
+//! The interface between a turn and whatever runs it.
 
 use crate::{FailureKind, ModelTraffic, Observed, Prompt, Remedy, SessionId, Task, TurnFailure};
 use async_trait::async_trait;
@@ -8,29 +8,28 @@ use std::borrow::Cow;
 use std::error::Error;
 use tokio::sync::mpsc;
 
-/// Something that can start a turn of opencode.
+/// Starts turns of opencode.
 ///
-/// An implementation owns the process or the connection. It promises:
-///
-/// - [`Signal::Ended`] comes last, and only when nothing that the turn started is at work any more;
+/// An implementation owns the process or the connection. It guarantees:
+/// - [`Signal::Ended`] is the last signal and is sent only when nothing that the turn started is still running;
 /// - [`Control::Interrupt`] and [`Control::Kill`] lead to it within a bounded time;
-/// - a [`StartedTurn`] that is dropped, and with it the sender of its controls, ends the turn as a kill does.
+/// - dropping a [`StartedTurn`], and with it the sender of its controls, kills the turn.
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// Starts a turn and returns at once, or as soon as it is known that it can run.
+    /// Starts a turn. Returns at once, or as soon as it is known that the turn can run.
     ///
     /// # Errors
     ///
-    /// If nothing could be started. Then nothing is left behind.
+    /// If the turn could not be started. Nothing is left behind then.
     async fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError>;
 
-    /// Gives back what is kept for a task between its turns. A further turn of the task may still be started.
+    /// Releases what is retained for a task between its turns. Further turns of the task may still be started.
     ///
-    /// With `forget` the session is deleted from opencode's own history as well, where the executor can do that.
+    /// With `forget` the session is also deleted from opencode's history, if the executor can do that.
     ///
     /// # Errors
     ///
-    /// If the session was to be deleted and was not.
+    /// If deleting the session was requested and failed.
     async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
         let (_, _) = (task, session);
         if forget {
@@ -40,33 +39,33 @@ pub trait Executor: Send + Sync {
     }
 }
 
-/// A turn to be started: what is asked, and where.
+/// A turn to start: the prompt, the task and the session.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TurnRequest {
-    /// What is asked.
+    /// The prompt.
     pub prompt: Prompt,
     /// The task that the turn belongs to; its directory exists.
     pub task: Task,
-    /// The session to continue; a new one where there is none.
+    /// The session to continue; `None` for a new one.
     pub session: Option<SessionId>,
 }
 
 impl TurnRequest {
-    /// Makes a request for the first turn of a task.
+    /// Creates a request for the first turn of a task.
     #[must_use]
     pub fn new(prompt: Prompt, task: Task) -> Self {
         Self { prompt, task, session: None }
     }
 
-    /// Returns the title for a new session: the one that was asked for, else the name of the task's directory.
+    /// Returns the title for a new session: the requested one, or the name of the task's directory.
     #[must_use]
     pub fn title(&self) -> String {
         let of_directory = || Some(self.task.directory.file_name()?.to_string_lossy().into_owned());
         self.prompt.options.title.clone().or_else(of_directory).unwrap_or_else(|| self.task.name.clone())
     }
 
-    /// Continues a session.
+    /// Sets the session to continue.
     #[must_use]
     pub fn session(mut self, session: Option<SessionId>) -> Self {
         self.session = session;
@@ -80,11 +79,12 @@ impl TurnRequest {
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the two channels are the whole contract")]
 pub struct StartedTurn {
-    // Dropped in this order: a turn learns first that it is to end.
-    /// What goes to the turn. Dropping the sender kills the turn.
+    // Field order is drop order: the turn is killed before its signals are closed.
+    /// Sends controls to the turn. Dropping the sender kills the turn.
     pub controls: mpsc::UnboundedSender<Control>,
-    /// The turn's signals. Not receiving slows a process down. A server serves other turns too: the events that its turn has no
-    /// room for are dropped, and the texts and tools that they held are sent later.
+    /// Receives the signals of the turn. A slow receiver applies backpressure to a process. A server also runs
+    /// other turns, so
+    /// there the events that do not fit are dropped; their texts and tool states are sent later.
     pub signals: mpsc::Receiver<Signal>,
 }
 
@@ -92,14 +92,14 @@ pub struct StartedTurn {
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the two channels are the whole contract")]
 pub struct TurnDriver {
-    /// What goes to the consumer. A failed send means that the consumer is gone.
+    /// Sends signals to the consumer. A failed send means that the consumer is gone.
     pub signals: mpsc::Sender<Signal>,
-    /// What comes from the consumer. The end of it is a kill.
+    /// Receives controls from the consumer. A closed channel counts as a kill.
     pub controls: mpsc::UnboundedReceiver<Control>,
 }
 
 impl StartedTurn {
-    /// Makes the two sides of a turn, with room for `capacity` signals between them.
+    /// Creates both sides of a turn, with room for `capacity` signals between them.
     ///
     /// # Panics
     ///
@@ -112,38 +112,41 @@ impl StartedTurn {
     }
 }
 
-/// What a running turn tells its consumer.
+/// A signal of a running turn to its consumer.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Signal {
-    /// opencode named the session of the turn. It may come again, always with the same id.
+    /// opencode named the session of the turn. May be repeated, always with the same id.
     Session(SessionId),
-    /// Something happened.
-    // Boxed: a channel goes through all of its room before it comes back to where it was, and with thousands of turns at once
-    // that much memory is out of the processor's caches by then.
+    /// An event.
+    // Boxed to keep the ring buffer of the channel small: a channel cycles through its whole capacity, and with
+    // thousands of
+    // turns unboxed events would not stay in the processor's caches.
     Event(Box<Observed>),
-    /// A message of opencode's had to be left out, too long or not readable; this many bytes of it.
+    /// A message of opencode was dropped because it was too long or unreadable.
     Dropped {
-        /// The length of what was left out, in bytes.
+        /// The size of the message in bytes.
         bytes: u64,
     },
-    /// The answer as a value that meets the schema that was asked for.
+    /// The answer as a value that matches the requested schema.
     Structured(Value),
-    /// What opencode had asked, a permission or a question, was answered. It follows every [`Event::Permission`] that has
-    /// an id and is not refused and every [`Event::Question`], also where the answer did not arrive: until then, the idle
-    /// limit of a turn that can ask somebody stands still.
+    /// A permission request or a question was answered. Sent for each [`Event::Permission`] that has an id and is
+    /// not refused,
+    /// and for each [`Event::Question`], even if the answer did not reach opencode: until then the idle limit of a
+    /// turn whose
+    /// permissions are decided by a handler is suspended.
     ///
     /// [`Event::Permission`]: crate::Event::Permission
     /// [`Event::Question`]: crate::Event::Question
     Answered {
-        /// The id of what was asked.
+        /// The id of the request.
         id: String,
     },
-    /// Bytes of an answer of the model came by, where the executor sees them before the event that they make up.
+    /// Bytes of a model's answer passed through, if the executor sees them before their event.
     Progress,
-    /// What went to the model and came from it, where the executor sees that; the last one counts.
+    /// The traffic with the model so far, if the executor can observe it; each signal replaces the previous one.
     Traffic(ModelTraffic),
-    /// The turn is over and nothing of it is left.
+    /// The turn is over and nothing of it is still running.
     Ended(Ending),
 }
 
@@ -153,54 +156,54 @@ impl From<Observed> for Signal {
     }
 }
 
-/// How the transport saw the turn end.
+/// The end of a turn as the transport saw it.
 ///
-/// It is evidence, not the verdict: [`TurnMachine`](crate::TurnMachine) weighs it against what was seen before.
+/// It is evidence, not the outcome: [`TurnMachine`](crate::TurnMachine) combines it with the events seen before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ending {
-    /// opencode ended the turn by itself and the transport knows of no failure.
+    /// opencode ended the turn and the transport knows of no failure.
     Finished,
-    /// The transport knows why the turn failed.
+    /// The transport knows the failure of the turn.
     Failed(TurnFailure),
     /// The turn was ended by a [`Control`].
     Stopped,
 }
 
-/// What a consumer tells a running turn.
+/// A command of the consumer to a running turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Control {
-    /// End the turn, gently first.
+    /// Ends the turn gracefully.
     Interrupt,
-    /// End the turn at once.
+    /// Ends the turn at once.
     Kill,
 }
 
-/// Nothing could be started.
+/// A turn that could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 #[non_exhaustive]
 pub struct StartError {
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub kind: FailureKind,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
     /// The remedy, if there is one.
     pub remedy: Option<Remedy>,
-    /// Where it came from.
+    /// The cause.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl StartError {
-    /// Makes an error of a kind and a message.
+    /// Creates an error of a kind with a message.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), remedy: None, source: None }
     }
 
-    /// Adds what can be done about it.
+    /// Adds a remedy.
     #[must_use]
     pub fn remedy(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(remedy);
@@ -235,14 +238,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_executor_that_keeps_nothing_gives_back_and_cannot_forget() {
+    async fn default_release_cannot_delete_sessions() {
         let task = Task::new("t", "/t");
         assert!(Forgetful.release(&task, None, false).await.is_ok());
         assert_eq!(Forgetful.release(&task, None, true).await.unwrap_err().kind, FailureKind::Usage);
     }
 
     #[test]
-    fn a_title_is_the_one_asked_for_or_that_of_the_place() {
+    fn title_defaults_to_directory_name() {
         let title = |prompt: Prompt, directory: &str| TurnRequest::new(prompt, Task::new("name", directory)).title();
         assert_eq!(title(Prompt::new("m").title("asked"), "/w/task_a"), "asked");
         assert_eq!(title(Prompt::new("m"), "/w/task_a"), "task_a");

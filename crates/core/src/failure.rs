@@ -1,11 +1,11 @@
-//! Why a turn failed, as data.
+//! The reasons for which a turn fails, as data.
 
 use crate::SessionId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// The kind of a failure: what a program branches on, and `error.kind` in JSON.
+/// The kind of a failure: for programs to branch on, and `error.kind` in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -18,21 +18,21 @@ pub enum FailureKind {
     Provider,
     /// A permission was refused and the turn ended on it.
     Permission,
-    /// The limit on the whole turn was reached.
+    /// The total time limit was reached.
     Timeout,
     /// The limit on the time without progress was reached.
     IdleTimeout,
     /// A limit on cost, tokens or requests was reached.
     Limit,
-    /// The answer does not meet the asked-for schema.
+    /// The answer does not match the requested schema.
     Schema,
-    /// opencode ended by a signal or with an exit code that it gave no reason for.
+    /// opencode was killed by a signal or exited with a code without giving a reason.
     Crashed,
-    /// opencode's output does not add up to a finished turn.
+    /// The output of opencode ends without a finished turn.
     Protocol,
     /// The server that ran the turn is gone.
     ServerLost,
-    /// The session is at work on another turn.
+    /// The session is busy with another turn.
     Busy,
     /// opencode is missing, broken, too old or too new.
     Opencode,
@@ -40,12 +40,12 @@ pub enum FailureKind {
     Config,
     /// The request is wrong.
     Usage,
-    /// Reading or writing failed on our side.
+    /// An I/O operation on our side failed.
     Io,
 }
 
 impl FailureKind {
-    /// Returns the kind as it stands in JSON, such as `model_not_found`.
+    /// Returns the name of the kind in JSON, such as `model_not_found`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,25 +75,25 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// Which of a turn's time limits was reached.
+/// The time limits of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "a turn has these two clocks")]
 pub enum LimitKind {
-    /// The limit on the whole turn.
+    /// The total time limit.
     Total,
     /// The limit on the time without progress.
     Idle,
 }
 
-/// How a process ended.
+/// The exit status of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "a process ends in one of these two ways")]
 pub enum ProcessExit {
     /// It exited with this code.
     Code(i32),
-    /// This signal ended it.
+    /// It was killed by this signal.
     Signal(i32),
 }
 
@@ -106,7 +106,7 @@ impl fmt::Display for ProcessExit {
     }
 }
 
-/// Why a turn ended in [`RunState::Error`](crate::RunState::Error).
+/// The reason for which a turn ended in [`RunState::Error`](crate::RunState::Error).
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -114,35 +114,36 @@ pub enum TurnFailure {
     /// opencode does not know the model.
     #[error("{message}")]
     ModelNotFound {
-        /// What opencode says, its suggestions included.
+        /// opencode's message, including its suggestions.
         message: String,
     },
     /// opencode does not know the session.
     #[error("session {session} was not found by opencode")]
     SessionNotFound {
-        /// The session that was to be continued.
+        /// The session that should have been continued.
         session: SessionId,
     },
-    /// opencode does not know the agent and would have taken another in silence.
+    /// opencode does not know the agent and would silently have used another one.
     #[error("agent `{agent}` was not found by opencode")]
     AgentNotFound {
-        /// The agent that was asked for.
+        /// The requested agent.
         agent: String,
     },
     /// The model's provider answered with an error or could not be reached.
     #[error("the model's provider failed{}: {message}", status.map(|s| format!(" with status {s}")).unwrap_or_default())]
     Provider {
-        /// What the provider or opencode says.
+        /// The message of the provider or of opencode.
         message: String,
-        /// The HTTP status, where there was an answer.
+        /// The HTTP status, if there was an answer.
         status: Option<u16>,
-        /// Whether trying again may help, where opencode says so.
+        /// Whether a retry may help, if opencode reports that.
         retryable: Option<bool>,
-        /// The address that was asked, where opencode says so.
+        /// The requested URL, if opencode reports it.
         url: Option<String>,
     },
-    /// The model's provider answered with a status of success, but with something that is not an answer in its format: a web
-    /// page, a malformed stream, nothing at all.
+    /// The model's provider answered with a success status, but the body is not an answer in its format: a web
+    /// page, a
+    /// malformed stream, or empty.
     #[error("the model's provider failed: {message}")]
     MalformedAnswer {
         /// The fault of the answer, with the provider's own words.
@@ -151,15 +152,15 @@ pub enum TurnFailure {
     /// A permission was refused and the turn ended on it.
     #[error("the turn ended because a permission was refused: {what}")]
     Permission {
-        /// Which tool or permission, and what for.
+        /// The tool or permission, and its target.
         what: String,
     },
-    /// The limit on the whole turn was reached.
+    /// The total time limit was reached.
     #[error("the time limit of {limit:?} was reached; last seen: {last_seen}")]
     Timeout {
         /// The limit.
         limit: Duration,
-        /// What was seen last, and when.
+        /// The last event and its time.
         last_seen: String,
     },
     /// The limit on the time without progress was reached.
@@ -167,57 +168,57 @@ pub enum TurnFailure {
     IdleTimeout {
         /// The limit.
         limit: Duration,
-        /// What was seen last, and when.
+        /// The last event and its time.
         last_seen: String,
     },
     /// A limit on cost, tokens or requests was reached.
     #[error("{message}")]
     Limit {
-        /// Which limit, and how far it went.
+        /// The limit, and the usage that reached it.
         message: String,
     },
-    /// opencode ended by a signal or with an exit code that it gave no reason for.
+    /// opencode was killed by a signal or exited with a code without giving a reason.
     #[error("opencode ended with {exit}{}", tail(stderr))]
     Crashed {
-        /// How it ended.
+        /// The exit status.
         exit: ProcessExit,
-        /// The end of what it wrote to stderr; may be empty.
+        /// The end of its stderr output; may be empty.
         stderr: String,
     },
     /// The server that ran the turn is gone.
     #[error("the opencode server that ran the turn is gone: {message}")]
     ServerLost {
-        /// How it went, as far as it is known.
+        /// The circumstances, if known.
         message: String,
     },
-    /// The answer does not meet the schema that was asked for.
+    /// The answer does not match the requested schema.
     #[error("the answer does not meet the schema: {message}")]
     Schema {
-        /// What opencode says.
+        /// opencode's message.
         message: String,
     },
-    /// opencode's output does not add up to a finished turn.
+    /// The output of opencode ends without a finished turn.
     #[error("{message}")]
     Protocol {
-        /// What is missing or wrong.
+        /// The missing or wrong part.
         message: String,
     },
     /// opencode does not accept its configuration.
     #[error("opencode does not accept its configuration: {message}")]
     Configuration {
-        /// What it says.
+        /// opencode's message.
         message: String,
     },
     /// opencode reported an error of its own.
     #[error("opencode failed: {message}")]
     Opencode {
-        /// What it says.
+        /// opencode's message.
         message: String,
     },
-    /// Reading or writing failed on our side.
+    /// An I/O operation on our side failed.
     #[error("{message}")]
     Io {
-        /// What failed.
+        /// The failed operation and its error.
         message: String,
     },
 }
@@ -228,7 +229,7 @@ fn tail(stderr: &str) -> String {
 }
 
 impl TurnFailure {
-    /// Returns what kind of failure it is.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -256,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kind_is_the_json() {
+    fn failure_kind_equals_json() {
         for kind in [FailureKind::ModelNotFound, FailureKind::IdleTimeout, FailureKind::ServerLost, FailureKind::Io] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
             assert_eq!(kind.to_string(), kind.as_str());
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_says_how_and_what_was_on_stderr() {
+    fn crash_message_has_exit_and_stderr() {
         let crash = TurnFailure::Crashed { exit: ProcessExit::Signal(9), stderr: "out of memory\n".to_owned() };
         assert_eq!(crash.to_string(), "opencode ended with signal 9: out of memory");
         let silent = TurnFailure::Crashed { exit: ProcessExit::Code(3), stderr: String::new() };
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_failure_names_its_status() {
+    fn provider_failure_message_has_status() {
         let failure = |status| TurnFailure::Provider { message: "boom".into(), status, retryable: None, url: None };
         assert_eq!(failure(Some(401)).to_string(), "the model's provider failed with status 401: boom");
         assert_eq!(failure(None).to_string(), "the model's provider failed: boom");

@@ -1,5 +1,5 @@
-//! What a turn of the opencode agent *is*: the events, the state machine of a turn, the conversation, and the
-//! [`Executor`] trait that something outside implements to make a turn happen.
+//! The model of a turn of the opencode agent: the events, the state machine of a turn, the conversation, and the
+//! [`Executor`] trait, which other crates implement to run turns.
 //!
 //! # How it works
 //!
@@ -9,11 +9,14 @@
 //!                └──── Control ◄────┘    interrupt · kill
 //! ```
 //!
-//! [`TurnMachine`] is a plain synchronous value: [`TurnMachine::apply`] takes what happened and answers what changed. It holds no lock,
-//! no channel and no clock, so every order of events can be tested without a process. [`TurnRunner`] is the async shell
-//! around it: it moves signals in and changes out, keeps the limits, and lets any number of watchers look.
+//! [`TurnMachine`] is a plain synchronous value: [`TurnMachine::apply`] takes an input and returns the resulting
+//! changes. It
+//! holds no lock, no channel and no clock, so every order of events can be tested without a process. [`TurnRunner`]
+//! is the
+//! async shell around it: it feeds signals in, acts on the changes, enforces the limits, and serves any number of
+//! readers.
 //!
-//! The crate does no I/O. Time comes in as an argument or from tokio's clock.
+//! The crate does no I/O. Time is passed in as an argument or taken from tokio's clock.
 //!
 //! # Example
 //!
@@ -100,11 +103,11 @@ pub use remedy::Remedy;
 pub use state::RunState;
 pub use tool::{ToolCall, ToolState};
 pub use traffic::{Budget, ModelTraffic};
-pub use turn::{Changes, Input, LONGEST_TOOL_LIMIT, MOST_ENTRIES, TOOL_LIMIT, TurnMachine, UNKNOWN_STEPS};
+pub use turn::{Changes, Input, MAX_ENTRIES, MAX_TOOL_TIMEOUT, MAX_UNKNOWN_STEPS, TOOL_TIMEOUT, TurnMachine};
 pub use turn_error::TurnError;
 pub use turn_runner::{RunError, StillRunning, TurnHandle, TurnRunner};
 pub use usage::Usage;
-pub use user_request::{PermissionAsk, QuestionAsk};
+pub use user_request::{PermissionRequest, QuestionRequest};
 
 /// The secret string type that a [`ModelConfig`] holds its key in, re-exported so that callers need not depend on it.
 pub use secrecy::{ExposeSecret, SecretString};

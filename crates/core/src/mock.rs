@@ -1,6 +1,6 @@
-//! Executors for tests: a mockall mock, and a script that plays the executor's side of a turn.
+//! Executors for tests: a mockall mock, and a scripted executor.
 //!
-//! Behind the feature `mock`, for the tests of whoever consumes [`Executor`].
+//! Enabled by the feature `mock`, for tests of code that uses [`Executor`].
 
 use crate::{
     Control, Conversation, Ending, Event, Executor, Observed, PartId, SessionId, Signal, StartError, StartedTurn,
@@ -14,14 +14,15 @@ use std::time::Duration;
 mod replay;
 
 mockall::mock! {
-    /// A mock of [`Executor`]. Its methods are those of the trait without `async`, each needs an expectation, and
-    /// `release` is given a copy of the session: mockall has no optional references.
+    /// A mock of [`Executor`]. Its methods are those of the trait without `async`. Each needs an expectation.
+    /// `release` takes
+    /// a clone of the session, because mockall does not support optional references.
     #[derive(Debug)]
     pub Executor {
-        /// Answers [`Executor::start`].
+        /// Implements [`Executor::start`].
         pub fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError>;
 
-        /// Answers [`Executor::release`].
+        /// Implements [`Executor::release`].
         pub fn release(&self, task: &Task, session: Option<SessionId>, forget: bool) -> Result<(), StartError>;
     }
 }
@@ -37,21 +38,21 @@ impl Executor for MockExecutor {
     }
 }
 
-/// One thing that a [`ScriptedExecutor`] does in a turn.
+/// One action of a [`ScriptedExecutor`] in a turn.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Act {
     /// Sends a signal.
     Send(Signal),
-    /// Waits, by tokio's clock.
+    /// Waits, on tokio's clock.
     Pause(Duration),
-    /// Waits for this control, whatever else comes before it.
+    /// Waits for this control and ignores others.
     Await(Control),
-    /// Goes away without an ending.
+    /// Drops the turn without an ending.
     Vanish,
 }
 
-/// An executor that plays one list of acts a turn and remembers what it was asked.
+/// An executor that plays one list of actions per turn and records its requests.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedExecutor {
     scripts: Arc<Mutex<VecDeque<Vec<Act>>>>,
@@ -60,32 +61,32 @@ pub struct ScriptedExecutor {
 }
 
 impl ScriptedExecutor {
-    /// Makes an executor without turns: starting one fails.
+    /// Creates an executor without turns: starting one fails.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a turn.
+    /// Adds a turn with these actions.
     #[must_use]
     pub fn turn(self, acts: impl IntoIterator<Item = Act>) -> Self {
         lock(&self.scripts).push_back(acts.into_iter().collect());
         self
     }
 
-    /// Adds a turn of signals alone.
+    /// Adds a turn that only sends these signals.
     #[must_use]
     pub fn signals(self, signals: impl IntoIterator<Item = Signal>) -> Self {
         self.turn(signals.into_iter().map(Act::Send))
     }
 
-    /// Adds a turn with this answer for each text, in one piece.
+    /// Adds, for each text, a turn that answers it in one piece.
     #[must_use]
     pub fn answers<T: Into<String>>(self, texts: impl IntoIterator<Item = T>) -> Self {
         texts.into_iter().fold(self, |executor, text| executor.streams([text]))
     }
 
-    /// Adds a turn whose answer comes in these pieces.
+    /// Adds a turn that streams its answer in these pieces.
     #[must_use]
     pub fn streams<T: Into<String>>(self, pieces: impl IntoIterator<Item = T>) -> Self {
         let part = PartId::new("prt_1");
@@ -107,20 +108,21 @@ impl ScriptedExecutor {
         self.signals([Signal::Session(SessionId::new("ses_1")), Signal::Ended(Ending::Failed(failure))])
     }
 
-    /// Adds the turns of a conversation as they were recorded, such as one that was read from a journal: the texts, the reasoning and
-    /// the tool calls of each, with its usage and its end.
+    /// Adds the turns of a recorded conversation, such as one read from a journal: the texts, the reasoning and the
+    /// tool calls
+    /// of each turn, with its usage and its end.
     #[must_use]
     pub fn conversation(self, conversation: &Conversation) -> Self {
         conversation.turns.iter().fold(self, |executor, turn| executor.signals(replay::signals(conversation, turn)))
     }
 
-    /// Returns what was asked so far.
+    /// Returns the requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<TurnRequest> {
         lock(&self.requests).clone()
     }
 
-    /// Returns the controls that came so far; the end of a turn's controls counts as a kill.
+    /// Returns the controls received so far; a closed control channel counts as a kill.
     #[must_use]
     pub fn controls(&self) -> Vec<Control> {
         lock(&self.controls).clone()
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_streams_and_failures_are_turns() {
+    async fn scripted_turns_answer_stream_or_fail() {
         let failure = TurnFailure::Opencode { message: "no luck".to_owned() };
         let runner = runner(&ScriptedExecutor::new().answers(["one"]).streams(["t", "wo"]).fails(failure.clone()));
         assert_eq!(record(&runner).await.answer().unwrap(), "one");
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn recorded_conversation_is_played_again() {
+    async fn recorded_conversation_is_replayed() {
         let failure = TurnFailure::Opencode { message: "no luck".to_owned() };
         let first = runner(&ScriptedExecutor::new().answers(["one"]).fails(failure));
         record(&first).await;

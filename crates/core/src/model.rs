@@ -1,4 +1,4 @@
-//! Which model answers: by name, or as a source with an endpoint, a key and parameters.
+//! The model that answers: by name, or as a source with an endpoint, a key and parameters.
 
 mod config;
 mod header;
@@ -19,11 +19,11 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ModelChoice {
-    /// A model that opencode knows by itself.
+    /// A model that opencode is configured for.
     Named(ModelName),
-    /// A model source: everything that is needed to reach it comes with it.
+    /// A model source, with everything that is needed to reach it.
     Source {
-        /// The kind of work that the source is for.
+        /// The role of the source.
         source: ModelSourceType,
         /// The source.
         config: Arc<ModelConfig>,
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_model_is_shown_by_its_name_alone() {
+    fn model_display_is_its_name() {
         let named = ModelChoice::from("a/b".parse::<ModelName>().unwrap());
         let config = ModelConfig { api_key: Some("sk-1".into()), ..ModelConfig::new("large") };
         let source = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) };

@@ -1,45 +1,47 @@
-//! The options of a turn, each of which can be left to a default.
+//! The options of a turn, each of which can be left to its default.
 
 use crate::{Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy};
 use std::time::Duration;
 
 /// The options of a turn. An option that is `None` is unset: the defaults apply, then opencode's own.
 ///
-/// A [`Prompt`](crate::Prompt) and the defaults of a runner hold the same struct, and [`or`](Self::or) combines the two. No
-/// real value means "unset": `Some(PermissionPolicy::Deny)` of a turn beats `Some(PermissionPolicy::Allow)` of its runner, and
-/// `Some(Limit::Off)` beats a limit.
+/// A [`Prompt`](crate::Prompt) and the defaults of a runner use the same struct; [`or`](Self::or) combines the two.
+/// No set
+/// value means "unset": `Some(PermissionPolicy::Deny)` of a turn overrides `Some(PermissionPolicy::Allow)` of its
+/// runner,
+/// and `Some(Limit::Off)` overrides a limit.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TurnOptions {
     /// The model that answers.
     pub model: Option<ModelChoice>,
-    /// The model role, if the model is left to the holder of the model sources. An executor does not look at it.
+    /// The model role, used by the owner of the model sources to choose the model. Executors ignore it.
     pub source_type: Option<ModelSourceType>,
-    /// A system prompt, beside opencode's own. An empty one counts as absent, whatever the defaults are.
+    /// A system prompt, added to opencode's own. An empty one means no system prompt, whatever the defaults are.
     pub context: Option<String>,
     /// opencode's agent, such as `build` or `plan`.
     pub agent: Option<String>,
-    /// The model's variant, such as `high`. A server refuses one that the model does not have.
+    /// The model's variant, such as `high`. A server rejects a variant that the model does not have.
     pub variant: Option<String>,
     /// A title for a new session.
     pub title: Option<String>,
-    /// The answer to opencode's questions whether a tool may do something; [`PermissionPolicy::Deny`] if it is unset
-    /// everywhere.
+    /// The policy for permission requests; [`PermissionPolicy::Deny`] if it is unset everywhere.
     pub permissions: Option<PermissionPolicy>,
-    /// How long the whole turn may take, the time in which a person is asked included.
+    /// The limit on the whole turn, including the time in which the user is asked.
     pub timeout: Option<Limit<Duration>>,
-    /// How long the turn may make no progress; [`TurnMachine::limit_at`](crate::TurnMachine::limit_at) defines progress.
+    /// The limit on the time without progress; [`TurnMachine::limit_at`](crate::TurnMachine::limit_at) defines
+    /// progress.
     pub idle_timeout: Option<Limit<Duration>>,
-    /// The [most that the tokens may cost](Budget::max_cost_usd), in USD.
+    /// The [maximum cost](Budget::max_cost_usd) in USD.
     pub max_cost_usd: Option<Limit<f64>>,
-    /// The [most requests](Budget::max_requests) to the model.
+    /// The [maximum number of requests](Budget::max_requests) to the model.
     pub max_requests: Option<Limit<u64>>,
-    /// The [most tokens](Budget::max_tokens).
+    /// The [maximum number of tokens](Budget::max_tokens).
     pub max_tokens: Option<Limit<u64>>,
 }
 
 impl TurnOptions {
-    /// Fills in what is unset from `defaults`, option by option.
+    /// Fills in unset options from `defaults`, option by option.
     #[must_use]
     pub fn or(self, defaults: &Self) -> Self {
         // No `..`: a new option does not compile until it is combined here.
@@ -73,13 +75,13 @@ impl TurnOptions {
         }
     }
 
-    /// Sets the time limits that are given; one that is `None` stays as it is.
+    /// Sets the given time limits; a `None` changes nothing.
     pub fn set_limits(&mut self, Limits { total, idle }: Limits) {
         self.timeout = total.map(Limit::At).or(self.timeout);
         self.idle_timeout = idle.map(Limit::At).or(self.idle_timeout);
     }
 
-    /// Sets the limits of a budget that are given; one that is `None` stays as it is.
+    /// Sets the given limits of a budget; a `None` changes nothing.
     pub fn set_budget(&mut self, Budget { max_cost_usd, max_requests, max_tokens }: Budget) {
         self.max_cost_usd = max_cost_usd.map(Limit::At).or(self.max_cost_usd);
         self.max_requests = max_requests.map(Limit::At).or(self.max_requests);
@@ -93,7 +95,7 @@ impl TurnOptions {
         self.max_tokens = Some(Limit::Off);
     }
 
-    /// Returns the time limits of a turn with these options; one that is unset is no limit.
+    /// Returns the time limits of a turn with these options; an unset one is no limit.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits { total: self.timeout.and_then(Limit::value), idle: self.idle_timeout.and_then(Limit::value) }
@@ -109,7 +111,7 @@ impl TurnOptions {
         }
     }
 
-    /// Returns the permission policy of a turn with these options, which is to deny if it is unset.
+    /// Returns the permission policy of a turn with these options; an unset one denies.
     #[must_use]
     pub fn permission_policy(&self) -> PermissionPolicy {
         self.permissions.clone().unwrap_or_default()
@@ -120,7 +122,7 @@ impl TurnOptions {
 mod tests {
     use super::*;
 
-    /// Two sets of options that differ in every field, with the off and the default values among them.
+    /// Returns two sets of options that differ in every field, including off and default values.
     fn two() -> [TurnOptions; 2] {
         let of = |name: &str, source, permissions, time, amount: Limit<u64>, cost| TurnOptions {
             model: Some(ModelChoice::Named(format!("{name}/m").parse().unwrap())),
@@ -149,13 +151,13 @@ mod tests {
         ]
     }
 
-    /// Compared by what `Debug` shows: a policy cannot be compared.
+    /// Returns the `Debug` text for comparisons, because a policy has no equality.
     fn shown(options: &TurnOptions) -> String {
         format!("{options:#?}")
     }
 
     #[test]
-    fn every_set_option_beats_the_default_and_every_unset_one_takes_it() {
+    fn set_options_override_defaults() {
         let [off, on] = two();
         for (of_turn, default) in [(&off, &on), (&on, &off)] {
             assert_eq!(shown(&of_turn.clone().or(default)), shown(of_turn));
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn unset_limits_stay_and_off_is_no_limit() {
+    fn off_limit_overrides_default() {
         let mut options = TurnOptions::default();
         assert_eq!((options.limits(), options.budget()), (Limits::default(), Budget::default()));
         let second = Duration::from_secs(1);
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn unset_permissions_deny() {
+    fn unset_permission_policy_denies() {
         assert!(matches!(TurnOptions::default().permission_policy(), PermissionPolicy::Deny));
     }
 }

@@ -1,17 +1,18 @@
-//! The answer of a turn, without a copy of it.
+//! The answer of a turn without copying it.
 
 use crate::{Entry, EntryContent};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// What a turn answered, as it stands in its record: [`TurnRecord::output`](crate::TurnRecord::output) to be written or
-/// serialised, however long it is.
+/// The [`TurnRecord::output`](crate::TurnRecord::output) of a turn, which can be written or serialised without
+/// building
+/// the text.
 #[derive(Clone, Copy, Default)]
 pub struct OutputView<'t>(pub(crate) &'t [Entry]);
 
 impl<'t> OutputView<'t> {
-    /// Returns what the output is made of, one piece after the other: the texts of the turn's own agent that are not empty,
-    /// and a blank line between two of them.
+    /// Returns the pieces of the output in order: the non-empty texts of the turn's own agent, separated by blank
+    /// lines.
     pub fn pieces(self) -> impl Iterator<Item = &'t str> {
         let own = self.0.iter().filter(|entry| entry.sub_agent.is_none());
         let texts = own.filter_map(|entry| match &entry.content {
@@ -27,7 +28,7 @@ impl<'t> OutputView<'t> {
         self.pieces().map(str::len).sum()
     }
 
-    /// Returns whether nothing was answered.
+    /// Returns whether the output is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len() == 0

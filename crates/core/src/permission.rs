@@ -1,23 +1,24 @@
-//! Who decides what the agent may do.
+//! The policy for permission requests.
 
-use crate::PermissionAsk;
+use crate::PermissionRequest;
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
 
-/// What is answered when opencode asks whether a tool may do something.
+/// The policy for opencode's permission requests.
 ///
-/// opencode asks only for what its configuration neither allows nor denies; by default that is work outside of the task's
-/// directory, reading `.env` files, and a tool that is called over and over with the same input.
+/// opencode requests permission only for actions that its configuration neither allows nor denies. By default these
+/// are
+/// access outside the task's directory, reading `.env` files, and calling a tool repeatedly with the same input.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum PermissionPolicy {
-    /// No, with a reason, so that the agent can look for another way.
+    /// Denies, with a reason, so that the agent can try another way.
     #[default]
     Deny,
-    /// Yes.
+    /// Allows.
     Allow,
-    /// Somebody is asked, and the turn waits for the answer. Where the transport cannot carry an answer it is no.
+    /// Asks a handler; the turn waits for its answer. Denies if the transport cannot carry an answer.
     Ask(Arc<dyn PermissionHandler>),
 }
 
@@ -32,7 +33,7 @@ impl fmt::Debug for PermissionPolicy {
 }
 
 impl PermissionPolicy {
-    /// Asks an async closure. A turn that ends meanwhile drops its future.
+    /// Creates a policy that calls an async closure. If the turn ends first, the future is dropped.
     ///
     /// ```
     /// use opencode_run_core::{PermissionAnswer, PermissionPolicy};
@@ -48,45 +49,45 @@ impl PermissionPolicy {
     /// ```
     pub fn ask<F, A>(answer: F) -> Self
     where
-        F: Fn(PermissionAsk) -> A + Send + Sync + 'static,
+        F: Fn(PermissionRequest) -> A + Send + Sync + 'static,
         A: Future<Output = PermissionAnswer> + Send + 'static,
     {
-        Self::Ask(Arc::new(Asking(answer)))
+        Self::Ask(Arc::new(HandlerFn(answer)))
     }
 }
 
-/// A closure as a handler.
-struct Asking<F>(F);
+/// A [`PermissionHandler`] that calls a closure.
+struct HandlerFn<F>(F);
 
 #[async_trait]
-impl<F, A> PermissionHandler for Asking<F>
+impl<F, A> PermissionHandler for HandlerFn<F>
 where
-    F: Fn(PermissionAsk) -> A + Send + Sync,
+    F: Fn(PermissionRequest) -> A + Send + Sync,
     A: Future<Output = PermissionAnswer> + Send,
 {
-    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+    async fn answer(&self, ask: PermissionRequest) -> PermissionAnswer {
         (self.0)(ask).await
     }
 }
 
-/// Somebody who is asked.
+/// Answers permission requests.
 #[async_trait]
 pub trait PermissionHandler: Send + Sync {
-    /// Answers. A turn that ends meanwhile drops the future.
-    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer;
+    /// Answers a request. If the turn ends first, the future is dropped.
+    async fn answer(&self, ask: PermissionRequest) -> PermissionAnswer;
 }
 
-/// An answer to a [`PermissionAsk`].
+/// An answer to a [`PermissionRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PermissionAnswer {
-    /// Yes, this time.
+    /// Allows this request.
     Once,
-    /// Yes, and to the like of it for as long as the session's server lives.
+    /// Allows this request and similar ones for the lifetime of the session's server.
     Always,
-    /// No.
+    /// Denies.
     Reject {
-        /// What the agent is told, so that it can go on another way. If it is empty, the turn ends on the refusal.
+        /// The reason for the agent, so that it can continue in another way. If it is empty, the turn ends.
         reason: String,
     },
 }
@@ -95,27 +96,28 @@ pub enum PermissionAnswer {
 mod tests {
     use super::*;
 
-    struct Nobody;
+    struct FakeHandler;
 
     #[async_trait]
-    impl PermissionHandler for Nobody {
-        async fn answer(&self, _: PermissionAsk) -> PermissionAnswer {
+    impl PermissionHandler for FakeHandler {
+        async fn answer(&self, _: PermissionRequest) -> PermissionAnswer {
             PermissionAnswer::Once
         }
     }
 
     #[tokio::test]
-    async fn closure_is_asked() {
-        let policy = PermissionPolicy::ask(|ask: PermissionAsk| async move {
+    async fn closure_answers_permission_requests() {
+        let policy = PermissionPolicy::ask(|ask: PermissionRequest| async move {
             if ask.permission == "edit" { PermissionAnswer::Once } else { PermissionAnswer::Always }
         });
         let PermissionPolicy::Ask(handler) = policy else { panic!("{policy:?}") };
-        assert_eq!(handler.answer(PermissionAsk::new("edit", Vec::new())).await, PermissionAnswer::Once);
+        assert_eq!(handler.answer(PermissionRequest::new("edit", Vec::new())).await, PermissionAnswer::Once);
     }
 
     #[test]
-    fn a_policy_is_shown_without_who_is_asked() {
-        let policies = [PermissionPolicy::default(), PermissionPolicy::Allow, PermissionPolicy::Ask(Arc::new(Nobody))];
+    fn policy_debug_hides_handler() {
+        let policies =
+            [PermissionPolicy::default(), PermissionPolicy::Allow, PermissionPolicy::Ask(Arc::new(FakeHandler))];
         assert_eq!(format!("{policies:?}"), "[Deny, Allow, Ask(..)]");
     }
 }

@@ -1,13 +1,13 @@
-//! What a turn is asked to do.
+//! The request for one turn.
 
 use crate::{Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy, TurnOptions};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One message to the agent and how it is to be answered.
+/// One message to the agent, with its attachments and options.
 ///
-/// An option that is not set falls to the runner's own setting, and then to opencode's.
+/// An unset option takes the runner's default, and then opencode's.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Prompt {
@@ -15,14 +15,14 @@ pub struct Prompt {
     pub message: String,
     /// Files to attach to the message.
     pub files: Vec<PathBuf>,
-    /// A JSON Schema that the answer is to meet.
+    /// A JSON Schema that the answer must match.
     pub schema: Option<Value>,
     /// The options of the turn.
     pub options: TurnOptions,
 }
 
 impl Prompt {
-    /// Makes a prompt of a message alone.
+    /// Creates a prompt with only a message.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), ..Self::default() }
     }
@@ -34,7 +34,7 @@ impl Prompt {
         self
     }
 
-    /// Sets the kind of work, whose model source answers unless a [`model`](Self::model) is set.
+    /// Sets the model role, whose source answers unless a [`model`](Self::model) is set.
     #[must_use]
     pub fn source_type(mut self, source_type: ModelSourceType) -> Self {
         self.options.source_type = Some(source_type);
@@ -76,35 +76,35 @@ impl Prompt {
         self
     }
 
-    /// Sets the answer to opencode's questions whether a tool may do something, whatever the runner's own answer is.
+    /// Sets the policy for permission requests, overriding the runner's.
     #[must_use]
     pub fn permissions(mut self, permissions: PermissionPolicy) -> Self {
         self.options.permissions = Some(permissions);
         self
     }
 
-    /// Sets a JSON Schema that the answer is to meet.
+    /// Sets a JSON Schema that the answer must match.
     #[must_use]
     pub fn schema(mut self, schema: Value) -> Self {
         self.schema = Some(schema);
         self
     }
 
-    /// Sets how long the whole turn may take; [`Limit::Off`] lifts the runner's limit.
+    /// Sets the limit on the whole turn; [`Limit::Off`] removes the runner's limit.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
         self.options.timeout = Some(timeout.into());
         self
     }
 
-    /// Sets how long the turn may make no progress; [`Limit::Off`] lifts the runner's limit.
+    /// Sets the limit on the time without progress; [`Limit::Off`] removes the runner's limit.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
         self.options.idle_timeout = Some(timeout.into());
         self
     }
 
-    /// Sets the time limits that are given. One that is `None` is left to the runner; [`Limit::Off`] lifts it, with
+    /// Sets the given time limits; a `None` is left to the runner. To remove one, pass [`Limit::Off`] to
     /// [`timeout`](Self::timeout) or [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -112,22 +112,23 @@ impl Prompt {
         self
     }
 
-    /// Sets the limits on the use of the model that are given. One that is `None` is left to the runner;
-    /// [`without_budget`](Self::without_budget) lifts them all.
+    /// Sets the given limits of a budget; a `None` is left to the runner. [`without_budget`](Self::without_budget)
+    /// removes
+    /// them all.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.options.set_budget(budget);
         self
     }
 
-    /// Lifts the runner's budget for this turn.
+    /// Removes the runner's budget for this turn.
     #[must_use]
     pub fn without_budget(mut self) -> Self {
         self.options.switch_budget_off();
         self
     }
 
-    /// Sets the options that are given; one that is `None` stays as it is.
+    /// Sets the given options; a `None` changes nothing.
     #[must_use]
     pub fn options(mut self, options: TurnOptions) -> Self {
         self.options = options.or(&self.options);
@@ -159,7 +160,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn each_setting_is_kept_beside_the_others() {
+    fn prompt_setters_are_independent() {
         let limits = Limits { total: Some(Duration::from_secs(1)), idle: None };
         let budget = Budget { max_requests: Some(3), ..Budget::default() };
         let model: crate::ModelName = "a/b".parse().unwrap();
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_a_prompt() {
+    fn prompt_converts_from_text() {
         assert_eq!(Prompt::from("m").message, "m");
         assert_eq!(Prompt::from("m".to_owned()).message, "m");
     }

@@ -1,4 +1,4 @@
-//! Who keeps what comes to the turns of a conversation.
+//! The interface for recording the inputs of a conversation's turns.
 
 use crate::{Input, Limits, ModelChoice, ModelSourceType, PermissionPolicy, Prompt, TurnOptions};
 use serde::{Deserialize, Serialize};
@@ -6,33 +6,33 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// What a turn starts from: together with its inputs, all that its record depends on.
+/// The start of a turn: together with its inputs, everything that its record depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TurnStart {
     /// The message.
     pub message: String,
-    /// The system prompt of the turn, where it has one.
+    /// The system prompt of the turn, if it has one.
     pub context: Option<String>,
-    /// The model that is asked for, by its name; none where it is left to opencode.
+    /// The requested model; `None` if opencode chooses it.
     pub model: Option<String>,
-    /// The type of the model source that is asked for; `None` if the model is named, or left to opencode.
+    /// The role of the requested model source; `None` if a model is named or opencode chooses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_type: Option<ModelSourceType>,
-    /// The agent that is asked for.
+    /// The requested agent.
     pub agent: Option<String>,
-    /// The files that are attached.
+    /// The attached files.
     pub files: Vec<PathBuf>,
-    /// When the turn is started.
+    /// The start time of the turn.
     pub started_at: SystemTime,
-    /// When to give up.
+    /// The time limits.
     pub limits: Limits,
-    /// Whether there is somebody who is asked for permissions.
+    /// Whether a handler answers permission requests.
     pub asks: bool,
 }
 
 impl TurnStart {
-    /// Takes from a prompt what its turn starts from.
+    /// Creates the start of a turn from its prompt.
     #[must_use]
     pub fn new(prompt: &Prompt, started_at: SystemTime) -> Self {
         let Prompt { message, files, options, .. } = prompt;
@@ -51,18 +51,20 @@ impl TurnStart {
     }
 }
 
-/// Keeps what comes to the turns of a conversation, so that a [`TurnMachine`](crate::TurnMachine) that is given the same again makes the
-/// same record of it.
+/// Records the inputs of a conversation's turns, so that a [`TurnMachine`](crate::TurnMachine) that replays them
+/// produces the
+/// same record.
 ///
-/// It sees everything, in order, before the turn and before any watcher does. The turn waits for it, on the thread that
-/// runs the turn: it must be quick, and what goes wrong with it is its own affair.
+/// It receives every input in order, before the turn and its readers do. It is called synchronously on the thread
+/// that runs
+/// the turn, so it must be fast, and it must handle its own errors.
 pub trait Recorder: Send + Sync + Debug {
-    /// A turn has been started; the inputs that follow are its own.
+    /// Records the start of a turn; the inputs that follow belong to it.
     fn turn_started(&self, start: &TurnStart);
 
-    /// This comes to the turn, so long after its start. After [`Input::Ended`] or [`Input::Lost`] nothing more does.
+    /// Records an input, `at` after the turn's start. None follows [`Input::Ended`] or [`Input::Lost`].
     fn input(&self, at: Duration, input: &Input);
 
-    /// Nothing more is at hand: what was held back for the sake of speed is to be kept now.
-    fn settle(&self) {}
+    /// Writes what was buffered: no further input is available now.
+    fn flush(&self) {}
 }

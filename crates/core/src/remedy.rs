@@ -4,10 +4,11 @@ use crate::ModelSourceType;
 use std::borrow::Cow;
 use std::fmt;
 
-/// A remedy for a failure. Each program decides how its users do it: the command names options, a service may do
-/// something by itself.
+/// A remedy for a failure. Each program maps it to its own interface: the command names options, a service may act
+/// on it
+/// automatically.
 ///
-/// Its text is a sentence that holds for every program.
+/// Its `Display` text is a sentence that fits every program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
@@ -17,17 +18,17 @@ pub enum Remedy {
     InstallOpencode,
     /// Correct the path of opencode's executable.
     CorrectOpencodePath,
-    /// Take the right to write to the installed opencode from other users, or install it again.
+    /// Deny other users write access to the installed opencode, or reinstall it.
     ProtectOpencode,
     /// Install opencode again.
     ReinstallOpencode,
     /// Use a version of opencode that was tested.
     UseTestedOpencode,
-    /// Check that opencode works, and install it again if it does not.
+    /// Check that opencode works, and reinstall it if it does not.
     CheckOpencode,
     /// Check that opencode works, or run turns without a server.
     CheckOpencodeOrRunWithoutServer,
-    /// Run turns by a process each, without a server.
+    /// Run each turn in its own process, without a server.
     RunWithoutServer,
     /// Run turns on a server.
     UseServer,
@@ -45,7 +46,7 @@ pub enum Remedy {
     UseSourceWithGateway,
     /// Let opencode reach the model's provider without the credential gateway.
     BypassGateway,
-    /// Remove the key from the variable, or let opencode have it by doing without the credential gateway.
+    /// Remove the key from the variable, or bypass the credential gateway and let opencode have the key.
     RemoveKeyOrBypassGateway,
     /// Set the prices of a model source.
     SetPrices(ModelSourceType),
@@ -57,14 +58,14 @@ pub enum Remedy {
     NameJournalledTask,
     /// Begin a new session in the directory, not isolated if it will be continued.
     BeginNewSession,
-    /// Name no directory beside a session.
+    /// Omit the directory if a session is given.
     OmitDirectory,
-    /// Give the model source of the previous turn again, or name a model.
+    /// Configure the model source of the previous turn again, or name a model.
     NameModelOrSource,
 }
 
 impl Remedy {
-    /// Makes advice of a sentence.
+    /// Creates advice from a sentence.
     pub fn advice(text: impl Into<Cow<'static, str>>) -> Self {
         Self::Advice(text.into())
     }
@@ -77,7 +78,7 @@ impl fmt::Display for Remedy {
             Self::InstallOpencode => "install opencode, or name an executable",
             Self::CorrectOpencodePath => "check the path of opencode: it names the executable itself",
             Self::ProtectOpencode => {
-                "remove other users' right to write to it (`chmod go-w`, or `chown`), or install it again"
+                "deny other users write access to it (`chmod go-w`, or `chown`), or install it again"
             }
             Self::ReinstallOpencode => "reinstall opencode",
             Self::UseTestedOpencode => "install a tested version of opencode and name its executable",
@@ -92,19 +93,19 @@ impl fmt::Display for Remedy {
             Self::RemoveParameterOrUseGateway => "remove it, or use the credential gateway",
             Self::UseSourceWithGateway => "use a model source, and the credential gateway",
             Self::BypassGateway => {
-                "without the credential gateway opencode reaches the model by itself, and is given the key"
+                "bypass the credential gateway: opencode then sends the requests itself and has the key"
             }
             Self::RemoveKeyOrBypassGateway => {
-                "remove the key from the variable, or let opencode have it by doing without the credential gateway"
+                "remove the key from the variable, or bypass the credential gateway and let opencode have the key"
             }
             Self::SetPrices(source) => return write!(f, "set the prices of the model source `{source}`"),
-            Self::UseModelOfServer => "name a model of the server's, and use no model source",
+            Self::UseModelOfServer => "name a model of the server instead of a model source",
             Self::ChooseWorkspace => "choose a workspace that you can write to, or work in a directory that exists",
             Self::NameJournalledTask => "name the directory of a task whose turns were journalled",
             Self::BeginNewSession => {
-                "begin a new session in the same directory, not isolated if it is to be continued later"
+                "begin a new session in the same directory, not isolated if you want to continue it later"
             }
-            Self::OmitDirectory => "name no directory: a session works in its own",
+            Self::OmitDirectory => "omit the directory: a session works in its own",
             Self::NameModelOrSource => "configure the model source again, or name a model",
         })
     }

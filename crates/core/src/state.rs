@@ -3,24 +3,25 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where a run stands.
+/// The state of a run.
 ///
-/// `Idle → Running → Completed | Interrupted | Error`; the next turn of the same conversation leads back to `Running`.
+/// `Idle → Running → Completed | Interrupted | Error`; the next turn of the same conversation enters `Running`
+/// again.
 /// Why a run ended in [`RunState::Error`] is data beside it: [`TurnFailure`](crate::TurnFailure).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "the five states are the whole machine; a sixth would be another machine")]
 pub enum RunState {
-    /// Nothing was started yet.
+    /// No turn was started yet.
     #[default]
     Idle,
-    /// A turn is under way: it has been started and its end has not been seen.
+    /// A turn was started and has not ended.
     Running,
-    /// opencode said that the turn is done.
+    /// opencode reported that the turn is done.
     Completed,
-    /// The turn was interrupted or killed at somebody's request; what it produced until then is kept.
+    /// The turn was interrupted or killed on request; its output is kept.
     Interrupted,
-    /// The turn failed; what it produced until then is kept.
+    /// The turn failed; its output is kept.
     Error,
 }
 
@@ -31,7 +32,7 @@ impl RunState {
         matches!(self, Self::Completed | Self::Interrupted | Self::Error)
     }
 
-    /// Returns the state's name as it stands in JSON: `idle`, `running`, `completed`, `interrupted` or `error`.
+    /// Returns the name of the state in JSON: `idle`, `running`, `completed`, `interrupted` or `error`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_is_the_json() {
+    fn state_name_equals_json() {
         for state in [RunState::Idle, RunState::Running, RunState::Completed, RunState::Interrupted, RunState::Error] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
             assert_eq!(state.to_string(), state.as_str());

@@ -1,33 +1,33 @@
-//! A call of a tool by the agent, and how far it got.
+//! A tool call of the agent and its state.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
-/// One call of one tool, as far as it is known.
+/// One call of one tool, with its latest known state.
 ///
-/// The same call is reported again as it advances; [`ToolCall::id`] tells that it is the same.
+/// A call is reported again whenever its state changes, with the same [`ToolCall::id`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ToolCall {
-    /// The call's identity among those of the same agent in its turn.
+    /// The id of the call, unique among the calls of the same agent in a turn.
     pub id: String,
-    /// The tool's name as opencode has it, such as `bash` or `read`.
+    /// opencode's name of the tool, such as `bash` or `read`.
     pub tool: String,
-    /// What the model gave the tool; `null` as long as it is not known.
+    /// The input from the model; `null` while it is unknown.
     pub input: Value,
-    /// How far the call got.
+    /// The state of the call.
     pub state: ToolState,
 }
 
 impl ToolCall {
-    /// Makes a call of a tool with its input.
+    /// Creates a tool call.
     pub fn new(id: impl Into<String>, tool: impl Into<String>, input: Value, state: ToolState) -> Self {
         Self { id: id.into(), tool: tool.into(), input, state }
     }
 
-    /// Returns about how many bytes of memory the call's answer takes.
-    pub(crate) fn weight(&self) -> usize {
+    /// Returns the approximate size in bytes of the call's result in memory.
+    pub(crate) fn size_in_bytes(&self) -> usize {
         match &self.state {
             ToolState::Completed { output: text, .. } | ToolState::Failed { error: text, .. } => text.len(),
             ToolState::Pending | ToolState::Running { .. } => 0,
@@ -35,31 +35,31 @@ impl ToolCall {
     }
 }
 
-/// How far a tool call got.
+/// The state of a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolState {
     /// The model is still writing the call.
     Pending,
-    /// The tool is at work.
+    /// The tool is running.
     Running {
-        /// What opencode says that the tool is doing, if it says so.
+        /// opencode's description of what the tool is doing, if it has one.
         title: Option<String>,
-        /// How long opencode lets it work, where the call says so.
+        /// The tool's time limit, if the call sets one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<Duration>,
     },
-    /// The tool answered.
+    /// The tool returned a result.
     Completed {
-        /// What opencode says that the tool did, if it says so.
+        /// opencode's description of what the tool did, if it has one.
         title: Option<String>,
-        /// The tool's answer to the model.
+        /// The result for the model.
         output: String,
     },
     /// The tool failed or was not allowed to run.
     Failed {
-        /// What the model was told.
+        /// The error for the model.
         error: String,
         /// Whether the call failed because a permission was refused.
         refused: bool,
@@ -67,7 +67,7 @@ pub enum ToolState {
 }
 
 impl ToolState {
-    /// Returns whether the call will not change any more.
+    /// Returns whether the state can no longer change.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Completed { .. } | Self::Failed { .. })
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_over_once_it_was_answered_or_failed() {
+    fn completed_and_failed_calls_are_final() {
         let failed = |refused| ToolState::Failed { error: String::new(), refused };
         let states = [
             (ToolState::Pending, false, false),

@@ -1,21 +1,23 @@
-//! What a turn may use of a model, and what it used.
+//! The budget of a turn for the model, and its usage.
 
 use crate::ModelSourceType;
 use serde::{Deserialize, Serialize};
 
-/// How much of a model a turn may use. No limit where there is none.
+/// The budget of a turn for its model. `None` is no limit.
 ///
-/// It is looked at before each request to the model, so that more can be used than it says by as much as the requests use that
-/// are under way at once: one, but for sub-agents and for what the agent's commands ask. Only an executor that sees the
-/// requests can hold a turn to it; another one refuses the turn.
+/// It is checked before each request to the model, so it can be exceeded by the usage of concurrent requests: one,
+/// plus those
+/// of sub-agents and of the agent's commands. Only an executor that observes the requests can enforce it; others
+/// reject the
+/// turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field")]
 pub struct Budget {
-    /// The most that the tokens may cost, in USD. It needs a model source with prices.
+    /// The maximum cost of the tokens in USD. Requires a model source with prices.
     pub max_cost_usd: Option<f64>,
-    /// The most requests, those of sub-agents included.
+    /// The maximum number of requests, including those of sub-agents.
     pub max_requests: Option<u64>,
-    /// The most tokens, those of the requests and of the answers together.
+    /// The maximum number of tokens of requests and answers together.
     pub max_tokens: Option<u64>,
 }
 
@@ -27,34 +29,36 @@ impl Budget {
     }
 }
 
-/// What went to a model and came from it in a turn, as seen on the way.
+/// The traffic of a turn with a model, as observed between opencode and the provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ModelTraffic {
     /// The model source.
     pub source: ModelSourceType,
-    /// The requests that were let through.
+    /// The number of forwarded requests.
     pub requests: u64,
-    /// The requests that were not: a limit was reached, or they were none that a model is sent.
+    /// The number of rejected requests: a limit was reached, or the request is not one to a model.
     pub refused: u64,
-    /// The requests that got no whole answer by the provider's fault. An answer with an error status is whole.
+    /// The number of requests without a complete answer because of the provider. An answer with an error status is
+    /// complete.
     pub failed: u64,
-    /// The tokens that were read, from and to the provider's cache included.
+    /// The number of input tokens, including reads and writes of the provider's cache.
     pub input_tokens: u64,
-    /// The tokens that were written, the reasoning included.
+    /// The number of output tokens, including reasoning.
     pub output_tokens: u64,
-    /// What they cost in USD; none where the source has no prices.
+    /// The cost in USD; `None` if the source has no prices.
     pub cost_usd: Option<f64>,
-    /// Bytes of the requests.
+    /// The size of the requests in bytes.
     pub bytes_sent: u64,
-    /// Bytes of the answers.
+    /// The size of the answers in bytes.
     pub bytes_received: u64,
-    /// The mean time from the end of a request to the first byte of its answer, in milliseconds; none without an answer.
+    /// The mean time in milliseconds from the end of a request to the first byte of its answer; `None` without an
+    /// answer.
     pub first_byte_ms: Option<f64>,
 }
 
 impl ModelTraffic {
-    /// Begins to count for a source.
+    /// Creates counters of zero for a source.
     #[must_use]
     pub fn new(source: ModelSourceType) -> Self {
         Self {
@@ -77,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_limit_is_one() {
+    fn budget_with_any_limit_is_limited() {
         assert!(Budget::default().is_unlimited());
         assert!(!Budget { max_cost_usd: Some(0.0), ..Budget::default() }.is_unlimited());
         assert!(!Budget { max_requests: Some(0), ..Budget::default() }.is_unlimited());

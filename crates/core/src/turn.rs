@@ -1,86 +1,89 @@
-//! The state machine of a turn: a plain value, without async, lock or channel.
+//! The state machine of a turn: a plain value without async code, locks or channels.
 
 use self::idle::IdleClock;
 use crate::{
-    Control, Ending, EntryContent, Event, LimitKind, Limits, ModelTraffic, Observed, PartId, PermissionAsk, Prompt,
-    QuestionAsk, ReportedError, RunState, SessionId, StepReason, ToolCall, ToolState, TurnFailure, TurnRecord,
+    Control, Ending, EntryContent, Event, LimitKind, Limits, ModelTraffic, Observed, PartId, PermissionRequest, Prompt,
+    QuestionRequest, ReportedError, RunState, SessionId, StepReason, ToolCall, ToolState, TurnFailure, TurnRecord,
     TurnStart,
 };
 use serde_json::Value;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-pub use idle::{LONGEST_TOOL_LIMIT, TOOL_LIMIT};
+pub use idle::{MAX_TOOL_TIMEOUT, TOOL_TIMEOUT};
 
-/// How many steps of the turn's own agent may end without a known reason, one after the other, before the turn is ended.
+/// The number of consecutive steps of the turn's own agent without a known finish reason after which the turn is
+/// ended.
 ///
-/// opencode goes on after such a step, at once and without end, where the provider never gives a reason. A provider that
-/// leaves it out now and then gets over it within one or two.
-pub const UNKNOWN_STEPS: u32 = 8;
+/// opencode continues after such a step, at once and without end if the provider never sends a reason. Providers
+/// that
+/// omit it only sometimes recover within one or two steps.
+pub const MAX_UNKNOWN_STEPS: u32 = 8;
 
-/// How many entries the record of a turn holds at most. What begins after that is counted in
-/// [`TurnRecord::dropped`] and otherwise not kept; real turns have hundreds.
-pub const MOST_ENTRIES: usize = 100_000;
+/// The maximum number of entries in the record of a turn. Later ones are only counted, in [`TurnRecord::dropped`].
+/// Real
+/// turns have hundreds.
+pub const MAX_ENTRIES: usize = 100_000;
 
-/// What can come to a turn.
+/// An input of a turn's state machine.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Input {
     /// opencode named the session.
     Session(SessionId),
-    /// Something happened.
+    /// An event.
     Event(Observed),
-    /// A message of this many bytes had to be left out.
+    /// A message was dropped.
     Dropped {
-        /// The length of what was left out, in bytes.
+        /// The size of the dropped message in bytes.
         bytes: u64,
     },
-    /// The answer as a value that meets the schema that was asked for.
+    /// The answer as a value that matches the requested schema.
     Structured(Value),
-    /// What opencode had asked, a permission or a question, was answered.
+    /// A permission request or a question of opencode was answered.
     Answered {
-        /// The id of what was asked.
+        /// The id of the request.
         id: String,
     },
-    /// Bytes of an answer of the model came by; it moves the idle clock and nothing else.
+    /// Bytes of a model's answer passed through. Only resets the idle clock.
     Progress,
-    /// What went to the model and came from it so far.
+    /// The traffic with the model so far.
     Traffic(ModelTraffic),
-    /// Somebody asks to interrupt the turn.
+    /// A request to interrupt the turn.
     Interrupt,
-    /// Somebody asks to kill the turn.
+    /// A request to kill the turn.
     Kill,
     /// A time limit was reached.
     LimitReached(LimitKind),
-    /// The transport says that the turn is over.
+    /// The transport reports that the turn is over.
     Ended(Ending),
-    /// The transport went away without saying how the turn ended.
+    /// The transport is gone without reporting the end of the turn.
     Lost,
 }
 
-/// What an input changed.
+/// The effects of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Changes {
-    /// The turn ended, in this state.
+    /// The final state, if the turn ended.
     pub ended: Option<RunState>,
-    /// This is to be told to the executor.
+    /// A control to send to the executor.
     pub control: Option<Control>,
-    /// The session's name became known.
+    /// The session, if it became known.
     pub session: Option<SessionId>,
 }
 
-/// Why a turn is being ended from our side.
+/// The reason for which we end a turn.
 #[derive(Debug, Clone)]
 enum Stop {
     Asked,
     Failed(TurnFailure),
 }
 
-/// A sub-agent's session, or none for the turn's own agent.
+/// The session of a sub-agent; `None` for the turn's own agent.
 type Agent = Option<SessionId>;
 
-/// What grows by deltas.
+/// The kinds of entries that grow by deltas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum PartKind {
     Text,
@@ -89,37 +92,38 @@ enum PartKind {
 
 /// One turn, from its start to its end.
 ///
-/// A turn is [`RunState::Completed`] only if opencode said so: the transport finished without a failure **and** the last
-/// step ended in a reason that can end a turn. Nothing that was produced is ever taken away, whatever the end.
+/// A turn is [`RunState::Completed`] only if opencode reported success: the transport finished without a failure
+/// **and** the
+/// last step ended for a reason that can end a turn. Output is never removed, however the turn ends.
 #[derive(Debug, Clone)]
 pub struct TurnMachine {
     record: TurnRecord,
     limits: Limits,
-    /// Whether there is somebody who is asked for permissions.
+    /// Whether a handler answers permission requests.
     asks: bool,
     session: Option<SessionId>,
-    /// Where in the record the text or reasoning with this id stands.
+    /// The index in the record of each text and piece of reasoning.
     parts: HashMap<(Agent, PartKind, PartId), usize>,
-    /// Where in the record the text or reasoning stands that grew last.
+    /// The index in the record of the text or reasoning that grew last.
     growing: Option<usize>,
-    /// Takes what is not kept.
+    /// A scratch buffer for text that the full record does not keep.
     overflow: String,
-    /// Where in the record the tool call with this id stands. Ids come from the model's provider in part: two agents may
-    /// have the same.
+    /// The index in the record of each tool call. Some ids come from the model's provider, so two agents may use
+    /// the same.
     tools: HashMap<(Agent, String), usize>,
     stop: Option<Stop>,
-    /// The last control that was handed out: a kill follows an interrupt, never the other way round.
-    told: Option<Control>,
+    /// The last control that was returned: a kill may follow an interrupt, but not the reverse.
+    sent: Option<Control>,
     step_open: bool,
-    /// How many steps ended without a known reason, since the last one that had one.
+    /// The number of steps without a known reason since the last step with one.
     unknown_steps: u32,
-    /// The error that opencode reported and has not recovered from by a later step.
+    /// The last reported error, unless a later step shows that opencode recovered from it.
     error: Option<ReportedError>,
-    /// What was refused in the last step and not followed by another.
+    /// The permission that was refused in the last step.
     refusal: Option<String>,
-    /// What is known to have happened last, progress or not, and when.
+    /// The last known event, whether it was progress or not, and its time.
     last: (&'static str, Duration),
-    /// The cause of the last retry, unless the turn has made progress since.
+    /// The error of the last retry, unless the turn has made progress since.
     retry: Option<String>,
     idle: IdleClock,
 }
@@ -131,7 +135,7 @@ impl TurnMachine {
         Self::begin(TurnStart::new(prompt, started_at))
     }
 
-    /// Begins a turn in [`RunState::Running`] from what was kept of its start.
+    /// Begins a turn in [`RunState::Running`] from its recorded start.
     #[must_use]
     pub fn begin(start: TurnStart) -> Self {
         Self {
@@ -144,7 +148,7 @@ impl TurnMachine {
             overflow: String::new(),
             tools: HashMap::new(),
             stop: None,
-            told: None,
+            sent: None,
             step_open: false,
             unknown_steps: 0,
             error: None,
@@ -155,37 +159,41 @@ impl TurnMachine {
         }
     }
 
-    /// Counts the time without progress from here on: what was done for the turn until then is not opencode's.
-    pub(crate) fn prepared_for(mut self, prepared: Duration) -> Self {
+    /// Starts the idle clock at `prepared`: the preparation before it does not count as idle.
+    pub(crate) fn with_preparation(mut self, prepared: Duration) -> Self {
         self.idle.progress(prepared);
         self
     }
 
-    /// Returns the record as far as it goes.
+    /// Returns the record so far.
     #[must_use]
     pub fn record(&self) -> &TurnRecord {
         &self.record
     }
 
-    /// Takes the record out.
+    /// Consumes the turn and returns its record.
     #[must_use]
     pub fn into_record(self) -> TurnRecord {
         self.record
     }
 
-    /// Returns where the turn stands.
+    /// Returns the state of the turn.
     #[must_use]
     pub fn state(&self) -> RunState {
         self.record.state
     }
 
-    /// Returns when, counted from the turn's start, this limit will be reached if nothing happens; none where there is no
-    /// such limit, and none once the turn is being ended.
+    /// Returns the time since the turn's start at which this limit will be reached if nothing happens; `None` if
+    /// there is no
+    /// such limit or the turn is being ended.
     ///
-    /// The idle limit counts from the last progress: texts, reasoning, steps, tools, errors, bytes that came by, an answer.
-    /// A retry of the provider is none, nor is an event that is not known, which heartbeats are. While a tool is at work the
-    /// time does not count, no longer than the tool may take ([`TOOL_LIMIT`] unless its call says how long, and
-    /// [`LONGEST_TOOL_LIMIT`] at most), and there is no limit while somebody is asked.
+    /// The idle limit counts from the last progress: texts, reasoning, steps, tools, errors, bytes that passed
+    /// through, an
+    /// answer of the user. Retries of the provider and unknown events, which include heartbeats, are not progress.
+    /// The time in
+    /// which a tool runs does not count, up to the tool's time limit ([`TOOL_TIMEOUT`] unless its call sets one, at
+    /// most
+    /// [`MAX_TOOL_TIMEOUT`]), and there is no idle limit while the user is asked.
     #[must_use]
     pub fn limit_at(&self, limit: LimitKind) -> Option<Duration> {
         if self.stop.is_some() || self.state().is_final() {
@@ -197,9 +205,9 @@ impl TurnMachine {
         }
     }
 
-    /// Takes what happened `at` after the turn's start and returns what changed by it.
+    /// Applies an input that arrived `at` after the turn's start and returns its effects.
     ///
-    /// A finished turn accepts nothing more: nothing changes.
+    /// A finished turn ignores further input.
     pub fn apply(&mut self, at: Duration, input: &Input) -> Changes {
         let mut changes = Changes::default();
         if self.state().is_final() {
@@ -215,23 +223,23 @@ impl TurnMachine {
             }
             Input::Event(observed) => {
                 self.observe(at, observed);
-                if self.unknown_steps >= UNKNOWN_STEPS {
-                    changes.control = self.stop(Stop::Failed(verdict::no_reason()), Control::Interrupt);
+                if self.unknown_steps >= MAX_UNKNOWN_STEPS {
+                    changes.control = self.stop(Stop::Failed(verdict::err_no_finish_reason()), Control::Interrupt);
                 }
             }
             Input::Dropped { bytes } => {
                 self.record.dropped.count(*bytes);
-                self.moved("a message too long to keep", at);
+                self.note_progress("a message too long to keep", at);
             }
             Input::Structured(value) => {
                 self.record.structured = Some(value.clone());
-                self.moved("a structured answer", at);
+                self.note_progress("a structured answer", at);
             }
             Input::Answered { id } => {
                 self.last = ("an answer to a question", at);
                 self.idle.answered(at, id);
             }
-            Input::Progress => self.moved("bytes of the model's answer", at),
+            Input::Progress => self.note_progress("bytes of the model's answer", at),
             Input::Traffic(traffic) => self.record.traffic = Some(traffic.clone()),
             Input::Interrupt => changes.control = self.stop(Stop::Asked, Control::Interrupt),
             Input::Kill => changes.control = self.stop(Stop::Asked, Control::Kill),
@@ -240,32 +248,32 @@ impl TurnMachine {
             }
             Input::Ended(ending) => changes.ended = Some(self.end(ending.clone())),
             Input::Lost => {
-                let message = "the executor went away without saying how the turn ended".to_owned();
+                let message = "the executor is gone and has not reported how the turn ended".to_owned();
                 changes.ended = Some(self.end(Ending::Failed(TurnFailure::Protocol { message })));
             }
         }
         changes
     }
 
-    /// Notes why the turn is to end (the first reason stands) and returns what the executor is to be told, once each.
+    /// Stores the reason for ending the turn (the first one stays) and returns a control that was not sent yet.
     fn stop(&mut self, why: Stop, control: Control) -> Option<Control> {
         self.stop.get_or_insert(why);
-        let news = match (self.told, control) {
+        let news = match (self.sent, control) {
             (None, _) | (Some(Control::Interrupt), Control::Kill) => Some(control),
             _ => None,
         };
-        self.told = news.or(self.told);
+        self.sent = news.or(self.sent);
         news
     }
 
-    /// Notes that the turn made progress.
-    fn moved(&mut self, what: &'static str, at: Duration) {
+    /// Records progress.
+    fn note_progress(&mut self, what: &'static str, at: Duration) {
         self.last = (what, at);
         self.idle.progress(at);
     }
 
     fn observe(&mut self, at: Duration, Observed { event, sub_agent, raw: _ }: &Observed) {
-        // What is not known says nothing of where the turn stands, and the server sends it at any time.
+        // Unknown events reveal nothing about the state of the turn, and the server sends them at any time.
         if !matches!(event, Event::Unknown { .. }) {
             self.last = (event.kind(), at);
         }
@@ -277,7 +285,7 @@ impl TurnMachine {
         match event {
             Event::StepStart if main => {
                 self.step_open = true;
-                // A further step means that opencode went on in spite of what was reported or refused before it.
+                // A further step means that opencode continued despite an earlier error or refusal.
                 self.error = None;
                 self.refusal = None;
             }
@@ -295,14 +303,14 @@ impl TurnMachine {
             }
             Event::Tool(call) => {
                 if main && call.state.is_refused() {
-                    // What was asked for says more, and may come before or after.
+                    // The permission request has more details and may arrive before or after the call.
                     self.refusal.get_or_insert_with(|| describe_refusal(call));
                 }
                 self.tool(at, call, sub_agent);
             }
             Event::StepFinish { reason, usage, cost } => {
                 self.record.usage += *usage;
-                // JSON has no number for what is not finite: a record that held it could not be read again.
+                // JSON cannot represent non-finite numbers, so a record with one could not be read again.
                 let sum = self.record.cost + cost;
                 self.record.cost = if sum.is_finite() { sum } else { self.record.cost };
                 if main {
@@ -319,12 +327,12 @@ impl TurnMachine {
                 if main {
                     self.error = Some(error.clone());
                 }
-                if !self.is_full(error.message.len()) {
+                if !self.drop_if_full(error.message.len()) {
                     self.record.push(sub_agent.clone(), EntryContent::Error(error.clone()));
                 }
             }
-            Event::Permission(PermissionAsk { id: Some(id), refused: false, .. })
-            | Event::Question(QuestionAsk { id, .. })
+            Event::Permission(PermissionRequest { id: Some(id), refused: false, .. })
+            | Event::Question(QuestionRequest { id, .. })
                 if self.asks =>
             {
                 self.idle.asked(id.clone());
@@ -335,10 +343,10 @@ impl TurnMachine {
     }
 }
 
-/// Puts a whole text in the place of one that grew, where there is room for it already.
+/// Replaces a grown text by the whole text, reusing its allocation.
 fn replace(grown: &mut String, whole: &str) {
     whole.clone_into(grown);
-    // It seldom grows any further.
+    // It rarely grows further.
     grown.shrink_to_fit();
 }
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// A turn that was not completed. It holds the record with all that the turn produced.
+/// A turn that was not completed, with the record of its output.
 ///
 /// Its text is that of the [failure](TurnRecord::failure).
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl TurnError {
 }
 
 impl TurnRecord {
-    /// Returns the answer of a completed turn: its [output](Self::output), or the value as JSON if it was to meet a schema.
+    /// Returns the answer of a completed turn: its [output](Self::output), or JSON if a schema was requested.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl fmt::Display for TurnError {
     }
 }
 
-// Shown by a `main` that returns it: the whole record would bury the reason.
+// Printed by a `main` that returns it; the whole record would hide the reason.
 impl fmt::Debug for TurnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TurnError")
@@ -71,7 +71,7 @@ impl fmt::Debug for TurnError {
 
 impl Error for TurnError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // Its text is the failure's own.
+        // The failure is this error's text, so its source comes next.
         self.failure().and_then(Error::source)
     }
 }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn turn_without_an_answer_is_an_error_that_holds_the_record() {
+    fn failed_turn_error_holds_record() {
         let failure = TurnFailure::Opencode { message: "no luck".to_owned() };
         let error = ended([Input::Ended(Ending::Failed(failure.clone()))]).answer().unwrap_err();
         assert_eq!((error.to_string(), error.kind()), (failure.to_string(), Some(FailureKind::Opencode)));

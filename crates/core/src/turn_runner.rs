@@ -1,6 +1,6 @@
-//! The async shell around [`TurnMachine`]: it moves signals in and changes out, and decides nothing.
+//! The async shell around [`TurnMachine`]: it feeds signals in, acts on the changes, and makes no decisions.
 
-use self::drive::{Intake, LostGuard};
+use self::drive::{InputSink, LostGuard};
 use crate::event_log::EventLog;
 use crate::{
     Changes, Control, Conversation, Events, Executor, FailureKind, Input, LimitKind, Limits, Prompt, Recorder,
@@ -15,14 +15,14 @@ use tokio::time::Instant;
 
 /// Runs the turns of one conversation, one at a time, on an [`Executor`].
 ///
-/// Every method takes `&self`: any number of tasks can watch, wait and interrupt. Watching takes nothing away.
+/// Every method takes `&self`: any number of tasks can read events, wait and interrupt. Reading does not consume events.
 ///
-/// Dropping it kills a running turn; the executor's cleanup goes on in the background.
+/// Dropping it kills a running turn; the executor cleans up in the background.
 #[derive(Debug)]
 pub struct TurnRunner {
     executor: Arc<dyn Executor>,
     shared: Arc<Shared>,
-    /// Sees all that comes to the turns.
+    /// Receives every input of the turns.
     recorder: Option<Arc<dyn Recorder>>,
 }
 
@@ -45,33 +45,33 @@ pub enum RunError {
     /// A turn of this conversation is running.
     #[error("a turn of this conversation is still running: wait for it or interrupt it")]
     Busy,
-    /// The executor could not start it.
+    /// The executor could not start the turn.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
-/// A turn was still running when a wait for it ended.
+/// A turn that was still running when a wait for it timed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the turn is still running after a wait of {limit:?}")]
 #[non_exhaustive]
 pub struct StillRunning {
-    /// How long was waited.
+    /// The timeout of the wait.
     pub limit: Duration,
 }
 
-/// What the loop of a turn and its watchers share.
+/// The state shared by the loop of a turn and its readers.
 #[derive(Debug)]
 struct Shared {
     live: Mutex<Live>,
-    /// Only sent to while `live` is locked, so that the news come in the order of what happened.
+    /// Updated only while `live` is locked, so that updates are in order.
     progress: watch::Sender<Progress>,
 }
 
-/// How far the conversation is, for those who wait.
+/// The progress of the conversation, for waiting tasks.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
     state: RunState,
-    /// How many turns are finished.
+    /// The number of finished turns.
     finished: usize,
 }
 
@@ -89,24 +89,25 @@ struct Live {
 enum Current {
     None,
     Starting,
-    Running { turn: Box<TurnMachine>, since: Instant, wish: Wish },
+    Running { turn: Box<TurnMachine>, since: Instant, pending: PendingControl },
 }
 
-/// What the users want of a running turn, for its loop. It is here, with all else that the loop looks at for an event.
+/// A control that the users requested, for the loop of the turn. Stored beside the rest of what the loop reads per
+/// event.
 #[derive(Debug, Default)]
-struct Wish {
+struct PendingControl {
     control: Option<Control>,
-    /// The loop of the turn, once it waits.
-    awaited_by: Option<Waker>,
+    /// Wakes the loop of the turn, once it waits.
+    waker: Option<Waker>,
 }
 
-impl Wish {
-    /// Wants this of the turn. A kill is not taken back.
-    fn want(&mut self, control: Control) {
+impl PendingControl {
+    /// Requests a control. A kill is not replaced by an interrupt.
+    fn request(&mut self, control: Control) {
         if self.control != Some(Control::Kill) {
             self.control = Some(control);
         }
-        if let Some(waker) = &self.awaited_by {
+        if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
     }
@@ -115,20 +116,20 @@ impl Wish {
         if let Some(control) = self.control.take() {
             return Poll::Ready(control);
         }
-        if !self.awaited_by.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            self.awaited_by = Some(context.waker().clone());
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            self.waker = Some(context.waker().clone());
         }
         Poll::Pending
     }
 }
 
 impl Shared {
-    // The lock is held for plain assignments only; a panic in between leaves nothing half-done that a reader relies on.
+    // The lock is held for plain assignments only, so a panic cannot leave the state inconsistent.
     fn lock(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings what happened to the turn, so long after its start, and keeps what came of it.
+    /// Applies an input, `at` after the turn's start, and stores its effects.
     fn apply(&self, at: Duration, input: &Input) -> Changes {
         let mut live = self.lock();
         let Current::Running { turn, .. } = &mut live.current else { return Changes::default() };
@@ -148,36 +149,36 @@ impl Shared {
         changes
     }
 
-    /// Waits for somebody to want something of the running turn.
-    async fn wished(&self) -> Control {
+    /// Waits for a control to be requested for the running turn.
+    async fn requested_control(&self) -> Control {
         poll_fn(|context| match &mut self.lock().current {
-            Current::Running { wish, .. } => wish.poll(context),
+            Current::Running { pending, .. } => pending.poll(context),
             Current::None | Current::Starting => Poll::Pending,
         })
         .await
     }
 
-    /// Waits for the turn in this place, whatever is started after it.
-    async fn finished(&self, place: usize) -> Arc<TurnRecord> {
+    /// Waits for the turn at this index, even if later ones are started.
+    async fn finished(&self, index: usize) -> Arc<TurnRecord> {
         // The sender lives as long as `self`, so that waiting cannot fail.
-        self.progress.subscribe().wait_for(|progress| progress.finished > place).await.ok();
-        Arc::clone(&self.lock().finished.turns[place])
+        self.progress.subscribe().wait_for(|progress| progress.finished > index).await.ok();
+        Arc::clone(&self.lock().finished.turns[index])
     }
 
-    /// Wants this of the running turn, or of the one in this place alone. Returns whether it is running.
-    fn wish(&self, control: Control, of: Option<usize>) -> bool {
+    /// Requests a control of the running turn, or only of the turn at this index. Returns whether it is running.
+    fn request_control(&self, control: Control, of: Option<usize>) -> bool {
         let mut live = self.lock();
         let running = live.finished.turns.len();
         match &mut live.current {
-            Current::Running { wish, .. } if of.is_none_or(|place| place == running) => {
-                wish.want(control);
+            Current::Running { pending, .. } if of.is_none_or(|index| index == running) => {
+                pending.request(control);
                 true
             }
             _ => false,
         }
     }
 
-    /// Returns when the limit on the whole turn and the idle limit are reached if nothing happens.
+    /// Returns when the total limit and the idle limit are reached if nothing happens.
     fn limits_at(&self) -> [Option<Instant>; 2] {
         match &self.lock().current {
             Current::Running { turn, since, .. } => [LimitKind::Total, LimitKind::Idle]
@@ -187,7 +188,7 @@ impl Shared {
     }
 }
 
-/// Gives the place of a turn back when it could not be started, also when the starting future is dropped.
+/// Makes the runner idle again if a turn could not be started or the starting future is dropped.
 struct StartingGuard<'a>(Option<&'a Shared>);
 
 impl Drop for StartingGuard<'_> {
@@ -199,15 +200,15 @@ impl Drop for StartingGuard<'_> {
 }
 
 impl TurnRunner {
-    /// Makes a runner for a task; nothing is started.
+    /// Creates a runner for a task. Starts nothing.
     pub fn new(executor: Arc<dyn Executor>, task: Task) -> Self {
         Self::with_conversation(executor, Conversation::new(task))
     }
 
-    /// Makes a runner that continues a conversation.
+    /// Creates a runner that continues a conversation.
     ///
-    /// A turn that was running when the conversation was kept is over here: it failed with
-    /// [`TurnFailure::Protocol`](crate::TurnFailure::Protocol), and what it had produced until then stays.
+    /// A turn that was running when the conversation was saved is over: it failed with
+    /// [`TurnFailure::Protocol`](crate::TurnFailure::Protocol) and keeps its output.
     pub fn with_conversation(executor: Arc<dyn Executor>, mut conversation: Conversation) -> Self {
         conversation.end_abandoned_turns();
         let progress = Progress { state: conversation.state(), finished: conversation.turns.len() };
@@ -216,28 +217,29 @@ impl TurnRunner {
         Self { executor, shared, recorder: None }
     }
 
-    /// Tells a recorder of all that comes to the turns from now on.
+    /// Sets a recorder for all inputs of the turns from now on.
     #[must_use]
     pub fn recorded_by(mut self, recorder: Arc<dyn Recorder>) -> Self {
         self.recorder = Some(recorder);
         self
     }
 
-    /// Starts a turn and returns as soon as it is under way. `now` is the time that the record bears.
+    /// Starts a turn and returns as soon as it runs. `now` becomes the start time in the record.
     ///
-    /// It must be called on a tokio runtime; the turn goes on whether anybody waits for it or not.
+    /// Must be called on a tokio runtime. The turn runs whether or not anything waits for it.
     ///
     /// # Errors
     ///
-    /// [`RunError::Busy`] while a turn runs; [`RunError::Start`] if the executor could not start it, or not within the turn's
-    /// limits. Then the conversation is as it was.
+    /// [`RunError::Busy`] while a turn runs; [`RunError::Start`] if the executor could not start it, or not within
+    /// the turn's
+    /// limits. The conversation is unchanged then.
     pub async fn start(&self, prompt: Prompt, now: SystemTime) -> Result<TurnHandle, RunError> {
         self.start_since(prompt, now, Instant::now()).await
     }
 
-    /// Starts a turn as [`start`](Self::start) does, whose time counts from `since`: something was done for it before.
+    /// Starts a turn like [`start`](Self::start), counting the time that was already spent on it since `since`.
     ///
-    /// The limit on the whole turn counts from then, that on the time without progress from now.
+    /// The total limit counts from `since`, the idle limit from now.
     ///
     /// # Errors
     ///
@@ -253,7 +255,7 @@ impl TurnRunner {
         };
         let mut guard = StartingGuard(Some(&self.shared));
         let prepared = since.elapsed();
-        let started = within(prompt.options.limits(), prepared, self.executor.start(request)).await?;
+        let started = within_limits(prompt.options.limits(), prepared, self.executor.start(request)).await?;
         guard.0 = None;
 
         let start = TurnStart::new(&prompt, now);
@@ -263,30 +265,30 @@ impl TurnRunner {
         let log = EventLog::new();
         let handle_log = Arc::clone(&log);
         let mut live = self.shared.lock();
-        let place = live.finished.turns.len();
-        let turn = Box::new(TurnMachine::begin(start).prepared_for(prepared));
-        live.current = Current::Running { turn, since, wish: Wish::default() };
+        let index = live.finished.turns.len();
+        let turn = Box::new(TurnMachine::begin(start).with_preparation(prepared));
+        live.current = Current::Running { turn, since, pending: PendingControl::default() };
         live.log = Some(Arc::clone(&log));
-        self.shared.progress.send_replace(Progress { state: RunState::Running, finished: place });
+        self.shared.progress.send_replace(Progress { state: RunState::Running, finished: index });
         drop(live);
-        let intake =
-            Intake { shared: Arc::clone(&self.shared), recorder: self.recorder.clone(), log, since, next_seq: 0 };
-        tokio::spawn(drive::drive(LostGuard::new(intake), started));
-        Ok(TurnHandle { shared: Arc::clone(&self.shared), place, log: handle_log })
+        let sink =
+            InputSink { shared: Arc::clone(&self.shared), recorder: self.recorder.clone(), log, since, next_seq: 0 };
+        tokio::spawn(drive::drive(LostGuard::new(sink), started));
+        Ok(TurnHandle { shared: Arc::clone(&self.shared), index, log: handle_log })
     }
 
-    /// Runs a turn to its end and returns its record, whatever the end was.
+    /// Runs a turn to its end and returns its record, whether it succeeded or not.
     ///
-    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it again.
+    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start). A turn that ran and failed is no error here: see [`TurnRecord::failure`].
+    /// As [`start`](Self::start). A turn that ran and failed is not an error here: see [`TurnRecord::failure`].
     pub async fn run(&self, prompt: Prompt, now: SystemTime) -> Result<Arc<TurnRecord>, RunError> {
         self.run_since(prompt, now, Instant::now()).await
     }
 
-    /// Runs a turn as [`run`](Self::run) does, whose time counts as [`start_since`](Self::start_since) says.
+    /// Runs a turn like [`run`](Self::run), counting its time like [`start_since`](Self::start_since).
     ///
     /// # Errors
     ///
@@ -300,8 +302,9 @@ impl TurnRunner {
         Ok(self.start_since(prompt, now, since).await?.wait().await)
     }
 
-    /// Waits until the running turn is over and returns its record; at once that of the last turn where none is running,
-    /// and none where there was none.
+    /// Waits until the running turn is over and returns its record. If no turn is running, returns the record of
+    /// the last
+    /// turn at once; `None` if there was no turn.
     pub async fn wait(&self) -> Option<Arc<TurnRecord>> {
         let running = {
             let live = self.shared.lock();
@@ -313,18 +316,18 @@ impl TurnRunner {
         Some(self.shared.finished(running).await)
     }
 
-    /// Waits as [`wait`](Self::wait) does, but no longer than `limit`. `Ok(None)` means that there was no turn.
+    /// Waits like [`wait`](Self::wait), but not longer than `limit`. `Ok(None)` means that there was no turn.
     ///
-    /// The turn itself is not touched.
+    /// The turn itself is not affected.
     ///
     /// # Errors
     ///
-    /// If the turn is still running then.
+    /// If the turn is still running at the limit.
     pub async fn wait_timeout(&self, limit: Duration) -> Result<Option<Arc<TurnRecord>>, StillRunning> {
         tokio::time::timeout(limit, self.wait()).await.map_err(|_| StillRunning { limit })
     }
 
-    /// Returns where the last turn stands.
+    /// Returns the state of the last turn.
     #[must_use]
     pub fn state(&self) -> RunState {
         self.shared.progress.borrow().state
@@ -336,7 +339,7 @@ impl TurnRunner {
         self.state() == RunState::Running
     }
 
-    /// Returns the output of the last turn as far as it goes. It is a view: nothing is taken away.
+    /// Returns a copy of the last turn's output so far.
     #[must_use]
     pub fn current_output(&self) -> String {
         self.with_last_turn(TurnRecord::output)
@@ -356,34 +359,35 @@ impl TurnRunner {
         }
     }
 
-    /// Returns the last events of the last turn, at most `count`, the oldest first.
+    /// Returns the last events of the last turn, at most `count`, oldest first.
     #[must_use]
     pub fn recent_events(&self, count: usize) -> Vec<Arc<TurnEvent>> {
         self.log().map(|log| log.last(count)).unwrap_or_default()
     }
 
-    /// Returns a reader of the last turn's events, from the oldest in the window on.
+    /// Returns a reader of the last turn's events, from the oldest event in the window.
     ///
-    /// A reader that is slower than the turn learns how many events it missed.
+    /// A reader that is slower than the turn is informed how many events it missed.
     #[must_use]
     pub fn events(&self) -> Events {
-        self.log().map_or_else(Events::none, |log| EventLog::read_from_start(&log))
+        self.log().map_or_else(Events::ended, |log| EventLog::read_from_start(&log))
     }
 
-    /// Returns a reader as [`events`](Self::events) does that misses nothing that comes: the turn waits for it.
+    /// Returns a lossless reader of the last turn's events: the turn waits for it (backpressure).
     ///
-    /// Such a wait does not count as idle. A turn that is being ended waits for nobody: what a slow reader misses from
-    /// then on, it learns.
+    /// Such a wait does not count as idle. A turn that is being ended does not wait for readers; from then on a
+    /// slow reader
+    /// is informed how many events it missed.
     #[must_use]
-    pub fn every_event(&self) -> Events {
-        self.log().map_or_else(Events::none, |log| EventLog::read_every_event(&log))
+    pub fn lossless_events(&self) -> Events {
+        self.log().map_or_else(Events::ended, |log| EventLog::read_lossless(&log))
     }
 
     fn log(&self) -> Option<Arc<EventLog>> {
         self.shared.lock().log.clone()
     }
 
-    /// Returns the conversation as far as it goes, the running turn included.
+    /// Returns the conversation so far, including the running turn.
     #[must_use]
     pub fn conversation(&self) -> Conversation {
         let live = self.shared.lock();
@@ -394,31 +398,31 @@ impl TurnRunner {
         conversation
     }
 
-    /// Returns opencode's session, once it is known.
+    /// Returns opencode's session; `None` until it is known.
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {
         self.shared.lock().finished.session.clone()
     }
 
-    /// Asks the running turn to end, gently first. Returns whether there was one.
+    /// Ends the running turn gracefully. Returns whether a turn was running.
     ///
-    /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn interrupt(&self) -> bool {
-        self.shared.wish(Control::Interrupt, None)
+        self.shared.request_control(Control::Interrupt, None)
     }
 
-    /// Ends the running turn at once. Returns whether there was one.
+    /// Kills the running turn. Returns whether a turn was running.
     ///
-    /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn kill(&self) -> bool {
-        self.shared.wish(Control::Kill, None)
+        self.shared.request_control(Control::Kill, None)
     }
 }
 
-/// Waits for a turn that was prepared for so long to be under way, but not beyond its limits: nothing can be progress before.
-async fn within<T>(
+/// Waits for a turn to start, within its limits, of which `prepared` has already been used.
+async fn within_limits<T>(
     limits: Limits,
     prepared: Duration,
     start: impl Future<Output = Result<T, StartError>>,
@@ -428,8 +432,8 @@ async fn within<T>(
     let next = total.into_iter().chain(idle).min_by_key(|(left, ..)| *left);
     let Some((left, limit, kind)) = next else { return start.await };
     tokio::time::timeout(left, start).await.unwrap_or_else(|_| {
-        let message = format!("the turn was not under way within {limit:?}, which is the limit on it");
-        Err(StartError::new(kind, message).hint("give it more time; opencode takes seconds to start"))
+        let message = format!("the turn did not start within the {limit:?} limit");
+        Err(StartError::new(kind, message).hint("raise the limit: opencode takes seconds to start"))
     })
 }
 

@@ -1,12 +1,12 @@
-//! Tokens of a step, a turn or a conversation.
+//! Token counts of a step, a turn or a conversation.
 
 use serde::{Deserialize, Serialize};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
-/// Counts of tokens, as the model's provider reported them through opencode.
+/// Token counts as reported by the model's provider through opencode.
 ///
-/// The five counts are disjoint: `input` does not hold what was read from the cache.
+/// The five counts are disjoint: `input` excludes tokens that were read from the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(clippy::exhaustive_structs, reason = "callers write the counts out, and add them up field by field")]
@@ -33,7 +33,7 @@ impl Usage {
     }
 }
 
-// A provider's counts are input from outside: a nonsensical one must not overflow into a panic.
+// The provider's counts are untrusted input: an absurd one must not overflow into a panic.
 impl Add for Usage {
     type Output = Self;
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_each_count_and_never_overflows() {
+    fn usage_sum_saturates() {
         let step = Usage { input: 1, output: 2, reasoning: 3, cache_read: 4, cache_write: 5 };
         let sum: Usage = [step, step].into_iter().sum();
         assert_eq!(sum, Usage { input: 2, output: 4, reasoning: 6, cache_read: 8, cache_write: 10 });

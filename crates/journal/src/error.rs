@@ -1,34 +1,34 @@
-//! What can be wrong with a journal.
+//! The errors of a journal.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a journal cannot be read or written.
+/// The reason why a journal cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// The system refuses.
+    /// An I/O operation failed.
     #[error("the journal {} cannot be used", path.display())]
     Io {
-        /// The file, or the folder that it was to be made in.
+        /// The file, or the directory in which it should have been created.
         path: PathBuf,
-        /// Why not.
+        /// The I/O error.
         source: io::Error,
     },
     /// Another process, or another part of this one, has the journal open for writing.
-    #[error("the conversation in {} is still at work elsewhere", path.display())]
+    #[error("the conversation in {} is in use by another process", path.display())]
     Busy {
         /// The file.
         path: PathBuf,
     },
-    /// The file does not begin as a journal does.
+    /// The file does not begin like a journal.
     #[error("{} is not a journal", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
-    /// The journal is in a format of a later version.
-    #[error("the journal {} has format {format}, which a later version wrote", path.display())]
+    /// The journal has the format of a later version.
+    #[error("the journal {} has format {format} of a later version", path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Makes an error of what the system says about a path.
+    /// Creates an error from an I/O error and a path.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }

@@ -1,4 +1,4 @@
-//! The recorder that keeps a conversation on disk.
+//! The recorder that writes a conversation to disk.
 
 use crate::error::JournalError;
 use crate::replay::Recovered;
@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
-/// Keeps a conversation in a file as it grows.
+/// Writes a conversation to a file as it grows.
 ///
-/// What cannot be written is no trouble of the turn's: the journal ends there, says so once in a log line, and keeps the
-/// reason for whoever asks. Dropping it brings all of it onto the disk and lets others write to the file.
+/// A write error does not affect the turn: the journal stops, logs the error once, and keeps it for
+/// [`error`](Self::error).
+/// Dropping the journal syncs the file to disk and releases its lock.
 #[derive(Debug)]
 pub struct Journal {
     state: Mutex<State>,
@@ -20,64 +21,65 @@ pub struct Journal {
 
 #[derive(Debug)]
 enum State {
-    /// No turn has begun: there is no file yet.
-    Unborn {
+    /// No turn has begun, so there is no file yet.
+    Pending {
         folder: PathBuf,
         task: Task,
         session: Option<SessionId>,
     },
     Open(Box<Writer>),
     Broken(Arc<JournalError>),
-    /// It was deleted, and nothing is kept any more.
-    Discarded,
+    /// The journal was deleted and records nothing more.
+    Deleted,
 }
 
 impl Journal {
-    /// Begins a journal of a task's conversation, in this session if one is continued.
+    /// Creates the journal of a task's conversation; `session` is the session that is continued, if any.
     ///
-    /// The file is made in `folder`, and `folder` where it does not exist, when the first turn begins: a conversation
-    /// without a turn leaves none behind.
+    /// The file, and `folder` if it does not exist, is created when the first turn begins: a conversation without
+    /// turns leaves no
+    /// file.
     pub fn new(folder: impl Into<PathBuf>, task: Task, session: Option<SessionId>) -> Self {
-        Self { state: Mutex::new(State::Unborn { folder: folder.into(), task, session }) }
+        Self { state: Mutex::new(State::Pending { folder: folder.into(), task, session }) }
     }
 
-    /// Opens a journal, to go on with the conversation that it holds. The unfinished line that a crash may have left at its
-    /// end is cut off.
+    /// Opens a journal to continue its conversation. Removes the incomplete line that a crash may have left at its
+    /// end.
     ///
     /// # Errors
     ///
-    /// [`JournalError::Busy`] where somebody else has it open, and what [`read`](crate::read) says.
+    /// [`JournalError::Busy`] if it is open elsewhere, and the errors of [`read`](crate::read).
     pub fn open(path: &Path) -> Result<(Self, Recovered), JournalError> {
         let (writer, recovered) = Writer::open(path)?;
-        Ok((Self::over(writer), recovered))
+        Ok((Self::with_writer(writer), recovered))
     }
 
-    pub(crate) fn over(writer: Writer) -> Self {
+    pub(crate) fn with_writer(writer: Writer) -> Self {
         Self { state: Mutex::new(State::Open(Box::new(writer))) }
     }
 
-    /// Returns where the conversation is kept; none before its first turn, and none if it cannot be kept.
+    /// Returns the path of the file; `None` before the first turn, and if it cannot be written.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
         match &*self.lock() {
             State::Open(writer) => Some(writer.path().to_owned()),
-            State::Unborn { .. } | State::Broken(_) | State::Discarded => None,
+            State::Pending { .. } | State::Broken(_) | State::Deleted => None,
         }
     }
 
-    /// Returns why the conversation is no longer kept, where that is so.
+    /// Returns the error that stopped the journal, if there was one.
     #[must_use]
     pub fn error(&self) -> Option<Arc<JournalError>> {
         match &*self.lock() {
             State::Broken(error) => Some(Arc::clone(error)),
-            State::Unborn { .. } | State::Open(_) | State::Discarded => None,
+            State::Pending { .. } | State::Open(_) | State::Deleted => None,
         }
     }
 
-    /// Deletes what was kept, with its folder if nothing else is in it, and keeps nothing more.
+    /// Deletes the file, and its directory if that is empty, and stops recording.
     ///
-    /// What cannot be deleted stays, and does no harm.
-    pub fn discard(&self) {
+    /// A file that cannot be deleted stays, which is harmless.
+    pub fn delete(&self) {
         let mut state = self.lock();
         if let State::Open(writer) = &*state {
             let path = writer.path();
@@ -86,10 +88,10 @@ impl Journal {
                 tracing::warn!("the journal {} cannot be deleted: {error}", path.display());
             }
         }
-        *state = State::Discarded;
+        *state = State::Deleted;
     }
 
-    // A panic while the lock is held leaves a line half-written at most, which is what every reader is prepared for.
+    // A panic while the lock is held leaves at most a partial line, which every reader can handle.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,12 +102,12 @@ impl State {
         let State::Open(writer) = self else { return };
         if let Err(error) = write(writer) {
             let error = JournalError::io(writer.path())(error);
-            self.give_up(error);
+            self.stop(error);
         }
     }
 
-    fn give_up(&mut self, error: JournalError) {
-        tracing::warn!("the conversation is not journalled any further: {}", ErrorChain::new(&error));
+    fn stop(&mut self, error: JournalError) {
+        tracing::warn!("the journal of the conversation stops: {}", ErrorChain::new(&error));
         *self = Self::Broken(Arc::new(error));
     }
 }
@@ -113,10 +115,10 @@ impl State {
 impl Recorder for Journal {
     fn turn_started(&self, start: &TurnStart) {
         let mut state = self.lock();
-        if let State::Unborn { folder, task, session } = &*state {
+        if let State::Pending { folder, task, session } = &*state {
             match Writer::create(folder, task, session.as_ref(), start.started_at) {
                 Ok(writer) => *state = State::Open(Box::new(writer)),
-                Err(error) => state.give_up(error),
+                Err(error) => state.stop(error),
             }
         }
         state.write(|writer| writer.turn(start));
@@ -126,7 +128,7 @@ impl Recorder for Journal {
         self.lock().write(|writer| writer.input(at, input));
     }
 
-    fn settle(&self) {
+    fn flush(&self) {
         self.lock().write(Writer::flush);
     }
 }

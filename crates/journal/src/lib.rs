@@ -1,15 +1,20 @@
-//! Keeps a conversation on disk as it grows, so that nothing of it is lost when a process or the machine goes down in the
-//! middle of a turn.
+//! Writes a conversation to disk as it grows, so that nothing is lost if a process or the machine crashes in the
+//! middle of a
+//! turn.
 //!
-//! A [`Journal`] is the [`Recorder`](opencode_run_core::Recorder) of a [`TurnRunner`](opencode_run_core::TurnRunner):
-//! whatever comes to a turn is a line of a file before anybody sees it. [`read`] gives the lines to the state machine of the
-//! turn again, so what it returns is the conversation as it was, to the last line that was written.
+//! A [`Journal`] is the [`Recorder`](opencode_run_core::Recorder) of a
+//! [`TurnRunner`](opencode_run_core::TurnRunner): every input
+//! of a turn becomes a line of the file before any reader sees it. [`read`] replays the lines through the state
+//! machine of
+//! the turn, so it returns the conversation exactly as it was up to the last complete line.
 //!
 //! # The file
 //!
-//! One file a conversation, JSON lines, only ever appended to, readable by its owner alone. The first line names the format,
-//! the task and the session, if one was continued; then comes a line for the start of each turn and one for each input, with
-//! what opencode wrote where the input is an event (but for deltas, which the whole text replaces):
+//! One file per conversation in JSON lines, append-only, readable only by its owner. The first line contains the
+//! format, the
+//! task, and the session if one was continued. Then follows one line for the start of each turn and one for each
+//! input,
+//! including opencode's original JSON of an event (except for deltas, which the whole text replaces):
 //!
 //! ```json
 //! {"journal":{"format":1,"task":{"name":"hello","directory":"/home/me/task_hello_0a1b2c3d"},"session":null}}
@@ -19,32 +24,35 @@
 //! {"ended":{"at":3400000000,"ending":"finished"}}
 //! ```
 //!
-//! Times are nanoseconds since the start of the turn. A kind of line that this version does not know is skipped and counted.
+//! Times are nanoseconds since the start of the turn. Lines of an unknown kind are skipped and counted.
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! - Whatever a watcher has seen when the turn pauses for more is in the hands of the operating system: the end of our
-//!   process, by whatever signal, loses nothing of it. It is forced onto the disk when the journal is closed; before that a
-//!   power cut can take the last seconds.
-//! - A file that was cut anywhere after its first line is read up to the last whole line, and is repaired when it is
-//!   continued. What was dropped is counted.
-//! - There is one writer: [`Journal::open`] of a file that another has open fails with [`JournalError::Busy`].
-//! - A journal that cannot be written never harms its turn: see [`Journal::error`].
-//! - Reading takes the memory of the conversation and of one line.
+//! - Everything that a reader has seen when the turn waits for more input has been passed to the operating system,
+//!   so it
+//!   survives the end of our process by any signal. It is synced to disk when the journal is closed; before that a
+//! power
+//!   failure can lose the last seconds.
+//! - A file that was truncated anywhere after its first line is read up to the last complete line, and repaired
+//!   when it is
+//!   continued. The dropped bytes are counted.
+//! - There is one writer: [`Journal::open`] of a file that is open elsewhere fails with [`JournalError::Busy`].
+//! - A journal that cannot be written never affects its turn: see [`Journal::error`].
+//! - Reading needs memory for the conversation and one line.
 
 mod error;
 mod journal;
 mod line;
 mod lines;
-mod place;
+mod location;
 mod prune;
 mod replay;
 mod writer;
 
 pub use error::JournalError;
 pub use journal::Journal;
-pub use place::{folder_of, latest};
-pub use prune::{KEPT, prune};
+pub use location::{folder_of, latest};
+pub use prune::{RETENTION_PERIOD, prune};
 pub use replay::{Recovered, read};
 
 #[cfg(test)]

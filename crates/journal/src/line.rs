@@ -6,14 +6,13 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The format that is written, and the latest that can be read. Further kinds of lines do not change it: who does not know
-/// them skips them.
+/// The written format, and the latest readable one. New kinds of lines do not change it: older readers skip them.
 pub(crate) const FORMAT: u32 = 1;
 
-/// The longest text of opencode's that is kept beside the event that was made of it.
-const LONGEST_RAW: usize = 16 << 20;
+/// The maximum size in bytes of opencode's original JSON that is written beside an event.
+const MAX_RAW_BYTES: usize = 16 << 20;
 
-/// A time after the start of the turn, in nanoseconds.
+/// The time since the start of the turn in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Nanos(u64);
@@ -54,7 +53,7 @@ pub(crate) enum Line<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         raw: Option<Cow<'a, RawJson>>,
     },
-    /// An event of an unknown kind, which is nothing but what opencode wrote.
+    /// An event of an unknown kind, which consists only of opencode's JSON.
     Unknown {
         at: Nanos,
         kind: Cow<'a, str>,
@@ -101,7 +100,7 @@ pub(crate) enum Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Makes the line for an input; none for a kind of input that this version has no line for.
+    /// Returns the line for an input; `None` for a kind of input that has no line.
     pub(crate) fn of(at: Duration, input: &'a Input) -> Option<Self> {
         let at = at.into();
         Some(match input {
@@ -126,11 +125,11 @@ impl<'a> Line<'a> {
         if let Event::Unknown { kind, raw } = event {
             return Self::Unknown { at, kind: Cow::Borrowed(kind), sub_agent, raw: Cow::Borrowed(raw) };
         }
-        let raw = raw.as_ref().filter(|raw| !is_delta(event) && raw.get().len() <= LONGEST_RAW).map(Cow::Borrowed);
+        let raw = raw.as_ref().filter(|raw| !is_delta(event) && raw.get().len() <= MAX_RAW_BYTES).map(Cow::Borrowed);
         Self::Event { at, event: Cow::Borrowed(event), sub_agent, raw }
     }
 
-    /// Returns the input that the line was made for; none for the lines that stand for no input.
+    /// Returns the input of the line; `None` for lines that are not inputs.
     pub(crate) fn into_input(self) -> Option<(Duration, Input)> {
         let observed = |event: Event, sub_agent: Option<Cow<'a, SessionId>>, raw: Option<Cow<'a, RawJson>>| {
             let mut observed = Observed::new(event);
@@ -161,7 +160,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Returns whether an event is a small part of a text that comes as a whole in the end.
+/// Returns whether an event is a small part of a text that is later sent whole.
 pub(crate) fn is_delta(event: &Event) -> bool {
     matches!(event, Event::TextDelta { .. } | Event::ReasoningDelta { .. })
 }

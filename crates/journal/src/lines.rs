@@ -1,19 +1,19 @@
-//! The lines of a file of any size, with the memory of one.
+//! Reads the lines of a file of any size, one at a time.
 
 use std::io::{self, BufRead, ErrorKind};
 
-/// What is read of a file.
+/// An item read from a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FileLine<'a> {
-    /// A line, without its end.
+    /// A line without its line break.
     Whole(&'a [u8]),
-    /// A line that is longer than the limit.
+    /// A line that exceeds the limit.
     TooLong,
-    /// So many bytes at the end that end in no line break.
-    Torn(u64),
+    /// The number of bytes at the end of the file without a line break.
+    Truncated(u64),
 }
 
-/// Reads lines no longer than a limit, in bytes.
+/// Reads lines up to a limit in bytes.
 #[derive(Debug)]
 pub(crate) struct FileLines<R> {
     reader: R,
@@ -27,12 +27,12 @@ impl<R: BufRead> FileLines<R> {
         Self { reader, limit, line: Vec::new(), whole_bytes: 0 }
     }
 
-    /// Returns how many bytes the lines that were read have, their ends included.
+    /// Returns the total size in bytes of the lines read so far, including line breaks.
     pub(crate) fn whole_bytes(&self) -> u64 {
         self.whole_bytes
     }
 
-    /// Returns the next line; none at the end of the file.
+    /// Returns the next line; `None` at the end of the file.
     pub(crate) fn next(&mut self) -> io::Result<Option<FileLine<'_>>> {
         self.line.clear();
         let mut length = 0_u64;
@@ -43,7 +43,7 @@ impl<R: BufRead> FileLines<R> {
                 Err(error) => return Err(error),
             };
             if chunk.is_empty() {
-                return Ok((length > 0).then_some(FileLine::Torn(length)));
+                return Ok((length > 0).then_some(FileLine::Truncated(length)));
             }
             let end = chunk.iter().position(|byte| *byte == b'\n');
             let text = &chunk[..end.unwrap_or(chunk.len())];
@@ -68,7 +68,7 @@ mod tests {
     use std::io::{BufReader, Cursor};
 
     #[test]
-    fn whole_lines_long_ones_and_a_torn_end() {
+    fn lines_may_be_long_or_truncated() {
         for capacity in 1..20 {
             let text = "one\n\ntoo long a line\ntwo\nthre";
             let mut lines = FileLines::new(BufReader::with_capacity(capacity, Cursor::new(text)), 5);
@@ -76,7 +76,7 @@ mod tests {
             assert_eq!(lines.next().unwrap(), Some(FileLine::Whole(b"")));
             assert_eq!(lines.next().unwrap(), Some(FileLine::TooLong));
             assert_eq!(lines.next().unwrap(), Some(FileLine::Whole(b"two")));
-            assert_eq!(lines.next().unwrap(), Some(FileLine::Torn(4)));
+            assert_eq!(lines.next().unwrap(), Some(FileLine::Truncated(4)));
             assert_eq!(lines.next().unwrap(), None);
             assert_eq!(lines.whole_bytes(), text.len() as u64 - 4);
         }

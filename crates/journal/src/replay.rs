@@ -1,4 +1,4 @@
-//! Reading: what a journal says is given to the state machine of the turn again.
+//! Reads a journal by replaying its lines through the state machine of the turn.
 
 use crate::error::JournalError;
 use crate::line::{FORMAT, Line};
@@ -9,57 +9,60 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The longest line that is read. A line holds a message or an event, and beside it the same event as opencode wrote it.
-const LONGEST_LINE: usize = 256 << 20;
+/// The maximum size in bytes of a line that is read. A line contains a message, or an event and its original JSON.
+const MAX_LINE_BYTES: usize = 256 << 20;
 
-/// What a journal says.
+/// The content of a journal.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// The conversation. The last turn is running where the journal says nothing of its end.
+    /// The conversation. Its last turn is running if the journal does not contain its end.
     pub conversation: Conversation,
-    /// How many bytes at the end of the file were the beginning of a line that was never finished. They are left out.
-    pub torn_bytes: u64,
-    /// How many lines this version cannot read, or too long a one to be read. They are left out.
+    /// The size in bytes of an incomplete line at the end of the file, which was dropped.
+    pub truncated_bytes: u64,
+    /// The number of skipped lines, which are too long or which this version cannot read.
     pub skipped_lines: u64,
-    /// Whether somebody has the journal open for writing: if not, a turn that is running will not run on.
+    /// Whether the journal is open for writing elsewhere. If not, a turn that is still running here will not
+    /// continue.
     pub in_use: bool,
-    /// How many bytes of the file are whole lines.
+    /// The size in bytes of the complete lines of the file.
     pub(crate) whole_bytes: u64,
 }
 
-/// Reads a journal, also one that is being written.
+/// Reads a journal, even while it is being written.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or is not a journal that this version can read. A journal that ends in the middle of a line,
-/// or holds lines that cannot be read, is no error: see [`Recovered`].
+/// If the file cannot be read or is not a journal that this version can read. A truncated last line and unreadable
+/// lines are
+/// not errors: see [`Recovered`].
 pub fn read(path: &Path) -> Result<Recovered, JournalError> {
     let file = File::open(path).map_err(JournalError::io(path))?;
-    // Asked before reading, so that what is said to be over is read to its end. The lock is held for this moment only.
+    // Checked before reading, so that a journal that is reported as unused is read to its end. The lock is released
+    // at once.
     let in_use = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
     file.unlock().ok();
     Ok(Recovered { in_use, ..recover(path, BufReader::new(file))? })
 }
 
-/// Reads a journal; the path is for messages.
+/// Reads a journal; the path is only used in messages.
 pub(crate) fn recover(path: &Path, reader: impl BufRead) -> Result<Recovered, JournalError> {
-    let mut lines = FileLines::new(reader, LONGEST_LINE);
+    let mut lines = FileLines::new(reader, MAX_LINE_BYTES);
     let mut replay = Replay::begin(path, &mut lines)?;
-    let mut torn_bytes = 0;
+    let mut truncated_bytes = 0;
     while let Some(line) = lines.next().map_err(JournalError::io(path))? {
         match line {
             FileLine::Whole(line) => replay.line(line),
             FileLine::TooLong => replay.skipped += 1,
-            FileLine::Torn(bytes) => torn_bytes = bytes,
+            FileLine::Truncated(bytes) => truncated_bytes = bytes,
         }
     }
     let skipped_lines = replay.skipped;
     let (conversation, whole_bytes) = (replay.finish(), lines.whole_bytes());
-    Ok(Recovered { conversation, torn_bytes, skipped_lines, in_use: false, whole_bytes })
+    Ok(Recovered { conversation, truncated_bytes, skipped_lines, in_use: false, whole_bytes })
 }
 
-/// A conversation that comes about again.
+/// The state of a replay.
 struct Replay {
     conversation: Conversation,
     turn: Option<TurnMachine>,
@@ -90,8 +93,8 @@ impl Replay {
     fn line(&mut self, line: &[u8]) {
         match serde_json::from_slice::<Line<'_>>(line) {
             Ok(Line::Turn(start)) => {
-                self.put_away();
-                // Whoever began another turn had given up the one before.
+                self.finish_turn();
+                // The writer of another turn had abandoned the previous one.
                 self.conversation.end_abandoned_turns();
                 self.turn = Some(TurnMachine::begin(start.into_owned()));
             }
@@ -110,16 +113,16 @@ impl Replay {
             self.conversation.session = Some(session);
         }
         if changes.ended.is_some() {
-            self.put_away();
+            self.finish_turn();
         }
     }
 
-    fn put_away(&mut self) {
+    fn finish_turn(&mut self) {
         self.conversation.turns.extend(self.turn.take().map(TurnMachine::into_record).map(Arc::new));
     }
 
     fn finish(mut self) -> Conversation {
-        self.put_away();
+        self.finish_turn();
         self.conversation
     }
 }

@@ -1,4 +1,4 @@
-//! A journal gives back the conversation that it was told, whatever happened to it in between.
+//! A journal returns the recorded conversation, whatever happened to its file.
 
 mod damage;
 #[cfg(unix)]
@@ -19,15 +19,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
-/// A conversation that is told to a journal and to the state machine, side by side.
-struct Told {
+/// Passes a conversation to a journal and to the state machine, side by side.
+struct Recorded {
     folder: TempDir,
     journal: Journal,
     conversation: Conversation,
     turn: Option<TurnMachine>,
 }
 
-impl Told {
+impl Recorded {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path(), task(), None);
@@ -37,12 +37,12 @@ impl Told {
     fn begin(&mut self, prompt: &Prompt) {
         let start = TurnStart::new(prompt, SystemTime::UNIX_EPOCH + Duration::from_nanos(1_795_356_137_035_000_001));
         self.journal.turn_started(&start);
-        self.give_up_turn();
+        self.abandon_turn();
         self.turn = Some(TurnMachine::begin(start));
     }
 
-    /// Forgets the turn as a crash does; the next one makes it a failed one.
-    fn give_up_turn(&mut self) {
+    /// Drops the turn as a crash does; the next one marks it as failed.
+    fn abandon_turn(&mut self) {
         self.conversation.turns.extend(self.turn.take().map(TurnMachine::into_record).map(Arc::new));
         self.conversation.end_abandoned_turns();
     }
@@ -64,7 +64,7 @@ impl Told {
     }
 
     fn length(&self) -> u64 {
-        self.journal.settle();
+        self.journal.flush();
         fs::metadata(self.path()).unwrap().len()
     }
 }
@@ -89,8 +89,8 @@ fn finish(cost: f64) -> Input {
     event(Event::StepFinish { reason: StepReason::Stop, usage: Usage { input: 7, ..Usage::default() }, cost })
 }
 
-/// Tells a turn with a bit of everything, an input a millisecond.
-fn a_turn(told: &mut Told) {
+/// Records a turn with all kinds of input, one per millisecond.
+fn a_turn(told: &mut Recorded) {
     told.begin(
         &Prompt::new("hi")
             .context("be brief")

@@ -1,4 +1,4 @@
-//! Writing: a line for each input, flushed before anybody can have seen more than a few deltas of it.
+//! Writes one line per input, and flushes them before a reader can have seen more than a few deltas.
 
 use crate::error::JournalError;
 use crate::line::{FORMAT, Line, is_delta};
@@ -10,22 +10,23 @@ use std::io::{self, BufReader, BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How many bytes of deltas are held back at most.
-const HELD_BACK: usize = 64 << 10;
+/// The maximum size of the buffered deltas in bytes.
+const MAX_BUFFERED_BYTES: usize = 64 << 10;
 
 /// An open journal, locked against other writers.
 #[derive(Debug)]
 pub(crate) struct Writer {
     path: PathBuf,
     file: BufWriter<File>,
-    /// The turn's session has been written: the turn takes no second one.
-    session_told: bool,
-    /// The last bytes that came by. Only the last before something else makes a difference.
+    /// Whether the turn's session was written, which happens only once.
+    session_written: bool,
+    /// The time of the last progress. Only the last one before another input is written.
     progress: Option<Duration>,
 }
 
 impl Writer {
-    /// Makes a journal in a folder, which is made as well where it does not exist. It appears with its first line in it.
+    /// Creates a journal in a directory, which is created if it does not exist. The file becomes visible with its
+    /// first line.
     pub(crate) fn create(
         folder: &Path,
         task: &Task,
@@ -34,7 +35,7 @@ impl Writer {
     ) -> Result<Self, JournalError> {
         let failed = || JournalError::io(folder);
         make_folder(folder).map_err(failed())?;
-        // So that the names of a folder's journals are in the order of their beginnings.
+        // The start time makes the journals of a directory sort in chronological order.
         let begun = jiff::Timestamp::try_from(now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ-").to_string();
         let file = tempfile::Builder::new().prefix(&begun).suffix(".new").tempfile_in(folder).map_err(failed())?;
         let path = file.path().with_extension("jsonl");
@@ -48,25 +49,25 @@ impl Writer {
         first.push(b'\n');
         file.as_file().write_all(&first).map_err(failed())?;
         let file = file.persist_noclobber(&path).map_err(|error| failed()(error.error))?;
-        Ok(Self::over(path, file))
+        Ok(Self::with_file(path, file))
     }
 
-    /// Opens a journal to go on with it, without what a crash left of its last line.
+    /// Opens a journal to continue it, without an incomplete last line.
     pub(crate) fn open(path: &Path) -> Result<(Self, Recovered), JournalError> {
         let failed = || JournalError::io(path);
         let mut file = File::options().read(true).write(true).open(path).map_err(failed())?;
         lock(&file, path)?;
         let recovered = recover(path, BufReader::new(&file))?;
-        if recovered.torn_bytes > 0 {
+        if recovered.truncated_bytes > 0 {
             file.set_len(recovered.whole_bytes).map_err(failed())?;
         }
         file.seek(SeekFrom::End(0)).map_err(failed())?;
-        Ok((Self::over(path.to_owned(), file), recovered))
+        Ok((Self::with_file(path.to_owned(), file), recovered))
     }
 
-    pub(crate) fn over(path: PathBuf, file: File) -> Self {
-        let file = BufWriter::with_capacity(HELD_BACK, file);
-        Self { path, file, session_told: false, progress: None }
+    pub(crate) fn with_file(path: PathBuf, file: File) -> Self {
+        let file = BufWriter::with_capacity(MAX_BUFFERED_BYTES, file);
+        Self { path, file, session_written: false, progress: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -74,7 +75,7 @@ impl Writer {
     }
 
     pub(crate) fn turn(&mut self, start: &TurnStart) -> io::Result<()> {
-        self.session_told = false;
+        self.session_written = false;
         self.progress = None;
         self.write(&Line::Turn(Cow::Borrowed(start)))?;
         self.flush()
@@ -86,7 +87,7 @@ impl Writer {
                 self.progress = Some(at);
                 return Ok(());
             }
-            Input::Session(_) if std::mem::replace(&mut self.session_told, true) => return Ok(()),
+            Input::Session(_) if std::mem::replace(&mut self.session_written, true) => return Ok(()),
             _ => {}
         }
         let Some(line) = Line::of(at, input) else { return Ok(()) };
@@ -105,19 +106,19 @@ impl Writer {
     }
 
     fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
-        // So that the file ends with a whole line whenever it can.
-        if self.file.buffer().len() > HELD_BACK / 2 {
+        // Keeps the file at a complete line whenever possible.
+        if self.file.buffer().len() > MAX_BUFFERED_BYTES / 2 {
             self.flush()?;
         }
-        serde_json::to_writer(OneLine(&mut self.file), line)?;
+        serde_json::to_writer(WithoutLineBreaks(&mut self.file), line)?;
         self.file.write_all(b"\n")
     }
 }
 
-/// Leaves out line breaks: what opencode wrote may hold some between the tokens of its JSON, and only there.
-struct OneLine<W>(W);
+/// Removes line breaks: opencode's JSON may have some between tokens, and only there.
+struct WithoutLineBreaks<W>(W);
 
-impl<W: Write> Write for OneLine<W> {
+impl<W: Write> Write for WithoutLineBreaks<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for piece in bytes.split(|byte| matches!(byte, b'\n' | b'\r')) {
             self.0.write_all(piece)?;
@@ -132,7 +133,7 @@ impl<W: Write> Write for OneLine<W> {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // There is nobody left to tell.
+        // A failure cannot be reported from here.
         self.file.flush().and_then(|()| self.file.get_ref().sync_data()).ok();
     }
 }
@@ -148,12 +149,12 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Takes the one place of a writer. It is given back when the file is closed, as it is when its process dies.
+/// Locks the file for its one writer. Closing the file releases the lock, even if the process dies.
 fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(JournalError::Busy { path: path.to_owned() }),
-        // A file system without locks is a place for a journal all the same.
+        // A file system without locks can still hold a journal.
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(error)) => Err(JournalError::io(path)(error)),
     }

@@ -1,15 +1,15 @@
-//! Long texts lose their middle, since what matters in a tool's output stands at its beginning and at its end.
+//! Removes the middle of long texts, because the important part of a tool's output is at its beginning or end.
 
-/// A text, or its two ends.
+/// A text, or its beginning and end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Cut<'a> {
     Whole(&'a str),
-    Middle { head: &'a str, left_out: usize, tail: &'a str },
+    Middle { head: &'a str, omitted: usize, tail: &'a str },
 }
 
-/// Cuts the middle out of a text of more than `limit` bytes, so that at most `limit` bytes are left.
+/// Removes the middle of a text of more than `limit` bytes, so that at most `limit` bytes remain.
 ///
-/// It cuts between lines where that costs no more than half of what could stay.
+/// Cuts at line breaks unless that removes more than half of what could remain.
 pub(crate) fn cut(text: &str, limit: usize) -> Cut<'_> {
     if text.len() <= limit {
         return Cut::Whole(text);
@@ -25,7 +25,7 @@ pub(crate) fn cut(text: &str, limit: usize) -> Cut<'_> {
         Some(end) if end < half / 2 => &tail[end + 1..],
         _ => tail,
     };
-    Cut::Middle { head, left_out: text.len() - head.len() - tail.len(), tail }
+    Cut::Middle { head, omitted: text.len() - head.len() - tail.len(), tail }
 }
 
 #[cfg(test)]
@@ -33,28 +33,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_within_the_limit_is_whole() {
+    fn text_within_limit_is_whole() {
         assert_eq!(cut("1234", 4), Cut::Whole("1234"));
         assert_eq!(cut("", 0), Cut::Whole(""));
     }
 
     #[test]
-    fn the_middle_of_a_longer_one_is_left_out_and_counted() {
-        assert_eq!(cut("12345", 4), Cut::Middle { head: "12", left_out: 1, tail: "45" });
-        assert_eq!(cut("12345", 0), Cut::Middle { head: "", left_out: 5, tail: "" });
-        assert_eq!(cut("12345", 1), Cut::Middle { head: "", left_out: 5, tail: "" });
+    fn middle_of_long_text_is_omitted() {
+        assert_eq!(cut("12345", 4), Cut::Middle { head: "12", omitted: 1, tail: "45" });
+        assert_eq!(cut("12345", 0), Cut::Middle { head: "", omitted: 5, tail: "" });
+        assert_eq!(cut("12345", 1), Cut::Middle { head: "", omitted: 5, tail: "" });
     }
 
     #[test]
-    fn no_character_is_torn() {
-        assert_eq!(cut("ééééé", 6), Cut::Middle { head: "é", left_out: 6, tail: "é" });
+    fn characters_stay_whole() {
+        assert_eq!(cut("ééééé", 6), Cut::Middle { head: "é", omitted: 6, tail: "é" });
     }
 
     #[test]
-    fn lines_are_kept_whole_where_that_costs_little() {
-        assert_eq!(cut("1\n2\n345\n6\n7", 8), Cut::Middle { head: "1\n2\n", left_out: 4, tail: "6\n7" });
-        assert_eq!(cut("1\n23456789012\n3", 12), Cut::Middle { head: "1\n2345", left_out: 3, tail: "9012\n3" });
-        // At half of a half: the head keeps as much as it loses, the tail would lose its line end besides.
-        assert_eq!(cut("12\n45678\n0", 8), Cut::Middle { head: "12\n", left_out: 3, tail: "78\n0" });
+    fn cut_prefers_line_breaks() {
+        assert_eq!(cut("1\n2\n345\n6\n7", 8), Cut::Middle { head: "1\n2\n", omitted: 4, tail: "6\n7" });
+        assert_eq!(cut("1\n23456789012\n3", 12), Cut::Middle { head: "1\n2345", omitted: 3, tail: "9012\n3" });
+        // The boundary case: the head keeps as much as it loses, but the tail would lose more.
+        assert_eq!(cut("12\n45678\n0", 8), Cut::Middle { head: "12\n", omitted: 3, tail: "78\n0" });
     }
 }

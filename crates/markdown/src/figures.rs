@@ -1,4 +1,4 @@
-//! Times, durations, tokens and costs as a person reads them.
+//! Formats times, durations, tokens and costs for people.
 
 use jiff::Timestamp;
 use opencode_run_core::Usage;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) fn time(at: SystemTime) -> String {
     match Timestamp::try_from(at) {
         Ok(at) => at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        Err(_) => "outside of the calendar".to_owned(),
+        Err(_) => "out of range".to_owned(),
     }
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn duration(time: Duration) -> String {
     text
 }
 
-/// Returns the sum of the tokens and the counts that are not zero.
+/// Returns the sum of the tokens and the non-zero counts.
 pub(crate) fn tokens(usage: Usage) -> String {
     let Usage { input, output, reasoning, cache_read, cache_write } = usage;
     let kinds = [
@@ -42,7 +42,7 @@ pub(crate) fn tokens(usage: Usage) -> String {
     if kinds.is_empty() { "none reported".to_owned() } else { format!("{} ({})", usage.total(), kinds.join(", ")) }
 }
 
-/// Returns a cost such as `$0.0021`, to a millionth of a dollar; opencode reports `0` where it knows no price.
+/// Returns a cost such as `$0.0021`, to a millionth of a dollar; opencode reports `0` if it knows no price.
 pub(crate) fn cost(dollars: f64) -> String {
     if dollars == 0.0 || !dollars.is_finite() {
         return "none reported".to_owned();
@@ -51,13 +51,13 @@ pub(crate) fn cost(dollars: f64) -> String {
         return "less than $0.000001".to_owned();
     }
     let exact = format!("{dollars:.6}");
-    // Two places at least, as money is written.
+    // At least two decimal places, as usual for money.
     let (whole, places) = exact.split_once('.').unwrap_or((&exact, ""));
     let places = places.trim_end_matches('0');
     format!("${whole}.{places:0<2}")
 }
 
-/// Returns `1 step`, `2 steps`.
+/// Returns the number with the word in singular or plural, such as `2 steps`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_they_are_typed() {
+    fn durations_are_formatted() {
         let cases = [(0, "0.0s"), (1_560, "1.5s"), (59_999, "59.9s"), (60_000, "1m"), (125_400, "2m5s")];
         for (millis, text) in cases {
             assert_eq!(duration(Duration::from_millis(millis)), text);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_keep_what_matters() {
+    fn costs_keep_significant_digits() {
         let cases = [
             (0.0, "none reported"),
             (0.0021, "$0.0021"),
@@ -95,11 +95,11 @@ mod tests {
     fn times_are_utc_and_never_fail() {
         assert_eq!(time(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_999)), "2023-11-14T22:13:20Z");
         let far = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1 << 60));
-        assert_eq!(far.map_or("outside of the calendar".to_owned(), time), "outside of the calendar");
+        assert_eq!(far.map_or("out of range".to_owned(), time), "out of range");
     }
 
     #[test]
-    fn only_tokens_that_were_used_are_named() {
+    fn only_used_tokens_are_listed() {
         assert_eq!(tokens(Usage::default()), "none reported");
         assert_eq!(tokens(Usage { input: 3, cache_read: 4, ..Usage::default() }), "7 (input 3, cache read 4)");
     }

@@ -1,7 +1,8 @@
-//! What holds for any conversation, said once: for the property tests of this crate, whose texts are made of what means something
-//! to Markdown, and for the fuzz target in `/fuzz`, which tries all others.
+//! Properties that hold for every conversation, shared by the property tests of this crate, whose texts consist of
+//! pieces
+//! that are special in Markdown, and the fuzz target in `/fuzz`, which tries all others.
 //!
-//! No part of the interface. Each function panics where what it asserts does not hold.
+//! Not part of the interface. Each function panics if a property does not hold.
 
 mod shape;
 
@@ -16,10 +17,10 @@ use shape::Shape;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// What was said in a turn.
+/// The texts of a turn.
 #[derive(Debug, Clone, Default)]
 #[expect(missing_docs, clippy::exhaustive_structs, reason = "each is any text in the place that it is named after")]
-pub struct Said {
+pub struct FuzzTurn {
     pub message: String,
     pub context: Option<String>,
     pub thought: String,
@@ -30,23 +31,22 @@ pub struct Said {
     pub answers: Vec<String>,
 }
 
-/// Asserts that a real Markdown parser finds the conversation in its transcript and nothing besides, and nothing that cannot be
-/// seen.
+/// Asserts that a real Markdown parser finds exactly the conversation in its transcript, without invisible characters.
 ///
 /// # Panics
 ///
-/// If it does not.
-pub fn keeps_its_shape(said: &[Said], tool_text_limit: usize) {
+/// If that is not so.
+pub fn keeps_its_shape(turns: &[FuzzTurn], tool_text_limit: usize) {
     let options = MarkdownOptions::default().tool_text_limit(tool_text_limit);
-    let markdown = conversation_markdown(&conversation(said), &options);
+    let markdown = conversation_markdown(&conversation(turns), &options);
     let shape = Shape::of(&markdown);
-    let turns: Vec<_> = (1..=said.len()).map(|turn| format!("Turn {turn}")).collect();
+    let titles: Vec<_> = (1..=turns.len()).map(|turn| format!("Turn {turn}")).collect();
     assert_eq!(shape.titles, 1, "{markdown}");
-    assert_eq!(shape.turns, turns, "{markdown}");
+    assert_eq!(shape.turns, titles, "{markdown}");
     assert_eq!((shape.messages, shape.ends), (turns.len(), turns.len()), "{markdown}");
     assert_eq!((shape.links, shape.images, shape.definitions), (0, 0, 0), "{markdown}");
     assert_eq!((shape.html_in_quotes, shape.open_fences, shape.indented), (0, 0, 0), "{markdown}");
-    // Our own `<details>`, opened and closed in turn, and nothing else.
+    // Only our own `<details>`, each opened and closed.
     for block in shape.html.chunks(3) {
         let summary = block.get(1).map_or("", String::as_str);
         assert!(["<summary>System prompt</summary>", "<summary>Reasoning</summary>"].contains(&summary), "{markdown}");
@@ -55,43 +55,43 @@ pub fn keeps_its_shape(said: &[Said], tool_text_limit: usize) {
     assert!(!markdown.contains(|c: char| c.is_control() && c != '\n' && c != '\t'), "{markdown}");
 }
 
-/// Asserts that every line of every text that is not cut stands in the transcript.
+/// Asserts that every line of every text that is not truncated occurs in the transcript.
 ///
 /// # Panics
 ///
-/// If one does not.
-pub fn holds_every_line(said: &[Said]) {
+/// If a line is missing.
+pub fn holds_every_line(turns: &[FuzzTurn]) {
     let options = MarkdownOptions::default().tool_text_limit(usize::MAX);
-    let markdown = conversation_markdown(&conversation(said), &options);
-    // A quote may need escapes.
+    let markdown = conversation_markdown(&conversation(turns), &options);
+    // A quote may contain escapes.
     let without_escapes = |text: &str| text.replace('\\', "");
     let found = without_escapes(&markdown);
-    let texts = said.iter().flat_map(|said| {
-        [&said.message, &said.thought, &said.output, &said.failure]
+    let texts = turns.iter().flat_map(|turn| {
+        [&turn.message, &turn.thought, &turn.output, &turn.failure]
             .into_iter()
-            .chain(&said.answers)
-            .chain(&said.context)
+            .chain(&turn.answers)
+            .chain(&turn.context)
     });
-    // A text of nothing but white space is not worth a place.
+    // White space alone is not rendered.
     for text in texts.filter(|text| !text.trim().is_empty()) {
         for line in visible(text).lines().filter(|line| !line.trim().is_empty()) {
-            assert!(found.contains(&without_escapes(line)), "{line:?} is missing in\n{markdown}");
+            assert!(found.contains(&without_escapes(line)), "{line:?} is missing from\n{markdown}");
         }
     }
 }
 
-fn conversation(said: &[Said]) -> Conversation {
+fn conversation(turns: &[FuzzTurn]) -> Conversation {
     let mut conversation = Conversation::new(Task::new("fix_the_test", "/home/me/task_fix_the_test_0a1b2c3d"));
-    if let Some(first) = said.first() {
+    if let Some(first) = turns.first() {
         conversation.task.name.clone_from(&first.failure);
     }
-    conversation.turns.extend(said.iter().map(record).map(Arc::new));
+    conversation.turns.extend(turns.iter().map(record).map(Arc::new));
     conversation
 }
 
-/// Makes a turn in which each text is in every kind of place that it can come to.
-fn record(said: &Said) -> TurnRecord {
-    let Said { message, context, thought, tool, given, output, failure, answers } = said;
+/// Creates a turn in which each text occurs in every position that it can have.
+fn record(turn: &FuzzTurn) -> TurnRecord {
+    let FuzzTurn { message, context, thought, tool, given, output, failure, answers } = turn;
     let mut prompt = Prompt::new(message).agent(tool).file(given);
     prompt.options.context.clone_from(context);
     let call = |id: &str, input, state| Event::Tool(ToolCall::new(id, tool.clone(), input, state));

@@ -1,4 +1,4 @@
-//! Foreign text within a line of the transcript's own.
+//! Untrusted text within a line of the transcript.
 
 use crate::visible::visible_line;
 
@@ -9,13 +9,13 @@ pub(crate) fn code(text: &str) -> String {
         return "(empty)".to_owned();
     }
     let ticks = "`".repeat(longest_run_of_backticks(&text) + 1);
-    // One space on each side is taken off again by the reader of Markdown; it parts the ticks, and keeps outer spaces.
+    // A Markdown parser strips one space on each side; it separates the backticks and preserves outer spaces.
     let outer = |c: Option<char>| matches!(c, Some('`' | ' '));
     let pad = if outer(text.chars().next()) || outer(text.chars().last()) { " " } else { "" };
     format!("{ticks}{pad}{text}{pad}{ticks}")
 }
 
-/// Returns the text as plain words on one line: nothing in it is Markdown.
+/// Returns the text as plain words on one line, with all Markdown escaped.
 pub(crate) fn words(text: &str) -> String {
     let text = visible_line(text.trim());
     let mut escaped = String::with_capacity(text.len());
@@ -23,13 +23,13 @@ pub(crate) fn words(text: &str) -> String {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         let within_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        let live = match c {
+        let is_active = match c {
             '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '&' | '#' | '~' | '|' | '$' | '!' => true,
-            // `task_name` is a word and reads better as it is.
+            // An underscore within a word, as in `task_name`, is not Markdown and is more readable unescaped.
             '_' => !(within_word(before) && within_word(chars.peek().copied())),
             _ => false,
         };
-        if live {
+        if is_active {
             escaped.push('\\');
         }
         escaped.push(c);
@@ -38,12 +38,12 @@ pub(crate) fn words(text: &str) -> String {
     escaped
 }
 
-/// Returns the text as it stands within HTML.
+/// Returns the text escaped for HTML.
 pub(crate) fn html(text: &str) -> String {
     visible_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Returns how many backticks stand in a row at most.
+/// Returns the length of the longest run of backticks.
 pub(crate) fn longest_run_of_backticks(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_span_holds_any_backticks() {
+    fn code_span_may_contain_backticks() {
         assert_eq!(code("plain"), "`plain`");
         assert_eq!(code("a`b``c"), "```a`b``c```");
         assert_eq!(code("`"), "`` ` ``");

@@ -1,18 +1,21 @@
-//! What a transcript shows.
+//! The options of a transcript.
 
-/// How many bytes of one text of a tool call a transcript shows unless told otherwise: 8 KiB, some hundred lines, enough
-/// for a test's failure or a short file and short enough to scroll past.
+/// The default limit on the size of one text of a tool call: 8 KiB, about a hundred lines, enough for a failing
+/// test or a
+/// short file and short enough to scroll past.
 pub const DEFAULT_TOOL_TEXT_LIMIT: usize = 8 << 10;
 
-/// What a transcript shows.
+/// The options of a transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MarkdownOptions {
-    /// Whether the model's reasoning is shown, collapsed. Where it is not, the transcript says how much there was.
+    /// Whether the model's reasoning is shown, collapsed. If not, the transcript contains the number of omitted
+    /// pieces.
     /// Default: `true`.
     pub reasoning: bool,
-    /// How many bytes are shown of each text that a tool was given or gave back. A longer one loses its middle, and the
-    /// transcript says how much. Default: [`DEFAULT_TOOL_TEXT_LIMIT`].
+    /// The maximum size in bytes of each input and output text of a tool call. The middle of a longer text is
+    /// omitted and
+    /// counted. Default: [`DEFAULT_TOOL_TEXT_LIMIT`].
     pub tool_text_limit: usize,
 }
 
@@ -30,7 +33,7 @@ impl MarkdownOptions {
         self
     }
 
-    /// Sets how many bytes are shown of each text that a tool was given or gave back.
+    /// Sets the maximum size in bytes of each input and output text of a tool call.
     #[must_use]
     pub fn tool_text_limit(mut self, bytes: usize) -> Self {
         self.tool_text_limit = bytes;

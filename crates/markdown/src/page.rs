@@ -1,4 +1,4 @@
-//! A Markdown text that grows by whole blocks, a blank line between two of them.
+//! A Markdown text built from blocks that are separated by blank lines.
 
 use crate::cut::{Cut, cut};
 use crate::figures::count;
@@ -9,10 +9,11 @@ use crate::visible::visible;
 /// The names and values of a list of facts; the values are Markdown.
 pub(crate) type Facts = Vec<(&'static str, String)>;
 
-/// A Markdown text that grows by whole blocks.
+/// A Markdown text built from blocks.
 ///
-/// Every block but [`quote`](Self::quote) and the fences holds the transcript's own words, or what
-/// [`inline`](crate::inline) made of others'.
+/// All blocks except [`quote`](Self::quote) and the fences contain only the transcript's own words, or untrusted
+/// text that
+/// was escaped by [`inline`](crate::inline).
 #[derive(Debug, Default)]
 pub(crate) struct Page(String);
 
@@ -48,7 +49,7 @@ impl Page {
         self.list(&items);
     }
 
-    /// Quotes Markdown of others so that it renders.
+    /// Adds untrusted Markdown as a block quote in which it renders.
     pub(crate) fn quote(&mut self, markdown: &str) {
         let shown = visible(markdown);
         if shown.trim().is_empty() {
@@ -61,24 +62,24 @@ impl Page {
         }
     }
 
-    /// Shows a text of others as it is, but for what cannot be seen.
+    /// Adds untrusted text as a code block, with control characters made visible.
     pub(crate) fn verbatim(&mut self, text: &str, language: &str) {
         self.bounded(text, language, usize::MAX);
     }
 
-    /// Shows a text of others as [`verbatim`](Self::verbatim) does, without its middle where it is longer than `limit`
+    /// Adds untrusted text like [`verbatim`](Self::verbatim), without its middle if it is longer than `limit`
     /// bytes.
     pub(crate) fn bounded(&mut self, text: &str, language: &str, limit: usize) {
         let shown = visible(text);
         match cut(&shown, limit) {
             Cut::Whole("") => self.paragraph("*(empty)*"),
             Cut::Whole(text) => self.fence(text, language),
-            Cut::Middle { head, left_out, tail } => {
+            Cut::Middle { head, omitted, tail } => {
                 if !head.is_empty() {
                     self.fence(head, language);
                 }
                 // Between two fences, where no tool can write it.
-                self.paragraph(&format!("*… {} left out …*", count(left_out as u64, "byte", "bytes")));
+                self.paragraph(&format!("*… {} omitted …*", count(omitted as u64, "byte", "bytes")));
                 if !tail.is_empty() {
                     self.fence(tail, language);
                 }
@@ -111,20 +112,20 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_is_longer_than_what_is_in_it() {
+    fn fence_is_longer_than_content() {
         assert_eq!(page(|page| page.verbatim("a\n````\nb\n", "text")), "`````text\na\n````\nb\n`````\n");
     }
 
     #[test]
-    fn every_line_of_a_quote_is_marked() {
+    fn quote_lines_are_marked() {
         assert_eq!(page(|page| page.quote("a\n\n# b\rc")), "> a\n>\n> # b␍\n> c\n");
         assert_eq!(page(|page| page.quote(" \n")), "*(empty)*\n");
     }
 
     #[test]
-    fn what_is_left_out_is_said_outside_of_the_fences() {
+    fn omission_note_is_outside_fences() {
         let text = page(|page| page.bounded("1234567890", "", 4));
-        assert_eq!(text, "```\n12\n```\n\n*… 6 bytes left out …*\n\n```\n90\n```\n");
-        assert_eq!(page(|page| page.bounded("12", "", 0)), "*… 2 bytes left out …*\n");
+        assert_eq!(text, "```\n12\n```\n\n*… 6 bytes omitted …*\n\n```\n90\n```\n");
+        assert_eq!(page(|page| page.bounded("12", "", 0)), "*… 2 bytes omitted …*\n");
     }
 }

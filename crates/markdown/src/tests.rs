@@ -1,4 +1,4 @@
-//! Transcripts of whole conversations, built as the machine of a turn builds them.
+//! Transcripts of whole conversations that were built by the state machine of a turn.
 
 mod details;
 mod hostile;

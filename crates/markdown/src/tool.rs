@@ -1,23 +1,23 @@
-//! A tool call: what went in and what came out.
+//! A tool call with its input and output.
 
 use crate::inline::{code, words};
 use crate::page::Page;
 use opencode_run_core::{ToolCall, ToolState};
 use serde_json::Value;
 
-/// How many characters an argument has at most that stands on the line of its name.
-const SHORT_ARGUMENT: usize = 100;
+/// The maximum number of characters of an argument that is shown on the line of its name.
+const MAX_INLINE_CHARS: usize = 100;
 
-/// Shows a tool call; `whose` follows the tool's name, and `over` says that the turn ended.
-pub(crate) fn tool_call(page: &mut Page, call: &ToolCall, whose: &str, over: bool, limit: usize) {
+/// Adds a tool call; `owner` follows the tool's name, and `over` is whether the turn has ended.
+pub(crate) fn tool_call(page: &mut Page, call: &ToolCall, owner: &str, over: bool, limit: usize) {
     let status = match &call.state {
         ToolState::Completed { .. } => "completed",
         ToolState::Failed { refused: true, .. } => "refused",
         ToolState::Failed { refused: false, .. } => "failed",
         _ if over => "not finished",
-        _ => "at work",
+        _ => "running",
     };
-    page.heading(3, &format!("Tool {}{whose}: {status}", code(&call.tool)));
+    page.heading(3, &format!("Tool {}{owner}: {status}", code(&call.tool)));
     match &call.state {
         ToolState::Running { title: Some(title), .. } | ToolState::Completed { title: Some(title), .. }
             if !title.trim().is_empty() =>
@@ -42,7 +42,7 @@ pub(crate) fn tool_call(page: &mut Page, call: &ToolCall, whose: &str, over: boo
 
 fn arguments(page: &mut Page, input: &Value, limit: usize) {
     let arguments = match input {
-        Value::Null => return page.paragraph("*Its arguments are not known.*"),
+        Value::Null => return page.paragraph("*Unknown arguments.*"),
         Value::Object(arguments) if arguments.is_empty() => return page.paragraph("*No arguments.*"),
         Value::Object(arguments) => arguments,
         other => {
@@ -67,14 +67,14 @@ fn block(page: &mut Page, value: &Value, limit: usize) {
 
 fn is_short(value: &Value) -> bool {
     match value {
-        Value::String(text) => !text.contains(['\n', '\r']) && text.chars().nth(SHORT_ARGUMENT).is_none(),
+        Value::String(text) => !text.contains(['\n', '\r']) && text.chars().nth(MAX_INLINE_CHARS).is_none(),
         Value::Array(values) => values.is_empty(),
         Value::Object(values) => values.is_empty(),
         Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 
-/// Returns a string as it is, and anything else as JSON.
+/// Returns a string unquoted, and any other value as JSON.
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! The transcript as a whole: the title, the facts, the turns.
+//! The whole transcript: the title, the facts and the turns.
 
 use crate::MarkdownOptions;
 use crate::figures::{cost, duration, time, tokens};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Returns the conversation as Markdown.
 ///
-/// The text ends with a newline. It is the same for the same conversation and options. See the [crate's
-/// documentation](crate) for what stands in it and how foreign text is kept apart from the transcript's own.
+/// The text ends with a newline and is always the same for the same conversation and options. The [crate's
+/// documentation](crate) describes its content and how untrusted text is kept apart.
 #[must_use]
 pub fn conversation_markdown(conversation: &Conversation, options: &MarkdownOptions) -> String {
     let mut page = Page::default();
@@ -34,7 +34,7 @@ fn facts(conversation: &Conversation) -> Facts {
     ];
     if let Some(first) = turns.first() {
         let mut models: Vec<_> = turns.iter().map(|turn| model(turn)).collect();
-        // In the order of their first use, each once.
+        // Without duplicates, in the order of first use.
         let mut seen = std::collections::HashSet::new();
         models.retain(|model| seen.insert(model.clone()));
         let name = if models.len() == 1 { "Model" } else { "Models" };

@@ -1,4 +1,4 @@
-//! One turn: what was asked, what it produced, how it ended.
+//! One turn: the message, its output and its end.
 
 use crate::MarkdownOptions;
 use crate::figures::{cost, count, duration, time, tokens};
@@ -8,7 +8,7 @@ use crate::tool::tool_call;
 use opencode_run_core::{Entry, EntryContent, ReportedError, RunState, SessionId, StepReason, TurnFailure, TurnRecord};
 use serde_json::Value;
 
-/// Adds a turn under a heading of its own.
+/// Adds a turn under its own heading.
 pub(crate) fn turn(page: &mut Page, number: usize, record: &TurnRecord, options: &MarkdownOptions) {
     page.heading(2, &format!("Turn {number}"));
     question(page, record);
@@ -26,7 +26,7 @@ pub(crate) fn turn(page: &mut Page, number: usize, record: &TurnRecord, options:
     end(page, record, hidden);
 }
 
-/// Returns the model that a turn asked for.
+/// Returns the requested model of a turn.
 pub(crate) fn model(record: &TurnRecord) -> String {
     record.model.as_deref().map_or_else(|| "opencode's default".to_owned(), code)
 }
@@ -48,27 +48,27 @@ fn question(page: &mut Page, record: &TurnRecord) {
 
 fn produced(page: &mut Page, entry: &Entry, over: bool, limit: usize) {
     let session = entry.sub_agent.as_ref().map(SessionId::as_str);
-    let whose = session.map(|session| format!(" of sub-agent {}", code(session))).unwrap_or_default();
+    let owner = session.map(|session| format!(" of sub-agent {}", code(session))).unwrap_or_default();
     match &entry.content {
         EntryContent::Text { text, .. } => {
-            page.heading(3, &format!("Answer{whose}"));
+            page.heading(3, &format!("Answer{owner}"));
             page.quote(text);
         }
         EntryContent::Reasoning { text, .. } => {
-            let whose = session.map(|session| format!(" of sub-agent {session}")).unwrap_or_default();
-            page.details(&format!("Reasoning{whose}"), |page| page.quote(text));
+            let owner = session.map(|session| format!(" of sub-agent {session}")).unwrap_or_default();
+            page.details(&format!("Reasoning{owner}"), |page| page.quote(text));
         }
-        EntryContent::Tool(call) => tool_call(page, call, &whose, over, limit),
+        EntryContent::Tool(call) => tool_call(page, call, &owner, over, limit),
         EntryContent::Error(error) => {
-            page.heading(3, &format!("Error{whose}"));
+            page.heading(3, &format!("Error{owner}"));
             reported_error(page, error);
         }
-        // A kind of a later core is named rather than passed over.
-        _ => page.heading(3, &format!("Something that this transcript cannot show{whose}")),
+        // An entry of an unknown kind from a later core is shown as such.
+        _ => page.heading(3, &format!("Unsupported entry{owner}")),
     }
 }
 
-/// Shows the value that meets the turn's schema: it is the answer, or the end of it.
+/// Adds the value that matches the turn's schema, which is the answer or its end.
 fn structured(page: &mut Page, value: &Value) {
     page.heading(3, "Answer");
     page.verbatim(&format!("{value:#}"), "json");
@@ -89,14 +89,14 @@ fn provider_facts(status: Option<u16>, retryable: Option<bool>, url: Option<&str
     let mut facts = Facts::new();
     facts.extend(status.map(|status| ("HTTP status", status.to_string())));
     facts.extend(url.map(|url| ("Address", code(url))));
-    facts.extend(retryable.map(|again| ("Can be tried again", if again { "yes" } else { "no" }.to_owned())));
+    facts.extend(retryable.map(|again| ("Retryable", if again { "yes" } else { "no" }.to_owned())));
     facts
 }
 
 fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
     page.heading(3, "End");
     let state = match record.state {
-        RunState::Interrupted => "interrupted; what it produced until then is above",
+        RunState::Interrupted => "interrupted; the output until then is above",
         RunState::Running => "running when this was written",
         state => state.as_str(),
     };
@@ -111,8 +111,8 @@ fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
             facts.extend(provider_facts(*status, *retryable, url.as_deref()));
         }
     }
-    let handed_in = record.structured.is_some();
-    facts.extend(record.finish.as_ref().map(|reason| ("Finish reason", finish(reason, handed_in))));
+    let submitted = record.structured.is_some();
+    facts.extend(record.finish.as_ref().map(|reason| ("Finish reason", finish(reason, submitted))));
     facts.push(("Steps", record.steps.to_string()));
     facts.push(("Duration", duration(record.duration)));
     facts.push(("Tokens", tokens(record.usage)));
@@ -120,7 +120,7 @@ fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
     if record.dropped.messages > 0 {
         let messages = count(record.dropped.messages, "message", "messages");
         let bytes = count(record.dropped.bytes, "byte", "bytes");
-        facts.push(("Lost", format!("{messages} of opencode's, too long or not readable ({bytes})")));
+        facts.push(("Lost", format!("{messages} of opencode, too long or unreadable ({bytes})")));
     }
     if hidden > 0 {
         facts.push(("Not shown", count(hidden, "piece of reasoning", "pieces of reasoning")));
@@ -131,16 +131,16 @@ fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
     }
 }
 
-/// Says why the last step ended, and what that means where it is not the plain end of an answer.
+/// Returns the reason why the last step ended, and its meaning unless it is the normal end of an answer.
 ///
-/// `handed_in` says that there is a value that meets the turn's schema: a tool call hands it in, and no step follows.
-fn finish(reason: &StepReason, handed_in: bool) -> String {
+/// `submitted` is whether there is a structured value: it is submitted by a tool call, and no step follows.
+fn finish(reason: &StepReason, submitted: bool) -> String {
     let name = code(&reason.to_string());
     let meaning = match reason {
         StepReason::Length => "the answer was cut at the model's limit of output tokens",
         StepReason::ContentFilter => "the provider's filter cut the answer",
-        StepReason::ToolCalls if handed_in => "the answer was handed in by a tool call",
-        StepReason::ToolCalls => "the model called tools, and another step was to follow",
+        StepReason::ToolCalls if submitted => "the answer was submitted by a tool call",
+        StepReason::ToolCalls => "the model called tools, and another step should have followed",
         StepReason::Error => "the provider ended the answer with an error",
         StepReason::Unknown => "the provider gave no reason",
         _ => return name,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use opencode_run_core::{
-    Ending, Event, Observed, PartId, PermissionAsk, RawJson, SecretString, SessionId, Signal, ToolCall, ToolState,
+    Ending, Event, Observed, PartId, PermissionRequest, RawJson, SecretString, SessionId, Signal, ToolCall, ToolState,
     TurnFailure,
 };
 use opencode_run_gateway::{Redactor, RedactorStream};
@@ -115,7 +115,7 @@ impl Redaction {
     }
 
     /// Redacts what the agent asks leave for, before somebody is asked.
-    pub(crate) fn ask(&self, ask: &mut PermissionAsk) {
+    pub(crate) fn ask(&self, ask: &mut PermissionRequest) {
         self.texts(&mut ask.patterns);
     }
 

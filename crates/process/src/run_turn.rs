@@ -11,7 +11,7 @@ use crate::send_queue::SendQueue;
 use crate::stderr_tail::StderrTail;
 use crate::tree::{Signal as TreeSignal, Tree};
 use opencode_run_core::{
-    Control, Ending, Event, Observed, PermissionAsk, ProcessExit, SessionId, Signal, TurnDriver, TurnFailure,
+    Control, Ending, Event, Observed, PermissionRequest, ProcessExit, SessionId, Signal, TurnDriver, TurnFailure,
 };
 use startup::Startup;
 use std::process::ExitStatus;
@@ -345,7 +345,7 @@ impl RunTurn {
                 self.kill().await;
             }
             StderrLine::Refused { permission, patterns } => {
-                let ask = PermissionAsk::new(permission, patterns).refused(true);
+                let ask = PermissionRequest::new(permission, patterns).refused(true);
                 if let Some(ask) = self.refusals.told(ask) {
                     self.send_queue.push(refusal(ask));
                 }
@@ -356,7 +356,7 @@ impl RunTurn {
     }
 }
 
-fn refusal(ask: PermissionAsk) -> Signal {
+fn refusal(ask: PermissionRequest) -> Signal {
     Observed::new(Event::Permission(ask)).into()
 }
 

@@ -22,7 +22,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let sources = if let Some(file) = std::env::args().nth(1) {
         ModelSource::from_env_file(file)?
     } else {
-        let found = ModelSource::from_found_env_file(".env");
+        let found = ModelSource::from_discovered_env_file(".env");
         for warning in &found.warnings {
             println!("warning: {warning}");
         }

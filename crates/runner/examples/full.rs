@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[tokio::main]
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let message = std::env::args().nth(1).unwrap_or("Write primes.txt with the primes below 30.".to_owned());
-    let sources = ModelSource::from_found_env_file(".env").source;
+    let sources = ModelSource::from_discovered_env_file(".env").source;
     let on = |message: &str, source: ModelSourceType| {
         let prompt = Prompt::new(message);
         if sources.has_model(source) { prompt.source_type(source) } else { prompt }

@@ -294,7 +294,7 @@ impl RunnerBuilder {
     ///
     /// A journal that cannot be written harms no turn: see [`Runner::journal_error`](crate::Runner::journal_error). A [`session`](Self::session) that has
     /// one goes on in it, with the turns that it holds. When one is begun, those below the folder that nobody has written to for
-    /// [30 days](opencode_run_journal::KEPT) are deleted.
+    /// [30 days](opencode_run_journal::RETENTION_PERIOD) are deleted.
     #[must_use]
     pub fn journal(mut self, journals: impl Into<PathBuf>) -> Self {
         self.journals = Some(journals.into());

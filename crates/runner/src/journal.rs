@@ -59,9 +59,9 @@ impl Beginning {
     }
 
     fn of(journal: Journal, recovered: Recovered) -> Self {
-        let Recovered { conversation, torn_bytes, skipped_lines, .. } = recovered;
-        if torn_bytes > 0 {
-            tracing::warn!("the journal ended in the middle of a line: {torn_bytes} bytes were dropped");
+        let Recovered { conversation, truncated_bytes, skipped_lines, .. } = recovered;
+        if truncated_bytes > 0 {
+            tracing::warn!("the journal ended in the middle of a line: {truncated_bytes} bytes were dropped");
         }
         if skipped_lines > 0 {
             tracing::warn!("{skipped_lines} lines of the journal cannot be read and are left out");

@@ -1,7 +1,7 @@
 //! The keys that stand elsewhere than with their model source, each asked for when it is needed and once.
 
 use crate::{RunnerError, Supervisor};
-use opencode_run_config::{KeyError, LONGEST_KEY, with_key};
+use opencode_run_config::{KeyError, MAX_KEY_BYTES, with_key};
 use opencode_run_core::{FailureKind, ModelChoice, ModelConfig, ModelSourceType, RunError, SecretString, StartError};
 use opencode_run_process::Helper;
 use std::path::PathBuf;
@@ -127,12 +127,12 @@ async fn run_key_command(command: &str, watcher: Option<&Supervisor>) -> Result<
     let read = async {
         let mut text = Vec::new();
         match stdout {
-            Some(stdout) => stdout.take(LONGEST_KEY + 1).read_to_end(&mut text).await.map(|_| text),
+            Some(stdout) => stdout.take(MAX_KEY_BYTES + 1).read_to_end(&mut text).await.map(|_| text),
             None => Ok(text),
         }
     };
     let over = tokio::time::timeout(KEY_TIMEOUT, async { tokio::join!(read, helper.wait()) });
-    let (text, status) = over.await.map_err(|_| KeyError::NoEnd(KEY_TIMEOUT))?;
+    let (text, status) = over.await.map_err(|_| KeyError::TimedOut(KEY_TIMEOUT))?;
     let status = status.map_err(KeyError::NotStarted)?;
     if !status.success() {
         return Err(KeyError::Failed(status));
@@ -206,7 +206,7 @@ mod tests {
         let failed = run_key_command("echo sk-secret; exit 3", None).await.unwrap_err();
         assert!(matches!(failed, KeyError::Failed(_)) && !failed.to_string().contains("sk-secret"), "{failed}");
         match run_key_command("yes", None).await {
-            Ok(text) => assert_eq!(text.len() as u64, LONGEST_KEY + 1),
+            Ok(text) => assert_eq!(text.len() as u64, MAX_KEY_BYTES + 1),
             Err(error) => assert!(matches!(error, KeyError::Failed(_)), "{error}"),
         }
     }

@@ -63,15 +63,15 @@ pub use runner::{PreparedTurn, Runner, RunnerError};
 pub use transcript::{SaveError, TRANSCRIPT_NAME};
 pub use turn::{Turn, TurnControl};
 
-pub use opencode_run_config::{EnvFileError, FoundEnvFile, KeyError, ModelSource};
+pub use opencode_run_config::{DiscoveredEnvFile, EnvFileError, KeyError, ModelSource};
 /// Executors for the tests of programs that use the library; behind the feature `mock`.
 #[cfg(feature = "mock")]
 pub use opencode_run_core::mock;
 pub use opencode_run_core::{
     Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, Limit,
     LimitKind, Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem,
-    ModelSourceType, ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionAsk, PermissionHandler,
-    PermissionPolicy, ProcessExit, Prompt, ProviderPackage, RawJson, Remedy, ReportedError, RunError, RunState,
+    ModelSourceType, ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionHandler, PermissionPolicy,
+    PermissionRequest, ProcessExit, Prompt, ProviderPackage, RawJson, Remedy, ReportedError, RunError, RunState,
     SecretString, SessionId, StartError, StepReason, StillRunning, Task, ToolCall, ToolState, TurnError, TurnEvent,
     TurnFailure, TurnOptions, TurnRecord, Usage,
 };

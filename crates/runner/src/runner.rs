@@ -221,7 +221,7 @@ impl Runner {
             self.inner.host.shutdown().await;
         }
         if let Some(journal) = self.inner.journal.as_ref().filter(|_| self.inner.ephemeral) {
-            journal.discard();
+            journal.delete();
         }
         released.map_err(RunnerError::Close)
     }
@@ -281,8 +281,8 @@ impl Runner {
 
     /// Returns a reader of the last turn's events that misses nothing that comes: the turn waits for it.
     #[must_use]
-    pub fn every_event(&self) -> Events {
-        self.inner.turns.every_event()
+    pub fn lossless_events(&self) -> Events {
+        self.inner.turns.lossless_events()
     }
 
     /// Asks the running turn to end, gently first. Returns whether there was one.

@@ -59,7 +59,7 @@ impl Turn {
     /// Such a wait does not count as idle. A turn that is being ended waits for no reader.
     #[must_use]
     pub fn lossless(mut self) -> Self {
-        self.items = stream(self.control.handle.every_event());
+        self.items = stream(self.control.handle.lossless_events());
         self
     }
 

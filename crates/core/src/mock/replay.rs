@@ -1,8 +1,8 @@
-//! The signals of a turn that was recorded.
+//! The signals of a recorded turn.
 
 use crate::{Conversation, Ending, EntryContent, Event, Observed, RunState, SessionId, Signal, StepReason, TurnRecord};
 
-/// Returns signals that lead to this record again: its entries, its usage as that of one step, its end.
+/// Returns signals that reproduce the record: its entries, its usage as that of one step, and its end.
 pub(super) fn signals(conversation: &Conversation, turn: &TurnRecord) -> Vec<Signal> {
     let session = conversation.session.clone().unwrap_or_else(|| SessionId::new("ses_1"));
     let mut signals = vec![Signal::Session(session), Observed::new(Event::StepStart).into()];

@@ -1,4 +1,4 @@
-//! One model with all that is needed to reach it.
+//! One model with everything that is needed to reach it.
 
 use super::header::can_carry_key;
 use super::{ModelName, ModelParameter, ProviderPackage};
@@ -6,10 +6,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A model, where it is reached, with which key and which parameters.
+/// A model, its endpoint, its key and its parameters.
 ///
-/// It reads from and writes to any serde format. The key is read but **never written**: what is written can be shown,
-/// logged and stored. `Debug` shows `[redacted]` in its place.
+/// Implements serde for any format. The key is deserialized but **never serialized**, so the output can be shown,
+/// logged
+/// and stored. `Debug` prints `[redacted]` instead of it.
 ///
 /// A config without a base URL names a model that opencode already knows (`provider/model`); its parameters apply to
 /// that model.
@@ -17,63 +18,65 @@ use std::path::PathBuf;
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field, from files and forms of their own")]
 pub struct ModelConfig {
-    /// The model's id at its provider; `provider/model` where there is no base URL.
+    /// The model's id at its provider; `provider/model` if there is no base URL.
     pub model: String,
-    /// Where the provider is reached, such as `https://api.example.com/v1`.
+    /// The base URL of the provider, such as `https://api.example.com/v1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// The provider's key.
     #[serde(skip_serializing)]
     pub api_key: Option<SecretString>,
-    /// A file that holds the key and nothing else, in the place of the key itself. An executor does not look at it: whoever
-    /// holds the model sources reads it when the source is used.
+    /// A file that contains only the key, as an alternative to the key itself. Executors ignore it: the owner of
+    /// the model
+    /// sources reads it when the source is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_file: Option<PathBuf>,
-    /// A command that prints the key, such as a password manager's, in the place of the key itself. As with the file, an
-    /// executor does not run it.
+    /// A command that prints the key, such as a password manager's, as an alternative to the key itself. Executors
+    /// ignore it,
+    /// as they do the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_command: Option<String>,
-    /// The header that carries the key, where it is not the one that the provider's package uses.
+    /// The header that carries the key, if it is not the default header of the provider's package.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_header: Option<String>,
-    /// The npm package by which opencode talks to the provider.
+    /// The npm package that opencode uses for the provider.
     pub provider: ProviderPackage,
     /// Sampling temperature, from 0 to 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// The most tokens that an answer may have.
+    /// The maximum number of tokens of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
     /// Nucleus sampling, above 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// How many candidates are sampled from, from 1.
+    /// The number of candidates to sample from, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u32>,
     /// The model's context length in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<u32>,
-    /// USD for a million tokens of input.
+    /// The price of a million input tokens in USD.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_input: Option<f64>,
-    /// USD for a million tokens of output.
+    /// The price of a million output tokens in USD.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_output: Option<f64>,
 }
 
-/// Something in a [`ModelConfig`] that cannot reach the model as it stands.
+/// A setting of a [`ModelConfig`] with which the model cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 #[non_exhaustive]
 pub struct ModelProblem {
-    /// The setting that the problem is about.
+    /// The invalid setting.
     pub parameter: ModelParameter,
-    /// What is wrong and what to do. It shows no text of the config, which could be a key in the wrong place.
+    /// The problem and its solution. It quotes nothing from the config, because that could be a misplaced key.
     pub reason: String,
 }
 
 impl ModelConfig {
-    /// Makes a config of a model's id alone.
+    /// Creates a config with only a model id.
     pub fn new(model: impl Into<String>) -> Self {
         Self { model: model.into(), ..Self::default() }
     }
@@ -92,7 +95,7 @@ impl ModelConfig {
         self
     }
 
-    /// Sets the npm package by which opencode talks to the provider.
+    /// Sets the npm package that opencode uses for the provider.
     #[must_use]
     pub fn provider(mut self, package: ProviderPackage) -> Self {
         self.provider = package;
@@ -106,32 +109,30 @@ impl ModelConfig {
         self
     }
 
-    /// Sets the most tokens that an answer may have.
+    /// Sets the maximum number of tokens of an answer.
     #[must_use]
     pub fn max_tokens(mut self, most: u32) -> Self {
         self.max_tokens = Some(most);
         self
     }
 
-    /// Returns everything that would not reach the model, in the order of the settings; empty where all will.
+    /// Returns all invalid settings, in the order of the settings; empty if the config is valid.
     #[must_use]
     pub fn problems(&self) -> Vec<ModelProblem> {
         let mut found = Vec::new();
         let mut problem = |parameter, reason: String| found.push(ModelProblem { parameter, reason });
 
-        // The URL is not shown: it may hold a password, or a key that a quote left open brought into it.
+        // The URL is not quoted: it may contain a password, or a key if a quote was left open.
         if self.base_url.as_deref().is_some_and(|url| !is_http_url(url)) {
             problem(
                 ModelParameter::BaseUrl,
-                "it is not a base URL: write http:// or https://, a host and a path, and no user, query or fragment"
+                "it is not a base URL: write http:// or https://, a host and a path, without user, query or fragment"
                     .to_owned(),
             );
         }
         if let Some(route) = self.base_url.as_deref().and_then(|url| route_at_end(url, &self.provider)) {
-            let reason = format!(
-                "it ends in {route}, the route of a request, which is put behind it once more: write where the API begins, \
-                 without {route}"
-            );
+            let reason =
+                format!("it ends in {route}, the path of a request, which opencode appends itself: remove {route}");
             problem(ModelParameter::BaseUrl, reason);
         }
         if let Some(key) = &self.api_key
@@ -139,7 +140,7 @@ impl ModelConfig {
         {
             problem(
                 ModelParameter::ApiKey,
-                "the key is empty or holds more than ASCII letters, digits and signs, so it fits in no HTTP header"
+                "the key is empty or contains characters other than ASCII letters, digits and punctuation, so no HTTP header can carry it"
                     .to_owned(),
             );
         }
@@ -147,35 +148,35 @@ impl ModelConfig {
         if let ([parameter, ..], None) = (origins.as_slice(), &self.base_url) {
             problem(
                 *parameter,
-                "a key without a base URL goes nowhere: add the base URL, or log in to the provider in opencode"
+                "a key without a base URL is not used: add the base URL, or log in to the provider in opencode"
                     .to_owned(),
             );
         }
         if let [first, second, ..] = origins.as_slice() {
-            problem(*second, format!("{first} gives a key already: remove one of the two"));
+            problem(*second, format!("{first} already sets the key: remove one of the two"));
         }
         if self.api_key_file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
-            problem(ModelParameter::ApiKeyFile, "it names no file: write its path".to_owned());
+            problem(ModelParameter::ApiKeyFile, "the path is empty: write the path of the file".to_owned());
         }
         if self.api_key_command.as_ref().is_some_and(|command| command.trim().is_empty()) {
-            problem(ModelParameter::ApiKeyCommand, "it names no command: write one that prints the key".to_owned());
+            problem(ModelParameter::ApiKeyCommand, "the command is empty: write one that prints the key".to_owned());
         }
         if let Some(header) = &self.api_key_header {
             if !can_carry_key(header) {
-                let reason = "it is no name of a header that can carry a key: write one such as X-Api-Key";
+                let reason = "it is not the name of a header that can carry a key: write one such as X-Api-Key";
                 problem(ModelParameter::ApiKeyHeader, reason.to_owned());
             } else if origins.is_empty() {
-                problem(ModelParameter::ApiKeyHeader, "there is no key for it to carry: set one".to_owned());
+                problem(ModelParameter::ApiKeyHeader, "there is no key for this header: set one".to_owned());
             }
         }
         if self.model.is_empty() {
-            problem(ModelParameter::Model, "a source needs a model: say which one".to_owned());
+            problem(ModelParameter::Model, "a source needs a model: name one".to_owned());
         } else if self.model.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            problem(ModelParameter::Model, "a model's id holds no space or control character".to_owned());
+            problem(ModelParameter::Model, "a model's id must not contain spaces or control characters".to_owned());
         } else if self.base_url.is_none() && self.model.parse::<ModelName>().is_err() {
             problem(
                 ModelParameter::Model,
-                "without a base URL the model is one that opencode knows: write it as provider/model, such as \
+                "without a base URL the model must be one that opencode knows: write it as provider/model, such as \
                  anthropic/claude-sonnet-4-5, or set the base URL"
                     .to_owned(),
             );
@@ -184,28 +185,28 @@ impl ModelConfig {
             if let Some(value) = value
                 && !(value.is_finite() && fits(value))
             {
-                problem(parameter, format!("{value} is out of range: it goes {range}"));
+                problem(parameter, format!("{value} is out of range: it must be {range}"));
             }
         };
         number(ModelParameter::Temperature, self.temperature, |t| (0.0..=2.0).contains(&t), "from 0 to 2");
-        number(ModelParameter::MaxTokens, self.max_tokens.map(f64::from), |n| n >= 1.0, "from 1 up");
-        number(ModelParameter::TopP, self.top_p, |p| p > 0.0 && p <= 1.0, "above 0 to 1");
-        number(ModelParameter::TopK, self.top_k.map(f64::from), |k| k >= 1.0, "from 1 up");
-        number(ModelParameter::Context, self.context.map(f64::from), |n| n >= 1.0, "from 1 up");
-        number(ModelParameter::PriceInput, self.price_input, |p| p >= 0.0, "from 0 up");
-        number(ModelParameter::PriceOutput, self.price_output, |p| p >= 0.0, "from 0 up");
+        number(ModelParameter::MaxTokens, self.max_tokens.map(f64::from), |n| n >= 1.0, "at least 1");
+        number(ModelParameter::TopP, self.top_p, |p| p > 0.0 && p <= 1.0, "above 0 and at most 1");
+        number(ModelParameter::TopK, self.top_k.map(f64::from), |k| k >= 1.0, "at least 1");
+        number(ModelParameter::Context, self.context.map(f64::from), |n| n >= 1.0, "at least 1");
+        number(ModelParameter::PriceInput, self.price_input, |p| p >= 0.0, "at least 0");
+        number(ModelParameter::PriceOutput, self.price_output, |p| p >= 0.0, "at least 0");
 
         let package = self.provider.as_str();
         if package.is_empty() || package.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            problem(ModelParameter::Provider, "it is not the name of an npm package: write one".to_owned());
+            problem(ModelParameter::Provider, "it is not the name of an npm package".to_owned());
         } else if self.top_k.is_some() && self.base_url.is_none() {
-            let reason = "without a base URL it is not known whether the model's package passes it on: remove it";
+            let reason = "without a base URL it is unknown whether the model's provider package supports it: remove it";
             problem(ModelParameter::TopK, reason.to_owned());
         }
         found
     }
 
-    /// Returns the settings that say where the key comes from: none, or one, unless the config has a problem.
+    /// Returns the settings that define the origin of the key: at most one in a valid config.
     fn key_origins(&self) -> Vec<ModelParameter> {
         [
             (ModelParameter::ApiKey, self.api_key.is_some()),
@@ -217,7 +218,7 @@ impl ModelConfig {
         .collect()
     }
 
-    /// Returns the host (and port) of the base URL, to be shown to people; none without a base URL.
+    /// Returns the host and port of the base URL for display; `None` without a base URL.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         let rest = self.base_url.as_deref()?.split_once("://")?.1;
@@ -226,7 +227,7 @@ impl ModelConfig {
     }
 }
 
-/// Returns the route of a request that a base URL ends in: a whole address was copied where only its beginning is wanted.
+/// Returns the request path that the base URL ends in, if the user copied the whole address of a request.
 fn route_at_end(url: &str, provider: &ProviderPackage) -> Option<&'static str> {
     const ROUTES: [&str; 8] = [
         "/chat/completions",
@@ -238,18 +239,20 @@ fn route_at_end(url: &str, provider: &ProviderPackage) -> Option<&'static str> {
         ":generateContent",
         ":streamGenerateContent",
     ];
-    // Some endpoints for OpenAI's format begin at a path of this name.
+    // Some OpenAI-compatible endpoints have a base path of this name.
     let models = (provider.as_str() == ProviderPackage::GOOGLE).then_some("/models");
-    // The route is in front of the query.
+    // Without the query.
     let path = url.split_once("://")?.1.split(['?', '#']).next()?.trim_end_matches('/').to_ascii_lowercase();
     let path = &path[path.find('/')?..];
     ROUTES.into_iter().chain(models).find(|route| path.ends_with(&route.to_ascii_lowercase()))
 }
 
-/// Whether a text is an http(s) URL with a host and without credentials, spaces, query or fragment in it.
+/// Returns whether a text is an HTTP(S) URL with a host and without credentials, spaces, query or fragment.
 ///
-/// The host is held to plain letters, so that what is shown of it is what is spoken to: a parser of URLs takes `\` for
-/// `/`, undoes percent signs, and knows letters that only look like others. An international name has its `xn--` form.
+/// Only plain letters are accepted in the host, so that the displayed host is the one that is contacted: URL
+/// parsers treat
+/// `\` as `/`, decode percent signs, and accept letters that look alike. International names must use the `xn--`
+/// form.
 fn is_http_url(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else { return false };
     let authority = rest.split('/').next().unwrap_or_default();
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_source_has_no_problem() {
+    fn complete_source_is_valid() {
         let config = ModelConfig {
             api_key: Some("sk-1".into()),
             temperature: Some(0.0),
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn base_url_that_ends_in_a_route_is_named_as_the_fault() {
+    fn base_url_with_request_path_is_invalid() {
         let with = |url: &str, package: &str| {
             let config = ModelConfig { provider: ProviderPackage::new(package), ..source() };
             ModelConfig { base_url: Some(url.to_owned()), ..config }
@@ -332,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_setting_is_named() {
+    fn each_invalid_setting_is_reported() {
         let none = source;
         for model in ["", "gpt 4", "gpt\u{7}4"] {
             assert_eq!(
@@ -390,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_from_one_place() {
+    fn two_key_origins_are_invalid() {
         let file = || ModelConfig { api_key_file: Some("/run/secrets/key".into()), ..source() };
         let command = || ModelConfig { api_key_command: Some("pass show key".to_owned()), ..source() };
         assert_eq!((file().problems(), command().problems()), (vec![], vec![]));
@@ -409,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_for_the_key_is_one_that_is_free() {
+    fn reserved_key_header_is_invalid() {
         let with = |header: &str| ModelConfig {
             api_key: Some("sk-1".into()),
             api_key_header: Some(header.to_owned()),
@@ -425,12 +428,12 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_may_not_be_passed_on_is_a_problem() {
+    fn unsupported_parameter_is_invalid() {
         assert_eq!(blamed(&ModelConfig { top_k: Some(5), ..ModelConfig::new("a/b") }), [ModelParameter::TopK]);
     }
 
     #[test]
-    fn the_key_is_read_but_never_written_or_shown() {
+    fn key_is_never_serialized_or_shown() {
         let config: ModelConfig =
             serde_json::from_str(r#"{"model":"m","base_url":"https://x/v1","api_key":"sk-secret"}"#).unwrap();
         assert_eq!(config.api_key.as_ref().unwrap().expose_secret(), "sk-secret");
@@ -440,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_shown_without_path() {
+    fn host_excludes_path() {
         assert_eq!(source().host(), Some("127.0.0.1:1"));
         assert_eq!(ModelConfig::new("a/b").host(), None);
     }

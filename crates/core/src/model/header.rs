@@ -1,8 +1,8 @@
 //! Headers that can carry a key.
 
-/// The HTTP headers that cannot carry a key, in lower case: HTTP or a proxy needs them for itself.
+/// HTTP headers that cannot carry a key, in lower case, because HTTP or a proxy needs them.
 pub const RESERVED_HEADERS: [&str; 15] = [
-    // Between two neighbours (RFC 9110, section 7.6.1), not passed on.
+    // Hop-by-hop headers (RFC 9110, section 7.6.1), which are not forwarded.
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -12,7 +12,7 @@ pub const RESERVED_HEADERS: [&str; 15] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
-    // Of the connection and the body.
+    // Headers about the connection and the body.
     "accept-encoding",
     "content-encoding",
     "content-length",

@@ -1,4 +1,4 @@
-//! A model's name as opencode has it.
+//! The name of a model that opencode knows.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// A model that opencode knows, `provider/model`.
 ///
-/// The first `/` divides: `openrouter/meta/llama` is the model `meta/llama` of the provider `openrouter`.
+/// Split at the first `/`: `openrouter/meta/llama` is the model `meta/llama` of the provider `openrouter`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelName {
@@ -21,14 +21,14 @@ impl ModelName {
         &self.provider
     }
 
-    /// Returns the model's id at that provider.
+    /// Returns the model's id at its provider.
     #[must_use]
     pub fn model(&self) -> &str {
         &self.model
     }
 }
 
-/// A text that names no model.
+/// A text that is not a model name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a model's name: write it as provider/model, such as anthropic/claude-sonnet-4-5")]
 pub struct ModelNameError(String);
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_slash_divides() {
+    fn model_name_splits_at_first_slash() {
         let name: ModelName = "openrouter/meta/llama".parse().unwrap();
         assert_eq!((name.provider(), name.model()), ("openrouter", "meta/llama"));
         assert_eq!(name.to_string(), "openrouter/meta/llama");
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_model_is_refused_with_the_form() {
+    fn invalid_model_name_error_shows_form() {
         for bad in ["gpt-4", "/gpt-4", "openai/", "", "open ai/gpt", "a/b\n"] {
             let error = bad.parse::<ModelName>().unwrap_err().to_string();
             assert!(error.contains("provider/model"), "{error}");

@@ -1,22 +1,22 @@
-//! The provider packages of opencode and what of a model's parameters each passes on.
+//! The provider packages of opencode and the parameters that each supports.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The npm package by which opencode talks to a model's provider.
+/// The npm package that opencode uses for a model's provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProviderPackage(String);
 
 impl ProviderPackage {
-    /// The package for everything that speaks `OpenAI`'s chat completions.
+    /// The package for endpoints that implement `OpenAI`'s chat completions.
     pub const OPENAI_COMPATIBLE: &'static str = "@ai-sdk/openai-compatible";
     /// Anthropic's package.
     pub const ANTHROPIC: &'static str = "@ai-sdk/anthropic";
     /// Google's package for the Gemini API.
     pub const GOOGLE: &'static str = "@ai-sdk/google";
 
-    /// Names a package.
+    /// Creates a package of this name.
     pub fn new(package: impl Into<String>) -> Self {
         Self(package.into())
     }
@@ -27,10 +27,11 @@ impl ProviderPackage {
         &self.0
     }
 
-    /// Returns whether a parameter of a model source reaches this provider's requests.
+    /// Returns whether a parameter of a model source reaches the provider's requests.
     ///
-    /// Measured with opencode 1.18.33: temperature, `top_p` and the token limits are opencode's own and reach every
-    /// provider; `top_k` is an option of the package, which only the `OpenAI`-compatible one writes into its request.
+    /// Measured with opencode 1.18.33: temperature, `top_p` and the token limits are sent by opencode to every
+    /// provider;
+    /// `top_k` is an option of the package, and only the `OpenAI`-compatible one sends it.
     #[must_use]
     pub fn carries(&self, parameter: ModelParameter) -> bool {
         parameter != ModelParameter::TopK || self.0 == Self::OPENAI_COMPATIBLE
@@ -49,7 +50,7 @@ impl fmt::Display for ProviderPackage {
     }
 }
 
-/// A setting of a model source, by the name that its keys in a `.env` end with.
+/// A setting of a model source, named after the last part of its key in a `.env` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ModelParameter {
@@ -102,7 +103,7 @@ impl ModelParameter {
         Self::Provider,
     ];
 
-    /// Returns what the keys of this parameter end with, such as `MAX_TOKENS`.
+    /// Returns the last part of this parameter's keys, such as `MAX_TOKENS`.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_package_that_writes_it_carries_top_k() {
+    fn only_openai_compatible_carries_top_k() {
         let anthropic = ProviderPackage::new(ProviderPackage::ANTHROPIC);
         assert_eq!(anthropic.to_string(), ProviderPackage::ANTHROPIC);
         assert!(!anthropic.carries(ModelParameter::TopK));

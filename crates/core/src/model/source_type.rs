@@ -1,31 +1,31 @@
-//! The kinds of work that can each have a model of their own.
+//! The model roles, each of which can have a model of its own.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A kind of work with a model of its own.
+/// A model role: the kind of work for which a model source is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "the five kinds are the contract of the .env file")]
 pub enum ModelSourceType {
     /// Planning.
     Plan,
-    /// Thinking a matter through.
+    /// Reasoning about a problem.
     Think,
     /// Writing code.
     Code,
     /// Writing prose.
     Write,
-    /// All that has no source of its own.
+    /// Everything without a source of its own.
     Default,
 }
 
 impl ModelSourceType {
-    /// All kinds, in the order in which they are listed for people.
+    /// All roles, in the order in which they are listed for users.
     pub const ALL: [Self; 5] = [Self::Plan, Self::Think, Self::Code, Self::Write, Self::Default];
 
-    /// Returns the kind's name, such as `plan`.
+    /// Returns the role's name, such as `plan`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,9 +44,9 @@ impl fmt::Display for ModelSourceType {
     }
 }
 
-/// A text that names no kind of work.
+/// A text that is not a model role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no model source type: it is one of plan, think, code, write and default")]
+#[error("`{0}` is not a model source type: use plan, think, code, write or default")]
 pub struct UnknownSourceType(String);
 
 impl FromStr for ModelSourceType {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_reads_back() {
+    fn role_names_parse_back() {
         for kind in ModelSourceType::ALL {
             assert_eq!((kind.as_str().parse(), kind.to_string().as_str()), (Ok(kind), kind.as_str()));
             assert_eq!(kind.as_str().to_uppercase().parse(), Ok(kind));

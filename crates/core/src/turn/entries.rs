@@ -1,22 +1,23 @@
-//! What a turn produced, each thing in one place however often it is told of.
+//! The entries of a turn's record: one entry for each part and tool call, however often it is reported.
 
-use super::{Agent, MOST_ENTRIES, PartKind, TurnMachine};
+use super::{Agent, MAX_ENTRIES, PartKind, TurnMachine};
 use crate::{EntryContent, PartId, ToolCall, ToolState};
 use std::time::Duration;
 
 impl TurnMachine {
-    /// Returns the text of a part, empty where it is new, for `bytes` bytes to be put into it. Where the record is full they
-    /// are counted, and what is put into the text is not kept.
+    /// Returns the text of a part, creating an empty one if necessary. If the record is full, `bytes` are counted
+    /// as dropped
+    /// and a scratch buffer is returned.
     pub(super) fn part(&mut self, sub_agent: &Agent, kind: PartKind, part: &PartId, bytes: usize) -> &mut String {
         let key = (sub_agent.clone(), kind, part.clone());
-        // Nearly always it is the one that was there just now.
+        // The fast path: usually the part that grew last grows again.
         let known = match self.growing {
             Some(index) if self.is_part(index, &key) => Some(index),
             _ => self.parts.get(&key).copied(),
         };
         let index = match known {
             Some(index) => index,
-            None if self.is_full(bytes) => {
+            None if self.drop_if_full(bytes) => {
                 self.overflow.clear();
                 return &mut self.overflow;
             }
@@ -39,7 +40,7 @@ impl TurnMachine {
         }
     }
 
-    /// Returns whether the entry in this place is this part.
+    /// Returns whether the entry at this index is this part.
     fn is_part(&self, index: usize, (sub_agent, kind, part): &(Agent, PartKind, PartId)) -> bool {
         let entry = &self.record.entries[index];
         let (is, known) = match &entry.content {
@@ -50,12 +51,12 @@ impl TurnMachine {
         is == *kind && known == part && entry.sub_agent == *sub_agent
     }
 
-    /// Puts a tool call into the record, in the place of what was known of it before.
+    /// Stores a tool call in the record, replacing its earlier state.
     pub(super) fn tool(&mut self, at: Duration, call: &ToolCall, sub_agent: &Agent) {
         let key = (sub_agent.clone(), call.id.clone());
         let index = match self.tools.get(&key).copied() {
             Some(index) => index,
-            None if self.is_full(call.weight()) => return,
+            None if self.drop_if_full(call.size_in_bytes()) => return,
             None => {
                 let index = self.record.push(key.0.clone(), EntryContent::Tool(call.clone()));
                 self.tools.insert(key, index);
@@ -66,7 +67,7 @@ impl TurnMachine {
             && progress(&call.state) >= progress(&known.state)
         {
             self.idle.tool(at, index, &call.state);
-            // A later report may be shorter, and `null` says that it does not know.
+            // A later report may lack the input; `null` means unknown.
             let mut call = call.clone();
             if call.input.is_null() {
                 call.input = known.input.take();
@@ -75,9 +76,9 @@ impl TurnMachine {
         }
     }
 
-    /// Returns whether the record takes no further entry, and counts what is then left out.
-    pub(super) fn is_full(&mut self, bytes: usize) -> bool {
-        let full = self.record.entries.len() >= MOST_ENTRIES;
+    /// Returns whether the record is full, and if so counts the dropped bytes.
+    pub(super) fn drop_if_full(&mut self, bytes: usize) -> bool {
+        let full = self.record.entries.len() >= MAX_ENTRIES;
         if full {
             self.record.dropped.count(bytes.try_into().unwrap_or(u64::MAX));
         }
@@ -85,7 +86,7 @@ impl TurnMachine {
     }
 }
 
-/// Returns how far a tool call is; it does not go back, in whatever order its reports come.
+/// Returns the rank of a tool call's state, which never decreases even if reports arrive out of order.
 fn progress(state: &ToolState) -> u8 {
     match state {
         ToolState::Pending => 0,

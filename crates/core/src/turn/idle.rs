@@ -4,66 +4,67 @@ use crate::ToolState;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-/// How long a tool at work counts as progress where its call does not say how long it may take.
+/// The time for which a running tool suspends the idle clock if its call sets no time limit.
 ///
-/// It is what opencode gives its shell tool (two minutes in 1.18.33); the other tools take less.
-pub const TOOL_LIMIT: Duration = Duration::from_mins(2);
+/// Equal to the limit of opencode's shell tool (two minutes in 1.18.33); the other tools take less.
+pub const TOOL_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How long a tool at work counts as progress at most, whatever its call says.
+/// The maximum time for which a running tool suspends the idle clock, whatever its call sets.
 ///
-/// opencode sets no maximum to the time that the model asks for, and a turn must end also where it asks for a year.
-pub const LONGEST_TOOL_LIMIT: Duration = Duration::from_hours(1);
+/// opencode does not limit the time that the model requests, and a turn must end even if that is a year.
+pub const MAX_TOOL_TIMEOUT: Duration = Duration::from_hours(1);
 
-/// Since when a turn makes no progress. Times are counted from the turn's start.
+/// The time since which a turn has made no progress. All times are relative to the turn's start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct IdleClock {
-    /// When the turn last made progress.
-    moved: Duration,
-    /// Until when each tool call that is at work holds the clock, by the call's place in the record.
+    /// The time of the last progress.
+    last_progress: Duration,
+    /// The time until which each running tool call suspends the clock, by the index of the call in the record.
     tools: HashMap<usize, Duration>,
-    /// What somebody was asked and has not answered.
+    /// The ids of unanswered requests to the user.
     asked: HashSet<String>,
 }
 
 impl IdleClock {
-    /// Notes progress.
+    /// Records progress.
     pub(super) fn progress(&mut self, at: Duration) {
-        self.moved = self.moved.max(at);
+        self.last_progress = self.last_progress.max(at);
     }
 
-    /// Notes that a tool call came as far as this.
+    /// Records the state of a tool call.
     pub(super) fn tool(&mut self, at: Duration, call: usize, state: &ToolState) {
         let limit = match state {
-            ToolState::Pending | ToolState::Running { limit: None, .. } => TOOL_LIMIT,
+            ToolState::Pending | ToolState::Running { limit: None, .. } => TOOL_TIMEOUT,
             ToolState::Running { limit: Some(limit), .. } => *limit,
             ToolState::Completed { .. } | ToolState::Failed { .. } => {
                 self.tools.remove(&call);
                 return;
             }
         };
-        self.tools.insert(call, at.saturating_add(limit.min(LONGEST_TOOL_LIMIT)));
+        self.tools.insert(call, at.saturating_add(limit.min(MAX_TOOL_TIMEOUT)));
     }
 
-    /// Notes that somebody is asked: until the answer comes, the clock stands still.
+    /// Records a request to the user: the clock is suspended until it is answered.
     pub(super) fn asked(&mut self, id: String) {
         self.asked.insert(id);
     }
 
-    /// Notes the answer; it is progress, where it was waited for.
+    /// Records an answer, which is progress if it was expected.
     pub(super) fn answered(&mut self, at: Duration, id: &str) {
         if self.asked.remove(id) {
             self.progress(at);
         }
     }
 
-    /// Returns whether somebody is asked.
-    pub(super) fn waits_for_an_answer(&self) -> bool {
+    /// Returns whether a request to the user is unanswered.
+    pub(super) fn has_open_request(&self) -> bool {
         !self.asked.is_empty()
     }
 
-    /// Returns since when the time counts as idle, which is later than now while a tool holds the clock; none while it
-    /// stands still.
+    /// Returns the time since which the turn is idle (in the future while a tool suspends the clock); `None` while
+    /// a request
+    /// to the user is unanswered.
     pub(super) fn since(&self) -> Option<Duration> {
-        (!self.waits_for_an_answer()).then(|| self.tools.values().copied().fold(self.moved, Duration::max))
+        (!self.has_open_request()).then(|| self.tools.values().copied().fold(self.last_progress, Duration::max))
     }
 }

@@ -1,4 +1,4 @@
-//! What a turn makes of what comes to it.
+//! The state machine of a turn.
 
 mod idle;
 mod properties;
@@ -15,22 +15,22 @@ fn turn() -> TurnMachine {
     TurnMachine::new(&Prompt::new("hello"), SystemTime::UNIX_EPOCH)
 }
 
-/// A turn with somebody who is asked for permissions.
+/// A turn with a handler for permission requests.
 fn asking_turn(limits: Limits) -> TurnMachine {
-    let asks = PermissionPolicy::Ask(Arc::new(Nobody));
+    let asks = PermissionPolicy::Ask(Arc::new(FakeHandler));
     TurnMachine::new(&Prompt::new("hello").limits(limits).permissions(asks), SystemTime::UNIX_EPOCH)
 }
 
-struct Nobody;
+struct FakeHandler;
 
 #[async_trait::async_trait]
-impl PermissionHandler for Nobody {
-    async fn answer(&self, _: PermissionAsk) -> PermissionAnswer {
+impl PermissionHandler for FakeHandler {
+    async fn answer(&self, _: PermissionRequest) -> PermissionAnswer {
         PermissionAnswer::Once
     }
 }
 
-/// Applies the inputs, one a second, and returns the turn.
+/// Applies the inputs, one per second, and returns the turn.
 fn after(inputs: impl IntoIterator<Item = Input>) -> TurnMachine {
     let mut turn = turn();
     for (second, input) in (1..).zip(inputs) {
@@ -75,13 +75,13 @@ fn running() -> ToolState {
     at_work(None)
 }
 
-/// A tool at work that may take so many minutes.
+/// A running tool with a time limit of so many minutes.
 fn at_work(minutes: Option<u64>) -> ToolState {
     ToolState::Running { title: None, limit: minutes.map(Duration::from_mins) }
 }
 
 fn permission(id: Option<String>, refused: bool) -> Event {
-    Event::Permission(PermissionAsk::new("bash", vec!["*".to_owned()]).id(id).refused(refused))
+    Event::Permission(PermissionRequest::new("bash", vec!["*".to_owned()]).id(id).refused(refused))
 }
 
 fn answered(output: &str) -> ToolState {
@@ -105,7 +105,7 @@ fn crashed() -> Ending {
     Ending::Failed(TurnFailure::Crashed { exit: ProcessExit::Code(3), stderr: String::new() })
 }
 
-/// Asserts that the turn failed in this way and with these words.
+/// Asserts that the turn failed with this kind and a message that contains `words`.
 #[track_caller]
 fn assert_failed(turn: &TurnMachine, kind: FailureKind, words: &str) {
     assert_eq!(turn.state(), RunState::Error);

@@ -1,9 +1,9 @@
-//! How a turn ended: what the transport says, weighed against what was seen and asked before.
+//! The outcome of a turn: the transport's report, checked against the events and requests before it.
 
-use super::{Stop, TurnMachine, UNKNOWN_STEPS};
+use super::{MAX_UNKNOWN_STEPS, Stop, TurnMachine};
 use crate::{Ending, EntryContent, LimitKind, ReportedError, RunState, StepReason, TurnFailure};
 
-/// How a turn ended.
+/// The outcome of a turn.
 enum Verdict {
     Completed,
     Interrupted,
@@ -23,24 +23,24 @@ impl TurnMachine {
         self.record.state
     }
 
-    /// Weighs how the turn ended against what was seen and asked before.
+    /// Decides the outcome from the transport's report and the events and requests before it.
     fn verdict(&self, ending: Ending) -> Verdict {
-        // A value that meets the schema is handed in by a tool call, and with it the turn is done.
-        let handed_in = self.record.structured.is_some();
-        let terminal = self.record.finish.as_ref().is_some_and(|reason| handed_in || reason.is_terminal());
-        let said_done = terminal && !self.step_open && self.error.is_none();
+        // A value that matches the schema is submitted by a tool call, which ends the turn.
+        let submitted = self.record.structured.is_some();
+        let terminal = self.record.finish.as_ref().is_some_and(|reason| submitted || reason.is_terminal());
+        let reported_done = terminal && !self.step_open && self.error.is_none();
         match (&self.stop, ending) {
-            // The end came before the stop took effect.
-            (_, Ending::Finished) if said_done => Verdict::Completed,
+            // The turn ended before the stop took effect.
+            (_, Ending::Finished) if reported_done => Verdict::Completed,
             (Some(Stop::Asked), _) | (None, Ending::Stopped) => Verdict::Interrupted,
             (Some(Stop::Failed(failure)), _) => Verdict::Failed(failure.clone()),
             (None, Ending::Failed(failure)) => Verdict::Failed(failure),
-            (None, Ending::Finished) => Verdict::Failed(self.unsaid()),
+            (None, Ending::Finished) => Verdict::Failed(self.err_unfinished()),
         }
     }
 
-    /// Says why a turn that the transport holds for finished is not completed.
-    fn unsaid(&self) -> TurnFailure {
+    /// Returns the failure of a turn that the transport reports as finished but that is not complete.
+    fn err_unfinished(&self) -> TurnFailure {
         if let Some(error) = &self.error {
             return error.clone().into();
         }
@@ -51,7 +51,7 @@ impl TurnMachine {
         match &self.record.finish {
             _ if self.step_open => protocol("opencode stopped in the middle of a step".to_owned()),
             Some(StepReason::Error) => TurnFailure::Provider {
-                message: "the answer ended in an error".to_owned(),
+                message: "the answer ended with an error".to_owned(),
                 status: None,
                 retryable: None,
                 url: None,
@@ -60,14 +60,14 @@ impl TurnMachine {
                 protocol(format!("opencode stopped after a step that ended in {reason}: more was to follow"))
             }
             None if self.record.dropped.messages > 0 => protocol(format!(
-                "opencode's output held {} bytes in messages too long or not readable, and no finished step",
+                "opencode's output held {} bytes in messages that were too long or unreadable, and no finished step",
                 self.record.dropped.bytes
             )),
             None => protocol("opencode ended without an error and without a single finished step".to_owned()),
         }
     }
 
-    /// Says that a time limit was reached, and what was seen last.
+    /// Returns the failure for a time limit, including the last event.
     pub(super) fn limit_failure(&self, limit: LimitKind) -> TurnFailure {
         let (what, at) = self.last;
         let tool = self.record.entries.iter().rev().find_map(|entry| match &entry.content {
@@ -75,11 +75,11 @@ impl TurnMachine {
             _ => None,
         });
         let running = match tool {
-            _ if self.idle.waits_for_an_answer() => ", and an answer is waited for".to_owned(),
-            Some(tool) => format!(", with {tool} at work"),
+            _ if self.idle.has_open_request() => ", waiting for an answer from the user".to_owned(),
+            Some(tool) => format!(", with {tool} still running"),
             None => String::new(),
         };
-        let retry = self.retry.as_ref().map(|message| format!(", for this reason: {message}")).unwrap_or_default();
+        let retry = self.retry.as_ref().map(|message| format!(", because of: {message}")).unwrap_or_default();
         let last_seen = format!("{what} after {:.1} s{running}{retry}", at.as_secs_f64());
         match limit {
             LimitKind::Total => TurnFailure::Timeout { limit: self.limits.total.unwrap_or_default(), last_seen },
@@ -88,11 +88,11 @@ impl TurnMachine {
     }
 }
 
-/// Says that the turn's steps go on ending without a reason.
-pub(super) fn no_reason() -> TurnFailure {
+/// Returns the failure of a turn whose steps keep ending without a finish reason.
+pub(super) fn err_no_finish_reason() -> TurnFailure {
     TurnFailure::Provider {
         message: format!(
-            "{UNKNOWN_STEPS} answers in a row ended without a finish reason, and opencode would ask again without end"
+            "{MAX_UNKNOWN_STEPS} answers in a row ended without a finish reason, and opencode would ask again without end"
         ),
         status: None,
         retryable: Some(false),
@@ -101,7 +101,7 @@ pub(super) fn no_reason() -> TurnFailure {
 }
 
 impl From<ReportedError> for TurnFailure {
-    /// Takes an error that opencode reported for the failure of the turn.
+    /// Converts an error that opencode reported into the failure of the turn.
     fn from(error: ReportedError) -> Self {
         let ReportedError { name, message, status, retryable, url } = error;
         let of_provider = ["APIError", "ProviderAuthError", "ContentFilterError"].contains(&name.as_str());

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
-/// What the loop of a turn wakes up for.
+/// The reasons for which the loop of a turn wakes up.
 enum Wake {
-    Wish(Control),
+    Control(Control),
     Signal(Option<Signal>),
     Limit(LimitKind),
 }
 
-/// Where all that comes to a turn goes: to the recorder, into its state machine, and to the readers of its events.
-pub(super) struct Intake {
+/// Passes each input to the recorder, the state machine and the readers of events.
+pub(super) struct InputSink {
     pub(super) shared: Arc<Shared>,
     pub(super) recorder: Option<Arc<dyn Recorder>>,
     pub(super) log: Arc<EventLog>,
@@ -24,14 +24,14 @@ pub(super) struct Intake {
     pub(super) next_seq: u64,
 }
 
-impl Intake {
+impl InputSink {
     fn take(&mut self, input: Input) -> Changes {
         let at = self.since.elapsed();
         if let Some(recorder) = &self.recorder {
             recorder.input(at, &input);
         }
         let changes = self.shared.apply(at, &input);
-        // Last, since it goes on from here: the readers have it instead of a copy.
+        // Last, because it moves the event to the readers instead of cloning it.
         if let Input::Event(observed) = input {
             self.log.push(TurnEvent { seq: self.next_seq, at, observed });
             self.next_seq += 1;
@@ -40,47 +40,47 @@ impl Intake {
     }
 }
 
-/// Ends the turn where its loop is dropped, as it is when the runtime goes away, so that nobody waits in vain.
+/// Ends the turn if its loop is dropped, as when the runtime shuts down, so that nothing waits forever.
 pub(super) struct LostGuard {
-    intake: Intake,
+    sink: InputSink,
     over: bool,
 }
 
 impl LostGuard {
-    pub(super) fn new(intake: Intake) -> Self {
-        Self { intake, over: false }
+    pub(super) fn new(sink: InputSink) -> Self {
+        Self { sink, over: false }
     }
 }
 
 impl Drop for LostGuard {
     fn drop(&mut self) {
         if !self.over {
-            self.intake.take(Input::Lost);
+            self.sink.take(Input::Lost);
         }
     }
 }
 
-/// Moves what comes from the turn into its state machine until it ends.
+/// Feeds the signals of a turn into its state machine until the turn ends.
 pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn) {
     let StartedTurn { mut signals, controls } = started;
-    let (shared, log) = (Arc::clone(&guard.intake.shared), Arc::clone(&guard.intake.log));
+    let (shared, log) = (Arc::clone(&guard.sink.shared), Arc::clone(&guard.sink.log));
     let (mut total, mut idle) = (Alarm::default(), Alarm::default());
     loop {
-        if let Some(recorder) = &guard.intake.recorder
+        if let Some(recorder) = &guard.sink.recorder
             && (signals.is_empty() || !log.has_room())
         {
-            recorder.settle();
+            recorder.flush();
         }
         let [total_at, idle_at] = shared.limits_at();
         let wake = tokio::select! {
             biased;
-            wish = shared.wished() => Wake::Wish(wish),
+            control = shared.requested_control() => Wake::Control(control),
             () = total.reached(total_at) => Wake::Limit(LimitKind::Total),
             wake = next_signal(&log, &mut signals, &mut idle, idle_at) => wake,
         };
         let input = match wake {
-            Wake::Wish(Control::Interrupt) => Input::Interrupt,
-            Wake::Wish(Control::Kill) => Input::Kill,
+            Wake::Control(Control::Interrupt) => Input::Interrupt,
+            Wake::Control(Control::Kill) => Input::Kill,
             Wake::Limit(kind) => Input::LimitReached(kind),
             Wake::Signal(None) => Input::Lost,
             Wake::Signal(Some(Signal::Session(session))) => Input::Session(session),
@@ -92,11 +92,11 @@ pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn) {
             Wake::Signal(Some(Signal::Traffic(traffic))) => Input::Traffic(traffic),
             Wake::Signal(Some(Signal::Ended(ending))) => Input::Ended(ending),
         };
-        let changes = guard.intake.take(input);
+        let changes = guard.sink.take(input);
         if let Some(control) = changes.control {
-            // A reader that has stopped reading must not keep the turn from ending.
-            log.let_go();
-            // An executor that is gone has said so, or its silence is the next signal.
+            // A reader that stopped reading must not keep the turn from ending.
+            log.release_backpressure();
+            // A failed send needs no handling: the executor has already sent its end, or the next signal is `None`.
             controls.send(control).ok();
         }
         if changes.ended.is_some() {
@@ -106,10 +106,11 @@ pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn) {
     }
 }
 
-/// Waits for the next signal, or for the idle limit where nothing came until then.
+/// Waits for the next signal or for the idle limit.
 ///
-/// The clock is only looked at when there is room: what came while a reader held the turn up is in the channel, and is
-/// taken first.
+/// The clock is checked only when there is room: signals that arrived while a slow reader blocked the turn are in
+/// the
+/// channel and are processed first.
 async fn next_signal(
     log: &EventLog,
     signals: &mut mpsc::Receiver<Signal>,
@@ -124,10 +125,9 @@ async fn next_signal(
     }
 }
 
-/// Waits for a limit that moves away with nearly all that happens.
+/// A timer for a limit that moves with nearly every event.
 ///
-/// It stays set to where the limit was and is set anew only when it gets there: to set it with each event would cost more
-/// than the event.
+/// It is reset only when it fires too early, because resetting it with each event would cost more than the event.
 #[derive(Debug, Default)]
 struct Alarm(Option<Pin<Box<Sleep>>>);
 
@@ -154,7 +154,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn an_alarm_rings_at_the_limit_wherever_that_has_moved() {
+    async fn alarm_follows_moved_limit() {
         let (mut alarm, began) = (Alarm::default(), Instant::now());
         let after = |seconds| Some(began + Duration::from_secs(seconds));
         for (limit, meanwhile) in [(10, 5), (12, 11), (40, 20), (25, 24)] {

@@ -1,4 +1,4 @@
-//! The runner on scripted executors, with a paused clock: no process, no waiting.
+//! The runner with scripted executors and a paused clock: no processes and no real waiting.
 
 mod ending;
 mod limits;
@@ -43,35 +43,35 @@ fn pause(seconds: u64) -> Act {
     Act::Pause(Duration::from_secs(seconds))
 }
 
-/// The end of a turn that opencode holds for done.
+/// The end of a turn that opencode reports as done.
 fn done() -> [Act; 2] {
     let stop = Event::StepFinish { reason: StepReason::Stop, usage: Usage::default(), cost: 0.0 };
     [event(stop), ended(Ending::Finished)]
 }
 
-/// A whole turn with this answer.
+/// A complete turn with this answer.
 fn answer(text: &str) -> Vec<Act> {
     let mut acts = vec![session("ses_1"), event(Event::StepStart), delta(text)];
     acts.extend(done());
     acts
 }
 
-/// A turn that says a word and then works until this control comes.
+/// A turn that sends one word and then runs until this control arrives.
 fn until(control: Control) -> [Act; 4] {
     [event(Event::StepStart), delta("half"), Act::Await(control), ended(Ending::Stopped)]
 }
 
-/// Waits for what has to come: a test fails rather than hang. On a paused clock the time is over as soon as nothing moves.
+/// Waits for an event that must happen. On a paused clock the timeout fires as soon as nothing can progress.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_hours(2), future).await.unwrap()
 }
 
-/// Lets everything run that can, and a second pass.
+/// Lets every ready task run, and advances the clock by a second.
 async fn a_second() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
-/// Reads to the end: the numbers of the events, and how many were missed.
+/// Reads to the end; returns the numbers of the events and the count of missed ones.
 async fn read_all(mut events: Events) -> (Vec<u64>, u64) {
     let (mut seen, mut missed) = (Vec::new(), 0);
     while let Some(item) = soon(events.next()).await {

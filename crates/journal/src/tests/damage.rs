@@ -1,4 +1,4 @@
-//! Files that a crash, a later version or somebody's hand has left.
+//! Files left by a crash, written by a later version, or edited by hand.
 
 use super::*;
 use crate::replay::recover;
@@ -7,23 +7,23 @@ fn recovered(bytes: &[u8]) -> Result<Recovered, JournalError> {
     recover(Path::new("journal"), bytes)
 }
 
-/// The bytes of a journal with one turn, and the conversation in it.
+/// Returns the bytes of a journal with one turn, and its conversation.
 fn whole() -> (Vec<u8>, Conversation) {
-    let mut told = Told::new();
+    let mut told = Recorded::new();
     a_turn(&mut told);
     told.length();
     (fs::read(told.path()).unwrap(), told.live())
 }
 
 #[test]
-fn the_lines_are_what_the_documentation_says() {
+fn lines_match_documentation() {
     let (bytes, _) = whole();
     insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
 }
 
 #[test]
-fn what_was_cut_anywhere_is_the_conversation_until_there() {
-    let mut told = Told::new();
+fn truncated_file_is_read_until_there() {
+    let mut told = Recorded::new();
     told.begin(&Prompt::new("hi"));
     let mut known = vec![(told.length(), told.live())];
     let header = fs::read_to_string(told.path()).unwrap().find('\n').unwrap() as u64 + 1;
@@ -48,12 +48,12 @@ fn what_was_cut_anywhere_is_the_conversation_until_there() {
             None => (header, Conversation::new(task())),
         };
         assert_eq!((read.conversation, read.skipped_lines), (conversation, 0), "{cut}");
-        assert_eq!((read.whole_bytes, read.torn_bytes), (whole, cut - whole));
+        assert_eq!((read.whole_bytes, read.truncated_bytes), (whole, cut - whole));
     }
 }
 
 #[test]
-fn lines_of_a_later_version_and_lines_that_are_none_are_skipped_and_counted() {
+fn unknown_lines_are_skipped_and_counted() {
     let (bytes, conversation) = whole();
     let lines: Vec<&str> = std::str::from_utf8(&bytes).unwrap().lines().collect();
     let odd = [
@@ -73,14 +73,14 @@ fn lines_of_a_later_version_and_lines_that_are_none_are_skipped_and_counted() {
 }
 
 #[test]
-fn a_field_that_a_later_version_added_is_no_trouble() {
+fn unknown_fields_are_ignored() {
     let (bytes, conversation) = whole();
     let more = String::from_utf8(bytes).unwrap().replace("\"at\":", "\"mood\":{\"x\":[]},\"at\":");
     assert_eq!(recovered(more.as_bytes()).unwrap().conversation, conversation);
 }
 
 #[test]
-fn inputs_without_a_turn_are_skipped() {
+fn inputs_without_turn_are_skipped() {
     let (bytes, _) = whole();
     let lines: Vec<&str> = std::str::from_utf8(&bytes).unwrap().lines().collect();
     let without: Vec<&str> = lines.iter().filter(|line| !line.starts_with("{\"turn\"")).copied().collect();
@@ -89,7 +89,7 @@ fn inputs_without_a_turn_are_skipped() {
 }
 
 #[test]
-fn what_is_no_journal_is_an_error_of_its_own() {
+fn foreign_file_is_rejected() {
     for foreign in ["", "\n", "{}\n", "[1]\n", "{\"turn\":{}}\n", "hello\n", "{\"journal\":{\"format\":1}}\n"] {
         let error = recovered(foreign.as_bytes()).unwrap_err();
         assert!(matches!(error, JournalError::Foreign { .. }), "{foreign:?}: {error}");
@@ -102,8 +102,8 @@ fn what_is_no_journal_is_an_error_of_its_own() {
 }
 
 #[test]
-fn a_turn_that_was_cut_short_is_running_until_it_is_given_up() {
-    let mut told = Told::new();
+fn unfinished_turn_is_running() {
+    let mut told = Recorded::new();
     told.begin(&Prompt::new("hi"));
     told.input(Duration::from_secs(1), &delta("half"));
     told.length();

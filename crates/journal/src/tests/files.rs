@@ -1,4 +1,4 @@
-//! The file itself: where it is, who may read and write it, and what happens when it cannot be written.
+//! The file itself: its location, its permissions, its lock, and write errors.
 
 use super::*;
 use crate::folder_of;
@@ -11,7 +11,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_conversation_without_a_turn_leaves_no_file() {
+fn conversation_without_turns_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::new(folder.path().join("new"), task(), None);
     assert_eq!((journal.path(), journal.error().is_none()), (None, true));
@@ -20,19 +20,19 @@ fn a_conversation_without_a_turn_leaves_no_file() {
 }
 
 #[test]
-fn only_its_owner_can_read_it() {
+fn only_owner_can_read_journal() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::new(folder.path().join("a/b"), task(), None);
     journal.turn_started(&TurnStart::new(&Prompt::new("hi"), SystemTime::UNIX_EPOCH));
     let path = journal.path().unwrap();
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
     assert!(path.file_name().unwrap().to_str().unwrap().starts_with("19700101T000000Z-"), "{path:?}");
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no other file is left beside it");
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "there is no other file");
 }
 
 #[test]
-fn a_journal_is_gone_on_with_after_what_was_torn_is_cut_off() {
-    let mut told = Told::new();
+fn truncated_journal_is_continued() {
+    let mut told = Recorded::new();
     a_turn(&mut told);
     let (path, live) = (told.path(), told.live());
     drop(told.journal);
@@ -40,36 +40,36 @@ fn a_journal_is_gone_on_with_after_what_was_torn_is_cut_off() {
     fs::write(&path, [fs::read(&path).unwrap().as_slice(), torn].concat()).unwrap();
 
     let (journal, recovered) = Journal::open(&path).unwrap();
-    assert_eq!((&recovered.conversation, recovered.torn_bytes), (&live, torn.len() as u64));
-    let mut told = Told { folder: told.folder, journal, conversation: recovered.conversation, turn: None };
+    assert_eq!((&recovered.conversation, recovered.truncated_bytes), (&live, torn.len() as u64));
+    let mut told = Recorded { folder: told.folder, journal, conversation: recovered.conversation, turn: None };
     a_turn(&mut told);
     told.length();
     let again = read(&path).unwrap();
-    assert_eq!((again.conversation.turns.len(), again.torn_bytes, again.skipped_lines), (2, 0, 0));
+    assert_eq!((again.conversation.turns.len(), again.truncated_bytes, again.skipped_lines), (2, 0, 0));
     assert_eq!(again.conversation, told.live());
 }
 
 #[test]
-fn what_is_discarded_is_gone_and_nothing_more_is_kept() {
-    let mut told = Told::new();
+fn deleted_journal_records_nothing_more() {
+    let mut told = Recorded::new();
     a_turn(&mut told);
     let beside = told.folder.path().join("beside");
     fs::write(&beside, "").unwrap();
-    told.journal.discard();
+    told.journal.delete();
     a_turn(&mut told);
     assert_eq!((told.journal.path(), told.journal.error().is_none()), (None, true));
     assert_eq!(fs::read_dir(told.folder.path()).unwrap().count(), 1);
-    // The last one leaves no folder.
+    // The last journal leaves no directory.
     fs::remove_file(beside).unwrap();
     let journal = Journal::new(told.folder.path().join("own"), task(), None);
     journal.turn_started(&TurnStart::new(&Prompt::new("hi"), SystemTime::UNIX_EPOCH));
-    journal.discard();
+    journal.delete();
     assert_eq!(fs::read_dir(told.folder.path()).unwrap().count(), 0);
 }
 
 #[test]
-fn the_second_writer_is_refused_and_a_reader_is_not() {
-    let mut told = Told::new();
+fn second_writer_is_rejected() {
+    let mut told = Recorded::new();
     a_turn(&mut told);
     let path = told.path();
     assert!(matches!(Journal::open(&path), Err(JournalError::Busy { .. })));
@@ -84,30 +84,31 @@ fn the_second_writer_is_refused_and_a_reader_is_not() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_harms_no_turn_and_is_told() {
+fn unwritable_directory_does_not_affect_turn() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
     let journal = Journal::new(folder.path().join("file/below"), task(), None);
     journal.turn_started(&TurnStart::new(&Prompt::new("hi"), SystemTime::UNIX_EPOCH));
     journal.input(Duration::ZERO, &text("x"));
-    journal.settle();
+    journal.flush();
     assert!(matches!(journal.error().as_deref(), Some(JournalError::Io { .. })));
     assert_eq!(journal.path(), None);
 }
 
 #[test]
-fn a_full_disk_ends_the_journal_and_harms_no_turn() {
+fn full_disk_does_not_affect_turn() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("full.jsonl");
     symlink("/dev/full", &link).unwrap();
-    let mut writer = Writer::over(link.clone(), File::options().write(true).open(&link).unwrap());
+    let mut writer = Writer::with_file(link.clone(), File::options().write(true).open(&link).unwrap());
     let start = TurnStart::new(&Prompt::new("hi"), SystemTime::UNIX_EPOCH);
     assert!(writer.turn(&start).is_err());
 
-    let journal = Journal::over(Writer::over(link.clone(), File::options().write(true).open(&link).unwrap()));
+    let journal =
+        Journal::with_writer(Writer::with_file(link.clone(), File::options().write(true).open(&link).unwrap()));
     journal.input(Duration::ZERO, &delta("held back"));
     assert!(journal.error().is_none());
-    journal.settle();
+    journal.flush();
     let error = journal.error().unwrap();
     assert!(error.to_string().contains("full.jsonl"), "{error}");
     journal.turn_started(&start);
@@ -116,14 +117,14 @@ fn a_full_disk_ends_the_journal_and_harms_no_turn() {
 }
 
 #[test]
-fn deltas_are_held_back_until_the_turn_waits() {
-    let mut told = Told::new();
+fn deltas_are_buffered_until_turn_waits() {
+    let mut told = Recorded::new();
     told.begin(&Prompt::new("hi"));
     let before = told.length();
-    let on_disk = |told: &Told| fs::metadata(told.path()).unwrap().len();
+    let on_disk = |told: &Recorded| fs::metadata(told.path()).unwrap().len();
     told.input(Duration::ZERO, &delta("x"));
     assert_eq!(on_disk(&told), before);
-    told.journal.settle();
+    told.journal.flush();
     let settled = on_disk(&told);
     assert!(settled > before);
     told.input(Duration::ZERO, &delta("x"));
@@ -133,7 +134,7 @@ fn deltas_are_held_back_until_the_turn_waits() {
 }
 
 #[test]
-fn each_directory_has_a_folder_of_its_own_that_a_person_recognises() {
+fn each_task_has_its_own_directory() {
     let folder = |dir: &str| folder_of(Path::new("/state"), Path::new(dir)).to_str().unwrap().to_owned();
     let name = folder("/home/me/task_hello_0a1b2c3d");
     let hash = name.strip_prefix("/state/task_hello_0a1b2c3d-").unwrap();
@@ -146,7 +147,7 @@ fn each_directory_has_a_folder_of_its_own_that_a_person_recognises() {
 }
 
 #[test]
-fn the_latest_journal_is_the_one_that_was_written_last() {
+fn latest_journal_was_written_last() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(latest(&folder.path().join("none"), None).unwrap(), None);
     assert_eq!(latest(folder.path(), None).unwrap(), None);

@@ -1,13 +1,14 @@
-//! The journal's format, held byte by byte: every line kind as it stands in files that users already have.
+//! The format of the journal, byte by byte: every kind of line as it occurs in the files of users.
 //!
-//! `golden/format-1.jsonl` is never regenerated. A new kind of line or event is appended to it; a change of an existing line breaks
-//! every journal that was written before.
+//! `golden/format-1.jsonl` is never regenerated. New kinds of lines or events are appended to it; changing an
+//! existing line
+//! would break all existing journals.
 
 use super::*;
 use crate::line::{FORMAT, Line};
 use opencode_run_core::{
-    LimitKind, ModelSourceType, ModelTraffic, PermissionAsk, PermissionPolicy, ProcessExit, QuestionAsk, ReportedError,
-    TurnFailure,
+    LimitKind, ModelSourceType, ModelTraffic, PermissionPolicy, PermissionRequest, ProcessExit, QuestionRequest,
+    ReportedError, TurnFailure,
 };
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -27,7 +28,7 @@ fn events() -> Vec<Observed> {
         cost: 0.25,
     };
     let ask = |id: Option<&str>, refused| {
-        let ask = PermissionAsk::new("external_directory", vec!["/etc/*".to_owned()]);
+        let ask = PermissionRequest::new("external_directory", vec!["/etc/*".to_owned()]);
         Event::Permission(ask.id(id.map(str::to_owned)).refused(refused))
     };
     let error = |status: Option<u16>, retryable: Option<bool>, url: Option<&str>| {
@@ -53,7 +54,7 @@ fn events() -> Vec<Observed> {
         observed(Event::Tool(call(ToolState::Failed { error: "gone".to_owned(), refused: false }))),
         observed(ask(Some("per_1"), false)),
         observed(ask(None, true)),
-        observed(Event::Question(QuestionAsk::new("que_1", vec!["Which?".to_owned()]))),
+        observed(Event::Question(QuestionRequest::new("que_1", vec!["Which?".to_owned()]))),
         observed(Event::Retry { attempt: 1, message: "busy".to_owned(), next: None }),
         observed(Event::Retry { attempt: 2, message: "busy".to_owned(), next: Some(Duration::from_secs(4)) }),
         observed(error(None, None, None)),
@@ -101,7 +102,7 @@ fn failures() -> Vec<TurnFailure> {
     ]
 }
 
-/// Returns one turn for each way in which a turn can end: its inputs.
+/// Returns the inputs of one turn for each possible end of a turn.
 fn turns() -> Vec<Vec<Input>> {
     let mut all: Vec<_> = [Input::Session(SessionId::new("ses_1"))].into();
     all.extend(events().into_iter().map(Input::Event));
@@ -136,7 +137,7 @@ fn starts() -> [TurnStart; 2] {
     [full, Prompt::new("go on")].map(|prompt| TurnStart::new(&prompt, at))
 }
 
-/// Returns the journal as this version writes it.
+/// Returns the journal as written by this version.
 fn written() -> String {
     let isolated = Task::new("hello", "/home/me/task_hello_0a1b2c3d").isolated(true);
     let line = |line: Line<'_>| serde_json::to_string(&line).unwrap() + "\n";
@@ -152,7 +153,7 @@ fn written() -> String {
 }
 
 #[test]
-fn every_line_is_written_as_ever() {
+fn golden_lines_are_written() {
     let written = written();
     for (golden, written) in GOLDEN.lines().zip(written.lines()) {
         assert_eq!(golden, written);
@@ -161,9 +162,9 @@ fn every_line_is_written_as_ever() {
 }
 
 #[test]
-fn every_line_is_read_as_ever() {
+fn golden_lines_are_read() {
     let recovered = crate::replay::recover(Path::new("golden"), Cursor::new(GOLDEN)).unwrap();
-    assert_eq!((recovered.skipped_lines, recovered.torn_bytes), (0, 0));
+    assert_eq!((recovered.skipped_lines, recovered.truncated_bytes), (0, 0));
     insta::assert_json_snapshot!("golden_conversation", recovered.conversation);
 }
 

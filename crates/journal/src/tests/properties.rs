@@ -1,7 +1,7 @@
-//! What holds for every conversation.
+//! Properties that hold for every conversation.
 
 use super::*;
-use opencode_run_core::{LimitKind, PermissionAsk, ProcessExit, QuestionAsk, ReportedError, TurnFailure};
+use opencode_run_core::{LimitKind, PermissionRequest, ProcessExit, QuestionRequest, ReportedError, TurnFailure};
 use proptest::prelude::*;
 
 fn word() -> impl Strategy<Value = String> {
@@ -55,7 +55,7 @@ fn reported() -> impl Strategy<Value = ReportedError> {
 fn any_event() -> impl Strategy<Value = Event> {
     let usage = (any::<u64>(), any::<u64>()).prop_map(|(input, output)| Usage { input, output, ..Usage::default() });
     let ask = (prop::option::of(id()), word(), any::<bool>()).prop_map(|(id, permission, refused)| {
-        Event::Permission(PermissionAsk::new(permission, vec!["*".to_owned()]).id(id).refused(refused))
+        Event::Permission(PermissionRequest::new(permission, vec!["*".to_owned()]).id(id).refused(refused))
     });
     let raw = RawJson::parse("{ \"a\":\r\n1.0}".to_owned()).unwrap();
     prop_oneof![
@@ -68,7 +68,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(|(id, tool, input, state)| Event::Tool(ToolCall::new(id, tool, input, state))),
         (reason(), usage, any::<f64>()).prop_map(|(reason, usage, cost)| Event::StepFinish { reason, usage, cost }),
         ask,
-        (id(), word()).prop_map(|(id, text)| Event::Question(QuestionAsk::new(id, vec![text]))),
+        (id(), word()).prop_map(|(id, text)| Event::Question(QuestionRequest::new(id, vec![text]))),
         (any::<u32>(), word(), any::<Option<Duration>>()).prop_map(|(attempt, message, next)| Event::Retry {
             attempt,
             message,
@@ -109,7 +109,7 @@ fn any_input() -> impl Strategy<Value = Input> {
     ]
 }
 
-/// What is told: a turn begins, or something comes to it.
+/// A step of the test: a turn begins or receives an input.
 #[derive(Debug, Clone)]
 enum Step {
     Turn(String, Limits),
@@ -126,9 +126,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     })
 }
 
-/// Tells a journal these steps, a millisecond and a bit apart, and calls `after` after each.
-fn tell(steps: Vec<Step>, mut after: impl FnMut(&Told)) -> Told {
-    let mut told = Told::new();
+/// Records these steps, a little more than a millisecond apart, and calls `after` after each.
+fn tell(steps: Vec<Step>, mut after: impl FnMut(&Recorded)) -> Recorded {
+    let mut told = Recorded::new();
     for (number, step) in (0_u32..).zip(steps) {
         match step {
             Step::Turn(message, limits) => told.begin(&Prompt::new(message).limits(limits)),
@@ -139,7 +139,7 @@ fn tell(steps: Vec<Step>, mut after: impl FnMut(&Told)) -> Told {
     told
 }
 
-/// What of a running turn depends on bytes that came by and were not worth a line yet: how long it has been at work.
+/// Clears the duration of a running turn, which depends on progress inputs that were not written yet.
 fn without_duration(mut conversation: Conversation) -> Conversation {
     for turn in conversation.turns.iter_mut().filter(|turn| turn.failure.is_some() || turn.state == RunState::Running) {
         let turn = Arc::make_mut(turn);
@@ -152,16 +152,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn a_journal_gives_back_the_conversation(steps in steps()) {
+    fn journal_returns_recorded_conversation(steps in steps()) {
         let told = tell(steps, |_| {});
         told.length();
         let recovered = read(&told.path()).unwrap();
-        prop_assert_eq!((recovered.torn_bytes, recovered.skipped_lines), (0, 0));
+        prop_assert_eq!((recovered.truncated_bytes, recovered.skipped_lines), (0, 0));
         prop_assert_eq!(without_duration(recovered.conversation), without_duration(told.live()));
     }
 
     #[test]
-    fn a_cut_anywhere_gives_back_what_was_told_until_there(steps in steps(), cut in any::<prop::sample::Index>()) {
+    fn any_truncation_returns_earlier_inputs(steps in steps(), cut in any::<prop::sample::Index>()) {
         let mut known = Vec::new();
         let told = tell(steps, |told| known.push((told.length(), told.live())));
         let bytes = fs::read(told.path()).unwrap();
@@ -169,7 +169,7 @@ proptest! {
         let cut = after_first_turn + cut.index(bytes.len() + 1 - usize::try_from(after_first_turn).unwrap()) as u64;
         fs::write(told.folder.path().join("cut"), &bytes[..usize::try_from(cut).unwrap()]).unwrap();
         let recovered = read(&told.folder.path().join("cut")).unwrap();
-        // Several lines may belong to one step, and a step to no line: the first and the last that fit are compared.
+        // One step may write several lines or none, so the first and the last matching step are compared.
         let (length, _) = known.iter().rfind(|(length, _)| *length <= cut).unwrap();
         let candidates = known.iter().filter(|(other, _)| other == length);
         let found = without_duration(recovered.conversation);

@@ -1,4 +1,4 @@
-//! Turns that are run, told to the journal by the runner itself.
+//! Turns that are recorded by the runner itself.
 
 use super::*;
 use opencode_run_core::mock::{Act, ScriptedExecutor};
@@ -25,7 +25,7 @@ fn whole_turn() -> Vec<Act> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_goes_on_after_the_end_of_its_process() {
+async fn conversation_continues_after_crash() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Arc::new(Journal::new(folder.path(), task(), None));
     let stuck = half_a_turn().into_iter().chain([Act::Await(Control::Kill)]).collect::<Vec<_>>();
@@ -37,7 +37,7 @@ async fn a_conversation_goes_on_after_the_end_of_its_process() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(runner.current_output(), "Hello");
 
-    // Here the process dies: the file is what it is.
+    // The process ends here; the file is left as it is.
     let copy = folder.path().join("copy.jsonl");
     fs::copy(journal.path().unwrap(), &copy).unwrap();
     let (journal, recovered) = Journal::open(&copy).unwrap();

@@ -1,9 +1,9 @@
-//! What a Markdown parser sees in a transcript.
+//! The structure of a transcript as seen by a Markdown parser.
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use url::Url;
 
-/// What a Markdown parser sees outside of quotes, and what it must not see within them.
+/// The structure outside of quotes, and the constructs that must not occur within them.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Shape {
     pub(crate) titles: usize,
@@ -16,14 +16,14 @@ pub(crate) struct Shape {
     pub(crate) indented: usize,
     pub(crate) open_fences: usize,
     pub(crate) html_in_quotes: usize,
-    /// Of links and of footnotes.
+    /// Definitions of links and footnotes.
     pub(crate) definitions: usize,
-    /// Those from elsewhere.
+    /// Images with a remote address.
     pub(crate) images: usize,
 }
 
 impl Shape {
-    /// Reads a transcript.
+    /// Parses a transcript.
     pub(crate) fn of(markdown: &str) -> Self {
         let extensions = Options::ENABLE_TABLES
             | Options::ENABLE_FOOTNOTES
@@ -72,7 +72,7 @@ impl Shape {
     }
 }
 
-/// Whether a browser asks another host than the transcript's for this address.
+/// Returns whether a browser would load this address from another host than the transcript's.
 fn is_elsewhere(address: &str) -> bool {
     let home = Url::parse("https://home/of/the/transcript.md");
     home.and_then(|home| home.join(address)).is_ok_and(|url| url.host_str() != Some("home") || url.scheme() != "https")

@@ -1,4 +1,4 @@
-//! What is said, and what is not worth saying.
+//! Details that are shown or omitted.
 
 use super::{conversation, event, finished, reasoning, record, step_finish, text, tool};
 use crate::{MarkdownOptions, conversation_markdown};
@@ -10,7 +10,7 @@ fn transcript(inputs: impl IntoIterator<Item = Input>) -> String {
 }
 
 #[test]
-fn what_is_blank_has_no_place() {
+fn blank_texts_are_omitted() {
     let done = ToolState::Completed { title: Some(" ".to_owned()), output: "x".to_owned() };
     let running = ToolState::Running { title: Some(String::new()), limit: None };
     let markdown = transcript([
@@ -26,8 +26,8 @@ fn what_is_blank_has_no_place() {
 }
 
 #[test]
-fn why_the_last_step_ended_is_explained() {
-    for (reason, said) in [
+fn finish_reason_is_explained() {
+    for (reason, meaning) in [
         (StepReason::Stop, "`stop`\n"),
         (StepReason::Other("new".to_owned()), "`new`\n"),
         (StepReason::Length, "`length`: the answer was cut at the model's limit"),
@@ -37,16 +37,16 @@ fn why_the_last_step_ended_is_explained() {
         (StepReason::Unknown, "`unknown`: the provider gave no reason"),
     ] {
         let markdown = transcript([event(step_finish(reason)), finished()]);
-        assert!(markdown.contains(&format!("- **Finish reason:** {said}")), "{said} is missing in\n{markdown}");
+        assert!(markdown.contains(&format!("- **Finish reason:** {meaning}")), "{meaning} is missing from\n{markdown}");
     }
 }
 
 #[test]
-fn any_value_that_meets_a_schema_is_an_answer() {
+fn any_structured_value_is_an_answer() {
     for (value, shown) in [(json!(null), "null"), (json!(""), "\"\""), (json!([]), "[]"), (json!("`"), "\"`\"")] {
         let markdown = transcript([event(step_finish(StepReason::ToolCalls)), Input::Structured(value), finished()]);
         assert!(markdown.contains(&format!("### Answer\n\n```json\n{shown}\n```\n")), "{shown} in\n{markdown}");
-        for contradiction in ["**Answer:** none", "another step was to follow"] {
+        for contradiction in ["**Answer:** none", "another step should have followed"] {
             assert!(!markdown.contains(contradiction), "{contradiction} in\n{markdown}");
         }
     }

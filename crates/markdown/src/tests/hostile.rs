@@ -1,12 +1,12 @@
-//! Whatever anybody says, the transcript keeps its shape, as a real Markdown parser judges it.
+//! The transcript keeps its structure with any text, as judged by a real Markdown parser.
 
 use super::{conversation, event, finished, record, step_finish, text};
-use crate::fuzzing::{Said, holds_every_line, keeps_its_shape};
+use crate::fuzzing::{FuzzTurn, holds_every_line, keeps_its_shape};
 use crate::{DEFAULT_TOOL_TEXT_LIMIT, MarkdownOptions, conversation_markdown};
 use opencode_run_core::{Prompt, StepReason};
 use proptest::prelude::*;
 
-/// Texts out of pieces that mean something to Markdown or to a terminal, and of any characters at all.
+/// Texts of pieces that are special in Markdown or for a terminal, and of arbitrary characters.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces = [
         "\n",
@@ -81,11 +81,11 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-fn said() -> impl Strategy<Value = Said> {
+fn fuzz_turn() -> impl Strategy<Value = FuzzTurn> {
     let one = hostile;
     let answers = prop::collection::vec(hostile(), 0..3);
     (one(), prop::option::of(one()), one(), one(), one(), one(), one(), answers).prop_map(
-        |(message, context, thought, tool, given, output, failure, answers)| Said {
+        |(message, context, thought, tool, given, output, failure, answers)| FuzzTurn {
             message,
             context,
             thought,
@@ -102,27 +102,27 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_shape_is_that_of_the_conversation(said in prop::collection::vec(said(), 0..3)) {
-        keeps_its_shape(&said, DEFAULT_TOOL_TEXT_LIMIT);
+    fn transcript_has_conversation_structure(turns in prop::collection::vec(fuzz_turn(), 0..3)) {
+        keeps_its_shape(&turns, DEFAULT_TOOL_TEXT_LIMIT);
     }
 
     #[test]
-    fn the_shape_is_kept_where_texts_are_cut(said in said(), limit in 0..40_usize) {
-        keeps_its_shape(&[said], limit);
+    fn truncated_texts_keep_structure(turn in fuzz_turn(), limit in 0..40_usize) {
+        keeps_its_shape(&[turn], limit);
     }
 
     #[test]
-    fn every_line_is_there(said in said()) {
-        holds_every_line(&[said]);
+    fn every_line_is_included(turn in fuzz_turn()) {
+        holds_every_line(&[turn]);
     }
 }
 
 #[test]
-fn a_text_that_cannot_be_quoted_is_shown_as_code() {
+fn unquotable_text_is_shown_as_code() {
     let many: String = (0..100).map(|_| "[1]: /x\n\n").collect();
     let turn =
         record(&Prompt::new(&many), [event(text("p", "Fine.")), event(step_finish(StepReason::Stop)), finished()]);
     let markdown = conversation_markdown(&conversation([turn]), &MarkdownOptions::default());
     assert!(markdown.contains(&format!("```markdown\n{many}```")), "{markdown}");
-    keeps_its_shape(&[Said { answers: vec![many], ..Said::default() }], 0);
+    keeps_its_shape(&[FuzzTurn { answers: vec![many], ..FuzzTurn::default() }], 0);
 }

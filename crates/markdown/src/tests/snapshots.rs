@@ -1,4 +1,4 @@
-//! A spread of conversations, as a reader sees them.
+//! Transcripts of typical conversations.
 
 use super::{answered, conversation, event, finished, of_sub_agent, reasoning, record, step_finish, text, tool};
 use crate::{MarkdownOptions, conversation_markdown};
@@ -22,13 +22,13 @@ fn transcript(turns: impl IntoIterator<Item = TurnRecord>) -> String {
 }
 
 #[test]
-fn no_turn_yet() {
+fn conversation_without_turns() {
     let conversation = Conversation::new(Task::new("*new* <task>", "/tmp/a`b"));
-    check("no_turn_yet", &conversation_markdown(&conversation, &MarkdownOptions::default()));
+    check("conversation_without_turns", &conversation_markdown(&conversation, &MarkdownOptions::default()));
 }
 
 #[test]
-fn two_turns_with_a_tool_call() {
+fn two_turns_with_tool_call() {
     let model: ModelName = "anthropic/claude-sonnet-4-5".parse().unwrap();
     let first = Prompt::new("Make `hello.txt`.\n\nThen say what is in it.")
         .model(model)
@@ -59,7 +59,7 @@ fn two_turns_with_a_tool_call() {
             finished(),
         ],
     );
-    check("two_turns_with_a_tool_call", &transcript([first, second]));
+    check("two_turns_with_tool_call", &transcript([first, second]));
 }
 
 #[test]
@@ -88,15 +88,12 @@ fn running() {
 }
 
 #[test]
-fn failed_at_the_provider() {
+fn provider_failure() {
     let error = ReportedError::new("APIError", "invalid x-api-key")
         .status(401)
         .retryable(false)
         .url("https://api.example.org/v1/messages".to_owned());
-    check(
-        "failed_at_the_provider",
-        &transcript([record(&Prompt::new("Hi"), [event(Event::Error(error)), finished()])]),
-    );
+    check("provider_failure", &transcript([record(&Prompt::new("Hi"), [event(Event::Error(error)), finished()])]));
 }
 
 #[test]
@@ -121,12 +118,12 @@ fn crashed_and_timed_out() {
 }
 
 #[test]
-fn a_refused_tool() {
+fn refused_tool() {
     let refused =
         ToolState::Failed { error: "The user rejected permission to use this tool.".to_owned(), refused: true };
     let failed = ToolState::Failed { error: String::new(), refused: false };
     check(
-        "a_refused_tool",
+        "refused_tool",
         &transcript([record(
             &Prompt::new("Read /etc/passwd"),
             [
@@ -141,11 +138,11 @@ fn a_refused_tool() {
 }
 
 #[test]
-fn a_value_that_meets_a_schema() {
+fn structured_value() {
     let value = json!({"city": "Bern", "notes": "```\n## Turn 2\n````", "turned": "\u{202e}", "sizes": [1, 2.5, null]});
     let done = ToolState::Completed { title: None, output: "Structured output captured.".to_owned() };
     check(
-        "a_value_that_meets_a_schema",
+        "structured_value",
         &transcript([record(
             &Prompt::new("Which city?"),
             [
@@ -160,9 +157,9 @@ fn a_value_that_meets_a_schema() {
 }
 
 #[test]
-fn a_sub_agent_at_work() {
+fn running_sub_agent() {
     check(
-        "a_sub_agent_at_work",
+        "running_sub_agent",
         &transcript([record(
             &Prompt::new("Delegate"),
             [
@@ -182,10 +179,10 @@ fn a_sub_agent_at_work() {
 }
 
 #[test]
-fn answers_that_try_to_leave_their_place() {
+fn answers_that_try_to_escape() {
     let fence = "````\n```\n## Turn 7\n`````\n";
     check(
-        "answers_that_try_to_leave_their_place",
+        "answers_that_try_to_escape",
         &transcript([record(
             &Prompt::new("> quote\n# Turn 2\n<task>do it</task>\r\n</details>"),
             [
@@ -204,7 +201,7 @@ fn answers_that_try_to_leave_their_place() {
 }
 
 #[test]
-fn bounded_and_without_reasoning() {
+fn limited_and_without_reasoning() {
     let output = "a line of output\n".repeat(100);
     let turn = record(
         &Prompt::new("Be long"),
@@ -217,5 +214,5 @@ fn bounded_and_without_reasoning() {
         ],
     );
     let options = MarkdownOptions::default().reasoning(false).tool_text_limit(40);
-    check("bounded_and_without_reasoning", &conversation_markdown(&conversation([turn]), &options));
+    check("limited_and_without_reasoning", &conversation_markdown(&conversation([turn]), &options));
 }

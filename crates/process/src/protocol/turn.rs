@@ -1,7 +1,7 @@
 //! One turn of a generation as a state machine without I/O: it owns how the end of a turn is known.
 
 use super::{ClientError, SessionEvent};
-use opencode_run_core::{Control, Ending, PermissionAnswer, PermissionAsk, SessionId, Signal};
+use opencode_run_core::{Control, Ending, PermissionAnswer, PermissionRequest, SessionId, Signal};
 use reqwest::Method;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
@@ -43,7 +43,7 @@ pub(crate) enum Input {
     /// A request was answered, or failed for good.
     Answer(Tag, Result<String, ClientError>),
     /// The policy has decided about a permission request.
-    Decided { ask: PermissionAsk, session: SessionId, answer: PermissionAnswer },
+    Decided { ask: PermissionRequest, session: SessionId, answer: PermissionAnswer },
     /// A control of the consumer; `None` when it is gone.
     Control(Option<Control>),
     /// A timer fired.
@@ -60,7 +60,7 @@ pub(crate) enum Action {
     /// Sends a request. Its answer comes back with the tag.
     Request(Tag, Request),
     /// Asks the turn's policy about a permission request of a session. If the agent insists on what was refused, the turn is to end.
-    Decide { ask: PermissionAsk, session: SessionId, insists: bool },
+    Decide { ask: PermissionRequest, session: SessionId, insists: bool },
     /// Lets the requests of a sub-agent's session through to the model.
     Include(SessionId),
     /// Sets a timer, in the place of an earlier one of its kind.

@@ -4,7 +4,7 @@ use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, on_a_source};
 use crate::stage::LIMIT;
 use async_trait::async_trait;
 use opencode_run_core::{
-    Event, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, Prompt, RunState, Signal, Task,
+    Event, PermissionAnswer, PermissionHandler, PermissionPolicy, PermissionRequest, Prompt, RunState, Signal, Task,
     TurnRequest,
 };
 use opencode_run_tests::script::Act;
@@ -18,12 +18,12 @@ const REPLY: &str = "POST /permission/*/reply";
 /// Somebody who takes a moment.
 #[derive(Debug, Default)]
 struct Person {
-    asked: Mutex<Vec<PermissionAsk>>,
+    asked: Mutex<Vec<PermissionRequest>>,
 }
 
 #[async_trait]
 impl PermissionHandler for Person {
-    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+    async fn answer(&self, ask: PermissionRequest) -> PermissionAnswer {
         tokio::time::sleep(Duration::from_millis(300)).await;
         self.asked.lock().unwrap().push(ask);
         PermissionAnswer::Once
@@ -70,7 +70,7 @@ struct Helpless;
 
 #[async_trait]
 impl PermissionHandler for Helpless {
-    async fn answer(&self, ask: PermissionAsk) -> PermissionAnswer {
+    async fn answer(&self, ask: PermissionRequest) -> PermissionAnswer {
         panic!("{}?", ask.permission);
     }
 }

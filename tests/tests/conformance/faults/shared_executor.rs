@@ -5,7 +5,7 @@ use super::pool::{current_thread, of_tenant, turn, until_alive};
 use super::support::PLAIN;
 use async_trait::async_trait;
 use opencode_run_core::{
-    Ending, Executor, ModelName, PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, Prompt,
+    Ending, Executor, ModelName, PermissionAnswer, PermissionHandler, PermissionPolicy, PermissionRequest, Prompt,
     RunError, RunState, Signal, Task, TurnRequest, TurnRunner,
 };
 use opencode_run_process::ServeExecutor;
@@ -77,7 +77,7 @@ struct Blocking(Mutex<Receiver<()>>);
 
 #[async_trait]
 impl PermissionHandler for Blocking {
-    async fn answer(&self, _: PermissionAsk) -> PermissionAnswer {
+    async fn answer(&self, _: PermissionRequest) -> PermissionAnswer {
         match self.0.lock().unwrap().recv_timeout(LIMIT / 2) {
             Ok(()) => PermissionAnswer::Once,
             Err(_) => PermissionAnswer::Reject { reason: "no other turn ran meanwhile".to_owned() },

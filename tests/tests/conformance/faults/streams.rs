@@ -105,7 +105,7 @@ async fn events_of_another_session() {
     let play = Play::new(Serving::doing(acts)).await;
     let runner = play.runner("task");
     runner.start("hello".into(), SystemTime::now()).await.unwrap();
-    let mut events = runner.every_event();
+    let mut events = runner.lossless_events();
     let record = super::support::ended(&runner).await;
     assert_answered(&record, PLAIN_TEXT);
     assert_eq!((record.entries.len(), record.steps), (1, 1), "{record:?}");
@@ -155,7 +155,7 @@ async fn a_flood_of_deltas_is_told_in_order_and_added_up() {
     let play = Play::new(Serving::doing([act])).await;
     let runner = play.runner("task");
     runner.start(Prompt::new("hello"), SystemTime::now()).await.unwrap();
-    let mut events = runner.every_event();
+    let mut events = runner.lossless_events();
     let mut deltas = 0;
     while let Some(item) = tokio::time::timeout(crate::stage::LIMIT, events.next()).await.unwrap() {
         let EventItem::Event(event) = item else { panic!("{item:?}") };

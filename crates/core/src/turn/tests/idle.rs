@@ -1,10 +1,10 @@
-//! What is progress, and what holds the idle clock.
+//! Progress and the idle clock.
 
 use super::*;
 
 const IDLE: Duration = Duration::from_secs(8);
 
-/// Plays inputs, each at its second, and returns the second at which the idle limit is then reached.
+/// Applies each input at its second and returns the second at which the idle limit is reached afterwards.
 fn limit_after(inputs: impl IntoIterator<Item = (u64, Input)>) -> Option<u64> {
     let mut turn = asking_turn(Limits { total: None, idle: Some(IDLE) });
     for (at, input) in inputs {
@@ -26,11 +26,11 @@ fn ask(id: &str) -> Event {
 }
 
 fn question(id: &str) -> Event {
-    Event::Question(QuestionAsk { id: id.to_owned(), questions: Vec::new() })
+    Event::Question(QuestionRequest { id: id.to_owned(), questions: Vec::new() })
 }
 
 #[test]
-fn what_moves_the_turn_moves_the_clock() {
+fn progress_resets_idle_clock() {
     let thought = Event::ReasoningDelta { part: PartId::new("r"), delta: "hm".to_owned() };
     let error = ReportedError { name: String::new(), message: String::new(), status: None, retryable: None, url: None };
     let events = [
@@ -53,7 +53,7 @@ fn what_moves_the_turn_moves_the_clock() {
 }
 
 #[test]
-fn a_provider_that_is_tried_again_for_ever_and_heartbeats_do_not() {
+fn retries_and_heartbeats_are_not_progress() {
     let raw = RawJson::parse("{}".to_owned()).unwrap();
     let retry = Event::Retry { attempt: 1, message: "overloaded".to_owned(), next: Some(Duration::from_secs(2)) };
     let heartbeat = Event::Unknown { kind: "server.heartbeat".to_owned(), raw };
@@ -70,19 +70,19 @@ fn a_provider_that_is_tried_again_for_ever_and_heartbeats_do_not() {
 }
 
 #[test]
-fn a_tool_at_work_holds_the_clock_as_long_as_it_may_take() {
-    let two_minutes = TOOL_LIMIT.as_secs();
+fn running_tool_suspends_idle_clock() {
+    let two_minutes = TOOL_TIMEOUT.as_secs();
     for state in [ToolState::Pending, running()] {
         assert_eq!(limit_after([at_second(5, tool("c", json!({}), state))]), Some(5 + two_minutes + 8));
     }
     let own_limit = |minutes| limit_after([at_second(5, tool("c", json!({}), at_work(Some(minutes))))]);
     assert_eq!(own_limit(10), Some(5 + 600 + 8));
     assert_eq!(own_limit(1), Some(5 + 60 + 8));
-    assert_eq!(own_limit(u64::from(u32::MAX)), Some(5 + LONGEST_TOOL_LIMIT.as_secs() + 8));
+    assert_eq!(own_limit(u64::from(u32::MAX)), Some(5 + MAX_TOOL_TIMEOUT.as_secs() + 8));
 }
 
 #[test]
-fn the_last_of_the_tools_at_work_lets_the_clock_go() {
+fn last_finished_tool_resumes_idle_clock() {
     let works = |id, minutes| tool(id, json!({}), at_work(Some(minutes)));
     let done = |id| tool(id, json!({}), answered("x"));
     let of_sub_agent = |event| Input::Event(Observed::new(event).from_sub_agent(SessionId::new("ses_sub")));
@@ -92,12 +92,12 @@ fn the_last_of_the_tools_at_work_lets_the_clock_go() {
     assert_eq!(limit_after(first_done.clone()), Some(308));
     let all_done = first_done.chain([(30, of_sub_agent(done("c")))]);
     assert_eq!(limit_after(all_done.clone()), Some(38));
-    // A report that was overtaken does not set the tool to work again.
+    // A late report does not restart the tool.
     assert_eq!(limit_after(all_done.chain([at_second(31, works("c", 10))])), Some(39));
 }
 
 #[test]
-fn the_clock_stands_still_while_somebody_is_asked() {
+fn open_request_suspends_idle_clock() {
     assert_eq!(limit_after([at_second(5, ask("a"))]), None);
     assert_eq!(limit_after([at_second(5, question("a"))]), None);
     assert_eq!(limit_after([at_second(5, ask("a")), (500, answer("a"))]), Some(508));
@@ -107,7 +107,7 @@ fn the_clock_stands_still_while_somebody_is_asked() {
 }
 
 #[test]
-fn nobody_is_asked_where_the_policy_answers() {
+fn automatic_policy_keeps_idle_clock_running() {
     for policy in [PermissionPolicy::Allow, PermissionPolicy::Deny] {
         let limits = Limits { total: None, idle: Some(IDLE) };
         let mut turn =
@@ -119,19 +119,23 @@ fn nobody_is_asked_where_the_policy_answers() {
 }
 
 #[test]
-fn the_failure_says_what_was_seen_last_also_where_it_was_no_progress() {
+fn idle_failure_names_last_event() {
     let reached = |event: Event| {
         let mut turn = asking_turn(Limits { total: Some(IDLE), idle: Some(IDLE) });
         turn.apply(Duration::from_secs(1), &super::event(event));
         turn.apply(Duration::from_secs(8), &Input::LimitReached(LimitKind::Idle));
-        // What comes of the interrupt is not what was seen last.
+        // Events that follow the interrupt are not reported as the last one.
         turn.apply(Duration::from_secs(9), &super::event(text("p", "cut")));
         turn.apply(Duration::from_secs(9), &Input::Ended(Ending::Stopped));
         turn
     };
     let retry = Event::Retry { attempt: 1, message: "overloaded".to_owned(), next: None };
     assert_failed(&reached(retry), FailureKind::IdleTimeout, "no progress for 8s; last seen: retry after 1.0 s");
-    assert_failed(&reached(ask("a")), FailureKind::IdleTimeout, "permission after 1.0 s, and an answer is waited for");
+    assert_failed(
+        &reached(ask("a")),
+        FailureKind::IdleTimeout,
+        "permission after 1.0 s, waiting for an answer from the user",
+    );
     let bytes = after([Input::Progress, Input::LimitReached(LimitKind::Idle), Input::Lost]);
     assert_failed(&bytes, FailureKind::IdleTimeout, "last seen: bytes of the model's answer after 1.0 s");
 }

@@ -1,4 +1,4 @@
-//! What holds for every sequence of inputs.
+//! Properties that hold for every sequence of inputs.
 
 use super::*;
 use crate::Entry;
@@ -45,7 +45,7 @@ fn reported_error() -> impl Strategy<Value = ReportedError> {
 fn any_event() -> impl Strategy<Value = Event> {
     let usage = (any::<u64>(), any::<u64>()).prop_map(|(input, output)| Usage { input, output, ..Usage::default() });
     let ask = (prop::option::of(ask_id()), any::<bool>()).prop_map(|(id, refused)| permission(id, refused));
-    let question = ask_id().prop_map(|id| Event::Question(QuestionAsk { id, questions: Vec::new() }));
+    let question = ask_id().prop_map(|id| Event::Question(QuestionRequest { id, questions: Vec::new() }));
     let raw = RawJson::parse("{}".to_owned()).unwrap();
     prop_oneof![
         Just(Event::StepStart),
@@ -94,7 +94,7 @@ fn inputs() -> impl Strategy<Value = Vec<(Duration, Input)>> {
     prop::collection::vec(((0..100_u64).prop_map(Duration::from_secs), any_input()), 0..60)
 }
 
-/// What was produced, told in the simplest way: by agent, kind and id.
+/// The output, modelled in the simplest way: by agent, kind and id.
 #[derive(Debug, Default, PartialEq)]
 struct Produced {
     texts: HashMap<(Option<SessionId>, &'static str, PartId), String>,
@@ -103,7 +103,7 @@ struct Produced {
 }
 
 impl Produced {
-    /// Replays the events.
+    /// Adds an event.
     fn replay(observed: &Observed, produced: &mut Self) {
         let agent = observed.sub_agent.clone();
         match observed.event.clone() {
@@ -126,7 +126,7 @@ impl Produced {
         }
     }
 
-    /// Reads the record.
+    /// Reads a record.
     fn of(record: &TurnRecord) -> Self {
         let mut produced = Self::default();
         for Entry { sub_agent, content } in record.entries.clone() {
@@ -144,13 +144,13 @@ impl Produced {
                     false
                 }
             };
-            assert!(!twice, "one thing stands in two places");
+            assert!(!twice, "one part has two entries");
         }
         produced
     }
 }
 
-/// The record, without what was seen last where a limit was reached.
+/// Returns the record without the last event named in a time-limit failure.
 fn without_last_seen(inputs: &[(Duration, Input)]) -> TurnRecord {
     let mut turn = turn();
     for (at, input) in inputs.iter().cloned() {
@@ -171,7 +171,7 @@ fn tool_reports() -> Vec<Event> {
 
 proptest! {
     #[test]
-    fn the_state_is_always_legal(inputs in inputs()) {
+    fn turn_state_is_always_legal(inputs in inputs()) {
         let mut turn = turn();
         let mut at_the_end: Option<TurnRecord> = None;
         for (at, input) in inputs {
@@ -192,14 +192,14 @@ proptest! {
             prop_assert!(record.cost.is_finite());
             prop_assert_eq!(record.output_len(), record.output().len());
             if turn.state() == RunState::Completed {
-                let handed_in = record.structured.is_some();
-                prop_assert!(record.finish.as_ref().is_some_and(|reason| handed_in || reason.is_terminal()));
+                let submitted = record.structured.is_some();
+                prop_assert!(record.finish.as_ref().is_some_and(|reason| submitted || reason.is_terminal()));
             }
         }
     }
 
     #[test]
-    fn nothing_produced_is_lost(inputs in inputs()) {
+    fn no_output_is_lost(inputs in inputs()) {
         let mut turn = turn();
         let mut produced = Produced::default();
         for (at, input) in inputs {
@@ -212,19 +212,19 @@ proptest! {
     }
 
     #[test]
-    fn each_control_is_told_at_most_once_and_no_interrupt_after_a_kill(inputs in inputs()) {
+    fn each_control_is_sent_at_most_once(inputs in inputs()) {
         let mut turn = turn();
-        let told: Vec<_> = inputs.into_iter().filter_map(|(at, input)| turn.apply(at, &input).control).collect();
+        let sent: Vec<_> = inputs.into_iter().filter_map(|(at, input)| turn.apply(at, &input).control).collect();
         let allowed: [&[Control]; 4] =
             [&[], &[Control::Interrupt], &[Control::Kill], &[Control::Interrupt, Control::Kill]];
-        prop_assert!(allowed.contains(&told.as_slice()), "{:?}", told);
+        prop_assert!(allowed.contains(&sent.as_slice()), "{:?}", sent);
     }
 
     #[test]
-    fn the_idle_clock_never_goes_back(inputs in inputs()) {
+    fn idle_clock_never_goes_back(inputs in inputs()) {
         let idle = Duration::from_secs(7);
         let mut turn = asking_turn(Limits { total: None, idle: Some(idle) });
-        let (mut now, mut moved) = (Duration::ZERO, Duration::ZERO);
+        let (mut now, mut last_progress) = (Duration::ZERO, Duration::ZERO);
         for (at, input) in inputs {
             now = now.max(at);
             let before = turn.limit_at(LimitKind::Idle);
@@ -238,11 +238,11 @@ proptest! {
             };
             turn.apply(now, &input);
             if is_progress {
-                moved = now;
+                last_progress = now;
             }
             let Some(limit) = turn.limit_at(LimitKind::Idle) else { continue };
-            prop_assert!(limit >= moved + idle);
-            prop_assert!(limit <= now + LONGEST_TOOL_LIMIT + idle);
+            prop_assert!(limit >= last_progress + idle);
+            prop_assert!(limit <= now + MAX_TOOL_TIMEOUT + idle);
             if !is_progress && !is_answer && !is_ask {
                 prop_assert_eq!(before, Some(limit));
             }
@@ -250,7 +250,7 @@ proptest! {
     }
 
     #[test]
-    fn what_does_not_move_a_turn_changes_nothing_of_its_record(
+    fn neutral_inputs_leave_record_unchanged(
         inputs in inputs(),
         places in prop::collection::vec(any::<usize>(), 0..9),
     ) {
@@ -261,21 +261,21 @@ proptest! {
             event(permission(Some("a".to_owned()), false)),
         ];
         let mut talkative = inputs.clone();
-        for (place, input) in places.into_iter().zip(idle_talk.iter().cycle()) {
-            talkative.insert(place % (talkative.len() + 1), (Duration::ZERO, input.clone()));
+        for (index, input) in places.into_iter().zip(idle_talk.iter().cycle()) {
+            talkative.insert(index % (talkative.len() + 1), (Duration::ZERO, input.clone()));
         }
         prop_assert_eq!(without_last_seen(&inputs), without_last_seen(&talkative));
     }
 
     #[test]
-    fn the_reports_of_a_tool_may_come_in_any_order(states in Just(tool_reports()).prop_shuffle()) {
+    fn tool_reports_may_arrive_reordered(states in Just(tool_reports()).prop_shuffle()) {
         let in_order = after(tool_reports().into_iter().map(event)).into_record();
         let shuffled = after(states.into_iter().map(event)).into_record();
         prop_assert_eq!(in_order.entries, shuffled.entries);
     }
 
     #[test]
-    fn a_record_survives_json(inputs in inputs()) {
+    fn record_survives_json(inputs in inputs()) {
         let mut turn = turn();
         for (at, input) in inputs {
             turn.apply(at, &input);
@@ -283,7 +283,7 @@ proptest! {
         let record = turn.into_record();
         let json = serde_json::to_string(&record).unwrap();
         let read: TurnRecord = serde_json::from_str(&json).unwrap();
-        // The text, not the value: a float may differ in its last digit after a round trip.
+        // Compares texts, not values: a float may differ in its last digit after a round trip.
         prop_assert_eq!(read.output(), record.output());
         prop_assert_eq!((read.state, read.entries, read.usage), (record.state, record.entries, record.usage));
     }

@@ -1,9 +1,9 @@
-//! What is kept of a turn.
+//! The record of a turn.
 
 use super::*;
 
 #[test]
-fn a_finished_turn_accepts_nothing_more() {
+fn finished_turn_ignores_input() {
     let mut turn = after([start(), event(text("p", "hi")), finish(StepReason::Stop), finished()]);
     let before = turn.record().clone();
     let inputs = [
@@ -22,15 +22,15 @@ fn a_finished_turn_accepts_nothing_more() {
 }
 
 #[test]
-fn the_session_is_told_once() {
+fn session_is_reported_once() {
     let mut turn = turn();
-    let mut told = |id| turn.apply(Duration::ZERO, &Input::Session(SessionId::new(id))).session;
-    assert_eq!(told("ses_1"), Some(SessionId::new("ses_1")));
-    assert_eq!((told("ses_1"), told("ses_2")), (None, None));
+    let mut sent = |id| turn.apply(Duration::ZERO, &Input::Session(SessionId::new(id))).session;
+    assert_eq!(sent("ses_1"), Some(SessionId::new("ses_1")));
+    assert_eq!((sent("ses_1"), sent("ses_2")), (None, None));
 }
 
 #[test]
-fn usage_and_cost_are_summed_over_steps_and_sub_agents() {
+fn usage_includes_steps_and_sub_agents() {
     let turn = after([
         event(step_finish(StepReason::ToolCalls, 0.25)),
         of_sub_agent(step_finish(StepReason::Stop, 0.5)),
@@ -47,7 +47,7 @@ fn usage_and_cost_are_summed_over_steps_and_sub_agents() {
 }
 
 #[test]
-fn a_full_text_replaces_what_the_deltas_gave() {
+fn whole_text_replaces_deltas() {
     let mut turn = after([event(delta("p", "Hel")), event(delta("q", "other")), event(delta("p", "lo"))]);
     assert_eq!(turn.record().output(), "Hello\n\nother");
     turn.apply(Duration::ZERO, &event(text("p", "Hello!")));
@@ -55,7 +55,7 @@ fn a_full_text_replaces_what_the_deltas_gave() {
 }
 
 #[test]
-fn the_output_is_the_texts_of_the_turns_own_agent() {
+fn output_excludes_sub_agents() {
     let thought = Event::Reasoning { part: PartId::new("r"), text: "hm".to_owned() };
     let turn = after([
         event(text("p0", "")),
@@ -70,7 +70,7 @@ fn the_output_is_the_texts_of_the_turns_own_agent() {
 }
 
 #[test]
-fn the_same_id_at_two_agents_or_of_two_kinds_is_two_things() {
+fn same_id_in_two_agents_is_distinct() {
     let thought = Event::ReasoningDelta { part: PartId::new("p"), delta: "hm".to_owned() };
     let turn = after([
         event(text("p", "one")),
@@ -83,7 +83,7 @@ fn the_same_id_at_two_agents_or_of_two_kinds_is_two_things() {
 }
 
 #[test]
-fn a_tool_call_advances_and_never_goes_back() {
+fn tool_call_state_never_goes_back() {
     let known = |turn: &TurnMachine| match &turn.record().entries[0].content {
         EntryContent::Tool(call) => (call.input.clone(), call.state.clone()),
         other => panic!("{other:?}"),
@@ -103,7 +103,7 @@ fn a_tool_call_advances_and_never_goes_back() {
 }
 
 #[test]
-fn the_duration_is_the_latest_time_seen() {
+fn duration_is_latest_input_time() {
     let mut turn = turn();
     turn.apply(Duration::from_secs(5), &start());
     turn.apply(Duration::from_secs(3), &finish(StepReason::Stop));
@@ -113,7 +113,7 @@ fn the_duration_is_the_latest_time_seen() {
 }
 
 #[test]
-fn what_says_nothing_about_the_answer_only_keeps_the_turn_alive() {
+fn neutral_inputs_only_reset_idle_clock() {
     let raw = RawJson::parse("{}".to_owned()).unwrap();
     let turn = after([
         event(Event::Retry { attempt: 1, message: "later".into(), next: None }),
@@ -124,9 +124,9 @@ fn what_says_nothing_about_the_answer_only_keeps_the_turn_alive() {
 }
 
 #[test]
-fn a_record_that_is_full_counts_what_comes_and_lets_what_is_there_grow() {
+fn full_record_counts_new_entries() {
     let mut turn = turn();
-    for number in 0..MOST_ENTRIES {
+    for number in 0..MAX_ENTRIES {
         turn.apply(Duration::ZERO, &event(delta(&number.to_string(), "x")));
     }
     assert_eq!(turn.record().dropped.messages, 0);
@@ -136,13 +136,13 @@ fn a_record_that_is_full_counts_what_comes_and_lets_what_is_there_grow() {
     turn.apply(Duration::ZERO, &reported("", None));
     turn.apply(Duration::ZERO, &event(delta("7", "yz")));
     let record = turn.record();
-    assert_eq!(record.entries.len(), MOST_ENTRIES);
+    assert_eq!(record.entries.len(), MAX_ENTRIES);
     assert_eq!((record.dropped.messages, record.dropped.bytes), (4, 4 + 3 + 7 + 4));
     assert!(record.output().contains("\n\nxyz\n\n"));
 }
 
 #[test]
-fn an_event_of_a_part_that_is_known_takes_no_more_than_its_text() {
+fn known_part_allocates_only_its_text() {
     let mut turn = turn();
     let raw = RawJson::parse("{}".to_owned()).unwrap();
     for _ in 0..100_000 {

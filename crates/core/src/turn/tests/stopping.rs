@@ -1,9 +1,9 @@
-//! A turn that is ended from our side.
+//! Turns that are ended by us.
 
 use super::*;
 
 #[test]
-fn an_interrupted_turn_is_interrupted_however_it_ends() {
+fn interrupted_turn_stays_interrupted() {
     let lost = Input::Lost;
     let endings = [Ending::Finished, Ending::Stopped, crashed()].map(Input::Ended);
     for ending in endings.into_iter().chain([lost]) {
@@ -16,7 +16,7 @@ fn an_interrupted_turn_is_interrupted_however_it_ends() {
 }
 
 #[test]
-fn a_turn_that_was_done_before_the_stop_took_effect_is_completed() {
+fn turn_finished_before_stop_is_completed() {
     for stop in [Input::Interrupt, Input::Kill, Input::LimitReached(LimitKind::Total)] {
         let turn = after([start(), finish(StepReason::Stop), stop.clone(), finished()]);
         assert_eq!(turn.state(), RunState::Completed);
@@ -26,21 +26,21 @@ fn a_turn_that_was_done_before_the_stop_took_effect_is_completed() {
 }
 
 #[test]
-fn a_turn_that_the_transport_had_to_end_is_interrupted_also_after_its_last_step() {
+fn turn_stopped_after_last_step_is_interrupted() {
     let turn = after([start(), finish(StepReason::Stop), Input::Kill, Input::Ended(Ending::Stopped)]);
     assert_eq!(turn.state(), RunState::Interrupted);
 }
 
 #[test]
-fn each_control_is_told_once_and_none_after_a_kill() {
+fn no_control_follows_a_kill() {
     let mut turn = turn();
-    let mut told = |input| turn.apply(Duration::ZERO, &input).control;
-    assert_eq!(told(Input::Interrupt), Some(Control::Interrupt));
-    assert_eq!(told(Input::Interrupt), None);
-    assert_eq!(told(Input::LimitReached(LimitKind::Idle)), None);
-    assert_eq!(told(Input::Kill), Some(Control::Kill));
-    assert_eq!(told(Input::Kill), None);
-    assert_eq!(told(Input::Interrupt), None);
+    let mut sent = |input| turn.apply(Duration::ZERO, &input).control;
+    assert_eq!(sent(Input::Interrupt), Some(Control::Interrupt));
+    assert_eq!(sent(Input::Interrupt), None);
+    assert_eq!(sent(Input::LimitReached(LimitKind::Idle)), None);
+    assert_eq!(sent(Input::Kill), Some(Control::Kill));
+    assert_eq!(sent(Input::Kill), None);
+    assert_eq!(sent(Input::Interrupt), None);
 
     let mut turn = super::turn();
     assert_eq!(turn.apply(Duration::ZERO, &Input::Kill).control, Some(Control::Kill));
@@ -48,7 +48,7 @@ fn each_control_is_told_once_and_none_after_a_kill() {
 }
 
 #[test]
-fn a_limit_interrupts_and_names_what_was_seen_last() {
+fn time_limit_failure_names_last_event() {
     let limits = Limits { total: Some(Duration::from_mins(1)), idle: Some(Duration::from_secs(5)) };
     for (limit, kind) in [(LimitKind::Total, FailureKind::Timeout), (LimitKind::Idle, FailureKind::IdleTimeout)] {
         let mut turn = TurnMachine::new(&Prompt::new("hello").limits(limits), SystemTime::UNIX_EPOCH);
@@ -56,21 +56,21 @@ fn a_limit_interrupts_and_names_what_was_seen_last() {
         turn.apply(Duration::from_millis(2500), &event(tool("c", json!({}), running())));
         let changes = turn.apply(Duration::from_secs(9), &Input::LimitReached(limit));
         assert_eq!((changes.control, changes.ended), (Some(Control::Interrupt), None));
-        // The first reason stands, also when somebody then asks for a kill.
+        // The first reason stays, even if a kill is requested later.
         assert_eq!(turn.apply(Duration::from_secs(9), &Input::Kill).control, Some(Control::Kill));
         turn.apply(Duration::from_secs(10), &Input::Ended(Ending::Stopped));
-        assert_failed(&turn, kind, "last seen: tool after 2.5 s, with bash at work");
+        assert_failed(&turn, kind, "last seen: tool after 2.5 s, with bash still running");
     }
-    // A tool that has answered is not at work.
+    // A tool that has returned is not running.
     let call = |state| event(tool("c", json!({}), state));
     let answered = after([call(running()), call(answered("ok")), Input::LimitReached(LimitKind::Total), Input::Lost]);
-    assert!(!answered.record().failure.as_ref().unwrap().to_string().contains("at work"));
+    assert!(!answered.record().failure.as_ref().unwrap().to_string().contains("still running"));
     let untouched = after([Input::LimitReached(LimitKind::Total), Input::Lost]);
     assert_failed(&untouched, FailureKind::Timeout, "nothing after 0.0 s");
 }
 
 #[test]
-fn the_idle_limit_moves_and_there_is_none_once_the_turn_is_being_ended() {
+fn idle_limit_ends_with_stop_request() {
     let at = Duration::from_secs;
     let limits = Limits { total: Some(at(20)), idle: Some(at(8)) };
     let mut turn = TurnMachine::new(&Prompt::new("hello").limits(limits), SystemTime::UNIX_EPOCH);
@@ -87,16 +87,16 @@ fn the_idle_limit_moves_and_there_is_none_once_the_turn_is_being_ended() {
 }
 
 #[test]
-fn steps_that_never_end_for_a_reason_are_ended() {
+fn endless_unknown_steps_are_interrupted() {
     let mut turn = turn();
     let mut controls = Vec::new();
-    for _ in 0..UNKNOWN_STEPS + 2 {
+    for _ in 0..MAX_UNKNOWN_STEPS + 2 {
         for input in [start(), event(text("p", "again")), finish(StepReason::Unknown)] {
             controls.push(turn.apply(Duration::ZERO, &input).control);
         }
     }
-    let told: Vec<_> = controls.iter().enumerate().filter(|(_, control)| control.is_some()).collect();
-    assert_eq!(told, [(UNKNOWN_STEPS as usize * 3 - 1, &Some(Control::Interrupt))], "after the last one, and once");
+    let sent: Vec<_> = controls.iter().enumerate().filter(|(_, control)| control.is_some()).collect();
+    assert_eq!(sent, [(MAX_UNKNOWN_STEPS as usize * 3 - 1, &Some(Control::Interrupt))], "after the last one, and once");
     assert_eq!((turn.state(), turn.limit_at(LimitKind::Idle)), (RunState::Running, None));
     turn.apply(Duration::ZERO, &Input::Ended(Ending::Stopped));
     assert_failed(&turn, FailureKind::Provider, "8 answers in a row ended without a finish reason");
@@ -104,21 +104,21 @@ fn steps_that_never_end_for_a_reason_are_ended() {
 }
 
 #[test]
-fn only_steps_of_the_turns_own_agent_in_a_row_count_as_endless() {
+fn sub_agent_unknown_steps_are_ignored() {
     let unknown = || [start(), finish(StepReason::Unknown)];
     let mut inputs = Vec::new();
     for _ in 0..3 {
-        inputs.extend((1..UNKNOWN_STEPS).flat_map(|_| unknown()));
+        inputs.extend((1..MAX_UNKNOWN_STEPS).flat_map(|_| unknown()));
         inputs.extend([start(), finish(StepReason::ToolCalls)]);
     }
-    inputs.extend((0..UNKNOWN_STEPS * 2).map(|_| of_sub_agent(step_finish(StepReason::Unknown, 0.0))));
+    inputs.extend((0..MAX_UNKNOWN_STEPS * 2).map(|_| of_sub_agent(step_finish(StepReason::Unknown, 0.0))));
     inputs.extend([start(), finish(StepReason::Stop), finished()]);
     assert_eq!(after(inputs).state(), RunState::Completed);
 }
 
 #[test]
-fn whoever_asked_first_is_why_an_endless_turn_ended() {
-    let unknown = (0..UNKNOWN_STEPS).flat_map(|_| [start(), finish(StepReason::Unknown)]);
+fn first_stop_reason_wins() {
+    let unknown = (0..MAX_UNKNOWN_STEPS).flat_map(|_| [start(), finish(StepReason::Unknown)]);
     let turn = after([Input::Interrupt].into_iter().chain(unknown.clone()).chain([Input::Ended(Ending::Stopped)]));
     assert_eq!(turn.state(), RunState::Interrupted);
     let turn = after(unknown.chain([Input::Interrupt, Input::Ended(Ending::Stopped)]));

@@ -1,9 +1,9 @@
-//! What the end of a turn is held for.
+//! The outcome of a turn.
 
 use super::*;
 
 #[test]
-fn a_turn_is_completed_when_opencode_says_so() {
+fn finished_turn_with_terminal_step_completes() {
     for reason in [StepReason::Stop, StepReason::Length, StepReason::ContentFilter, StepReason::Other("x".into())] {
         let turn = after([start(), event(text("p", "hi")), finish(reason.clone()), finished()]);
         assert_eq!(turn.state(), RunState::Completed);
@@ -12,7 +12,7 @@ fn a_turn_is_completed_when_opencode_says_so() {
 }
 
 #[test]
-fn a_turn_goes_on_after_a_step_that_called_tools() {
+fn turn_continues_after_tool_calls() {
     let mut turn = after([start(), event(tool("c", json!({}), answered("ok"))), finish(StepReason::ToolCalls)]);
     assert_eq!(turn.state(), RunState::Running);
     for input in [start(), finish(StepReason::Stop), finished()] {
@@ -23,7 +23,7 @@ fn a_turn_goes_on_after_a_step_that_called_tools() {
 }
 
 #[test]
-fn a_value_that_meets_the_schema_ends_a_turn_though_a_tool_handed_it_in() {
+fn structured_value_from_tool_completes_turn() {
     let value = || Input::Structured(json!({"colour": "red"}));
     let turn = after([start(), finish(StepReason::ToolCalls), value(), finished()]);
     assert_eq!((turn.state(), &turn.record().failure), (RunState::Completed, &None));
@@ -32,7 +32,7 @@ fn a_value_that_meets_the_schema_ends_a_turn_though_a_tool_handed_it_in() {
 }
 
 #[test]
-fn an_end_without_a_terminal_step_is_a_protocol_failure() {
+fn end_without_terminal_step_is_protocol_failure() {
     assert_failed(&after([finished()]), FailureKind::Protocol, "without a single finished step");
     for reason in [StepReason::ToolCalls, StepReason::Unknown] {
         let words = format!("ended in {reason}: more was to follow");
@@ -45,34 +45,34 @@ fn an_end_without_a_terminal_step_is_a_protocol_failure() {
 }
 
 #[test]
-fn an_end_after_nothing_readable_says_how_much_was_dropped() {
+fn unreadable_output_failure_counts_dropped_bytes() {
     let turn = after([Input::Dropped { bytes: 50 }, Input::Dropped { bytes: 2 }, finished()]);
     assert_failed(&turn, FailureKind::Protocol, "52 bytes");
     assert_eq!(turn.record().dropped.messages, 2);
 }
 
 #[test]
-fn a_step_that_ended_in_an_error_is_the_providers_failure() {
+fn step_with_error_is_provider_failure() {
     let turn = after([start(), finish(StepReason::Error), finished()]);
-    assert_failed(&turn, FailureKind::Provider, "ended in an error");
+    assert_failed(&turn, FailureKind::Provider, "ended with an error");
 }
 
 #[test]
-fn a_refusal_with_nothing_after_it_is_a_permission_failure() {
+fn final_refusal_is_permission_failure() {
     let call = || event(tool("c", json!({}), refused()));
     let turn = after([start(), call(), finish(StepReason::ToolCalls), finished()]);
     assert_failed(&turn, FailureKind::Permission, "bash: rejected");
     assert_failed(&after([start(), call(), finished()]), FailureKind::Permission, "bash: rejected");
 
     let (id, permission, patterns) = (None, "external_directory".to_owned(), vec!["/etc/*".to_owned()]);
-    let ask = Event::Permission(PermissionAsk::new(permission, patterns).id(id).refused(true));
+    let ask = Event::Permission(PermissionRequest::new(permission, patterns).id(id).refused(true));
     let turn = after([start(), event(ask), finish(StepReason::ToolCalls), finished()]);
     assert_failed(&turn, FailureKind::Permission, "external_directory (/etc/*)");
 }
 
 #[test]
-fn a_refusal_is_told_the_same_whichever_of_its_two_tellings_comes_first() {
-    let ask = PermissionAsk::new("edit", vec!["/etc/*".into()]).refused(true);
+fn refusal_message_is_independent_of_order() {
+    let ask = PermissionRequest::new("edit", vec!["/etc/*".into()]).refused(true);
     let (asked, failed) = (event(Event::Permission(ask)), event(tool("c", json!({}), refused())));
     for two in [[asked.clone(), failed.clone()], [failed, asked]] {
         let turn = after([start()].into_iter().chain(two).chain([finish(StepReason::ToolCalls), finished()]));
@@ -81,14 +81,14 @@ fn a_refusal_is_told_the_same_whichever_of_its_two_tellings_comes_first() {
 }
 
 #[test]
-fn a_refusal_that_opencode_went_on_from_does_not_fail_the_turn() {
+fn refusal_before_further_step_is_harmless() {
     let call = event(tool("c", json!({}), refused()));
     let turn = after([start(), call, finish(StepReason::ToolCalls), start(), finish(StepReason::Stop), finished()]);
     assert_eq!(turn.state(), RunState::Completed);
 }
 
 #[test]
-fn only_a_refusal_in_the_last_step_of_the_turns_own_agent_is_the_reason_of_its_end() {
+fn only_last_steps_refusal_fails_turn() {
     let call = || tool("c", json!({}), refused());
     let earlier = [start(), event(call()), finish(StepReason::ToolCalls), start(), finish(StepReason::ToolCalls)];
     assert_failed(&after(earlier.into_iter().chain([finished()])), FailureKind::Protocol, "more was to follow");
@@ -97,7 +97,7 @@ fn only_a_refusal_in_the_last_step_of_the_turns_own_agent_is_the_reason_of_its_e
 }
 
 #[test]
-fn a_sub_agents_troubles_are_not_the_turns() {
+fn sub_agent_errors_do_not_fail_turn() {
     let error = ReportedError { name: "X".into(), message: "y".into(), status: None, retryable: None, url: None };
     let turn = after([
         start(),
@@ -111,7 +111,7 @@ fn a_sub_agents_troubles_are_not_the_turns() {
     // Nor does its end end the turn.
     let turn = after([start(), of_sub_agent(step_finish(StepReason::Stop, 0.0)), finished()]);
     assert_failed(&turn, FailureKind::Protocol, "in the middle of a step");
-    // Nor does a step of its own make up for what the turn's agent met with, or begin one of it.
+    // Nor does a sub-agent's step clear the error of the turn's own agent, or begin a step of it.
     let error = reported("APIError", None);
     let turn = after([start(), finish(StepReason::Stop), error, of_sub_agent(Event::StepStart), finished()]);
     assert_failed(&turn, FailureKind::Provider, "boom");
@@ -120,7 +120,7 @@ fn a_sub_agents_troubles_are_not_the_turns() {
 }
 
 #[test]
-fn a_reported_error_with_nothing_after_it_is_the_failure() {
+fn final_reported_error_fails_turn() {
     let provider = after([start(), reported("APIError", Some(500)), finished()]);
     assert_failed(&provider, FailureKind::Provider, "with status 500: boom");
     assert_failed(&after([reported("ProviderAuthError", None), finished()]), FailureKind::Provider, "boom");
@@ -128,26 +128,26 @@ fn a_reported_error_with_nothing_after_it_is_the_failure() {
     assert_failed(&after([reported("Weird", Some(503)), finished()]), FailureKind::Provider, "503");
     assert_failed(&after([reported("UnknownError", None), finished()]), FailureKind::Opencode, "UnknownError: boom");
     assert_failed(&after([reported("", None), finished()]), FailureKind::Opencode, "opencode failed: boom");
-    // A terminal step does not make up for an error that came within or after it.
+    // A terminal step does not clear an error that was reported within or after it.
     let late = after([start(), finish(StepReason::Stop), reported("APIError", None), finished()]);
     assert_failed(&late, FailureKind::Provider, "boom");
 }
 
 #[test]
-fn an_error_that_opencode_recovered_from_stays_in_the_record_only() {
+fn recovered_error_is_only_recorded() {
     let turn = after([start(), reported("APIError", None), start(), finish(StepReason::Stop), finished()]);
     assert_eq!(turn.state(), RunState::Completed);
     assert!(matches!(turn.record().entries[0].content, EntryContent::Error(_)));
 }
 
 #[test]
-fn what_the_transport_knows_is_the_failure() {
+fn transport_failure_is_turn_failure() {
     let turn = after([start(), finish(StepReason::Stop), Input::Ended(crashed())]);
     assert_failed(&turn, FailureKind::Crashed, "exit code 3");
-    assert_failed(&after([start(), Input::Lost]), FailureKind::Protocol, "went away");
+    assert_failed(&after([start(), Input::Lost]), FailureKind::Protocol, "the executor is gone");
 }
 
 #[test]
-fn somebody_else_may_stop_a_turn() {
+fn external_stop_is_interrupted() {
     assert_eq!(after([start(), Input::Ended(Ending::Stopped)]).state(), RunState::Interrupted);
 }

@@ -1,9 +1,9 @@
-//! Turns that are ended from outside, or end badly.
+//! Turns that are ended from outside or end abnormally.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn there_is_nothing_to_end_where_nothing_runs() {
+async fn interrupt_without_turn_is_ignored() {
     let executor = ScriptedExecutor::new().turn(answer("one"));
     let runner = runner(&executor);
     assert!(!runner.interrupt() && !runner.kill());
@@ -13,7 +13,7 @@ async fn there_is_nothing_to_end_where_nothing_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interrupted_turn_keeps_what_it_produced() {
+async fn interrupted_turn_keeps_output() {
     let executor = ScriptedExecutor::new().turn(until(Control::Interrupt)).turn(answer("next"));
     let runner = runner(&executor);
     start(&runner, "one").await.unwrap();
@@ -28,7 +28,7 @@ async fn an_interrupted_turn_keeps_what_it_produced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interrupt_can_be_sent_as_soon_as_the_turn_is_started() {
+async fn interrupt_works_immediately_after_start() {
     let executor = ScriptedExecutor::new().turn(until(Control::Interrupt));
     let runner = runner(&executor);
     start(&runner, "one").await.unwrap();
@@ -37,7 +37,7 @@ async fn an_interrupt_can_be_sent_as_soon_as_the_turn_is_started() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kill_follows_an_interrupt_and_each_is_told_once() {
+async fn kill_after_interrupt_is_sent_once() {
     let executor = ScriptedExecutor::new().turn(until(Control::Kill));
     let runner = runner(&executor);
     start(&runner, "one").await.unwrap();
@@ -50,7 +50,7 @@ async fn a_kill_follows_an_interrupt_and_each_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_was_done_before_the_interrupt_is_completed() {
+async fn turn_finished_before_interrupt_is_completed() {
     let executor = ScriptedExecutor::new()
         .turn([event(Event::StepStart), Act::Await(Control::Interrupt)].into_iter().chain(done()));
     let runner = runner(&executor);
@@ -60,7 +60,7 @@ async fn a_turn_that_was_done_before_the_interrupt_is_completed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_the_runner_kills_the_turn_and_its_readers_see_it_end() {
+async fn dropping_runner_kills_turn() {
     let [start_step, half, kill, stopped] = until(Control::Kill);
     let executor = ScriptedExecutor::new().turn([start_step, half, kill, pause(1), delta("tail"), stopped]);
     let runner = runner(&executor);
@@ -74,7 +74,7 @@ async fn dropping_the_runner_kills_the_turn_and_its_readers_see_it_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropping_a_runner_whose_turn_is_over_disturbs_nobody() {
+async fn dropping_idle_runner_has_no_effect() {
     let executor = ScriptedExecutor::new().turn(answer("one"));
     let runner = runner(&executor);
     run(&runner, "one").await.unwrap();
@@ -85,7 +85,7 @@ async fn dropping_a_runner_whose_turn_is_over_disturbs_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_executor_that_vanishes_is_a_protocol_failure() {
+async fn vanished_executor_is_protocol_failure() {
     let executor = ScriptedExecutor::new().turn([event(Event::StepStart), delta("half"), Act::Vanish]).turn([]);
     let runner = runner(&executor);
     for output in ["half", ""] {
@@ -93,7 +93,7 @@ async fn an_executor_that_vanishes_is_a_protocol_failure() {
         assert_eq!((record.state, record.output().as_str()), (RunState::Error, output));
         assert_eq!(record.failure.as_ref().unwrap().kind(), FailureKind::Protocol);
     }
-    // The same after an interrupt is what was asked for.
+    // The same after an interrupt counts as interrupted.
     let _script = executor.turn([Act::Await(Control::Interrupt), Act::Vanish]);
     start(&runner, "two").await.unwrap();
     runner.interrupt();
@@ -101,7 +101,7 @@ async fn an_executor_that_vanishes_is_a_protocol_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_executor_dropped_is_counted() {
+async fn dropped_messages_are_counted() {
     let dropped = Act::Send(Signal::Dropped { bytes: 7 });
     let runner = runner(&ScriptedExecutor::new().turn([dropped.clone(), dropped].into_iter().chain(done())));
     let record = run(&runner, "one").await.unwrap();
@@ -109,11 +109,11 @@ async fn what_the_executor_dropped_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_stopped_reading_does_not_keep_a_turn_from_its_end() {
+async fn stuck_lossless_reader_cannot_block_end() {
     let flood = (0..3000).map(|_| delta("x"));
     let runner = runner(&ScriptedExecutor::new().turn(flood.chain(until(Control::Interrupt))));
     start(&runner, "flood").await.unwrap();
-    let reader = runner.every_event();
+    let reader = runner.lossless_events();
     a_second().await;
     assert!(runner.current_output_len() < 3000, "the turn waits for the reader");
     assert!(runner.interrupt());
@@ -124,7 +124,7 @@ async fn a_reader_that_stopped_reading_does_not_keep_a_turn_from_its_end() {
 }
 
 #[test]
-fn a_turn_whose_runtime_went_away_is_over() {
+fn runtime_shutdown_ends_turn() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let runner = runner(&ScriptedExecutor::new().turn(until(Control::Kill)));
     let first = runtime();

@@ -9,7 +9,7 @@ async fn run_limited(executor: &ScriptedExecutor, total: Option<u64>, idle: Opti
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_total_limit_interrupts_the_turn() {
+async fn total_limit_interrupts_turn() {
     let ticks = (0..20).flat_map(|_| [delta("x"), pause(1)]);
     let executor = ScriptedExecutor::new().turn(ticks.chain(until(Control::Interrupt)));
     let record = run_limited(&executor, Some(60), Some(50)).await;
@@ -21,14 +21,14 @@ async fn the_total_limit_interrupts_the_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_goes_on_after_its_limit_fails_by_it_all_the_same() {
+async fn turn_past_its_limit_fails() {
     let executor = ScriptedExecutor::new().turn((0..30).flat_map(|_| [delta("x"), pause(1)]));
     let record = run_limited(&executor, Some(10), None).await;
     assert_eq!(record.failure.as_ref().unwrap().kind(), FailureKind::Timeout);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_idle_limit_counts_from_the_last_event() {
+async fn idle_limit_counts_from_last_event() {
     let executor = ScriptedExecutor::new()
         .turn([pause(9), delta("a"), pause(9), delta("b"), pause(9)].into_iter().chain(until(Control::Interrupt)));
     let record = run_limited(&executor, None, Some(10)).await;
@@ -38,7 +38,7 @@ async fn the_idle_limit_counts_from_the_last_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_within_its_limits_is_left_alone() {
+async fn turn_within_limits_completes() {
     let executor = ScriptedExecutor::new().turn([pause(9), delta("a"), pause(9)].into_iter().chain(done()));
     let record = run_limited(&executor, Some(20), Some(10)).await;
     assert_eq!((record.state, record.duration), (RunState::Completed, Duration::from_secs(18)));
@@ -46,28 +46,28 @@ async fn a_turn_within_its_limits_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_finished_as_its_limit_came_is_completed() {
+async fn turn_finished_at_limit_is_completed() {
     let acts = [Act::Await(Control::Interrupt)].into_iter().chain(done());
     let record = run_limited(&ScriptedExecutor::new().turn(acts), Some(5), None).await;
     assert_eq!(record.state, RunState::Completed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_beyond_all_time_is_none() {
+async fn overflowing_limit_is_ignored() {
     let executor = ScriptedExecutor::new().turn([pause(1)].into_iter().chain(done()));
     let record = run_limited(&executor, Some(u64::MAX), Some(u64::MAX)).await;
     assert_eq!(record.state, RunState::Completed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_a_reader_takes_is_not_idle() {
+async fn backpressure_is_not_idle_time() {
     let flood = (0..3000).map(|_| delta("x"));
     let executor = ScriptedExecutor::new().turn(flood.chain(done()));
     let runner = runner(&executor);
     let limits = Limits { total: None, idle: Some(Duration::from_secs(10)) };
     runner.start(Prompt::new("flood").limits(limits), SystemTime::UNIX_EPOCH).await.unwrap();
-    let reader = runner.every_event();
-    // Somebody pauses the reader's output for an hour.
+    let reader = runner.lossless_events();
+    // The user pauses the reader's output for an hour.
     tokio::time::sleep(Duration::from_hours(1)).await;
     assert!(runner.is_running());
     assert_eq!(read_all(reader).await, ((0..3001).collect(), 0));
@@ -75,19 +75,19 @@ async fn the_time_a_reader_takes_is_not_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_total_limit_counts_also_while_a_reader_takes_its_time() {
+async fn backpressure_counts_towards_total_limit() {
     let flood = (0..3000).map(|_| delta("x"));
     let executor = ScriptedExecutor::new().turn(flood.chain(until(Control::Interrupt)));
     let runner = runner(&executor);
     let limits = Limits { total: Some(Duration::from_mins(1)), idle: None };
     runner.start(Prompt::new("flood").limits(limits), SystemTime::UNIX_EPOCH).await.unwrap();
-    let _reader = runner.every_event();
+    let _reader = runner.lossless_events();
     let record = soon(runner.wait()).await.unwrap();
     assert_eq!((record.failure.as_ref().unwrap().kind(), record.duration.as_secs()), (FailureKind::Timeout, 60));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_is_tried_again_without_end_reaches_the_idle_limit() {
+async fn endless_retries_reach_idle_limit() {
     let retry = || event(Event::Retry { attempt: 1, message: "overloaded".to_owned(), next: None });
     let retries = (0..30).flat_map(|_| [pause(1), retry()]);
     let record =
@@ -96,7 +96,7 @@ async fn a_provider_that_is_tried_again_without_end_reaches_the_idle_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_that_come_by_and_a_tool_at_work_keep_the_idle_limit_away() {
+async fn traffic_and_running_tools_reset_idle_limit() {
     let bytes = (0..30).flat_map(|_| [pause(9), Act::Send(Signal::Progress)]);
     let state = ToolState::Running { title: None, limit: Some(Duration::from_mins(30)) };
     let call = ToolCall { id: "c".to_owned(), tool: "bash".to_owned(), input: serde_json::Value::Null, state };
@@ -106,7 +106,7 @@ async fn bytes_that_come_by_and_a_tool_at_work_keep_the_idle_limit_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_executor_ends_a_turn_by_a_limit_of_its_own() {
+async fn executor_limit_failure_is_kept() {
     let limit = TurnFailure::Limit { message: "the turn cost more than $1".to_owned() };
     let acts = [delta("half"), ended(Ending::Failed(limit.clone()))];
     let record = run_limited(&ScriptedExecutor::new().turn(acts), None, None).await;

@@ -1,4 +1,4 @@
-//! A recorder sees all that comes to a turn, and what it saw makes the same record again.
+//! A recorder receives every input of a turn, and replaying them reproduces the record.
 
 use super::*;
 use crate::{Input, TurnMachine, TurnStart};
@@ -22,7 +22,7 @@ impl Recorder for Tape {
         self.0.lock().unwrap().push(Heard::Input(at, input.clone()));
     }
 
-    fn settle(&self) {
+    fn flush(&self) {
         self.0.lock().unwrap().push(Heard::Settled);
     }
 }
@@ -51,7 +51,7 @@ fn recorded(executor: &ScriptedExecutor) -> (TurnRunner, Arc<Tape>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_recorded_makes_the_same_record_again() {
+async fn replayed_inputs_reproduce_record() {
     let slow = [session("ses_1"), event(Event::StepStart), pause(3), delta("half"), Act::Send(Signal::Progress)];
     let limited = slow.into_iter().chain([Act::Await(Control::Interrupt), Act::Vanish]);
     let executor = ScriptedExecutor::new().turn(answer("one")).turn(until(Control::Kill)).turn(limited);
@@ -72,7 +72,7 @@ async fn what_was_recorded_makes_the_same_record_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_recorder_hears_of_an_event_before_its_readers_do() {
+async fn recorder_sees_events_before_readers() {
     let (runner, tape) = recorded(&ScriptedExecutor::new().turn(answer("one")));
     start(&runner, "first").await.unwrap();
     let mut events = runner.events();
@@ -83,7 +83,7 @@ async fn the_recorder_hears_of_an_event_before_its_readers_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_turn_waits_everything_is_settled() {
+async fn recorder_is_flushed_before_waiting() {
     let burst = (0..5).map(|_| delta("x")).chain([pause(5), delta("y"), pause(5)]).chain(done());
     let (runner, tape) = recorded(&ScriptedExecutor::new().turn(burst));
     start(&runner, "first").await.unwrap();
@@ -96,17 +96,17 @@ async fn before_the_turn_waits_everything_is_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_reader_is_waited_for_everything_is_settled() {
+async fn recorder_is_flushed_during_backpressure() {
     let (runner, tape) = recorded(&ScriptedExecutor::new().turn((0..3000).map(|_| delta("x")).chain(done())));
     start(&runner, "flood").await.unwrap();
-    let _reader = runner.every_event();
+    let _reader = runner.lossless_events();
     a_second().await;
     assert!(runner.is_running());
     assert_eq!(tape.heard().last(), Some(&Heard::Settled));
 }
 
 #[test]
-fn a_turn_whose_runtime_went_away_is_recorded_as_lost() {
+fn runtime_shutdown_is_recorded_as_lost() {
     let (runner, tape) = recorded(&ScriptedExecutor::new().turn(until(Control::Kill)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -119,7 +119,7 @@ fn a_turn_whose_runtime_went_away_is_recorded_as_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_that_did_not_start_is_not_recorded() {
+async fn failed_start_is_not_recorded() {
     let (runner, tape) = recorded(&ScriptedExecutor::new());
     assert!(run(&runner, "first").await.is_err());
     assert_eq!(tape.heard(), []);

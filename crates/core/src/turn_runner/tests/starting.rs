@@ -1,4 +1,4 @@
-//! Turns that start, and turns that do not.
+//! Turns that start and turns that fail to start.
 
 use super::*;
 use crate::StartedTurn;
@@ -16,19 +16,19 @@ impl Executor for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_runner_is_idle_before_its_first_turn() {
+async fn new_runner_is_idle() {
     let runner = runner(&ScriptedExecutor::new());
     assert_eq!((runner.state(), runner.is_running()), (RunState::Idle, false));
     assert_eq!((runner.current_output(), runner.current_output_len()), (String::new(), 0));
     assert_eq!((runner.session_id(), runner.recent_events(9).len()), (None, 0));
     assert!(soon(runner.wait()).await.is_none());
     assert!(soon(runner.events().next()).await.is_none());
-    assert!(soon(runner.every_event().next()).await.is_none());
+    assert!(soon(runner.lossless_events().next()).await.is_none());
     assert!(runner.conversation().turns.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_turn_is_refused_while_one_runs() {
+async fn concurrent_turn_is_rejected() {
     let executor = ScriptedExecutor::new().turn(until(Control::Kill)).turn(answer("later"));
     let runner = runner(&executor);
     start(&runner, "one").await.unwrap();
@@ -41,7 +41,7 @@ async fn a_second_turn_is_refused_while_one_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_turn_is_refused_while_one_is_being_started() {
+async fn turn_during_start_is_rejected() {
     let executor = ScriptedExecutor::new().turn(answer("one"));
     let runner = TurnRunner::new(Arc::new(Slow(executor)), Task::new("task", "/tmp/task"));
     let (first, second) = tokio::join!(run(&runner, "one"), start(&runner, "two"));
@@ -50,7 +50,7 @@ async fn a_second_turn_is_refused_while_one_is_being_started() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_takes_longer_than_the_turn_may_is_given_up() {
+async fn slow_start_fails_by_limit() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     for (total, idle, after, kind) in [
         (seconds(3), None, 3, Some(FailureKind::Timeout)),
@@ -74,9 +74,9 @@ async fn a_start_that_takes_longer_than_the_turn_may_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_for_what_was_done_before_is_the_turns() {
+async fn preparation_counts_towards_total_limit() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
-    // Four seconds before, and ten for the start.
+    // Four seconds of preparation and ten for the start.
     for (total, idle, after, kind) in [
         (seconds(3), None, 4, Some(FailureKind::Timeout)),
         (seconds(13), None, 13, Some(FailureKind::Timeout)),
@@ -102,7 +102,7 @@ async fn the_time_for_what_was_done_before_is_the_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_without_progress_counts_from_the_start() {
+async fn preparation_is_not_idle_time() {
     let runner = runner(&ScriptedExecutor::new().turn(until(Control::Interrupt)));
     let began = Instant::now();
     tokio::time::sleep(Duration::from_secs(9)).await;
@@ -113,7 +113,7 @@ async fn the_time_without_progress_counts_from_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_fails_leaves_everything_as_it_was() {
+async fn failed_start_changes_nothing() {
     let executor = ScriptedExecutor::new().turn(answer("one"));
     let runner = runner(&executor);
     run(&runner, "one").await.unwrap();
@@ -132,7 +132,7 @@ async fn a_start_that_fails_leaves_everything_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_is_dropped_midway_frees_its_place() {
+async fn dropped_start_makes_runner_idle() {
     let executor = ScriptedExecutor::new().turn(answer("two"));
     let runner = TurnRunner::new(Arc::new(Slow(executor.clone())), Task::new("task", "/tmp/task"));
     let limit = Duration::from_secs(1);
@@ -143,7 +143,7 @@ async fn a_start_that_is_dropped_midway_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_second_turn_continues_the_session_of_the_first() {
+async fn second_turn_continues_session() {
     let executor = ScriptedExecutor::new().turn(answer("one")).turn(answer("two"));
     let runner = runner(&executor);
     run(&runner, "first").await.unwrap();
@@ -159,7 +159,7 @@ async fn the_second_turn_continues_the_session_of_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_executor_gets_the_prompt_and_the_task() {
+async fn executor_receives_prompt_and_task() {
     let mut executor = MockExecutor::new();
     executor
         .expect_start()
@@ -172,7 +172,7 @@ async fn the_executor_gets_the_prompt_and_the_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_is_continued_where_it_was_left() {
+async fn saved_conversation_is_continued() {
     let executor = ScriptedExecutor::new().turn(answer("one"));
     let first = runner(&executor);
     run(&first, "first").await.unwrap();
@@ -186,7 +186,7 @@ async fn a_conversation_is_continued_where_it_was_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conversation_that_was_kept_while_a_turn_ran_can_be_continued() {
+async fn conversation_saved_midturn_is_continued() {
     let first = runner(&ScriptedExecutor::new().turn(until(Control::Kill)));
     start(&first, "first").await.unwrap();
     a_second().await;
@@ -202,7 +202,7 @@ async fn a_conversation_that_was_kept_while_a_turn_ran_can_be_continued() {
 }
 
 #[tokio::test]
-async fn a_runner_can_be_shown() {
+async fn runner_implements_debug() {
     let shown = format!("{:?}", runner(&ScriptedExecutor::new()));
     assert!(shown.contains("executor: Executor"), "{shown}");
 }

@@ -1,8 +1,8 @@
-//! Any number of watchers look at a turn, and nobody takes anything away.
+//! Any number of readers follow a turn without affecting each other.
 
 use super::*;
 
-/// A turn that says one word, waits ten seconds and says another.
+/// A turn that sends one word, waits ten seconds and sends another.
 fn two_words() -> Vec<Act> {
     let mut acts = vec![session("ses_1"), event(Event::StepStart), delta("one "), pause(10), delta("two")];
     acts.extend(done());
@@ -10,7 +10,7 @@ fn two_words() -> Vec<Act> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_running_turn_can_be_looked_at() {
+async fn running_turn_is_observable() {
     let runner = runner(&ScriptedExecutor::new().turn(two_words()));
     start(&runner, "count").await.unwrap();
     a_second().await;
@@ -26,7 +26,7 @@ async fn a_running_turn_can_be_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watching_takes_nothing_away() {
+async fn reading_consumes_nothing() {
     let runner = runner(&ScriptedExecutor::new().turn(two_words()));
     start(&runner, "count").await.unwrap();
     for _ in 0..3 {
@@ -40,19 +40,19 @@ async fn watching_takes_nothing_away() {
         assert_eq!(soon(runner.wait()).await.as_ref(), Some(&record));
         assert_eq!((runner.state(), runner.current_output()), (RunState::Completed, "one two".to_owned()));
         assert_eq!(read_all(runner.events()).await, (vec![0, 1, 2, 3], 0));
-        assert_eq!(read_all(runner.every_event()).await, (vec![0, 1, 2, 3], 0));
+        assert_eq!(read_all(runner.lossless_events()).await, (vec![0, 1, 2, 3], 0));
     }
     assert_eq!(runner.conversation().turns, [record]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_get_every_event_as_it_comes_with_its_time() {
+async fn readers_get_events_with_times() {
     let runner = runner(&ScriptedExecutor::new().turn(two_words()));
     start(&runner, "count").await.unwrap();
-    let (mut events, every) = (runner.events(), tokio::spawn(read_all(runner.every_event())));
+    let (mut events, every) = (runner.events(), tokio::spawn(read_all(runner.lossless_events())));
     let mut seen = Vec::new();
     while let Some(EventItem::Event(event)) = soon(events.next()).await {
-        // The last two come with the end of the turn: by then it may be over.
+        // The last two arrive with the end of the turn, which may be over by then.
         assert!(runner.is_running() || event.seq >= 2);
         seen.push((event.at.as_secs(), event.observed.event.kind()));
     }
@@ -61,7 +61,7 @@ async fn readers_get_every_event_as_it_comes_with_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_events_are_those_of_the_last_turn() {
+async fn events_belong_to_last_turn() {
     let runner = runner(&ScriptedExecutor::new().turn(two_words()).turn(answer("x")));
     run(&runner, "one").await.unwrap();
     let of_the_first = runner.events();
@@ -72,7 +72,7 @@ async fn the_events_are_those_of_the_last_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_with_a_limit_leaves_the_turn_alone() {
+async fn wait_timeout_leaves_turn_running() {
     let runner = runner(&ScriptedExecutor::new().turn(two_words()));
     start(&runner, "count").await.unwrap();
     assert_eq!(runner.wait_timeout(Duration::from_secs(9)).await.unwrap_err().limit, Duration::from_secs(9));
@@ -82,7 +82,7 @@ async fn a_wait_with_a_limit_leaves_the_turn_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_run_leaves_the_turn_running() {
+async fn dropped_run_leaves_turn_running() {
     let runner = runner(&ScriptedExecutor::new().turn(two_words()));
     assert!(tokio::time::timeout(Duration::from_secs(1), run(&runner, "count")).await.is_err());
     assert!(runner.is_running());
@@ -90,10 +90,10 @@ async fn a_dropped_run_leaves_the_turn_running() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn run_and_wait_return_their_own_turn_although_another_follows_at_once() {
+async fn wait_returns_its_own_turn() {
     let executor = ScriptedExecutor::new().turn(two_words()).turn(until(Control::Kill));
     let runner = Arc::new(runner(&executor));
-    // This one wakes first when the first turn ends, and starts the second before the others have looked.
+    // This task wakes first when the first turn ends, and starts the second before the others have run.
     let next = tokio::spawn({
         let runner = Arc::clone(&runner);
         async move {
@@ -114,7 +114,7 @@ async fn run_and_wait_return_their_own_turn_although_another_follows_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn watchers_on_other_threads_see_a_consistent_turn() {
+async fn readers_on_threads_see_consistent_turn() {
     const TURNS: usize = 40;
     let executor = (0..TURNS).fold(ScriptedExecutor::new(), |executor, turn| {
         let deltas = (0..20).map(|_| delta("x"));
@@ -135,7 +135,7 @@ async fn watchers_on_other_threads_see_a_consistent_turn() {
                     assert!(runner.current_output().len() <= 20);
                     runner.interrupt();
                     runner.wait_timeout(Duration::from_micros(50)).await.ok();
-                    let (seen, missed) = read_all(runner.every_event()).await;
+                    let (seen, missed) = read_all(runner.lossless_events()).await;
                     let all: Vec<_> = (0..seen.len() as u64).collect();
                     assert_eq!((seen, missed), (all, 0));
                     tokio::task::yield_now().await;

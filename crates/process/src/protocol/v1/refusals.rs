@@ -1,6 +1,6 @@
 //! What `run` refuses by itself, in its place among the events.
 
-use opencode_run_core::{Event, PermissionAsk};
+use opencode_run_core::{Event, PermissionRequest};
 
 /// How many refusals wait for their tool at most: one step calls few.
 const WAITING: usize = 16;
@@ -11,12 +11,12 @@ const WAITING: usize = 16;
 /// begins after a refusal means that opencode went on in spite of it, so the place matters.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    waiting: Vec<PermissionAsk>,
+    waiting: Vec<PermissionRequest>,
 }
 
 impl Refusals {
     /// Takes a refusal and returns it if it need not wait.
-    pub(crate) fn told(&mut self, ask: PermissionAsk) -> Option<PermissionAsk> {
+    pub(crate) fn told(&mut self, ask: PermissionRequest) -> Option<PermissionRequest> {
         if self.waiting.len() == WAITING {
             return Some(ask);
         }
@@ -26,7 +26,7 @@ impl Refusals {
 
     /// Returns the refusals that come before an event: before the refused tool, or where that is not told for one, before
     /// the end of its step.
-    pub(crate) fn before(&mut self, event: &Event) -> Vec<PermissionAsk> {
+    pub(crate) fn before(&mut self, event: &Event) -> Vec<PermissionRequest> {
         match event {
             Event::Tool(call) if call.state.is_refused() => self.rest(),
             Event::StepFinish { .. } => self.rest(),
@@ -35,7 +35,7 @@ impl Refusals {
     }
 
     /// Returns the refusals of a step that never ended.
-    pub(crate) fn rest(&mut self) -> Vec<PermissionAsk> {
+    pub(crate) fn rest(&mut self) -> Vec<PermissionRequest> {
         std::mem::take(&mut self.waiting)
     }
 }
@@ -46,8 +46,8 @@ mod tests {
     use opencode_run_core::{StepReason, ToolCall, ToolState, Usage};
     use serde_json::Value;
 
-    fn ask(permission: &str) -> PermissionAsk {
-        PermissionAsk::new(permission, Vec::new()).refused(true)
+    fn ask(permission: &str) -> PermissionRequest {
+        PermissionRequest::new(permission, Vec::new()).refused(true)
     }
 
     fn tool(refused: bool) -> Event {

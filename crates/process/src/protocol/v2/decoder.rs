@@ -3,7 +3,7 @@
 use super::failures::ErrorInfo;
 use crate::json_text::parse_repaired;
 use crate::protocol::SessionEvent;
-use opencode_run_core::{Event, Observed, PartId, PermissionAsk, QuestionAsk, SessionId, ToolCall, ToolState};
+use opencode_run_core::{Event, Observed, PartId, PermissionRequest, QuestionRequest, SessionId, ToolCall, ToolState};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -308,7 +308,7 @@ impl Decoder {
             return Known::Told;
         }
         let call = source.filter(|source| !source.id.is_empty()).map(|source| call(&source.message, &source.id));
-        Known::Event(Event::Permission(PermissionAsk::new(action, resources).id(id).call(call)))
+        Known::Event(Event::Permission(PermissionRequest::new(action, resources).id(id).call(call)))
     }
 
     fn form(&mut self, form: &Form) -> Known {
@@ -316,7 +316,7 @@ impl Decoder {
             return Known::Told;
         }
         let questions = form.fields.iter().map(Field::question).collect();
-        Known::Event(Event::Question(QuestionAsk::new(form.id.clone(), questions)))
+        Known::Event(Event::Question(QuestionRequest::new(form.id.clone(), questions)))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::protocol::turn::{Action, Actions, Input, Now, Request, Tag, Timer, Tu
 use crate::protocol::v1::api::message_id;
 use crate::protocol::{ClientError, SessionEvent};
 use opencode_run_core::{
-    Control, Ending, Event, ModelName, Observed, PermissionAnswer, PermissionAsk, Prompt, SessionId, Signal,
+    Control, Ending, Event, ModelName, Observed, PermissionAnswer, PermissionRequest, Prompt, SessionId, Signal,
     TurnFailure,
 };
 use reqwest::Method;
@@ -196,14 +196,20 @@ impl Turn {
         actions.extend(decide);
     }
 
-    fn decide(&mut self, ask: PermissionAsk, session: SessionId) -> Action {
+    fn decide(&mut self, ask: PermissionRequest, session: SessionId) -> Action {
         self.unanswered.extend(ask.id.clone());
         let times = self.refusals.entry((ask.permission.clone(), ask.patterns.clone())).or_default();
         *times += usize::from(ask.refused);
         Action::Decide { insists: *times >= MAX_REFUSALS, ask, session }
     }
 
-    fn decided(&mut self, ask: PermissionAsk, session: &SessionId, answer: &PermissionAnswer, actions: &mut Actions) {
+    fn decided(
+        &mut self,
+        ask: PermissionRequest,
+        session: &SessionId,
+        answer: &PermissionAnswer,
+        actions: &mut Actions,
+    ) {
         let Some(id) = ask.id else { return };
         if let PermissionAnswer::Reject { reason } = answer {
             self.decoder.reject(ask.call);

@@ -2,7 +2,9 @@
 
 use super::{ABORT_TIMEOUT, RequestOutcome, Running};
 use crate::protocol::ClientError;
-use opencode_run_core::{PermissionAnswer, PermissionAsk, PermissionHandler, PermissionPolicy, QuestionAsk, Signal};
+use opencode_run_core::{
+    PermissionAnswer, PermissionHandler, PermissionPolicy, PermissionRequest, QuestionRequest, Signal,
+};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -24,7 +26,7 @@ const REFUSAL: &str = "This was refused: the run is unattended and its policy do
 
 impl Running {
     /// Answers a permission request; without an answer it would block the turn forever.
-    pub(super) fn answer_permission(&mut self, ask: PermissionAsk) {
+    pub(super) fn answer_permission(&mut self, ask: PermissionRequest) {
         let Some(id) = ask.id.clone() else { return };
         self.unanswered.push(id.clone());
         let times = self.refused.entry((ask.permission.clone(), ask.patterns.clone())).or_default();
@@ -54,7 +56,7 @@ impl Running {
     }
 
     /// Rejects a question: the run is unattended.
-    pub(super) fn reject_question(&mut self, question: &QuestionAsk) {
+    pub(super) fn reject_question(&mut self, question: &QuestionRequest) {
         let (client, directory, _) = self.address();
         let id = question.id.clone();
         self.unanswered.push(id.clone());
@@ -69,7 +71,7 @@ impl Running {
 
 /// Returns the policy's answer to a permission request. If the agent insists on a refused permission, the rejection has
 /// no reason, which ends the turn.
-pub(super) async fn decide(policy: PermissionPolicy, ask: PermissionAsk, insists: bool) -> PermissionAnswer {
+pub(super) async fn decide(policy: PermissionPolicy, ask: PermissionRequest, insists: bool) -> PermissionAnswer {
     let refusal = || PermissionAnswer::Reject { reason: REFUSAL.to_owned() };
     match policy {
         PermissionPolicy::Allow => PermissionAnswer::Once,
@@ -84,7 +86,7 @@ pub(super) async fn decide(policy: PermissionPolicy, ask: PermissionAsk, insists
 /// `None` if it panics. If this future is dropped, the handler's future is dropped too, as soon as it yields.
 ///
 /// The thread is not from the runtime's blocking pool, which has 512 threads: a handler may wait for a person.
-async fn answer_on_own_thread(handler: Arc<dyn PermissionHandler>, ask: PermissionAsk) -> Option<PermissionAnswer> {
+async fn answer_on_own_thread(handler: Arc<dyn PermissionHandler>, ask: PermissionRequest) -> Option<PermissionAnswer> {
     let runtime = Handle::current();
     let wanted = CancellationToken::new();
     let dropped = wanted.clone();

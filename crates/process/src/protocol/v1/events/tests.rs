@@ -11,7 +11,7 @@ use crate::protocol::v1::ending::EndEvidence;
 use crate::protocol::v1::refusals::Refusals;
 use crate::protocol::v1::stderr::{self, StderrLine};
 use opencode_run_core::{
-    Ending, Event, Input, PermissionAsk, ProcessExit, Prompt, TurnFailure, TurnMachine, TurnRecord,
+    Ending, Event, Input, PermissionRequest, ProcessExit, Prompt, TurnFailure, TurnMachine, TurnRecord,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -111,7 +111,7 @@ impl Replay {
             match stderr::read(&line) {
                 StderrLine::AgentNotFound => self.unknown_agent = true,
                 StderrLine::Refused { permission, patterns } => {
-                    let ask = PermissionAsk::new(permission, patterns).refused(true);
+                    let ask = PermissionRequest::new(permission, patterns).refused(true);
                     let ask = self.refusals.told(ask);
                     self.apply(ask.map(refusal));
                 }
@@ -134,7 +134,7 @@ impl Replay {
     }
 }
 
-fn refusal(ask: PermissionAsk) -> Input {
+fn refusal(ask: PermissionRequest) -> Input {
     Input::Event(Observed::new(Event::Permission(ask)))
 }
 

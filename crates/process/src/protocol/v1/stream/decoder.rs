@@ -7,7 +7,7 @@ use super::properties::{
 use crate::json_text::parse_repaired;
 use crate::protocol::SessionEvent;
 use crate::protocol::v1::parts::{TextPart, reported, step_finish, tool};
-use opencode_run_core::{Event, Observed, PartId, PermissionAsk, QuestionAsk, SessionId};
+use opencode_run_core::{Event, Observed, PartId, PermissionRequest, QuestionRequest, SessionId};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -148,14 +148,14 @@ impl TurnDecoder {
                 Some(Asked { id, .. }) if !self.asked.insert(id.clone()) => return Known::Nothing,
                 asked => asked.map(|Asked { id, permission, patterns, always, tool }| {
                     let call = tool.and_then(|tool| self.call_of(tool));
-                    Event::Permission(PermissionAsk::new(permission, patterns).always(always).id(id).call(call))
+                    Event::Permission(PermissionRequest::new(permission, patterns).always(always).id(id).call(call))
                 }),
             },
             "question.asked" => match properties(raw) {
                 Some(Questions { id, .. }) if !self.asked.insert(id.clone()) => return Known::Nothing,
                 asked => asked.map(|Questions { id, questions }| {
                     let questions = questions.into_iter().map(|question| question.question).collect();
-                    Event::Question(QuestionAsk::new(id, questions))
+                    Event::Question(QuestionRequest::new(id, questions))
                 }),
             },
             _ => None,

@@ -1,4 +1,4 @@
-//! Where the journals of a directory are.
+//! The location of the journals of a directory.
 
 use crate::error::JournalError;
 use crate::line::Line;
@@ -10,31 +10,33 @@ use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// How much of a directory's name its folder bears.
-const LONGEST_NAME: usize = 40;
-/// How many lines of a journal are looked at for its session, which stands on one of the first.
-const FIRST_LINES: usize = 100;
-/// The longest of those lines.
-const LONGEST_LINE: usize = 16 << 20;
+/// The maximum length of the part of the task directory's name in the name of its journal directory.
+const MAX_NAME_CHARS: usize = 40;
+/// The number of lines of a journal that are searched for its session, which is in one of the first lines.
+const MAX_SEARCHED_LINES: usize = 100;
+/// The maximum size of one of those lines in bytes.
+const MAX_LINE_BYTES: usize = 16 << 20;
 
-/// Returns the folder for the journals of a task's directory: its name, so that a person finds it, and a hash of its whole
-/// path. The path is taken as it stands: absolute, without links.
+/// Returns the directory for the journals of a task's directory. Its name consists of the task directory's name,
+/// for people,
+/// and a hash of its whole path. The path must be absolute and without symbolic links.
 #[must_use]
 pub fn folder_of(journals: &Path, task_dir: &Path) -> PathBuf {
     let name = task_dir.file_name().unwrap_or_default().to_string_lossy();
     let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
-    let name: String = name.chars().take(LONGEST_NAME).map(safe).collect();
+    let name: String = name.chars().take(MAX_NAME_CHARS).map(safe).collect();
     let hash = Sha256::digest(task_dir.as_os_str().as_encoded_bytes());
     let hash = hash.iter().take(8).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));
     journals.join(format!("{name}-{hash:016x}"))
 }
 
-/// Returns the journal in a folder that was written last, among those of a session if one is named; none where there is
-/// none.
+/// Returns the most recently written journal in a directory, only of the given session if there is one; `None` if
+/// there is
+/// no such journal.
 ///
 /// # Errors
 ///
-/// If the folder cannot be read.
+/// If the directory cannot be read.
 pub fn latest(folder: &Path, session: Option<&SessionId>) -> Result<Option<PathBuf>, JournalError> {
     let entries = match folder.read_dir() {
         Ok(entries) => entries,
@@ -56,10 +58,10 @@ pub fn latest(folder: &Path, session: Option<&SessionId>) -> Result<Option<PathB
     })
 }
 
-/// Reads which session a journal is about, from its beginning.
+/// Reads the session of a journal from its first lines.
 fn session_in(path: &Path) -> Option<SessionId> {
-    let mut lines = FileLines::new(BufReader::new(File::open(path).ok()?), LONGEST_LINE);
-    for _ in 0..FIRST_LINES {
+    let mut lines = FileLines::new(BufReader::new(File::open(path).ok()?), MAX_LINE_BYTES);
+    for _ in 0..MAX_SEARCHED_LINES {
         let FileLine::Whole(line) = lines.next().ok()?? else { continue };
         let line = serde_json::from_slice(line);
         if let Ok(Line::Journal { session: Some(session), .. } | Line::Session { session, .. }) = line {
