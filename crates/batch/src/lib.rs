@@ -3,6 +3,8 @@
 //! The scheduler is a pure core that decides which task to start, retry, delay or stop. The ledger is a file of JSON lines, one
 //! per attempt, and the only truth about what is done. Workspaces are clones of repositories, and the patches taken from them.
 
+mod ledger;
+pub mod policy;
 pub mod report;
 mod selection;
 mod shard;
@@ -11,6 +13,10 @@ mod tasks_file;
 mod template;
 pub mod workspace;
 
+pub use ledger::{
+    CheckResult, History, Ledger, LedgerError, LedgerState, LedgerWriter, LineError, Past, PatchResult, Standing,
+    TaskResult, Torn, read_lines, to_line,
+};
 pub use selection::{Selection, Slice};
 pub use shard::{Shard, ShardError};
 pub use task::{

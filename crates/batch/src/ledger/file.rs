@@ -1,0 +1,202 @@
+//! A results file, opened for a batch.
+
+use super::history::History;
+use super::line::LineError;
+use super::writer::{LedgerWriter, Storage};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+/// A results file under its lock.
+#[derive(Debug)]
+pub struct Ledger {
+    writer: Option<LedgerWriter>,
+    thread: Option<JoinHandle<()>>,
+    path: PathBuf,
+}
+
+/// The end of a results file that a crash cut off in the middle of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Torn {
+    /// The number of the line.
+    pub line: u64,
+    /// How many bytes of it there were.
+    pub bytes: u64,
+    /// The file that they were moved to.
+    pub moved_to: PathBuf,
+}
+
+/// A results file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// It cannot be opened for writing.
+    #[error("the results cannot be written to {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// Another batch writes to it.
+    #[error("another batch is writing to {}", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line is no result.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// A torn line cannot be moved away.
+    #[error("the torn last line of {} cannot be moved to {}", path.display(), moved_to.display())]
+    Torn {
+        /// The file.
+        path: PathBuf,
+        /// The file for torn lines.
+        moved_to: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
+}
+
+impl Ledger {
+    /// Opens a results file, which is made if it does not exist, and reads its lines. A torn last line is moved to a file beside it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written, another batch writes to it, or a line is no result.
+    pub fn open(path: &Path) -> Result<(Self, History, Option<Torn>), LedgerError> {
+        let open = |source: io::Error| LedgerError::Open { path: path.to_owned(), source };
+        let is_new = !path.exists();
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(open)?;
+        if !file.metadata().map_err(open)?.is_file() {
+            return Err(open(io::Error::other("it is not a file")));
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LedgerError::Busy { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(open(error)),
+        }
+        if is_new && let Some(folder) = path.parent() {
+            // The name of the file has to survive a crash as well. Some file systems cannot promise that.
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            File::open(folder).and_then(|folder| folder.sync_all()).ok();
+        }
+        let (history, end) = read(&file, path)?;
+        let torn = end.repair(&file, path)?;
+        let len = file.metadata().map_err(open)?.len();
+        let (writer, thread) = LedgerWriter::start(Locked(file), len).map_err(open)?;
+        Ok((Self { writer: Some(writer), thread: Some(thread), path: path.to_owned() }, history, torn))
+    }
+
+    /// Returns the path of the file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns a handle that appends lines; `None` when the file was closed.
+    #[must_use]
+    pub fn writer(&self) -> Option<LedgerWriter> {
+        self.writer.clone()
+    }
+
+    /// Closes the file when all lines are written, and releases its lock. Handles of it must have been dropped.
+    pub fn close(mut self) {
+        self.writer = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// How a results file ends.
+enum End {
+    /// With a line break.
+    Whole,
+    /// With a result whose line break is missing, as an editor may leave it.
+    NoLineBreak,
+    /// In the middle of a line.
+    Torn { line: u64, offset: u64, bytes: Vec<u8> },
+}
+
+fn read(file: &File, path: &Path) -> Result<(History, End), LedgerError> {
+    let mut history = History::default();
+    let mut reader = BufReader::with_capacity(1 << 18, file);
+    let (mut text, mut line, mut offset) = (Vec::new(), 0, 0);
+    loop {
+        text.clear();
+        let read =
+            reader.read_until(b'\n', &mut text).map_err(|source| LineError::Io { path: path.to_owned(), source })?;
+        if read == 0 {
+            return Ok((history, End::Whole));
+        }
+        line += 1;
+        let start = offset;
+        offset += read as u64;
+        if text.ends_with(b"\n") {
+            if !text.trim_ascii().is_empty() {
+                history.add(&text, path, line)?;
+            }
+            continue;
+        }
+        return match history.add(&text, path, line) {
+            Ok(()) => Ok((history, End::NoLineBreak)),
+            Err(error @ LineError::Version { .. }) => Err(error.into()),
+            Err(_) => Ok((history, End::Torn { line, offset: start, bytes: text })),
+        };
+    }
+}
+
+impl End {
+    fn repair(self, mut file: &File, path: &Path) -> Result<Option<Torn>, LedgerError> {
+        match self {
+            Self::Whole => Ok(None),
+            Self::NoLineBreak => {
+                let written = file.write_all(b"\n").and_then(|()| file.sync_data());
+                written.map_err(|source| LedgerError::Open { path: path.to_owned(), source })?;
+                Ok(None)
+            }
+            Self::Torn { line, offset, bytes } => {
+                let mut name = path.file_name().unwrap_or_default().to_owned();
+                name.push(".torn");
+                let moved_to = path.with_file_name(name);
+                let moved = || {
+                    let mut torn = OpenOptions::new().append(true).create(true).open(&moved_to)?;
+                    torn.write_all(&bytes)?;
+                    torn.write_all(b"\n")?;
+                    torn.sync_data()?;
+                    file.set_len(offset)?;
+                    file.sync_data()
+                };
+                match moved() {
+                    Ok(()) => Ok(Some(Torn { line, bytes: bytes.len() as u64, moved_to })),
+                    Err(source) => Err(LedgerError::Torn { path: path.to_owned(), moved_to, source }),
+                }
+            }
+        }
+    }
+}
+
+/// The file, which holds the lock until it is dropped.
+struct Locked(File);
+
+impl Storage for Locked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

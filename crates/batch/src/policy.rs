@@ -1,0 +1,176 @@
+//! How each outcome of an attempt is treated: the one table of retries, grading and rates.
+
+use opencode_runner::FailureKind;
+use std::fmt::Write;
+
+/// How an outcome is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the table has these columns")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the table")]
+pub struct Rule {
+    /// The kind of outcome.
+    pub class: Class,
+    /// Whether the task is tried again.
+    pub retry: bool,
+    /// Whether the patch is taken and the check is run.
+    pub grade: bool,
+    /// Whether the task counts in pass rates.
+    pub counts: bool,
+    /// Whether several in a row stop all tasks of the same model source.
+    pub stops_source: bool,
+}
+
+/// The kind of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the policy tells these apart")]
+pub enum Class {
+    /// The agent ended its work by itself.
+    Completed,
+    /// The agent did not do what was asked, within its limits.
+    Agent,
+    /// Something that the task depends on failed; the task itself was not tried to its end.
+    Infrastructure,
+    /// The task cannot run as it is configured.
+    Configuration,
+    /// The user ended it.
+    Interrupted,
+}
+
+/// How many failures of configuration in a row stop all tasks of their model source.
+pub const MAX_CONFIGURATION_FAILURES: u32 = 3;
+
+impl Rule {
+    /// Returns the rule for an attempt that failed so.
+    #[must_use]
+    pub const fn of_failure(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::Timeout
+            | FailureKind::IdleTimeout
+            | FailureKind::Limit
+            | FailureKind::Schema
+            | FailureKind::Permission => {
+                Self { class: Class::Agent, retry: false, grade: true, counts: true, stops_source: false }
+            }
+            FailureKind::ModelNotFound
+            | FailureKind::Config
+            | FailureKind::Usage
+            | FailureKind::Opencode
+            | FailureKind::SessionNotFound => {
+                Self { class: Class::Configuration, retry: false, grade: false, counts: false, stops_source: true }
+            }
+            // Also a kind that a later version adds: to run a task once more is safe, to count it may be wrong.
+            _ => Self { class: Class::Infrastructure, retry: true, grade: true, counts: false, stops_source: false },
+        }
+    }
+
+    /// Returns the rule for an attempt that completed.
+    #[must_use]
+    pub const fn of_completed() -> Self {
+        Self { class: Class::Completed, retry: false, grade: true, counts: true, stops_source: false }
+    }
+
+    /// Returns the rule for an attempt that the user ended.
+    #[must_use]
+    pub const fn of_interrupted() -> Self {
+        Self { class: Class::Interrupted, retry: false, grade: false, counts: false, stops_source: false }
+    }
+
+    /// Returns whether the task is done with this outcome: `--resume` does not run it again.
+    #[must_use]
+    pub const fn is_done(self) -> bool {
+        self.counts
+    }
+}
+
+/// All kinds of failure, in the order of the table.
+pub const KINDS: [FailureKind; 16] = [
+    FailureKind::Provider,
+    FailureKind::ServerLost,
+    FailureKind::Crashed,
+    FailureKind::Protocol,
+    FailureKind::Busy,
+    FailureKind::Io,
+    FailureKind::Timeout,
+    FailureKind::IdleTimeout,
+    FailureKind::Limit,
+    FailureKind::Schema,
+    FailureKind::Permission,
+    FailureKind::ModelNotFound,
+    FailureKind::Config,
+    FailureKind::Usage,
+    FailureKind::Opencode,
+    FailureKind::SessionNotFound,
+];
+
+/// Returns the table as Markdown.
+#[must_use]
+pub fn table() -> String {
+    let mut text =
+        "| outcome | tried again | graded | counts | done for `--resume` | three in a row stop the model source |\n\
+                    | --- | --- | --- | --- | --- | --- |\n"
+            .to_owned();
+    let yes = |value: bool| if value { "yes" } else { "no" };
+    let kinds = KINDS.map(|kind| (format!("`{kind}`"), Rule::of_failure(kind)));
+    let others = [
+        ("completed".to_owned(), Rule::of_completed()),
+        ("interrupted by the user".to_owned(), Rule::of_interrupted()),
+    ];
+    for (name, rule) in others.into_iter().chain(kinds) {
+        let Rule { class: _, retry, grade, counts, stops_source } = rule;
+        let cells = [retry, grade, counts, rule.is_done(), stops_source].map(yes).join(" | ");
+        // Writing to a string cannot fail.
+        writeln!(text, "| {name} | {cells} |").ok();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table row by row: retry, grade, counts, stops the source.
+    #[test]
+    fn every_kind_has_its_row() {
+        let infrastructure = [true, true, false, false];
+        let agent = [false, true, true, false];
+        let configuration = [false, false, false, true];
+        let rows = [
+            ("provider", infrastructure),
+            ("server_lost", infrastructure),
+            ("crashed", infrastructure),
+            ("protocol", infrastructure),
+            ("busy", infrastructure),
+            ("io", infrastructure),
+            ("timeout", agent),
+            ("idle_timeout", agent),
+            ("limit", agent),
+            ("schema", agent),
+            ("permission", agent),
+            ("model_not_found", configuration),
+            ("config", configuration),
+            ("usage", configuration),
+            ("opencode", configuration),
+            ("session_not_found", configuration),
+        ];
+        assert_eq!(rows.len(), KINDS.len());
+        for (name, row) in rows {
+            let kind: FailureKind = serde_json::from_value(name.into()).unwrap();
+            assert!(KINDS.contains(&kind), "{name}");
+            let Rule { retry, grade, counts, stops_source, .. } = Rule::of_failure(kind);
+            assert_eq!([retry, grade, counts, stops_source], row, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_counted_outcomes_are_done() {
+        assert!(Rule::of_completed().is_done() && Rule::of_failure(FailureKind::Timeout).is_done());
+        assert!(!Rule::of_interrupted().is_done() && !Rule::of_failure(FailureKind::Provider).is_done());
+    }
+
+    #[test]
+    fn table_has_every_kind() {
+        let table = table();
+        assert_eq!(table.lines().count(), 4 + KINDS.len());
+        assert!(table.contains("| `timeout` | no | yes | yes | yes | no |"), "{table}");
+    }
+}
