@@ -17,9 +17,10 @@ fn root() -> PathBuf {
 }
 
 /// The pages for users.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/command.md",
+    "docs/from-pyrunner.md",
     "docs/isolation.md",
     "docs/json.md",
     "docs/library.md",
@@ -170,6 +171,49 @@ fn every_option_exists() {
     assert!(named.len() > 15, "only these were found: {named:?}");
 }
 
+/// Returns the options that a page gives to `opencode-run` in its shell commands, with those of other programs left out.
+fn options_of_recipe(page: &str) -> BTreeSet<String> {
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().replace("\\\n", " "));
+    let lines: Vec<String> = blocks.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let ours = lines.iter().filter_map(|line| line.rsplit_once("opencode-run --").map(|(_, rest)| format!("--{rest}")));
+    let words = ours.flat_map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    let name = |word: String| word.split('=').next().unwrap().to_owned();
+    words.filter(|word| word.starts_with("--") && word.len() > 2).map(name).collect()
+}
+
+#[test]
+fn recipes_use_existing_options() {
+    let help = stdout(&["--help"]) + &SUBCOMMANDS.map(|subcommand| stdout(&[subcommand, "--help"])).concat();
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root().join("docs/recipes")).unwrap() {
+        let path = entry.unwrap().path();
+        for option in options_of_recipe(&std::fs::read_to_string(&path).unwrap()) {
+            assert!(help.contains(&option), "{}: there is no {option}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 4, "{seen}");
+}
+
+#[test]
+fn counterparts_of_the_original_exist() {
+    let page = page("docs/from-pyrunner.md");
+    let sources = root().join("crates/runner/src");
+    let source = ["runner.rs", "builder.rs", "runner/report.rs", "report.rs"]
+        .map(|name| std::fs::read_to_string(sources.join(name)).unwrap_or_default())
+        .concat();
+    let methods: BTreeSet<String> = quoted(&page)
+        .iter()
+        .filter_map(|code| code.strip_prefix("runner.").or_else(|| code.strip_prefix('.')))
+        .filter_map(|call| call.split_once('('))
+        .map(|(method, _)| method.to_owned())
+        .collect();
+    for method in &methods {
+        assert!(source.contains(&format!("fn {method}(")), "there is no {method}");
+    }
+    assert!(methods.len() > 15, "{methods:?}");
+}
+
 #[test]
 fn the_json_object_has_these_fields() {
     let printed = stdout(&["--no-env", "--output-format", "json", "--opencode", "/nonexistent/opencode", "message"]);
@@ -231,6 +275,7 @@ fn every_link_leads_somewhere() {
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "SECURITY.md",
+        "docs/recipes/untrusted-tasks.md",
         "tests/README.md",
     ]) {
         let folder = root().join(name).parent().unwrap().to_owned();
@@ -270,8 +315,8 @@ fn front_page_is_short_and_links_every_page() {
         assert!(front.contains(&format!("]({name}")), "{name} is not linked");
     }
     let docs = std::fs::read_dir(root().join("docs")).unwrap();
-    for entry in docs {
-        let name = format!("docs/{}", entry.unwrap().file_name().to_str().unwrap());
+    for entry in docs.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file()) {
+        let name = format!("docs/{}", entry.file_name().to_str().unwrap());
         assert!(PAGES.contains(&name.as_str()), "{name} is not checked");
     }
 }
