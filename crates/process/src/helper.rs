@@ -51,7 +51,7 @@ impl Helper {
         Self::spawn(shell, |tag, leader| tree_beside_us(supervisor, tag, leader))
     }
 
-    fn spawn(mut command: Command, tree: impl FnOnce(EnvironmentTag, u32) -> Tree) -> io::Result<Self> {
+    pub(crate) fn spawn(mut command: Command, tree: impl FnOnce(EnvironmentTag, u32) -> Tree) -> io::Result<Self> {
         let tag = EnvironmentTag::new();
         let outer = std::env::var_os(EnvironmentTag::VARIABLE);
         command.env(EnvironmentTag::VARIABLE, tag.nested_in(outer.as_deref())).stdin(Stdio::null());
@@ -67,6 +67,25 @@ impl Helper {
     /// Returns what it writes to stderr, once, if that is piped.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
+    }
+
+    /// Ends it and all processes that it has started. Returns how many are left: only those that the system does not let go of.
+    pub async fn end(mut self) -> usize {
+        let left = self.tree.kill_all().await;
+        if left == 0 {
+            // It is reaped here.
+            self.child.wait().await.ok();
+        }
+        left
+    }
+
+    /// Waits for its end, as [`wait`](Self::wait) does, without ending what it has left behind.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be waited for.
+    pub async fn exited(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
     }
 
     /// Waits for its end, and ends what it has left behind.

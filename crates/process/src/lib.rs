@@ -38,6 +38,7 @@ mod background;
 mod backoff;
 mod blocking;
 mod cache_file;
+mod contained;
 mod descriptors;
 mod environment;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -80,6 +81,7 @@ mod version_control;
 mod watchdog;
 
 pub use cache_file::write as write_private_file;
+pub use contained::{command_environment, spawn_plain};
 pub use environment::is_inherited;
 pub use helper::Helper;
 pub use ignored_signals::{SignalSet, ignored_signals};

@@ -1,0 +1,96 @@
+//! What can go wrong with a workspace.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why a workspace cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkspaceError {
+    /// There is no git.
+    #[error("git is not on PATH; tasks with a repository need version 2.32 or later")]
+    NoGit,
+    /// The installed git is too old.
+    #[error("git {found} is too old; tasks with a repository need version 2.32 or later")]
+    OldGit {
+        /// The installed version.
+        found: String,
+    },
+    /// git failed.
+    #[error("git {operation} failed: {message}")]
+    Git {
+        /// The subcommand.
+        operation: &'static str,
+        /// The end of its error output.
+        message: String,
+    },
+    /// A command did not end in time.
+    #[error("git {operation} did not end within {}s", limit.as_secs())]
+    GitTimeout {
+        /// The subcommand.
+        operation: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The name of a repository cannot be used.
+    #[error("cannot use the repository `{name}`: {problem}")]
+    InvalidRepository {
+        /// The name as the task gives it, without a password.
+        name: String,
+        /// The problem.
+        problem: &'static str,
+    },
+    /// The repository has no such commit, branch or tag.
+    #[error("{repository} has no commit, branch or tag `{reference}`")]
+    UnknownReference {
+        /// The repository.
+        repository: String,
+        /// The missing reference.
+        reference: String,
+    },
+    /// Another batch uses the directory of the clones.
+    #[error("another batch is using {}", directory.display())]
+    Busy {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A path leaves the directory that it must stay in.
+    #[error("the path `{path}` leaves the task's directory")]
+    PathEscapes {
+        /// The path.
+        path: String,
+    },
+    /// The directory of a task was replaced by the agent.
+    #[error("the directory {} is not the one that was made for the task", directory.display())]
+    DirectoryReplaced {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A glob pattern is invalid.
+    #[error("invalid pattern in `artifacts`")]
+    Pattern(#[source] globset::Error),
+    /// A patch is larger than allowed. Nothing of it is kept.
+    #[error("the patch is larger than {limit} bytes")]
+    PatchTooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The file system failed.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl WorkspaceError {
+    /// Returns a function that makes an error of the file system.
+    pub(crate) fn io<'p>(operation: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Self + use<'p> {
+        move |source| Self::Io { operation, path: path.to_owned(), source }
+    }
+}
