@@ -1,4 +1,4 @@
-//! What can go wrong with a workspace.
+//! Errors of workspaces.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ pub enum WorkspaceError {
     /// The file system failed.
     #[error("cannot {operation} {}", path.display())]
     Io {
-        /// What was tried.
+        /// The attempted operation.
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,

@@ -59,7 +59,7 @@ impl Git {
     ///
     /// # Errors
     ///
-    /// If there is none, or it is too old.
+    /// If git is not installed or is too old.
     pub(crate) async fn find(
         environment: Vec<(OsString, OsString)>,
         supervisor: Option<Supervisor>,
@@ -215,7 +215,7 @@ fn version(text: &str) -> Option<(u64, u64)> {
 async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {
-        // What was read before an error counts.
+        // An error ends the output; the bytes before it are used.
         pipe.read_to_end(&mut bytes).await.ok();
     }
     bytes

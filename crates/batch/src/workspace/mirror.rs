@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Semaphore};
 const MAX_FETCHES: usize = 8;
 /// The ref that holds the default branch of the remote.
 const DEFAULT_REF: &str = "refs/opencode-run/HEAD";
-/// The branch of a clone if the reference is none.
+/// The branch of a clone if the reference is not a branch.
 const FALLBACK_BRANCH: &str = "main";
 
 /// A repository whose reference was resolved to a commit.
@@ -55,7 +55,7 @@ pub(crate) struct Mirrors {
     known: SyncMutex<HashMap<String, Arc<Mutex<State>>>>,
 }
 
-/// What this batch has done with a mirror.
+/// The use that this batch has made of a mirror.
 #[derive(Debug, Default)]
 struct State {
     fetched: bool,

@@ -29,7 +29,7 @@ const SUBMODULE_MODE: &[u8] = b"160000";
 /// How many warnings are kept.
 const MAX_WARNINGS: usize = 20;
 
-/// What a task changed, as a file that `git apply` takes.
+/// The changes of a task, as a file that `git apply` takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Patch {
@@ -43,7 +43,7 @@ pub struct Patch {
     pub files: u64,
     /// The tree that it leads to from the base commit.
     pub tree: String,
-    /// What it lacks: files that cannot be read, repositories within the repository.
+    /// Files and nested repositories that it lacks, with the reason.
     pub warnings: Vec<String>,
 }
 
