@@ -15,7 +15,7 @@ pub struct History {
     tasks: HashMap<IdHash, Past>,
     /// How many lines there are.
     pub lines: u64,
-    /// What the attempts cost together, in USD.
+    /// The cost of all attempts, in USD.
     pub cost: f64,
     /// The tokens of all attempts.
     pub tokens: u64,
@@ -27,7 +27,7 @@ pub struct History {
 pub struct Past {
     /// Its number.
     pub attempt: u32,
-    /// What it means for the task.
+    /// Its meaning for the task.
     pub standing: Standing,
     hash: [u8; 16],
 }

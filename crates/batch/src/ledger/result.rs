@@ -78,7 +78,7 @@ pub struct PatchResult {
     pub files: u64,
 }
 
-/// What an attempt means for its task.
+/// The meaning of an attempt for its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "summaries count each of these")]
 pub enum Standing {

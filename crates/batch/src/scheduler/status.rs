@@ -1,0 +1,113 @@
+//! Figures of a batch.
+
+use super::{Hold, Scheduler, StopReason};
+use crate::ledger::Standing;
+
+/// What became of the tasks so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Completed, and the check passed if there was one.
+    pub passed: u64,
+    /// Completed, and the check failed.
+    pub check_failed: u64,
+    /// The agent failed within its limits.
+    pub failed: u64,
+    /// Something that the task depends on failed.
+    pub infrastructure: u64,
+    /// The task cannot run as it is configured.
+    pub configuration: u64,
+    /// The user ended it.
+    pub interrupted: u64,
+    /// Cancelled before or while it ran.
+    pub cancelled: u64,
+    /// Tasks that were done in an earlier run; they are counted above as well.
+    pub earlier: u64,
+    /// Attempts of this run that ended.
+    pub attempts: u64,
+    /// Attempts that were followed by another one.
+    pub retries: u64,
+    /// Attempts and requests that met a rate limit.
+    pub rate_limits: u64,
+    /// The cost in USD, that of earlier runs included.
+    pub cost: f64,
+    /// The tokens, those of earlier runs included.
+    pub tokens: u64,
+    pub(super) ended_cost: f64,
+    pub(super) ended_tokens: u64,
+}
+
+impl Totals {
+    pub(super) fn count(&mut self, standing: Standing, change: i64) {
+        let counter = match standing {
+            Standing::Passed => &mut self.passed,
+            Standing::CheckFailed => &mut self.check_failed,
+            Standing::Failed => &mut self.failed,
+            Standing::Infrastructure => &mut self.infrastructure,
+            Standing::Configuration => &mut self.configuration,
+            Standing::Interrupted => &mut self.interrupted,
+        };
+        *counter = counter.saturating_add_signed(change);
+    }
+
+    /// Returns how many tasks did not pass.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.check_failed + self.failed + self.infrastructure + self.configuration
+    }
+
+    /// Returns how many tasks count in rates.
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.passed + self.check_failed + self.failed
+    }
+}
+
+/// Where a batch stands.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The number of all tasks.
+    pub tasks: u64,
+    /// Tasks whose attempt is running.
+    pub running: u64,
+    /// Tasks that wait for their retry.
+    pub delayed: u64,
+    /// Tasks that were not run yet.
+    pub not_run: u64,
+    /// How many tasks may run at once.
+    pub jobs: usize,
+    /// Whether the user paused the batch.
+    pub is_paused: bool,
+    /// The reasons that no task is started for a while.
+    pub holds: Vec<Hold>,
+    /// Why nothing more is started.
+    pub stopped: Option<StopReason>,
+    /// Model sources whose tasks all fail by their configuration.
+    pub stopped_sources: Vec<String>,
+    /// What became of the tasks.
+    pub totals: Totals,
+}
+
+impl Scheduler {
+    /// Returns where the batch stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let sum = |of: fn(&super::Source) -> usize| self.sources.iter().map(of).sum::<usize>() as u64;
+        let stopped = self.names.iter().filter(|(_, number)| self.sources[usize::from(**number)].is_stopped());
+        let mut stopped_sources: Vec<_> = stopped.map(|(name, _)| name.clone()).collect();
+        stopped_sources.sort();
+        Status {
+            tasks: self.states.len() as u64,
+            running: self.running as u64,
+            delayed: sum(|source| source.delayed),
+            not_run: sum(|source| source.ready),
+            jobs: self.settings.jobs,
+            is_paused: self.is_paused,
+            holds: self.holds.iter().copied().collect(),
+            stopped: self.stop_reason(),
+            stopped_sources,
+            totals: self.totals,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The questions to the scheduler and its answers.
+
+use crate::ledger::Standing;
+use std::time::Duration;
+
+/// The state of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the states of a task are these")]
+pub enum State {
+    /// It waits for a slot.
+    Ready,
+    /// It waits for its retry.
+    Delayed,
+    /// An attempt is running.
+    Running,
+    /// It will not run any more.
+    Done(Standing),
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// Why a batch starts no more tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The user asked for it.
+    Interrupted,
+    /// Too many tasks failed.
+    FailFast,
+    /// The budget is used up.
+    Budget,
+    /// The time of the batch is over.
+    Deadline,
+    /// The batch cannot go on, as the results or the tasks file cannot be used.
+    Failed,
+}
+
+/// Why no task is started for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Hold {
+    /// The results cannot be written: the disk is full.
+    ResultsFull,
+    /// The disk has too little room.
+    Disk,
+    /// The processes take too much memory.
+    Memory,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a shell has to handle each")]
+pub enum Next {
+    /// Start an attempt at a task.
+    Start {
+        /// The number of the task.
+        task: usize,
+        /// The number of the attempt, from 1.
+        attempt: u32,
+    },
+    /// Wait until an attempt ends, something changes, or this time is there.
+    Wait {
+        /// The time; `None` if no time changes anything.
+        until: Option<Duration>,
+    },
+    /// Nothing is running, and nothing will be.
+    Finished,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "the shell reports these")]
+pub struct Ended {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The cost in USD.
+    pub cost: f64,
+    /// The tokens that were used.
+    pub tokens: u64,
+}
+
+/// The outcome of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the scheduler has a rule for each")]
+pub enum Outcome {
+    /// It ended, with this meaning for its task.
+    Ended(Standing),
+    /// The provider failed with a status of 500 or more: its source does not grow.
+    Overloaded,
+    /// The provider refused it for now, and perhaps named a time.
+    RateLimited {
+        /// The time from now on.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What follows for a task whose attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a shell has to handle each")]
+pub enum After {
+    /// The task is done.
+    Done(Standing),
+    /// It is tried again, not before this time.
+    Retry {
+        /// The time.
+        at: Duration,
+    },
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a shell has to handle each")]
+pub enum Escalation {
+    /// Start nothing new, and let the running tasks finish.
+    Drain,
+    /// Interrupt the running tasks.
+    Interrupt,
+    /// Kill them.
+    Kill,
+}
+
+/// What a cancellation asks of the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a shell has to handle each")]
+pub enum Cancelled {
+    /// The task will not start.
+    Removed,
+    /// It is running: interrupt it.
+    Interrupt,
+    /// It was over already.
+    Over,
+}
