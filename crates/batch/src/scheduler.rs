@@ -342,7 +342,7 @@ impl Scheduler {
         true
     }
 
-    /// Returns where a task stands.
+    /// Returns the state of a task.
     #[must_use]
     pub fn state(&self, task: usize) -> State {
         self.states[task]

@@ -3,7 +3,7 @@
 use super::{Hold, Scheduler, StopReason};
 use crate::ledger::Standing;
 
-/// What became of the tasks so far.
+/// Counters of the tasks by their standing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Totals {
@@ -63,7 +63,7 @@ impl Totals {
     }
 }
 
-/// Where a batch stands.
+/// The progress of a batch.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
@@ -85,7 +85,7 @@ pub struct Status {
     pub stopped: Option<StopReason>,
     /// Model sources whose tasks all fail by their configuration.
     pub stopped_sources: Vec<String>,
-    /// What became of the tasks.
+    /// The counters of the tasks.
     pub totals: Totals,
 }
 

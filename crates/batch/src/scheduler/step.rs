@@ -94,7 +94,7 @@ pub enum Outcome {
     },
 }
 
-/// What follows for a task whose attempt ended.
+/// The next step for a task whose attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a shell has to handle each")]
 pub enum After {
@@ -107,7 +107,7 @@ pub enum After {
     },
 }
 
-/// What a signal asks for.
+/// The response to a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a shell has to handle each")]
 pub enum Escalation {
@@ -119,7 +119,7 @@ pub enum Escalation {
     Kill,
 }
 
-/// What a cancellation asks of the shell.
+/// The response to a cancellation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a shell has to handle each")]
 pub enum Cancelled {

@@ -261,7 +261,7 @@ impl Simulation {
                     now = ends.into_iter().chain(until).min().expect("something happens later").max(now);
                     if self.crashes > 0 && self.random.u32(0..1000) == 0 {
                         self.crashes -= 1;
-                        // What was running has no line, and runs again under the same number.
+                        // An attempt that was running has no line, and runs again under the same number.
                         running.clear();
                         self.paused.fill(Duration::ZERO);
                         scheduler = self.build();
