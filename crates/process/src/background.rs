@@ -1,4 +1,4 @@
-//! The runtime on which an executor keeps its servers, so that none of them depends on a caller's runtime.
+//! The runtime on which an executor's servers live, so that none of them depends on a caller's runtime.
 
 use std::io;
 use std::panic::resume_unwind;
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// How long what is left is waited for when an executor is dropped: ending a server takes milliseconds, at worst its kill timeout.
+/// How long a dropped executor's cleanup may take: killing a server takes milliseconds, at worst its kill timeout.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 const CLEANUP_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A runtime of its own thread. A caller's runtime only waits for what runs here: it may be of any kind, stand still, or be gone before
-/// the next turn.
+/// A runtime on its own thread. A caller's runtime only waits for the tasks here: it may be of any kind, stand still,
+/// or be gone before the next turn.
 ///
-/// Dropping it lets the tasks that are left end what they hold, in the background. If the drop happens on a runtime, that runtime waits
-/// for it as it shuts down, so that `#[tokio::main]` leaves nothing behind; elsewhere, or if that runtime is shutting down already, the
-/// drop itself waits.
+/// Dropping it lets the remaining tasks clean up in the background. If it is dropped on a runtime, that runtime's
+/// shutdown waits for the cleanup, so that `#[tokio::main]` leaves no process behind. Elsewhere, or if that runtime is
+/// already shutting down, the drop itself waits.
 #[derive(Debug)]
 pub(crate) struct Background(Option<Runtime>);
 
@@ -24,16 +24,16 @@ impl Background {
     ///
     /// # Errors
     ///
-    /// If the system gives no thread or no event queue.
+    /// If the system provides no thread or no event queue.
     pub(crate) fn start() -> io::Result<Self> {
-        // tokio panics if the system gives it no thread.
+        // tokio panics if the system provides no thread.
         std::thread::Builder::new().spawn(|| ())?.join().ok();
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(1).thread_name("opencode-servers").enable_all();
         builder.build().map(|runtime| Self(Some(runtime)))
     }
 
-    /// Runs a future here and returns its output. If this future is dropped, that one is cancelled.
+    /// Runs a future here and returns its output. If the returned future is dropped, the other is cancelled.
     ///
     /// # Panics
     ///
@@ -44,7 +44,7 @@ impl Background {
         match (&mut task.0).await {
             Ok(output) => output,
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            // It is cancelled with this future only, which is not polled then.
+            // It is cancelled only if this future is dropped, which is not polled then.
             Err(_) => std::future::pending().await,
         }
     }
@@ -64,25 +64,25 @@ impl Drop for Background {
         let Some(runtime) = self.0.take() else { return };
         let background = runtime.handle().id();
         let ending = Ending(Some(runtime));
-        // A thread, since a runtime must not be dropped on one that runs tasks.
+        // On a thread, since a runtime must not be dropped on one that runs tasks.
         let thread = std::thread::Builder::new().name("opencode-cleanup".to_owned()).spawn(move || ending.wait());
         let Ok(thread) = thread else { return };
         let joined = Joined(Some(thread));
         match Handle::try_current() {
-            // The last turn lets go of it: a thread cannot wait for itself.
+            // The last turn dropped it on this very thread, which cannot wait for itself.
             Ok(current) if current.id() == background => joined.detach(),
-            // If that runtime is shutting down, it drops the closure instead of running it.
+            // A runtime that is shutting down drops the closure instead of running it.
             Ok(current) => drop(current.spawn_blocking(move || drop(joined))),
             Err(_) => drop(joined),
         }
     }
 }
 
-/// A runtime that ends. Dropping it waits for none of its tasks.
+/// A runtime that is shutting down. Dropping it waits for none of its tasks.
 struct Ending(Option<Runtime>);
 
 impl Ending {
-    /// Waits until the tasks have ended what they hold, but not for ever.
+    /// Waits for the cleanup of the tasks, at most [`CLEANUP_TIMEOUT`].
     fn wait(self) {
         let began = Instant::now();
         let has_tasks = || self.0.as_ref().is_some_and(|runtime| runtime.metrics().num_alive_tasks() > 0);
@@ -100,11 +100,11 @@ impl Drop for Ending {
     }
 }
 
-/// A thread that is waited for when this is dropped.
+/// A thread that is joined when this value is dropped.
 struct Joined(Option<std::thread::JoinHandle<()>>);
 
 impl Joined {
-    /// Leaves the thread to itself.
+    /// Detaches the thread.
     fn detach(mut self) {
         self.0 = None;
     }
@@ -113,7 +113,7 @@ impl Joined {
 impl Drop for Joined {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // It cannot panic.
+            // The thread cannot panic.
             thread.join().ok();
         }
     }
@@ -129,7 +129,7 @@ mod tests {
         Builder::new_current_thread().enable_all().build().unwrap()
     }
 
-    /// Sets the flag when it is dropped, after a while, as what ends a server does.
+    /// Sets the flag when it is dropped, after a pause, like the cleanup of a server.
     async fn slow(flag: Arc<AtomicBool>) {
         tokio::time::sleep(Duration::from_millis(100)).await;
         flag.store(true, Ordering::SeqCst);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn cleanup_is_waited_for_by_the_callers_runtime() {
+    fn callers_runtime_waits_for_cleanup() {
         let done = Arc::new(AtomicBool::new(false));
         let background = Background::start().unwrap();
         let flag = Arc::clone(&done);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn cleanup_is_waited_for_without_a_runtime() {
+    fn cleanup_is_awaited_without_runtime() {
         let done = Arc::new(AtomicBool::new(false));
         let background = Background::start().unwrap();
         let flag = Arc::clone(&done);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn cleanup_is_waited_for_by_a_runtime_that_drops_its_tasks() {
+    fn task_dropping_runtime_waits_for_cleanup() {
         for several in [true, false].repeat(5) {
             let callers = if several { Builder::new_multi_thread().build().unwrap() } else { runtime() };
             let done = Arc::new(AtomicBool::new(false));

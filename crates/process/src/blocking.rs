@@ -1,5 +1,5 @@
-//! Work that may block for long, such as on a network file system, on a thread of its own: on a thread of a runtime it would hold up
-//! every other task.
+//! Runs jobs that may block for long, on a network file system for example, on dedicated threads: on a thread of a
+//! runtime they would block every other task.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 /// The stack of a thread that parses and renders configurations.
 const STACK_SIZE: usize = 1 << 20;
 
-/// Does a job on a thread of its own, from now on, and returns what waits for its result. The job is done even if that is dropped.
+/// Runs a job on a dedicated thread, and returns a future of its result. The job is done even if the future is dropped.
 ///
 /// # Panics
 ///
-/// If the job panics, when its result is waited for; and outside of a runtime.
+/// If the job panics, when its result is awaited; and if it is called outside of a runtime.
 pub(crate) fn call<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Call<T> {
     let runtime = Handle::current();
     let job = move || {
@@ -26,7 +26,7 @@ pub(crate) fn call<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) 
     Call(start(STACK_SIZE, job))
 }
 
-/// A job on a thread of its own, whose result this waits for.
+/// The result of a job on a dedicated thread.
 #[derive(Debug)]
 pub(crate) struct Call<T>(oneshot::Receiver<thread::Result<T>>);
 
@@ -43,11 +43,11 @@ impl<T> Future for Call<T> {
     }
 }
 
-/// Does a job on a thread of its own with a stack of so many bytes, and returns the channel that receives its result. The job is done
-/// even if no task waits for it.
+/// Runs a job on a dedicated thread with a stack of so many bytes, and returns the channel that receives its result.
+/// The job is done even if no task waits for it.
 ///
-/// Not on the runtime's own threads for blocking work: a runtime that shuts down waits for those, and when the system makes no further
-/// thread, their jobs wait for one. Here the job is then done at once, on the caller's thread.
+/// The runtime's blocking pool is not used: a runtime's shutdown waits for its threads, and if no thread can be
+/// created, its jobs wait for one. Here such a job runs at once, on the caller's thread.
 pub(crate) fn start<T: Send + 'static>(
     stack_size: usize,
     job: impl FnOnce() -> T + Send + 'static,
@@ -60,7 +60,7 @@ pub(crate) fn start<T: Send + 'static>(
     let shared = Arc::clone(&job);
     let thread = thread::Builder::new().name("opencode-job".to_owned()).stack_size(stack_size);
     if let Err(error) = thread.spawn(move || do_once(&shared)) {
-        tracing::warn!(%error, "no thread can be started: the caller's blocks");
+        tracing::warn!(%error, "cannot start a thread: blocking the caller's");
         do_once(&job);
     }
     receiver

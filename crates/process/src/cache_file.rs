@@ -1,14 +1,14 @@
-//! A file that is kept across runs, which any of them may read while another writes it.
+//! Cache files that are kept across runs, and that one run may read while another writes them.
 
 use crate::{create_private_dir_all, find_untrusted};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes a file that changes at once or not at all, and makes its folder, for the user alone.
+/// Writes a file atomically, and creates its directory, accessible only to the user.
 ///
 /// # Errors
 ///
-/// If it cannot be written, or other users can change the folder.
+/// If it cannot be written, or other users can change the directory.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
     create_private_dir_all(folder)?;
@@ -21,7 +21,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Has a file hold this, and leaves one alone that does and that other users cannot change.
+/// Writes a file unless it already has this content and other users cannot change it.
 ///
 /// # Errors
 ///

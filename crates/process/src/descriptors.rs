@@ -1,17 +1,17 @@
-//! Descriptors that the parent of this program left open in it, and that the processes it starts must not inherit.
+//! Keeps child processes from inheriting descriptors that the parent of this program left open.
 //!
-//! `program 3<secrets` gives descriptor 3 to the program and to all that it starts, opencode and the agent's commands included,
-//! which read it at `/proc/self/fd/3`. The descriptors that Rust opens are close-on-exec, inherited ones are not. A library may
-//! not change them in its host, so they are replaced in each child.
+//! `program 3<secrets` gives descriptor 3 to the program and to all of its descendants, opencode and the agent's commands included,
+//! which can read it at `/proc/self/fd/3`. The descriptors that Rust opens are close-on-exec, inherited ones are not. A
+//! library must not change them in its host, so they are replaced in each child.
 
 #[cfg(target_os = "linux")]
 use command_fds::{CommandFdExt, FdMapping};
 use std::process::Command;
 
-/// Gives the child `/dev/null` in place of each descriptor above 2 that it would inherit. Call it when the command is complete,
-/// just before it is started.
+/// Replaces each inheritable descriptor above 2 by `/dev/null` in the child. Call it when the command is complete, just
+/// before it is started.
 ///
-/// Only on Linux, which shows what is open. A process without such descriptors pays for nothing but the look.
+/// Only Linux lists the open descriptors. Without inheritable descriptors it only costs the check.
 pub(crate) fn withhold_from(command: &mut Command) {
     #[cfg(target_os = "linux")]
     if let Err(error) = replace(command, inheritable()) {
@@ -44,7 +44,7 @@ fn inheritable() -> Vec<i32> {
     };
     let inheritable = entries.filter_map(|entry| {
         let descriptor: i32 = entry.file_name().to_str()?.parse().ok()?;
-        // One that is closed meanwhile has no entry any more.
+        // A descriptor that is closed meanwhile has no entry any more.
         let info = std::fs::read_to_string(entry.path()).ok()?;
         (descriptor > 2 && !closes_on_exec(&info)).then_some(descriptor)
     });
@@ -57,7 +57,7 @@ mod tests {
     use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
     #[test]
-    fn inherited_descriptor_is_withheld_and_stays_open_here() {
+    fn inherited_descriptor_is_withheld_from_children() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().to_str().unwrap().to_owned();
         let list = || {

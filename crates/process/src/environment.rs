@@ -1,4 +1,4 @@
-//! The environment that opencode is started with.
+//! The environment of opencode.
 
 use crate::shell::unusable_shell;
 use crate::tree::EnvironmentTag;
@@ -10,9 +10,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
-/// What an opencode around us would hand on and what must not reach the one that we start.
+/// The variables of a surrounding opencode that must not reach the one that we start.
 ///
-/// They make opencode believe that it is a part of another one, or that its server is to be reached elsewhere.
+/// They would make it part of the surrounding opencode, or point it to another server.
 const STRIPPED_VARIABLES: [&str; 9] = [
     "OPENCODE",
     "OPENCODE_PID",
@@ -25,12 +25,12 @@ const STRIPPED_VARIABLES: [&str; 9] = [
     "AGENT",
 ];
 
-/// The variables by which git points a hook at the repository that it works on, as `git rev-parse --local-env-vars` lists them.
+/// The variables that point git to the repository of a hook, as `git rev-parse --local-env-vars` lists them.
 ///
 /// A git that inherits them works on that repository and its index, wherever it is started. `GIT_CONFIG_PARAMETERS`,
-/// `GIT_CONFIG_COUNT` and the keys and values that belong to it are listed there too, but stay: containers and CI systems pass
-/// `safe.directory`, credentials and proxies by them. Two are added: `GIT_INTERNAL_SUPER_PREFIX`, which git listed before 2.42, and
-/// `GIT_QUARANTINE_PATH` of a `pre-receive` hook, which makes git refuse every commit.
+/// `GIT_CONFIG_COUNT` and its keys and values are listed there too, but kept: containers and CI systems pass
+/// `safe.directory`, credentials and proxies in them. Two variables are added: `GIT_INTERNAL_SUPER_PREFIX`, which git
+/// listed before 2.42, and `GIT_QUARANTINE_PATH` of a `pre-receive` hook, which makes git refuse every commit.
 pub(crate) const GIT_REPOSITORY: [&str; 15] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -49,16 +49,16 @@ pub(crate) const GIT_REPOSITORY: [&str; 15] = [
     "GIT_WORK_TREE",
 ];
 
-/// Returns whether a variable of the caller's reaches opencode, and so the commands that the agent runs.
+/// Returns whether a variable of the caller reaches opencode, and so the commands that the agent runs.
 #[must_use]
 pub fn is_inherited(variable: &OsStr) -> bool {
     !STRIPPED_VARIABLES.iter().chain(&GIT_REPOSITORY).any(|scrubbed| variable == *scrubbed)
 }
 
-/// What proxies must be kept away from: with a proxy in between, a provider on this machine cannot be reached.
+/// The hosts that bypass proxies: through a proxy, a provider on this machine cannot be reached.
 const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
-/// The variables of a process to be started. `Debug` shows their names alone: values may be secrets.
+/// The environment variables of a new process. `Debug` shows only their names: values may be secrets.
 #[derive(Clone)]
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
 
@@ -69,7 +69,7 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// Takes the variables of the caller without those that must not be handed on, and keeps proxies from loopback.
+    /// Returns the caller's variables without those that must not be inherited, with proxies bypassed for loopback.
     pub(crate) fn from_caller(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut map: BTreeMap<_, _> = variables.into_iter().collect();
         map.retain(|name, _| is_inherited(name));
@@ -83,7 +83,7 @@ impl Environment {
         Self(map).with_working_shell()
     }
 
-    /// Replaces a `SHELL` that runs no commands, and logs a warning.
+    /// Replaces a `SHELL` that runs no commands, with a warning.
     fn with_working_shell(mut self) -> Self {
         if let Some(unusable) = unusable_shell(self.get("SHELL"))
             && let Some(replacement) = unusable.replacement
@@ -94,14 +94,14 @@ impl Environment {
         self
     }
 
-    /// Sets the directory to work in. opencode believes `PWD` before its real working directory.
+    /// Sets the working directory. opencode trusts `PWD` more than its real working directory.
     pub(crate) fn working_in(mut self, directory: &Path) -> Self {
         self.0.insert("PWD".into(), directory.into());
         self.0.remove(OsStr::new("OLDPWD"));
         self
     }
 
-    /// Sets the marker that every process of the turn inherits, behind the markers of runs around us.
+    /// Appends the environment tag that every process of the turn inherits to the tags of surrounding runs.
     pub(crate) fn tagged(mut self, tag: &EnvironmentTag) -> Self {
         let outer = self.0.get(OsStr::new(EnvironmentTag::VARIABLE));
         let value = tag.nested_in(outer.map(OsString::as_os_str));
@@ -109,8 +109,8 @@ impl Environment {
         self
     }
 
-    /// Removes the variables that hold a secret, under whatever name and in every form that a [`Redactor`] finds, such as base64. A
-    /// secret so short that it is found in other words is left.
+    /// Removes the variables that contain a secret, whatever their name, in every form that a [`Redactor`] finds, such
+    /// as base64. A secret that is short enough to occur in ordinary words is not removed.
     pub(crate) fn strip_secret(&mut self, secret: &SecretString) {
         let redactor = Redactor::new([secret.clone()]);
         self.0.retain(|_, value| matches!(redactor.redact(&value.to_string_lossy()), Cow::Borrowed(_)));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opencode_around_us_is_not_handed_on() {
+    fn surrounding_opencode_is_not_inherited() {
         let environment =
             caller(&[("OPENCODE", "1"), ("AGENT", "1"), ("OPENCODE_SERVER_PASSWORD", "x"), ("HOME", "/h")]);
         assert_eq!(environment.get("OPENCODE"), None);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn shell_that_runs_nothing_is_replaced() {
+    fn unusable_shell_is_replaced() {
         let shell = |given: &str| caller(&[("SHELL", given)]).get("SHELL").unwrap().to_owned();
         assert_ne!(shell("/usr/sbin/nologin"), "/usr/sbin/nologin");
         assert_eq!(shell("/bin/sh"), "/bin/sh");
@@ -186,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn values_are_not_shown() {
+    fn debug_hides_values() {
         let shown = format!("{:?}", caller(&[("OPENAI_API_KEY", "sk-1234567890")]));
         assert!(shown.contains("OPENAI_API_KEY") && !shown.contains("sk-1234567890"), "{shown}");
     }
 
     #[test]
-    fn a_secret_is_hidden_whatever_its_variable_is_called() {
+    fn secret_is_stripped_from_any_variable() {
         let mut environment = caller(&[
             ("MODEL_CODE_APIKEY", "sk-1234567890"),
             ("HEADER", "Bearer sk-1234567890"),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn encoded_secret_is_hidden_too() {
+    fn encoded_secret_is_stripped() {
         let key = "sk-12/45+7890=";
         let mut environment = caller(&[
             // `Authorization: Basic`, a URL, JSON within a variable, hexadecimal.
@@ -224,21 +224,21 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_kept_from_loopback_and_from_what_the_caller_says() {
+    fn proxies_are_bypassed_for_loopback() {
         let environment = caller(&[("NO_PROXY", "example.com, localhost")]);
         assert_eq!(environment.get("NO_PROXY"), Some(OsStr::new("example.com,localhost,127.0.0.1,::1")));
         assert_eq!(environment.get("no_proxy"), Some(OsStr::new("127.0.0.1,localhost,::1")));
     }
 
     #[test]
-    fn the_working_directory_is_what_opencode_will_believe() {
+    fn pwd_is_the_working_directory() {
         let environment = caller(&[("PWD", "/elsewhere"), ("OLDPWD", "/x")]).working_in(Path::new("/task"));
         assert_eq!(environment.get("PWD"), Some(OsStr::new("/task")));
         assert_eq!(environment.get("OLDPWD"), None);
     }
 
     #[test]
-    fn a_run_within_a_run_bears_both_markers() {
+    fn nested_run_has_both_tags() {
         let (outer, inner) = (EnvironmentTag::new(), EnvironmentTag::new());
         let environment = caller(&[]).tagged(&outer).tagged(&inner);
         let value = environment.get(EnvironmentTag::VARIABLE).unwrap().to_str().unwrap();

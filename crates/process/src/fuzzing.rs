@@ -1,7 +1,7 @@
-//! What holds for any input, said once: for the property tests of this crate, whose inputs resemble real ones, and for the fuzz
-//! targets in `/fuzz`, which try all others.
+//! Properties that hold for any input, for the property tests of this crate, whose inputs resemble real ones, and for
+//! the fuzz targets in `/fuzz`, which try all others.
 //!
-//! No part of the interface. Each function panics where what it asserts does not hold.
+//! Not part of the public interface. Each function panics if its property is violated.
 
 pub use crate::lines::fuzzing::lines;
 pub use crate::protocol::fuzzing::{run_output, serve_stream};

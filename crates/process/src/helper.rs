@@ -1,4 +1,4 @@
-//! A program that is not opencode, such as an installer, with nothing left of it in any case.
+//! Programs other than opencode, such as an installer, that leave no process behind.
 
 use crate::launch::{start, start_beside_us, tree, tree_beside_us};
 use crate::supervisor::Supervisor;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-/// A program under way. Dropping it ends it and all that it has started.
+/// A running program. Dropping it kills its process tree.
 #[derive(Debug)]
 pub struct Helper {
     tree: Tree,
@@ -17,14 +17,15 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts a program that is found on `PATH`, in a directory, with the environment of this process. It reads nothing, and
-    /// what it writes to stdout is nobody's concern.
+    /// Starts a program from `PATH` in a directory, with the environment of this process. Its stdin is empty, and its
+    /// stdout is discarded.
     ///
-    /// What it starts is found as that of a turn is: with a [`Supervisor`] all of it, else by mark and descent.
+    /// Its process tree is found like that of a turn: completely with a [`Supervisor`], otherwise by environment tag
+    /// and descent.
     ///
     /// # Errors
     ///
-    /// If it cannot be started; [`io::ErrorKind::NotFound`] where there is no such program.
+    /// If it cannot be started; [`io::ErrorKind::NotFound`] if there is no such program.
     pub fn start(
         program: &str,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -36,10 +37,10 @@ impl Helper {
         Self::spawn(command, |tag, leader| tree(supervisor, tag, leader))
     }
 
-    /// Starts a command of the user's in a shell. It reads nothing, its stdout is [for the taking](Self::take_stdout), and its
-    /// stderr is ours; it may ask a person on the terminal that this process has.
+    /// Starts a command of the user in a shell. Its stdin is empty, its stdout is [piped](Self::take_stdout), and its
+    /// stderr is inherited; it may prompt a person on the terminal of this process.
     ///
-    /// What it starts is found as [`start`](Self::start) says. That includes what it leaves in the background.
+    /// Its process tree is found as for [`start`](Self::start), including background processes.
     ///
     /// # Errors
     ///
@@ -59,27 +60,26 @@ impl Helper {
         Ok(Self { tree: tree(tag, child.id().unwrap_or_default()), child })
     }
 
-    /// Returns what it writes to stdout, once, if that is piped.
+    /// Returns its stdout, once, if that is piped.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// Returns what it writes to stderr, once, if that is piped.
+    /// Returns its stderr, once, if that is piped.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }
 
-    /// Ends it and all processes that it has started. Returns how many are left: only those that the system does not let go of.
+    /// Kills it and its process tree. Returns the number of survivors: only processes that the kernel does not release.
     pub async fn end(mut self) -> usize {
         let left = self.tree.kill_all().await;
         if left == 0 {
-            // It is reaped here.
             self.child.wait().await.ok();
         }
         left
     }
 
-    /// Waits for its end, as [`wait`](Self::wait) does, without ending what it has left behind.
+    /// Waits for its exit like [`wait`](Self::wait), without killing the processes that it left.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Helper {
         self.child.wait().await
     }
 
-    /// Waits for its end, and ends what it has left behind.
+    /// Waits for its exit, and kills the processes that it left.
     ///
     /// # Errors
     ///

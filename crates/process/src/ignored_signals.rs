@@ -14,10 +14,11 @@ impl SignalSet {
     }
 }
 
-/// Returns the signals that were ignored when this was first called: call it before any handler is installed.
+/// Returns the signals that were ignored at the first call. Call it before any handler is installed.
 ///
-/// `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT and SIGQUIT in what it starts in the background. A
-/// handler would undo that, so none may be installed for these. Empty except on Linux, where `/proc/self/status` has the set.
+/// `nohup` ignores SIGHUP, and a shell without job control ignores SIGINT and SIGQUIT in its background processes. A
+/// handler would undo that, so install none for these signals. Empty except on Linux, where `/proc/self/status` has the
+/// set.
 #[must_use]
 pub fn ignored_signals() -> SignalSet {
     static IGNORED: OnceLock<SignalSet> = OnceLock::new();
@@ -28,7 +29,7 @@ pub fn ignored_signals() -> SignalSet {
     })
 }
 
-/// Reads the line `SigIgn:` of a process's status.
+/// Parses the line `SigIgn:` of a process's status.
 fn parse(status: &str) -> Option<u64> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()

@@ -1,9 +1,9 @@
-//! JSON as opencode writes it, made readable if a string holds half of a UTF-16 surrogate pair.
+//! Parses JSON from opencode, also if a string contains half of a UTF-16 surrogate pair.
 //!
-//! opencode runs on JavaScript, whose strings are UTF-16: a tool that cuts a long line by length may cut an emoji in half, and
-//! `JSON.stringify` writes the half that is left as an escape such as `\ud83d`. That is valid JSON, but no Unicode text, so
-//! `serde_json` refuses to read it as a `String`. Everything that comes from opencode passes through here before it is parsed;
-//! the crate's `clippy.toml` forbids other ways to parse.
+//! opencode runs on JavaScript, whose strings are UTF-16: a tool that cuts a long line by length may cut an emoji in
+//! half, and `JSON.stringify` writes the remaining half as an escape such as `\ud83d`. That is valid JSON but not
+//! Unicode text, so `serde_json` refuses to read it as a `String`. All JSON from opencode is repaired here before it is
+//! parsed; the crate's `clippy.toml` forbids other ways to parse.
 
 use memchr::memmem;
 use serde::Deserialize;
@@ -13,45 +13,46 @@ use std::borrow::Cow;
 /// The replacement of half a surrogate pair.
 const REPLACEMENT: &str = "\\ufffd";
 
-/// Parses JSON that opencode wrote.
+/// Parses JSON from opencode.
 ///
 /// # Errors
 ///
-/// If it is not JSON, or not that of a `T`.
+/// If it is not JSON, or does not match `T`.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     parse_repaired(&repair_surrogates(text))
 }
 
-/// Parses a value of repaired text, or JSON that opencode did not write.
+/// Parses a value of repaired text, or JSON that does not come from opencode.
 ///
 /// # Errors
 ///
-/// If it is not JSON, or not that of a `T`.
-#[expect(clippy::disallowed_methods, reason = "the callers answer for the repair")]
+/// If it is not JSON, or does not match `T`.
+#[expect(clippy::disallowed_methods, reason = "the callers guarantee the repair")]
 pub(crate) fn parse_repaired<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
     serde_json::from_str(text)
 }
 
-/// Parses the value that a text of opencode's begins with; `None` if it is not a `T` or was cut.
+/// Parses the value at the start of a text from opencode; `None` if it does not match `T` or was cut.
 #[expect(clippy::disallowed_methods, reason = "the text is repaired here")]
 pub(crate) fn parse_beginning<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::Deserializer::from_str(&repair_surrogates(text)).into_iter().next()?.ok()
 }
 
-/// Replaces each escape of half a surrogate pair by that of U+FFFD. Escapes of whole pairs and everything else stay as they are.
+/// Replaces each escape of half a surrogate pair by that of U+FFFD. Escapes of whole pairs and all other text are
+/// unchanged.
 ///
-/// The text need not be valid JSON. Text without such an escape is returned as it is after two fast searches.
+/// The text need not be valid JSON. Text without such an escape is returned unchanged after two fast searches.
 pub(crate) fn repair_surrogates(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     if memmem::find(bytes, b"\\ud").is_none() && memmem::find(bytes, b"\\uD").is_none() {
         return Cow::Borrowed(text);
     }
     let mut repaired = String::new();
-    // All before `copied` is in `repaired`.
+    // All text before `copied` is in `repaired`.
     let (mut copied, mut at) = (0, 0);
     while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
         let escape = at + found;
-        // An escaped backslash ends here too, so that what follows it is no escape.
+        // Skips escaped backslashes too, so that the text after them is not mistaken for an escape.
         at = (escape + 2).min(bytes.len());
         match surrogate_at(bytes, escape) {
             Some(Half::High) if surrogate_at(bytes, escape + 6) == Some(Half::Low) => at = escape + 12,
@@ -77,7 +78,7 @@ enum Half {
     Low,
 }
 
-/// Returns which half of a surrogate pair the six bytes of an escape stand for, if they do.
+/// Returns which half of a surrogate pair the six bytes of an escape represent, if any.
 fn surrogate_at(bytes: &[u8], at: usize) -> Option<Half> {
     let [b'\\', b'u', b'd' | b'D', second, third, fourth] = bytes.get(at..at + 6)? else { return None };
     if !third.is_ascii_hexdigit() || !fourth.is_ascii_hexdigit() {
@@ -98,7 +99,7 @@ mod tests {
     use std::fmt::Write;
 
     #[test]
-    fn lone_halves_become_replacement_characters() {
+    fn lone_halves_are_replaced() {
         for (json, text) in [
             (r#""\ud83d""#, "\u{fffd}"),
             (r#""a\uD83Db""#, "a\u{fffd}b"),
@@ -142,7 +143,7 @@ mod tests {
     proptest! {
         /// Any UTF-16 text, written as JavaScript writes it, is read as Rust decodes it.
         #[test]
-        fn every_utf16_text_is_read(units in proptest::collection::vec(
+        fn any_utf16_text_is_read(units in proptest::collection::vec(
             prop_oneof![0xd7f0_u16..0xe010, Just(u16::from(b'\\')), Just(u16::from(b'u')), Just(u16::from(b'"')), any::<u16>()],
             0..24,
         )) {
@@ -159,7 +160,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_taken(text in r#"[\\ud8cf3D"é]{0,40}"#) {
+        fn any_text_is_accepted(text in r#"[\\ud8cf3D"é]{0,40}"#) {
             let repaired = repair_surrogates(&text);
             let again = repair_surrogates(&repaired).into_owned();
             prop_assert_eq!(again, repaired.into_owned());

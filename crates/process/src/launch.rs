@@ -1,4 +1,4 @@
-//! How opencode is started: which one, with what around it.
+//! The settings with which opencode is started.
 
 use crate::Opencode;
 use crate::descriptors;
@@ -17,32 +17,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::Command;
 
-/// How opencode is started: the executable, its environment, and what stands around it. Both executors take one.
+/// How opencode is started: executable, environment, supervisor, gateway and limits. Both executors take one.
 #[derive(Debug, Clone)]
 pub struct Launch {
     opencode: Opencode,
     environment: Environment,
     supervisor: Option<Supervisor>,
-    /// Where model sources are reached; started when the first is used. None where opencode reaches them itself.
+    /// The gateway to model sources, started on first use; `None` if opencode connects to them directly.
     gateway: Option<Arc<Mutex<Option<Gateway>>>>,
     lean: bool,
     ignores_project: bool,
-    /// Where what is the same for every run is kept.
+    /// The directory for files that are the same in every run.
     cache: Option<PathBuf>,
-    /// How long a server may be without a turn; `None` for any time.
+    /// How long a server may be idle; `None` for no limit.
     server_idle_timeout: Option<Duration>,
     max_servers: usize,
 }
 
-/// How long a server may be without a turn before it is ended, unless [set](Launch::server_idle_timeout).
+/// How long a server may be idle before it is ended, unless [set](Launch::server_idle_timeout).
 pub(crate) const SERVER_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many servers of one executor may be alive, unless [set](Launch::max_servers): at 350 MB each they take 2.8 GB.
 const MAX_SERVERS: usize = 8;
 
 impl Launch {
-    /// Starts `opencode` with these environment variables, such as [`std::env::vars_os`] gives.
+    /// Starts `opencode` with these environment variables, such as those of [`std::env::vars_os`].
     ///
-    /// What an opencode around the caller left in them is not handed on, and loopback is kept from proxies. Model sources are
+    /// Variables of a surrounding opencode are removed, and proxies are bypassed for loopback. Model sources are
     /// reached through a gateway in this process, so that their keys stay here.
     pub fn new(opencode: Opencode, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let environment = Environment::from_caller(variables);
@@ -59,15 +59,16 @@ impl Launch {
         }
     }
 
-    /// Starts opencode under this supervisor, or under none: by default it is the program itself, if that has called
-    /// [`supervisor::init`]. A supervisor ends all that opencode leaves, also when this process is ended by SIGKILL.
+    /// Sets or removes the supervisor of opencode. By default it is the program itself, if that has called
+    /// [`supervisor::init`]. A supervisor kills all processes that opencode leaves, even if SIGKILL ends this process.
     #[must_use]
     pub fn supervised_by(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
         self.supervisor = supervisor.into();
         self
     }
 
-    /// Has opencode reach model sources by itself. It is given their keys then, and so are the commands that the agent runs.
+    /// Lets opencode connect to model sources directly. It gets their keys then, and so do the commands that the agent
+    /// runs.
     #[must_use]
     pub fn without_gateway(mut self) -> Self {
         self.gateway = None;
@@ -79,7 +80,7 @@ impl Launch {
         self.gateway.is_some()
     }
 
-    /// Opens a way to a model, where it is a source that is reached through the gateway.
+    /// Opens a route to a model, if it is a source that is reached through the gateway.
     ///
     /// # Errors
     ///
@@ -94,7 +95,7 @@ impl Launch {
         let mut gateway = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if gateway.is_none() {
             *gateway = Some(Gateway::start().map_err(|error| {
-                StartError::new(FailureKind::Io, "the gateway to the model cannot be started")
+                StartError::new(FailureKind::Io, "cannot start the gateway to the model")
                     .remedy(Remedy::BypassGateway)
                     .caused_by(error)
             })?);
@@ -102,63 +103,64 @@ impl Launch {
         gateway.as_ref().map(|gateway| ModelRoute::open(gateway, *source, config)).transpose()
     }
 
-    /// Starts opencode without what costs most: language servers, formatters, plugins, the sharing of sessions, the watch over
-    /// files, and the snapshots by which changes could be undone. Its runtime, Bun, keeps its memory down, by a setting that a
-    /// program on Bun which the agent starts inherits.
+    /// Starts opencode without its most expensive parts: language servers, formatters, plugins, session sharing, the
+    /// file watcher, and snapshots for undoing changes. A setting makes its runtime, Bun, use less memory; other Bun
+    /// programs that the agent starts inherit it.
     #[must_use]
     pub fn lean(mut self) -> Self {
         self.lean = true;
         self
     }
 
-    /// Returns whether opencode is started without what costs most.
+    /// Returns whether opencode is started without its most expensive parts.
     pub(crate) fn is_lean(&self) -> bool {
         self.lean
     }
 
-    /// Has opencode ignore the configuration of the directory that it works in, and of the repository around it: settings, plugins,
-    /// tools, commands, agents, and instructions. The user's own still applies.
+    /// Makes opencode ignore the configuration in its working directory and in the surrounding repository: settings,
+    /// plugins, tools, commands, agents, and instructions. The user's own configuration still applies.
     #[must_use]
     pub fn without_project_config(mut self) -> Self {
         self.ignores_project = true;
         self
     }
 
-    /// Returns whether opencode ignores the configuration of the directory that it works in.
+    /// Returns whether opencode ignores the configuration in its working directory.
     pub(crate) fn ignores_project(&self) -> bool {
         self.ignores_project
     }
 
-    /// Keeps in this folder what opencode is given to read and is the same for every run. Else it is a temporary file for each,
-    /// which stays where this process is ended by SIGKILL.
+    /// Sets the directory for files that opencode reads and that are the same in every run. Without it, each run writes
+    /// a temporary file, which is left behind if SIGKILL ends this process.
     #[must_use]
     pub fn cache(mut self, folder: impl Into<Option<PathBuf>>) -> Self {
         self.cache = folder.into();
         self
     }
 
-    /// Returns where what is the same for every run is kept.
+    /// Returns the directory for files that are the same in every run.
     pub(crate) fn cache_dir(&self) -> Option<&Path> {
         self.cache.as_deref()
     }
 
-    /// Ends a server that has been without a turn for this time, `None` for never; one minute unless set. The next turn starts another.
+    /// Ends a server that has been idle for this time; `None` for never, one minute by default. The next turn starts
+    /// another.
     #[must_use]
     pub fn server_idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.server_idle_timeout = limit.into();
         self
     }
 
-    /// Returns how long a server may be without a turn.
+    /// Returns how long a server may be idle.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.server_idle_timeout
     }
 
-    /// Keeps at most so many servers alive, 8 unless set; at least one. Turns need a server each for settings that are fixed when a
-    /// server starts, such as another key. If all are at work, a turn that needs a further one waits for up to ten minutes; the server
-    /// that has been idle longest makes room.
+    /// Sets how many servers may be alive: 8 by default, at least one. Settings that are fixed when a server starts,
+    /// such as the key, need a server each. If all are busy, a turn that needs another one waits for up to ten minutes;
+    /// the server that has been idle longest is ended for it.
     ///
-    /// A server that accepts no new turns, because another has replaced it, is not counted while it finishes those that it has.
+    /// A draining server, which has been recycled, is not counted while it finishes its turns.
     #[must_use]
     pub fn max_servers(mut self, count: usize) -> Self {
         self.max_servers = count.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
@@ -176,7 +178,7 @@ impl Launch {
         &self.opencode
     }
 
-    /// Returns the environment that every opencode gets.
+    /// Returns the environment of every opencode.
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
     }
@@ -202,16 +204,16 @@ impl Launch {
         command
     }
 
-    /// Returns the processes of the run that was started as `leader` by such a command.
+    /// Returns the process tree of a run that was started as `leader` by such a command.
     pub(crate) fn tree(&self, tag: EnvironmentTag, leader: u32) -> Tree {
         tree(self.supervisor.as_ref(), tag, leader)
     }
 
-    /// Asks opencode something that it answers by itself, in a directory.
+    /// Runs an opencode command in a directory and returns its output.
     ///
     /// # Errors
     ///
-    /// If it cannot be started, or does not end within the limit.
+    /// If it cannot be started, or does not exit within the limit.
     pub(crate) async fn query(
         &self,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -224,15 +226,15 @@ impl Launch {
     }
 }
 
-/// The variables by which a program finds the user's directories.
+/// The variables that locate the user's directories.
 const HOMES: [&str; 5] = ["HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"];
 
-/// Asks a program that may be opencode something, with the environment of this process; if a home is given, in that directory and
-/// with it for the home.
+/// Runs a program that may be opencode, with the environment of this process, and returns its output. If a home is
+/// given, the program runs there and has it as its home.
 ///
 /// # Errors
 ///
-/// If it cannot be started, or does not end within the limit.
+/// If it cannot be started, or does not exit within the limit.
 pub(crate) async fn query(
     program: &Path,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -250,9 +252,9 @@ pub(crate) async fn query(
     query::query(command, |leader| tree(supervisor, tag, leader), limit).await
 }
 
-/// Returns the command that starts a program, under a watcher where there is one, in a process group of its own.
+/// Returns the command that starts a program in a process group of its own, under the supervisor if there is one.
 ///
-/// Ctrl-C on a terminal is for us to translate, not for opencode to receive: hence the group.
+/// The group is needed because this process translates Ctrl-C on a terminal; opencode must not receive it.
 pub(crate) fn start(program: &Path, supervisor: Option<&Supervisor>) -> Command {
     let mut command = start_beside_us(program, supervisor);
     #[cfg(unix)]
@@ -260,16 +262,16 @@ pub(crate) fn start(program: &Path, supervisor: Option<&Supervisor>) -> Command 
     command
 }
 
-/// Returns the command that starts a program, under a watcher where there is one, in our own process group: where that has
-/// the terminal, it can ask a person there.
+/// Returns the command that starts a program in our own process group, under the supervisor if there is one. If the
+/// group owns the terminal, the program can prompt a person there.
 pub(crate) fn start_beside_us(program: &Path, supervisor: Option<&Supervisor>) -> Command {
     let mut command = match supervisor {
         None => Command::new(program),
         Some(supervisor) => supervisor.command(program),
     };
-    // Its tree ends it. Killed before the tree's scan, it would leave no trace of descendants that have cleared their environment.
+    // The tree kills it. If it were killed before the tree's scan, its untagged descendants could not be found.
     command.kill_on_drop(supervisor.is_none() && !cfg!(target_os = "linux"));
-    // Started by a hook, a git below would work on the hook's repository.
+    // If a git hook started this process, a git of the child would work on the hook's repository.
     for variable in GIT_REPOSITORY {
         command.env_remove(variable);
     }
@@ -277,7 +279,7 @@ pub(crate) fn start_beside_us(program: &Path, supervisor: Option<&Supervisor>) -
     command
 }
 
-/// Returns the processes of the run that [`start`] has started as `leader`. Without a supervisor they get a guard.
+/// Returns the process tree of a run that [`start`] has started as `leader`. Without a supervisor it gets a watchdog.
 pub(crate) fn tree(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Tree {
     match supervisor {
         None => Tree::with_watchdog(tag, leader),
@@ -285,7 +287,8 @@ pub(crate) fn tree(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader:
     }
 }
 
-/// Returns the processes of the run that [`start_beside_us`] has started as `leader`. A guard would kill our own group.
+/// Returns the process tree of a run that [`start_beside_us`] has started as `leader`. A watchdog would kill our own
+/// group.
 pub(crate) fn tree_beside_us(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Tree {
     match supervisor {
         None => Tree::new(tag, leader),
@@ -299,7 +302,7 @@ mod tests {
     use crate::{RunExecutor, ServeExecutor};
 
     #[test]
-    fn what_is_started_with_it_shows_no_value_of_the_environment() {
+    fn debug_shows_no_environment_value() {
         let opencode = Opencode::known("/x/opencode".into(), "1.18.33".parse().unwrap()).unwrap();
         let launch = Launch::new(opencode, [("OPENAI_API_KEY".into(), "sk-1234567890".into())]);
         let executors = (RunExecutor::new(launch.clone()), ServeExecutor::new(launch).unwrap());

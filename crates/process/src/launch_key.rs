@@ -1,4 +1,4 @@
-//! What opencode is given when it starts, beside the environment of the caller: models, limits, what is to be left out.
+//! The settings that are fixed when opencode starts: models, configuration, and the parts to leave out.
 
 use crate::blocking;
 use crate::environment::Environment;
@@ -14,31 +14,31 @@ use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempPath;
 
-/// The file in the cache that holds no models.
+/// The name of the empty catalog in the cache directory.
 const EMPTY_CATALOG: &str = "no-models.json";
 
-/// What is fixed when opencode starts: two turns with the same setup can share a server.
+/// The settings that are fixed when opencode starts: two turns with the same key can share a server.
 #[derive(Clone, Default)]
 pub(crate) struct LaunchKey {
-    /// Variables that are set beside the caller's, in a fixed order, as they are without the key of a model source.
+    /// Variables that are added to the caller's, in a fixed order, rendered without the key of the model source.
     variables: Variables,
     model: Option<ModelChoice>,
     agent: Option<String>,
     purpose: Purpose,
-    /// opencode is to know no models but those that its configuration describes.
+    /// Whether opencode gets an empty catalog, so that it knows only the models in its configuration.
     empty_catalog: bool,
 }
 
-/// A setup that opencode is started with. What it holds is to be kept as long as opencode lives.
+/// The resources of a started opencode. Keep it for as long as opencode lives.
 #[derive(Debug)]
 pub(crate) struct LaunchGuard {
-    /// The way to the model source, where that is reached through the gateway.
+    /// The route to the model source, if it is reached through the gateway.
     pub(crate) route: Option<ModelRoute>,
-    /// A file that opencode reads, where it is for this one alone.
+    /// A temporary file that only this opencode reads.
     _catalog: Option<TempPath>,
 }
 
-// The model has been rendered into the variables, but for its key.
+// The variables contain the rendered model, except for its key.
 impl PartialEq for LaunchKey {
     fn eq(&self, other: &Self) -> bool {
         (&self.variables, self.empty_catalog) == (&other.variables, other.empty_catalog)
@@ -54,7 +54,7 @@ impl Hash for LaunchKey {
     }
 }
 
-// The user's own configuration may hold keys.
+// The user's own configuration may contain keys.
 impl fmt::Debug for LaunchKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.variables.iter().map(|(name, _)| name).collect();
@@ -66,11 +66,11 @@ impl fmt::Debug for LaunchKey {
 }
 
 impl LaunchKey {
-    /// Returns what a server needs for turns on this model, and the model's name there.
+    /// Returns the key of a server for turns on this model, and the model's name there.
     ///
     /// # Errors
     ///
-    /// If the user's own configuration cannot be merged with ours.
+    /// If the user's configuration cannot be merged with ours.
     pub(crate) fn for_server(
         launch: &Launch,
         model: Option<&ModelChoice>,
@@ -79,12 +79,12 @@ impl LaunchKey {
         Self::new(launch, model, agent, Purpose::Server)
     }
 
-    /// Returns what one turn on this model needs, and the model's name there. `instructions` is a file that is to be in the
+    /// Returns the key of a single turn on this model, and the model's name there. `instructions` is a file for the
     /// system prompt.
     ///
     /// # Errors
     ///
-    /// If the user's own configuration cannot be merged with ours.
+    /// If the user's configuration cannot be merged with ours.
     pub(crate) fn for_turn(
         launch: &Launch,
         model: Option<&ModelChoice>,
@@ -92,7 +92,7 @@ impl LaunchKey {
         instructions: Option<&Path>,
     ) -> Result<(Self, Option<String>), StartError> {
         let (launch_key, name) = Self::new(launch, model, agent, Purpose::Turn(instructions.map(Path::to_owned)))?;
-        // Whether anything but the turn's model needs the catalog cannot be seen from here.
+        // Other parts of the configuration may need the catalog, which is not visible here.
         Ok((launch_key.with_catalog(), name))
     }
 
@@ -104,7 +104,7 @@ impl LaunchKey {
     ) -> Result<(Self, Option<String>), StartError> {
         let keyless = model.map(|model| with_config(model, |config| ModelConfig { api_key: None, ..config.clone() }));
         let Rendered { variables, model: name, is_described } = render(launch, keyless.as_ref(), agent, &purpose)?;
-        // Who has chosen a catalog is left with it.
+        // A catalog that the user has chosen is kept.
         let has_catalog = launch.environment().get(launch.opencode().generation().empty_catalog().path).is_some();
         let launch_key = Self {
             variables,
@@ -123,28 +123,28 @@ impl LaunchKey {
         }
     }
 
-    /// Returns what takes the key of the model source out of what a turn says.
+    /// Returns the redaction that removes the key of the model source from a turn's output.
     pub(crate) fn redaction(&self) -> Redaction {
         Redaction::of(self.source_key())
     }
 
-    /// Returns whether opencode is to know no models but those that its configuration describes.
+    /// Returns whether opencode knows only the models in its configuration.
     pub(crate) fn has_empty_catalog(&self) -> bool {
         self.empty_catalog
     }
 
-    /// Leaves opencode its catalog of models.
+    /// Lets opencode use the models.dev catalog.
     pub(crate) fn with_catalog(mut self) -> Self {
         self.empty_catalog = false;
         self
     }
 
-    /// Puts the setup into an environment. The key of a model source is in it only where there is no gateway: where there is
-    /// one, what the caller has of it there is taken out.
+    /// Adds the settings to an environment. The key of a model source is included only without a gateway: with one, the
+    /// caller's variables that contain it are removed.
     ///
     /// # Errors
     ///
-    /// If a file cannot be written, or there is no way to the model source.
+    /// If a file cannot be written, or the route to the model source cannot be opened.
     pub(crate) fn prepare(&self, launch: &Launch, environment: &mut Environment) -> Result<LaunchGuard, StartError> {
         let route = launch.route(self.model.as_ref())?;
         let model = match (&self.model, &route) {
@@ -156,7 +156,7 @@ impl LaunchKey {
             let variable = launch.opencode().generation().users_configuration();
             if launch.environment().get(variable).is_some() && environment.get(variable).is_none() {
                 let message =
-                    format!("{variable} holds the key of the model source, which would reach opencode with it");
+                    format!("{variable} contains the key of the model source, so that opencode would get the key");
                 return Err(StartError::new(FailureKind::Config, message).remedy(Remedy::RemoveKeyOrBypassGateway));
             }
         }
@@ -169,7 +169,7 @@ impl LaunchKey {
         }
         let EmptyCatalog { text, path, variable: (name, value) } = launch.opencode().generation().empty_catalog();
         environment.set(name, value);
-        // Whatever became of it since, a run begins with it as it should be.
+        // Restored if it was changed since.
         let kept = launch.cache_dir().map(|folder| folder.join(EMPTY_CATALOG));
         if let Some(file) = kept.filter(|file| cache_file::ensure(file, text.as_bytes()).is_ok()) {
             environment.set(path, file);
@@ -182,11 +182,12 @@ impl LaunchKey {
 }
 
 impl LaunchKey {
-    /// Puts the setup into the environment of `launch`, which is returned. The files are written on a thread of their own.
+    /// Adds the settings to the environment of `launch`, which is returned. The files are written on a dedicated
+    /// thread.
     ///
     /// # Errors
     ///
-    /// As [`prepare`](Self::open).
+    /// As [`prepare`](Self::prepare).
     pub(crate) async fn prepare_on_thread(&self, launch: &Launch) -> Result<(LaunchGuard, Environment), StartError> {
         let (launch_key, launch) = (self.clone(), launch.clone());
         let prepare = move || {
@@ -220,7 +221,7 @@ fn render(
     })
 }
 
-/// Returns a model whose source is changed so.
+/// Returns the model with a changed configuration of its source.
 fn with_config(model: &ModelChoice, change: impl FnOnce(&ModelConfig) -> ModelConfig) -> ModelChoice {
     match model {
         ModelChoice::Source { source, config } => {
@@ -230,8 +231,7 @@ fn with_config(model: &ModelChoice, change: impl FnOnce(&ModelConfig) -> ModelCo
     }
 }
 
-/// Writes a file where opencode finds it and nobody else looks: outside of the task's directory, readable by the user
-/// alone.
+/// Writes a temporary file for opencode, outside of the task's directory and readable only by the user.
 ///
 /// # Errors
 ///
@@ -245,7 +245,7 @@ pub(crate) fn write_private(what: &str, suffix: &str, text: &str) -> Result<Temp
         Ok(file.into_temp_path())
     };
     write().map_err(|error: std::io::Error| {
-        StartError::new(FailureKind::Io, "a temporary file for opencode cannot be written")
+        StartError::new(FailureKind::Io, "cannot write a temporary file for opencode")
             .hint("set TMPDIR to a directory that exists, is writable and has room")
             .caused_by(error)
     })
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_catalog_is_empty_where_the_model_is_described_in_full() {
+    fn described_model_empties_the_catalog() {
         let plain = launch(&[]);
         assert!(empties(&plain, Some(&source(Some("http://127.0.0.1:1/v1")))));
         assert!(!empties(&plain, Some(&source(None))));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_catalog_lives_as_long_as_it_is_kept() {
+    fn catalog_file_lives_with_its_guard() {
         let launch = launch(&[]);
         let (launch_key, _) =
             LaunchKey::for_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_the_catalog_is_one_for_all_runs_where_there_is_a_place_for_it() {
+    fn catalog_file_is_cached_across_runs() {
         let place = tempfile::tempdir().unwrap();
         let catalog = |cache: PathBuf| {
             let launch = launch(&[]).cache(cache);
@@ -330,12 +330,12 @@ mod tests {
         std::fs::write(&path, "{\"p\": {}}").unwrap();
         assert_eq!(catalog(cache.clone()), path);
         assert_eq!(cache.read_dir().unwrap().count(), 1);
-        // A file where the folder should be.
+        // A file in place of the directory.
         let path = catalog(path);
         assert!(!path.starts_with(place.path()) && !path.exists());
     }
 
-    /// Returns all variables that opencode gets.
+    /// Returns the name and value of all variables of opencode.
     fn given(launch: &Launch) -> String {
         let (launch_key, _) =
             LaunchKey::for_server(launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_reaches_opencode_only_where_there_is_no_gateway() {
+    fn key_reaches_opencode_only_without_gateway() {
         let exported = || launch(&[("MODEL_CODE_APIKEY", "sk-secret")]);
         let gated = given(&exported());
         assert!(!gated.contains("sk-secret") && !gated.contains("http://127.0.0.1:1/v1"), "{gated}");
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn who_names_messages_is_taken_away_where_every_one_would_be_named() {
+    fn title_agent_is_disabled_on_old_versions() {
         let users = r#"{"agent": {"title": {"prompt": "Name it."}, "build": {"prompt": "Build."}}}"#;
         let agents = |version: &str, variables: &[(&str, &str)]| {
             let given = given(&launch_of(version, variables));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_is_shown_and_another_key_is_another_setup() {
+    fn keys_are_hidden_and_distinguished() {
         let of = |source_key: &str| {
             let config = ModelConfig {
                 base_url: Some("http://127.0.0.1:1/v1".to_owned()),
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn lean_takes_away_what_it_says_and_keeps_the_users_own() {
+    fn lean_keeps_the_users_settings() {
         let launch = launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"lsp": {"x": {}}, "theme": "dark",}"#)]).lean();
         let (launch_key, _) = LaunchKey::for_server(&launch, None, None).unwrap();
         let variables: std::collections::BTreeMap<_, _> = launch_key.variables.iter().cloned().collect();
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_of_the_users_that_holds_the_key_is_refused() {
+    fn user_configuration_with_key_is_refused() {
         let launch =
             launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"provider": {"x": {"options": {"apiKey": "sk-secret"}}}}"#)]);
         let config = ModelConfig {

@@ -1,20 +1,20 @@
-//! Runs turns of the opencode agent as processes, and leaves nothing of them behind.
+//! Runs turns of the opencode agent as processes, and leaves no process behind.
 //!
 //! # How it works
 //!
-//! - [`Opencode`] is a located and version-checked executable; what is wrong with one is a [`LocateError`] that says what
-//!   to do.
-//! - [`TaskDir`] is the directory that a task works in: an isolated one that is made for it, or one that is there.
-//! - [`RunExecutor`] implements [`Executor`](opencode_run_core::Executor): it starts `opencode run` for each turn, feeds
-//!   the prompt by stdin, maps each line of output to an [`Event`](opencode_run_core::Event) and judges the end by all that
-//!   was seen, not by the exit code alone.
-//! - Every process of a turn inherits a marker in its environment. However a turn ends, all that bears the marker or
-//!   descends from opencode is ended before the turn is reported as over. On Linux this reaches what left the process
-//!   group or was adopted by init; elsewhere only opencode and its process group are reached.
-//! - Where it is given a [`Supervisor`], opencode is started under it. Then all ends in the same way that cleared its
-//!   environment and was adopted, and all ends if this process is ended, by SIGKILL for example.
+//! - [`Opencode`] is a located and version-checked executable; a [`LocateError`] describes the problem and the remedy.
+//! - [`TaskDir`] is a task's working directory: a new isolated one, or an existing one.
+//! - [`RunExecutor`] implements [`Executor`](opencode_run_core::Executor): it starts `opencode run` for each turn,
+//!   writes the prompt to stdin, decodes each line of output to an [`Event`](opencode_run_core::Event), and determines
+//!   the outcome from all of them, not from the exit code alone.
+//! - [`ServeExecutor`] implements it too: it runs turns on warm opencode servers.
+//! - Every process of a turn inherits an environment tag. However a turn ends, all processes that carry the tag or
+//!   descend from opencode are killed before the turn's end is reported. On Linux this includes processes that left the
+//!   process group or were reparented to init; elsewhere only opencode and its process group are reached.
+//! - With a [`Supervisor`], opencode is started under it. Then untagged orphans are killed too, and everything is
+//!   killed if this process ends, even by SIGKILL.
 //!
-//! opencode's arguments, routes and events are known to the private `protocol` module alone.
+//! Only the private module `protocol` knows opencode's arguments, routes and events.
 //!
 //! # Example
 //!

@@ -1,42 +1,42 @@
-//! Lines of a stream in bounded memory: a line that is too long is skipped and counted, never fatal.
+//! Reads lines of a stream in bounded memory: a line that is too long is skipped and counted, never fatal.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How much is read at once.
+/// The size of a read in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// One line, without its end.
+/// One line, without its line break.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A line as it came.
+    /// A complete line.
     Whole(Vec<u8>),
-    /// A line of so many bytes was longer than the limit; only its length is known.
+    /// A line longer than the limit, of which only the length in bytes is known.
     TooLong(u64),
 }
 
-/// Cuts a stream into lines.
+/// Splits a stream into lines.
 #[derive(Debug)]
 pub(crate) struct Lines<R> {
     stream: R,
     limit: usize,
     chunk: Vec<u8>,
-    /// What of the chunk has not been looked at.
+    /// The part of the chunk that has not been processed.
     rest: std::ops::Range<usize>,
     line: Vec<u8>,
-    /// How many bytes of the current line were given up.
+    /// The number of skipped bytes of the current line.
     skipped: u64,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    /// Cuts `stream` into lines of at most `limit` bytes.
+    /// Returns a reader of the lines of `stream`, of at most `limit` bytes each.
     pub(crate) fn new(stream: R, limit: usize) -> Self {
         Self { stream, limit, chunk: vec![0; CHUNK], rest: 0..0, line: Vec::new(), skipped: 0 }
     }
 
-    /// Returns the next line; the last one need not have an end. None at the end of the stream or when it fails, since
-    /// a broken pipe is an end too.
+    /// Returns the next line; the last one need not have a line break. Returns `None` at the end of the stream or if it
+    /// fails: a broken pipe is an end too.
     ///
-    /// Dropping the future loses nothing.
+    /// Dropping the future loses no data.
     pub(crate) async fn next(&mut self) -> Option<Line> {
         loop {
             let rest = &self.chunk[self.rest.clone()];
@@ -81,7 +81,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
-/// What holds for any stream.
+/// Properties that hold for any stream.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing {
     use super::{Line, Lines};
@@ -89,17 +89,17 @@ pub(crate) mod fuzzing {
     use std::task::Poll;
     use tokio_util::io::StreamReader;
 
-    /// Asserts that a stream that comes in these pieces is cut into the lines of the whole, whole or counted, although every
-    /// wait for a piece is given up once.
+    /// Asserts that a stream in these pieces is split into the same lines as a whole, complete or counted, although
+    /// every wait for a piece is cancelled once.
     ///
     /// # Panics
     ///
-    /// If it is not.
+    /// If a line differs.
     pub fn lines(pieces: &[Vec<u8>], limit: usize) {
         assert_eq!(cut(pieces, limit), expected(&pieces.concat(), limit));
     }
 
-    /// Cuts a stream into lines.
+    /// Splits a stream into lines.
     pub(crate) fn cut(pieces: &[Vec<u8>], limit: usize) -> Vec<Line> {
         let mut pieces = pieces.iter().filter(|piece| !piece.is_empty());
         let mut is_ready = true;
@@ -114,7 +114,7 @@ pub(crate) mod fuzzing {
         let mut lines = Lines::new(StreamReader::new(stream), limit);
         let mut all = Vec::new();
         loop {
-            // What is not ready is dropped and asked for again.
+            // A pending read is dropped and started again.
             match lines.next().now_or_never() {
                 Some(Some(line)) => all.push(line),
                 Some(None) => return all,
@@ -123,7 +123,7 @@ pub(crate) mod fuzzing {
         }
     }
 
-    /// The same on a text that is there as a whole.
+    /// Returns the expected lines of a complete text.
     fn expected(bytes: &[u8], limit: usize) -> Vec<Line> {
         let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
         lines.pop_if(|last| last.is_empty());
@@ -152,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_may_come_in_pieces_and_the_last_without_an_end() {
+    fn lines_may_arrive_in_pieces() {
         assert_eq!(cut(&[b"a", b"b\nc\r\n", b"\nd"], 10), [whole("ab"), whole("c"), whole(""), whole("d")]);
         assert_eq!(cut(&[], 10), []);
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_counted_and_the_next_is_read() {
+    fn overlong_line_is_counted_and_skipped() {
         let long = vec![b'x'; 3 * CHUNK];
         let lines = cut(&[b"ok\n", &long, b"\nnext\n"], 10);
         assert_eq!(lines, [whole("ok"), Line::TooLong(long.len() as u64), whole("next")]);
@@ -167,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn how_the_stream_is_cut_into_pieces_changes_nothing(
+        fn pieces_do_not_change_the_lines(
             pieces in proptest::collection::vec(
                 proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..40),
                 0..8,

@@ -1,4 +1,4 @@
-//! Where opencode is, and whether it is one that can be driven.
+//! Finds the opencode executable and checks its version.
 
 use crate::protocol::{Generation, Unsupported};
 use crate::resource_limits::resource_hint;
@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long `opencode --version` may take. It takes half a second; a cold disk or a loaded machine takes longer.
+/// How long `opencode --version` may take. It takes half a second, and longer on a cold disk or a loaded machine.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An opencode executable that can be driven.
@@ -22,7 +22,7 @@ pub struct Opencode {
 }
 
 impl Opencode {
-    /// Takes an executable whose version is known already, without asking it again.
+    /// Returns an executable whose version is already known, without running it.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Opencode {
         }
     }
 
-    /// Returns where the executable is.
+    /// Returns the path of the executable.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -60,13 +60,13 @@ pub enum LocateError {
     /// It is neither on the search path nor installed by us.
     #[error("opencode was not found: it is not on PATH")]
     NotFound,
-    /// There is nothing at the path that was named.
+    /// The requested path does not exist.
     #[error("there is no opencode at {}", path.display())]
     NoSuchFile {
-        /// The path that was named.
+        /// The requested path.
         path: PathBuf,
     },
-    /// Other users can change what was installed for us, so it is not run.
+    /// Other users can change the installed executable, so it is not run.
     #[error("{} is not run: {untrusted}", path.display())]
     Untrusted {
         /// The executable.
@@ -74,33 +74,33 @@ pub enum LocateError {
         /// The file or directory that they can change.
         untrusted: Untrusted,
     },
-    /// What is at the path cannot be executed: a directory, or a file without the permission.
+    /// The path cannot be executed: it is a directory, or a file without the permission.
     #[error("{} cannot be executed: {why}", path.display())]
     NotExecutable {
-        /// The path that was named.
+        /// The requested path.
         path: PathBuf,
-        /// What it is instead.
+        /// The reason.
         why: String,
     },
-    /// It does not answer `--version` as opencode does.
+    /// It does not answer `--version` like opencode.
     #[error("{} does not answer --version: {why}", path.display())]
     Broken {
         /// The executable.
         path: PathBuf,
-        /// What it did instead.
+        /// Its actual answer.
         why: String,
     },
-    /// It is older than what can be driven.
+    /// It is older than the oldest supported version.
     #[error("{} is opencode {version}: {oldest} is the oldest that can be driven", path.display())]
     TooOld {
         /// The executable.
         path: PathBuf,
         /// Its version.
         version: Version,
-        /// The oldest version that can be driven.
+        /// The oldest supported version.
         oldest: Version,
     },
-    /// It is of a generation that cannot be driven yet.
+    /// Its generation is not supported yet.
     #[error("{} is opencode {version}: opencode 3 and later cannot be driven yet", path.display())]
     TooNew {
         /// The executable.
@@ -111,7 +111,7 @@ pub enum LocateError {
 }
 
 impl LocateError {
-    /// Returns what can be done about it.
+    /// Returns the remedy.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {
@@ -124,7 +124,7 @@ impl LocateError {
     }
 }
 
-/// Finds opencode: the executable that was named, else the first on the search path, else one that was installed for us.
+/// Finds opencode: the requested executable, else the first on the search path, else an installed one.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Locator {
@@ -148,41 +148,41 @@ impl Default for Locator {
 }
 
 impl Locator {
-    /// Looks on a search path, the value of `PATH`.
+    /// Searches the directories of `PATH`.
     #[must_use]
     pub fn from_path_variable(search_path: Option<OsString>) -> Self {
         Self { search_path, ..Self::default() }
     }
 
-    /// Takes this executable and no other, where one is named.
+    /// Uses this executable and no other, if one is given.
     #[must_use]
     pub fn explicit(mut self, path: Option<PathBuf>) -> Self {
         self.explicit = path;
         self
     }
 
-    /// Falls back to this executable, where it exists.
+    /// Falls back to this executable if it exists.
     #[must_use]
     pub fn installed(mut self, path: PathBuf) -> Self {
         self.installed = Some(path);
         self
     }
 
-    /// Remembers in this file which version an executable has, so that it is asked only when it has changed.
+    /// Caches the version of an executable in this file, so that it is queried only after a change.
     #[must_use]
     pub fn version_cache(mut self, file: PathBuf) -> Self {
         self.version_cache = Some(VersionCache::new(file));
         self
     }
 
-    /// Asks for the version under this supervisor, or under none; see [`Launch::supervised_by`](crate::Launch::supervised_by).
+    /// Sets or removes the supervisor of version queries; see [`Launch::supervised_by`](crate::Launch::supervised_by).
     #[must_use]
     pub fn supervised_by(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
         self.supervisor = supervisor.into();
         self
     }
 
-    /// Returns where opencode is, without asking it anything. The path is absolute.
+    /// Returns the absolute path of opencode, without running it.
     ///
     /// # Errors
     ///
@@ -202,11 +202,11 @@ impl Locator {
         }
     }
 
-    /// Finds opencode and asks for its version, which costs half a second unless it is remembered.
+    /// Finds opencode and queries its version, which takes half a second unless it is cached.
     ///
     /// # Errors
     ///
-    /// Each way in which there is no opencode to drive is an error of its own.
+    /// A [`LocateError`] for each way in which there is no supported opencode.
     pub async fn locate(&self) -> Result<Opencode, LocateError> {
         let locator = self.clone();
         let find = move || {
@@ -242,9 +242,9 @@ fn check_explicit(path: &Path) -> Result<PathBuf, LocateError> {
     }
 }
 
-/// Asks an executable for its version. If it does not answer, it is asked again in a home of its own: opencode makes its directories
-/// before anything else, so that it fails with a home that is not writable, although a turn may not need that home. The same holds for a
-/// current directory that was deleted.
+/// Queries the version of an executable. If it does not answer, it is queried again in a temporary home: opencode
+/// creates its directories before anything else, so it fails in a home that is not writable, although a turn may not
+/// need that home. A deleted current directory has the same effect.
 ///
 /// # Errors
 ///
@@ -267,7 +267,7 @@ async fn query_version_in(
     if let Some(status) = query.status.filter(|status| !status.success()) {
         let stderr = String::from_utf8_lossy(&query.stderr);
         let first: String = stderr.trim().lines().next().unwrap_or_default().chars().take(200).collect();
-        return Err(format!("it ended with {status}{}{first}", if first.is_empty() { "" } else { ": " }));
+        return Err(format!("it exited with {status}{}{first}", if first.is_empty() { "" } else { ": " }));
     }
     String::from_utf8_lossy(&query.stdout).parse().map_err(|error: crate::ParseVersionError| error.to_string())
 }
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_way_of_not_being_there_is_an_error_of_its_own() {
+    async fn each_failed_search_has_its_error() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name, text, mode| script(dir.path(), name, text, mode);
 
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn version_is_asked_without_a_writable_home() {
+    async fn version_is_queried_without_writable_home() {
         let dir = tempfile::tempdir().unwrap();
         let needs_home = "case \"$HOME$XDG_DATA_HOME\" in *opencode-run-version-*) echo 1.18.33;; *) exit 1;; esac";
         let opencode = locate(script(dir.path(), "opencode", needs_home, 0o700)).await.unwrap();
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_search_path_comes_before_the_installed_one() {
+    async fn search_path_precedes_installed_opencode() {
         let dir = tempfile::tempdir().unwrap();
         let installed = script(dir.path(), "installed", "echo 1.18.33", 0o700);
         let locator = Locator::from_path_variable(Some(dir.path().into())).installed(installed.clone());

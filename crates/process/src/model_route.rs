@@ -1,4 +1,4 @@
-//! The way from opencode to a model source: through a gateway in this process, so that the source's key stays here.
+//! The route from opencode to a model source, through a gateway in this process, so that the source's key stays here.
 
 use opencode_run_core::{
     Budget, FailureKind, ModelConfig, ModelSourceType, ModelTraffic, ProviderPackage, Remedy, SessionId, StartError,
@@ -13,17 +13,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often a turn is told that bytes came by.
+/// The shortest interval between two reports of progress to a turn.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A way to one model source. Dropping it closes the way.
+/// A route to one model source. Dropping it closes the route.
 #[derive(Debug)]
 pub(crate) struct ModelRoute {
     path: LivePath,
     source: ModelSourceType,
 }
 
-/// A turn's leave to use a gate. Dropping it ends what goes through by it.
+/// A turn's lease of a route. Dropping it ends the requests of the turn.
 #[derive(Debug)]
 pub(crate) struct RouteLease {
     admission: Admission,
@@ -32,19 +32,19 @@ pub(crate) struct RouteLease {
     included: HashSet<SessionId>,
     bytes: watch::Receiver<u64>,
     content: watch::Receiver<u64>,
-    /// When the turn may be told again that bytes came by.
+    /// When progress may be reported again.
     next: Instant,
-    /// How long signs of life without content count as progress, and since when there has been nothing else.
+    /// How long liveness without content counts as progress, and since when there has been only liveness.
     liveness_limit: Duration,
     contentless_since: Option<Instant>,
 }
 
 impl ModelRoute {
-    /// Opens a way to a source.
+    /// Opens a route to a source.
     ///
     /// # Errors
     ///
-    /// If the source cannot be reached by a gateway, as its base URL or its key cannot be used.
+    /// If the gateway cannot reach the source: its base URL or its key is invalid.
     pub(crate) fn open(gateway: &Gateway, source: ModelSourceType, config: &ModelConfig) -> Result<Self, StartError> {
         let path = gateway.open(&upstream(config)).map_err(|error| {
             let message = format!("the model source `{source}` cannot be used");
@@ -53,7 +53,7 @@ impl ModelRoute {
         Ok(Self { path, source })
     }
 
-    /// Returns the source as opencode is to see it: reached by the gate, with a word in the place of the key.
+    /// Returns the source as opencode gets it: with the route as base URL and a placeholder key.
     pub(crate) fn rewrite_endpoint(&self, config: &ModelConfig) -> ModelConfig {
         ModelConfig {
             base_url: Some(self.path.base_url().to_owned()),
@@ -63,20 +63,20 @@ impl ModelRoute {
         }
     }
 
-    /// Lets a session's requests through, and those of its sub-agents.
+    /// Leases the route to a session and its sub-agents.
     ///
     /// # Errors
     ///
-    /// If the turn cannot be held to its budget.
+    /// If the budget cannot be enforced.
     pub(crate) fn lease(&self, session: &SessionId, budget: Budget) -> Result<RouteLease, StartError> {
         self.route_lease(budget, |account| self.path.admit(session.as_str(), account))
     }
 
-    /// Lets all requests through, for a gate that was opened for one process.
+    /// Leases the route to any session, for a route that was opened for one process.
     ///
     /// # Errors
     ///
-    /// If the turn cannot be held to its budget.
+    /// If the budget cannot be enforced.
     pub(crate) fn lease_for_process(&self, budget: Budget) -> Result<RouteLease, StartError> {
         self.route_lease(budget, |account| self.path.admit_anyone(account))
     }
@@ -114,25 +114,25 @@ impl ModelRoute {
 }
 
 impl RouteLease {
-    /// Lets the requests of a sub-agent's session through. In 1.18 opencode itself says whose sub-agent asks.
+    /// Adds the session of a sub-agent. Since 1.18 opencode's requests also name the parent of a sub-agent.
     pub(crate) fn include(&mut self, sub_agent: &SessionId) {
         if self.included.insert(sub_agent.clone()) {
-            // One that is let through already is no trouble.
+            // A session that is included already causes an error without effect.
             self.admission.include(sub_agent.as_str()).ok();
         }
     }
 
-    /// Lets signs of life without content count as progress for so long only that an idle limit is reached after three times
-    /// its length.
+    /// Limits how long liveness without content counts as progress: an idle limit is reached after three times its
+    /// length.
     ///
-    /// Comments, pings and empty pieces of text show that the provider is at work: one whose model thinks for minutes sends them
-    /// so that the connection stays open. One that sends nothing else hangs, or wants the turn to.
+    /// Comments, pings and empty pieces of text show that the provider is at work: while a model thinks for minutes,
+    /// they keep the connection open. A provider that sends nothing else hangs, or wants the turn to hang.
     pub(crate) fn with_idle_limit(mut self, idle: Option<Duration>) -> Self {
         self.liveness_limit = idle.map_or(Duration::MAX, |idle| idle.saturating_mul(2));
         self
     }
 
-    /// Waits for progress: until the model produces output, or the provider shows a sign of life within the bound on those.
+    /// Waits for progress: output of the model, or liveness of the provider within its limit.
     pub(crate) async fn progressed(&mut self) {
         loop {
             tokio::time::sleep_until(self.next).await;
@@ -152,13 +152,12 @@ impl RouteLease {
         }
     }
 
-    /// Returns the failure of a turn that ended with one: what was wrong with the provider's last answer, if the gateway knows
-    /// better than opencode.
+    /// Returns a better failure for a failed turn if the gateway has seen a fault in the provider's last answer.
     pub(crate) fn explain(&self, failure: TurnFailure) -> TurnFailure {
         explain(failure, self.admission.answer_fault())
     }
 
-    /// Returns what has gone through.
+    /// Returns the traffic so far.
     pub(crate) fn traffic(&self) -> ModelTraffic {
         let seen = self.admission.traffic();
         let mut traffic = ModelTraffic::new(self.source);
@@ -175,7 +174,7 @@ impl RouteLease {
         traffic
     }
 
-    /// Returns the limit that a request was refused for, as the failure of the turn.
+    /// Returns the limit that a request exceeded, as the failure of the turn.
     pub(crate) fn limit_reached(&self) -> Option<TurnFailure> {
         let message = match self.account.limit_reached()? {
             LimitReached::Cost { max, value } => {
@@ -186,8 +185,8 @@ impl RouteLease {
                 format!("the limit of {max} tokens was reached: {value} were used")
             }
             LimitReached::Unmetered { .. } => {
-                "it is not known how many tokens were used, so that no limit on tokens or cost can be held: the model's \
-                 provider does not say so, or an answer was left before its end"
+                "the limit on tokens or cost cannot be enforced, because the number of used tokens is unknown: the model's \
+                 provider does not report it, or an answer was cancelled before its end"
                     .to_owned()
             }
             other => format!("a limit was reached: {other:?}"),
@@ -196,7 +195,7 @@ impl RouteLease {
     }
 }
 
-/// Returns the failure that stands for what opencode reports after a faulty answer.
+/// Returns the failure that replaces opencode's report of a faulty answer.
 fn explain(failure: TurnFailure, fault: Option<AnswerFault>) -> TurnFailure {
     let is_of_model = matches!(
         failure,
@@ -210,10 +209,10 @@ fn explain(failure: TurnFailure, fault: Option<AnswerFault>) -> TurnFailure {
     match (fault, failure) {
         (AnswerFault::Unpriced { what }, _) => {
             let message =
-                format!("the limit on the cost cannot be held: a request asks for {what}, whose price is not known");
+                format!("the limit on the cost cannot be enforced: a request uses {what}, whose price is unknown");
             TurnFailure::Limit { message }
         }
-        // opencode reports more, with a status, if it has understood the error.
+        // opencode reports more, including a status, if it understood the error.
         (AnswerFault::Error { message }, TurnFailure::Provider { message: reported, status, retryable, url })
             if reported.contains(&message) =>
         {
@@ -225,20 +224,20 @@ fn explain(failure: TurnFailure, fault: Option<AnswerFault>) -> TurnFailure {
     }
 }
 
-/// Says why a turn on a source without prices has no limit on its cost.
+/// Returns the error for a limit on the cost of a source without prices.
 pub(crate) fn err_no_prices(source: ModelSourceType) -> StartError {
-    let message = format!("the model source `{source}` has no prices, so that no limit on the cost can be held");
+    let message = format!("the model source `{source}` has no prices, so a limit on the cost cannot be enforced");
     StartError::new(FailureKind::Config, message).remedy(Remedy::SetPrices(source))
 }
 
-/// Says why a turn whose model is not reached by a gate has no budget.
+/// Returns the error for a budget without a route through the gateway.
 pub(crate) fn err_unmetered() -> StartError {
-    let message = "a limit on cost, requests or tokens can only be held for a model source with a base URL that is reached \
+    let message = "a limit on cost, requests or tokens can only be enforced for a model source with a base URL that is reached \
                    through the gateway";
     StartError::new(FailureKind::Config, message).remedy(Remedy::UseSourceWithGateway)
 }
 
-/// Waits until more bytes have come by, for ever where there is nothing to see them.
+/// Waits for progress; forever without a lease.
 pub(crate) async fn progressed(route_lease: &mut Option<RouteLease>) {
     match route_lease {
         Some(route_lease) => route_lease.progressed().await,
@@ -246,7 +245,7 @@ pub(crate) async fn progressed(route_lease: &mut Option<RouteLease>) {
     }
 }
 
-/// Returns what a source is to the gateway.
+/// Returns a source as the gateway needs it.
 pub(crate) fn upstream(config: &ModelConfig) -> Upstream {
     let protocol = match config.provider.as_str() {
         ProviderPackage::ANTHROPIC => Protocol::Anthropic,
@@ -257,9 +256,9 @@ pub(crate) fn upstream(config: &ModelConfig) -> Upstream {
     Upstream {
         credential: config.api_key.clone(),
         key_header: config.api_key_header.clone().map_or(KeyHeader::OfProtocol, KeyHeader::Named),
-        // A command of the agent could ask a dearer one, and no limit on the cost would hold.
+        // Fixed: a command of the agent could request a more expensive model, and the limit on the cost would not hold.
         model: Some(config.model.clone()),
-        // Whatever becomes of them on the way: the provider's packages drop some, and some agents have their own.
+        // Set by the gateway, since the provider packages drop some parameters, and some agents have their own.
         parameters: Parameters {
             temperature: config.temperature,
             top_p: config.top_p,
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn opencode_sees_neither_the_key_nor_where_it_goes() {
+    fn rewritten_endpoint_hides_key_and_address() {
         let seen = route(&config()).rewrite_endpoint(&config());
         assert_ne!(seen.api_key.unwrap().expose_secret(), "sk-1234567890");
         assert_ne!(seen.base_url, config().base_url);
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_on_the_cost_needs_prices() {
+    async fn cost_limit_needs_prices() {
         let budget = Budget { max_cost_usd: Some(1.0), ..Budget::default() };
         let session = SessionId::new("ses_1");
         let error = route(&config()).lease(&session, budget).unwrap_err();
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_of_the_last_answer_explains_a_failed_turn() {
+    fn answer_fault_explains_the_failure() {
         let opencode = || TurnFailure::Opencode { message: "UnknownError: x".to_owned() };
         let status = |message: &str| TurnFailure::Provider {
             message: message.to_owned(),

@@ -1,4 +1,4 @@
-//! Which models there are: those that opencode knows, and those that the endpoint of a model source lists.
+//! Lists models: those that opencode knows, and those of a model source's endpoint.
 
 use crate::protocol::Generation;
 use crate::{Launch, ServeExecutor, model_route, stderr_tail::StderrTail};
@@ -7,26 +7,26 @@ use opencode_run_gateway::{ModelList, Options, ProbeError, probe};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long opencode may take to answer. It takes two seconds, and longer where it loads its catalog first.
+/// How long opencode may take to answer. It takes two seconds, and longer if it loads its catalog first.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Why it is not known which models opencode knows.
+/// Why opencode's models are unknown.
 #[derive(Debug, thiserror::Error)]
-#[error("opencode does not say which models it knows: {why}")]
+#[error("cannot list opencode's models: {why}")]
 pub struct ModelListError {
     why: String,
 }
 
-/// Asks opencode which models can be used in a directory, which costs some seconds. Each name is what a turn takes for its
+/// Returns the models that opencode can use in a directory, which takes some seconds. Each name is valid as a turn's
 /// model, `provider/model`.
 ///
 /// # Errors
 ///
-/// If opencode cannot be started, fails, or does not answer within a minute. Nothing of it is left in any case.
+/// If opencode cannot be started, fails, or does not answer within a minute. No process of it is left in any case.
 pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<String>, ModelListError> {
     let failed = |why: String| ModelListError { why };
     if launch.opencode().generation() == Generation::V2 {
-        // Its command line would use, or start, a background service that knows nothing of this environment.
+        // The command line of opencode 2 would use, or start, a background service that does not know this environment.
         let executor = ServeExecutor::new(launch.clone()).map_err(|error| failed(error.to_string()))?;
         let names = executor.model_names(directory).await;
         executor.shutdown().await;
@@ -37,22 +37,22 @@ pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<Strin
     if let Some(status) = query.status.filter(|status| !status.success()) {
         let mut tail = StderrTail::default();
         String::from_utf8_lossy(&query.stderr).lines().for_each(|line| tail.push(line));
-        return Err(failed(format!("it ended with {status}: {}", tail.text())));
+        return Err(failed(format!("it exited with {status}: {}", tail.text())));
     }
     Ok(names(&String::from_utf8_lossy(&query.stdout)))
 }
 
-/// Asks the endpoint of a model source for its models, in one request that costs no tokens and takes `limit` at most. It is
-/// reached as the gateway reaches it, with the source's key.
+/// Requests the models of a model source's endpoint, in one request that costs no tokens and takes at most `limit`. The
+/// request is the gateway's, with the source's key.
 ///
 /// # Errors
 ///
-/// Why there is no list: the endpoint cannot be reached, does not take the key, or has none.
+/// If the endpoint cannot be reached, rejects the key, or has no list.
 pub async fn listed_models(config: &ModelConfig, limit: Duration) -> Result<ModelList, ProbeError> {
     probe(&model_route::upstream(config), &Options::default(), limit).await
 }
 
-/// Reads the list, a name a line.
+/// Parses the list, one name per line.
 fn names(list: &str) -> Vec<String> {
     list.lines().map(str::trim).filter(|line| line.contains('/')).map(str::to_owned).collect()
 }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_a_name() {
+    fn each_line_is_a_name() {
         assert_eq!(names("opencode/a\nstub/a b/c\r\n\nsome words\n"), ["opencode/a", "stub/a b/c"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Directories of the user alone: what lies in them is executed or believed, so other users must not be able to change it.
+//! Private directories of the user: their content is executed or trusted, so other users must not be able to change it.
 
 use std::fmt;
 use std::io;
@@ -25,11 +25,11 @@ impl fmt::Display for Untrusted {
     }
 }
 
-/// Makes a directory with its parents. Directories that are made are for the user alone, whatever the umask.
+/// Creates a directory with its parents, accessible only to the user, whatever the umask.
 ///
 /// # Errors
 ///
-/// If one cannot be made.
+/// If one cannot be created.
 pub fn create_private_dir_all(dir: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -38,11 +38,13 @@ pub fn create_private_dir_all(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Returns what other users can change of a file or directory and of the directories above it, up to the user's home or, outside of
-/// that, to the root. `None` if that is nothing, and for what does not exist.
+/// Returns the file or directory on the way to a path that other users can change. Checked are the path and the
+/// directories above it, up to the user's home or, outside of it, to the root. Returns `None` if there is none, or the
+/// path does not exist.
 ///
-/// Trusted are the user, the superuser and the owner of the home. A group counts as other users unless it is the user's own and
-/// has no other members. In a directory with the sticky bit, such as `/tmp`, only the owner of an entry can change it.
+/// Trusted users are the user, the superuser and the owner of the home. A group counts as other users unless it is the
+/// user's own and has no other members. In a directory with the sticky bit, such as `/tmp`, only the owner of an entry
+/// can change it.
 #[must_use]
 pub fn find_untrusted(path: &Path) -> Option<Untrusted> {
     #[cfg(unix)]
@@ -50,7 +52,7 @@ pub fn find_untrusted(path: &Path) -> Option<Untrusted> {
         let absolute = std::path::absolute(path).ok()?;
         let home = std::env::home_dir().filter(|home| home.is_absolute());
         let judge = unix::Judge::new(home.as_deref());
-        // The links on the way can be replaced as well as what they lead to.
+        // The links on the way can be replaced as well as their targets.
         judge.examine(&absolute).or_else(|| judge.examine(&absolute.canonicalize().ok()?))
     }
     #[cfg(not(unix))]
@@ -78,7 +80,7 @@ mod unix {
         /// The user's group, if it has no other members.
         own_group: Option<u32>,
         home_owner: Option<u32>,
-        /// The home as it is named, and without links.
+        /// The home as it is named, and with its links resolved.
         homes: Vec<PathBuf>,
     }
 
@@ -96,7 +98,7 @@ mod unix {
             }
         }
 
-        /// Looks at each directory on the way, the uppermost first.
+        /// Examines each directory on the way, the uppermost first.
         pub(super) fn examine(&self, path: &Path) -> Option<Untrusted> {
             let home = self.homes.iter().find(|home| path.starts_with(home));
             let mut places: Vec<_> =
@@ -115,7 +117,7 @@ mod unix {
                     return untrusted(false);
                 }
                 if data.is_dir() && owner == self.user && mode & OTHERS_CAN_ENTER == 0 {
-                    // Other users cannot reach what is below, whatever its mode.
+                    // Other users cannot reach the entries of this directory, whatever their mode.
                     return None;
                 }
             }
@@ -123,7 +125,8 @@ mod unix {
         }
     }
 
-    /// Returns whether a user's group has no other members, by the files of accounts. The superuser is no other.
+    /// Returns whether a user's group has no other members, according to the account files. The superuser does not
+    /// count.
     pub(super) fn is_alone_in_group(user: u32, group: u32, accounts: &str, groups: &str) -> bool {
         let (accounts, groups) = (entries(accounts), entries(groups));
         let is = |field: Option<&&str>, id: u32| field.is_some_and(|field| field.parse() == Ok(id));
@@ -132,14 +135,14 @@ mod unix {
             .iter()
             .any(|account| is(account.get(3), group) && !is(account.get(2), user) && !is(account.get(2), 0));
         let Some(listed) = groups.iter().find(|entry| is(entry.get(2), group)) else {
-            // Accounts that are not in the files: a group of the user's own mostly has the same number.
+            // Accounts outside of the files: a user's own group usually has the same number.
             return user == group;
         };
         let mut members = listed.get(3).unwrap_or(&"").split(',').filter(|member| !member.is_empty());
         !others && members.all(|member| Some(&member) == name)
     }
 
-    /// Splits a file of accounts into the fields of its lines.
+    /// Splits an account file into the fields of its lines.
     fn entries(text: &str) -> Vec<Vec<&str>> {
         text.lines().map(|line| line.split(':').collect()).collect()
     }
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_change_is_found_wherever_it_is() {
+    fn paths_that_others_can_change_are_found() {
         let root = tempfile::tempdir().unwrap();
         set(root.path(), 0o755);
         let dir = root.path().join("a/b");
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_made_for_the_user_alone() {
+    fn created_directories_are_private() {
         let root = tempfile::tempdir().unwrap();
         create_private_dir_all(&root.path().join("a/b")).unwrap();
         for dir in ["a", "a/b"] {
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn group_with_other_members_is_other_users() {
+    fn shared_group_counts_as_other_users() {
         use super::unix::is_alone_in_group;
         let accounts = "root:x:0:0::/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\nyou:x:1001:100::/:/bin/sh\n";
         for (user, group, groups, is_alone) in [

@@ -1,4 +1,4 @@
-//! The configuration of opencode that a directory brings along, as a cloned repository does.
+//! Checks opencode's configuration in a directory, such as a cloned repository.
 
 use crate::protocol::Generation;
 use sha2::{Digest, Sha256};
@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The longest file that is looked at, in bytes.
+/// The longest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// An effect of a project's configuration that goes beyond advice to the model.
@@ -35,7 +35,8 @@ impl fmt::Display for ProjectPower {
 const ALL_POWERS: [ProjectPower; 3] =
     [ProjectPower::StartsPrograms, ProjectPower::ChoosesModel, ProjectPower::ChangesPermissions];
 
-/// Configuration of opencode in a directory, or above it up to the root of its repository, that does more than advise the model.
+/// Configuration of opencode in a directory, or above it up to the root of its repository, that does more than advise
+/// the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProjectConfig {
@@ -48,20 +49,20 @@ pub struct ProjectConfig {
 }
 
 impl ProjectConfig {
-    /// Reads the configuration that opencode would read for this directory, apart from the user's own. `None` if it only advises the
-    /// model, or is absent. A file that cannot be read is skipped: opencode reports it.
+    /// Reads the configuration that opencode would read for this directory, without the user's own. Returns `None` if
+    /// it only advises the model, or is absent. An unreadable file is skipped: opencode reports it.
     #[must_use]
     pub fn of(directory: &Path) -> Option<Self> {
         let directory = directory.canonicalize().ok()?;
         let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
         let mut found = Found::default();
         for place in directory.ancestors() {
-            // The user's own.
+            // This is the user's own configuration.
             if home.as_deref() == Some(place) {
                 break;
             }
             let (files, are_all) = Generation::project_files(place);
-            // One with so many files may have every power.
+            // More files than were examined may have any power.
             if !are_all {
                 found.place.get_or_insert_with(|| place.to_owned());
                 found.powers.extend(ALL_POWERS);
@@ -94,7 +95,7 @@ struct Found {
 impl Found {
     fn file(&mut self, file: &Path) {
         let mut text = Vec::new();
-        // A pipe would have no end.
+        // A pipe would block.
         let is_read = file.is_file()
             && File::open(file).is_ok_and(|open| open.take(MAX_FILE_BYTES).read_to_end(&mut text).is_ok());
         if !is_read {
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_above_the_repository_does_not_count() {
+    fn configuration_above_repository_is_ignored() {
         let outer = project(&[("opencode.json", r#"{"model": "a/b"}"#)]);
         let inner = outer.path().join("sub");
         assert!(ProjectConfig::of(&inner).is_some());
@@ -204,7 +205,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn circle_of_links_and_too_many_files_have_an_end() {
+    fn cyclic_links_and_many_files_terminate() {
         let project = project(&[(".opencode/agent/x.txt", "x")]);
         for name in 0..30 {
             let link = project.path().join(format!(".opencode/agent/{name}"));

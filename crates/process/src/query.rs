@@ -1,4 +1,4 @@
-//! What opencode answers to a short question, with nothing left of the asking.
+//! Runs a program for its output, and leaves no process of it behind.
 
 use crate::tree::{self, Tree};
 use std::io;
@@ -8,27 +8,27 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::sync::oneshot;
 
-/// How much of a program's output is read: what is asked for is short, or stands at the beginning.
+/// The most bytes of output that are read: the wanted part is short or at the start.
 const MAX_OUTPUT_BYTES: u64 = 4 << 20;
-/// How long the pipes may stay open after all that was found is ended, until it is looked again.
+/// How long the pipes may stay open after all found processes were killed, until the next scan.
 const KILL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What a program said.
+/// The output of a program.
 #[derive(Debug)]
 pub(crate) struct QueryOutput {
-    /// How it ended; none where it said more than is read, and was ended for that.
+    /// The exit status; `None` if the output exceeded [`MAX_OUTPUT_BYTES`], and the program was killed for that.
     pub(crate) status: Option<ExitStatus>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Runs a command, whose processes are those of `tree_of` its id, to its end.
+/// Runs a command to its end. `tree_of` returns the process tree of a process id.
 ///
-/// Nothing of it is left in any case, dropping the future included.
+/// No process of it is left in any case, also if the future is dropped.
 ///
 /// # Errors
 ///
-/// If it cannot be started, or does not end within the limit.
+/// If it cannot be started, or does not exit within the limit.
 pub(crate) async fn query(
     mut command: Command,
     tree_of: impl FnOnce(u32) -> Tree,
@@ -58,7 +58,7 @@ pub(crate) async fn query(
             }
         };
         let (stdout, stderr) = loop {
-            // What it has left may hold the pipes open: as long as they are, there is somebody to be ended.
+            // A process that it left may hold the pipes open: as long as they are open, there is a process to kill.
             tree.kill_all().await;
             match outputs {
                 Some(outputs) => break outputs,
@@ -72,15 +72,15 @@ pub(crate) async fn query(
     query.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"))))
 }
 
-/// Reads what is read of an output, says so where there is more, and lets the rest pass by.
+/// Reads the first [`MAX_OUTPUT_BYTES`] of an output, reports if there are more, and discards the rest.
 async fn read(mut output: impl AsyncRead + Unpin, full: Option<oneshot::Sender<()>>) -> Vec<u8> {
     let mut text = Vec::new();
-    // A pipe that breaks ends the text, which is then judged by what there is of it.
+    // A broken pipe ends the text.
     (&mut output).take(MAX_OUTPUT_BYTES).read_to_end(&mut text).await.ok();
     if text.len() as u64 == MAX_OUTPUT_BYTES
         && let Some(full) = full
     {
-        // Nobody waits for it where the program has ended by then.
+        // The receiver is gone if the program has exited.
         full.send(()).ok();
     }
     tokio::io::copy(&mut output, &mut tokio::io::sink()).await.ok();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_holds_nothing_up() {
+    async fn leftover_process_delays_nothing() {
         let began = Instant::now();
         let query =
             query_shell("setsid sleep 60 & echo out; echo err >&2; exit 3", Duration::from_secs(30)).await.unwrap();
@@ -111,14 +111,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_says_too_much_is_cut_short() {
+    async fn excessive_output_is_cut() {
         let query = query_shell("yes", Duration::from_secs(30)).await.unwrap();
         assert!(query.status.is_none());
         assert_eq!(query.stdout.len() as u64, MAX_OUTPUT_BYTES);
     }
 
     #[tokio::test]
-    async fn who_does_not_answer_is_ended() {
+    async fn silent_program_is_killed() {
         let error = query_shell("sleep 60", Duration::from_millis(200)).await.unwrap_err();
         assert!(error.to_string().contains("no answer within"), "{error}");
     }

@@ -1,7 +1,7 @@
-//! Keeps the key of a turn's model source out of all that the turn says.
+//! Removes the key of a turn's model source from the turn's output.
 //!
-//! The key never reaches opencode, so that it can only be in an answer or in a tool's output if the agent found it elsewhere:
-//! in a file that the user left, or in what somebody told it.
+//! With the gateway the key never reaches opencode, so it can only be in an answer or a tool's output if the agent
+//! found it elsewhere: in a file that the user left, or in the answer of another program.
 
 use bytes::Bytes;
 use opencode_run_core::{
@@ -13,13 +13,13 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Takes a secret out of signals.
+/// Removes a secret from signals.
 #[derive(Default)]
 pub(crate) struct Redaction {
-    /// Whether there is a secret, at hand where it is asked with every event.
+    /// Whether there is a secret; cached, since it is checked for every event.
     hides: bool,
     redactor: Redactor,
-    /// The texts that grow, each with an end that may be the beginning of the secret.
+    /// The growing texts. The end of each may be the beginning of the secret, and is held back.
     growing: HashMap<Growing, RedactorStream>,
 }
 
@@ -37,13 +37,13 @@ impl std::fmt::Debug for Redaction {
 }
 
 impl Redaction {
-    /// Takes out this secret, if there is one.
+    /// Returns a redaction of this secret, if there is one.
     pub(crate) fn of(secret: Option<&SecretString>) -> Self {
         let redactor = Redactor::new(secret.cloned());
         Self { hides: !redactor.is_empty(), redactor, growing: HashMap::new() }
     }
 
-    /// Returns the signals that stand for one: itself without the secret, behind what was held back of a text.
+    /// Returns the redacted signal, after the held-back ends of finished texts.
     pub(crate) fn apply(&mut self, signal: Signal) -> Vec<Signal> {
         if !self.hides {
             return vec![signal];
@@ -71,13 +71,13 @@ impl Redaction {
             let stream = self.growing.entry(growing).or_insert_with(|| self.redactor.stream());
             let safe = stream.push(Bytes::copy_from_slice(delta.as_bytes()));
             if safe != delta.as_bytes() {
-                // What opencode wrote would show piece by piece what is taken out here.
+                // The raw JSON would show the removed text piece by piece.
                 observed.raw = None;
-                // A secret is UTF-8, and is held back by whole characters of its own.
+                // A secret is UTF-8, and whole characters of it are held back.
                 *delta = String::from_utf8_lossy(&safe).into_owned();
             }
             let says_something = !delta.is_empty();
-            // What opencode wrote before 1.2 has all of the text so far.
+            // Before 1.2 the raw JSON contains the whole text so far.
             observed.raw = observed.raw.map(|raw| self.raw(raw));
             return says_something.then_some(observed);
         }
@@ -86,7 +86,7 @@ impl Redaction {
         Some(observed)
     }
 
-    /// Redacts an event that says all at once.
+    /// Redacts an event that contains a complete text.
     fn whole(&mut self, event: &mut Event, sub_agent: Option<&SessionId>) {
         match event {
             Event::Text { part, text } => {
@@ -114,7 +114,7 @@ impl Redaction {
         }
     }
 
-    /// Redacts what the agent asks leave for, before somebody is asked.
+    /// Redacts a permission request before a handler sees it.
     pub(crate) fn ask(&self, ask: &mut PermissionRequest) {
         self.texts(&mut ask.patterns);
     }
@@ -168,7 +168,7 @@ impl Redaction {
     fn raw(&self, raw: RawJson) -> RawJson {
         match self.redactor.redact(raw.get()) {
             Cow::Borrowed(_) => raw,
-            // The mark fits into any string of JSON; a secret outside of one is nothing that opencode writes.
+            // The replacement fits into any JSON string; opencode writes no secret outside of a string.
             Cow::Owned(redacted) => {
                 RawJson::parse(redacted).or_else(|_| RawJson::parse("\"[redacted]\"".to_owned())).unwrap_or(raw)
             }
@@ -189,7 +189,7 @@ impl Redaction {
     }
 }
 
-/// Returns the text that an event adds to one that grows.
+/// Returns the text that an event appends to a growing one.
 fn delta_of<'e>(event: &'e mut Event, sub_agent: Option<&SessionId>) -> Option<(Growing, &'e mut String)> {
     let (part, delta, is_reasoning) = match event {
         Event::TextDelta { part, delta } => (part, delta, false),
@@ -199,7 +199,7 @@ fn delta_of<'e>(event: &'e mut Event, sub_agent: Option<&SessionId>) -> Option<(
     Some((Growing { sub_agent: sub_agent.cloned(), is_reasoning, part: part.clone() }, delta))
 }
 
-/// Returns what was held back of a text that never ended.
+/// Returns the held-back end of a text that never ended.
 fn rest(growing: Growing, mut stream: RedactorStream) -> Option<Signal> {
     let rest = stream.finish();
     if rest.is_empty() {
@@ -226,7 +226,7 @@ mod tests {
         Redaction::of(Some(&KEY.into()))
     }
 
-    /// A piece of a text, as the versions tell it that have all of it so far in what they write.
+    /// Returns a piece of a text, as versions write it whose raw JSON contains the whole text so far.
     fn delta(text: &str, range: std::ops::Range<usize>) -> Signal {
         let delta = text[range.clone()].to_owned();
         let raw = RawJson::parse(json!({ "text": text[..range.end], "delta": delta }).to_string()).unwrap();
@@ -234,7 +234,7 @@ mod tests {
         Observed::new(event).with_raw(raw).into()
     }
 
-    /// Returns what grew, and all that could be shown.
+    /// Returns the text from the deltas, and all output as JSON.
     fn shown(signals: &[Signal]) -> (String, String) {
         let events =
             || signals.iter().filter_map(|signal| if let Signal::Event(event) = signal { Some(event) } else { None });
@@ -251,7 +251,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_in_pieces_is_not_told_in_pieces(cuts in proptest::collection::vec(0..60_usize, 0..12)) {
+        fn key_in_pieces_is_redacted(cuts in proptest::collection::vec(0..60_usize, 0..12)) {
             let text = format!("the key is {KEY}, and again {KEY}\u{e9}");
             let mut ends: Vec<_> = cuts.into_iter().filter(|at| text.is_char_boundary(*at)).chain([0, text.len()]).collect();
             ends.sort_unstable();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_told_holds_the_key() {
+    fn no_signal_contains_the_key() {
         let tool = |state| Event::Tool(ToolCall::new("c", "bash", json!({ KEY: [KEY] }), state));
         let error = ReportedError::new("APIError", KEY).url(KEY.to_owned());
         let raw = || RawJson::parse(json!({ "x": KEY }).to_string()).unwrap();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_all_stays_as_it_is() {
+    fn signals_without_key_are_unchanged() {
         let mut none = Redaction::of(None);
         assert_eq!(none.apply(delta(KEY, 0..KEY.len())), [delta(KEY, 0..KEY.len())]);
     }

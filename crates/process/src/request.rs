@@ -1,27 +1,27 @@
-//! What can be known to be wrong with a turn before anything is started.
+//! Validates the request of a turn before any process is started.
 
 use crate::model_route::{err_no_prices, err_unmetered};
 use opencode_run_core::{Budget, FailureKind, ModelChoice, ModelParameter, Remedy, StartError, TurnRequest};
 use std::path::Path;
 
-/// Checks a request, and makes the paths of its files absolute. `has_gateway` says whether model sources are reached through
-/// one.
+/// Checks a request, and makes the paths of its files absolute. `has_gateway` is whether model sources are reached
+/// through one.
 ///
 /// # Errors
 ///
-/// What is wrong, and what to do.
+/// If the request is invalid, with a hint.
 pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), StartError> {
     let usage = |message: String| StartError::new(FailureKind::Usage, message);
     let prompt = &mut request.prompt;
     if prompt.message.trim().is_empty() {
-        return Err(usage("the message is blank".to_owned()).hint("say what the agent is to do"));
+        return Err(usage("the message is blank".to_owned()).hint("describe the task for the agent"));
     }
     let words =
         [("title", &prompt.options.title), ("agent", &prompt.options.agent), ("variant", &prompt.options.variant)];
     if let Some((name, _)) = words.iter().find(|(_, word)| word.as_ref().is_some_and(|word| word.contains('\0'))) {
-        return Err(usage(format!("the {name} holds a NUL byte, which no program can be given")));
+        return Err(usage(format!("the {name} contains a NUL byte, which cannot be passed to a program")));
     }
-    // An empty one is not "unset": `run` would pass it on, and a server would not be given it.
+    // An empty name is not the same as none: `run` would pass it on, and a server would not get it.
     if let Some((name, _)) = words[1..].iter().find(|(_, word)| word.as_ref().is_some_and(String::is_empty)) {
         return Err(usage(format!("the {name} is empty")).hint(format!("name one, or set no {name}")));
     }
@@ -35,7 +35,7 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
     let prompt = &mut request.prompt;
     for file in &mut prompt.files {
         let missing = |file: &Path, why: String| usage(format!("cannot attach {}: {why}", file.display()));
-        // Looked at before it is opened: the opening of a pipe waits for its writer.
+        // Checked before it is opened: opening a pipe waits for its writer.
         let metadata = std::fs::metadata(&*file).map_err(|error| missing(file, error.to_string()))?;
         if !metadata.is_file() {
             return Err(missing(file, "it is not a file".to_owned()));
@@ -67,17 +67,17 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
     Ok(())
 }
 
-/// Makes the error of a task whose directory opencode cannot work in.
+/// Returns the error of a task whose directory opencode cannot work in.
 pub(crate) fn wrong_directory(request: &TurnRequest, why: &str) -> StartError {
     let message = format!("cannot work in {}: {why}", request.task.directory.display());
     StartError::new(FailureKind::Usage, message).hint("rename the directory")
 }
 
-/// Checks that a turn can be held to its budget.
+/// Checks that a turn's budget can be enforced.
 ///
 /// # Errors
 ///
-/// If what it uses is not seen, or has no price.
+/// If the turn's usage cannot be metered, or has no price.
 fn check_budget(budget: Budget, model: Option<&ModelChoice>, has_gateway: bool) -> Result<(), StartError> {
     match model {
         _ if budget.is_unlimited() => Ok(()),
@@ -95,7 +95,7 @@ mod tests {
     use opencode_run_core::{Prompt, Task};
 
     #[test]
-    fn empty_agent_or_variant_is_refused_and_an_empty_context_is_none() {
+    fn empty_agent_or_variant_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let checked = |prompt: Prompt| {
             let mut request = TurnRequest::new(prompt, Task::new("t", directory.path()));

@@ -1,6 +1,6 @@
-//! Exhausted resources and missing directories, recognised in the last output of a program.
+//! Recognizes exhausted resources and missing directories in the last output of a program.
 
-/// A text that shows a cause, and what to do about it. The first that is found counts: the specific ones come first.
+/// The texts that show a cause, with its hint. The first match counts: specific causes come first.
 const CAUSES: [(&[&str], &str); 12] = [
     (
         &["current working directory was deleted", "uv_cwd"],
@@ -35,7 +35,7 @@ const CAUSES: [(&[&str], &str); 12] = [
     ),
     (
         &["EACCES", "EROFS", "EPERM", "ENOTDIR", "mkdir '", "FileSystem.open (", "Read-only file system"],
-        "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a directory that is writable",
+        "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a writable directory",
     ),
     (
         &["disk I/O error", "unable to open database file"],
@@ -47,16 +47,16 @@ const CAUSES: [(&[&str], &str); 12] = [
     ),
     (
         &["signal: 9", "signal 9", "SIGKILL"],
-        "something killed it, often the system because memory ran out: look into the kernel's log, and raise the memory limit",
+        "something killed it, often the kernel because memory ran out: check the kernel's log, and raise the memory limit",
     ),
 ];
 
-/// Errors of opencode if its database meets a limit on the size of files or a fault of the disk, which do not name the reason.
+/// The errors of opencode's database for a limit on file sizes or a disk fault, which do not name the reason.
 const DATABASE_FAULTS: [&str; 2] = ["disk I/O error", "Failed query: PRAGMA"];
 
 const FILE_SIZE_HINT: &str = "a limit on the size of files is reached: raise it (`ulimit -f`)";
 
-/// Returns what to do about a limit or a missing directory that the last words of a program, or how it ended, point to.
+/// Returns a hint for a limit or a missing directory, recognized in a program's last output or its exit status.
 #[must_use]
 pub fn resource_hint(words: &str) -> Option<&'static str> {
     if DATABASE_FAULTS.iter().any(|fault| words.contains(fault)) && is_file_size_limited() {
@@ -68,7 +68,7 @@ pub fn resource_hint(words: &str) -> Option<&'static str> {
     CAUSES.iter().find(|(signs, _)| signs.iter().any(|sign| words.contains(sign))).map(|(_, hint)| *hint)
 }
 
-/// Returns whether this process, and with it opencode, may only write files up to some size.
+/// Returns whether a limit on file sizes applies to this process, and so to opencode.
 fn is_file_size_limited() -> bool {
     #[cfg(unix)]
     {
@@ -80,8 +80,8 @@ fn is_file_size_limited() -> bool {
     }
 }
 
-/// Returns the lines of a crash report that name the cause, without blank lines, indented details, excerpts of minified source
-/// and the version of the runtime.
+/// Returns the lines of a crash report that name the cause, without blank lines, indented details, excerpts of minified
+/// source and the version of the runtime.
 pub(crate) fn error_summary(words: &str) -> String {
     let is_excerpt = |line: &str| {
         let number = line.split(" | ").next().filter(|number| number.len() < line.len());

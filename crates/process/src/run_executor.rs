@@ -17,34 +17,34 @@ use opencode_run_core::{
 use std::path::PathBuf;
 use tempfile::TempPath;
 
-/// How many signals may wait for the consumer. Beyond that opencode waits, by its full pipe.
+/// The number of signals that may wait for the consumer. Beyond that opencode blocks on its full pipe.
 const SIGNAL_CAPACITY: usize = 64;
 
 /// Runs each turn as a process of its own, `opencode run`.
 ///
-/// - The message goes in by stdin, verbatim, and stdin is closed behind it.
-/// - opencode works in the task's directory, whatever the caller's.
-/// - A start that stalls, or finds another opencode at work on the database, is made again: nothing had been begun.
-/// - A context is written to a private temporary file, which is gone when the turn is over.
-/// - The user's own configuration of opencode applies; what a turn needs is merged over it.
-/// - However the turn ends, dropping it included, no process of it is left (on Linux; elsewhere opencode's process group).
-///   What cleared its environment and was adopted by another process is found by a [`Supervisor`](crate::Supervisor) alone.
+/// - The message is written to stdin verbatim, and stdin is then closed.
+/// - opencode works in the task's directory, regardless of the caller's.
+/// - A start that stalls, or finds the database locked by another opencode, is retried: the turn has not begun then.
+/// - The system prompt is written to a private temporary file, which is deleted at the end of the turn.
+/// - The user's own configuration of opencode applies; the turn's settings are merged over it.
+/// - However the turn ends, even if it is dropped, no process of it is left (on Linux; elsewhere none of opencode's
+///   process group). Untagged orphans are found only with a [`Supervisor`](crate::Supervisor).
 ///
-/// What `opencode run` cannot do: text appears when a part of it is finished, not as it is written; an interrupt loses the
-/// part that is being written; a permission that opencode asks for is refused, and the turn ends on it, unless all are allowed.
+/// Limitations of `opencode run`: text appears when a part of it is finished, not as it is written; an interrupt loses
+/// the unfinished part; a permission request is refused and ends the turn, unless all are allowed.
 #[derive(Debug, Clone)]
 pub struct RunExecutor {
     launch: Launch,
 }
 
 impl RunExecutor {
-    /// Makes an executor that starts opencode so for each turn.
+    /// Returns an executor that starts opencode with these settings.
     #[must_use]
     pub fn new(launch: Launch) -> Self {
         Self { launch }
     }
 
-    /// Returns the directory that a session belongs to, which costs a start of opencode.
+    /// Returns the directory that a session belongs to. Starts opencode once.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl RunExecutor {
         self.session_info(session).await.map(|info| info.directory)
     }
 
-    /// Returns what opencode knows of a session, which costs a start of opencode.
+    /// Returns opencode's record of a session. Starts opencode once.
     ///
     /// # Errors
     ///
@@ -62,15 +62,15 @@ impl RunExecutor {
         session_info(&self.launch, session).await
     }
 
-    /// Returns the argument by which opencode allows what it asks for.
+    /// Returns the argument that makes opencode allow all permission requests.
     ///
     /// # Errors
     ///
-    /// If this version has none: it refuses all that it asks for.
+    /// If this version has no such argument: it refuses all requests.
     fn approval(&self) -> Result<&'static str, StartError> {
         let opencode = self.launch.opencode();
         opencode.generation().approval_argument(opencode.version()).ok_or_else(|| {
-            let message = format!("`run` of opencode {} cannot allow what it asks for", opencode.version());
+            let message = format!("`run` of opencode {} cannot allow permission requests", opencode.version());
             StartError::new(FailureKind::Usage, message).remedy(Remedy::UseServer)
         })
     }
@@ -109,7 +109,7 @@ impl RunExecutor {
     }
 }
 
-/// What a turn needs besides its process, and what is kept as long as that lives.
+/// The resources of a turn besides its process. Keep them for as long as the process lives.
 struct TurnResources {
     route_lease: Option<RouteLease>,
     redaction: Redaction,
@@ -130,7 +130,7 @@ impl Executor for RunExecutor {
         let generation = self.launch.opencode().generation();
         generation.check_run_in(&request.task.directory).map_err(|why| wrong_directory(&request, &why))?;
         if request.prompt.schema.is_some() {
-            return Err(StartError::new(FailureKind::Usage, "`opencode run` cannot hold an answer to a schema")
+            return Err(StartError::new(FailureKind::Usage, "`opencode run` does not support a schema for the answer")
                 .remedy(Remedy::UseServer));
         }
         let executor = self.clone();
@@ -161,7 +161,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_turn_whose_consumer_goes_away_while_it_lags_is_killed() {
+    async fn slow_consumers_turn_is_killed_on_drop() {
         let folder = tempfile::tempdir().unwrap();
         let (script, pid) = (folder.path().join("opencode"), folder.path().join("pid"));
         // More than fits between the turn and its consumer; then it would go on.

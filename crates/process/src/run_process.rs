@@ -1,4 +1,4 @@
-//! A process of `opencode run`, and how it is started.
+//! Starts the process of `opencode run`.
 
 use crate::Launch;
 use crate::environment::Environment;
@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 
-/// The longest line of output that is read. A line is one event; the longest real ones hold a tool's whole output, which
-/// opencode itself cuts at 50 KB, and an answer's text.
+/// The longest line of output that is read. A line is one event; the longest real ones contain a tool's whole output,
+/// which opencode itself cuts at 50 KB, or the text of an answer.
 const MAX_LINE_BYTES: usize = 16 << 20;
-/// The longest line of stderr that is read: nobody wants more of it in a message.
+/// The longest line of stderr that is read: a message has no room for more.
 const MAX_STDERR_LINE_BYTES: usize = 64 << 10;
 
-/// How the process of a turn is started, the first time and again.
+/// How to start the process of a turn, also repeatedly.
 pub(crate) struct RunCommand {
     pub(crate) launch: Launch,
     pub(crate) arguments: Vec<OsString>,
@@ -24,7 +24,7 @@ pub(crate) struct RunCommand {
     pub(crate) environment: Environment,
 }
 
-/// A process that was started.
+/// A started process.
 pub(crate) struct RunProcess {
     pub(crate) tree: Tree,
     pub(crate) child: Child,
@@ -50,7 +50,7 @@ impl RunCommand {
         let tree = self.launch.tree(tag, child.id().unwrap_or_default());
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(StartError::new(FailureKind::Io, "opencode was started without its pipes"));
+            return Err(StartError::new(FailureKind::Io, "opencode was started without pipes"));
         };
         let (stdout, stderr) = (Lines::new(stdout, MAX_LINE_BYTES), Lines::new(stderr, MAX_STDERR_LINE_BYTES));
         Ok(RunProcess { tree, child, stdin, stdout, stderr })

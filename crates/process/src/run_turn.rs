@@ -1,4 +1,4 @@
-//! One turn on a running `opencode run`: what it says goes out, controls come in, and in the end nothing is left of it.
+//! One turn on a running `opencode run`: emits its output, applies controls, and kills the process tree at the end.
 
 mod startup;
 
@@ -21,22 +21,22 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::Instant;
 
-/// How long opencode may take to end after SIGINT, which it does within 0.1 s, and then after SIGTERM. Nothing is to be left
-/// three seconds after an interrupt.
+/// The grace period of each escalation stage: after SIGINT, which opencode handles within 0.1 s, and after SIGTERM.
+/// Nothing may be left three seconds after an interrupt.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long opencode's end may stay unseen when its outputs have ended. They end with it; its supervisor passes its end on within
-/// milliseconds, unless a process of the agent has stopped it.
+/// How long to wait for opencode's exit after its outputs have ended. The supervisor passes the exit on within
+/// milliseconds, unless a process of the agent has stopped the supervisor.
 const HIDDEN_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long is waited for what is left in the pipes when nobody is left to write to them, and for a killed process.
+/// How long to drain the pipes after all writers are gone, and to wait for a killed process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many signals are kept here while the consumer is busy. Stdout is not read on while there are any.
+/// The most signals that are queued while the consumer is busy. While any are queued, stdout is not read.
 const MAX_QUEUED_SIGNALS: usize = 256;
 
-/// A turn under way.
+/// An active turn.
 pub(crate) struct RunTurn {
     generation: Generation,
     driver: TurnDriver,
-    /// How its process is started again.
+    /// Restarts the process.
     command: RunCommand,
     startup: Startup,
     tree: Tree,
@@ -48,29 +48,29 @@ pub(crate) struct RunTurn {
     session: Option<SessionId>,
     agent: Option<String>,
     send_queue: SendQueue,
-    /// The turn's leave to use its model source, where we see what it uses.
+    /// The lease of the route to the model source, if the gateway carries the turn's requests.
     route_lease: Option<RouteLease>,
     evidence: EndEvidence,
     refusals: Refusals,
     tail: StderrTail,
     exit: Option<ProcessExit>,
-    /// The next rung of the ladder, and when it is due.
+    /// The next escalation stage, and when it is due.
     escalation: Option<(Escalation, Instant)>,
     stopped: bool,
-    /// Why we ended the turn by ourselves.
+    /// Why we killed the turn.
     failure: Option<TurnFailure>,
-    /// When to give up on the pipes, and on a process that was killed. While the consumer is waited for, it waits as well.
+    /// When to give up on the pipes and on a killed process. It is postponed while the consumer is waited for.
     drain_deadline: Option<Instant>,
 }
 
-/// What is done when the rung before it has led to nothing.
+/// An escalation stage, applied if the previous one had no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Escalation {
     Terminate,
     Kill,
 }
 
-/// What a turn wakes up for.
+/// The reasons for a turn to wake up.
 enum Wake {
     Control(Option<Control>),
     Escalation,
@@ -84,7 +84,7 @@ enum Wake {
 }
 
 impl RunTurn {
-    /// Takes the process that was started by the command.
+    /// Returns the turn of a process that was started by the command.
     pub(crate) fn new(command: RunCommand, driver: TurnDriver, process: RunProcess) -> Self {
         let RunProcess { tree, child, stdin, stdout, stderr } = process;
         Self {
@@ -122,7 +122,7 @@ impl RunTurn {
         self
     }
 
-    /// Lets no secret out, and sees by this what the turn uses of its model source.
+    /// Redacts the turn's output, and meters its requests with the lease.
     pub(crate) fn through(mut self, redaction: Redaction, route_lease: Option<RouteLease>) -> Self {
         self.send_queue = SendQueue::new(redaction);
         self.startup = Startup::new(route_lease.is_some());
@@ -130,11 +130,11 @@ impl RunTurn {
         self
     }
 
-    /// Feeds the message in, hands out what comes, and returns when nothing of the turn is left.
+    /// Writes the message to stdin, emits the output, and returns when no process of the turn is left.
     pub(crate) async fn run(mut self, message: String) {
         let message: Arc<str> = message.into();
         loop {
-            // Apart from the reading, since opencode may write before it has read all.
+            // In a task of its own, since opencode may write before it has read the whole message.
             let feeding = self.stdin.take().map(|stdin| tokio::spawn(feed(stdin, Arc::clone(&message))));
             while !self.is_over() {
                 self.step().await;
@@ -154,7 +154,7 @@ impl RunTurn {
             None => self.evidence.ending(exit, self.session.as_ref(), &stderr),
         };
         let ending = match self.route_lease.as_ref().and_then(RouteLease::limit_reached) {
-            // What opencode makes of a request that was refused is a failure of the provider's.
+            // opencode reports a refused request as a failure of the provider.
             Some(failure) if !self.stopped => Ending::Failed(failure),
             _ => match (ending, &self.route_lease) {
                 (Ending::Failed(failure), Some(route_lease)) => Ending::Failed(route_lease.explain(failure)),
@@ -166,13 +166,13 @@ impl RunTurn {
             self.send_queue.push(Signal::Traffic(route_lease.traffic()));
         }
         self.send_queue.push(Signal::Ended(ending));
-        // The consumer may be gone, which is a kill, and then nobody wants to know.
+        // If the consumer is gone, the turn was killed, and the signals are discarded.
         while self.send_queue.has_pending() {
             self.send_queue.flush(&self.driver.signals).await;
         }
     }
 
-    /// Starts opencode again where it had not begun the turn; returns whether it did.
+    /// Restarts opencode if it had not begun the turn; returns whether it did.
     async fn restart_if_needed(&mut self) -> bool {
         let exit = self.exit.unwrap_or(ProcessExit::Signal(9));
         let Some(pause) = self.startup.again(exit).filter(|_| !self.stopped && self.failure.is_none()) else {
@@ -193,7 +193,7 @@ impl RunTurn {
         self.failure.is_none()
     }
 
-    /// Goes on with another process, as if there had been none before.
+    /// Continues with another process, as if there had been none before.
     fn attach(&mut self, process: RunProcess) {
         let RunProcess { tree, child, stdin, stdout, stderr } = process;
         (self.tree, self.child, self.stdin) = (tree, child, Some(stdin));
@@ -206,11 +206,11 @@ impl RunTurn {
     fn is_over(&self) -> bool {
         let drained = self.stdout.is_none() && self.stderr.is_none() && !self.send_queue.has_pending();
         let too_late = self.drain_deadline.is_some_and(|moment| Instant::now() >= moment);
-        // What was read must still be handed out, however long the consumer takes.
+        // Output that was read must be delivered, however long the consumer takes.
         (self.exit.is_some() && drained) || (too_late && !self.send_queue.has_pending())
     }
 
-    /// Waits for the next thing to happen and deals with it.
+    /// Waits for the next event and handles it.
     async fn step(&mut self) {
         let escalation = self.escalation;
         let drain_deadline = self.drain_deadline;
@@ -266,7 +266,7 @@ impl RunTurn {
         self.stopped = true;
         match control {
             Some(Control::Interrupt) => {
-                // Once the leader is gone, who descended from it can no longer be told.
+                // Once the leader has exited, its descendants can no longer be recognized.
                 self.tree.record_descendants().await;
                 self.tree.signal_leader(TreeSignal::Interrupt);
                 self.escalation = Some((Escalation::Terminate, Instant::now() + STAGE_TIMEOUT));
@@ -291,19 +291,19 @@ impl RunTurn {
         }
     }
 
-    /// Ends all processes of the turn; what they wrote until then is still read.
+    /// Kills all processes of the turn; output that they wrote before is still read.
     async fn kill(&mut self) {
         self.escalation = None;
         let left = self.tree.kill_all().await;
         if left > 0 {
-            tracing::error!(left, "processes of the turn could not be ended");
+            tracing::error!(left, "processes of the turn could not be killed");
         }
         self.drain_deadline.get_or_insert(Instant::now() + DRAIN_TIMEOUT);
     }
 
     async fn exited(&mut self, status: std::io::Result<ExitStatus>) {
         self.exit = Some(status.map_or(ProcessExit::Code(-1), exit_of));
-        // opencode leaves its tools' processes behind, however it ends.
+        // opencode leaves processes of its tools behind, however it exits.
         self.kill().await;
     }
 
@@ -361,7 +361,7 @@ fn refusal(ask: PermissionRequest) -> Signal {
 }
 
 async fn feed(mut stdin: ChildStdin, message: Arc<str>) {
-    // An opencode that ends without reading its message says why by its own end.
+    // If opencode exits without reading its message, its exit shows why.
     stdin.write_all(message.as_bytes()).await.ok();
     stdin.shutdown().await.ok();
 }

@@ -1,40 +1,40 @@
-//! The JSON Schema that an answer is to meet.
+//! The JSON Schema of an answer.
 //!
-//! opencode hands the schema to the model as that of a tool's input, and takes what the model calls the tool with as it is.
+//! opencode 1 gives the schema to the model as that of a tool's input, and does not validate the input of the call.
 
 use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader, ValidationError};
 use serde_json::Value;
 use std::error::Error;
 use std::fmt;
 
-/// What the schema is called where it is read; nothing else is by that name.
+/// The identifier of the schema while it is compiled.
 const NAME: &str = "schema:///answer";
 
-/// A schema that values can be held to.
+/// A schema for validating answers.
 pub(crate) struct AnswerSchema {
     schemas: Schemas,
     index: SchemaIndex,
 }
 
 impl AnswerSchema {
-    /// Reads a schema of any draft: the one that it names, or the newest. What it refers to must be within it.
+    /// Parses a schema of any draft: the one that it names, or the newest. Its references must be internal.
     ///
     /// # Errors
     ///
-    /// Why it is none.
+    /// The reason why the schema is invalid.
     pub(crate) fn read(schema: &Value) -> Result<Self, String> {
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
         compiler.use_loader(Box::new(Nowhere));
         compiler.add_resource(NAME, schema.clone()).map_err(|error| error.to_string())?;
         let index = compiler.compile(NAME, &mut schemas).map_err(|error| match error {
-            CompileError::LoadUrlError { .. } => "it refers to another schema, which is not looked for".to_owned(),
+            CompileError::LoadUrlError { .. } => "it refers to another schema, which is not loaded".to_owned(),
             CompileError::ValidationError { src, .. } => wrong(&src),
             other => other.to_string().replace(NAME, "it"),
         })?;
         Ok(Self { schemas, index })
     }
 
-    /// Says why an answer does not meet the schema, with the first thing that is wrong; none if it does.
+    /// Returns why an answer does not match the schema, for the first mismatch only; `None` if it matches.
     pub(crate) fn why_unmet(&self, answer: Option<&Value>) -> Option<String> {
         let Some(answer) = answer else { return Some("opencode answered without a value".to_owned()) };
         let error = self.schemas.validate(answer, self.index).err()?;
@@ -42,7 +42,7 @@ impl AnswerSchema {
     }
 }
 
-/// Says what is wrong with a value first, and where.
+/// Describes the first mismatch of a value, and its place.
 fn wrong(error: &ValidationError<'_, '_>) -> String {
     if let Some(cause) = error.causes.first() {
         return wrong(cause);
@@ -58,7 +58,7 @@ impl fmt::Debug for AnswerSchema {
     }
 }
 
-/// Where schemas are loaded from: a schema may be somebody else's, and is not to make us read files or ask servers.
+/// A loader that loads no schema: a schema may be untrusted, and must not make us read files or send requests.
 struct Nowhere;
 
 impl UrlLoader for Nowhere {
@@ -73,7 +73,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_value_meets_a_schema_or_it_is_said_where_it_does_not() {
+    fn mismatch_is_reported_with_its_place() {
         let count = json!({"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]});
         let schema = AnswerSchema::read(&count).unwrap();
         assert_eq!(schema.why_unmet(Some(&json!({"count": 3, "more": true}))), None);
@@ -87,12 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schema_is_refused_and_nothing_is_fetched() {
+    fn invalid_schema_is_refused_without_fetching() {
         let file = std::path::absolute("Cargo.toml").unwrap();
         let why = |schema: Value| AnswerSchema::read(&schema).unwrap_err();
         assert!(why(json!({"type": "nonsense"})).starts_with("/type: value must be one of 'array',"));
         for without_proc in ["https://example.com/schema.json".to_owned(), format!("file://{}", file.display())] {
-            assert_eq!(why(json!({"$ref": without_proc})), "it refers to another schema, which is not looked for");
+            assert_eq!(why(json!({"$ref": without_proc})), "it refers to another schema, which is not loaded");
         }
         assert!(AnswerSchema::read(&json!({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}})).is_ok());
         assert!(AnswerSchema::read(&json!({"$schema": "http://json-schema.org/draft-07/schema#"})).is_ok());

@@ -6,7 +6,7 @@ use opencode_run_core::{ModelSourceType, SessionId, StartError};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long opencode may take to answer. It takes a second.
+/// How long opencode may take to answer. It usually takes a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// opencode's record of a session.
@@ -15,8 +15,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 pub struct SessionInfo {
     /// The directory that it belongs to.
     pub directory: PathBuf,
-    /// The model of its last turn, which opencode continues with if it is given no other; `None` before the first turn, and if
-    /// opencode does not name it.
+    /// The model of its last turn, which opencode continues with by default; `None` before the first turn, or if
+    /// opencode does not report it.
     pub model: Option<SessionModel>,
 }
 
@@ -24,7 +24,7 @@ pub struct SessionInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionModel {
-    /// A model source with an endpoint of its own. opencode knows it by a name that means something only while it is given that
+    /// A model source with its own endpoint. Its name in opencode is valid only while opencode is started with that
     /// source.
     Source {
         /// The type of the source.
@@ -36,7 +36,7 @@ pub enum SessionModel {
     Named(String),
 }
 
-/// Why the directory of a session is not known.
+/// Why the record of a session is unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionLookupError {
@@ -44,21 +44,21 @@ pub enum SessionLookupError {
     #[error("session {0} was not found by opencode")]
     NotFound(SessionId),
     /// opencode did not answer as expected.
-    #[error("opencode does not say which directory session {session} belongs to: {why}")]
+    #[error("opencode does not report the directory of session {session}: {why}")]
     Unanswered {
         /// The session.
         session: SessionId,
-        /// What it did instead.
+        /// The actual answer.
         why: String,
     },
-    /// There is no server to ask.
+    /// No server can be reached.
     #[error(transparent)]
     Server(#[from] StartError),
 }
 
-/// Asks opencode which directory a session belongs to, which costs a second.
+/// Returns the directory that a session belongs to. Queries opencode, which takes a second.
 ///
-/// A session that is continued elsewhere never ends its turn, so this is worth knowing before.
+/// Check it before continuing a session: in another directory the turn would never end.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ pub async fn session_directory(launch: &Launch, session: &SessionId) -> Result<P
     session_info(launch, session).await.map(|info| info.directory)
 }
 
-/// Asks opencode for the directory and the model of a session, which costs a second.
+/// Returns the directory and the model of a session. Queries opencode, which takes a second.
 ///
 /// # Errors
 ///
@@ -79,7 +79,7 @@ pub async fn session_info(launch: &Launch, session: &SessionId) -> Result<Sessio
     }
     let unanswered = |why: String| SessionLookupError::Unanswered { session: session.clone(), why };
     let arguments = generation.export_arguments(session);
-    // Any directory will do, and the current one may have been deleted.
+    // Any directory works, and the current one may have been deleted.
     let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let query =
         launch.query(arguments, &directory, REQUEST_TIMEOUT).await.map_err(|error| unanswered(error.to_string()))?;
@@ -96,7 +96,7 @@ mod tests {
     use crate::Opencode;
 
     #[tokio::test]
-    async fn an_id_that_can_be_none_is_not_asked_for() {
+    async fn impossible_id_is_not_queried() {
         let nowhere = Opencode::known("/nowhere/opencode".into(), "1.18.33".parse().unwrap()).unwrap();
         let nowhere = Launch::new(nowhere, []);
         for id in ["", "nonsense", "--help"] {

@@ -1,7 +1,7 @@
-//! The shell that opencode runs the agent's commands in: the one that `SHELL` names.
+//! Checks the shell that opencode runs the agent's commands in, which `SHELL` names.
 //!
-//! A service user often has one that refuses to run anything, such as `/usr/sbin/nologin`. opencode starts it all the same, and every
-//! command of the agent does nothing and seems to have succeeded or failed without a word.
+//! A service user often has a shell that refuses to run anything, such as `/usr/sbin/nologin`. opencode uses it all the
+//! same, and every command of the agent does nothing and seems to have succeeded, or failed without output.
 
 #[cfg(unix)]
 use crate::{descriptors, tree::start_child};
@@ -15,19 +15,19 @@ use std::time::{Duration, Instant};
 /// Programs that are set as a login shell to prevent logins.
 const NO_SHELLS: [&str; 3] = ["nologin", "false", "true"];
 
-/// Shells that need not be tried.
+/// Well-known shells, which need no trial.
 const SHELLS: [&str; 10] = ["bash", "sh", "dash", "zsh", "ksh", "fish", "csh", "tcsh", "rbash", "nu"];
 
-/// The exit code that an unknown shell is asked for.
+/// The exit code of the trial command.
 #[cfg(unix)]
 const TRIAL_CODE: i32 = 42;
-/// How long an unknown shell may take; one that takes longer is left to opencode. A shell takes some milliseconds.
+/// How long the trial of an unknown shell may take; a slower one counts as working. A shell takes some milliseconds.
 #[cfg(unix)]
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 #[cfg(unix)]
 const TRIAL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The shells to use instead, the first that exists.
+/// The fallback shells; the first that exists is used.
 const FALLBACKS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
 /// A `SHELL` that runs no commands.
@@ -43,10 +43,10 @@ pub struct UnusableShell {
     pub replacement: Option<&'static str>,
 }
 
-/// Checks the value of `SHELL`. `None` if commands can be run in it; one that is not set is left to opencode.
+/// Checks the value of `SHELL`. Returns `None` if the shell runs commands, or if it is not set.
 ///
-/// A shell that is not a well-known one is started to see whether it runs a command: administrators write their own `nologin`, and
-/// some, such as `git-shell`, run a few commands only.
+/// A shell that is not well-known is tried with a command: administrators write their own `nologin`, and some shells,
+/// such as `git-shell`, run only a few commands.
 #[must_use]
 pub fn unusable_shell(shell: Option<&OsStr>) -> Option<UnusableShell> {
     let shell = shell.filter(|shell| !shell.is_empty())?;
@@ -57,12 +57,12 @@ pub fn unusable_shell(shell: Option<&OsStr>) -> Option<UnusableShell> {
 
 fn problem(shell: &Path) -> Option<&'static str> {
     let is_named = |path: &Path, names: &[&str]| path.file_name().is_some_and(|name| names.iter().any(|n| name == *n));
-    // Both names count: a link hides its program, and a program such as `busybox` has many names.
+    // Checks both names: a link hides its program, and a program such as `busybox` has many names.
     let program = shell.canonicalize();
     if is_named(shell, &NO_SHELLS) || program.as_ref().is_ok_and(|program| is_named(program, &NO_SHELLS)) {
         return Some("runs no commands");
     }
-    // A bare name is looked up on PATH by opencode, which chooses another shell if it is not found.
+    // opencode looks up a bare name on PATH, and chooses another shell if it is not found.
     if shell.components().count() < 2 {
         return None;
     }
@@ -73,7 +73,7 @@ fn problem(shell: &Path) -> Option<&'static str> {
     (!is_named(&program, &SHELLS) && !runs_commands(shell)).then_some("runs no commands")
 }
 
-/// Tries whether a program runs a command as a shell does.
+/// Tries whether a program runs a command like a shell.
 #[cfg(unix)]
 fn runs_commands(shell: &Path) -> bool {
     let mut command = Command::new(shell);
@@ -92,7 +92,7 @@ fn runs_commands(shell: &Path) -> bool {
             _ => break,
         }
     }
-    // It may have ended by itself just now.
+    // It may have exited just now.
     child.kill().ok();
     child.wait().ok();
     true
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn shells_that_run_nothing_are_found() {
+    fn unusable_shells_are_found() {
         for shell in ["/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/true"] {
             assert_eq!(problem_of(shell), Some("runs no commands"), "{shell}");
         }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn working_and_unset_shells_are_left() {
+    fn working_and_unset_shells_are_kept() {
         for shell in ["/bin/sh", "bash", ""] {
             assert_eq!(problem_of(shell), None, "{shell}");
         }

@@ -1,12 +1,12 @@
-//! The beginning and the end of what opencode wrote to stderr.
+//! Keeps the beginning and the end of opencode's stderr.
 
 use std::collections::VecDeque;
 
-/// How many lines are kept from the beginning: the first error is often the one that matters.
+/// The number of lines kept from the beginning: the first error is often the important one.
 const HEAD_LINES: usize = 20;
-/// How many lines are kept from the end: what was written last is nearest to the crash.
+/// The number of lines kept from the end: the last lines are closest to the crash.
 const TAIL_LINES: usize = 40;
-/// How much of a line is kept.
+/// The number of characters kept of a line.
 const LINE_CHARS: usize = 1000;
 
 /// Keeps the beginning and the end of a text of unknown length.
@@ -34,10 +34,10 @@ impl StderrTail {
         }
     }
 
-    /// Returns what was kept, with the count of what was not.
+    /// Returns the kept lines, with the number of omitted ones.
     pub(crate) fn text(&self) -> String {
         let mut lines: Vec<&str> = self.head.iter().map(String::as_str).collect();
-        let note = format!("… {} lines left out …", self.left_out);
+        let note = format!("… {} lines omitted …", self.left_out);
         if self.left_out > 0 {
             lines.push(&note);
         }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_both_ends_and_says_how_much_is_missing() {
+    fn both_ends_and_omitted_count_are_kept() {
         let mut stderr = StderrTail::default();
         for number in 0..1000 {
             stderr.push(&number.to_string());
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_text_stays_whole() {
+    fn short_text_is_kept_whole() {
         let mut stderr = StderrTail::default();
         assert_eq!(stderr.text(), "");
         stderr.push("one");

@@ -1,13 +1,13 @@
-//! Names that somebody may have meant.
+//! Suggestions for mistyped names.
 
-/// How many names are offered.
+/// The most names that are suggested.
 const MAX_SUGGESTIONS: usize = 3;
-/// How much alike two names have to be, from 0 to 1.
+/// The minimum similarity of two names, from 0 to 1.
 const MIN_SIMILARITY: f64 = 0.5;
 
-/// Returns the names that are most like one that is not there, the nearest first: three at most, and none that is far from it.
+/// Returns at most three known names that are similar to an unknown one, the most similar first.
 ///
-/// Of `provider/model` the model counts alone as well, since its provider is what is easily mistaken.
+/// The model part of `provider/model` is also compared alone, since the provider is easily mistaken.
 pub fn suggestions<'n>(wanted: &str, known: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
     let mut alike: Vec<(f64, &str)> = known
         .into_iter()
@@ -23,12 +23,12 @@ fn similarity(wanted: &str, name: &str) -> f64 {
     let (wanted, name) = (wanted.to_lowercase(), name.to_lowercase());
     let alike = |a: &str, b: &str| {
         let distance = strsim::normalized_damerau_levenshtein(a, b);
-        // A name with a date behind it, or without it.
+        // A name with or without a trailing date.
         let shorter = a.len().min(b.len());
         if shorter >= 4 && (a.starts_with(b) || b.starts_with(a)) { distance.max(0.8) } else { distance }
     };
     let model = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
-    // The whole names decide between two of the same model.
+    // The whole names decide between two providers of the same model.
     alike(&wanted, &name).max(0.9 * alike(&model(&wanted), &model(&name)))
 }
 
@@ -46,7 +46,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_nearest_come_first() {
+    fn most_similar_name_comes_first() {
         let of = |wanted| suggestions(wanted, KNOWN);
         assert_eq!(of("openai/gtp-4o")[0], "openai/gpt-4o");
         assert_eq!(of("openai/GPT-4o")[0], "openai/gpt-4o");
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_is_not_offered() {
+    fn dissimilar_names_are_not_suggested() {
         assert_eq!(suggestions("nope/x", KNOWN), Vec::<&str>::new());
         assert_eq!(suggestions("x", []), Vec::<&str>::new());
         assert_eq!(suggestions("", KNOWN), Vec::<&str>::new());

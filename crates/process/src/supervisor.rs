@@ -1,14 +1,15 @@
-//! Makes an embedding program the supervisor of what it starts: one line at the top of `fn main`.
+//! Makes an embedding program the supervisor of the processes that it starts, by one line at the top of `fn main`.
 //!
-//! A library can neither adopt the orphans of its host nor outlive it; a second process can. So the program is executed once
-//! more for each opencode that it starts, as that opencode's parent: a subreaper that ends all descendants of opencode when
-//! opencode ends, and when the program does, by whatever cause: `exit`, a panic, Ctrl-C, SIGTERM, SIGHUP, SIGKILL.
+//! A library can neither adopt the orphans of its host nor outlive it; a second process can. So the program is executed
+//! once more for each opencode that it starts, as the parent of that opencode: a subreaper that kills all descendants
+//! of opencode when opencode exits, and when the program ends for any reason: `exit`, a panic, Ctrl-C, SIGTERM, SIGHUP,
+//! SIGKILL.
 //!
 //! ```no_run
 //! use opencode_run_process::supervisor;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     supervisor::init(); // first: this program may have been executed again as the supervisor
+//!     supervisor::init(); // first: this program may have been re-executed as the supervisor
 //!     run()
 //! }
 //!
@@ -18,8 +19,8 @@
 //! }
 //! ```
 //!
-//! Without the line, opencode itself still ends with the program, on every Unix, but commands of the agent that run in a
-//! session of their own can survive if the program is ended in the middle of a turn.
+//! Without this line opencode itself still ends with the program, on every Unix, but commands of the agent that run in
+//! a session of their own can survive if the program ends during a turn.
 
 #[cfg(target_os = "linux")]
 mod last_subreaper;
@@ -32,12 +33,12 @@ pub use program::Supervisor;
 pub use run::{SupervisorError, supervise};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The first argument of a process that is a supervisor.
+/// The first argument of a supervisor process.
 const ARGUMENT: &str = "__watch";
-/// This program. Not its path: an upgrade of the file while the program runs must not change its supervisors.
+/// This program. Not by its path: an upgrade of the file while the program runs must not change its supervisors.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// The exit code of a supervisor that cannot start its program: the command's own for an opencode that cannot be used.
+/// The exit code of a supervisor that cannot start its program: the command's own code for an unusable opencode.
 #[cfg(target_os = "linux")]
 const NOT_STARTED: u8 = 4;
 
@@ -46,16 +47,18 @@ static INITIALIZED: AtomicBool = AtomicBool::new(false);
 
 /// Starts every further opencode of this process under a supervisor, which is this program, executed again.
 ///
-/// Call it as the first statement of `fn main`, before a runtime is built and before arguments are parsed. In a process that was
-/// executed as a supervisor it does not return: what `main` does before this call is done in every supervisor as well. Inside
-/// `#[tokio::main]` it works, but then each supervisor also starts the threads of that runtime before it gets here.
+/// Call it as the first statement of `fn main`, before a runtime is built and before arguments are parsed. In a process
+/// that was executed as a supervisor it does not return: every supervisor executes the part of `main` before this call
+/// too. Inside `#[tokio::main]` it works, but then each supervisor also starts the threads of that runtime before it
+/// gets here.
 ///
-/// It changes the default of what is created later, such as [`Launch`](crate::Launch); their methods that set a supervisor
-/// still win. It unblocks SIGCHLD if the program inherited it blocked, as every wait for a child needs it. It installs no signal
-/// handler in the program and changes nothing else. Only Linux has supervisors; on other
-/// systems it does nothing.
+/// It changes the default of values that are created later, such as [`Launch`](crate::Launch); their methods that set a
+/// supervisor still take precedence. It unblocks SIGCHLD if the program inherited it blocked, as every wait for a child
+/// needs it. It installs no signal handler in the program and changes nothing else. Only Linux has supervisors; on
+/// other systems it does nothing.
 ///
-/// Do not call it from code that other executables load (a plugin, a module of Python): the executable itself has to call it.
+/// Do not call it from code that other executables load (a plugin, a Python module): the executable itself must call
+/// it.
 ///
 /// A supervisor that cannot start its program prints the reason to stderr and exits with code 4.
 pub fn init() {
@@ -66,12 +69,12 @@ pub fn init() {
         if arguments.next().is_some_and(|first| first == ARGUMENT) {
             run_as_supervisor(arguments);
         }
-        // In a chroot or container without /proc the program cannot find itself.
+        // In a chroot or container without `/proc` the program cannot find itself.
         INITIALIZED.store(std::path::Path::new(PROGRAM).exists(), Ordering::Relaxed);
     }
 }
 
-/// Lets SIGCHLD through: with it blocked, a wait for a child never ends.
+/// Unblocks SIGCHLD: if it is blocked, a wait for a child never ends.
 #[cfg(target_os = "linux")]
 fn unblock_child_signal() {
     use nix::sys::signal::{SigSet, Signal};
@@ -83,27 +86,27 @@ fn unblock_child_signal() {
     }
 }
 
-/// Returns this program as a supervisor, if it has called [`init`].
+/// Returns this program as a supervisor, or `None` if it has not called [`init`].
 #[must_use]
 pub fn current() -> Option<Supervisor> {
     INITIALIZED.load(Ordering::Relaxed).then(|| Supervisor::new(PROGRAM, [ARGUMENT]))
 }
 
-/// Makes this process a subreaper of its own, behind its supervisors, for a program that starts no children but by this crate.
+/// Makes this process a subreaper behind its supervisors, for a program that starts children only through this crate.
 ///
-/// A supervisor has the same user as the commands of the agent, which can kill it. Its orphans are then
-/// opencode, and processes that cleared their environment, which nothing else connects with a turn. They fall to this process, and
-/// the end of the turn ends them. The command `opencode-run` calls this.
+/// A supervisor runs as the same user as the agent's commands, so these can kill it. Its orphans are then opencode, and
+/// untagged processes, which nothing else connects with a turn. They are reparented to this process, and killed at the
+/// end of the turn. The command `opencode-run` calls this function.
 ///
-/// **Every child of this process that this crate has not started is taken for such an orphan and is killed**, as soon as a turn
-/// ends. So a program that starts children of its own, or whose libraries do, must not call this. Without it, a process that kills
-/// its supervisor and has cleared its environment can survive.
+/// **Every child of this process that this crate has not started counts as such an orphan and is killed** as soon as a
+/// turn ends. So a program that starts children of its own, or whose libraries do, must not call this function. Without
+/// it, a process that kills its supervisor and has cleared its environment can survive.
 ///
-/// Only on Linux; on other systems it does nothing.
+/// Only Linux has subreapers; on other systems it does nothing.
 ///
 /// # Errors
 ///
-/// If the system refuses.
+/// If the system call fails.
 pub fn adopt_orphans() -> std::io::Result<()> {
     crate::tree::adopt_orphans()
 }
@@ -112,7 +115,10 @@ pub fn adopt_orphans() -> std::io::Result<()> {
 pub use last_subreaper::{Children, end_descendants};
 
 #[cfg(target_os = "linux")]
-#[expect(clippy::exit, reason = "the process is a supervisor and nothing else, and the caller's `main` must not go on")]
+#[expect(
+    clippy::exit,
+    reason = "the process is a supervisor and nothing else, and the caller's `main` must not continue"
+)]
 fn run_as_supervisor(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
     use opencode_run_core::ErrorChain;
     use std::io::Write;

@@ -1,4 +1,4 @@
-//! The directory that a task works in.
+//! The working directory of a task.
 
 use crate::blocking;
 use crate::descriptors;
@@ -15,11 +15,11 @@ use uuid::Uuid;
 /// The longest name of a task, in bytes: with prefix and suffix it stays below the 255 that file systems allow.
 const MAX_NAME_BYTES: usize = 128;
 
-/// A task's name: something that can stand in a directory's name as it is.
+/// A task's name: valid as a part of a directory name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskName(String);
 
-/// A text that cannot be a task's name.
+/// A text that is not a valid task name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` cannot be a task's name: {why}; use letters, digits, `_`, `-` and `.`")]
 pub struct TaskNameError {
@@ -44,11 +44,11 @@ impl FromStr for TaskName {
         } else if name.len() > MAX_NAME_BYTES {
             "it is longer than 128 bytes"
         } else if name.contains(['/', '\\']) {
-            "it holds a path separator"
+            "it contains a path separator"
         } else if name.starts_with(['-', '.']) {
             "it begins with a dash or a dot"
         } else if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-            "it holds a space or another character that does not belong into a directory's name"
+            "it contains a space or another character that is not allowed in a directory name"
         } else {
             return Ok(Self(name.to_owned()));
         };
@@ -63,11 +63,11 @@ impl fmt::Display for TaskName {
     }
 }
 
-/// Why there is no directory for a task.
+/// Why a task has no directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskDirError {
-    /// The name cannot stand in a directory's name.
+    /// The name is not valid in a directory name.
     #[error(transparent)]
     Name(#[from] TaskNameError),
     /// The workspace is not a directory.
@@ -76,31 +76,31 @@ pub enum TaskDirError {
         /// The path.
         path: PathBuf,
     },
-    /// The directory that was to be worked in does not exist or is no directory.
+    /// The requested directory does not exist or is not a directory.
     #[error("cannot work in {}", path.display())]
     Existing {
         /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// The task's directory cannot be made.
+    /// The task's directory cannot be created.
     #[error("cannot make a task directory in {}", workspace.display())]
     Create {
         /// The workspace.
         workspace: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// `git init` failed in the new directory, which has been removed again.
-    #[error("cannot make the task directory a root of its own: git init failed: {why}")]
+    #[error("cannot make the task directory its own repository: git init failed: {why}")]
     Git {
-        /// What git says.
+        /// The error output of git.
         why: String,
     },
 }
 
-/// The directory that a task works in. It outlives this value: dropping it removes nothing.
+/// The working directory of a task. It outlives this value: dropping it removes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskDir {
     path: PathBuf,
@@ -109,16 +109,16 @@ pub struct TaskDir {
 }
 
 impl TaskDir {
-    /// Makes `task_<name>_<8 hex>` in the workspace, which is made as well where it does not exist.
+    /// Creates `task_<name>_<8 hex>` in the workspace, which is created too if it does not exist.
     ///
-    /// opencode takes the repository around a directory for its project and puts that repository's instructions into the
-    /// prompt, so the new directory is made a repository of its own with `git init`. Where there is no git,
-    /// [`is_own_root`](Self::is_own_root) says so.
+    /// opencode takes the repository around a directory for its project and puts that repository's instructions into
+    /// the prompt, so the new directory becomes a repository of its own with `git init`. Without git,
+    /// [`is_own_root`](Self::is_own_root) returns `false`.
     ///
     /// # Errors
     ///
-    /// If the name or the workspace cannot be used. Then nothing is left behind but, perhaps, the workspace; nor is it where
-    /// the future is dropped.
+    /// If the name or the workspace cannot be used. Then nothing is left behind except, possibly, the workspace; the
+    /// same holds if the future is dropped.
     pub async fn create(workspace: &Path, name: &str) -> Result<Self, TaskDirError> {
         let name: TaskName = name.parse()?;
         let workspace = workspace.to_owned();
@@ -127,14 +127,14 @@ impl TaskDir {
         Ok(Self { path: half_made.keep(), made: true, own_root })
     }
 
-    /// Makes the directory and those above it.
+    /// Creates the directory and its parents.
     fn make(workspace: &Path, name: &TaskName) -> Result<HalfMade, TaskDirError> {
         let failed = |source| TaskDirError::Create { workspace: workspace.to_owned(), source };
         if workspace.exists() && !workspace.is_dir() {
             return Err(TaskDirError::NotADirectory { path: workspace.to_owned() });
         }
         std::fs::create_dir_all(workspace).map_err(failed)?;
-        // opencode resolves links in its working directory; the name that we show is the one that it shows.
+        // opencode resolves links in its working directory; report the same path as opencode.
         let workspace_path = workspace.canonicalize().map_err(failed)?;
         loop {
             let suffix = Uuid::new_v4().simple().to_string();
@@ -147,25 +147,25 @@ impl TaskDir {
         }
     }
 
-    /// Takes a directory that exists. Nothing is made in it.
+    /// Returns an existing directory. Nothing is created in it.
     ///
     /// # Errors
     ///
-    /// If it does not exist or is no directory.
+    /// If it does not exist or is not a directory.
     pub fn existing(path: &Path) -> Result<Self, TaskDirError> {
         let failed = |source| TaskDirError::Existing { path: path.to_owned(), source };
         let canonical = path.canonicalize().map_err(failed)?;
-        // Also finds out whether it may be entered.
+        // Also checks that it may be entered.
         std::fs::read_dir(&canonical).map_err(failed)?;
         Ok(Self { path: canonical, made: false, own_root: false })
     }
 
-    /// Takes a directory that exists, as [`existing`](Self::existing) does, without blocking the runtime: a network file system may
-    /// take long.
+    /// Returns an existing directory like [`existing`](Self::existing), without blocking the runtime: a network file
+    /// system may be slow.
     ///
     /// # Errors
     ///
-    /// If it does not exist or is no directory.
+    /// If it does not exist or is not a directory.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, TaskDirError> {
         let path = path.into();
         blocking::call(move || Self::existing(&path)).await
@@ -177,19 +177,20 @@ impl TaskDir {
         &self.path
     }
 
-    /// Returns whether the directory was made for the task.
+    /// Returns whether the directory was created for the task.
     #[must_use]
     pub fn was_made(&self) -> bool {
         self.made
     }
 
-    /// Returns whether the directory was made the root of a repository of its own.
+    /// Returns whether the directory became the root of its own repository.
     #[must_use]
     pub fn is_own_root(&self) -> bool {
         self.own_root
     }
 
-    /// Removes a directory that was made for the task and in which nothing came about since. Returns whether it did.
+    /// Removes a directory that was created for the task and is still empty but for its repository. Returns whether it
+    /// did.
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ impl TaskDir {
     }
 }
 
-/// Removes a directory that did not come to be a task's, also where the future that makes it is dropped.
+/// Removes an unfinished task directory on drop, also if the future that creates it is dropped.
 struct HalfMade(Option<PathBuf>);
 
 impl HalfMade {
@@ -221,15 +222,15 @@ impl Drop for HalfMade {
         if let Some(path) = &self.0
             && let Err(error) = std::fs::remove_dir_all(path)
         {
-            tracing::warn!(path = %path.display(), %error, "a directory that was not needed could not be removed");
+            tracing::warn!(path = %path.display(), %error, "an unfinished task directory could not be removed");
         }
     }
 }
 
-/// Makes a directory a repository of its own; false where there is no git.
+/// Makes a directory a repository of its own. Returns `false` without git.
 async fn git_init(path: &Path) -> Result<bool, String> {
     let mut git = Command::new("git");
-    // No template: a task must not run the hooks that somebody keeps for repositories of their own.
+    // No template: a task must not run the hooks that the user keeps for new repositories.
     git.args(["init", "--quiet", "--template="]).current_dir(path).stdin(Stdio::null()).kill_on_drop(true);
     for variable in GIT_REPOSITORY {
         git.env_remove(variable);
@@ -253,7 +254,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn makes_a_root_of_its_own_with_the_name_in_it() {
+    async fn created_directory_is_its_own_root() {
         let workspace = tempfile::tempdir().unwrap();
         let dir = TaskDir::create(&workspace.path().join("new/workspace"), "fix-it").await.unwrap();
         let name = dir.path().file_name().unwrap().to_str().unwrap();
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_leaves_the_workspace_or_fits_in_no_directory_is_refused() {
+    async fn invalid_task_name_is_refused() {
         let workspace = tempfile::tempdir().unwrap();
         for name in ["", "../x", "a/b", "..", ".", "-x", "a\0b", "a b", "a\nb", "\u{202e}x", &"x".repeat(300)] {
             let error = TaskDir::create(workspace.path(), name).await.unwrap_err();
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_workspace_that_is_a_file_is_refused() {
+    async fn file_as_workspace_is_refused() {
         let workspace = tempfile::tempdir().unwrap();
         let file = workspace.path().join("file");
         std::fs::write(&file, "").unwrap();
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_an_untouched_directory_of_ours_is_removed() {
+    async fn only_untouched_directory_is_removed() {
         let workspace = tempfile::tempdir().unwrap();
         let untouched = TaskDir::create(workspace.path(), "x").await.unwrap();
         assert!(untouched.remove_if_untouched().unwrap() && !untouched.path().exists());

@@ -1,7 +1,8 @@
-//! All processes of a run: found by the marker that they inherit and by descent, and ended until none is left.
+//! The process tree of a run: its processes are found by an inherited environment tag and by descent, and killed until
+//! none is left.
 //!
-//! opencode's tools call `setsid`, so that neither opencode's end nor a signal to its process group reaches them. What
-//! they all share is the environment that they inherit.
+//! opencode's tools call `setsid`, so that neither opencode's exit nor a signal to its process group reaches them. All
+//! of them inherit the environment, though.
 
 mod background;
 #[cfg(target_os = "linux")]
@@ -26,27 +27,28 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// How long it is tried to end what is left. Ending a process takes milliseconds; a storm of them takes a few rounds.
+/// How long to try to kill the process tree. Killing a process takes milliseconds; a fork bomb takes a few rounds.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How much of that a supervisor may take, which takes milliseconds, before its work is done without it.
+/// How much of [`KILL_TIMEOUT`] a supervisor may take before this process kills the tree itself. It usually takes
+/// milliseconds.
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long is waited between two looks at what is left.
+/// The pause between two scans for survivors.
 const KILL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A name that all processes of one run bear in their environment.
+/// A unique value in the environment of all processes of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EnvironmentTag(String);
 
 impl EnvironmentTag {
-    /// The variable that holds it.
+    /// The variable that contains the tag.
     pub(crate) const VARIABLE: &'static str = "OPENCODE_RUN_MARKER";
 
-    /// Makes a marker that nobody else bears.
+    /// Returns a new unique tag.
     pub(crate) fn new() -> Self {
         Self(Uuid::new_v4().simple().to_string())
     }
 
-    /// Returns the variable's value for a run within the runs that are marked already.
+    /// Returns the variable's value for a run that is nested in other tagged runs.
     pub(crate) fn nested_in(&self, outer: Option<&OsStr>) -> OsString {
         match outer {
             Some(outer) if !outer.is_empty() => {
@@ -59,7 +61,7 @@ impl EnvironmentTag {
         }
     }
 
-    /// Returns whether an environment's entry, `NAME=value`, holds the marker.
+    /// Returns whether an environment entry, `NAME=value`, contains the tag.
     #[cfg(any(target_os = "linux", test))]
     pub(crate) fn is_in_entry(&self, entry: &[u8]) -> bool {
         let Some(value) = entry.strip_prefix(Self::VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) else {
@@ -69,31 +71,31 @@ impl EnvironmentTag {
     }
 }
 
-/// The processes of one run.
+/// The process tree of one run.
 ///
-/// Dropping it ends them all, within [`KILL_TIMEOUT`], unless [`kill_all`](Self::sweep) has done so already. Within a runtime that is
-/// done on another thread, so that the runtime is not blocked.
+/// Dropping it kills all of it within [`KILL_TIMEOUT`], unless [`kill_all`](Self::kill_all) has done so. Within a
+/// runtime another thread does that, so that the runtime is not blocked.
 #[derive(Debug)]
 pub(crate) struct Tree(State);
 
 #[derive(Debug)]
 enum State {
     Idle(Processes),
-    /// Another thread works on them, even if the future that waits for it is dropped.
+    /// Another thread is working on the processes, even if the future that waits for it is dropped.
     Busy(oneshot::Receiver<(Processes, usize)>),
     /// The other thread panicked.
     Lost,
 }
 
 impl Tree {
-    /// Takes the process that all others of the run descend from, right after it was started.
+    /// Returns the tree of a process that was just started, the ancestor of all others of the run.
     pub(crate) fn new(tag: EnvironmentTag, leader: u32) -> Self {
         Self(State::Idle(Processes::new(tag, leader)))
     }
 
-    /// Takes a leader of a process group, and has the group end with this process.
+    /// Returns the tree of a leader of a process group, with a watchdog that kills the group when this process ends.
     pub(crate) fn with_watchdog(tag: EnvironmentTag, leader: u32) -> Self {
-        #[cfg_attr(not(unix), expect(unused_mut, reason = "guards are shells"))]
+        #[cfg_attr(not(unix), expect(unused_mut, reason = "watchdogs are shells"))]
         let mut processes = Processes::new(tag, leader);
         #[cfg(unix)]
         {
@@ -102,8 +104,8 @@ impl Tree {
         Self(State::Idle(processes))
     }
 
-    /// Takes a leader that is a [supervisor](crate::Supervisor): it is asked to end all, since it finds processes that no scan from
-    /// outside finds.
+    /// Returns the tree of a [supervisor](crate::Supervisor). It is requested to kill all, since it finds processes
+    /// that no scan from outside finds.
     pub(crate) fn supervised(tag: EnvironmentTag, leader: u32) -> Self {
         let mut processes = Processes::new(tag, leader);
         processes.supervised = true;
@@ -118,7 +120,7 @@ impl Tree {
         self.resume_supervisor();
     }
 
-    /// Continues a supervisor that a process of the run has stopped.
+    /// Resumes a supervisor that a process of the run has stopped.
     pub(crate) fn resume_supervisor(&self) {
         if let State::Idle(processes) = &self.0
             && processes.supervised
@@ -127,8 +129,8 @@ impl Tree {
         }
     }
 
-    /// Remembers the processes that are there now: descendants of the leader are found again when the parents in between are
-    /// gone. A supervisor finds them without.
+    /// Records the current descendants of the leader, so that they are found again after their parents have exited. A
+    /// supervisor finds them without.
     pub(crate) async fn record_descendants(&mut self) {
         if matches!(&self.0, State::Idle(processes) if processes.supervised) {
             return;
@@ -140,22 +142,22 @@ impl Tree {
         .await;
     }
 
-    /// Ends all processes of the run, the leader included, and returns how many are left after [`KILL_TIMEOUT`]: only
-    /// processes that the system does not let go of.
+    /// Kills the process tree, the leader included. Returns the number of survivors after [`KILL_TIMEOUT`], which are
+    /// only processes that the kernel does not release.
     ///
-    /// If the future is dropped, the sweep continues in the background, and the next one waits for it.
+    /// If the future is dropped, the kill continues in the background, and the next call waits for it.
     pub(crate) async fn kill_all(&mut self) -> usize {
         self.work(Processes::end).await
     }
 
-    /// Returns what is known of them, while no other thread works on them.
+    /// Returns the known processes, which must be idle.
     #[cfg(test)]
     fn processes(&mut self) -> &mut Processes {
         let State::Idle(processes) = &mut self.0 else { panic!("another thread works on them") };
         processes
     }
 
-    /// Does something on another thread, after what the thread is busy with.
+    /// Runs a job on another thread, after the job that is running there.
     async fn work(&mut self, work: impl FnOnce(&mut Processes) -> usize + Send + 'static) -> usize {
         self.idle().await;
         if let State::Idle(mut processes) = mem::replace(&mut self.0, State::Lost) {
@@ -190,7 +192,7 @@ impl Drop for Tree {
                     background::hold_shutdown(&runtime, done);
                 }
             }
-            // The processes are ended as they are dropped.
+            // Dropping the processes kills them.
             (State::Idle(_) | State::Lost, _) => {}
             (State::Busy(busy), Ok(runtime)) => background::hold_shutdown(&runtime, busy),
             (State::Busy(busy), Err(_)) => drop(busy.blocking_recv()),
@@ -198,7 +200,8 @@ impl Drop for Tree {
     }
 }
 
-/// The known processes of one run. Dropping it ends them all and blocks for at most [`KILL_TIMEOUT`], unless that is done.
+/// The known processes of one run. Dropping it kills them all and blocks for at most [`KILL_TIMEOUT`], unless that is
+/// done.
 #[derive(Debug)]
 struct Processes {
     tag: EnvironmentTag,
@@ -206,7 +209,7 @@ struct Processes {
     /// Whether the leader is a supervisor.
     supervised: bool,
     killed: bool,
-    /// Ends the leader's process group with this process. Dropped last.
+    /// Kills the leader's process group when this process ends. Dropped last.
     #[cfg(unix)]
     watchdog: Option<Watchdog>,
 }
@@ -229,7 +232,7 @@ impl Processes {
         }
     }
 
-    /// Ends all of them and returns how many are left. Blocks.
+    /// Kills all of them and returns the number of survivors. Blocks.
     fn end(&mut self) -> usize {
         self.request_kill();
         let began = Instant::now();
@@ -255,12 +258,12 @@ impl Drop for Processes {
     }
 }
 
-/// The server's own processes. A process that has one of their ids later is not one of them.
+/// The server's own processes. A process that reuses one of their ids is not one of them.
 pub(crate) use system::OwnProcesses;
-/// A moment in the clock of the processes' start times.
+/// The start time of a process.
 pub(crate) use system::StartTime;
 
-/// A process below a server that is not the server's own.
+/// A process of a server's run that is not one of the server's own.
 #[derive(Debug)]
 pub(crate) struct ToolProcess {
     /// When it was started.
@@ -269,11 +272,12 @@ pub(crate) struct ToolProcess {
     pub(crate) directory: Option<PathBuf>,
 }
 
-/// Ends the processes of a server's run, with all that descend from them, that are not the server's own, are not older than
-/// `since`, and belong to a turn that is over. Which they are `is_leftover` decides for all that one scan has found.
+/// Kills the tool processes of a server's run, with their descendants, that are not older than `since` and for which
+/// `is_leftover` returns true. It is called for all processes that one scan has found.
 ///
-/// The server's own are those of its process group, such as language servers and MCP servers, and what these start. opencode
-/// starts each tool in a session of its own, and no process can leave its session for the server's group.
+/// The server's own processes are those of its process group, such as language servers and MCP servers, and their
+/// descendants. opencode starts each tool in a session of its own, and no process can leave its session for the
+/// server's group.
 pub(crate) async fn kill_tools(
     tag: &EnvironmentTag,
     own_processes: OwnProcesses,
@@ -293,23 +297,23 @@ pub(crate) async fn kill_tools(
     };
     let left = background::run(kill_all).await.unwrap_or_default();
     if left > 0 {
-        tracing::error!(left, "processes that a turn left could not be ended");
+        tracing::error!(left, "processes that a turn left could not be killed");
     }
 }
 
-/// Returns the server's own processes, once it listens: it has started no helper by then.
+/// Returns the own processes of a server that has just started to listen: it has started no helpers yet.
 pub(crate) async fn own_processes(leader: u32) -> OwnProcesses {
     background::run(move || OwnProcesses::of(leader)).await.unwrap_or_default()
 }
 
-/// Returns how much memory the process that a server was started as takes, together with those of its process group, in
-/// bytes, if that is known. A supervisor is small, and tools have groups of their own.
+/// Returns the memory of a server's process group, in bytes, if it is known. It contains a small supervisor but no
+/// tools, which have groups of their own.
 pub(crate) async fn memory(leader: u32) -> Option<u64> {
     background::run(move || system::memory(leader)).await.ok().flatten()
 }
 
-/// Starts a child of this process by `start`. Every child has to be started by this, so that it is not taken for an orphan; see
-/// [`adopt_orphans`].
+/// Starts a child of this process by `start`. Every child must be started by this function, so that it does not count
+/// as an orphan; see [`adopt_orphans`].
 ///
 /// # Errors
 ///
@@ -320,7 +324,7 @@ pub(crate) fn start_child<C: Child>(start: impl FnOnce() -> io::Result<C>) -> io
 
 /// A child of this process.
 pub(crate) trait Child {
-    /// Returns its id, unless it was waited for.
+    /// Returns its id, or `None` if it was waited for.
     fn id(&self) -> Option<u32>;
 }
 
@@ -338,7 +342,7 @@ impl Child for std::process::Child {
 
 pub(crate) use system::adopt_orphans;
 
-/// A signal that a run is ended with.
+/// A signal that asks a run to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     Interrupt,
@@ -350,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_is_found_in_its_variable_alone() {
+    fn tag_is_found_in_its_variable_alone() {
         let tag = EnvironmentTag::new();
         let entry = |name: &str, value: &str| format!("{name}={value}").into_bytes();
         assert!(tag.is_in_entry(&entry(EnvironmentTag::VARIABLE, &tag.0)));

@@ -16,7 +16,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// Makes a version of its three numbers.
+    /// Returns the version with these numbers.
     #[must_use]
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self { major, minor, patch }
@@ -29,7 +29,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// A text that holds no version.
+/// A text without a version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no version number in `{0}`")]
 pub struct ParseVersionError(String);
@@ -37,8 +37,8 @@ pub struct ParseVersionError(String);
 impl FromStr for Version {
     type Err = ParseVersionError;
 
-    /// Reads what `opencode --version` prints: `1.18.33`, or `opencode v2.0.7` since opencode 2. What follows the three
-    /// numbers, such as `-beta.1`, is left aside.
+    /// Parses the output of `opencode --version`: `1.18.33`, or `opencode v2.0.7` since opencode 2. A suffix such as
+    /// `-beta.1` is ignored.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = |word: &str| {
             let mut numbers = word.strip_prefix('v').unwrap_or(word).splitn(3, '.');
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_both_generations() {
+    fn both_generations_are_parsed() {
         assert_eq!("1.18.33\n".parse(), Ok(Version::new(1, 18, 33)));
         assert_eq!("opencode v2.0.7".parse(), Ok(Version::new(2, 0, 7)));
         assert_eq!("1.19.0-beta.2".parse(), Ok(Version::new(1, 19, 0)));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_version_is_refused() {
+    fn text_without_version_is_refused() {
         for text in ["", "opencode", "1.2", "v1.x.3", "usage: opencode"] {
             assert!(text.parse::<Version>().is_err(), "{text}");
         }

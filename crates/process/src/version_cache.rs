@@ -1,13 +1,13 @@
-//! Which version an executable has, remembered across runs: asking costs half a second.
+//! Caches the version of an executable across runs: querying it takes half a second.
 
 use crate::{Version, cache_file, find_untrusted};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// A file that remembers the version of one executable, as long as that is the same file.
+/// A file that caches the version of one executable until that changes.
 ///
-/// It is a convenience: what cannot be read or written is as if it was not there.
+/// An unreadable or unwritable cache counts as absent.
 #[derive(Debug, Clone)]
 pub(crate) struct VersionCache {
     file: PathBuf,
@@ -41,13 +41,13 @@ impl VersionCache {
             cache_file::write(&self.file, &remembered).ok()
         };
         if write().is_none() {
-            tracing::debug!(file = %self.file.display(), "the version of opencode could not be remembered");
+            tracing::debug!(file = %self.file.display(), "the version of opencode could not be cached");
         }
     }
 }
 
 impl Remembered {
-    /// Follows links, so that an executable that was replaced behind one is another.
+    /// Follows links, so that a replaced target counts as another executable.
     fn of(path: &Path, version: Version) -> Option<Self> {
         let executable = path.canonicalize().ok()?;
         let metadata = executable.metadata().ok()?;
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembers_a_file_until_it_changes() {
+    fn version_is_cached_until_file_changes() {
         let dir = tempfile::tempdir().unwrap();
         let cache = VersionCache::new(dir.path().join("new/versions.json"));
         let executable = dir.path().join("opencode");

@@ -1,4 +1,4 @@
-//! Whether a file came with a repository, asked of git without anything that the repository could run.
+//! Determines whether a file came with a repository, by git commands that run nothing from the repository.
 
 use crate::environment::GIT_REPOSITORY;
 use crate::tree::start_child;
@@ -10,18 +10,18 @@ use tokio::process::Command;
 
 /// How long git may take. It reads an index, which a hostile directory can make a pipe without a writer.
 const GIT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The entries of a directory that belong to other version control than git, which is not asked.
+/// The entries in a directory of other version control systems, which are not queried.
 const OTHER_CONTROL: [&str; 8] = [".hg", ".svn", ".jj", ".bzr", ".pijul", "_darcs", "_FOSSIL_", ".fslckout"];
-/// Settings of a repository by which git would start programs, each switched off.
+/// Settings that disable each program that a repository's configuration can make git start.
 const HARMLESS: [&str; 6] =
     ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false"];
-/// Settings against a fetch: git fetches objects of a partial clone that are missing, by a program that the repository names.
+/// Settings against fetching: git fetches missing objects of a partial clone with a program that the repository names.
 const NO_FETCH: [&str; 4] = ["-c", "core.sshCommand=false", "-c", "protocol.allow=never"];
 
-/// Returns why a file may have come with a repository, or `None` if it did not: it lies in no work tree, or is untracked in each.
+/// Returns why a file may have come with a repository, or `None` if it lies in no work tree or is untracked in each.
 ///
-/// A link is judged together with its target. No program of the repository is run and nothing in it is changed. Uncertainty is a
-/// reason as well: there is no git, it fails, or the version control is another one.
+/// A link is judged together with its target. No program of the repository is run, and nothing in it is changed.
+/// Uncertainty is a reason as well: git is absent or fails, or another version control system is used.
 pub async fn tracking_reason(file: &Path) -> Option<String> {
     let Ok(target) = file.canonicalize() else { return Some("it cannot be found".to_owned()) };
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -47,10 +47,12 @@ async fn reason_of(path: &Path) -> Option<String> {
         match is_tracked(root, path).await {
             Ok(Some(true)) => return Some(format!("it is tracked by the repository {}", root.display())),
             Ok(Some(false)) => {}
-            // To an outer repository, a file of an inner one is a submodule's.
+            // An outer repository treats a file of an inner one as part of a submodule.
             Ok(None) if !is_nearest => {}
-            Ok(None) => return Some(format!("git cannot tell whether the repository {} tracks it", root.display())),
-            Err(error) => return Some(format!("git cannot be asked whether the repository tracks it: {error}")),
+            Ok(None) => {
+                return Some(format!("git cannot determine whether the repository {} tracks it", root.display()));
+            }
+            Err(error) => return Some(format!("cannot query git whether the repository tracks it: {error}")),
         }
         is_nearest = false;
     }
@@ -61,7 +63,8 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Returns the git of the absolute directories in `PATH`, without those of the repository: a relative one would be looked up in it.
+/// Returns the git of the absolute directories in `PATH`, outside of the repository: a relative one would be resolved
+/// in it.
 fn git_outside(repository: &Path) -> Option<PathBuf> {
     let directories = std::env::var_os("PATH")?;
     let outside =
@@ -70,7 +73,7 @@ fn git_outside(repository: &Path) -> Option<PathBuf> {
     absolute.map(|directory| directory.join("git")).find(outside)
 }
 
-/// Asks git whether a repository tracks a file; `None` if it gives no answer.
+/// Queries git whether a repository tracks a file; `None` if git gives no answer.
 async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
     let relative: PathBuf = path.strip_prefix(root).map_err(io::Error::other)?.to_owned();
     let mut git = Command::new(git_outside(root).ok_or(io::ErrorKind::NotFound)?);
@@ -85,7 +88,7 @@ async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
     for variable in GIT_REPOSITORY {
         git.env_remove(variable);
     }
-    // A hook's or a user's ceiling must not hide the repository.
+    // A ceiling directory of a hook or the user must not hide the repository.
     git.env_remove("GIT_CEILING_DIRECTORIES").env("GIT_TERMINAL_PROMPT", "0");
     git.env("GIT_NO_LAZY_FETCH", "1").env("GIT_ALLOW_PROTOCOL", "");
     let mut child = start_child(|| git.spawn())?;
@@ -137,18 +140,18 @@ mod tests {
         for version_control in [repository.join("sub/.env"), repository.join("link"), root.path().join("outer")] {
             assert!(reason(&version_control).await.contains("it is tracked"), "{}", version_control.display());
         }
-        // A link of the repository to a file of the user's.
+        // A link in the repository to a file of the user.
         fs::write(root.path().join("mine"), "x").unwrap();
         std::os::unix::fs::symlink("../mine", repository.join("planted")).unwrap();
         git(&repository, &["add", "planted"]);
         assert!(reason(&repository.join("planted")).await.contains("it is tracked"));
-        // A repository within the clone does not hide what the outer one tracks.
+        // A repository within the clone does not hide the outer one's tracked files.
         git(&repository.join("sub"), &["init", "-q"]);
         assert!(reason(&repository.join("sub/.env")).await.contains("it is tracked"));
     }
 
     #[tokio::test]
-    async fn missing_object_of_a_partial_clone_is_not_fetched() {
+    async fn missing_objects_are_not_fetched() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().canonicalize().unwrap();
         for name in ["a/x", "b/y"] {
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn repository_runs_nothing_and_no_answer_is_a_reason() {
+    async fn git_runs_nothing_of_the_repository() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join(".env");
         fs::write(&file, "x").unwrap();
@@ -199,7 +202,7 @@ mod tests {
         assert_eq!(reason(&file).await, "");
         assert!(!ran.exists());
         fs::write(root.path().join(".git/index"), "no index").unwrap();
-        assert!(reason(&file).await.contains("git cannot tell"));
+        assert!(reason(&file).await.contains("git cannot determine"));
         fs::remove_file(root.path().join(".git/index")).unwrap();
         git(root.path(), &["add", ".env"]);
         for (setting, value) in [("core.worktree", "/nonexistent"), ("core.bare", "true")] {

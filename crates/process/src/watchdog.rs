@@ -1,30 +1,32 @@
-//! Ends opencode's process group when this process ends, for programs that start opencode without a supervisor.
+//! Kills opencode's process group when this process ends, for programs that start opencode without a supervisor.
 //!
-//! opencode 1 ignores the end of its stdin and outlives its parent. A guard is a shell in opencode's own process group that
-//! reads a pipe whose only write end is in this process. However this process ends, the system closes that end, and the guard
-//! kills its group: opencode, its wrapper and its helpers, but not tools, which have sessions of their own.
+//! opencode 1 ignores the end of its stdin and outlives its parent. The watchdog is a shell in opencode's process group
+//! that reads a pipe whose only write end is in this process. However this process ends, the kernel closes that end,
+//! and the watchdog kills its group: opencode, its wrapper and its helpers, but not tools, which have sessions of their
+//! own.
 //!
-//! It stands beside opencode and not above it, so that opencode's arguments, environment and exit code pass through no shell.
-//! As a member of the group it keeps the group's id from being reused, so that it cannot kill another one.
+//! It is a sibling of opencode, not its parent, so that opencode's arguments, environment and exit code pass through no
+//! shell. As a member of the group it keeps the group's id from being reused, so that it cannot kill another group.
 
 use crate::descriptors;
 use crate::tree::{EnvironmentTag, start_child};
 use rustix::process::Pid;
 use std::process::{Child, Command, Stdio};
 
-/// Uses builtins of the shell only. A signal to the group is meant for opencode.
+/// Uses only builtins of the shell. Signals to the group are meant for opencode.
 const SCRIPT: &str = "trap '' HUP INT QUIT TERM; read -r line; kill -s KILL 0";
 
-/// The guard of one process group. Dropping it ends the guard alone.
+/// The watchdog of one process group. Dropping it ends only the watchdog.
 #[derive(Debug)]
 pub(crate) struct Watchdog(Child);
 
 impl Watchdog {
-    /// Guards the group of a process that was just started as the leader of one. Without a shell there is no guard.
+    /// Starts the watchdog of a process that was just started as a group leader. Returns `None` if no shell can be
+    /// started.
     pub(crate) fn start(tag: &EnvironmentTag, leader: u32) -> Option<Self> {
         let group = i32::try_from(leader).ok().and_then(Pid::from_raw)?;
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", SCRIPT, "opencode-guard"]).current_dir("/");
+        command.args(["-c", SCRIPT, "opencode-watchdog"]).current_dir("/");
         command.env_clear().env(EnvironmentTag::VARIABLE, tag.nested_in(None));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, group.as_raw_pid());
@@ -33,7 +35,7 @@ impl Watchdog {
             Ok(child) => Some(Self(child)),
             Err(error) => {
                 // The leader may have exited already. Otherwise it outlives this process if that is killed.
-                tracing::debug!(%error, leader, "cannot start a guard for opencode");
+                tracing::debug!(%error, leader, "cannot start a watchdog for opencode");
                 None
             }
         }
@@ -42,7 +44,7 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // Before its pipe is closed, which it would take for the end of this process.
+        // Killed before its pipe is closed, which would look like the end of this process.
         self.0.kill().ok();
         self.0.wait().ok();
     }
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_pipe_kills_the_group_and_the_guard() {
+    fn closed_pipe_kills_group_and_watchdog() {
         let (mut leader, mut watchdog) = with_watchdog();
         // Both have set their traps by then.
         std::thread::sleep(Duration::from_millis(500));
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_guard_leaves_the_group_alone() {
+    fn dropped_watchdog_spares_the_group() {
         let (mut leader, watchdog) = with_watchdog();
         drop(watchdog);
         std::thread::sleep(Duration::from_millis(100));
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn leader_that_is_gone_gets_no_guard() {
+    fn exited_leader_gets_no_watchdog() {
         let mut leader = Command::new("true").process_group(0).spawn().unwrap();
         leader.wait().unwrap();
         assert!(Watchdog::start(&EnvironmentTag::new(), leader.id()).is_none());

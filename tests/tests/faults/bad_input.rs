@@ -61,8 +61,8 @@ fn task_names_that_leave_the_workspace_or_fit_in_none() {
         ("..", "begins with a dash or a dot"),
         (".", "begins with a dash or a dot"),
         ("", "it is empty"),
-        ("a b", "holds a space"),
-        ("a\nb", "holds a space or another character"),
+        ("a b", "contains a space"),
+        ("a\nb", "contains a space or another character"),
         (&long, "longer than 128 bytes"),
     ] {
         assert_refused(&case, &["--task-name", name, "hello"], 3, "config", &["cannot be a task's name", why]);

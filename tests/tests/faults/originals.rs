@@ -41,7 +41,7 @@ fn opencode_works_in_the_tasks_directory() {
     let run = &case.fake.log_of("run")[0];
     assert_eq!(run.env["PWD"], run.cwd.to_str().unwrap(), "opencode believes PWD");
     assert_eq!(case.task_dirs(), [run.cwd.canonicalize().unwrap()]);
-    assert!(run.cwd.join(".git").is_dir(), "a root of its own");
+    assert!(run.cwd.join(".git").is_dir(), "its own repository");
     case.sandbox.assert_nothing_alive();
 }
 

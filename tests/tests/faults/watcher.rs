@@ -167,7 +167,7 @@ fn what_cannot_be_started_is_told() {
         command.arg("__watch").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let outcome = Running::spawn(&mut command).wait();
         outcome.assert_code(4);
-        outcome.assert_says(&["a watcher is started by opencode-run alone"]);
+        outcome.assert_says(&["a supervisor is started only by opencode-run"]);
     }
     sandbox.assert_nothing_alive();
 }

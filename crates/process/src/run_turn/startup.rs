@@ -1,7 +1,8 @@
-//! Whether opencode has begun a turn, and whether it is to be started again.
+//! Decides whether opencode has begun a turn, and whether to restart it.
 //!
-//! Until `opencode run` has said something, no step of the turn has begun: no tool was at work, and a second start does nothing
-//! twice but ask the model. So a start that stalls, and one that found another opencode at work on the database, is made again.
+//! Before the first output of `opencode run`, no step of the turn has begun: no tool was running, and a second start
+//! repeats nothing but a request to the model. So a start that stalls, or that finds the database locked by another
+//! opencode, is retried.
 
 use crate::backoff;
 use backon::ExponentialBackoff;
@@ -9,61 +10,61 @@ use opencode_run_core::ProcessExit;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long opencode may say nothing while no request of it to its model has been seen, though it would have been. It takes a
-/// few seconds to begin; a machine that starts many takes longer.
+/// How long opencode may be silent, without output and without a request to its model, if requests are metered. It
+/// starts in a few seconds; a machine that starts many takes longer.
 const METERED_SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long it may say nothing where its requests are not seen: a provider that fails is asked for longer than a minute before
-/// opencode says so.
+/// How long it may be without output if requests are not metered: it retries a failing provider for more than a minute
+/// before it reports the failure.
 const UNMETERED_SILENCE_TIMEOUT: Duration = Duration::from_mins(2);
-/// How often opencode is started where it stalls.
+/// How often opencode is started at most if it stalls.
 const MAX_STARTS: u32 = 2;
 /// How often it is restarted if its database is locked.
 const MAX_LOCKED_RESTARTS: usize = 5;
 
-/// The beginning of a turn.
+/// The start of a turn.
 #[derive(Debug)]
 pub(super) struct Startup {
-    /// Requests to the model are seen.
+    /// Whether requests to the model are metered.
     seen: bool,
     starts: u32,
     began: Instant,
     stage: Stage,
-    /// The pauses that are left if the database is locked.
+    /// The remaining pauses if the database is locked.
     locked: ExponentialBackoff,
 }
 
-/// How far it has come.
+/// The stage of the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Waiting,
-    /// The database was found locked; opencode may still go on.
+    /// The database was locked; opencode may still continue.
     Locked,
-    /// It was given up.
+    /// The start has stalled, and the process is killed.
     Stalled,
-    /// The turn has begun: there is nothing to be started again.
+    /// The turn has begun: no restart.
     Begun,
 }
 
 impl Startup {
-    /// A process was started. `seen` says whether its requests to the model are seen.
+    /// Returns the state of a process that was just started. `seen` is whether its requests to the model are metered.
     pub(super) fn new(seen: bool) -> Self {
         let locked = backoff::locked_database(MAX_LOCKED_RESTARTS);
         Self { seen, starts: 1, began: Instant::now(), stage: Stage::Waiting, locked }
     }
 
-    /// opencode has said something, or asked its model.
+    /// Records output of opencode, or a request to its model.
     pub(super) fn begun(&mut self) {
         self.stage = Stage::Begun;
     }
 
-    /// opencode has found its database locked.
+    /// Records that opencode has found its database locked.
     pub(super) fn locked(&mut self) {
         if self.stage == Stage::Waiting {
             self.stage = Stage::Locked;
         }
     }
 
-    /// Returns when the start has stalled. A second one that is not seen has all the time that the turn has: its model is slow.
+    /// Returns when the start counts as stalled. A second unmetered start has no such limit: its model may be slow.
     pub(super) fn due(&self) -> Option<Instant> {
         let waits = matches!(self.stage, Stage::Waiting | Stage::Locked) && (self.seen || self.starts < MAX_STARTS);
         waits.then(|| self.began + self.limit())
@@ -73,15 +74,15 @@ impl Startup {
         if self.seen { METERED_SILENCE_TIMEOUT } else { UNMETERED_SILENCE_TIMEOUT }
     }
 
-    /// Notes that the start has stalled. Returns what is to be said where that was the last one.
+    /// Records that the start has stalled. Returns the error message if it was the last start.
     pub(super) fn stall(&mut self) -> Option<String> {
         self.stage = Stage::Stalled;
-        tracing::warn!("opencode did not begin within {:?} and was ended", self.limit());
+        tracing::warn!("opencode did not begin within {:?} and was killed", self.limit());
         (self.starts >= MAX_STARTS)
-            .then(|| format!("it did not begin within {:?}, {} times", self.limit(), self.starts))
+            .then(|| format!("it did not begin within {:?}, in {} attempts", self.limit(), self.starts))
     }
 
-    /// Returns whether the process that ended so is to be started again, and how long to wait before that.
+    /// Returns whether to restart the process after this exit, and the pause before that.
     pub(super) fn again(&mut self, exit: ProcessExit) -> Option<Duration> {
         match self.stage {
             Stage::Stalled if self.starts < MAX_STARTS => Some(Duration::ZERO),
@@ -90,9 +91,9 @@ impl Startup {
         }
     }
 
-    /// It was started again.
+    /// Records a restart.
     pub(super) fn restart(&mut self) {
-        tracing::info!("opencode is started again, as it had not begun the turn");
+        tracing::info!("restarting opencode, which had not begun the turn");
         (self.starts, self.began, self.stage) = (self.starts + 1, Instant::now(), Stage::Waiting);
     }
 }
@@ -104,7 +105,7 @@ mod tests {
     const FAILED: ProcessExit = ProcessExit::Code(1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_start_is_made_again_once() {
+    async fn stalled_start_is_retried_once() {
         let mut startup = Startup::new(true);
         assert_eq!(startup.due(), Some(Instant::now() + METERED_SILENCE_TIMEOUT));
         assert_eq!((startup.stall(), startup.due()), (None, None));
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_start_that_nobody_sees_may_have_a_slow_model() {
+    async fn second_unmetered_start_may_be_slow() {
         let mut startup = Startup::new(false);
         assert_eq!(startup.due(), Some(Instant::now() + UNMETERED_SILENCE_TIMEOUT));
         startup.stall();
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_begun_is_never_started_again() {
+    async fn begun_turn_is_never_restarted() {
         let mut startup = Startup::new(true);
         startup.locked();
         startup.begun();
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_locked_database_is_tried_again_a_few_times() {
+    async fn locked_database_is_retried() {
         let mut startup = Startup::new(false);
         assert_eq!(startup.again(FAILED), None, "it was not locked");
         for _ in 0..MAX_LOCKED_RESTARTS {

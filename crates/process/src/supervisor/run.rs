@@ -1,6 +1,6 @@
-//! What a watcher does: it starts one process, waits for its end or for that of its own parent, and leaves nobody behind.
+//! The supervisor process: starts one process, waits for its end or that of its own parent, and kills all descendants.
 //!
-//! It has one thread and no runtime: there is one watcher for every opencode, so it is to be small, and there at once.
+//! It has one thread and no runtime: every opencode has a supervisor, which must be small and start quickly.
 
 use super::program::KILL_REQUEST;
 use crate::ignored_signals::ignored_signals;
@@ -23,38 +23,38 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a list of processes shows; the system allows 15 bytes.
+/// The name in process lists; the kernel allows 15 bytes.
 const NAME: &std::ffi::CStr = c"opencode-watch";
-/// How long it is tried to end what the child has left. It takes milliseconds; what takes longer, the system holds.
+/// How long to try to kill the descendants. It usually takes milliseconds, unless the kernel holds a process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long is waited at most between two looks at what is left.
+/// The longest pause between two rounds of killing.
 const KILL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 const NO_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-/// How many ended processes are taken note of at a time: a process that forks without end must not keep the supervisor from its end.
+/// How many exited processes are reaped at a time: a fork bomb must not keep the supervisor from killing it.
 const MAX_REAPED: usize = 1000;
-/// What a terminal and an executor send to the group that watcher and child are in: it is meant for the child.
+/// The signals that a terminal or an executor sends to the process group, and that are meant for the child.
 const FOR_THE_CHILD: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
 /// The exit code if the child has none to pass on.
 const FAILURE: u8 = 1;
 
-/// Why nothing could be watched.
+/// Why a supervisor failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SupervisorError {
-    /// The arguments are not those that an executor gives.
-    #[error("a watcher is started by opencode-run alone, with the id of its parent and a program")]
+    /// The arguments are not those of an executor.
+    #[error("a supervisor is started only by opencode-run, with the id of its parent and a program")]
     Usage,
     /// The program cannot be started.
     #[error("{} cannot be started", program.display())]
     Start {
         /// The program.
         program: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The system refuses what a watcher needs.
-    #[error("a watcher cannot be set up")]
+    /// A system call that a supervisor needs failed.
+    #[error("cannot set up a supervisor")]
     System(#[from] io::Error),
 }
 
@@ -64,23 +64,24 @@ impl From<Errno> for SupervisorError {
     }
 }
 
-/// Is a watcher: starts a program, ends all that descends from it when it ends or when the parent of this process does, and
-/// returns the program's exit code. Where the program was ended by a signal, so is this process.
+/// Runs as a supervisor: starts a program, kills all of its descendants when it exits or when the parent of this
+/// process ends, and returns the program's exit code. If a signal ended the program, the same signal ends this process.
 ///
-/// The arguments are those that come behind the ones of [`Supervisor::new`](crate::Supervisor::new): the id of the parent, the
-/// program, and its arguments. The program gets this process's standard input and output, which this process lets go of.
+/// The arguments are those that follow the ones of [`Supervisor::new`](crate::Supervisor::new): the id of the parent,
+/// the program, and its arguments. The program gets this process's standard input and output, which this process
+/// closes.
 ///
-/// It is only for a process that does nothing else, and has a single thread: it makes the process a sub-reaper, takes its
-/// signals, and waits for every child that it has.
+/// For a process that does nothing else and has a single thread: it makes the process a subreaper, handles its signals,
+/// and waits for every child.
 ///
 /// # Errors
 ///
-/// If the program cannot be started. Then nothing of it is left.
+/// If the program cannot be started. No process is left then.
 pub fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCode, SupervisorError> {
     supervise_to_code(arguments).map(ExitCode::from)
 }
 
-/// The same, with the exit code as a number.
+/// Does the same, and returns the exit code as a number.
 pub(super) fn supervise_to_code(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, SupervisorError> {
     let mut arguments = arguments.into_iter();
     let parent = arguments.next().and_then(|id| read_id(&id)).ok_or(SupervisorError::Usage)?;
@@ -89,29 +90,29 @@ pub(super) fn supervise_to_code(arguments: impl IntoIterator<Item = OsString>) -
     rustix::thread::set_name(NAME)?;
     let mut wakes = Wakes::listen()?;
     set_child_subreaper(Some(getpid()))?;
-    // A process of the agent may have stopped this one to go unnoticed.
+    // A process of the agent may have stopped this one to escape it.
     set_parent_process_death_signal(Some(Signal::CONT))?;
     let Some(parent) = open_parent(parent)? else { return Ok(FAILURE) };
     let child = Command::new(&program).args(arguments).spawn();
     let child = child.map_err(|source| SupervisorError::Start { program, source })?;
     let child = Pid::from_child(&child);
-    let_go_of_pipes()?;
-    wakes.hand_on(child);
+    close_standard_streams()?;
+    wakes.forward_early_signals(child);
 
     let mut watched = Watched { child, status: None };
     loop {
-        let left = watched.take_note();
-        if left == Left::Nobody || watched.status.is_some() || wakes.asked_to_end() {
+        let left = watched.reap();
+        if left == Left::None || watched.status.is_some() || wakes.is_kill_requested() {
             break;
         }
-        // Those that have ended too have sent their signal already.
+        // The signal of further exited children has been read already.
         let pause = (left == Left::Ended).then_some(&NO_PAUSE);
         if wakes.wait(Some(&parent), pause) {
             break;
         }
     }
     let began = Instant::now();
-    while watched.take_note() != Left::Nobody && began.elapsed() < KILL_TIMEOUT {
+    while watched.reap() != Left::None && began.elapsed() < KILL_TIMEOUT {
         kill_descendants(&HashSet::new());
         wakes.wait(None, Some(&KILL_INTERVAL));
     }
@@ -123,19 +124,20 @@ fn read_id(text: &OsStr) -> Option<Pid> {
     Pid::from_raw(id.try_into().ok()?)
 }
 
-/// Returns what tells the end of the parent; none if it has ended already.
+/// Returns a pidfd of the parent, or `None` if it has ended already.
 fn open_parent(parent: Pid) -> Result<Option<OwnedFd>, Errno> {
     let handle = match pidfd_open(parent, PidfdFlags::empty()) {
         Ok(handle) => handle,
         Err(Errno::SRCH) => return Ok(None),
         Err(error) => return Err(error),
     };
-    // Only behind the opening: whoever is our parent now is the process of the handle, or the handle is another's.
+    // Checked after the open: if the parent is still our parent now, the pidfd is that of the parent, and not of a
+    // reused id.
     Ok((getppid() == Some(parent)).then_some(handle))
 }
 
-/// Leaves stdin and the outputs to the child, so that they end when it ends them.
-fn let_go_of_pipes() -> io::Result<()> {
+/// Leaves stdin and the outputs to the child, so that they are closed when it closes them.
+fn close_standard_streams() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
@@ -143,46 +145,46 @@ fn let_go_of_pipes() -> io::Result<()> {
     Ok(())
 }
 
-/// Which children are left.
+/// The children that are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
-    /// None: nothing that descends from the program is left.
-    Nobody,
-    /// Some, which may all be alive.
+    /// No descendant of the program is left.
+    None,
+    /// At least one is left; all may be alive.
     Some,
-    /// Some that have ended, and perhaps others.
+    /// At least one has exited and was not reaped; others may be left.
     Ended,
 }
 
-/// The child, and whoever descends from it.
+/// The child and its descendants.
 struct Watched {
     child: Pid,
-    /// How the child ended.
+    /// The exit status of the child.
     status: Option<WaitStatus>,
 }
 
 impl Watched {
-    /// Takes note of processes that have ended, of at most [`MAX_REAPED`], and returns which are left.
+    /// Reaps at most [`MAX_REAPED`] exited processes, and returns which children are left.
     ///
-    /// As a sub-reaper this process is the parent of all whose own parent is gone. So where it has no child, there is nobody
-    /// who descends from it: this is sure, as no look at all processes can be.
-    fn take_note(&mut self) -> Left {
+    /// As a subreaper, this process is the parent of all orphaned descendants. So if it has no child, the program has
+    /// no descendant: this is certain, unlike the result of any `/proc` scan.
+    fn reap(&mut self) -> Left {
         for _ in 0..MAX_REAPED {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((id, status))) if id == self.child => self.status = Some(status),
                 Ok(Some(_)) | Err(Errno::INTR) => {}
                 Ok(None) => return Left::Some,
-                Err(_) => return Left::Nobody,
+                Err(_) => return Left::None,
             }
         }
         Left::Ended
     }
 }
 
-/// Ends as the child did. Returns where that was by a code.
+/// Ends this process like the child: by the same signal, or returns the exit code.
 fn end_as(status: Option<WaitStatus>) -> u8 {
     if let Some(signal) = status.and_then(WaitStatus::terminating_signal) {
-        // The child may have left a core, this process has nothing to say in one.
+        // The child may have left a core dump; one of this process would be useless.
         set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
         signal_hook::low_level::emulate_default_handler(signal).ok();
     }
@@ -190,17 +192,17 @@ fn end_as(status: Option<WaitStatus>) -> u8 {
     code.unwrap_or(FAILURE)
 }
 
-/// What wakes the watcher up.
+/// The events that wake the supervisor.
 struct Wakes {
-    /// Has a byte for each signal that came.
+    /// Receives a byte for each signal.
     signals: UnixStream,
     asked: Arc<AtomicBool>,
-    /// Which of those for the child came.
+    /// The signals for the child, and whether each has arrived.
     for_the_child: Vec<(Signal, Arc<AtomicBool>)>,
 }
 
 impl Wakes {
-    /// Takes the signals. They are handled and not ignored: what is ignored, the child would ignore too.
+    /// Installs signal handlers. The signals are not ignored instead, because the child would inherit that.
     fn listen() -> io::Result<Self> {
         let (signals, notes) = UnixStream::pair()?;
         signals.set_nonblocking(true)?;
@@ -212,7 +214,7 @@ impl Wakes {
         };
         flag(Signal::CHILD)?;
         let asked = flag(KILL_REQUEST)?;
-        // A signal that is ignored stays so, also for the child, which inherits it.
+        // An ignored signal stays ignored, also for the child, which inherits it.
         let ignored = ignored_signals();
         let for_the_child = FOR_THE_CHILD
             .into_iter()
@@ -221,25 +223,25 @@ impl Wakes {
         Ok(Self { signals, asked, for_the_child: for_the_child.collect::<io::Result<_>>()? })
     }
 
-    fn asked_to_end(&self) -> bool {
+    fn is_kill_requested(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Hands on what came before the child was there to be reached itself.
-    fn hand_on(&self, child: Pid) {
+    /// Forwards the signals that arrived before the child could receive them itself.
+    fn forward_early_signals(&self, child: Pid) {
         for (signal, came) in &self.for_the_child {
             if came.load(Ordering::Relaxed) {
-                // A child that is gone needs none.
+                // A child that has exited needs no signal.
                 kill_process(child, *signal).ok();
             }
         }
     }
 
-    /// Waits until a signal comes, or the parent ends, or the time is over. Returns whether the parent has ended.
+    /// Waits until a signal arrives, the parent ends, or the time is over. Returns whether the parent has ended.
     fn wait(&mut self, parent: Option<&OwnedFd>, limit: Option<&Timespec>) -> bool {
         let mut sources = vec![PollFd::new(&self.signals, PollFlags::IN)];
         sources.extend(parent.map(|parent| PollFd::new(parent, PollFlags::IN)));
-        // A signal may interrupt it: there is a byte for it then.
+        // If a signal interrupts it, there is a byte to read.
         poll(&mut sources, limit).ok();
         let ended = sources.get(1).is_some_and(|parent| !parent.revents().is_empty());
         drop(sources);

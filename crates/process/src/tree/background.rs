@@ -1,20 +1,21 @@
-//! Work that scans `/proc` and sleeps, on a thread of its own: on a thread of a runtime it would hold up every other task.
+//! Runs jobs that scan `/proc` and sleep on dedicated threads: on a thread of a runtime they would block every other
+//! task.
 
 use crate::blocking;
 use std::thread;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// A scan needs little, and a process that is short of memory has to end its trees as well.
+/// Small, since a scan needs little and a process that is short of memory must kill its trees as well.
 const STACK_SIZE: usize = 256 << 10;
 
-/// Does a job on a thread of its own, and returns the channel that receives its result; see [`blocking::start`]. If the system makes no
-/// further thread, because of a fork bomb for example, the job ends that on the caller's.
+/// Runs a job on a dedicated thread, and returns the channel that receives its result; see [`blocking::start`]. If no
+/// thread can be created, because of a fork bomb for example, the job runs on the caller's thread and ends that.
 pub(crate) fn run<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     blocking::start(STACK_SIZE, job)
 }
 
-/// Has a runtime that shuts down wait for a job: a program that ends right after would take the thread with it.
+/// Makes a runtime's shutdown wait for a job: the exit of the program right after would end the thread.
 pub(crate) fn hold_shutdown<T: Send + 'static>(runtime: &Handle, result: oneshot::Receiver<T>) {
     let hold = Hold(Some(result));
     // A runtime that is shutting down drops the closure here, which waits as well.
@@ -27,7 +28,7 @@ struct Hold<T: Send + 'static>(Option<oneshot::Receiver<T>>);
 impl<T: Send + 'static> Drop for Hold<T> {
     fn drop(&mut self) {
         let Some(result) = self.0.take() else { return };
-        // The runtime's own threads may not block on a channel of its kind, but may wait for a thread.
+        // A runtime's thread must not block on a tokio channel, but may join a thread.
         if let Ok(waiter) = thread::Builder::new().stack_size(STACK_SIZE).spawn(move || drop(result.blocking_recv())) {
             waiter.join().ok();
         }

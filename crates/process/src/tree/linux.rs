@@ -1,4 +1,4 @@
-//! Processes by way of `/proc`, signalled through pidfds so that a reused id cannot be hit.
+//! Finds processes in `/proc`, and signals them through pidfds, so that no signal hits a reused id.
 
 mod descendants;
 mod orphans;
@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 pub(crate) use table::Identity;
 use table::{EXEC_TIMEOUT, all_processes, status, subtree};
 
-/// How often it is looked for processes that appeared while others were being stopped, before killing what was found.
+/// How many scans look for new processes while others are being stopped, before the found ones are killed.
 const STOP_ROUNDS: usize = 20;
-/// How long it is looked for them. A fork bomb that is faster than the scans would hold up its own end; what was found is killed then,
-/// and the caller looks again.
+/// How long these scans may take. A fork bomb that is faster than the scans would delay its own end; the found
+/// processes are killed then, and the caller scans again.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The processes of one run.
@@ -38,13 +38,13 @@ impl Tree {
         Self { leader, known: leader.into_iter().collect() }
     }
 
-    /// Signals the leader's process group: opencode may have a watcher or npm's wrapper around it.
+    /// Signals the leader's process group: a supervisor or npm's wrapper may be the parent of opencode.
     pub(crate) fn signal_leader(&self, signal: Signal) {
         let signal = match signal {
             Signal::Interrupt => process::Signal::INT,
             Signal::Terminate => process::Signal::TERM,
         };
-        // As long as the leader is there, dead or alive, its id and so its group's cannot be another's.
+        // While the leader exists, dead or alive, its process id and group id cannot be reused.
         if let Some(leader) = self.leader.filter(|leader| leader.is_there())
             && let Some(group) = Pid::from_raw(leader.id)
         {
@@ -52,7 +52,7 @@ impl Tree {
         }
     }
 
-    /// Asks a leader that is a watcher to end all that descends from it, and itself.
+    /// Requests a supervisor to kill all of its descendants, and to exit.
     pub(crate) fn request_kill(&self) {
         if let Some(supervisor) = self.leader {
             supervisor.send(supervisor::program::KILL_REQUEST);
@@ -60,14 +60,14 @@ impl Tree {
         self.resume_supervisor();
     }
 
-    /// Continues a leader that is a supervisor: a process of the run may have stopped it.
+    /// Resumes a supervisor: a process of the run may have stopped it.
     pub(crate) fn resume_supervisor(&self) {
         if let Some(supervisor) = self.leader {
             supervisor.send(process::Signal::CONT);
         }
     }
 
-    /// Returns whether the leader lives.
+    /// Returns whether the leader is alive.
     pub(crate) fn leader_lives(&self) -> bool {
         self.leader.is_some_and(Identity::is_alive)
     }
@@ -76,10 +76,10 @@ impl Tree {
         self.known.extend(self.members(tag));
     }
 
-    /// Kills all that is there and returns how many were.
+    /// Kills the found processes and returns their number.
     pub(crate) fn kill_all(&mut self, tag: &EnvironmentTag) -> usize {
         stop_and_kill(|| {
-            // Without a wait for the scan, so that an orphan cannot fork and exit before the scan reaches it.
+            // Before the scan, so that an orphan cannot fork and exit before the scan reaches it.
             orphans::stop();
             let members = self.members(tag);
             self.known.extend(&members);
@@ -87,8 +87,8 @@ impl Tree {
         })
     }
 
-    /// Returns the living processes of the run: those that bear the environment tag or were known before, orphans that fell to this
-    /// process because their supervisor was killed, and the descendants of all these.
+    /// Returns the living processes of the run: those with the environment tag, those that were known before, orphans
+    /// of a killed supervisor that were reparented to this process, and the descendants of all these.
     fn members(&self, tag: &EnvironmentTag) -> Vec<Identity> {
         let all = all_processes();
         let every = all.iter().map(|status| status.identity);
@@ -104,18 +104,18 @@ fn identity(id: u32) -> Option<Identity> {
     i32::try_from(id).ok().and_then(status).map(|status| status.identity)
 }
 
-/// Returns whether a process bears a marker.
+/// Returns whether a process has an environment tag.
 fn has_tag(process: Identity, tag: &EnvironmentTag, deadline: Instant) -> bool {
     process.has_in_environment(deadline, |entry| tag.is_in_entry(entry))
 }
 
-/// Returns what a process takes of the memory, in bytes, together with those of the group that it leads.
+/// Returns the memory of the process group that a process leads, in bytes.
 pub(crate) fn memory(leader: u32) -> Option<u64> {
     table::memory_of_group(i32::try_from(leader).ok()?)
 }
 
-/// Stops all that `find` finds until it finds nobody new, so that what forks faster than it is killed stands still, then
-/// kills it. Returns how many it was.
+/// Stops all processes that `find` returns until there are no new ones, so that a fork bomb stands still, then kills
+/// them. Returns their number.
 fn stop_and_kill(mut find: impl FnMut() -> Vec<Identity>) -> usize {
     let mut stopped = HashSet::new();
     let began = Instant::now();

@@ -1,20 +1,20 @@
-//! Where there is no `/proc`: the leader and its process group.
+//! Fallback for systems without `/proc`: kills the leader and its process group.
 
 use super::{Child, EnvironmentTag, Signal, ToolProcess};
 
-/// The process group of one run, where the system has groups.
+/// The process group of one run, if the system has groups.
 #[derive(Debug)]
 pub(crate) struct Tree {
     #[cfg(unix)]
     group: Option<rustix::process::Pid>,
 }
 
-/// What a process takes of the memory is not known here.
+/// Returns `None`: the memory is unknown here.
 pub(crate) fn memory(_: u32) -> Option<u64> {
     None
 }
 
-/// The server's own processes, which are not looked at here.
+/// The server's own processes, which are not tracked here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OwnProcesses;
 
@@ -24,7 +24,7 @@ impl OwnProcesses {
     }
 }
 
-/// The clock of the processes' start times, which are not known here.
+/// The start time of a process, which is unknown here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StartTime(u64);
 
@@ -39,7 +39,7 @@ impl StartTime {
     }
 }
 
-/// The processes that are not the server's own. None is known here.
+/// The tool processes of a server, which are unknown here.
 #[derive(Debug)]
 pub(crate) struct ToolProcesses;
 
@@ -54,7 +54,7 @@ impl ToolProcesses {
     }
 }
 
-/// Orphans fall to the first process of the system here.
+/// Does nothing: only the system's first process adopts orphans here.
 pub(crate) fn adopt_orphans() -> std::io::Result<()> {
     Ok(())
 }

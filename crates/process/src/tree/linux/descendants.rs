@@ -1,18 +1,19 @@
-//! Ending all descendants of this process, if it is a subreaper and so stays the ancestor of them all.
+//! Kills all descendants of this process, if it is a subreaper and so stays their ancestor.
 
 use super::stop_and_kill;
 use super::table::{Identity, Status, all_processes, own_children, own_id, status, subtree};
 use rustix::process::Signal;
 use std::collections::HashSet;
 
-/// Kills all descendants of this process but `spared` and their descendants. Returns how many there were.
+/// Kills all descendants of this process except `spared` and theirs. Returns their number.
 ///
-/// A process that was missed because it was just being forked has this process for its parent afterwards: none is left when this
-/// process has no other child to wait for.
+/// A process that was missed because it was just being forked is reparented to this process: no descendant is left when
+/// this process has no other child to wait for.
 pub(crate) fn kill_descendants(spared: &HashSet<Identity>) -> usize {
     let root = status(own_id()).map(|status| status.identity).into_iter().collect();
     let killed = stop_and_kill(|| {
-        // A process that forks and exits is gone before a scan of all processes reaches it, but its child is here.
+        // A process that forks and exits is gone before a `/proc` scan reaches it, but its child is a child of this
+        // process.
         signal_children(spared, Signal::STOP);
         descendants(&root, spared, &all_processes())
     });

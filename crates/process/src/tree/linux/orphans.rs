@@ -1,7 +1,7 @@
-//! Orphans that fall to this process, if it is a subreaper: their own supervisor was killed.
+//! Orphans of killed supervisors that are reparented to this process, if it is a subreaper.
 //!
-//! A child of this process that it has not started itself is an orphan. So all starts are noted under a lock, and a scan for
-//! orphans takes the same lock: a child between its fork and its note is never taken for one.
+//! A child that this process has not started is an orphan. Every start is recorded under a lock, which the scan for
+//! orphans takes too: a child between its fork and its record never counts as an orphan.
 
 use super::table::{Identity, own_children, status};
 use crate::tree::Child;
@@ -11,17 +11,17 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Whether orphans fall to this process and are its to end. A host of the library may be a subreaper for reasons of its own, such
-/// as the first process of a container: its children are its own.
+/// Whether orphans are adopted and killed. An embedding program may be a subreaper for its own reasons, such as the
+/// first process of a container: its children are not touched.
 static ADOPTS: AtomicBool = AtomicBool::new(false);
 /// The children that this process has started.
 static STARTED: Mutex<Option<HashSet<Identity>>> = Mutex::new(None);
 
-/// Makes this process a subreaper, and takes every child that [`start_child`] has not started for an orphan of a run.
+/// Makes this process a subreaper, and treats every child that [`start_child`] has not started as an orphan of a run.
 ///
 /// # Errors
 ///
-/// If the system refuses.
+/// If the system call fails.
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     set_child_subreaper(Some(getpid()))?;
     ADOPTS.store(true, Ordering::Relaxed);
@@ -32,7 +32,7 @@ fn started() -> MutexGuard<'static, Option<HashSet<Identity>>> {
     STARTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a child and notes it.
+/// Starts a child and records it.
 ///
 /// # Errors
 ///
@@ -43,12 +43,12 @@ pub(crate) fn start_child<C: Child>(start: impl FnOnce() -> io::Result<C>) -> io
     }
     let mut started = started();
     let child = start()?;
-    // Until it is waited for, which only its owner does, the id is its own.
+    // The id cannot be reused until the owner of the child waits for it.
     started.get_or_insert_default().extend(child.id().and_then(super::identity));
     Ok(child)
 }
 
-/// Returns the orphans that live, and takes note of the end of those that do not.
+/// Returns the living orphans, and reaps those that have exited.
 pub(super) fn found() -> Vec<Identity> {
     if !ADOPTS.load(Ordering::Relaxed) {
         return Vec::new();
@@ -68,7 +68,7 @@ pub(super) fn found() -> Vec<Identity> {
     living.into_iter().map(|child| child.identity).collect()
 }
 
-/// Stops the orphans that there are now.
+/// Stops the living orphans.
 pub(super) fn stop() {
     for orphan in found() {
         orphan.send(Signal::STOP);

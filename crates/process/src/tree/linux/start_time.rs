@@ -1,14 +1,14 @@
-//! The clock of `/proc`: clock ticks since the system's start, in which a process's start time is given.
+//! Start times of processes in the clock of `/proc`: clock ticks since boot.
 
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
-/// A moment, in clock ticks since the system's start.
+/// A start time, in clock ticks since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StartTime(pub(super) u64);
 
 impl StartTime {
-    /// Returns the tick that passes now. A process that is started later was not started in an earlier tick.
+    /// Returns the current tick. A process that starts later has no earlier tick.
     pub(crate) fn now() -> Self {
         let now = clock_gettime(ClockId::Boottime);
         let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
@@ -16,7 +16,7 @@ impl StartTime {
         Self(seconds * ticks + nanos * ticks / 1_000_000_000)
     }
 
-    /// Returns a tick that is so many later, for tests of what comes in which order.
+    /// Returns the tick that is so many ticks later.
     #[cfg(test)]
     pub(crate) fn after(self, ticks: u64) -> Self {
         Self(self.0 + ticks)
@@ -30,7 +30,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn process_is_born_between_the_moments_around_its_start() {
+    fn process_starts_between_surrounding_ticks() {
         for _ in 0..50 {
             let before = StartTime::now();
             let mut child = Command::new("true").spawn().unwrap();

@@ -1,4 +1,4 @@
-//! The processes of the system as `/proc` shows them, and signals that reach exactly the one that is meant.
+//! The processes of the system as `/proc` lists them, and signals that reach exactly one of them.
 
 use rustix::process::{self, Pid, PidfdFlags, Signal};
 use std::collections::HashSet;
@@ -7,64 +7,65 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// An environment below this length, in bytes, is read at the first go.
+/// The size of the first read buffer of an environment, in bytes.
 const USUAL_ENVIRONMENT: usize = 16 << 10;
-/// How long a scan waits for processes that are just becoming another program, which takes each well below a millisecond of its own
-/// time; on a busy machine it may get none for a while.
+/// How long a scan waits for processes that are in the middle of an `exec`. Each takes well below a millisecond of
+/// processor time, but may get none for a while on a busy machine.
 pub(super) const EXEC_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long is waited between two looks at it.
+/// The pause between two checks of such a process.
 const EXEC_INTERVAL: Duration = Duration::from_micros(200);
 
-/// One process for as long as it lives: an id is reused, an id with its start time is not.
+/// The identity of one process: an id is reused, an id with its start time is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(super) id: i32,
-    /// In clock ticks since the system's start.
+    /// The start time in clock ticks since boot.
     pub(super) started: u64,
 }
 
-/// A process as it was when it was looked at.
+/// A process as a scan has found it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Status {
     pub(super) identity: Identity,
     pub(super) parent: i32,
     pub(super) group: i32,
-    /// Ended, and only waiting for its parent to take note.
+    /// Whether it has exited and only waits to be reaped.
     pub(super) has_exited: bool,
 }
 
 impl Identity {
-    /// Returns whether it is this very process that has the id, dead or alive.
+    /// Returns whether this very process still has the id, dead or alive.
     pub(super) fn is_there(self) -> bool {
         status(self.id).is_some_and(|status| status.identity == self)
     }
 
-    /// Returns whether it is this very process that lives.
+    /// Returns whether this very process is alive.
     pub(super) fn is_alive(self) -> bool {
         status(self.id).is_some_and(|status| status.identity == self && !status.has_exited)
     }
 
-    /// Sends a signal to exactly this process: the handle is taken first, then it is checked whose it is.
+    /// Sends a signal to exactly this process: the pidfd is opened first, then its identity is checked.
     ///
-    /// Whether the process is one of the run was seen before, and needs no second look: who was started with the marker, or
-    /// descends from one of the run, is the run's for as long as it lives, whatever it makes of its environment.
+    /// The membership in the run is not checked again: a process that was started with the tag, or descends from the
+    /// run, belongs to the run for its whole life, whatever it does to its environment.
     pub(super) fn send(self, signal: Signal) {
         let Some(id) = Pid::from_raw(self.id) else { return };
         let Ok(handle) = process::pidfd_open(id, PidfdFlags::empty()) else { return };
         if self.is_there() {
-            // A failure means that the process is gone, or is not ours to signal: the next look tells.
+            // A failure means that the process is gone or may not be signalled: the next scan shows which.
             process::pidfd_send_signal(&handle, signal).ok();
         }
     }
 
-    /// Returns the directory that it works in.
+    /// Returns its working directory.
     pub(super) fn directory(self) -> Option<PathBuf> {
         fs::read_link(format!("/proc/{}/cwd", self.id)).ok()
     }
 
-    /// Returns whether an entry of its environment, `NAME=value`, is what is looked for.
+    /// Returns whether any entry of its environment, `NAME=value`, matches `wanted`.
     ///
-    /// One that is just becoming another program has nothing to show for a moment, and is looked at again until `deadline`.
+    /// The environment of a process in the middle of an `exec` is empty for a moment, so it is read again until
+    /// `deadline`.
     pub(super) fn has_in_environment(self, deadline: Instant, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
         loop {
             let Ok(environment) = read_at_once(&format!("/proc/{}/environ", self.id)) else { return false };
@@ -78,21 +79,20 @@ impl Identity {
         }
     }
 
-    /// Returns whether it has no environment, rather than one that could not be read: the system's own threads have no memory
-    /// for one, and for who was started without there is an empty place in it.
+    /// Returns whether it has no environment at all, rather than a temporarily empty one: kernel threads have no memory
+    /// for one, and a process that was started without one has an empty range for it.
     fn has_no_environment(self) -> bool {
         let Some(stat) = stat(self.id) else { return true };
-        // The size of the memory is field 23 of the line, the end of the code 27, the environment's beginning and end are 50
-        // and 51.
+        // Fields of the line: size of the memory 23, end of the code 27, start and end of the environment 50 and 51.
         let mut fields = stat.split_ascii_whitespace().map(|field| field.parse::<u64>().ok());
         let memory = fields.nth(20).flatten();
         let code_end = fields.nth(3).flatten();
         let place = (fields.nth(22).flatten(), fields.next().flatten());
-        // Who becomes another program has a place for an environment before there is anything in it, and the code after that.
+        // During an `exec` the range of the environment is set before its content, and the code after both.
         memory == Some(0) || (place.0 == place.1 && place.1 != Some(0) && code_end != Some(0))
     }
 
-    /// Returns what it takes of the memory, in bytes.
+    /// Returns its resident memory in bytes.
     fn memory(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -101,14 +101,14 @@ impl Identity {
     }
 }
 
-/// Returns every process, those that have ended and wait for their parent included.
+/// Returns every process, zombies included.
 pub(super) fn all_processes() -> Vec<Status> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(status).collect()
 }
 
-/// Returns who of `all` lives and is among the roots or descends from one of them; never this process itself. A root that is not
-/// among them is gone, and nobody's parent: its id may be another's by now.
+/// Returns the living members of `all` that are roots or their descendants, without this process itself. A root that is
+/// not in `all` is gone and has no children: its id may have been reused.
 pub(super) fn subtree(roots: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
     let own = own_id();
     let there = all.iter().map(|status| status.identity).filter(|process| roots.contains(process));
@@ -131,7 +131,7 @@ pub(super) fn own_id() -> i32 {
     i32::try_from(std::process::id()).unwrap_or_default()
 }
 
-/// Returns how a process is at this moment, if there is one of this id.
+/// Returns the current status of the process with this id.
 pub(super) fn status(id: i32) -> Option<Status> {
     read_status(id, &stat(id)?)
 }
@@ -139,7 +139,7 @@ pub(super) fn status(id: i32) -> Option<Status> {
 fn read_status(id: i32, stat: &str) -> Option<Status> {
     let mut fields = stat.split_ascii_whitespace();
     let state = fields.next()?;
-    // The parent is field 4 of the line, the group 5, the number of threads 20, the start time 22.
+    // Fields of the line: parent 4, group 5, number of threads 20, start time 22.
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let threads: u32 = fields.nth(14)?.parse().ok()?;
@@ -149,16 +149,16 @@ fn read_status(id: i32, stat: &str) -> Option<Status> {
     Some(Status { identity: Identity { id, started }, parent, group, has_exited })
 }
 
-/// Reads `/proc/ID/stat` from the third field on: the name in parentheses before it may hold anything, what follows the last `)`
-/// is numbers.
+/// Reads `/proc/ID/stat` from the third field on. The name in parentheses before it may contain anything; the fields
+/// after the last `)` are numbers.
 fn stat(id: i32) -> Option<String> {
     let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     Some(stat.get(stat.rfind(')')? + 1..)?.to_owned())
 }
 
-/// Reads a file of `/proc` with one call, so that all of it is of one moment: between two calls a process may become another
-/// program, and then the second finds nothing.
+/// Reads a file of `/proc` with one call, so that its content is consistent: between two calls the process may `exec`,
+/// and the second call returns nothing.
 fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
     let mut space = USUAL_ENVIRONMENT;
     loop {
@@ -172,14 +172,14 @@ fn read_at_once(path: &str) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Returns the children of this process. None of their ids can become another's before this process takes note of its end.
+/// Returns the children of this process. Their ids cannot be reused before this process reaps them.
 pub(super) fn own_children() -> Vec<Pid> {
     children_of(own_id())
 }
 
 /// Returns the children of a process, without a scan of all processes.
 ///
-/// Each thread has a list of its own: of those that it started, and of orphans that the process adopted.
+/// Each thread has its own list, of the children that it started and of adopted orphans.
 pub(super) fn children_of(id: i32) -> Vec<Pid> {
     let threads = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
     let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
@@ -188,7 +188,7 @@ pub(super) fn children_of(id: i32) -> Vec<Pid> {
     ids.filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
 }
 
-/// Returns what the processes of a group take of the memory together, in bytes; none if there is no such group.
+/// Returns the memory of a process group, in bytes, or `None` if there is no such group.
 pub(super) fn memory_of_group(group: i32) -> Option<u64> {
     let members = all_processes().into_iter().filter(|status| status.group == group);
     members.filter_map(|status| status.identity.memory()).reduce(|sum, memory| sum + memory)
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn process_whose_main_thread_exited_is_not_over() {
+    fn exited_main_thread_is_no_exit() {
         let stat = |state: &str, threads: u32| {
             let rest = format!("{state} 1 7 7 0 -1 4194368 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711 0 0");
             read_status(9, &rest).unwrap()

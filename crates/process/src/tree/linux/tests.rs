@@ -1,4 +1,4 @@
-//! Real processes, and bystanders among them.
+//! Tests with real processes and bystanders.
 
 use super::super::*;
 use super::OwnProcesses;
@@ -36,11 +36,11 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Processes of somebody else's. Dropping them asserts that they live, and ends them.
+/// Processes that do not belong to the run. Dropping them kills them.
 struct Bystanders(Vec<Child>);
 
 impl Bystanders {
-    /// One that bears nothing, and some that bear what is nearly the marker.
+    /// Starts bystanders without a tag, and with almost the same tag.
     fn beside(tag: &EnvironmentTag) -> Self {
         let value = tag.nested_in(None).into_string().unwrap();
         let nearly = [
@@ -53,7 +53,7 @@ impl Bystanders {
             ("X", format!("{}={value}", EnvironmentTag::VARIABLE)),
         ];
         let sleep = |name: &str, value: &str| Command::new("sleep").arg("60").env(name, value).spawn().unwrap();
-        // What stands in its arguments is not in its environment.
+        // The tag in its arguments is not in its environment.
         let argument = format!("{}={value}", EnvironmentTag::VARIABLE);
         let reads = Command::new("sh").args(["-c", "read -r _", &argument]).stdin(Stdio::piped()).spawn().unwrap();
         let mut all: Vec<Child> = nearly.iter().map(|(name, value)| sleep(name, value)).collect();
@@ -64,9 +64,9 @@ impl Bystanders {
     fn assert_unharmed(&mut self) {
         for bystander in &mut self.0 {
             let id = bystander.id();
-            assert!(bystander.try_wait().unwrap().is_none(), "somebody else's process was ended");
+            assert!(bystander.try_wait().unwrap().is_none(), "a bystander was killed");
             let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-            assert!(!stat.contains(") T "), "somebody else's process was stopped: {stat}");
+            assert!(!stat.contains(") T "), "a bystander was stopped: {stat}");
         }
     }
 }
@@ -80,8 +80,8 @@ impl Drop for Bystanders {
     }
 }
 
-/// Sweeps what `script` starts and checks that nobody is left, and that bystanders are.
-async fn sweeps(script: &str, members: usize) {
+/// Kills the process tree of `script`, and checks that no process of it is left and all bystanders are.
+async fn kills(script: &str, members: usize) {
     let tag = EnvironmentTag::new();
     let mut bystanders = Bystanders::beside(&tag);
     let mut leader = start(&tag, script);
@@ -95,17 +95,17 @@ async fn sweeps(script: &str, members: usize) {
 }
 
 #[tokio::test]
-async fn ends_children_in_sessions_of_their_own() {
-    sweeps("setsid sleep 60 & setsid sh -c 'sleep 60 & sleep 60' & wait", 5).await;
+async fn kills_children_in_own_sessions() {
+    kills("setsid sleep 60 & setsid sh -c 'sleep 60 & sleep 60' & wait", 5).await;
 }
 
 #[tokio::test]
-async fn ends_what_ignores_signals_and_what_init_adopted() {
-    sweeps("(trap '' INT TERM HUP; sleep 60; sleep 60) & (setsid sleep 60 &) ; wait", 3).await;
+async fn kills_signal_ignoring_and_orphaned_processes() {
+    kills("(trap '' INT TERM HUP; sleep 60; sleep 60) & (setsid sleep 60 &) ; wait", 3).await;
 }
 
 #[tokio::test]
-async fn ends_what_cleared_its_environment_by_descent() {
+async fn kills_untagged_descendants() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "env -i sleep 61.25 & wait");
     let mut tree = Tree::new(tag.clone(), leader.id());
@@ -117,13 +117,13 @@ async fn ends_what_cleared_its_environment_by_descent() {
 }
 
 #[tokio::test]
-async fn ends_what_forks_as_fast_as_it_can() {
-    // Bounded by itself: 400 forks at most, each of which sleeps for five seconds at most.
-    sweeps("n=0; while [ $n -lt 400 ]; do n=$((n+1)); (setsid sleep 5 &); done; wait", 20).await;
+async fn kills_a_fork_bomb() {
+    // Bounded by itself: at most 400 forks, each of which sleeps for at most five seconds.
+    kills("n=0; while [ $n -lt 400 ]; do n=$((n+1)); (setsid sleep 5 &); done; wait", 20).await;
 }
 
 #[test]
-fn dropping_a_tree_ends_it() {
+fn dropped_tree_is_killed() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "setsid sleep 60 & wait");
     let tree = Tree::new(tag.clone(), leader.id());
@@ -134,7 +134,7 @@ fn dropping_a_tree_ends_it() {
 }
 
 #[test]
-fn a_leader_that_is_gone_is_not_signalled() {
+fn exited_leader_is_not_signalled() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "exit 0");
     let mut tree = Tree::supervised(tag, leader.id());
@@ -144,9 +144,9 @@ fn a_leader_that_is_gone_is_not_signalled() {
     tree.processes().system.request_kill();
 }
 
-/// What an id that was used again looks like: the process that was known has another start.
+/// Simulates a reused id: the recorded process has another start time.
 #[test]
-fn an_id_that_another_process_has_by_now_is_not_signalled() {
+fn reused_id_is_not_signalled() {
     let tag = EnvironmentTag::new();
     let mut bystanders = Bystanders::beside(&tag);
     for bystander in &bystanders.0 {
@@ -166,7 +166,7 @@ fn an_id_that_another_process_has_by_now_is_not_signalled() {
 }
 
 #[test]
-fn who_descends_from_an_id_that_was_used_again_is_not_ours() {
+fn children_of_reused_id_are_spared() {
     let tag = EnvironmentTag::new();
     let mut other = Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
     let mut tree = Tree::new(tag.clone(), other.id());
@@ -180,20 +180,20 @@ fn who_descends_from_an_id_that_was_used_again_is_not_ours() {
     other.wait().unwrap();
 }
 
-/// Starts a server whose script makes helpers and tools, and returns it with its own processes.
+/// Starts a server whose script starts helpers and tools; returns it with its own processes.
 fn start_server(tag: &EnvironmentTag, home: &Path, script: &str) -> (Child, OwnProcesses) {
     let mut server = Command::new("sh");
     server.args(["-c", &format!("read -r _; {script}")]).stdin(Stdio::piped()).current_dir(home);
     server.env(EnvironmentTag::VARIABLE, tag.nested_in(None));
     let mut server = std::os::unix::process::CommandExt::process_group(&mut server, 0).spawn().unwrap();
     let own_processes = OwnProcesses::of(server.id());
-    // The script waits for its end, and then starts helpers and tools.
+    // The end of stdin makes the script start helpers and tools.
     drop(server.stdin.take());
     (server, own_processes)
 }
 
 #[tokio::test]
-async fn tools_of_a_server_are_ended_wherever_they_work_and_its_helpers_are_not() {
+async fn tools_are_killed_and_helpers_spared() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
     let tag = EnvironmentTag::new();
@@ -210,7 +210,7 @@ async fn tools_of_a_server_are_ended_wherever_they_work_and_its_helpers_are_not(
     );
     let (mut server, own_processes) = start_server(&tag, Path::new("/"), &script);
     let mut tree = Tree::new(tag.clone(), server.id());
-    // The server; its helper with two processes that work for it; two tools; a tool without a marker and its child.
+    // The server; its helper with two processes; two tools; a tool without a tag and its child.
     wait_until("all have started", || tree_size(&mut tree) == 8);
     std::thread::sleep(Duration::from_millis(20));
     let all_left = |tools: &[ToolProcess]| vec![true; tools.len()];
@@ -231,7 +231,7 @@ async fn tools_of_a_server_are_ended_wherever_they_work_and_its_helpers_are_not(
 }
 
 #[tokio::test]
-async fn tool_in_a_removed_directory_is_known_to_work_there() {
+async fn tool_in_removed_directory_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().canonicalize().unwrap().join("removed");
     std::fs::create_dir(&place).unwrap();
@@ -254,7 +254,7 @@ async fn tool_in_a_removed_directory_is_known_to_work_there() {
 }
 
 #[tokio::test]
-async fn tool_of_an_id_that_was_used_again_is_not_ended() {
+async fn tools_below_reused_id_are_spared() {
     let tag = EnvironmentTag::new();
     let before = StartTime::now();
     let (mut other, own_processes) = start_server(&tag, Path::new("/"), "setsid sleep 60 & wait");
@@ -277,9 +277,9 @@ async fn tool_of_an_id_that_was_used_again_is_not_ended() {
     other.wait().unwrap();
 }
 
-/// As in a turn that is dropped with its runtime: the tree's scan comes later, on another thread.
+/// Plays a turn that is dropped with its runtime: the tree's scan happens later, on another thread.
 #[tokio::test]
-async fn dropped_child_does_not_end_before_the_tree_has_found_its_descendants() {
+async fn dropped_child_lives_until_tree_scan() {
     let tag = EnvironmentTag::new();
     let mut command = crate::launch::start(Path::new("/bin/sh"), None);
     command.args(["-c", "env -i setsid sleep 61.5 & wait"]).env(EnvironmentTag::VARIABLE, tag.nested_in(None));
@@ -293,12 +293,12 @@ async fn dropped_child_does_not_end_before_the_tree_has_found_its_descendants() 
     wait_until("nothing is left", || !members.iter().any(|process| process.is_alive()));
 }
 
-/// Within a runtime the drop returns before a process is gone that does not end at once.
+/// Within a runtime, the drop returns before a slow process is gone.
 #[tokio::test]
-async fn dropping_a_tree_in_a_runtime_does_not_block_it() {
+async fn dropped_tree_does_not_block_runtime() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "trap '' USR1; setsid sleep 60 & wait; sleep 60");
-    // It is no supervisor, and is waited for in vain.
+    // The leader is no supervisor and ignores the request, so that the kill waits.
     let tree = Tree::supervised(tag.clone(), leader.id());
     wait_until("both have started", || alive(&tag) >= 2);
     let began = Instant::now();
@@ -313,7 +313,7 @@ async fn dropping_a_tree_in_a_runtime_does_not_block_it() {
 }
 
 #[test]
-fn runtime_that_shuts_down_waits_for_the_trees_that_were_dropped_in_it() {
+fn runtime_shutdown_waits_for_dropped_trees() {
     for mut builder in [tokio::runtime::Builder::new_current_thread(), tokio::runtime::Builder::new_multi_thread()] {
         let tag = EnvironmentTag::new();
         let mut leaders = [(); 2].map(|()| start(&tag, "setsid sleep 60 & wait"));
@@ -335,7 +335,7 @@ fn runtime_that_shuts_down_waits_for_the_trees_that_were_dropped_in_it() {
 }
 
 #[tokio::test]
-async fn sweep_that_was_cancelled_goes_on_and_is_waited_for() {
+async fn cancelled_kill_continues_and_is_awaited() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "setsid sleep 60 & wait");
     let mut tree = Tree::new(tag.clone(), leader.id());
@@ -350,7 +350,7 @@ async fn sweep_that_was_cancelled_goes_on_and_is_waited_for() {
 }
 
 #[test]
-fn the_memory_of_a_leader_is_that_of_its_group() {
+fn memory_is_that_of_the_group() {
     let group = |script: &str| {
         let mut command = Command::new("sh");
         std::os::unix::process::CommandExt::process_group(command.args(["-c", script]), 0).spawn().unwrap()
@@ -367,7 +367,7 @@ fn the_memory_of_a_leader_is_that_of_its_group() {
 }
 
 #[test]
-fn what_becomes_one_program_after_another_bears_the_marker_throughout() {
+fn tag_survives_repeated_exec() {
     let tag = EnvironmentTag::new();
     let mut bystanders = Bystanders::beside(&tag);
     let script = r#"exec sh -c "$0" "$0""#;

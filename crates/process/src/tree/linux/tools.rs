@@ -1,4 +1,4 @@
-//! The processes of a server's run that are not the server's own: what its turns have started.
+//! The tool processes of a server's run: those that its turns have started.
 
 use super::start_time::StartTime;
 use super::table::{EXEC_TIMEOUT, Identity, Status, all_processes, children_of, status, subtree};
@@ -14,8 +14,8 @@ use std::time::Instant;
 /// The suffix that the kernel adds to the name of a removed directory.
 const REMOVED: &[u8] = b" (deleted)";
 
-/// A server's own processes: the one that it was started as, and those that stand between that and opencode. None if it was
-/// gone before it was looked at.
+/// A server's own processes: its leader, and the processes between that and opencode. Empty if the leader had exited
+/// before the scan.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OwnProcesses {
     leader: Option<Identity>,
@@ -23,7 +23,7 @@ pub(crate) struct OwnProcesses {
 }
 
 impl OwnProcesses {
-    /// Takes the processes of the group that a process leads. Scans all processes.
+    /// Returns the processes of the group that a process leads. Scans all processes.
     pub(crate) fn of(leader: u32) -> Self {
         let leader = identity(leader);
         let all = all_processes();
@@ -34,18 +34,18 @@ impl OwnProcesses {
 
 #[cfg(test)]
 impl OwnProcesses {
-    /// The same ids, but that the leader's was another process's before.
+    /// Returns the same processes, with a leader that has reused another process's id.
     pub(super) fn reused(mut self, leader: Identity) -> Self {
         self.leader = Some(leader);
         self
     }
 }
 
-/// The processes of a run that are not the server's own.
+/// The tool processes of a run, which are not the server's own.
 ///
-/// The server's own are those of its process group: itself, a supervisor and npm's wrapper around it, and its helpers, such as
-/// language servers and MCP servers; and what the helpers have started, a browser for example. opencode starts every tool in a
-/// session of its own, and a process cannot change into a group of another session.
+/// The server's own processes are those of its process group: itself, a supervisor, npm's wrapper, and helpers such as
+/// language servers and MCP servers; and the descendants of the helpers, a browser for example. opencode starts every
+/// tool in a session of its own, and a process cannot change into a group of another session.
 #[derive(Debug)]
 pub(crate) struct ToolProcesses {
     tag: EnvironmentTag,
@@ -54,7 +54,7 @@ pub(crate) struct ToolProcesses {
 }
 
 impl ToolProcesses {
-    /// Looks at those that are not older than `since`.
+    /// Selects the processes that are not older than `since`.
     pub(crate) fn new(tag: EnvironmentTag, own_processes: OwnProcesses, since: StartTime) -> Self {
         Self { tag, own_processes, since }
     }
@@ -70,7 +70,7 @@ impl ToolProcesses {
     fn members(&self, is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool>) -> Vec<Identity> {
         let all = all_processes();
         let own = self.servers_own(&all);
-        // Below a supervisor also those that have cleared their environment.
+        // Below a supervisor, untagged processes are found as well.
         let below: HashSet<_> = subtree(&self.own_processes.leader.into_iter().collect(), &all).into_iter().collect();
         let young = all.iter().filter(|status| self.is_young(status)).map(|status| status.identity);
         let deadline = Instant::now() + EXEC_TIMEOUT;
@@ -83,7 +83,8 @@ impl ToolProcesses {
         left.into_iter().filter(|process| !own.contains(process)).collect()
     }
 
-    /// Stops the orphans below a supervisor before the scan, so that they cannot fork and exit before it reaches them.
+    /// Stops the orphans below a supervisor before the scan, so that they cannot fork and exit before the scan reaches
+    /// them.
     fn stop_orphans(&self, is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool>) {
         let Some(leader) = self.own_processes.leader else { return };
         let children = children_of(leader.id).into_iter().filter_map(|id| status(id.as_raw_pid()));
@@ -101,7 +102,7 @@ impl ToolProcesses {
         StartTime(status.identity.started) >= self.since
     }
 
-    /// Returns the server's group, and what the helpers in it have started.
+    /// Returns the server's group, and the descendants of the helpers in it.
     fn servers_own(&self, all: &[Status]) -> HashSet<Identity> {
         let Some(leader) = self.own_processes.leader else { return HashSet::new() };
         let group: HashSet<_> =
@@ -124,7 +125,7 @@ fn left(processes: &[Identity], is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool
     processes.iter().zip(is_leftover(&tools)).filter(|(_, left)| *left).map(|(process, _)| *process).collect()
 }
 
-/// Returns the directory that a process works in, also one that was removed.
+/// Returns the working directory of a process, even if the directory was removed.
 fn works_in(process: Identity) -> Option<PathBuf> {
     let place = process.directory()?.into_os_string();
     let removed = place.as_bytes().strip_suffix(REMOVED).map(|path| OsString::from_vec(path.to_vec()));
