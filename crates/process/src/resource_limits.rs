@@ -35,7 +35,7 @@ const CAUSES: [(&[&str], &str); 12] = [
     ),
     (
         &["EACCES", "EROFS", "EPERM", "ENOTDIR", "mkdir '", "FileSystem.open (", "Read-only file system"],
-        "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a writable directory",
+        "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a directory that is writable",
     ),
     (
         &["disk I/O error", "unable to open database file"],

@@ -58,7 +58,7 @@ mod tests {
         }
         let text = stderr.text();
         assert!(text.starts_with("0\n1\n") && text.ends_with("998\n999"), "{text}");
-        assert!(text.contains("… 940 lines left out …"), "{text}");
+        assert!(text.contains("… 940 lines omitted …"), "{text}");
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn a_flood_of_stderr_hides_neither_the_answer_nor_the_reason() {
     let acts = [flood(Stream::Stderr, 5_000_000, false), reason, Act::Exit { code: 9 }];
     let object = assert_ends(acts, 1, Some("crashed"), "the reason");
     let message = object["error"]["message"].as_str().unwrap();
-    assert!(message.contains("lines left out") && message.len() < 100_000, "{}", message.len());
+    assert!(message.contains("lines omitted") && message.len() < 100_000, "{}", message.len());
 }
 
 #[test]

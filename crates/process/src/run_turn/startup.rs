@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(startup.again(ProcessExit::Signal(9)), Some(Duration::ZERO));
         startup.restart();
         assert_eq!(startup.due(), Some(Instant::now() + METERED_SILENCE_TIMEOUT));
-        assert!(startup.stall().is_some_and(|why| why.contains("2 times")));
+        assert!(startup.stall().is_some_and(|why| why.contains("2 attempts")));
         assert_eq!(startup.again(ProcessExit::Signal(9)), None);
     }
 

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn text_that_is_not_json_is_never_quoted() {
         // The heading of the errors may be among the lines that were dropped.
-        let cut = "Error: Config file at /x is not valid JSON(C): \n--- JSONC Input ---\n{\n… 900 lines left out …\n\"apiKey\": \"sk-1\"\n";
+        let cut = "Error: Config file at /x is not valid JSON(C): \n--- JSONC Input ---\n{\n… 900 lines omitted …\n\"apiKey\": \"sk-1\"\n";
         assert_eq!(in_output(cut).as_deref(), Some("/x: it is not accepted"));
         assert_eq!(in_message("\n--- JSONC Input ---\nsk-1 at line 1, column 2\n"), Vec::<String>::new());
     }
