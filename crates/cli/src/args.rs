@@ -125,6 +125,12 @@ pub(crate) struct ChatArgs {
     #[arg(long, help_heading = "Output", value_name = "PATH", num_args = 0..=1, require_equals = true)]
     pub(crate) save_markdown: Option<Option<PathBuf>>,
 
+    /// Print the answers as the model wrote them, also on a terminal
+    ///
+    /// Without it a terminal shows Markdown rendered: headings, lists, tables, code with colours.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) plain: bool,
+
     #[command(flatten)]
     pub(crate) console: ConsoleArgs,
 }

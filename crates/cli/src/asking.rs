@@ -2,6 +2,7 @@
 
 use super::keyboard::Keyboard;
 use super::question::{self, CallInput};
+use super::screen;
 use super::stderr::{Stderr, ask_person};
 use async_trait::async_trait;
 use opencode_run_core::{
@@ -91,10 +92,12 @@ impl PermissionHandler for Asking {
         loop {
             // Nobody agrees to what they have not seen: from here on nothing is waited for until the question is shown.
             Stderr::room().await;
+            // Nothing is drawn until it is answered.
+            let (_hold, erasure) = screen::hold();
             let dropped = if keyboard.forget() { "(What was typed before this question is dropped.)\n" } else { "" };
-            let question = question::of(&ask, input.as_ref(), terminal_width());
+            let question = question::of(&ask, input.as_ref(), screen::size().columns);
             // If the terminal is gone, so is the person: the end of stdin answers.
-            ask_person(&format!("{dropped}{question}")).await.ok();
+            ask_person(&erasure, &format!("{dropped}{question}")).await.ok();
             match keyboard.next_line().await {
                 Ok(Some(line)) => {
                     let answer =
@@ -107,17 +110,6 @@ impl PermissionHandler for Asking {
             }
         }
     }
-}
-
-/// Returns how many columns the terminal on stderr has.
-fn terminal_width() -> usize {
-    #[cfg(unix)]
-    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stderr())
-        && size.ws_col > 0
-    {
-        return size.ws_col.into();
-    }
-    80
 }
 
 /// Reads an answer; none if it is not one.

@@ -14,11 +14,14 @@ use super::closed_streams::was_stdout_closed;
 use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;
+use super::live::Live;
 use super::log;
+use super::mistyped::{self, Decision};
 use super::monitor::{self, Link};
 use super::nonblocking::write_stdout;
 use super::open_files;
 use super::output::{OutputError, Stdout, TextKind, report};
+use super::screen;
 use super::signals::Signals;
 use super::stderr::Stderr;
 use clap::CommandFactory;
@@ -80,6 +83,22 @@ fn work(link: Link) -> ExitCode {
         Console::error(&error.hint(hint));
         return Code::USAGE.into();
     }
+    let mut cli = cli;
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    match mistyped::decide(&cli, &arguments) {
+        Decision::Message => {}
+        Decision::Nothing => return Code::USAGE.into(),
+        Decision::Subcommand(name) => {
+            arguments[1] = name.into();
+            cli = match Cli::read(arguments) {
+                Ok(cli) => cli,
+                Err(error) => {
+                    print_clap(&error).ok();
+                    return Code::USAGE.into();
+                }
+            };
+        }
+    }
     if let Some(MissingText { option, next }) = Cli::missing_text(std::env::args_os().skip(1)) {
         let error = CommandError::usage(format!("`{option}` has no text: the option `{next}` follows it"));
         Console::error(&error.hint(format!("write `{option}={next}` if that is the text")));
@@ -106,6 +125,7 @@ fn work(link: Link) -> ExitCode {
         }
     };
     let code = runtime.block_on(dispatch(cli, link));
+    screen::clear();
     // A thread that waits for stdin or stdout must not keep the process.
     runtime.shutdown_background();
     code.into()
@@ -176,7 +196,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
             Some(Command::Doctor(args)) => until_signal(signals, doctor::doctor(&args, console)).await,
             Some(Command::Allow(args)) => until_signal(signals, allow::allow(&args, console)).await,
             Some(Command::Models(args)) => until_signal(signals, models::models(&args, console)).await,
-            _ => run::run(cli.run, signals, console).await,
+            _ => Box::pin(run::run(cli.run, signals, console)).await,
         }
     };
     tokio::select! {
@@ -216,7 +236,7 @@ async fn patience(mut signals: Signals) -> Code {
 fn prepare(args: &ConsoleArgs) -> Console {
     anstream::ColorChoice::from(args.color).write_global();
     log::start(args.verbose);
-    Console { quiet: args.quiet }
+    Console { quiet: args.quiet, live: if args.quiet { None } else { Live::new() } }
 }
 
 fn complete(shell: clap_complete::Shell, out: &mut dyn Write) -> std::io::Result<()> {

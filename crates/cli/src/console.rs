@@ -1,6 +1,7 @@
 //! What is said to a person, on stderr.
 
 use super::error::CommandError;
+use super::live::Live;
 use super::stderr::Stderr;
 use anstyle::{AnsiColor, Style};
 use opencode_run_markdown::visible;
@@ -16,6 +17,8 @@ const DIM: Style = Style::new().dimmed();
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Console {
     pub(crate) quiet: bool,
+    /// The live view, if stderr is a terminal that can show it.
+    pub(crate) live: Option<&'static Live>,
 }
 
 impl Console {
@@ -28,6 +31,32 @@ impl Console {
 
     pub(crate) fn warning(text: &str) {
         line(warning_line(text));
+    }
+
+    /// Returns the same without a live view.
+    pub(crate) const fn without_live(self) -> Self {
+        Self { live: None, ..self }
+    }
+
+    /// Shows in the live view what is waited for now, if there is a view.
+    pub(crate) fn wait_for(self, awaited: &str) {
+        if let Some(live) = self.live {
+            live.wait_for(awaited);
+        }
+    }
+
+    /// Ends the live view.
+    pub(crate) fn end_live(self) {
+        if let Some(live) = self.live {
+            live.end();
+        }
+    }
+
+    /// Prints a line with styles of its own. It must be harmless on a terminal.
+    pub(crate) fn styled(self, text: &str) {
+        if !self.quiet {
+            line(text);
+        }
     }
 
     /// Says something that is good to know.

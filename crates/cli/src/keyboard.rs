@@ -49,14 +49,14 @@ impl Held<'_> {
         // More than a line was read at once: a terminal that gives no lines, but what there is.
         let read = reader.buffer().len();
         reader.consume(read);
-        let waiting = forget_waiting();
+        let waiting = drop_typed();
         read > 0 || waiting
     }
 }
 
 /// Drops what the terminal holds, a line that was only begun included. Returns whether there was a whole one.
 #[cfg(unix)]
-fn forget_waiting() -> bool {
+pub(crate) fn drop_typed() -> bool {
     use rustix::termios::{QueueSelector, tcflush};
     let stdin = std::io::stdin();
     let waiting = rustix::io::ioctl_fionread(&stdin).is_ok_and(|bytes| bytes > 0);
@@ -65,6 +65,6 @@ fn forget_waiting() -> bool {
 }
 
 #[cfg(not(unix))]
-fn forget_waiting() -> bool {
+pub(crate) fn drop_typed() -> bool {
     false
 }

@@ -183,7 +183,7 @@ mod tests {
         let file = folder.path().join("models.env");
         let of = |text: &str| {
             std::fs::write(&file, text).unwrap();
-            read_from(Some(&file), false, false, Console { quiet: true }).unwrap().key_files.0
+            read_from(Some(&file), false, false, Console { quiet: true, live: None }).unwrap().key_files.0
         };
         let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
         assert_eq!(of(head), Vec::<PathBuf>::new());

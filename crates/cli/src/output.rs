@@ -1,5 +1,6 @@
 //! What goes to stdout: the answer as it comes, or JSON.
 
+mod answer;
 mod printer;
 pub(crate) mod report;
 mod stdout;
@@ -7,6 +8,7 @@ mod stream_json;
 mod terminal;
 mod text;
 
+pub(crate) use answer::Answer;
 pub(crate) use printer::Printer;
 pub(crate) use stdout::{OutputError, Stdout};
 pub(crate) use terminal::TextKind;

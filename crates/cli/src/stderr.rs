@@ -1,5 +1,6 @@
 //! stderr, which holds nothing up: what its reader has no room for is left out.
 
+use crate::screen;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -45,11 +46,13 @@ impl Stderr {
 
 /// Writes a question on a line of its own, in the terminal's own look. Unlike a message it is never dropped: what is typed next
 /// answers it. Nothing in the question may drive the terminal.
-pub(crate) async fn ask_person(question: &str) -> io::Result<()> {
+///
+/// The caller holds the screen, and passes what erases the view.
+pub(crate) async fn ask_person(erasure: &str, question: &str) -> io::Result<()> {
     LINE_IS_OPEN.store(false, Ordering::Relaxed);
     // Also if no colours are wanted: another program may have left some.
     let obeys = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|name| name != "dumb");
-    let text = format!("{}\n{question}", if obeys { CLEAN_STATE } else { "" });
+    let text = format!("{erasure}{}\n{question}", if obeys { CLEAN_STATE } else { "" });
     for piece in text.as_bytes().chunks(PIECE) {
         let mut rest = piece;
         while !rest.is_empty() {
@@ -63,6 +66,12 @@ pub(crate) async fn ask_person(question: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes bytes as they are if there is room now. Returns whether they were written.
+pub(crate) fn write_if_room(bytes: &[u8]) -> bool {
+    let mut stderr = io::stderr().lock();
+    has_room(&stderr, Duration::ZERO) && write_fully(&mut stderr, bytes).is_ok()
 }
 
 impl Write for Stderr {
@@ -80,6 +89,7 @@ impl Write for Stderr {
             LEFT_OUT.store(0, Ordering::Relaxed);
             message.extend(format!("… {left_out} messages were dropped: stderr was full …\n").into_bytes());
         }
+        message.extend(screen::take_erasure().into_bytes());
         if LINE_IS_OPEN.swap(false, Ordering::Relaxed) {
             message.push(b'\n');
         }

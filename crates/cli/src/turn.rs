@@ -5,11 +5,10 @@ use super::commands::LAST_MOMENT;
 use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;
+use super::messages::report_event;
 use super::output::{OutputError, Printer};
 use super::signals::Signals;
-use opencode_run_core::{
-    Event, EventItem, FailureKind, Prompt, RunState, StepReason, ToolState, TurnEvent, TurnFailure, TurnRecord,
-};
+use opencode_run_core::{EventItem, FailureKind, Prompt, RunState, TurnFailure, TurnRecord};
 use opencode_runner::Runner;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -43,20 +42,33 @@ pub(crate) async fn run(
     watched: bool,
 ) -> Result<Option<Finished>, CommandError> {
     let before = signals.count();
-    if !start(runner, (prompt, since), signals, |what| console.note(&format!("waiting for {what}"))).await? {
-        return Ok(None);
+    let started = start(runner, (prompt, since), signals, console).await;
+    if !matches!(started, Ok(true)) {
+        console.end_live();
+        return started.map(|_| None);
+    }
+    console.wait_for("waiting for the model");
+    if let Some(live) = console.live {
+        live.show_answer(printer.shared_answer());
     }
     // Apart from the printing: a stdout that nobody reads must not keep a signal from being heard.
-    let ending = tokio::spawn(end_on_signals(Arc::clone(runner), signals.clone(), before));
+    let ending = tokio::spawn(end_on_signals(Arc::clone(runner), signals.clone(), before, console));
     let watching = watched.then(|| tokio::spawn(watch(Arc::clone(runner))));
 
     let mut output_error = None;
     let mut events = runner.lossless_events();
     while let Some(item) = events.next().await {
         let EventItem::Event(event) = item else { continue };
-        say(&event, console);
+        let printing = async {
+            printer.before(&event).await?;
+            report_event(&event, console);
+            if let Some(live) = console.live {
+                live.apply(&event);
+            }
+            printer.event(&event).await
+        };
         let written = tokio::select! {
-            written = printer.event(&event) => written,
+            written = printing => written,
             () = too_late_to_print(runner) => Err(OutputError::Stuck),
         };
         if let Err(error) = written {
@@ -67,6 +79,7 @@ pub(crate) async fn run(
     }
     drop(events);
     let turn = runner.wait().await;
+    console.end_live();
     ending.abort();
     if let Some(watching) = watching {
         watching.abort();
@@ -81,26 +94,45 @@ pub(crate) async fn run(
 }
 
 /// Starts a turn, unless a signal comes before that. The first turn of a server waits for the server to start.
-/// `say` is told what takes so long.
+/// A long wait is reported.
 async fn start(
     runner: &Runner,
     (prompt, since): (Prompt, Instant),
     signals: &Signals,
-    say: impl Fn(&str),
+    console: Console,
+) -> Result<bool, CommandError> {
+    let report = |awaited: &str| {
+        // The live view shows it already.
+        if console.live.is_none() {
+            console.note(&format!("waiting for {awaited}"));
+        }
+    };
+    start_reporting(runner, (prompt, since), signals, report, |awaited| console.wait_for(awaited)).await
+}
+
+/// Starts a turn as [`start`] does. `report` is called every ten seconds with what is waited for, and `show` when that changes.
+async fn start_reporting(
+    runner: &Runner,
+    (prompt, since): (Prompt, Instant),
+    signals: &Signals,
+    report: impl Fn(&str),
+    show: impl Fn(&str),
 ) -> Result<bool, CommandError> {
     let mut signals = signals.clone();
     let before = signals.count();
     let awaited = Cell::new("the key of the model source");
     let mut starting = std::pin::pin!(async {
+        show("preparing the turn");
         let prepared = runner.prepare(prompt, since).await?;
         awaited.set("opencode to start");
+        show("starting opencode");
         runner.start_prepared(prepared).await
     });
     loop {
         tokio::select! {
             started = &mut starting => return Ok(started.map(|_| true)?),
             _ = signals.reach(before + 1) => return Ok(false),
-            () = tokio::time::sleep(START_PAUSE) => say(awaited.get()),
+            () = tokio::time::sleep(START_PAUSE) => report(awaited.get()),
         }
     }
 }
@@ -120,8 +152,11 @@ pub(crate) async fn too_late_to_print(runner: &Runner) {
     }
 }
 
-async fn end_on_signals(runner: Arc<Runner>, mut signals: Signals, before: u32) {
+async fn end_on_signals(runner: Arc<Runner>, mut signals: Signals, before: u32, console: Console) {
     signals.reach(before + 1).await;
+    if let Some(live) = console.live {
+        live.stop();
+    }
     runner.interrupt();
     signals.reach(before + 2).await;
     runner.kill();
@@ -137,69 +172,6 @@ async fn watch(runner: Arc<Runner>) {
 /// Says where the turn stands; it was asked for, so quiet does not silence it.
 fn state_line(runner: &Runner) {
     Console::default().note(&format!("{}: {} bytes of output", runner.state(), runner.current_output_len()));
-}
-
-/// Says what a person would want to see pass by.
-fn say(event: &TurnEvent, console: Console) {
-    let who = if event.observed.sub_agent.is_some() { "sub-agent: " } else { "" };
-    match &event.observed.event {
-        Event::Tool(call) => match &call.state {
-            ToolState::Completed { title, .. } => {
-                let title = title.as_deref().filter(|title| !title.is_empty()).unwrap_or("done");
-                console.note(&format!("{who}{}: {}", call.tool, first_line(title)));
-            }
-            ToolState::Failed { error, .. } => {
-                console.note(&format!("{who}{} failed: {}", call.tool, first_line(error)));
-            }
-            _ => {}
-        },
-        Event::Retry { attempt, message, next } => {
-            let wait = next.map(|next| format!(", next attempt in {next:?}")).unwrap_or_default();
-            console.note(&format!("the provider failed ({attempt}): {}{wait}", first_line(message)));
-        }
-        Event::Permission(ask) if ask.refused => {
-            Console::warning(&format!("permission refused: {} ({})", ask.permission, ask.patterns.join(", ")));
-        }
-        _ => {}
-    }
-}
-
-pub(crate) fn first_line(text: &str) -> String {
-    const LONGEST: usize = 160;
-    let line = text.trim().lines().next().unwrap_or_default();
-    let mut shown: String = line.chars().take(LONGEST).collect();
-    if shown.len() < text.trim().len() {
-        shown.push('…');
-    }
-    shown
-}
-
-/// Says how the turn ended, for a person.
-pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
-    match &turn.finish {
-        Some(StepReason::Length) => {
-            Console::warning("the answer was cut at the model's limit of output tokens");
-        }
-        Some(StepReason::ContentFilter) => Console::warning("the answer was cut by the provider's filter"),
-        _ => {}
-    }
-    if turn.dropped.messages > 0 {
-        Console::warning(&format!(
-            "{} messages of opencode's ({} bytes) were too long and left out",
-            turn.dropped.messages, turn.dropped.bytes
-        ));
-    }
-    let mut facts = vec![format!("{} in {:.1} s", turn.state, turn.duration.as_secs_f64())];
-    if turn.usage.total() > 0 {
-        let input = turn.usage.input + turn.usage.cache_read + turn.usage.cache_write;
-        facts.push(format!("{input} tokens in, {} out", turn.usage.output + turn.usage.reasoning));
-    }
-    if turn.cost > 0.0 {
-        facts.push(format!("${:.4}", turn.cost));
-    }
-    facts.extend(runner.session_id().map(|session| format!("session {session}")));
-    facts.push(runner.task_dir().path().display().to_string());
-    console.note(&facts.join(" · "));
 }
 
 /// Returns the exit code of a turn that ran.
@@ -245,10 +217,9 @@ mod tests {
                 .unwrap();
             let (began, said) = (tokio::time::Instant::now(), RefCell::new(Vec::new()));
             let say = |what: &str| said.borrow_mut().push(what.to_owned());
+            let signals = Signals::listen(Link::default()).unwrap();
             let error =
-                start(&runner, (Prompt::new("m"), Instant::now()), &Signals::listen(Link::default()).unwrap(), say)
-                    .await
-                    .unwrap_err();
+                start_reporting(&runner, (Prompt::new("m"), Instant::now()), &signals, say, |_| ()).await.unwrap_err();
             assert_eq!((error.kind, began.elapsed()), (FailureKind::Timeout, Duration::from_secs(25)), "{error:?}");
             let said = said.into_inner();
             assert!(said.len() == 2 && said[0].starts_with(awaited), "{said:?}");

@@ -5,7 +5,7 @@ use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::output::{OutputError, Printer, report};
 use crate::signals::Signals;
-use crate::turn;
+use crate::{messages, turn};
 use opencode_run_core::{EntryContent, FailureKind, Prompt, TurnFailure, TurnRecord};
 use opencode_runner::Runner;
 use std::io::Write;
@@ -88,7 +88,7 @@ impl TurnSession<'_> {
         if presentation.notes_text_beside_value {
             note_text_beside_value(&turn, *console);
         }
-        turn::summarise(runner, &turn, *console);
+        messages::summarise(runner, &turn, *console);
         // If it could not be written to its place, that was reported.
         if let (Some(path), None) = (&saved.path, &saved.error) {
             console.note(&format!("transcript: {}", path.display()));

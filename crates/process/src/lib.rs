@@ -91,6 +91,7 @@ pub use models::{ModelListError, known_models, listed_models};
 pub use opencode_run_gateway::{ModelList, ProbeError};
 pub use private_dir::{Untrusted, create_private_dir_all, find_untrusted};
 pub use project_config::{ProjectConfig, ProjectPower};
+pub use protocol::changed_files;
 pub use resource_limits::resource_hint;
 pub use run_executor::RunExecutor;
 pub use serve_executor::ServeExecutor;

@@ -4,6 +4,7 @@
 //! what it makes: a [`Client`] for a server, a [`turn::TurnProtocol`] for a turn of opencode 2, a [`TurnDecoder`] for one of opencode 1.
 //! Another generation is a module beside `v1` and `v2` and a variant of [`Generation`].
 
+mod changed_files;
 mod client;
 mod directory;
 mod event;
@@ -15,6 +16,7 @@ pub(crate) mod turn;
 pub(crate) mod v1;
 pub(crate) mod v2;
 
+pub use changed_files::changed_files;
 pub(crate) use client::{Client, NewSession, connect};
 pub(crate) use directory::check_serve_in;
 pub(crate) use event::SessionEvent;

@@ -15,10 +15,11 @@ const HOSTILE: &str = "before\u{1b}]0;title\u{7}\u{1b}]52;c;cm0gLXJmIH4=\u{1b}\\
 /// Asserts that a terminal got nothing that it obeys but line ends and our own styling.
 #[track_caller]
 fn assert_harmless(screen: &str) {
-    let mut rest = screen;
+    let shown = without_erasures(screen);
+    let mut rest = shown.as_str();
     while let Some(c) = rest.chars().next() {
         let style = rest.strip_prefix("\u{1b}[").and_then(|style| style.split_once(['m', 'h'])).map(|(style, _)| style);
-        let own = ["0", "1", "2", "31", "32", "33", "34", "35", "36", "?25"];
+        let own = ["0", "1", "2", "3", "4", "9", "31", "32", "33", "34", "35", "36", "?25"];
         let length = match style.filter(|style| style.split(';').all(|code| own.contains(&code))) {
             Some(style) => "\u{1b}[m".len() + style.len(),
             None => c.len_utf8(),
@@ -32,6 +33,24 @@ fn assert_harmless(screen: &str) {
         );
         rest = &rest[length..];
     }
+}
+
+/// Removes what erases the live view: a return, a number of rows up, and the rest of the screen.
+fn without_erasures(screen: &str) -> String {
+    let mut pieces = screen.split('\r');
+    let mut rest = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let up = piece.strip_prefix("\u{1b}[").and_then(|up| up.split_once('A'));
+        let after = up.filter(|(rows, _)| rows.parse::<u8>().is_ok()).map_or(piece, |(_, after)| after);
+        match after.strip_prefix("\u{1b}[J") {
+            Some(after) => rest.push_str(after),
+            None => {
+                rest.push('\r');
+                rest.push_str(piece);
+            }
+        }
+    }
+    rest
 }
 
 /// A turn in which everything that the agent controls is hostile.

@@ -5,6 +5,7 @@ use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, opencode_
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -181,9 +182,15 @@ impl Running {
 
     /// Starts the command on a terminal of its own, which reads its stdout and stderr.
     pub(crate) fn spawn_on_terminal(command: &Command) -> Self {
+        Self::spawn_on_terminal_of(command, Winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 })
+    }
+
+    /// Starts the command on a terminal of this size.
+    pub(crate) fn spawn_on_terminal_of(command: &Command, size: Winsize) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = openpt(flags).unwrap();
         unlockpt(&terminal).unwrap();
+        tcsetwinsize(&terminal, size).unwrap();
         let end = || ioctl_tiocgptpeer(&terminal, flags).unwrap();
         // It makes a session of its own, whose terminal is the one on stdin, and becomes the command.
         let mut on_terminal = Command::new("setsid");

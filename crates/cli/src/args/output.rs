@@ -27,6 +27,12 @@ pub(crate) struct OutputArgs {
     #[arg(long, visible_alias = "progress", hide_short_help = true)]
     pub(crate) no_wait: bool,
 
+    /// Print the answer as the model wrote it, also on a terminal
+    ///
+    /// Without it a terminal shows Markdown rendered: headings, lists, tables, code with colours.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) plain: bool,
+
     #[command(flatten)]
     pub(crate) console: ConsoleArgs,
 }

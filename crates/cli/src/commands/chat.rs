@@ -22,10 +22,12 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console)
     // A chat goes on after an interrupt, so that it alone says when it is over.
     signals.be_patient();
     let asking = Asking::new();
+    console.wait_for("locating opencode");
     let runner = tokio::select! {
         runner = within(args.task.timeout, Instant::now(), prepare(&args, &asking, console)) => runner,
         received = signals.reach(1) => return received.code.unwrap_or(Code::INTERRUPT),
     };
+    console.end_live();
     let runner = match runner {
         Ok(runner) => runner,
         Err(error) => {
@@ -72,7 +74,8 @@ async fn talk(runner: &Arc<Runner>, asking: &Asking, args: &ChatArgs, mut signal
                 return Code::USAGE;
             }
         };
-        let mut printer = Printer::new(OutputFormat::Text, false).telling(asking.said.clone());
+        let mut printer =
+            Printer::new(OutputFormat::Text, false).rendering(args.plain, console).telling(asking.said.clone());
         match session.turn((Prompt::new(message), Instant::now()), &mut printer).await {
             Ok(Some(Presented { code: ended, is_stdout_lost: true })) => {
                 code = ended;

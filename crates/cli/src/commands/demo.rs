@@ -57,10 +57,12 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
             built => built.map_err(CommandError::from),
         }
     };
+    console.wait_for("locating opencode");
     let runner = tokio::select! {
         built = building => Arc::new(built?),
         received = signals.reach(1) => return Ok(received.code.unwrap_or(Code::INTERRUPT)),
     };
+    console.end_live();
     if let Some(opencode) = runner.opencode() {
         console.note(&format!("opencode {} at {}", opencode.version(), opencode.path().display()));
     }
@@ -72,7 +74,7 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
     let mut code = Code::OK;
     for message in [FIRST, SECOND] {
         console.note(&format!("\n> {message}"));
-        let mut printer = Printer::new(OutputFormat::Text, false);
+        let mut printer = Printer::new(OutputFormat::Text, false).rendering(false, console);
         let Some(presented) = session.turn((Prompt::new(message), Instant::now()), &mut printer).await? else {
             code = signals.code().unwrap_or(Code::INTERRUPT);
             break;

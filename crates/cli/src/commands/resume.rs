@@ -8,7 +8,7 @@ use crate::exit_code::Code;
 use crate::output::{Printer, report};
 use crate::signals::Signals;
 use crate::turn_session::code_of_output;
-use crate::{advice, message, turn};
+use crate::{advice, message, messages};
 use opencode_run_core::{Conversation, FailureKind, RunState, SessionId, TurnRecord};
 use opencode_run_markdown::conversation_markdown;
 use opencode_runner::transcript::{TRANSCRIPT_NAME, write_atomically};
@@ -20,7 +20,8 @@ use tokio::time::Instant;
 pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Console) -> Code {
     let ResumeArgs { task_dir, run: mut args } = args;
     args.task.dir = Some(task_dir.clone());
-    let mut printer = Printer::new(args.output.output_format, true);
+    let mut printer =
+        Printer::new(args.output.output_format, true).rendering(args.output.plain, console.without_live());
     let since = Instant::now();
     let message = tokio::select! {
         message = within(args.task.timeout, since, message::compose_if_any(&args.words, args.message.as_deref())) => message,
@@ -159,6 +160,6 @@ fn facts(conversation: &Conversation) -> String {
 /// Says how the last turn ended.
 fn how_it_ended(turn: &TurnRecord) -> String {
     let why = turn.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
-    let (message, seconds) = (turn::first_line(&turn.message), turn.duration.as_secs_f64());
+    let (message, seconds) = (messages::first_line(&turn.message), turn.duration.as_secs_f64());
     format!("the last turn, “{message}”: {} after {seconds:.1} s{why}", turn.state)
 }

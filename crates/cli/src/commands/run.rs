@@ -43,11 +43,15 @@ pub(crate) async fn carry_out(
     console: Console,
 ) -> Code {
     let output = &args.output;
+    // `--no-wait` has reports of its own.
+    let console = if output.no_wait { console.without_live() } else { console };
+    console.wait_for("locating opencode");
     let mut printer = if args.json_schema.is_some() {
         Printer::of_schema(output.output_format, output.print_markdown)
     } else {
         Printer::new(output.output_format, output.no_wait || output.print_markdown)
     };
+    printer = printer.rendering(output.plain, console);
     let prepared = tokio::select! {
         prepared = within(args.task.timeout, since, Box::pin(preparing)) => prepared,
         _ = signals.reach(1) => return interrupted(args, None, &signals, &mut printer, console).await,
@@ -55,7 +59,10 @@ pub(crate) async fn carry_out(
     // The files that are attached are deleted after the turn.
     let (runner, prompt, _attachments) = match prepared {
         Ok(prepared) => prepared,
-        Err(error) => return refuse(args, None, &error, &mut printer).await,
+        Err(error) => {
+            console.end_live();
+            return refuse(args, None, &error, &mut printer).await;
+        }
     };
     let code = turn_of(&runner, (prompt, since), args, &signals, &mut printer, console).await;
     close(&runner, code).await
@@ -153,6 +160,7 @@ pub(crate) async fn interrupted(
     printer: &mut Printer,
     console: Console,
 ) -> Code {
+    console.end_live();
     turn::say_interrupted_early(console);
     let report = report::of_interruption(args.task.name(), runner);
     nothing(&report, signals.code().unwrap_or(Code::INTERRUPT), printer).await

@@ -2,16 +2,21 @@
 
 use super::report::{Report, last_line};
 use super::text::TextStream;
-use super::{OutputError, Stdout, TextKind, stream_json};
+use super::{Answer, OutputError, Stdout, TextKind, stream_json};
 use crate::args::OutputFormat;
 use crate::asking::Said;
-use opencode_run_core::TurnEvent;
+use crate::console::Console;
+use crate::live::SharedAnswer;
+use opencode_run_core::{Event, TurnEvent};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Prints a turn on stdout.
 #[derive(Debug)]
 pub(crate) struct Printer {
     stdout: Stdout,
     way: Way,
+    /// The form of the answer if it is printed as text.
+    answer: SharedAnswer,
     /// Who waits for what comes before a question.
     said: Option<Said>,
 }
@@ -51,7 +56,13 @@ impl Printer {
             OutputFormat::Text => TextKind::Plain,
             OutputFormat::Json | OutputFormat::StreamJson => TextKind::Json,
         };
-        Self { stdout: Stdout::new(kind), way, said: None }
+        Self { stdout: Stdout::new(kind), way, answer: Arc::new(Mutex::new(Answer::Raw)), said: None }
+    }
+
+    /// Renders the answer if stdout is a terminal, unless the plain text is wanted.
+    pub(crate) fn rendering(self, plain: bool, console: Console) -> Self {
+        let answer = Answer::for_stdout(plain, console.live.is_some());
+        Self { answer: Arc::new(Mutex::new(answer)), ..self }
     }
 
     /// Tells somebody when all is printed that came before a question.
@@ -59,10 +70,37 @@ impl Printer {
         Self { said: Some(said), ..self }
     }
 
+    /// Returns the answer for the view that shows its end.
+    pub(crate) fn shared_answer(&self) -> SharedAnswer {
+        Arc::clone(&self.answer)
+    }
+
+    fn answer(&self) -> MutexGuard<'_, Answer> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prints what is held of the answer if an event comes after it: messages about the event stand below it.
+    pub(crate) async fn before(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
+        match event.observed.event {
+            Event::Tool(_) | Event::StepFinish { .. } | Event::Permission(_) | Event::Question(_) | Event::Error(_) => {
+                self.flush().await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), OutputError> {
+        let text = self.answer().flush();
+        self.stdout.write_rendered(text).await
+    }
+
     /// Prints what an event adds.
     pub(crate) async fn event(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
         match &mut self.way {
-            Way::Text(stream) => self.stdout.write(stream.piece(event)).await?,
+            Way::Text(stream) => {
+                let piece = stream.piece(event);
+                self.piece(&piece).await?;
+            }
             Way::StreamJson => self.stdout.write(stream_json::event_line(event)).await?,
             Way::AtTheEnd | Way::Value | Way::Json => {}
         }
@@ -72,9 +110,19 @@ impl Printer {
         Ok(())
     }
 
+    async fn piece(&mut self, piece: &str) -> Result<(), OutputError> {
+        let (text, is_raw) = {
+            let mut answer = self.answer();
+            (answer.push(piece), answer.is_raw())
+        };
+        if is_raw { self.stdout.write(text).await } else { self.stdout.write_rendered(text).await }
+    }
+
     /// Prints the end. `markdown` stands in for the answer where it is given.
     pub(crate) async fn end(&mut self, report: &Report<'_>, markdown: Option<&str>) -> Result<(), OutputError> {
+        let is_raw = self.answer().is_raw();
         let text = match &self.way {
+            Way::Text(_) if !is_raw => return self.flush().await,
             Way::Text(stream) if stream.any() => "\n".to_owned(),
             Way::Text(_) => String::new(),
             Way::AtTheEnd => {
@@ -82,7 +130,10 @@ impl Printer {
                     return self.stdout.write(markdown).await;
                 }
                 for piece in report.output.pieces() {
-                    self.stdout.write(piece).await?;
+                    self.piece(piece).await?;
+                }
+                if !is_raw {
+                    return self.flush().await;
                 }
                 if report.output.is_empty() { String::new() } else { "\n".to_owned() }
             }

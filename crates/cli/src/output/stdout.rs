@@ -2,6 +2,7 @@
 
 use super::terminal::{TerminalText, TextKind};
 use crate::nonblocking::write_stdout;
+use crate::screen;
 use crate::stderr::note_stdout;
 use std::io::{self, IsTerminal};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -44,9 +45,33 @@ impl Stdout {
         if let Some(terminal) = &mut self.terminal {
             text = terminal.show(&text);
         }
-        note_stdout(&text);
-        self.writing = Some(spawn_blocking(move || write_stdout(text.as_bytes())));
+        self.begin(text);
         self.finish().await
+    }
+
+    /// Writes text that is safe on a terminal already, with our own styles.
+    pub(crate) async fn write_rendered(&mut self, text: String) -> Result<(), OutputError> {
+        self.finish().await?;
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.begin(text);
+        self.finish().await
+    }
+
+    /// Begins to write. On a terminal the view gives way to it.
+    fn begin(&mut self, mut text: String) {
+        note_stdout(&text);
+        let hold = self.terminal.is_some().then(|| {
+            let (hold, erasure) = screen::hold();
+            text.insert_str(0, &erasure);
+            hold
+        });
+        self.writing = Some(spawn_blocking(move || {
+            let written = write_stdout(text.as_bytes());
+            drop(hold);
+            written
+        }));
     }
 
     /// Waits for the write that is under way.

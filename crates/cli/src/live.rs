@@ -1,0 +1,158 @@
+//! The live view of a turn on the terminal: its state, and the task that draws it.
+
+mod view;
+
+use crate::output::Answer;
+use crate::screen::{self, Size};
+use crate::styled::Line;
+use opencode_run_core::TurnEvent;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use view::View;
+
+pub(crate) use view::duration_text;
+
+/// How long nothing is shown: what is over by then needs no view, which would only flash.
+const FIRST_FRAME: Duration = Duration::from_millis(150);
+/// The shortest time between two frames.
+const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the view waits for a change after that. It is drawn without one, for its clocks.
+const IDLE_INTERVAL: Duration = Duration::from_millis(70);
+
+/// An answer that the view shows the end of.
+pub(crate) type SharedAnswer = Arc<Mutex<Answer>>;
+
+/// The live view. There is one in a process, as there is one terminal.
+#[derive(Debug)]
+pub(crate) struct Live {
+    turn: Mutex<Option<Turn>>,
+    changed: Notify,
+    colours: bool,
+}
+
+#[derive(Debug)]
+struct Turn {
+    began: Instant,
+    view: View,
+    answer: Option<SharedAnswer>,
+    drawing: JoinHandle<()>,
+}
+
+impl Live {
+    /// Makes the view if stderr is a terminal that can show it.
+    pub(crate) fn new() -> Option<&'static Self> {
+        let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+        let live = || Self { turn: Mutex::new(None), changed: Notify::new(), colours };
+        // It lives as long as the process, like the terminal.
+        screen::can_draw().then(|| &*Box::leak(Box::new(live())))
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<Turn>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to show what is waited for. It must be called on a runtime.
+    pub(crate) fn begin(&'static self, awaited: &str) {
+        self.end();
+        let drawing = tokio::spawn(self.keep_drawing());
+        *self.turn() = Some(Turn { began: Instant::now(), view: View::waiting(awaited), answer: None, drawing });
+    }
+
+    /// Shows what is waited for now. It begins the view if that has not begun.
+    pub(crate) fn wait_for(&'static self, awaited: &str) {
+        if self.turn().is_none() {
+            self.begin(awaited);
+        }
+        self.change(|turn| turn.view.wait_for(awaited));
+    }
+
+    /// Shows that the turn is being ended.
+    pub(crate) fn stop(&self) {
+        self.change(|turn| turn.view.stop());
+    }
+
+    /// Shows the end of an answer that is being written.
+    pub(crate) fn show_answer(&self, answer: SharedAnswer) {
+        self.change(|turn| turn.answer = Some(answer));
+    }
+
+    /// Shows what happened.
+    pub(crate) fn apply(&self, event: &TurnEvent) {
+        self.change(|turn| turn.view.apply(turn.began.elapsed(), event));
+    }
+
+    /// Returns how long a tool call has been running.
+    pub(crate) fn running_time(&self, event: &TurnEvent) -> Option<Duration> {
+        self.turn().as_ref().and_then(|turn| turn.view.running_time(turn.began.elapsed(), event))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Turn)) {
+        if let Some(turn) = self.turn().as_mut() {
+            change(turn);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Stops showing the view, and erases it.
+    pub(crate) fn end(&self) {
+        if let Some(turn) = self.turn().take() {
+            turn.drawing.abort();
+        }
+        screen::clear();
+    }
+
+    async fn keep_drawing(&'static self) {
+        sleep(FIRST_FRAME).await;
+        let mut continued = continued();
+        loop {
+            let next = Instant::now() + MIN_FRAME_INTERVAL;
+            let size = screen::size();
+            let Some(lines) = self.frame(size) else { return };
+            screen::draw(&lines, size, self.colours);
+            sleep_until(next).await;
+            tokio::select! {
+                biased;
+                () = continued.recv() => screen::forget(),
+                () = screen::erased() => {}
+                _ = timeout(IDLE_INTERVAL, self.changed.notified()) => {}
+            }
+        }
+    }
+
+    fn frame(&self, size: Size) -> Option<Vec<Line>> {
+        let turn = self.turn();
+        let turn = turn.as_ref()?;
+        let tail =
+            turn.answer.as_ref().map(|answer| answer.lock().unwrap_or_else(PoisonError::into_inner).tail(size.columns));
+        Some(turn.view.lines(turn.began.elapsed(), size, tail.unwrap_or_default()))
+    }
+}
+
+/// Reports that the process was stopped, as with Ctrl-Z, and continues: the shell has moved the cursor.
+#[cfg(unix)]
+fn continued() -> Continued {
+    use tokio::signal::unix::{SignalKind, signal};
+    Continued(signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())).ok())
+}
+
+#[cfg(not(unix))]
+fn continued() -> Continued {
+    Continued()
+}
+
+struct Continued(#[cfg(unix)] Option<tokio::signal::unix::Signal>);
+
+impl Continued {
+    async fn recv(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.0
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}

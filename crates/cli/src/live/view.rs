@@ -1,0 +1,223 @@
+//! The view as a pure function: what happened, the time and the size of the terminal give its lines.
+
+use crate::messages::first_line;
+use crate::screen::Size;
+use crate::styled::Line;
+use anstyle::{AnsiColor, Style};
+use opencode_run_core::{Event, SessionId, ToolCall, ToolState, TurnEvent};
+use serde_json::Value;
+use std::time::Duration;
+
+const DIM: Style = Style::new().dimmed();
+const NAME: Style = AnsiColor::Cyan.on_default();
+const TROUBLE: Style = AnsiColor::Yellow.on_default();
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+const SPINNER_STEP: Duration = Duration::from_millis(120);
+/// The most tools that are shown at a time.
+const MAX_TOOLS: usize = 6;
+/// The fields of a tool's input that describe best what it does, the best first.
+const DESCRIBING_FIELDS: [&str; 7] = ["command", "description", "filePath", "path", "pattern", "url", "query"];
+
+/// The activity of a turn.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    doing: String,
+    tools: Vec<Tool>,
+    retry: Option<Retry>,
+    tokens: u64,
+    cost: f64,
+    is_stopping: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Tool {
+    agent: Option<SessionId>,
+    id: String,
+    name: String,
+    title: String,
+    since: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Retry {
+    attempt: u32,
+    message: String,
+    /// The time of the next attempt, if opencode reports it.
+    until: Option<Duration>,
+}
+
+impl View {
+    pub(super) fn waiting(awaited: &str) -> Self {
+        Self { doing: awaited.to_owned(), tools: Vec::new(), retry: None, tokens: 0, cost: 0.0, is_stopping: false }
+    }
+
+    pub(super) fn wait_for(&mut self, awaited: &str) {
+        awaited.clone_into(&mut self.doing);
+    }
+
+    /// Notes that the turn is being ended.
+    pub(super) fn stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// Takes an event that was seen at this time.
+    pub(super) fn apply(&mut self, now: Duration, event: &TurnEvent) {
+        let agent = &event.observed.sub_agent;
+        if !matches!(event.observed.event, Event::Unknown { .. }) {
+            self.retry = None;
+        }
+        match &event.observed.event {
+            Event::Tool(call) => self.tool(now, agent.as_ref(), call),
+            Event::StepFinish { usage, cost, .. } => {
+                self.tokens += usage.total();
+                if cost.is_finite() {
+                    self.cost += cost;
+                }
+                if agent.is_none() {
+                    self.wait_for("waiting for the model");
+                }
+            }
+            Event::Retry { attempt, message, next } => {
+                let until = next.map(|next| now + next);
+                self.retry = Some(Retry { attempt: *attempt, message: first_line(message), until });
+            }
+            _ if agent.is_some() => {}
+            Event::StepStart => self.wait_for("waiting for the model"),
+            Event::TextDelta { .. } | Event::Text { .. } => self.wait_for("writing"),
+            Event::ReasoningDelta { .. } | Event::Reasoning { .. } => self.wait_for("thinking"),
+            _ => {}
+        }
+    }
+
+    fn tool(&mut self, now: Duration, agent: Option<&SessionId>, call: &ToolCall) {
+        let at = self.tools.iter().position(|tool| tool.id == call.id && tool.agent.as_ref() == agent);
+        if call.state.is_final() {
+            at.map(|at| self.tools.remove(at));
+            if self.tools.is_empty() {
+                self.wait_for("waiting for the model");
+            }
+            return;
+        }
+        let title = title(call);
+        if let Some(tool) = at.and_then(|at| self.tools.get_mut(at)) {
+            tool.title = title;
+        } else {
+            let (agent, id, name) = (agent.cloned(), call.id.clone(), call.tool.clone());
+            self.tools.push(Tool { agent, id, name, title, since: now });
+        }
+    }
+
+    /// Returns how long the tool call of an event has been running.
+    pub(super) fn running_time(&self, now: Duration, event: &TurnEvent) -> Option<Duration> {
+        let Event::Tool(call) = &event.observed.event else { return None };
+        let tool = self.tools.iter().find(|tool| tool.id == call.id && tool.agent == event.observed.sub_agent)?;
+        Some(now.saturating_sub(tool.since))
+    }
+
+    /// Returns the lines of the view. `tail` are those of the answer that are not final.
+    pub(super) fn lines(&self, now: Duration, size: Size, tail: Vec<Line>) -> Vec<Line> {
+        let columns = size.columns.saturating_sub(1);
+        let mut view = Vec::new();
+        for tool in self.tools.iter().take(MAX_TOOLS) {
+            view.push(tool.line(now, columns));
+        }
+        if let Some(more) = self.tools.len().checked_sub(MAX_TOOLS).filter(|more| *more > 0) {
+            view.push(Line::styled(format!("  … and {more} more"), DIM));
+        }
+        view.push(self.status(now, columns));
+        // A view that is taller than the window cannot be erased, so only the end of the answer is shown.
+        let room = size.rows.saturating_sub(1);
+        let omitted = view.len().saturating_sub(room.max(1));
+        let mut view = view.split_off(omitted);
+        let shown = tail.len().min(room.saturating_sub(view.len() + 1));
+        let mut lines = tail;
+        let mut lines = lines.split_off(lines.len() - shown);
+        if !lines.is_empty() {
+            lines.push(Line::default());
+        }
+        lines.append(&mut view);
+        lines
+    }
+
+    fn status(&self, now: Duration, columns: usize) -> Line {
+        let step = now.as_millis() / SPINNER_STEP.as_millis();
+        let mut line = Line::styled(SPINNER[usize::try_from(step).unwrap_or(0) % SPINNER.len()], NAME);
+        line.push(" ", Style::new());
+        if let Some(retry) = self.retry.as_ref().filter(|_| !self.is_stopping) {
+            line.push(&format!("the provider failed ({}): {}", retry.attempt, retry.message), TROUBLE);
+            let left = retry.until.map(|until| until.saturating_sub(now).as_secs_f64().ceil());
+            let end = left.map(|left| format!(" · next attempt in {left:.0} s")).unwrap_or_default();
+            return with_end(&line, &end, columns);
+        }
+        let doing = match self.tools.as_slice() {
+            _ if self.is_stopping => "stopping the turn (Ctrl-C once more kills it)".to_owned(),
+            [] => self.doing.clone(),
+            [tool] => format!("running {}", tool.name),
+            tools => format!("running {} tools", tools.len()),
+        };
+        line.push(&doing, Style::new());
+        let mut facts = format!(" · {}", duration_text(now));
+        if self.tokens > 0 {
+            facts += &format!(" · {}", tokens_text(self.tokens));
+        }
+        if self.cost > 0.0 {
+            facts += &format!(" · ${:.4}", self.cost);
+        }
+        line.push(&facts, DIM);
+        line.cut(columns)
+    }
+}
+
+impl Tool {
+    fn line(&self, now: Duration, columns: usize) -> Line {
+        let mut line = Line::plain(if self.agent.is_some() { "    " } else { "  " });
+        line.push(&first_line(&self.name), NAME);
+        if !self.title.is_empty() {
+            line.push(&format!(" {}", self.title), Style::new());
+        }
+        with_end(&line, &format!(" · {}", duration_text(now.saturating_sub(self.since))), columns)
+    }
+}
+
+/// Returns a line with an end that is not cut.
+fn with_end(line: &Line, end: &str, columns: usize) -> Line {
+    let end = Line::styled(end, DIM);
+    let mut whole = line.cut(columns.saturating_sub(end.width()).max(4));
+    whole.append(&end);
+    whole.cut(columns)
+}
+
+/// Returns what a tool call does, on one line.
+fn title(call: &ToolCall) -> String {
+    if let ToolState::Running { title: Some(title), .. } = &call.state
+        && !title.is_empty()
+    {
+        return first_line(title);
+    }
+    let Value::Object(fields) = &call.input else { return String::new() };
+    let described = DESCRIBING_FIELDS.iter().filter_map(|name| fields.get(*name)?.as_str());
+    let any = fields.values().filter_map(Value::as_str);
+    described.chain(any).find(|text| !text.trim().is_empty()).map(first_line).unwrap_or_default()
+}
+
+/// Returns a time as people read it.
+pub(crate) fn duration_text(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+fn tokens_text(tokens: u64) -> String {
+    match tokens {
+        0..1000 => format!("{tokens} tokens"),
+        1000..1_000_000 => format!("{}.{}k tokens", tokens / 1000, tokens % 1000 / 100),
+        _ => format!("{}.{}M tokens", tokens / 1_000_000, tokens % 1_000_000 / 100_000),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Messages about a turn on stderr: what happens in it, and how it ended.
+
+use super::console::Console;
+use super::live::duration_text;
+use super::styled::Line;
+use anstyle::{AnsiColor, Style};
+use opencode_run_core::{Event, StepReason, ToolCall, ToolState, TurnEvent, TurnRecord};
+use opencode_run_process::changed_files;
+use opencode_runner::Runner;
+use std::path::Path;
+use std::time::Duration;
+
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+/// The most changed files that are named.
+const MAX_FILES: usize = 5;
+
+/// Reports an event that a person would want to see.
+pub(crate) fn report_event(event: &TurnEvent, console: Console) {
+    let is_sub_agent = event.observed.sub_agent.is_some();
+    let agent = if is_sub_agent { "sub-agent: " } else { "" };
+    match &event.observed.event {
+        Event::Tool(call) if call.state.is_final() && console.live.is_some() => {
+            let time = console.live.and_then(|live| live.running_time(event));
+            console.styled(&ended_tool(call, is_sub_agent, time).to_text(true));
+        }
+        Event::Tool(call) => match &call.state {
+            ToolState::Completed { title, .. } => {
+                let title = title.as_deref().filter(|title| !title.is_empty()).unwrap_or("done");
+                console.note(&format!("{agent}{}: {}", call.tool, first_line(title)));
+            }
+            ToolState::Failed { error, .. } => {
+                console.note(&format!("{agent}{} failed: {}", call.tool, first_line(error)));
+            }
+            _ => {}
+        },
+        Event::Retry { attempt, message, next } => {
+            let wait = next.map(|next| format!(", next attempt in {next:?}")).unwrap_or_default();
+            console.note(&format!("the provider failed ({attempt}): {}{wait}", first_line(message)));
+        }
+        Event::Permission(ask) if ask.refused => {
+            Console::warning(&format!("permission refused: {} ({})", ask.permission, ask.patterns.join(", ")));
+        }
+        _ => {}
+    }
+}
+
+/// Returns the line of a tool call that has ended, below the answer.
+fn ended_tool(call: &ToolCall, is_sub_agent: bool, time: Option<Duration>) -> Line {
+    let mut line = Line::plain(if is_sub_agent { "    " } else { "  " });
+    match &call.state {
+        ToolState::Failed { error, refused } => {
+            line.push("✗ ", BAD);
+            line.push(&first_line(&call.tool), Style::new());
+            line.push(if *refused { " refused: " } else { " failed: " }, BAD);
+            line.push(&first_line(error), DIM);
+        }
+        state => {
+            line.push("✓ ", GOOD);
+            line.push(&first_line(&call.tool), Style::new());
+            if let ToolState::Completed { title: Some(title), .. } = state {
+                line.push(&format!(" {}", first_line(title)), DIM);
+            }
+        }
+    }
+    if let Some(time) = time {
+        line.push(&format!(" · {}", duration_text(time)), DIM);
+    }
+    line
+}
+
+/// Returns the first line of a text, or the beginning of a long one.
+pub(crate) fn first_line(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = text.trim().lines().next().unwrap_or_default();
+    let mut shown: String = line.chars().take(LONGEST).collect();
+    if shown.len() < text.trim().len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Reports how the turn ended.
+pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
+    match &turn.finish {
+        Some(StepReason::Length) => {
+            Console::warning("the answer was cut at the model's limit of output tokens");
+        }
+        Some(StepReason::ContentFilter) => Console::warning("the answer was cut by the provider's filter"),
+        _ => {}
+    }
+    if turn.dropped.messages > 0 {
+        Console::warning(&format!(
+            "{} messages of opencode's ({} bytes) were too long and left out",
+            turn.dropped.messages, turn.dropped.bytes
+        ));
+    }
+    let mut facts = vec![format!("{} in {:.1} s", turn.state, turn.duration.as_secs_f64())];
+    if turn.usage.total() > 0 {
+        let input = turn.usage.input + turn.usage.cache_read + turn.usage.cache_write;
+        facts.push(format!("{input} tokens in, {} out", turn.usage.output + turn.usage.reasoning));
+    }
+    if turn.cost > 0.0 {
+        facts.push(format!("${:.4}", turn.cost));
+    }
+    if console.live.is_some() {
+        facts.extend(changes(turn, runner.task_dir().path()));
+    }
+    facts.extend(runner.session_id().map(|session| format!("session {session}")));
+    facts.push(runner.task_dir().path().display().to_string());
+    console.note(&facts.join(" · "));
+}
+
+/// Returns the changed files as one fact; `None` if the agent changed no file.
+fn changes(turn: &TurnRecord, directory: &Path) -> Option<String> {
+    let files = changed_files(turn);
+    let shown =
+        files.iter().take(MAX_FILES).map(|file| file.strip_prefix(directory).unwrap_or(file).display().to_string());
+    let mut shown: Vec<_> = shown.collect();
+    if files.len() > MAX_FILES {
+        shown.push(format!("and {} more", files.len() - MAX_FILES));
+    }
+    let plural = if files.len() == 1 { "" } else { "s" };
+    (!files.is_empty()).then(|| format!("{} file{plural} changed ({})", files.len(), shown.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn ended_tool_stands_on_one_line() {
+        let of = |state| ToolCall::new("1", "bash", Value::Null, state);
+        let done = of(ToolState::Completed { title: Some("a\nb".to_owned()), output: String::new() });
+        let shown = |call: &ToolCall, is_sub_agent, time| ended_tool(call, is_sub_agent, time).to_text(false);
+        assert_eq!(shown(&done, false, Some(Duration::from_millis(1234))), "  ✓ bash a… · 1.2 s");
+        let refused = of(ToolState::Failed { error: "no".to_owned(), refused: true });
+        assert_eq!(shown(&refused, true, None), "    ✗ bash refused: no");
+    }
+}

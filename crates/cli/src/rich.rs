@@ -1,0 +1,94 @@
+//! Markdown on a terminal, rendered as it streams.
+//!
+//! Blocks are recognised line by line, so that the work is linear in the length of the answer and a line is final soon: a heading, an
+//! item or a line of code when it ends, a paragraph when the next block begins. Only the inline text of a block goes through a
+//! parser. No text is ever dropped: what is not understood is shown as it is.
+
+mod blocks;
+mod code;
+mod inline;
+mod table;
+
+use crate::styled::Line;
+use blocks::Blocks;
+
+/// The most columns of rendered text: longer lines are hard to read.
+const MAX_COLUMNS: usize = 100;
+/// The longest line that is waited for, in bytes. A longer one is broken.
+const MAX_LINE_BYTES: usize = 8 << 10;
+
+/// Renders Markdown that comes piece by piece.
+#[derive(Debug, Clone)]
+pub(crate) struct RichText {
+    blocks: Blocks,
+    /// The source line that has no end yet.
+    open: String,
+}
+
+impl RichText {
+    /// Makes a renderer for a terminal of so many columns.
+    pub(crate) fn new(columns: usize) -> Self {
+        Self { blocks: Blocks::new(usable(columns)), open: String::new() }
+    }
+
+    /// Sets the width of the lines to come.
+    pub(crate) fn resize(&mut self, columns: usize) {
+        self.blocks.columns = usable(columns);
+    }
+
+    /// Takes a piece and returns the lines that are final now.
+    pub(crate) fn push(&mut self, piece: &str) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let mut rest = piece;
+        while let Some((head, tail)) = rest.split_once('\n') {
+            self.open.push_str(head);
+            self.break_long(&mut lines);
+            self.blocks.line(&self.open, &mut lines);
+            self.open.clear();
+            rest = tail;
+        }
+        self.open.push_str(rest);
+        self.break_long(&mut lines);
+        lines
+    }
+
+    /// Returns the lines that are not final yet, as they look now.
+    pub(crate) fn tail(&self) -> Vec<Line> {
+        self.clone().finish()
+    }
+
+    /// Ends the text: returns the lines that were not final.
+    pub(crate) fn finish(&mut self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        if !self.open.is_empty() {
+            self.blocks.line(&self.open, &mut lines);
+            self.open.clear();
+        }
+        self.blocks.end(&mut lines);
+        lines
+    }
+
+    /// Breaks a line that is too long to be held.
+    fn break_long(&mut self, lines: &mut Vec<Line>) {
+        while self.open.len() > MAX_LINE_BYTES {
+            let mut at = MAX_LINE_BYTES;
+            while !self.open.is_char_boundary(at) {
+                at -= 1;
+            }
+            if let Some(blank) = self.open[..at].rfind(' ').filter(|blank| *blank > MAX_LINE_BYTES / 2) {
+                at = blank + 1;
+            }
+            let rest = self.open.split_off(at);
+            self.blocks.line(&self.open, lines);
+            self.open = rest;
+        }
+    }
+}
+
+/// Leaves the last column free: a terminal that has filled it is about to wrap.
+fn usable(columns: usize) -> usize {
+    columns.saturating_sub(1).clamp(16, MAX_COLUMNS)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! The terminal that stdout and stderr share: its last lines are a view that is erased before anything else is printed, and drawn
+//! again after it.
+
+use crate::stderr::write_if_room;
+use crate::styled::Line;
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// The size of a terminal that does not report one.
+const DEFAULT_SIZE: Size = Size { columns: 80, rows: 24 };
+
+/// Columns and rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) columns: usize,
+    pub(crate) rows: usize,
+}
+
+static SCREEN: Mutex<Screen> = Mutex::new(Screen { drawn: Vec::new(), holds: 0 });
+
+/// Reports that the view is not on the screen any more.
+static ERASED: Notify = Notify::const_new();
+
+#[derive(Debug)]
+struct Screen {
+    /// The widths of the lines that are drawn. The cursor stands behind the last one.
+    drawn: Vec<usize>,
+    /// How many holders forbid to draw.
+    holds: u32,
+}
+
+impl Screen {
+    /// Returns what erases the lines that are drawn, which then are not.
+    fn erase(&mut self, columns: usize) -> String {
+        let text = erasure(&self.drawn, columns);
+        self.drawn.clear();
+        text
+    }
+}
+
+fn screen() -> MutexGuard<'static, Screen> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns what erases lines of these widths from the cursor upwards. A terminal that became narrower has broken them.
+fn erasure(widths: &[usize], columns: usize) -> String {
+    if widths.is_empty() {
+        return String::new();
+    }
+    let rows: usize = widths.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
+    let up = if rows > 1 { format!("\u{1b}[{}A", rows - 1) } else { String::new() };
+    format!("\r{up}\u{1b}[J")
+}
+
+/// Forbids to draw while it lives: another process or the print of an answer has the terminal.
+#[derive(Debug)]
+pub(crate) struct Hold(());
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        screen().holds -= 1;
+        ERASED.notify_one();
+    }
+}
+
+/// Forbids to draw. Returns what erases the view, to be written before anything else.
+pub(crate) fn hold() -> (Hold, String) {
+    let mut screen = screen();
+    screen.holds += 1;
+    let erasure = screen.erase(size().columns);
+    (Hold(()), erasure)
+}
+
+/// Returns what erases the view, to be written before anything else.
+pub(crate) fn take_erasure() -> String {
+    let mut screen = screen();
+    if screen.drawn.is_empty() {
+        return String::new();
+    }
+    ERASED.notify_one();
+    screen.erase(size().columns)
+}
+
+/// Waits until the view was erased and can be drawn again.
+pub(crate) async fn erased() {
+    ERASED.notified().await;
+}
+
+/// Erases the view.
+pub(crate) fn clear() {
+    let erasure = take_erasure();
+    if !erasure.is_empty() {
+        write_if_room(erasure.as_bytes());
+    }
+}
+
+/// Forgets what is drawn: the cursor may be elsewhere.
+pub(crate) fn forget() {
+    screen().drawn.clear();
+}
+
+/// Draws the view in place of the one before. It is skipped if the terminal has no room, or another job has it.
+pub(crate) fn draw(lines: &[Line], size: Size, colours: bool) {
+    let mut screen = screen();
+    if screen.holds > 0 || !is_in_foreground() {
+        return;
+    }
+    let columns = size.columns;
+    let lines: Vec<_> = lines.iter().map(|line| line.cut(columns.saturating_sub(1))).collect();
+    let mut text = erasure(&screen.drawn, columns);
+    for (number, line) in lines.iter().enumerate() {
+        // Writing to a string cannot fail. A tab would not have the width that is counted.
+        let shown = line.to_text(colours).replace('\t', "    ");
+        write!(text, "{}{shown}", if number > 0 { "\r\n" } else { "" }).ok();
+    }
+    if write_if_room(text.as_bytes()) {
+        screen.drawn = lines.iter().map(Line::width).collect();
+    }
+}
+
+/// Returns whether stderr is a terminal on which the cursor can be moved.
+pub(crate) fn can_draw() -> bool {
+    io::stderr().is_terminal() && has_cursor()
+}
+
+/// Returns whether stdout is a terminal that can show rendered text.
+pub(crate) fn can_render() -> bool {
+    io::stdout().is_terminal() && has_cursor()
+}
+
+fn has_cursor() -> bool {
+    cfg!(unix) && std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb")
+}
+
+/// Returns the size of the terminal on stderr, or on stdout.
+pub(crate) fn size() -> Size {
+    #[cfg(unix)]
+    for size in [rustix::termios::tcgetwinsize(io::stderr()), rustix::termios::tcgetwinsize(io::stdout())] {
+        if let Some(size) = size.ok().filter(|size| size.ws_col > 0) {
+            let rows = if size.ws_row > 0 { size.ws_row.into() } else { DEFAULT_SIZE.rows };
+            return Size { columns: size.ws_col.into(), rows };
+        }
+    }
+    DEFAULT_SIZE
+}
+
+/// Returns whether this job has the terminal. One in the background does not draw over what the shell shows.
+fn is_in_foreground() -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::process::getpgrp;
+        rustix::termios::tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
+    }
+    #[cfg(not(unix))]
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erasure_counts_broken_rows() {
+        assert_eq!(erasure(&[], 80), "");
+        assert_eq!(erasure(&[10], 80), "\r\u{1b}[J");
+        assert_eq!(erasure(&[10, 0, 79], 80), "\r\u{1b}[2A\u{1b}[J");
+        assert_eq!(erasure(&[79, 10], 40), "\r\u{1b}[2A\u{1b}[J");
+    }
+}

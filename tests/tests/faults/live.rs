@@ -1,0 +1,191 @@
+//! The live view of a turn on a terminal.
+
+use crate::screen::Screen;
+use crate::support::{Case, Transport, ready_and_stall};
+use opencode_run_tests::opencode_run_bin;
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::{Serving, TurnAct};
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// A character that only the view shows.
+const SPINNER: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
+
+fn playing(acts: impl IntoIterator<Item = TurnAct>) -> Case {
+    Case::new(|script, _| script.on("serve", [Serving::doing(acts).act()])).on(Transport::Serve)
+}
+
+fn on_terminal(case: &Case, arguments: &[&str]) -> Command {
+    let mut command = case.command(arguments);
+    command.env("TERM", "xterm-256color");
+    command
+}
+
+fn event(kind: &str, properties: &Value) -> TurnAct {
+    let data = json!({"directory": "{{cwd}}", "payload": {"type": kind, "properties": properties}}).to_string();
+    TurnAct::Event { data }
+}
+
+/// A tool that runs until the file `go` is there, then a text.
+fn running_tool(case_go: &std::path::Path) -> Vec<TurnAct> {
+    let session = "{{session}}";
+    let info = json!({"id": "{{answer}}", "role": "assistant", "sessionID": session, "parentID": "{{message}}"});
+    let state = json!({"status": "running", "input": {"command": "cargo test 日本語"}, "time": {"start": 1}});
+    let part = json!({
+        "id": "prt_{{answer}}2", "messageID": "{{answer}}", "sessionID": session, "type": "tool", "tool": "bash",
+        "callID": "call_1", "state": state,
+    });
+    vec![
+        event("message.updated", &json!({"sessionID": session, "info": info})),
+        event("message.part.updated", &json!({"sessionID": session, "part": part, "time": 1})),
+        Act::WaitForFile { path: case_go.to_owned() }.into(),
+        TurnAct::replay("1.18.33/plain-text"),
+    ]
+}
+
+fn with_running_tool() -> (Case, std::path::PathBuf) {
+    let mut path = std::path::PathBuf::new();
+    let case = Case::new(|script, sandbox| {
+        path = sandbox.path("go");
+        script.on("serve", [Serving::doing(running_tool(&path)).act()])
+    });
+    (case.on(Transport::Serve), path)
+}
+
+#[test]
+fn tool_is_shown_while_it_runs() {
+    let (case, go) = with_running_tool();
+    let screen = Screen::start(&on_terminal(&case, &["x"]), 24, 80);
+    screen.wait_for("  bash cargo test 日本語 · ");
+    screen.wait_for("running bash · ");
+    std::fs::write(&go, "").unwrap();
+    let ended = screen.end();
+    ended.outcome.assert_code(0);
+    assert!(!ended.contents.contains(|c| SPINNER.contains(c)), "{}", ended.contents);
+    assert_eq!(ended.contents.matches("Hello from the model.").count(), 1, "{}", ended.contents);
+    assert!(ended.contents.contains("completed in "), "{}", ended.contents);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn view_survives_resizing() {
+    let (case, go) = with_running_tool();
+    let screen = Screen::start(&on_terminal(&case, &["x"]), 24, 80);
+    screen.wait_for("running bash · ");
+    for (rows, columns) in [(24, 30), (5, 30), (2, 12), (24, 200), (24, 80)] {
+        screen.resize(rows, columns);
+        screen.wait_until("a frame", |contents| contents.contains(|c| SPINNER.contains(c)));
+    }
+    std::fs::write(&go, "").unwrap();
+    let ended = screen.end();
+    ended.outcome.assert_code(0);
+    assert!(ended.contents.contains("Hello from the model."), "{}", ended.contents);
+    case.sandbox.assert_nothing_alive();
+}
+
+/// A spoken answer of this delta.
+fn speaking(delta: &str, count: u64, at_once: usize) -> Case {
+    playing([TurnAct::Speak { delta: delta.to_owned(), count, at_once, pause_ms: 0 }])
+}
+
+#[test]
+fn answer_is_rendered_unless_plain() {
+    let case = speaking("**bold** and `code`\n\n", 2, 1);
+    let rendered = Screen::start(&on_terminal(&case, &["x"]), 24, 80).end();
+    assert!(rendered.contents.contains("bold and code"), "{}", rendered.contents);
+    assert!(rendered.bytes.contains("\u{1b}[1mbold\u{1b}[0m"), "{:?}", rendered.bytes);
+    for plain in [&["--plain", "x"][..], &["--plain", "-q", "x"]] {
+        let plain = Screen::start(&on_terminal(&case, plain), 24, 80).end();
+        assert!(plain.contents.contains("**bold** and `code`"), "{}", plain.contents);
+    }
+    let outcome = case.run(&["x"]);
+    assert!(outcome.stdout.starts_with("**bold** and `code`\n\n**bold**"), "{outcome:?}");
+    assert!(!outcome.stderr.contains('\u{1b}'), "{outcome:?}");
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn view_respects_terminal_and_user() {
+    let (case, go) = with_running_tool();
+    std::fs::write(&go, "").unwrap();
+    let mut no_colour = on_terminal(&case, &["x"]);
+    no_colour.env("NO_COLOR", "1");
+    let ended = Screen::start(&no_colour, 24, 80).end();
+    assert!(!ended.bytes.contains("m\u{1b}") && !ended.bytes.contains("\u{1b}[3"), "{:?}", ended.bytes);
+    let mut dumb = case.command(&["x"]);
+    dumb.env("TERM", "dumb").env("NO_COLOR", "1");
+    let ended = Screen::start(&dumb, 24, 80).end();
+    assert!(!ended.bytes.contains('\u{1b}') && ended.contents.contains("Hello from"), "{:?}", ended.bytes);
+    let ended = Screen::start(&on_terminal(&case, &["-q", "x"]), 24, 80).end();
+    assert_eq!(ended.contents.trim(), "Hello from the model.", "{:?}", ended.bytes);
+    case.sandbox.assert_nothing_alive();
+}
+
+/// Presses Ctrl-C when the screen shows this, and asserts that the view is gone and the terminal as it was.
+#[track_caller]
+fn interrupt_at(case: &Case, stage: &str) {
+    let screen = Screen::start(&on_terminal(case, &["x"]), 24, 100);
+    screen.wait_for(stage);
+    screen.type_in("\u{3}");
+    let deadline = std::time::Instant::now() + crate::support::HANG;
+    while screen.contents().contains(|c| SPINNER.contains(c)) {
+        assert!(std::time::Instant::now() < deadline, "{}", screen.contents());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(screen.is_restored(), "{stage}");
+    let ended = screen.end();
+    ended.outcome.assert_code(130);
+    assert!(ended.contents.contains("interrupted"), "{stage}: {}", ended.contents);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn interrupt_leaves_clean_terminal() {
+    let locating = Case::new(|script, sandbox| script.on("--version", ready_and_stall(sandbox))).on(Transport::Serve);
+    interrupt_at(&locating, "locating opencode · ");
+    let starting = Case::new(|script, sandbox| script.on("serve", ready_and_stall(sandbox))).on(Transport::Serve);
+    interrupt_at(&starting, "starting opencode · ");
+    interrupt_at(&playing([Act::Stall {}.into()]), "waiting for the model · ");
+    interrupt_at(&with_running_tool().0, "running bash · ");
+    let writing = TurnAct::Speak { delta: "word ".to_owned(), count: 100_000, at_once: 1, pause_ms: 50 };
+    interrupt_at(&playing([writing]), "writing · ");
+}
+
+#[test]
+fn mistyped_subcommand_is_asked_about() {
+    let case = Case::replaying("1.18.33/plain-text");
+    let asked = |answer: &str| {
+        let mut command = case.sandbox.command(opencode_run_bin!());
+        command.arg("docter").args(["--transport", "run", "--opencode"]).arg(case.fake.executable());
+        let screen = Screen::start(&command, 24, 80);
+        screen.wait_for("did you mean `doctor`?");
+        screen.type_in(answer);
+        screen.end()
+    };
+    asked("\n").outcome.assert_code(2);
+    let sent = asked("m\n");
+    sent.outcome.assert_code(0);
+    assert!(sent.contents.contains("Hello from the model."), "{}", sent.contents);
+    // `doctor` has no --transport.
+    let ran = asked("y\n");
+    ran.outcome.assert_code(2);
+    assert!(ran.contents.contains("--transport"), "{}", ran.contents);
+    // Off a terminal it is a message.
+    case.run(&["docter"]).assert_code(0);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn fast_long_answer_is_shown() {
+    // 5 MB of paragraphs, items and code.
+    let delta = format!(
+        "A paragraph with **bold** text and `code`. {}\n\n- item\n\n```rust\nlet x = 1;\n```\n",
+        "word ".repeat(185)
+    );
+    let case = speaking(&delta, 5000, 50);
+    let ended = Screen::start(&on_terminal(&case, &["x"]), 24, 80).end();
+    ended.outcome.assert_code(0);
+    assert!(ended.contents.contains("completed in "), "{}", ended.contents);
+    assert_eq!(ended.bytes.matches("• ").count(), 5000);
+    case.sandbox.assert_nothing_alive();
+}

@@ -1,0 +1,108 @@
+//! The command on a terminal whose screen is followed.
+
+use crate::support::{HANG, Outcome, Running};
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use vt100::Parser;
+
+/// How many lines above the screen are kept.
+const SCROLLBACK: usize = 200;
+
+/// A command on a terminal.
+pub(crate) struct Screen {
+    running: Running,
+    terminal: File,
+    state: Arc<Mutex<State>>,
+    reader: JoinHandle<()>,
+}
+
+struct State {
+    parser: Parser,
+    bytes: Vec<u8>,
+}
+
+impl Screen {
+    /// Starts a command on a terminal of this many rows and columns.
+    pub(crate) fn start(command: &Command, rows: u16, columns: u16) -> Self {
+        let mut running = Running::spawn_on_terminal_of(command, size(rows, columns));
+        let terminal = running.take_terminal();
+        let parser = Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), SCROLLBACK);
+        let state = Arc::new(Mutex::new(State { parser, bytes: Vec::new() }));
+        let (mut output, shown) = (terminal.try_clone().unwrap(), Arc::clone(&state));
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 65536];
+            // It ends in an error when the other end is closed.
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                let mut state = shown.lock().unwrap();
+                state.parser.process(&bytes[..count]);
+                state.bytes.extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self { running, terminal, state, reader }
+    }
+
+    /// Returns the lines that are on the screen.
+    pub(crate) fn contents(&self) -> String {
+        self.state.lock().unwrap().parser.screen().contents()
+    }
+
+    /// Waits until the screen shows this.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str) {
+        self.wait_until(text, |contents| contents.contains(text));
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until(&self, what: &str, condition: impl Fn(&str) -> bool) {
+        let what = || format!("{what}; the screen shows\n{}", self.contents());
+        let began = std::time::Instant::now();
+        while !condition(&self.contents()) {
+            assert!(began.elapsed() < HANG, "waited in vain for {}", what());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn type_in(&self, keys: &str) {
+        (&self.terminal).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Returns whether the terminal echoes what is typed and gives it line by line.
+    pub(crate) fn is_restored(&self) -> bool {
+        use rustix::termios::LocalModes;
+        let modes = tcgetattr(&self.terminal).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    /// Gives the window another size.
+    pub(crate) fn resize(&self, rows: u16, columns: u16) {
+        tcsetwinsize(&self.terminal, size(rows, columns)).unwrap();
+        self.state.lock().unwrap().parser.screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
+    }
+
+    /// Waits for the end, and returns it with what the terminal shows then and all that it got.
+    #[track_caller]
+    pub(crate) fn end(self) -> Ended {
+        let Self { running, terminal, state, reader } = self;
+        let outcome = running.wait();
+        drop(terminal);
+        reader.join().unwrap();
+        let state = state.lock().unwrap();
+        let bytes = String::from_utf8_lossy(&state.bytes).into_owned();
+        Ended { outcome, contents: state.parser.screen().contents(), bytes }
+    }
+}
+
+/// A command that has ended.
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    pub(crate) contents: String,
+    pub(crate) bytes: String,
+}
+
+fn size(rows: u16, columns: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
