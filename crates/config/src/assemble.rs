@@ -218,8 +218,7 @@ fn resolve_key_file(path: &Path, model: &Arc<ModelConfig>) -> Arc<ModelConfig> {
 /// Returns the part of a key's name that is safe to show.
 ///
 /// If a `=` was forgotten, a secret directly follows the name, and base64 can contain a `=`. So the name is cut
-/// after `KEY`
-/// if no `_` follows, and where its letter case changes.
+/// after `KEY` if no `_` follows, and where its letter case changes.
 fn safe_name(name: &str) -> String {
     let lower = name.starts_with(|c: char| c.is_ascii_lowercase());
     let word = |c: char| c == '_' || if lower { c.is_ascii_lowercase() } else { c.is_ascii_uppercase() };

@@ -1,14 +1,11 @@
 //! Splits the text of a `.env` file into entries with line numbers.
 //!
 //! `dotenvy` reads the values. This module finds the end of each entry and rewrites it so that `dotenvy` has
-//! nothing to
-//! substitute or guess: it has no line numbers, looks `$NAME` up in the process environment, and is inconsistent
-//! about
-//! backslashes in single quotes and quotes in comments.
+//! nothing to substitute or guess: it has no line numbers, looks `$NAME` up in the process environment, and is
+//! inconsistent about backslashes in single quotes and quotes in comments.
 
 /// The maximum number of lines of a quoted value. A quote that is open for longer counts as unclosed, which also
-/// bounds the
-/// work for a file full of such quotes.
+/// bounds the work for a file full of such quotes.
 pub const MAX_VALUE_LINES: usize = 256;
 
 /// One entry of the file. May contain a secret, so it has no `Debug`.

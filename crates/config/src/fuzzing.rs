@@ -1,6 +1,5 @@
 //! Properties that hold for every file, shared by the property tests of this crate, whose files resemble real ones,
-//! and the
-//! fuzz target in `/fuzz`, which tries all others.
+//! and the fuzz target in `/fuzz`, which tries all others.
 //!
 //! Not part of the interface. Each function panics if a property does not hold.
 
@@ -10,8 +9,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// The secret that replaces each [`MARK`] in a file. Like real secrets it has letters of both cases and digits, so
-/// no name
-/// of a key can be made of it.
+/// no name of a key can be made of it.
 const SECRET: &str = "Zq9Planted0Key7x";
 
 /// The part of the secret whose presence proves a leak.
@@ -21,8 +19,7 @@ const LEAKED_PART: &str = "Planted";
 const MARK: u8 = 1;
 
 /// Asserts that no message shows the secret (the byte 1 stands for it), that lenient reading accepts no more than
-/// strict
-/// reading does, and that parsed sources can be written and read again.
+/// strict reading does, and that parsed sources can be written and read again.
 ///
 /// # Panics
 ///

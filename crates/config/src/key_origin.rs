@@ -44,8 +44,7 @@ pub enum KeyError {
 }
 
 /// Returns the config with its key, read from its file or printed by its command; a config that has its key or
-/// needs none
-/// is returned unchanged. White space around the key is trimmed.
+/// needs none is returned unchanged. White space around the key is trimmed.
 ///
 /// The command is executed by `run`, which returns its output: how it is run, and what ends it if the caller stops
 /// waiting, is decided by the program. Output beyond [`MAX_KEY_BYTES`] bytes need not be read.
@@ -53,8 +52,7 @@ pub enum KeyError {
 /// # Errors
 ///
 /// If the file cannot be read, or the file or the command yields no key, or `run` fails. The file may be a pipe;
-/// the future
-/// waits for its writer.
+/// the future waits for its writer.
 pub async fn with_key(
     config: &Arc<ModelConfig>,
     run: impl AsyncFnOnce(&str) -> Result<Vec<u8>, KeyError>,

@@ -1,11 +1,9 @@
 //! Model sources from `.env` files: for each model role the model, its endpoint, its key and its parameters.
 //!
 //! The settings of a file reach the caller exactly as written, or are rejected with the file, the line and the
-//! reason. The
-//! crate changes nothing in its process and reads no environment variable. Reading a `.env` file reads only that
-//! file; if a
-//! source names a file for its key, [`with_key`] reads that file on request, and if it names a command, the caller
-//! runs it.
+//! reason. The crate changes nothing in its process and reads no environment variable. Reading a `.env` file reads
+//! only that file; if a source names a file for its key, [`with_key`] reads that file on request, and if it names a
+//! command, the caller runs it.
 //!
 //! # Example
 //!
@@ -65,16 +63,13 @@
 //! | `PROVIDER` | the npm package of the provider, `@ai-sdk/openai-compatible` by default; only with a base URL |
 //!
 //! A key with an **empty value**, such as `MODEL_CODE_TEMPERATURE=`, is treated as absent, because templates of
-//! `.env` files
-//! are full of them. If the source has other values, its missing model is still a problem.
+//! `.env` files are full of them. If the source has other values, its missing model is still a problem.
 //!
 //! # File format
 //!
 //! UTF-8, with or without a byte order mark, at most [`MAX_FILE_BYTES`]. The dialect is that of the `dotenvy`
-//! crate:
-//! comments, `export`, single and double quotes, values of several lines (at most [`MAX_VALUE_LINES`]), escapes
-//! outside of
-//! single quotes. It differs if `dotenvy` would change a value:
+//! crate: comments, `export`, single and double quotes, values of several lines (at most [`MAX_VALUE_LINES`]),
+//! escapes outside of single quotes. It differs if `dotenvy` would change a value:
 //!
 //! - **Nothing is substituted.** `$HOME`, `${X}` and a key with a `$` in it are literal, in every quoting style.
 //! - A backslash in single quotes is a backslash, even before the closing quote.
@@ -99,12 +94,10 @@
 //! # Which keys are ours
 //!
 //! A key that is not exactly one of ours is *ambiguous*, and never silently ignored, if one of these holds after it
-//! is
-//! converted to capitals and `-` and `.` are replaced by `_`:
+//! is converted to capitals and `-` and `.` are replaced by `_`:
 //!
 //! 1. It is equal to a key of ours or at most two edits (a letter added, removed or changed, or two neighbours
-//!    swapped) away:
-//!    `MODEL_CDOE_MODEL`, `MODLE_CODE_MODEL`, `model_code_model`, `MODEL_CODE_API_KEY`.
+//!    swapped) away: `MODEL_CDOE_MODEL`, `MODLE_CODE_MODEL`, `model_code_model`, `MODEL_CODE_API_KEY`.
 //! 2. It begins with `MODEL_<TYPE>_` of a known type, or is `MODEL_<TYPE>`: `MODEL_CODE_URL`, `MODEL_DEFAULT`.
 //! 3. It is `MODEL_<SETTING>` with a known setting, with or without its `_`: `MODEL_TEMPERATURE`, `MODEL_API_KEY`.
 //! 4. It is `MODEL_<WORD>_<SETTING>` with a known setting: `MODEL_REVIEW_BASEURL`.
@@ -113,14 +106,12 @@
 //! `MODEL_PATH`, `MODEL_NAME` or `DATABASE_URL`, belong to other programs.
 //!
 //! After an unclosed quote, reading continues with the next line, so that the quote hides nothing. A quoted value
-//! that spans
-//! a line with a key of ours makes the source of that key ambiguous.
+//! that spans a line with a key of ours makes the source of that key ambiguous.
 //!
 //! # Secrets
 //!
 //! No message, `Debug` output or serialised form of this crate contains an API key: messages name settings and line
-//! numbers
-//! and never show a line or a value that could not be read.
+//! numbers and never show a line or a value that could not be read.
 
 mod assemble;
 mod draft;

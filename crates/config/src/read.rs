@@ -6,8 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 /// The maximum size of a file of model sources, 1 MiB: real files have a few hundred bytes, and a wrong path must
-/// not fill
-/// the memory.
+/// not fill the memory.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Reads a file that the user named. A pipe is read to its end.

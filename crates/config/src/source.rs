@@ -12,12 +12,9 @@ use std::sync::Arc;
 /// The configured models, at most one for each [`ModelSourceType`].
 ///
 /// With serde it is a map from the types' names (`plan`, `think`, `code`, `write`, `default`) to [`ModelConfig`]s.
-/// A model's
-/// key is deserialized but **never serialized**, so a round trip loses the keys. A duplicate type is an error.
-/// Models that
-/// were deserialized or set by a program are not validated until [`problems`](Self::problems) is called; models
-/// from a file
-/// always are.
+/// A model's key is deserialized but **never serialized**, so a round trip loses the keys. A duplicate type is an
+/// error. Models that were deserialized or set by a program are not validated until [`problems`](Self::problems) is
+/// called; models from a file always are.
 ///
 /// ```
 /// use opencode_run_config::{ModelConfig, ModelSource, ModelSourceType};
@@ -54,8 +51,7 @@ impl ModelSource {
     /// # Errors
     ///
     /// All invalid or ambiguous settings of the file at once; the [crate's documentation](crate) has the rules. A
-    /// missing file is
-    /// an error too.
+    /// missing file is an error too.
     pub fn from_env_file(path: impl AsRef<Path>) -> Result<Self, EnvFileError> {
         let path = path.as_ref();
         assemble::named(path, read::named(path)).map_err(EnvFileError::new)
@@ -65,8 +61,7 @@ impl ModelSource {
     /// another program.
     ///
     /// Never fails: an invalid or ambiguous setting is a warning, and its whole source is ignored, never used in
-    /// part. A missing
-    /// file yields no sources and no warnings.
+    /// part. A missing file yields no sources and no warnings.
     #[must_use]
     pub fn from_discovered_env_file(path: impl AsRef<Path>) -> DiscoveredEnvFile {
         let path = path.as_ref();
@@ -74,9 +69,9 @@ impl ModelSource {
         DiscoveredEnvFile { source, warnings }
     }
 
-    /// Reads the content of an auto-discovered file like [`from_discovered_env_file`](Self::from_discovered_env_file). The
-    /// path names the
-    /// file in warnings, and relative paths in the content are relative to its directory.
+    /// Reads the content of an auto-discovered file like
+    /// [`from_discovered_env_file`](Self::from_discovered_env_file). The path names the file in warnings, and
+    /// relative paths in the content are relative to its directory.
     #[must_use]
     pub fn from_discovered_env_bytes(path: impl AsRef<Path>, bytes: Vec<u8>) -> DiscoveredEnvFile {
         let bytes = if bytes.len() > MAX_FILE_BYTES { Err(EnvProblemKind::TooLarge) } else { Ok(Some(bytes)) };

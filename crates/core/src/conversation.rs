@@ -75,8 +75,7 @@ impl Conversation {
     }
 
     /// Ends turns that were still running when the conversation was saved: they fail with [`TurnFailure::Protocol`]
-    /// and
-    /// keep their output.
+    /// and keep their output.
     pub fn end_abandoned_turns(&mut self) {
         for turn in self.turns.iter_mut().filter(|turn| !turn.state.is_final()).map(Arc::make_mut) {
             turn.state = RunState::Error;

@@ -175,8 +175,8 @@ impl Event {
     /// Returns whether the event is progress of its turn.
     ///
     /// Not progress are: an empty text, because a provider can begin new parts without end; a retry, because
-    /// opencode may retry
-    /// without end; an event of an unknown kind, such as a heartbeat; and an open permission request or question.
+    /// opencode may retry without end; an event of an unknown kind, such as a heartbeat; and an open permission
+    /// request or question.
     #[must_use]
     pub fn is_progress(&self) -> bool {
         match self {
@@ -233,8 +233,7 @@ impl StepReason {
     /// Returns whether a turn can end with a step that ended for this reason.
     ///
     /// opencode continues after tool calls and after a step without a known reason. If the last step of a turn
-    /// ended for one
-    /// of these, the turn was cut off.
+    /// ended for one of these, the turn was cut off.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::ToolCalls | Self::Unknown | Self::Error)

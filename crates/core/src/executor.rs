@@ -83,8 +83,7 @@ pub struct StartedTurn {
     /// Sends controls to the turn. Dropping the sender kills the turn.
     pub controls: mpsc::UnboundedSender<Control>,
     /// Receives the signals of the turn. A slow receiver applies backpressure to a process. A server also runs
-    /// other turns, so
-    /// there the events that do not fit are dropped; their texts and tool states are sent later.
+    /// other turns, so there the events that do not fit are dropped; their texts and tool states are sent later.
     pub signals: mpsc::Receiver<Signal>,
 }
 
@@ -120,8 +119,7 @@ pub enum Signal {
     Session(SessionId),
     /// An event.
     // Boxed to keep the ring buffer of the channel small: a channel cycles through its whole capacity, and with
-    // thousands of
-    // turns unboxed events would not stay in the processor's caches.
+    // thousands of turns unboxed events would not stay in the processor's caches.
     Event(Box<Observed>),
     /// A message of opencode was dropped because it was too long or unreadable.
     Dropped {
@@ -131,10 +129,8 @@ pub enum Signal {
     /// The answer as a value that matches the requested schema.
     Structured(Value),
     /// A permission request or a question was answered. Sent for each [`Event::Permission`] that has an id and is
-    /// not refused,
-    /// and for each [`Event::Question`], even if the answer did not reach opencode: until then the idle limit of a
-    /// turn whose
-    /// permissions are decided by a handler is suspended.
+    /// not refused, and for each [`Event::Question`], even if the answer did not reach opencode: until then the
+    /// idle limit of a turn whose permissions are decided by a handler is suspended.
     ///
     /// [`Event::Permission`]: crate::Event::Permission
     /// [`Event::Question`]: crate::Event::Question

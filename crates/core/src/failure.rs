@@ -142,8 +142,7 @@ pub enum TurnFailure {
         url: Option<String>,
     },
     /// The model's provider answered with a success status, but the body is not an answer in its format: a web
-    /// page, a
-    /// malformed stream, or empty.
+    /// page, a malformed stream, or empty.
     #[error("the model's provider failed: {message}")]
     MalformedAnswer {
         /// The fault of the answer, with the provider's own words.

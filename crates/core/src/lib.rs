@@ -10,11 +10,9 @@
 //! ```
 //!
 //! [`TurnMachine`] is a plain synchronous value: [`TurnMachine::apply`] takes an input and returns the resulting
-//! changes. It
-//! holds no lock, no channel and no clock, so every order of events can be tested without a process. [`TurnRunner`]
-//! is the
-//! async shell around it: it feeds signals in, acts on the changes, enforces the limits, and serves any number of
-//! readers.
+//! changes. It holds no lock, no channel and no clock, so every order of events can be tested without a process.
+//! [`TurnRunner`] is the async shell around it: it feeds signals in, acts on the changes, enforces the limits, and
+//! serves any number of readers.
 //!
 //! The crate does no I/O. Time is passed in as an argument or taken from tokio's clock.
 //!

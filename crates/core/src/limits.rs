@@ -48,8 +48,7 @@ pub struct Limits {
 
 impl Limits {
     /// The idle limit if none is set, so that no turn hangs forever. [`Limit::Off`] switches it off, as `0` does on
-    /// the
-    /// command line.
+    /// the command line.
     ///
     /// A model can think silently for minutes, and opencode's own retries take up to a minute.
     pub const DEFAULT_IDLE: Duration = Duration::from_mins(10);

@@ -15,8 +15,7 @@ mod replay;
 
 mockall::mock! {
     /// A mock of [`Executor`]. Its methods are those of the trait without `async`. Each needs an expectation.
-    /// `release` takes
-    /// a clone of the session, because mockall does not support optional references.
+    /// `release` takes a clone of the session, because mockall does not support optional references.
     #[derive(Debug)]
     pub Executor {
         /// Implements [`Executor::start`].
@@ -109,8 +108,7 @@ impl ScriptedExecutor {
     }
 
     /// Adds the turns of a recorded conversation, such as one read from a journal: the texts, the reasoning and the
-    /// tool calls
-    /// of each turn, with its usage and its end.
+    /// tool calls of each turn, with its usage and its end.
     #[must_use]
     pub fn conversation(self, conversation: &Conversation) -> Self {
         conversation.turns.iter().fold(self, |executor, turn| executor.signals(replay::signals(conversation, turn)))

@@ -6,10 +6,8 @@ use std::time::Duration;
 /// The options of a turn. An option that is `None` is unset: the defaults apply, then opencode's own.
 ///
 /// A [`Prompt`](crate::Prompt) and the defaults of a runner use the same struct; [`or`](Self::or) combines the two.
-/// No set
-/// value means "unset": `Some(PermissionPolicy::Deny)` of a turn overrides `Some(PermissionPolicy::Allow)` of its
-/// runner,
-/// and `Some(Limit::Off)` overrides a limit.
+/// No set value means "unset": `Some(PermissionPolicy::Deny)` of a turn overrides `Some(PermissionPolicy::Allow)`
+/// of its runner, and `Some(Limit::Off)` overrides a limit.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TurnOptions {

@@ -5,8 +5,7 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// The [`TurnRecord::output`](crate::TurnRecord::output) of a turn, which can be written or serialised without
-/// building
-/// the text.
+/// building the text.
 #[derive(Clone, Copy, Default)]
 pub struct OutputView<'t>(pub(crate) &'t [Entry]);
 

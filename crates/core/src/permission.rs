@@ -8,8 +8,8 @@ use std::sync::Arc;
 /// The policy for opencode's permission requests.
 ///
 /// opencode requests permission only for actions that its configuration neither allows nor denies. By default these
-/// are
-/// access outside the task's directory, reading `.env` files, and calling a tool repeatedly with the same input.
+/// are access outside the task's directory, reading `.env` files, and calling a tool repeatedly with the same
+/// input.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum PermissionPolicy {

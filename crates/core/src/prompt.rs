@@ -113,8 +113,7 @@ impl Prompt {
     }
 
     /// Sets the given limits of a budget; a `None` is left to the runner. [`without_budget`](Self::without_budget)
-    /// removes
-    /// them all.
+    /// removes them all.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.options.set_budget(budget);

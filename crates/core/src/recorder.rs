@@ -52,12 +52,10 @@ impl TurnStart {
 }
 
 /// Records the inputs of a conversation's turns, so that a [`TurnMachine`](crate::TurnMachine) that replays them
-/// produces the
-/// same record.
+/// produces the same record.
 ///
 /// It receives every input in order, before the turn and its readers do. It is called synchronously on the thread
-/// that runs
-/// the turn, so it must be fast, and it must handle its own errors.
+/// that runs the turn, so it must be fast, and it must handle its own errors.
 pub trait Recorder: Send + Sync + Debug {
     /// Records the start of a turn; the inputs that follow belong to it.
     fn turn_started(&self, start: &TurnStart);

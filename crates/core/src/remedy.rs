@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// A remedy for a failure. Each program maps it to its own interface: the command names options, a service may act
-/// on it
-/// automatically.
+/// on it automatically.
 ///
 /// Its `Display` text is a sentence that fits every program.
 #[derive(Debug, Clone, PartialEq, Eq)]

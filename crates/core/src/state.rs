@@ -6,8 +6,7 @@ use std::fmt;
 /// The state of a run.
 ///
 /// `Idle → Running → Completed | Interrupted | Error`; the next turn of the same conversation enters `Running`
-/// again.
-/// Why a run ended in [`RunState::Error`] is data beside it: [`TurnFailure`](crate::TurnFailure).
+/// again. Why a run ended in [`RunState::Error`] is data beside it: [`TurnFailure`](crate::TurnFailure).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "the five states are the whole machine; a sixth would be another machine")]

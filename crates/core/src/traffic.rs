@@ -6,10 +6,8 @@ use serde::{Deserialize, Serialize};
 /// The budget of a turn for its model. `None` is no limit.
 ///
 /// It is checked before each request to the model, so it can be exceeded by the usage of concurrent requests: one,
-/// plus those
-/// of sub-agents and of the agent's commands. Only an executor that observes the requests can enforce it; others
-/// reject the
-/// turn.
+/// plus those of sub-agents and of the agent's commands. Only an executor that observes the requests can enforce
+/// it; others reject the turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field")]
 pub struct Budget {

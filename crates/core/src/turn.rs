@@ -16,13 +16,11 @@ pub use idle::{MAX_TOOL_TIMEOUT, TOOL_TIMEOUT};
 /// ended.
 ///
 /// opencode continues after such a step, at once and without end if the provider never sends a reason. Providers
-/// that
-/// omit it only sometimes recover within one or two steps.
+/// that omit it only sometimes recover within one or two steps.
 pub const MAX_UNKNOWN_STEPS: u32 = 8;
 
 /// The maximum number of entries in the record of a turn. Later ones are only counted, in [`TurnRecord::dropped`].
-/// Real
-/// turns have hundreds.
+/// Real turns have hundreds.
 pub const MAX_ENTRIES: usize = 100_000;
 
 /// An input of a turn's state machine.
@@ -93,8 +91,7 @@ enum PartKind {
 /// One turn, from its start to its end.
 ///
 /// A turn is [`RunState::Completed`] only if opencode reported success: the transport finished without a failure
-/// **and** the
-/// last step ended for a reason that can end a turn. Output is never removed, however the turn ends.
+/// **and** the last step ended for a reason that can end a turn. Output is never removed, however the turn ends.
 #[derive(Debug, Clone)]
 pub struct TurnMachine {
     record: TurnRecord,
@@ -184,16 +181,12 @@ impl TurnMachine {
     }
 
     /// Returns the time since the turn's start at which this limit will be reached if nothing happens; `None` if
-    /// there is no
-    /// such limit or the turn is being ended.
+    /// there is no such limit or the turn is being ended.
     ///
     /// The idle limit counts from the last progress: texts, reasoning, steps, tools, errors, bytes that passed
-    /// through, an
-    /// answer of the user. Retries of the provider and unknown events, which include heartbeats, are not progress.
-    /// The time in
-    /// which a tool runs does not count, up to the tool's time limit ([`TOOL_TIMEOUT`] unless its call sets one, at
-    /// most
-    /// [`MAX_TOOL_TIMEOUT`]), and there is no idle limit while the user is asked.
+    /// through, an answer of the user. Retries of the provider and unknown events, which include heartbeats, are
+    /// not progress. The time in which a tool runs does not count, up to the tool's time limit ([`TOOL_TIMEOUT`]
+    /// unless its call sets one, at most [`MAX_TOOL_TIMEOUT`]), and there is no idle limit while the user is asked.
     #[must_use]
     pub fn limit_at(&self, limit: LimitKind) -> Option<Duration> {
         if self.stop.is_some() || self.state().is_final() {

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 /// Runs the turns of one conversation, one at a time, on an [`Executor`].
 ///
-/// Every method takes `&self`: any number of tasks can read events, wait and interrupt. Reading does not consume events.
+/// Every method takes `&self`: any number of tasks can read events, wait and interrupt. Reading does not consume
+/// events.
 ///
 /// Dropping it kills a running turn; the executor cleans up in the background.
 #[derive(Debug)]
@@ -231,8 +232,7 @@ impl TurnRunner {
     /// # Errors
     ///
     /// [`RunError::Busy`] while a turn runs; [`RunError::Start`] if the executor could not start it, or not within
-    /// the turn's
-    /// limits. The conversation is unchanged then.
+    /// the turn's limits. The conversation is unchanged then.
     pub async fn start(&self, prompt: Prompt, now: SystemTime) -> Result<TurnHandle, RunError> {
         self.start_since(prompt, now, Instant::now()).await
     }
@@ -303,8 +303,7 @@ impl TurnRunner {
     }
 
     /// Waits until the running turn is over and returns its record. If no turn is running, returns the record of
-    /// the last
-    /// turn at once; `None` if there was no turn.
+    /// the last turn at once; `None` if there was no turn.
     pub async fn wait(&self) -> Option<Arc<TurnRecord>> {
         let running = {
             let live = self.shared.lock();
@@ -376,8 +375,7 @@ impl TurnRunner {
     /// Returns a lossless reader of the last turn's events: the turn waits for it (backpressure).
     ///
     /// Such a wait does not count as idle. A turn that is being ended does not wait for readers; from then on a
-    /// slow reader
-    /// is informed how many events it missed.
+    /// slow reader is informed how many events it missed.
     #[must_use]
     pub fn lossless_events(&self) -> Events {
         self.log().map_or_else(Events::ended, |log| EventLog::read_lossless(&log))

@@ -13,13 +13,11 @@ pub struct PermissionRequest {
     /// The paths or commands of the request.
     pub patterns: Vec<String>,
     /// The [id](crate::ToolCall::id) of the tool call that needs the permission, if it is certain. The call's input
-    /// is what
-    /// would be executed; the patterns are what opencode recognised in it.
+    /// is what would be executed; the patterns are what opencode recognised in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
     /// The patterns of paths or commands that the answer [`Always`](crate::PermissionAnswer::Always) allows,
-    /// usually more than
-    /// this request. Empty if opencode does not report them.
+    /// usually more than this request. Empty if opencode does not report them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub always: Vec<String>,
     /// Whether the transport has already refused the request.

@@ -1,8 +1,10 @@
-//! How much the gateway adds to the time to the first byte: `cargo bench -p opencode-run-gateway`.
+//! Measures the time that the gateway adds to the first byte: `cargo bench -p opencode-run-gateway`.
 //!
-//! A client asks an upstream on loopback directly and by the gateway, in turn, on connections that are kept. What is measured
-//! is the time from the request's first byte to the answer's first. The request is one of opencode's size and the answer a
-//! stream; both ways do the same work, so the difference is the gateway's.
+//! A client sends requests to an upstream on loopback, alternately directly and through the gateway, on persistent
+//! connections. It measures the time from the first byte of the request to the first byte of the answer. The
+//! request has
+//! opencode's size and the answer is a stream; both ways do the same work, so the difference is the gateway's
+//! overhead.
 
 use std::{
     io::{self, Read, Write},
@@ -11,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opencode_run_gateway::{Account, Gateway, Parameters, Protocol, Upstream};
+use opencode_run_gateway::{Gateway, Parameters, Protocol, Upstream, UsageBudget};
 
 const ROUNDS: usize = 2000;
 const WARM_UP: usize = 100;
-/// The size of opencode's first request of a turn, tools included.
+/// The size of opencode's first request of a turn, including tools.
 const BODY: usize = 35_000;
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n\
     26\r\ndata: {\"choices\":[],\"usage\":{\"x\":1}}\n\n\r\n0\r\n\r\n";
@@ -28,8 +30,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         parameters: Parameters { temperature: Some(0.5), ..Parameters::default() },
         ..Upstream::new(format!("http://{provider}/v1"), Protocol::OpenAiCompatible)
     })?;
-    let account = Account::unlimited();
-    let _admission = path.admit("ses_1", &account)?;
+    let budget = UsageBudget::unlimited();
+    let _lease = path.lease("ses_1", &budget)?;
 
     let token = path.base_url().rsplit('/').next().unwrap_or_default();
     let mut direct = Client::new(provider, "/v1/chat/completions")?;
@@ -44,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let (without, with) = (Times::of(without), Times::of(with));
     let mut out = io::stdout().lock();
-    writeln!(out, "time to the first byte, {ROUNDS} requests of {BODY} bytes by each way")?;
+    writeln!(out, "time to the first byte, {ROUNDS} requests of {BODY} bytes each way")?;
     writeln!(out, "            median       p95       p99")?;
     writeln!(out, "direct   {without}")?;
     writeln!(out, "gateway  {with}")?;
@@ -52,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Answers every request on every connection at once.
+/// Answers every request on every connection immediately.
 fn serve() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -74,7 +76,7 @@ fn answer_all(mut stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
         filled += read;
-        // How the body ends: as the client wrote it, or with the parameter that the gateway set.
+        // The end of the body: as the client wrote it, or with the parameter that the gateway set.
         if buffer[..filled].ends_with(b"!\"}") || buffer[..filled].ends_with(b"0.5}") {
             filled = 0;
             stream.write_all(ANSWER.as_bytes())?;
@@ -100,7 +102,7 @@ impl Client {
         Ok(Self { stream, request: request.into_bytes() })
     }
 
-    /// Returns the time to the first byte, and reads the rest.
+    /// Returns the time to the first byte, then reads the rest.
     fn ask(&mut self) -> io::Result<Duration> {
         let asked = Instant::now();
         self.stream.write_all(&self.request)?;

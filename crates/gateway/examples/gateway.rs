@@ -1,15 +1,16 @@
-//! A gateway in front of a provider, for any client that can be given a base URL.
+//! Runs a gateway for a provider, for any client whose base URL can be set.
 //!
 //! ```sh
 //! PROVIDER_KEY=sk-… cargo run -p opencode-run-gateway --example gateway -- https://api.example.com/v1 openai
 //! ```
 //!
-//! The second argument is `openai`, `anthropic` or `google`. It prints the base URL to give to the client, and what went
-//! through when its stdin ends.
+//! The second argument is `openai`, `anthropic` or `google`. Prints the base URL for the client, and the traffic
+//! when stdin
+//! ends.
 
 use std::io::{self, Read, Write};
 
-use opencode_run_gateway::{Account, Gateway, Protocol, Upstream};
+use opencode_run_gateway::{Gateway, Protocol, Upstream, UsageBudget};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -24,12 +25,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let gateway = Gateway::start()?;
     let path = gateway.open(&Upstream { credential: key.map(Into::into), ..Upstream::new(url, protocol) })?;
-    let account = Account::unlimited();
-    let _admission = path.admit_anyone(&account)?;
+    let budget = UsageBudget::unlimited();
+    let _lease = path.lease_to_anyone(&budget)?;
 
     let mut out = io::stdout();
     writeln!(out, "base URL: {}\nkey:      {}", path.base_url(), path.placeholder())?;
     io::stdin().read_to_end(&mut Vec::new())?;
-    writeln!(out, "{:#?}", account.traffic())?;
+    writeln!(out, "{:#?}", budget.traffic())?;
     Ok(())
 }

@@ -1,42 +1,42 @@
-//! Faults in a provider's answer that HTTP alone does not show.
+//! Faults of a provider's answer that are not visible in its HTTP status.
 
 use std::fmt;
 
 use crate::Redactor;
 
-/// The most of a provider's words that are kept, in characters.
-const MAX_WORDS: usize = 300;
+/// The maximum number of characters of a provider's text that are stored.
+const MAX_TEXT_CHARS: usize = 300;
 
-/// The fault of a provider's last answer, although it came with a status of success, or why a request was refused
+/// The fault of a provider's last answer despite its success status, or the reason for which a request was rejected
 /// without being sent.
 ///
-/// A client words it in its own way, or retries; this is the provider's own text. It never holds a key.
+/// A client reports it in its own words or retries; this is the provider's own text. It never contains a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnswerFault {
-    /// A stream of events was asked for, and something else came.
+    /// An event stream was requested, but the answer is something else.
     NotAStream {
         /// The kind of answer: `a web page`, `a whole JSON answer`, `plain text`.
         what: &'static str,
         /// Its text; may be empty.
         words: String,
     },
-    /// It is compressed in a way that the gateway cannot undo, although plain bytes were asked for.
+    /// The answer has an encoding that the gateway cannot decode, although an unencoded one was requested.
     Encoded,
-    /// No bytes, or a stream without any output.
+    /// The answer has no bytes, or is a stream without any output.
     Empty,
-    /// The model's message ended without a reason.
+    /// The model's message ended without a finish reason.
     NoFinishReason,
     /// An event of the stream is not JSON.
     NotJson {
         /// The event.
         words: String,
     },
-    /// The stream does not keep to its format.
+    /// The stream violates its format.
     Malformed {
-        /// The reason.
+        /// The violation.
         what: &'static str,
-        /// The event if that is helpful; may be empty.
+        /// The event, if it is helpful; may be empty.
         words: String,
     },
     /// The provider reported an error within the stream.
@@ -46,22 +46,22 @@ pub enum AnswerFault {
     },
     /// The connection ended before the answer did.
     BrokenOff,
-    /// An event or an answer was longer than any that is passed on.
+    /// An event or the answer exceeds its size limit.
     TooLong {
         /// The part that was too long: `an event` or `the answer`.
         what: &'static str,
-        /// The bound, in bytes.
+        /// The limit in bytes.
         max_bytes: u64,
     },
-    /// Under a limit on the cost the request was refused, since it asks for something whose price is not known.
+    /// The request was rejected under a cost limit, because it uses a feature whose price is unknown.
     Unpriced {
-        /// The feature that it asks for.
+        /// The feature.
         what: &'static str,
     },
 }
 
 impl AnswerFault {
-    /// Returns it with the secrets taken out, and its words cut to a readable length.
+    /// Returns the fault with secrets redacted and its text shortened.
     pub(crate) fn redacted(mut self, redactor: &Redactor) -> Self {
         match &mut self {
             Self::NotAStream { words: text, .. }
@@ -88,7 +88,7 @@ fn excerpt(text: &str) -> String {
             line.push(' ');
         }
         line.push_str(&word);
-        if let Some((end, _)) = line.char_indices().nth(MAX_WORDS) {
+        if let Some((end, _)) = line.char_indices().nth(MAX_TEXT_CHARS) {
             line.truncate(end);
             line.push('…');
             break;
@@ -105,22 +105,22 @@ impl fmt::Display for AnswerFault {
             }
             Self::Encoded => {
                 return f.write_str(
-                    "its answer has a content encoding that cannot be searched for the key, so it was refused",
+                    "its answer has a content encoding that cannot be searched for the key, so it was rejected",
                 );
             }
             Self::Empty => return f.write_str("its answer was empty"),
             Self::NoFinishReason => return f.write_str("its answer ended without a finish reason"),
-            Self::NotJson { words } => ("its stream holds an event that is not JSON".to_owned(), words),
-            Self::Malformed { what, words } => (format!("its stream holds {what}"), words),
+            Self::NotJson { words } => ("its stream contains an event that is not JSON".to_owned(), words),
+            Self::Malformed { what, words } => (format!("its stream contains {what}"), words),
             Self::Error { message } => return f.write_str(message),
             Self::BrokenOff => return f.write_str("it closed the connection before the end of its answer"),
             Self::TooLong { what, max_bytes } => {
-                return write!(f, "{what} is longer than {} MiB, the most that is passed on", max_bytes >> 20);
+                return write!(f, "{what} exceeds the limit of {} MiB", max_bytes >> 20);
             }
             Self::Unpriced { what } => {
                 return write!(
                     f,
-                    "the request asks for {what}, whose price is not known, so a limit on the cost cannot hold"
+                    "the request uses {what}, whose price is unknown, so a limit on the cost cannot be enforced"
                 );
             }
         };
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_one_short_line_without_the_key() {
+    fn fault_text_is_short_and_redacted() {
         let redactor = Redactor::new(["sk-1234567890".into()]);
         let words = format!("no  such\nkey\u{1b}: sk-1234567890 {}", "x ".repeat(1000));
         let fault = AnswerFault::NotAStream { what: "plain text", words }.redacted(&redactor).to_string();

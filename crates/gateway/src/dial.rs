@@ -1,4 +1,4 @@
-//! Connections to upstreams: directly, or by a proxy.
+//! Connections to upstreams, direct or through a proxy.
 
 use std::{
     error::Error,
@@ -35,13 +35,13 @@ use tower_service::Service;
 use crate::Proxy;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
-/// The client of upstreams.
+/// The HTTP client for upstreams.
 pub(crate) type UpstreamClient = Client<Timed<HttpsConnector<Dial>>, Full<Bytes>>;
 
-/// How long a connection that nobody uses is kept for the next request. Servers close theirs after a minute or so.
+/// The idle timeout of a pooled connection. Servers close theirs after about a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Returns a client that reaches upstreams as the matcher of proxies says.
+/// Returns a client that uses these proxies.
 pub(crate) fn client(proxies: &Arc<Matcher>, tls: ClientConfig, connect_timeout: Duration) -> UpstreamClient {
     let tls = Arc::new(tls);
     let mut http = HttpConnector::new();
@@ -53,7 +53,7 @@ pub(crate) fn client(proxies: &Arc<Matcher>, tls: ClientConfig, connect_timeout:
     Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT).build(connector)
 }
 
-/// Returns what knows which proxy leads where; none if the proxy that was named is none.
+/// Returns the proxy configuration; `None` if the given proxy is invalid.
 pub(crate) fn matcher(proxy: &Proxy) -> Option<Matcher> {
     match proxy {
         Proxy::FromEnvironment => Some(Matcher::from_env()),
@@ -67,18 +67,18 @@ pub(crate) fn matcher(proxy: &Proxy) -> Option<Matcher> {
     }
 }
 
-/// Returns the proxy on the way to an upstream; none on the way to loopback.
+/// Returns the proxy for an upstream; `None` for loopback.
 pub(crate) fn proxy_for(proxies: &Matcher, uri: &Uri) -> Option<Intercept> {
     if is_loopback(uri) { None } else { proxies.intercept(uri) }
 }
 
-/// Returns whether no TLS is spoken on the way to an upstream.
+/// Returns whether the connection to an upstream uses no TLS.
 pub(crate) fn is_plain(proxies: &Matcher, uri: &Uri) -> bool {
     let proxy_speaks_tls = || proxy_for(proxies, uri).is_some_and(|proxy| proxy.uri().scheme() == Some(&Scheme::HTTPS));
     uri.scheme() == Some(&Scheme::HTTP) && !proxy_speaks_tls()
 }
 
-/// Returns what a request has to say to the proxy that it passes in the open.
+/// Returns the proxy's authorization header for a request that passes it unencrypted.
 pub(crate) fn proxy_authorization(proxies: &Matcher, uri: &Uri) -> Option<HeaderValue> {
     if uri.scheme() != Some(&Scheme::HTTP) {
         return None;
@@ -99,7 +99,7 @@ fn is_loopback(uri: &Uri) -> bool {
 enum ProxyScheme {
     /// `http://` and `https://`.
     Http,
-    /// `socks5://` and `socks5h://`: whether the proxy looks names up.
+    /// `socks5://` and `socks5h://`; whether the proxy resolves names.
     Socks { remote_names: bool },
 }
 
@@ -112,7 +112,7 @@ fn scheme(proxy: &Intercept) -> Option<ProxyScheme> {
     }
 }
 
-/// Makes the connection below TLS.
+/// Opens connections below TLS.
 #[derive(Clone)]
 pub(crate) struct Dial {
     http: HttpConnector,
@@ -126,7 +126,7 @@ impl Dial {
             return Ok(Stream::new(self.http.call(to).await?, false));
         };
         let Some(scheme) = scheme(&proxy) else {
-            return Err(io::Error::other("the proxy speaks neither HTTP nor SOCKS 5").into());
+            return Err(io::Error::other("the proxy is neither an HTTP nor a SOCKS 5 proxy").into());
         };
         match scheme {
             ProxyScheme::Http if to.scheme() == Some(&Scheme::HTTP) => {
@@ -169,7 +169,7 @@ impl Service<Uri> for Dial {
 /// A connection of any kind.
 pub(crate) struct Stream {
     inner: Pin<Box<dyn Io>>,
-    /// Whether requests have to name the whole URL, since a proxy reads them.
+    /// Whether requests must contain the whole URL, because an HTTP proxy reads them.
     to_proxy: bool,
 }
 
@@ -221,7 +221,7 @@ impl Write for Stream {
     }
 }
 
-/// Gives a connection so long to be made, TLS and proxies included.
+/// Applies a timeout to connecting, including TLS and proxies.
 #[derive(Clone)]
 pub(crate) struct Timed<C> {
     inner: C,
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_never_behind_a_proxy() {
+    fn loopback_bypasses_proxy() {
         let proxies = matcher(&Proxy::Fixed("http://u:p@proxy.example:3128".to_owned())).unwrap();
         for direct in [
             "http://127.0.0.1:1/",
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_one_that_can_be_spoken_to() {
+    fn unsupported_proxy_is_rejected() {
         for url in ["http://x:1", "https://x:1", "socks5://x:1", "socks5h://x:1", "x:3128"] {
             assert!(matcher(&Proxy::Fixed(url.to_owned())).is_some(), "{url}");
         }

@@ -1,7 +1,7 @@
-//! The body of an answer as the upstream sends it, decoded if it is compressed.
+//! The body of an upstream's answer, decoded if it is compressed.
 //!
-//! The gateway asks for plain bytes. An upstream that compresses all the same is decoded, since a compressed body can be searched
-//! neither for the key nor for the tokens that it cost.
+//! The gateway requests an uncompressed body. If the upstream compresses it anyway, it is decoded, because a
+//! compressed body cannot be searched for the key or for token counts.
 
 use std::{
     fmt, io,
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encoding_is_known_and_single_or_refused() {
+    fn unknown_or_multiple_encodings_are_rejected() {
         for (values, encoding) in [
             (&[][..], Some(Encoding::Identity)),
             (&["identity"], Some(Encoding::Identity)),

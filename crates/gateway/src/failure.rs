@@ -1,21 +1,21 @@
-//! Why an upstream gave no answer, read from the error of the client that asked it.
+//! The reason why an upstream did not answer, derived from the HTTP client's error.
 
 use std::{error::Error, io};
 
 use hyper_util::client::legacy;
 
-/// Why an upstream gave no answer.
+/// The reason why an upstream did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Its certificate is not trusted, and why.
+    /// Its certificate is not trusted, for this reason.
     Certificate(&'static str),
-    /// Nobody listens at its address.
+    /// The connection was refused.
     Refused,
-    /// There is no connection to it, for another reason.
+    /// The connection failed for another reason.
     NoConnection,
-    /// It ended the connection before it answered, or did not speak HTTP.
+    /// It closed the connection before it answered, or did not speak HTTP.
     Broken,
-    /// It did not take the connection in time.
+    /// It did not accept the connection in time.
     TimedOut,
 }
 
@@ -47,7 +47,7 @@ impl Failure {
     }
 }
 
-/// Returns an error and what is behind it, what `io::Error` hides included.
+/// Returns an error and its sources, including those hidden by `io::Error`.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> Vec<&'e (dyn Error + 'static)> {
     let mut causes = Vec::new();
     let mut next = Some(error);

@@ -1,8 +1,8 @@
-//! What the gateway answers when it does not pass an answer on.
+//! The gateway's own error answers.
 //!
-//! opencode repeats a request whose error has a status that speaks of a passing fault (408, 409, 429, 5xx), and also one
-//! whose message or body merely holds a word or a number that does, `500` for instance. So a fault that will not pass has a
-//! status below 500 and no figure in its text; the figures are in [`LimitReached`].
+//! opencode retries a request whose error has a status for transient errors (408, 409, 429, 5xx), and also one
+//! whose message or body merely contains a word or number that suggests it, such as `500`. So a permanent error has
+//! a status below 500 and a text without numbers; the numbers are in [`LimitReached`].
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
@@ -10,44 +10,44 @@ use serde_json::{Value, json};
 
 use crate::{LimitReached, Protocol, failure::Failure};
 
-/// Why a request gets no answer of the upstream.
+/// The reason why the gateway answers a request itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fault {
-    /// No live path, or no request that is forwarded.
+    /// The route does not exist, or the request is not one that is forwarded.
     NotFound,
-    /// Not a request that HTTP allows or that a client of ours makes.
+    /// The request is invalid HTTP or not one that our clients send.
     BadRequest(&'static str),
-    /// The body is longer than any request to a model.
+    /// The body exceeds the size limit.
     TooLarge,
     /// The client did not send its body in time.
     SlowClient,
-    /// The session is none of those that may use the path.
-    NotAdmitted,
-    /// The model is another than the one that may be asked.
+    /// The session has no lease of the route.
+    NoLease,
+    /// The requested model is not the allowed one.
     OtherModel,
-    /// The account has used up what it may use.
+    /// A limit of the budget is reached.
     Limit(LimitReached),
-    /// The path or the admission was closed while the request ran.
+    /// The route or the lease was closed while the request ran.
     Closed,
-    /// The upstream sends the client elsewhere.
+    /// The upstream redirects the client.
     Redirect,
     /// The upstream's certificate is not trusted.
     Certificate(&'static str),
-    /// There is no connection to the upstream.
+    /// The connection to the upstream failed.
     Unreachable,
-    /// The upstream ended the connection before it answered, or did not speak HTTP.
+    /// The upstream closed the connection before it answered, or did not speak HTTP.
     Broken,
-    /// The upstream did not take the connection, or did not begin its answer in time.
+    /// The upstream did not accept the connection or begin its answer in time.
     TimedOut,
-    /// The upstream answered with this instead of a stream of events.
+    /// The upstream answered with this instead of an event stream.
     NotAStream(&'static str),
-    /// The upstream's answer is compressed in a way that cannot be searched for the key.
+    /// The upstream's answer has an encoding that cannot be searched for the key.
     Encoded,
     /// The upstream's answer was empty.
     Empty,
-    /// The answers before it were faulty, and the next one would be paid for as well.
+    /// The previous answers were faulty, and the next one would cost money as well.
     Repeated,
-    /// Under a limit on the cost the request asks for something whose price is not known.
+    /// Under a cost limit, the request uses a feature whose price is unknown.
     Unpriced(&'static str),
 }
 
@@ -63,15 +63,15 @@ impl From<Failure> for Fault {
 }
 
 impl Fault {
-    /// Returns the status. opencode does not repeat what has 400, 403, 404, 413 or 421.
+    /// Returns the HTTP status. opencode does not retry after 400, 403, 404, 413 or 421.
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::NotFound | Self::Closed => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
-            Self::NotAdmitted | Self::OtherModel | Self::Limit(_) | Self::Unpriced(_) => StatusCode::FORBIDDEN,
-            // No `502`, which opencode would repeat for more than a minute.
+            Self::NoLease | Self::OtherModel | Self::Limit(_) | Self::Unpriced(_) => StatusCode::FORBIDDEN,
+            // Not `502`, which opencode would retry for more than a minute.
             Self::Redirect | Self::Certificate(_) | Self::NotAStream(_) | Self::Encoded | Self::Repeated => {
                 StatusCode::MISDIRECTED_REQUEST
             }
@@ -87,7 +87,7 @@ impl Fault {
             Self::BadRequest(_) => "gateway_bad_request",
             Self::TooLarge => "gateway_request_too_large",
             Self::SlowClient => "gateway_request_too_slow",
-            Self::NotAdmitted => "gateway_session_not_admitted",
+            Self::NoLease => "gateway_session_not_admitted",
             Self::OtherModel => "gateway_other_model",
             Self::Limit(_) => "gateway_limit_reached",
             Self::Closed => "gateway_closed",
@@ -106,12 +106,12 @@ impl Fault {
 
     fn message(self) -> String {
         match self {
-            Self::NotFound => "there is nothing here".to_owned(),
+            Self::NotFound => "not found".to_owned(),
             Self::BadRequest(what) => format!("the request is malformed: {what}"),
-            Self::TooLarge => "the request is larger than any that a model takes".to_owned(),
+            Self::TooLarge => "the request exceeds the size limit".to_owned(),
             Self::SlowClient => "the request's body did not arrive in time".to_owned(),
-            Self::NotAdmitted => "this session may not use the model: it belongs to no turn that is running".to_owned(),
-            Self::OtherModel => "this is not the model of this run, and no other may be asked".to_owned(),
+            Self::NoLease => "this session may not use the model: it does not belong to a running turn".to_owned(),
+            Self::OtherModel => "this is not the model of this run, and no other model may be used".to_owned(),
             Self::Limit(reached) => {
                 let what = match reached {
                     LimitReached::Cost { .. } => "the limit on the cost of this run is reached",
@@ -132,7 +132,7 @@ impl Fault {
             }
             Self::Certificate(what) => format!("the certificate of the model's provider is not trusted: {what}"),
             Self::Unreachable => "the model's provider cannot be reached: no connection".to_owned(),
-            Self::Broken => "the model's provider ended the connection before it answered".to_owned(),
+            Self::Broken => "the model's provider closed the connection before it answered".to_owned(),
             Self::TimedOut => "the model's provider did not answer in time".to_owned(),
             Self::NotAStream(what) => {
                 format!("the model's provider answered with {what} instead of a stream of events: check the base URL")
@@ -142,15 +142,15 @@ impl Fault {
             }
             Self::Empty => "the answer of the model's provider was empty".to_owned(),
             Self::Repeated => {
-                "the answers of the model's provider cannot be used, and it is not asked for another".to_owned()
+                "the answers of the model's provider are unusable, so no other one is requested".to_owned()
             }
             Self::Unpriced(what) => {
-                format!("the request asks for {what}, whose price is not known, so the limit on the cost cannot hold")
+                format!("the request uses {what}, whose price is unknown, so the limit on the cost cannot be enforced")
             }
         }
     }
 
-    /// Returns the answer, in the words of the protocol.
+    /// Returns the answer in the format of the protocol.
     pub(crate) fn answer(self, protocol: Protocol) -> Response<Bytes> {
         let (status, kind, message) = (self.status(), self.kind(), self.message());
         let body: Value = match protocol {
@@ -178,7 +178,7 @@ mod tests {
         Fault::NotFound,
         Fault::BadRequest("it has two lengths"),
         Fault::TooLarge,
-        Fault::NotAdmitted,
+        Fault::NoLease,
         Fault::OtherModel,
         Fault::Limit(LimitReached::Cost { max: 500.0, value: 502.0 }),
         Fault::Limit(LimitReached::Requests { max: 500, value: 500 }),
@@ -195,7 +195,7 @@ mod tests {
         Fault::Unpriced("another service tier"),
     ];
 
-    /// What opencode 1.18.33 takes for the sign of a passing fault, wherever it stands in the message or the body.
+    /// Words that opencode 1.18.33 treats as signs of a transient error anywhere in the message or the body.
     const SIGNS: [&str; 25] = [
         "rate limit",
         "rate-limit",
@@ -225,7 +225,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_fault_that_will_not_pass_gives_no_reason_to_try_again() {
+    fn permanent_faults_do_not_trigger_retries() {
         for fault in LASTING {
             let status = fault.status().as_u16();
             assert!(status < 500 && ![408, 409, 429].contains(&status), "{fault:?}");
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_speaks_the_protocol() {
+    fn fault_has_protocol_format() {
         let body = |protocol| serde_json::from_slice::<Value>(Fault::TimedOut.answer(protocol).body()).unwrap();
         let openai = body(Protocol::OpenAiCompatible);
         assert_eq!(openai["error"]["type"], "gateway_timeout");

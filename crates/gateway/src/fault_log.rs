@@ -1,14 +1,14 @@
-//! The faults of the answers of an admission, and when a retry is useless.
+//! The faults of the answers of a lease, and when a retry is useless.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::AnswerFault;
 
-/// How many faulty answers in a row are paid for. opencode asks again at once after an answer that is empty or ends without a
-/// reason, without end, and five times after one that it cannot read.
+/// The maximum number of consecutive faulty answers. opencode retries at once and without end after an answer that
+/// is empty or has no finish reason, and five times after one that it cannot parse.
 const MAX_FAULTY_ANSWERS: u32 = 2;
 
-/// The faults of the answers that one admission got.
+/// The faults of the answers of one lease.
 #[derive(Debug, Default)]
 pub(crate) struct FaultLog(Mutex<State>);
 
@@ -18,40 +18,40 @@ struct State {
     faulty_in_a_row: u32,
 }
 
-/// A client's reaction to a fault.
+/// The expected reaction of the client to a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// It gives up, or asks again for a good reason.
+pub(crate) enum ClientReaction {
+    /// Gives up, or retries for a good reason.
     Unknown,
-    /// It asks for the same again.
-    AsksAgain,
-    /// It asks for the same again, and is not to have another such answer.
-    IsRefused,
+    /// Retries the same request.
+    Retries,
+    /// Retries the same request, and must not get another such answer.
+    RetriesRejected,
 }
 
 impl FaultLog {
-    /// Notes an answer without a fault.
-    pub(crate) fn well(&self) {
+    /// Records an answer without a fault.
+    pub(crate) fn note_valid(&self) {
         *self.lock() = State::default();
     }
 
-    /// Notes an answer with a status of failure, which the client reports by itself.
-    pub(crate) fn status(&self) {
+    /// Records an answer with an error status, which the client reports itself.
+    pub(crate) fn note_error_status(&self) {
         self.lock().last = None;
     }
 
-    /// Notes what was wrong with an answer.
-    pub(crate) fn note(&self, fault: AnswerFault, then: Then) {
+    /// Records the fault of an answer.
+    pub(crate) fn note(&self, fault: AnswerFault, then: ClientReaction) {
         let mut state = self.lock();
         state.last = Some(fault);
         state.faulty_in_a_row = match then {
-            Then::Unknown => state.faulty_in_a_row,
-            Then::AsksAgain => state.faulty_in_a_row.saturating_add(1),
-            Then::IsRefused => MAX_FAULTY_ANSWERS,
+            ClientReaction::Unknown => state.faulty_in_a_row,
+            ClientReaction::Retries => state.faulty_in_a_row.saturating_add(1),
+            ClientReaction::RetriesRejected => MAX_FAULTY_ANSWERS,
         };
     }
 
-    /// Notes that an answer ended unfinished for the reason that was noted last.
+    /// Records that an answer ended unfinished because of the fault that was recorded last.
     pub(crate) fn repeat(&self) {
         let mut state = self.lock();
         if !matches!(state.last, Some(AnswerFault::NotJson { .. } | AnswerFault::Error { .. })) {
@@ -59,8 +59,8 @@ impl FaultLog {
         }
     }
 
-    /// Returns whether the next request must be refused. Only one is: the client gives up on that, and the user of the
-    /// admission for something else later is not locked out.
+    /// Returns whether the next request must be rejected, and then resets the count: the client gives up after one
+    /// rejection, and a later user of the lease is not locked out.
     pub(crate) fn refuses(&self) -> bool {
         let mut state = self.lock();
         let refuses = state.faulty_in_a_row >= MAX_FAULTY_ANSWERS;
@@ -70,7 +70,7 @@ impl FaultLog {
         refuses
     }
 
-    /// Returns what was wrong with the last answer.
+    /// Returns the fault of the last answer.
     pub(crate) fn last(&self) -> Option<AnswerFault> {
         self.lock().last.clone()
     }
@@ -85,22 +85,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn second_faulty_answer_in_a_row_refuses_one_request() {
+    fn second_faulty_answer_rejects_next_request() {
         let log = FaultLog::default();
-        log.note(AnswerFault::Empty, Then::AsksAgain);
+        log.note(AnswerFault::Empty, ClientReaction::Retries);
         assert!(!log.refuses());
-        log.well();
-        log.note(AnswerFault::Empty, Then::AsksAgain);
+        log.note_valid();
+        log.note(AnswerFault::Empty, ClientReaction::Retries);
         assert!(!log.refuses(), "an answer was well in between");
-        log.note(AnswerFault::BrokenOff, Then::Unknown);
+        log.note(AnswerFault::BrokenOff, ClientReaction::Unknown);
         assert!(!log.refuses());
-        log.note(AnswerFault::NoFinishReason, Then::AsksAgain);
+        log.note(AnswerFault::NoFinishReason, ClientReaction::Retries);
         assert!(log.refuses());
         assert_eq!(log.last(), Some(AnswerFault::NoFinishReason), "the reason is kept");
         assert!(!log.refuses(), "only one is refused");
-        log.note(AnswerFault::TooLong { what: "an event", max_bytes: 1 }, Then::IsRefused);
+        log.note(AnswerFault::TooLong { what: "an event", max_bytes: 1 }, ClientReaction::RetriesRejected);
         assert!(log.refuses());
-        log.status();
+        log.note_error_status();
         assert_eq!(log.last(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One request: whether it is let through, what the upstream is asked, and how its answer goes back.
+//! Handles one request: checks it, sends it to the upstream and returns the answer.
 
 use std::sync::Arc;
 
@@ -15,29 +15,28 @@ use tracing::debug;
 use crate::{
     AnswerFault, Protocol,
     answer::{self, AnswerReader, Beginning, Expected},
+    counter::{RequestUsage, UsageCounter},
     dial,
     encoded::{Encoding, UpstreamBody},
+    endpoints::{self, Kind},
     failure::Failure,
     fault::Fault,
-    fault_log::Then,
+    fault_log::ClientReaction,
     gateway::Shared,
-    headers,
-    meter::{Meter, Tally},
-    path::{Grant, PLACEHOLDER, PathState},
-    priced,
-    relay::{Relay, Terms},
-    routes::{self, Kind},
+    headers, priced,
+    relay::{Relay, RelayOptions},
+    route::{LeaseState, PLACEHOLDER, RouteState},
     usage::{Framing, UsageScanner},
 };
 
 /// The body of an answer: one of ours, or the upstream's.
 pub(crate) type AnswerBody = Either<Full<Bytes>, Relay>;
 
-/// Answers a request, and notifies once it is known to be for a live path.
+/// Answers a request, and notifies `known` when it is for an existing route.
 pub(crate) async fn answer(
     shared: Arc<Shared>,
     request: Request<Incoming>,
-    knows_a_path: &Notify,
+    names_a_route: &Notify,
 ) -> Response<AnswerBody> {
     let (protocol, fault) = match find(&shared, &request) {
         Err(fault) => {
@@ -45,7 +44,7 @@ pub(crate) async fn answer(
             (Protocol::Other, fault)
         }
         Ok(path) => {
-            knows_a_path.notify_one();
+            names_a_route.notify_one();
             let protocol = path.target.protocol;
             let closed = path.closed.clone();
             let answer = tokio::select! {
@@ -63,23 +62,21 @@ pub(crate) async fn answer(
     fault.answer(protocol).map(|body| Either::Left(Full::new(body)))
 }
 
-/// Finds the live path of a request that is well-formed. One with two lengths does not come this far: hyper refuses it, or, where
-/// they are the same, makes them one.
-fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<PathState>, Fault> {
+/// Finds the route of a valid request. Requests with two different lengths are rejected by hyper before this; it
+/// merges equal ones.
+fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<RouteState>, Fault> {
     if request.uri().authority().is_some() || !request.uri().path().starts_with('/') {
-        return Err(Fault::BadRequest("its target is no path"));
+        return Err(Fault::BadRequest("its target is not a path"));
     }
     if request.version() != Version::HTTP_11 {
-        // The end of an answer that broke could not be told from that of a whole one.
-        return Err(Fault::BadRequest(
-            "it is not of the first version of HTTP that can tell a broken answer from a whole one",
-        ));
+        // A broken answer could not be distinguished from a complete one.
+        return Err(Fault::BadRequest("HTTP/1.0 cannot distinguish a broken answer from a complete one"));
     }
     let (token, _) = split(request.uri().path());
     shared.path(token).ok_or(Fault::NotFound)
 }
 
-/// Splits a request's path into the live path's own and the rest.
+/// Splits a request's path into the route's token and the rest.
 fn split(path: &str) -> (&str, &str) {
     let path = path.strip_prefix('/').unwrap_or(path);
     path.split_once('/').unwrap_or((path, ""))
@@ -87,47 +84,48 @@ fn split(path: &str) -> (&str, &str) {
 
 async fn answer_on(
     shared: &Shared,
-    path: Arc<PathState>,
+    path: Arc<RouteState>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Fault> {
     let (parts, body) = request.into_parts();
-    let Some(route) = routes::route(path.target.protocol, &parts.method, split(parts.uri.path()).1) else {
-        path.meter.refuse();
+    let Some(endpoint) = endpoints::endpoint(path.target.protocol, &parts.method, split(parts.uri.path()).1) else {
+        path.counter.refuse();
         return Err(Fault::NotFound);
     };
-    let Some(grant) = grant(shared, &path, &parts.headers).await else {
-        path.meter.refuse();
-        return Err(Fault::NotAdmitted);
+    let Some(lease) = lease(shared, &path, &parts.headers).await else {
+        path.counter.refuse();
+        return Err(Fault::NoLease);
     };
-    let closed = grant.closed.clone();
+    let closed = lease.closed.clone();
     let exchange = async {
         let body = read(shared, body).await?;
-        if path.target.model.as_ref().is_some_and(|model| !route.asks(model, &body)) {
-            path.meter.refuse();
+        if path.target.model.as_ref().is_some_and(|model| !endpoint.asks(model, &body)) {
+            path.counter.refuse();
             return Err(Fault::OtherModel);
         }
-        let body = path.target.parameters.set(route.kind, body);
-        let query = parts.uri.query().and_then(|query| routes::query_without_key(query, PLACEHOLDER));
-        let uri = path.target.uri_of(route.path, query.as_deref()).ok_or(Fault::BadRequest("its query is none"))?;
-        if route.kind != Kind::Aside && grant.faults.refuses() {
-            path.meter.refuse();
+        let body = path.target.parameters.set(endpoint.kind, body);
+        let query = parts.uri.query().and_then(|query| endpoints::query_without_key(query, PLACEHOLDER));
+        let uri =
+            path.target.uri_of(endpoint.path, query.as_deref()).ok_or(Fault::BadRequest("its query is invalid"))?;
+        if endpoint.kind != Kind::Aside && lease.faults.refuses() {
+            path.counter.refuse();
             return Err(Fault::Repeated);
         }
-        if grant.account.limits().need_prices()
-            && route.kind != Kind::Aside
+        if lease.budget.limits().need_prices()
+            && endpoint.kind != Kind::Aside
             && let Some(what) = priced::unpriced(&parts.headers, &body)
         {
-            path.meter.refuse();
-            grant.meter.refuse();
-            grant.faults.note(AnswerFault::Unpriced { what }, Then::Unknown);
+            path.counter.refuse();
+            lease.counter.refuse();
+            lease.faults.note(AnswerFault::Unpriced { what }, ClientReaction::Unknown);
             return Err(Fault::Unpriced(what));
         }
-        let tally = begin(&path, &grant)?;
-        let is_stream = route.asks_for_a_stream(query.as_deref(), &body);
+        let usage = begin(&path, &lease)?;
+        let is_stream = endpoint.asks_for_a_stream(query.as_deref(), &body);
         let expected =
             if is_stream && path.target.protocol != Protocol::Other { Expected::Stream } else { Expected::Anything };
-        let asked = Asked { method: parts.method, uri, headers: parts.headers, body, expected };
-        exchange(shared, &path, &grant, route.kind, asked, tally).await
+        let asked = UpstreamRequest { method: parts.method, uri, headers: parts.headers, body, expected };
+        exchange(shared, &path, &lease, endpoint.kind, asked, usage).await
     };
     tokio::select! {
         biased;
@@ -136,12 +134,12 @@ async fn answer_on(
     }
 }
 
-/// Returns what grants the request's session the use of the path, waiting a little for it.
-async fn grant(shared: &Shared, path: &PathState, headers: &HeaderMap) -> Option<Arc<Grant>> {
+/// Returns the lease for the request's session, waiting briefly for one.
+async fn lease(shared: &Shared, path: &RouteState, headers: &HeaderMap) -> Option<Arc<LeaseState>> {
     let (session, parent) = (headers::session(headers), headers::parent_session(headers));
-    match path.grant_for(session, parent) {
-        Some(grant) => Some(grant),
-        None => timeout(shared.options.admission_grace, path.wait_for_grant(session, parent)).await.ok().flatten(),
+    match path.lease_for(session, parent) {
+        Some(lease) => Some(lease),
+        None => timeout(shared.options.lease_grace, path.wait_for_lease(session, parent)).await.ok().flatten(),
     }
 }
 
@@ -155,25 +153,25 @@ async fn read(shared: &Shared, mut body: Incoming) -> Result<Bytes, Fault> {
             Ok(None) => return Ok(whole.into()),
             Ok(Some(Ok(frame))) => whole.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..])),
             Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(Fault::TooLarge),
-            Ok(Some(Err(_))) => return Err(Fault::BadRequest("its body breaks off")),
+            Ok(Some(Err(_))) => return Err(Fault::BadRequest("its body is incomplete")),
         }
     }
 }
 
-/// Counts the request, or says which limit it would break.
-fn begin(path: &PathState, grant: &Grant) -> Result<Tally, Fault> {
-    let others: [&Arc<Meter>; 2] = [&grant.meter, &path.meter];
-    let begun = grant.account.begin();
-    for meter in others {
-        meter.begin(|_| begun).ok();
+/// Counts the request, or returns the limit that it would exceed.
+fn begin(path: &RouteState, lease: &LeaseState) -> Result<RequestUsage, Fault> {
+    let others: [&Arc<UsageCounter>; 2] = [&lease.counter, &path.counter];
+    let begun = lease.budget.begin();
+    for counter in others {
+        counter.begin(|_| begun).ok();
     }
     begun.map_err(Fault::Limit)?;
-    let meters = [Arc::clone(grant.account.meter()), Arc::clone(&grant.meter), Arc::clone(&path.meter)];
-    Ok(Tally::new(meters, path.target.prices))
+    let counters = [Arc::clone(lease.budget.counter()), Arc::clone(&lease.counter), Arc::clone(&path.counter)];
+    Ok(RequestUsage::new(counters, path.target.prices))
 }
 
-/// What the upstream is asked.
-struct Asked {
+/// The request to the upstream.
+struct UpstreamRequest {
     method: Method,
     uri: http::Uri,
     headers: HeaderMap,
@@ -181,14 +179,14 @@ struct Asked {
     expected: Expected,
 }
 
-/// Asks the upstream and passes its answer on.
+/// Sends the request to the upstream and relays its answer.
 async fn exchange(
     shared: &Shared,
-    path: &PathState,
-    grant: &Arc<Grant>,
+    path: &RouteState,
+    lease: &Arc<LeaseState>,
     kind: Kind,
-    asked: Asked,
-    mut tally: Tally,
+    asked: UpstreamRequest,
+    mut usage: RequestUsage,
 ) -> Result<Response<AnswerBody>, Fault> {
     let length = asked.body.len();
     let mut request = Request::new(Full::new(asked.body));
@@ -200,31 +198,31 @@ async fn exchange(
     }
     *request.uri_mut() = asked.uri;
     let client =
-        shared.client_for(request.uri()).map_err(|_| Fault::Certificate("there are no certificates to trust"))?;
+        shared.client_for(request.uri()).map_err(|_| Fault::Certificate("no trusted certificates are available"))?;
 
-    tally.sent(length);
+    usage.sent(length);
     if kind != Kind::Aside {
-        tally.asks_a_model();
+        usage.runs_model();
     }
     let silence = shared.options.silence_timeout;
     let answer = timeout(silence, client.request(request)).await.map_err(|_| Fault::TimedOut);
     let answer =
-        answer.and_then(|answer| answer.map_err(|error| Failure::of(&error).into())).inspect_err(|_| tally.failed())?;
+        answer.and_then(|answer| answer.map_err(|error| Failure::of(&error).into())).inspect_err(|_| usage.failed())?;
 
     let status = answer.status();
     if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
-        tally.failed();
+        usage.failed();
         return Err(Fault::Redirect);
     }
     let is_success = status.is_success();
     if !is_success {
-        tally.refused();
-        grant.faults.status();
+        usage.refused();
+        lease.faults.note_error_status();
     }
     let (mut parts, body) = answer.into_parts();
     let Some(encoding) = Encoding::of(&parts.headers) else {
-        tally.failed();
-        grant.faults.note(AnswerFault::Encoded, Then::Unknown);
+        usage.failed();
+        lease.faults.note(AnswerFault::Encoded, ClientReaction::Unknown);
         return Err(Fault::Encoded);
     };
     let mut body = UpstreamBody::new(body, encoding);
@@ -239,31 +237,31 @@ async fn exchange(
 
     let expected = if is_success { asked.expected } else { Expected::Anything };
     let first = match answer::begin(expected, &parts.headers, &mut body).await {
-        Beginning::Well(first) => first,
+        Beginning::Valid(first) => first,
         Beginning::Empty { broken } => {
-            tally.failed();
+            usage.failed();
             if broken {
-                grant.faults.note(AnswerFault::BrokenOff, Then::Unknown);
+                lease.faults.note(AnswerFault::BrokenOff, ClientReaction::Unknown);
                 return Err(Fault::Broken);
             }
-            grant.faults.note(AnswerFault::Empty, Then::AsksAgain);
+            lease.faults.note(AnswerFault::Empty, ClientReaction::Retries);
             return Err(Fault::Empty);
         }
-        Beginning::Wrong { what, fault, body } => {
-            charge(&mut tally, &body);
-            tally.failed();
-            grant.faults.note(fault.redacted(&path.redactor), Then::Unknown);
+        Beginning::Invalid { what, fault, body } => {
+            charge(&mut usage, &body);
+            usage.failed();
+            lease.faults.note(fault.redacted(&path.redactor), ClientReaction::Unknown);
             return Err(Fault::NotAStream(what));
         }
     };
     let framing = if expected == Expected::Stream { Framing::Events } else { framing(&parts.headers) };
     if framing == Framing::Events {
-        // It may end well before the length that was announced: if its own content shows that it is complete.
+        // The content may be complete before the announced length is reached.
         parts.headers.remove(CONTENT_LENGTH);
     }
     let reader =
         AnswerReader::new(framing, path.target.protocol, shared.options.max_event_bytes, path.redactor.clone());
-    let terms = Terms {
+    let terms = RelayOptions {
         judges: is_success && kind != Kind::Aside,
         is_success,
         ends_by_closing,
@@ -272,19 +270,19 @@ async fn exchange(
         max_answer_bytes: shared.options.max_answer_bytes,
         silence_timeout: silence,
     };
-    let relay = Relay::new(first, body, path.redactor.clone(), reader, terms, tally, Arc::clone(grant));
+    let relay = Relay::new(first, body, path.redactor.clone(), reader, terms, usage, Arc::clone(lease));
     Ok(Response::from_parts(parts, Either::Right(relay)))
 }
 
-/// Counts the tokens that a whole answer reports.
-fn charge(tally: &mut Tally, body: &[u8]) {
-    let mut usage = UsageScanner::new(Framing::Json);
-    usage.read(body);
-    tally.received(body.len());
-    if let Some(tokens) = usage.tokens() {
-        tally.used(tokens);
+/// Counts the tokens reported by a complete answer.
+fn charge(usage: &mut RequestUsage, body: &[u8]) {
+    let mut scanner = UsageScanner::new(Framing::Json);
+    scanner.read(body);
+    usage.received(body.len());
+    if let Some(tokens) = scanner.tokens() {
+        usage.used(tokens);
     }
-    tally.ended(usage.tokens().is_some());
+    usage.ended(scanner.tokens().is_some());
 }
 
 fn framing(headers: &HeaderMap) -> Framing {

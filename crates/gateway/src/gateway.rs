@@ -1,4 +1,4 @@
-//! The server: its thread, its address, its live paths.
+//! The server: its thread, its address and its routes.
 
 use std::{
     collections::HashMap,
@@ -25,48 +25,48 @@ use tokio::{
 };
 
 use crate::{
-    LivePath, OpenError, Options, Redactor, Upstream,
+    OpenError, Options, Redactor, Route, Upstream,
     dial::{self, UpstreamClient},
     forward,
-    path::PathState,
     peer::{self, Peer},
+    route::RouteState,
     tls,
     upstream::Target,
 };
 
 /// The most connections of clients at a time; a further one waits. An agent cannot use up the files of its runner.
 const MOST_CONNECTIONS: usize = 512;
-/// The most connections whose owner is looked up, or that wait for a place, at a time.
-const MAX_UNPLACED: usize = 16;
-/// How often the owner of a connection is looked for: a list that changes while it is read can lack a row.
+/// The maximum number of connections whose owner is being looked up at a time; others wait.
+const MAX_PENDING_LOOKUPS: usize = 16;
+/// The number of owner lookups for a connection: a list that changes while it is read can lack a row.
 const OWNER_LOOKUPS: usize = 3;
-/// The pause between two of these.
+/// The pause between two lookups.
 const LOOKUP_PAUSE: Duration = Duration::from_millis(5);
-/// How long a client may keep a connection that it does not use. A tool may run for long between two requests, and a
-/// connection that closes just as it is used again would cost a request: closing it is left to the client.
+/// The maximum time for which a client may keep an idle connection. A tool may run for long between two requests,
+/// and a connection that closes just as it is reused would fail a request, so closing it is left to the client.
 const IDLE_TIMEOUT: Duration = Duration::from_hours(1);
-/// How long to wait when the system gives no connection, for want of files for instance.
+/// The pause after a failed `accept`, for example when there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A running gateway on 127.0.0.1: a cheap handle, whose clones are the same gateway.
+/// A running gateway on 127.0.0.1: a cheap handle, whose clones share the same gateway.
 ///
-/// When the last handle and the last [`LivePath`] are dropped it stops at once: its port is closed, and requests that are
-/// under way are broken off.
+/// When the last handle and the last [`Route`] are dropped, it stops at once: its port is closed and running
+/// requests are aborted.
 #[derive(Clone)]
 pub struct Gateway(Arc<Running>);
 
-/// Why a gateway did not start.
+/// The reason why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// No port on 127.0.0.1 could be had.
+    /// No port on 127.0.0.1 could be bound.
     #[error("listen on 127.0.0.1")]
     Listen(#[source] io::Error),
-    /// The system gave no thread or no event queue.
+    /// The system could not create the thread or its event queue.
     #[error("start the gateway's thread")]
     Thread(#[source] io::Error),
-    /// The proxy of the options is none.
-    #[error("use the proxy: it is no URL of a proxy that speaks HTTP or SOCKS 5")]
+    /// The proxy in the options is invalid.
+    #[error("use the proxy: it is not the URL of an HTTP or SOCKS 5 proxy")]
     Proxy,
 }
 
@@ -77,26 +77,27 @@ struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What all requests share.
+/// The state shared by all requests.
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) proxies: Arc<Matcher>,
-    paths: RwLock<HashMap<String, Arc<PathState>>>,
+    paths: RwLock<HashMap<String, Arc<RouteState>>>,
     refused: AtomicU64,
-    /// Warns once.
+    /// Logs the warning about unknown owners once.
     unknown_owners: Once,
-    /// Warns once of connections of other users.
-    strangers: Once,
-    /// The client of upstreams without TLS. Reading the system's certificates takes some milliseconds, so it does not.
+    /// Logs the warning about connections of other users once.
+    other_users: Once,
+    /// The client for upstreams without TLS. It does not read the system's certificates, which takes some
+    /// milliseconds.
     plain: UpstreamClient,
-    /// The client of all others, made when the first of them is opened.
+    /// The client for all other upstreams, created when the first of them is opened.
     secure: OnceLock<UpstreamClient>,
 }
 
 impl Gateway {
-    /// Starts a gateway on a free port; it takes connections when this returns.
+    /// Starts a gateway on a free port. It accepts connections when this returns.
     ///
-    /// It has a thread of its own, so it needs no runtime of the caller and does not stand still when the caller blocks.
+    /// It has its own thread, so it needs no async runtime of the caller and keeps running while the caller blocks.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl Gateway {
             paths: RwLock::default(),
             refused: AtomicU64::new(0),
             unknown_owners: Once::new(),
-            strangers: Once::new(),
+            other_users: Once::new(),
             plain,
             secure: OnceLock::new(),
         });
@@ -136,34 +137,35 @@ impl Gateway {
                     () = accept(listener, served) => {}
                 }
             });
-            // Ends all connections. A look-up of a name that hangs in the system is not waited for.
+            // Closes all connections. Does not wait for a blocked name lookup.
             runtime.shutdown_background();
         };
         let thread = thread::Builder::new().name("gateway".to_owned()).spawn(run).map_err(StartError::Thread)?;
         Ok(Self(Arc::new(Running { address, shared, stop: Some(stop), thread: Some(thread) })))
     }
 
-    /// Opens a path to an upstream. Nobody may use it until somebody is admitted.
+    /// Opens a route to an upstream. It cannot be used until a lease is acquired.
     ///
     /// # Errors
     ///
     /// See [`OpenError`].
-    pub fn open(&self, upstream: &Upstream) -> Result<LivePath, OpenError> {
+    pub fn open(&self, upstream: &Upstream) -> Result<Route, OpenError> {
         let target = Target::new(upstream)?;
         if target.uri().is_some_and(|uri| !dial::is_plain(&self.0.shared.proxies, &uri)) {
             self.0.shared.open_secure()?;
         }
         let redactor = Redactor::new(upstream.credential.clone());
-        Ok(LivePath::new(self.clone(), target, redactor))
+        Ok(Route::new(self.clone(), target, redactor))
     }
 
-    /// Returns the address.
+    /// Returns the address that the gateway listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Returns the number of requests that were refused because they named no live path, were malformed, or came from another user.
+    /// Returns the number of requests that were rejected because they were malformed, named no route, or came from
+    /// another user.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.0.shared.refused.load(Ordering::Relaxed)
@@ -192,7 +194,7 @@ impl Drop for Running {
 }
 
 impl Shared {
-    pub(crate) fn add(&self, path: Arc<PathState>) {
+    pub(crate) fn add(&self, path: Arc<RouteState>) {
         self.paths.write().unwrap_or_else(PoisonError::into_inner).insert(path.token.clone(), path);
     }
 
@@ -200,7 +202,7 @@ impl Shared {
         self.paths.write().unwrap_or_else(PoisonError::into_inner).remove(token);
     }
 
-    pub(crate) fn path(&self, token: &str) -> Option<Arc<PathState>> {
+    pub(crate) fn path(&self, token: &str) -> Option<Arc<RouteState>> {
         self.paths.read().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
     }
 
@@ -221,7 +223,7 @@ impl Shared {
     }
 }
 
-/// Binds the port before the thread is there, so that the caller learns of a failure.
+/// Binds the port before the thread starts, so that the caller gets the error.
 fn listen() -> io::Result<(std::net::TcpListener, SocketAddr)> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
@@ -232,14 +234,15 @@ fn listen() -> io::Result<(std::net::TcpListener, SocketAddr)> {
 async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    let unplaced = Arc::new(Semaphore::new(MAX_UNPLACED));
+    let unplaced = Arc::new(Semaphore::new(MAX_PENDING_LOOKUPS));
     loop {
         let Ok(waiting) = Arc::clone(&unplaced).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
                 let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
                 tokio::spawn(async move {
-                    // Strangers take no place, and cannot make a lookup last: it waits for nothing of theirs.
+                    // Connections of other users occupy no slot, and their lookup waits for nothing that they
+                    // control.
                     if !is_trusted(&stream, client, &shared).await {
                         return;
                     }
@@ -250,55 +253,56 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
                 });
             }
             Err(error) => {
-                tracing::debug!(%error, "no connection could be taken");
+                tracing::debug!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Returns whether a connection comes from this user. On a system that does not show that, every connection does.
+/// Returns whether a connection comes from this user. If the system does not report that, every connection is
+/// trusted.
 async fn is_trusted(stream: &TcpStream, client: SocketAddr, shared: &Shared) -> bool {
     let Ok(gateway) = stream.local_addr() else { return false };
     for lookup in 1..=OWNER_LOOKUPS {
-        // It takes some milliseconds, in which the other connections go on.
+        // This takes some milliseconds, during which other connections are served.
         match tokio::task::spawn_blocking(move || peer::find(client, gateway)).await {
             Ok(Peer::Trusted) => return true,
             Ok(Peer::Unknown) => {
                 shared.unknown_owners.call_once(|| {
-                    tracing::warn!("other local users are not kept from the gateway: this system does not show whose a connection is");
+                    tracing::warn!("other local users can connect to the gateway: this system does not report the owner of a connection");
                 });
                 return true;
             }
-            Ok(Peer::Stranger(user)) => {
+            Ok(Peer::OtherUser(user)) => {
                 shared.refuse();
-                // Once: a user who connects all the time would flood the log, or a terminal.
-                shared.strangers.call_once(|| tracing::warn!(user, "refused a connection of another user"));
+                // Once, because a user who connects repeatedly would flood the log or the terminal.
+                shared.other_users.call_once(|| tracing::warn!(user, "refused a connection of another user"));
                 return false;
             }
             Ok(Peer::Gone) if lookup < OWNER_LOOKUPS => tokio::time::sleep(LOOKUP_PAUSE).await,
             Ok(Peer::Gone) | Err(_) => {}
         }
     }
-    tracing::debug!("refused a connection whose owner is not known");
+    tracing::debug!("refused a connection of an unknown owner");
     false
 }
 
-/// Serves a connection to its end. A client that goes away ends the requests that it made on it.
+/// Serves a connection to its end. If the client disconnects, its requests are aborted.
 async fn connection(stream: TcpStream, shared: Arc<Shared>) {
-    // A token of an answer must not wait for the acknowledgement of the one before it.
+    // Disables Nagle's algorithm: a token must not wait for the acknowledgement of the previous one.
     stream.set_nodelay(true).ok();
-    let knows_a_path = Arc::new(Notify::new());
+    let names_a_route = Arc::new(Notify::new());
     let service = service_fn(|request| {
-        let (shared, knows_a_path) = (Arc::clone(&shared), Arc::clone(&knows_a_path));
-        async move { Ok::<_, Infallible>(forward::answer(shared, request, &knows_a_path).await) }
+        let (shared, names_a_route) = (Arc::clone(&shared), Arc::clone(&names_a_route));
+        async move { Ok::<_, Infallible>(forward::answer(shared, request, &names_a_route).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    let stranger = async {
-        if tokio::time::timeout(shared.options.client_timeout, knows_a_path.notified()).await.is_ok() {
+    let unused = async {
+        if tokio::time::timeout(shared.options.client_timeout, names_a_route.notified()).await.is_ok() {
             std::future::pending::<()>().await;
         }
     };
@@ -309,6 +313,6 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
             }
             tracing::debug!(%error, "a client's connection ended early");
         },
-        () = stranger => tracing::debug!("a client that knew no path was sent away"),
+        () = unused => tracing::debug!("closed a connection that named no route"),
     }
 }

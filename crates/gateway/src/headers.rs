@@ -1,4 +1,4 @@
-//! Which headers pass in which direction.
+//! The headers that are forwarded in each direction.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -17,45 +17,45 @@ const API_KEY: HeaderName = HeaderName::from_static("api-key");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// What is between two neighbours and is not passed on.
+/// Hop-by-hop headers, which are not forwarded.
 const HOP_BY_HOP: [HeaderName; 8] =
     [CONNECTION, KEEP_ALIVE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
 
-/// What may carry a key or stand for one. Whatever the client has there is its own, and goes no further.
+/// Headers that may carry a key. Those of the client are dropped.
 const CREDENTIALS: [HeaderName; 5] = [AUTHORIZATION, X_API_KEY, X_GOOG_API_KEY, API_KEY, COOKIE];
 
-/// What the gateway says itself, of its own connection to the upstream.
+/// Headers that the gateway sets for its own connection to the upstream.
 const OWN: [HeaderName; 4] = [HOST, CONTENT_LENGTH, EXPECT, ACCEPT_ENCODING];
 
-/// In which headers opencode says whose request it is.
+/// The headers in which opencode names the session of a request.
 ///
-/// Where the provider's id begins with `opencode` it is `x-opencode-session`, in every version from 1.1.65 to 1.18.33. For
-/// other providers it is `x-session-affinity` from 1.14.41 on, in 1.18 `x-session-id` as well, and nothing before.
+/// If the provider's id begins with `opencode`, it is `x-opencode-session` in every version from 1.1.65 to 1.18.33.
+/// For other providers it is `x-session-affinity` from 1.14.41 on, in 1.18 also `x-session-id`, and absent before.
 const SESSION: [HeaderName; 3] = [
     HeaderName::from_static("x-session-id"),
     HeaderName::from_static("x-opencode-session"),
     HeaderName::from_static("x-session-affinity"),
 ];
-/// In which header opencode says whose child that session is: from 1.14.41 on, and where the provider's id begins with
-/// `opencode` after 1.15.13 only.
+/// The header in which opencode names the parent of that session: from 1.14.41 on, or only after 1.15.13 if the
+/// provider's id begins with `opencode`.
 const PARENT: HeaderName = HeaderName::from_static("x-parent-session-id");
 
-/// Whether HTTP or the gateway needs a header for something else than a key.
+/// Returns whether HTTP or the gateway needs a header for another purpose than a key.
 pub(crate) fn is_reserved(name: &HeaderName) -> bool {
     RESERVED_HEADERS.contains(&name.as_str())
 }
 
-/// Returns the session that a request belongs to, as it says itself.
+/// Returns the session that a request names.
 pub(crate) fn session(headers: &HeaderMap) -> Option<&str> {
     SESSION.iter().find_map(|name| headers.get(name)?.to_str().ok())
 }
 
-/// Returns the session that started the one that a request belongs to, as it says itself.
+/// Returns the parent session that a request names.
 pub(crate) fn parent_session(headers: &HeaderMap) -> Option<&str> {
     headers.get(PARENT)?.to_str().ok()
 }
 
-/// Makes a client's headers those of the request to the upstream.
+/// Converts a client's headers into those of the request to the upstream.
 pub(crate) fn to_upstream(headers: &mut HeaderMap, key: Option<&(HeaderName, HeaderValue)>, placeholder: &str) {
     let trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     remove_hop_by_hop(headers);
@@ -69,17 +69,17 @@ pub(crate) fn to_upstream(headers: &mut HeaderMap, key: Option<&(HeaderName, Hea
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    // What is not compressed can be read for the tokens that it cost, and passes as it is.
+    // An uncompressed answer can be scanned for token counts and is passed on unchanged.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
-/// Makes an upstream's headers those of the answer to the client.
+/// Converts an upstream's headers into those of the answer to the client.
 pub(crate) fn to_client(headers: &mut HeaderMap, redactor: &Redactor) {
     remove_hop_by_hop(headers);
     redact(headers, redactor);
 }
 
-/// Takes the key out of headers, or out of trailers. A value need not be UTF-8.
+/// Redacts the key in headers or trailers. Values need not be UTF-8.
 pub(crate) fn redact(headers: &mut HeaderMap, redactor: &Redactor) {
     let named: Vec<_> = headers.keys().filter(|name| redactor.redact_bytes(name.as_ref()).is_some()).cloned().collect();
     for name in named {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_brings_no_credential_and_the_gateway_only_one() {
+    fn client_credentials_are_replaced() {
         let mut sent = headers(&[
             ("authorization", "Bearer placeholder"),
             ("x-api-key", "a"),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_between_neighbours_stays_there() {
+    fn hop_by_hop_headers_are_dropped() {
         let pairs = [
             ("connection", "close, X-One"),
             ("connection", "x-two"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_a_header_of_the_answer_is_redacted() {
+    fn answer_headers_are_redacted() {
         let mut answer = headers(&[("x-echo", "Bearer sk-12345678"), ("x", "sk-1")]);
         to_client(&mut answer, &Redactor::new(["sk-12345678".into()]));
         assert_eq!(shown(&answer), ["x-echo: Bearer [redacted]", "x: sk-1"]);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_a_connection_are_reserved() {
+    fn connection_headers_are_reserved() {
         for name in HOP_BY_HOP.iter().chain(&OWN) {
             assert!(is_reserved(name), "{name}");
         }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_read_from_whichever_header_has_it() {
+    fn session_is_read_from_any_header() {
         for name in ["X-Session-Id", "x-opencode-session", "x-session-affinity"] {
             assert_eq!(session(&headers(&[(name, "ses_1")])), Some("ses_1"));
         }

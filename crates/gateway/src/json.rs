@@ -1,6 +1,6 @@
-//! JSON objects read field by field, their values as they are written.
+//! JSON objects that are read field by field, with undecoded values.
 //!
-//! Values are not decoded unless they are needed: text may hold a lone surrogate, which is no reason to refuse the rest.
+//! Values are decoded only if necessary: a lone surrogate in a text is no reason to reject the rest.
 
 use std::{borrow::Cow, fmt};
 
@@ -38,7 +38,7 @@ impl<'o> Object<'o> {
         Self::parse(self.get(name)?.get())
     }
 
-    /// Returns the objects of an array; nothing if the field is no array.
+    /// Returns the objects of an array; nothing if the field is not an array.
     pub(crate) fn objects(&self, name: &str) -> impl Iterator<Item = Self> + use<'o> {
         let items = self.get(name).and_then(|value| array(value.get())).unwrap_or_default();
         items.into_iter().filter_map(|item| Self::parse(item.get()))
@@ -48,7 +48,7 @@ impl<'o> Object<'o> {
         serde_json::from_str(self.get(name)?.get()).ok()
     }
 
-    /// Returns whether a field is a string that is not empty.
+    /// Returns whether a field is a non-empty string.
     pub(crate) fn has_text(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.get().starts_with('"') && value.get().len() > 2)
     }

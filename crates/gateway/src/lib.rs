@@ -1,69 +1,74 @@
-//! A gateway on loopback that keeps a model's key from the agent that uses the model, and meters what it uses.
+//! A reverse proxy on loopback that injects a model's key, so that the agent never has it, and counts the model's
+//! usage.
 //!
-//! An agent runs shell commands that a model chose. What is in its process, its environment or its files is theirs. So the
-//! agent gets no key: it gets the base URL of a [`LivePath`] and a placeholder, and the gateway, in the process that started
-//! the agent, adds the key on the way to the provider.
+//! An agent runs shell commands that a model chose, so these can read everything in its process, its environment
+//! and its files. Therefore the agent gets no key: it gets the base URL of a [`Route`] and a placeholder key,
+//! and the credential gateway, in the process that started the agent, adds the key on the way to the provider.
 //!
 //! # How it works
 //!
-//! A [`Gateway`] listens on a random port of 127.0.0.1. [`Gateway::open`] gives a path under an unguessable name that leads
-//! to an [`Upstream`]. Whoever may use it is admitted, on an [`Account`]: a session ([`LivePath::admit`]), told by the header
-//! in which opencode names it, with its sub-agents; or anyone ([`LivePath::admit_anyone`]) where the path was made for one
-//! process. Each of these is a guard: dropping it ends what it gave, and the requests that are under way by it.
+//! A [`Gateway`] listens on a random port of 127.0.0.1. [`Gateway::open`] opens a route with an unguessable token
+//! that leads to an [`Upstream`]. Using it requires a lease on an [`UsageBudget`]: for a session ([`Route::lease`]),
+//! identified by the header in which opencode names it, including its sub-agents; or for every client
+//! ([`Route::lease_to_anyone`]) if the route was opened for one process. Routes and leases are guards: dropping one
+//! revokes it and aborts the requests that use it.
 //!
 //! ```text
-//! agent ── placeholder, /PATH/chat/completions ──► gateway ── the key, BASE/chat/completions ──► provider
+//! agent ── placeholder, /TOKEN/chat/completions ──► gateway ── the key, BASE/chat/completions ──► provider
 //! ```
 //!
-//! A request is forwarded if its path lives, its session is admitted, the account has not used up its [`Limits`], and it is
-//! one that a provider's package makes: a model's answer, an embedding, a count of tokens, the list of models. Anything else
-//! is answered with 404 or 403 and counted. The client's own credentials are taken out of headers and query; the upstream's
-//! is set. [`Parameters`] are set in the body, whose other fields stay as they were written. The body of a request is read to
-//! its end before it is passed on.
+//! A request is forwarded if its route exists, its session has a lease, the budget's [`UsageLimits`] are not reached,
+//! and it is a request that a provider's package sends: for a model's answer, an embedding, a token count or the
+//! list of models. Other requests get 404 or 403 and are counted. The client's own credentials are removed from
+//! headers and query, and the upstream's key is added. [`Parameters`] are set in the body, whose other fields stay
+//! unchanged. The body of a request is read completely before it is forwarded.
 //!
-//! The answer streams back chunk by chunk. It ends well at the client only if it ended well at the upstream, or if it is
-//! complete by its own words (`[DONE]`, a finish reason, `message_stop`, the end of a JSON value) when the connection breaks:
-//! many servers close theirs behind an answer without the last chunk or TLS's `close_notify`. A client that goes away ends the upstream's request at once. Redirects are not followed, so that a key never travels to another
-//! host. Should the upstream echo the key, it is masked. Nothing is decompressed: the upstream is asked for plain bytes, which
-//! are read in passing for the tokens that they report.
+//! The answer streams back chunk by chunk. It ends cleanly for the client only if it ended cleanly at the upstream, or
+//! if its content is complete (`[DONE]`, a finish reason, `message_stop`, the end of a JSON value) when the
+//! connection breaks: many servers close the connection after an answer without the last chunk or TLS's
+//! `close_notify`. If the client disconnects, the upstream's request is aborted at once. Redirects are not followed,
+//! so that a key is never sent to another host. If the upstream echoes the key, it is redacted. The upstream is asked
+//! for an uncompressed answer, which is scanned for token counts while it passes through.
 //!
 //! | answered by the gateway | status |
 //! | --- | --- |
-//! | no live path, no request that is forwarded, a path that was closed | 404 |
-//! | a session that is not admitted, another model than the upstream's, a limit that is reached | 403 |
-//! | a malformed request, one that is too large, one that is too slow | 400, 413, 408 |
-//! | a limit on the cost, and a request whose price is not that of its tokens | 403 |
-//! | a redirect, a certificate that is not trusted | 421 |
+//! | no such route, not a request that is forwarded, a closed route | 404 |
+//! | a session without a lease, another model than the upstream's, a reached limit | 403 |
+//! | a request that is malformed, too large, or too slow | 400, 413, 408 |
+//! | a request with an unknown price under a cost limit | 403 |
+//! | a redirect, an untrusted certificate | 421 |
 //! | a web page, a whole JSON answer or plain text instead of the requested stream | 421 |
-//! | another request after two answers in a row that were empty, unfinished or not JSON, or after one that was too long | 421 |
-//! | no connection, a connection that ends before the answer, an empty answer; no answer in time | 502; 504 |
+//! | another request after two consecutive answers that were empty, unfinished or not JSON, or after one that was too long | 421 |
+//! | a failed connection, a connection closed before the answer, an empty answer; a timeout | 502; 504 |
 //!
-//! opencode repeats requests with a status of 5xx, 408 and 429, and those whose error merely contains a word or a number that
-//! sounds like one; what repeating cannot help has another status, and a text that contains none.
+//! opencode retries requests with a status of 5xx, 408 and 429, and those whose error contains a word or number
+//! that suggests such a status; permanent errors have another status and a text without such words.
 //!
-//! Connections of other local users are closed before they can take a place, on Linux; elsewhere the name of the path alone keeps
+//! On Linux, connections of other local users are closed at once. On other systems only the unguessable token keeps
 //! them out.
 //!
-//! Counting is per path, per admission and per account, as [`Traffic`], readable at any time. Each change of
-//! [`Account::watch_bytes`] is a sign of life, each change of [`Account::watch_content`] is progress of the model;
-//! [`Account::watch_limit`] reports a request that was refused because of a limit. The fault of the last answer, in the
-//! provider's own words, is [`Admission::answer_fault`].
+//! Usage is counted per route, per lease and per budget, as [`Traffic`], readable at any time. Each change of
+//! [`UsageBudget::watch_bytes`] shows that the provider is alive, each change of [`UsageBudget::watch_content`] is progress
+//! of the model; [`UsageBudget::watch_limit`] reports a request that was rejected because of a limit.
+//! [`Lease::answer_fault`] returns the fault of the last answer, in the provider's own words.
 //!
-//! The prices of an upstream are those of tokens. Under a limit on the cost, requests that cost something else are refused: another
-//! service tier or speed, tools that the provider carries out (web search, code execution, image generation, MCP), plugins, presets,
-//! certain providers behind a router, stored prompts, background answers, caches paid by the hour, audio and video, images as
-//! output, betas with other prices. Prices that rise with the length of the input, and the surcharge for writing to a cache, are not
-//! known to the gateway: input counts at its one price.
+//! An upstream's prices are prices of tokens. Under a cost limit, requests with other costs are rejected: another
+//! service tier or speed, tools run by the provider (web search, code execution, image generation, MCP), plugins,
+//! presets, a choice of providers behind a router, stored prompts, background answers, caches paid by the hour,
+//! audio and video, images as output, betas with other prices. The gateway does not know prices that rise with the
+//! length of the input, or surcharges for cache writes: all input has one price.
 //!
-//! Whether an upstream can be used at all, [`probe`] asks it in one request that costs no tokens, without a gateway.
+//! To check whether an upstream can be used at all, [`probe`] sends it one request that costs no tokens, without a
+//! gateway.
 //!
-//! Nothing is logged of headers and bodies, and no `Debug` shows a key or a path. What is left: the upstream can be *used* by
-//! who finds the path while somebody is admitted; a key in the memory of this process can be read by who may read that.
+//! Headers and bodies are never logged, and no `Debug` output contains a key or a route's token. Remaining risks: a
+//! process that finds the token can *use* the upstream while a lease exists, and a process that may read the memory
+//! of this process can read the key.
 //!
 //! # Example
 //!
 //! ```
-//! use opencode_run_gateway::{Account, Gateway, Limits, Prices, Protocol, Upstream};
+//! use opencode_run_gateway::{UsageBudget, Gateway, Limits, Prices, Protocol, Upstream};
 //!
 //! let gateway = Gateway::start()?;
 //! let path = gateway.open(&Upstream {
@@ -73,20 +78,21 @@
 //! })?;
 //! assert!(path.base_url().starts_with("http://127.0.0.1:"));
 //!
-//! let account = Account::new(Limits { max_cost_usd: Some(0.50), ..Limits::default() })?;
-//! let admission = path.admit("ses_1", &account)?;
+//! let budget = Account::new(Limits { max_cost_usd: Some(0.50), ..UsageLimits::default() })?;
+//! let lease = path.lease("ses_1", &budget)?;
 //! // … the turn of the session ses_1 runs, with `path.base_url()` and `path.placeholder()` …
-//! assert_eq!(account.limit_reached(), None);
-//! assert_eq!(admission.traffic().requests, 0);
+//! assert_eq!(budget.limit_reached(), None);
+//! assert_eq!(lease.traffic().requests, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod account;
 mod answer;
 mod answer_fault;
-mod asked;
+mod budget;
+mod counter;
 mod dial;
 mod encoded;
+mod endpoints;
 mod failure;
 mod fault;
 mod fault_log;
@@ -94,27 +100,26 @@ mod forward;
 mod gateway;
 mod headers;
 mod json;
-mod meter;
 mod options;
 mod parameters;
-mod path;
 mod peer;
 mod priced;
 mod probe;
 mod redact;
 mod relay;
-mod routes;
+mod requested;
+mod route;
 mod tls;
 mod traffic;
 mod upstream;
 mod usage;
 
-pub use account::{Account, InvalidLimit, LimitReached, Limits};
 pub use answer_fault::AnswerFault;
+pub use budget::{InvalidLimit, LimitReached, UsageBudget, UsageLimits};
 pub use gateway::{Gateway, StartError};
 pub use options::{Options, Proxy};
-pub use path::{Admission, AdmitError, LivePath};
 pub use probe::{ModelList, ProbeError, probe};
-pub use redact::{Redactor, RedactorStream, SHORTEST_SECRET};
+pub use redact::{MIN_SECRET_BYTES, Redactor, RedactorStream};
+pub use route::{Lease, LeaseError, Route};
 pub use traffic::{FirstByte, Prices, Tokens, Traffic};
 pub use upstream::{KeyHeader, OpenError, Parameters, Protocol, Upstream};

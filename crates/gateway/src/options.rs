@@ -1,54 +1,56 @@
-//! What a gateway may be told.
+//! The options of a gateway.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-/// What a gateway may be told besides its paths.
+/// The options of a gateway, except its routes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// How an upstream is reached that is not on loopback; one on loopback is always reached directly.
+    /// The proxy for upstreams that are not on loopback; those on loopback are always reached directly.
     pub proxy: Proxy,
-    /// A PEM file with certificates to trust beside the system's.
+    /// A PEM file with trusted certificates in addition to the system's.
     ///
-    /// The system's are those of `SSL_CERT_FILE` and `SSL_CERT_DIR` where one of these is set. Those of
+    /// The system's are those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if one of these is set. Those of
     /// `NODE_EXTRA_CA_CERTS`, which opencode itself would trust, are added.
     pub extra_certificates: Option<PathBuf>,
-    /// The longest that a connection to an upstream may take, TLS included; 30 seconds unless set.
+    /// The timeout for a connection to an upstream, including TLS; 30 seconds by default.
     pub connect_timeout: Duration,
-    /// The longest that an upstream may be silent, before its answer and within it; 10 minutes unless set, since a model may
-    /// think that long.
+    /// The maximum time without data from an upstream, before and within its answer; 10 minutes by default, because
+    /// a model may think that long.
     pub silence_timeout: Duration,
-    /// The longest that a client may be silent within a request's body, and that one may be connected which has named no
-    /// live path; 30 seconds unless set.
+    /// The maximum time without data from a client within a request's body, and the maximum time for which a
+    /// connection may exist without naming a route; 30 seconds by default.
     pub client_timeout: Duration,
-    /// How long a request of an unknown session waits for the session's admission; 2 seconds unless set.
+    /// The maximum time for which a request of an unknown session waits for a lease; 2 seconds by default.
     ///
-    /// opencode starts sub-agents by itself, and who admits them may learn of them a little later than they ask.
-    pub admission_grace: Duration,
-    /// The longest body of a request in bytes; 64 MiB unless set. A body is held in memory until it is complete.
+    /// opencode starts sub-agents itself, so their first request may arrive shortly before the program acquires a
+    /// lease.
+    pub lease_grace: Duration,
+    /// The maximum size of a request's body in bytes; 64 MiB by default. A body is kept in memory until it is
+    /// complete.
     pub max_request_bytes: usize,
-    /// The largest event of a stream in bytes; 16 MiB unless set.
+    /// The maximum size of an event of a stream in bytes; 16 MiB by default.
     ///
-    /// opencode keeps an event until its end and copies it with each piece that comes, so that one without an end takes all
-    /// memory: 12 GB in 25 seconds. The largest real events are images, of a few MiB.
+    /// opencode buffers an event and copies it with each piece, so an endless event exhausts its memory: 12 GB in
+    /// 25 seconds. The largest real events are images of a few MiB.
     pub max_event_bytes: u64,
-    /// The longest answer in bytes; 128 MiB unless set.
+    /// The maximum size of an answer in bytes; 128 MiB by default.
     ///
-    /// A model of today writes at most some 200,000 tokens into an answer, and the wordiest providers send half a kilobyte
-    /// with each: 100 MB.
+    /// Current models write at most about 200,000 tokens per answer, and the most verbose providers send half a
+    /// kilobyte for each: 100 MB.
     pub max_answer_bytes: u64,
 }
 
-/// How upstreams are reached.
+/// The connection to upstreams.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Proxy {
-    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say, in capital letters or small ones.
+    /// Uses `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case.
     #[default]
     FromEnvironment,
-    /// Directly.
+    /// Connects directly.
     None,
-    /// By this proxy: `http://`, `https://`, `socks5://` or `socks5h://`, with `USER:PASSWORD@` where it wants them.
+    /// Uses this proxy: `http://`, `https://`, `socks5://` or `socks5h://`, with `USER:PASSWORD@` if required.
     Fixed(String),
 }
 
@@ -57,7 +59,7 @@ impl fmt::Debug for Proxy {
         f.write_str(match self {
             Self::FromEnvironment => "FromEnvironment",
             Self::None => "None",
-            // The URL may hold a password.
+            // The URL may contain a password.
             Self::Fixed(_) => "Fixed(..)",
         })
     }
@@ -71,7 +73,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(30),
             silence_timeout: Duration::from_mins(10),
             client_timeout: Duration::from_secs(30),
-            admission_grace: Duration::from_secs(2),
+            lease_grace: Duration::from_secs(2),
             max_request_bytes: 64 * 1024 * 1024,
             max_event_bytes: 16 * 1024 * 1024,
             max_answer_bytes: 128 * 1024 * 1024,

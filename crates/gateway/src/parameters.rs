@@ -1,12 +1,12 @@
-//! Sets a source's parameters in the body of a request, and leaves the rest of it as it was, to the byte.
+//! Sets a source's parameters in the body of a request and keeps the rest byte for byte.
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::{Parameters, json, routes::Kind};
+use crate::{Parameters, endpoints::Kind, json};
 
-/// A JSON object whose values are kept as they are written.
+/// A JSON object whose values are kept undecoded.
 struct Object<'b>(Vec<(String, Field<'b>)>);
 
 enum Field<'b> {
@@ -15,9 +15,9 @@ enum Field<'b> {
 }
 
 impl Parameters {
-    /// Sets them in a request of this kind.
+    /// Sets the parameters in a request of this kind.
     ///
-    /// A body that is no JSON object is left as it is: the upstream says what it thinks of it.
+    /// A body that is not a JSON object is left unchanged, so that the upstream reports the error.
     pub(crate) fn set(&self, kind: Kind, body: Bytes) -> Bytes {
         if *self == Self::default() || kind == Kind::Aside {
             return body;
@@ -54,11 +54,11 @@ impl<'b> Object<'b> {
         })
     }
 
-    /// Puts a value where the name stands, or at the end.
+    /// Sets the value of a name, at its position or at the end.
     fn set(&mut self, name: &str, value: Option<impl Serialize>) {
         let Some(value) = value.and_then(|value| to_raw_value(&value).ok()) else { return };
         let at = self.0.iter().position(|(key, _)| key == name).unwrap_or(self.0.len());
-        // A name that stands there twice would have two values.
+        // Removes duplicates of the name.
         self.0.retain(|(key, _)| key != name);
         self.0.insert(at.min(self.0.len()), (name.to_owned(), Field::Set(value)));
     }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn each_protocol_gets_them_in_its_own_words() {
+    fn parameters_have_protocol_names() {
         assert_eq!(
             set(ALL, Kind::Chat, r#"{"model":"m","max_tokens":1}"#),
             r#"{"model":"m","max_tokens":99,"temperature":0.25,"top_p":0.5,"top_k":40}"#
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_stays_as_it_was() {
+    fn other_fields_stay_unchanged() {
         let one = Parameters { top_k: Some(1), ..Parameters::default() };
         assert_eq!(
             set(
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_object_is_left_to_the_upstream() {
+    fn non_object_body_is_unchanged() {
         for body in ["", "[]", "{", "null", r#"{"generationConfig":3}"#] {
             assert_eq!(set(ALL, Kind::Generate, body), body);
         }

@@ -1,7 +1,7 @@
-//! The user at the other end of a connection on loopback.
+//! The user who owns the other end of a loopback connection.
 //!
-//! A socket of TCP has no credentials, but the kernel lists the sockets of this machine with their owners. Of a connection on loopback
-//! the client's socket is in that list as well.
+//! A TCP socket has no credentials, but the kernel lists the machine's sockets with their owners, and the client's
+//! end of a loopback connection is in that list.
 
 use std::net::SocketAddr;
 
@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 pub(crate) enum Peer {
     /// A process of this user, or of the superuser.
     Trusted,
-    /// A process of another user, by that user's id.
-    Stranger(u32),
-    /// The client has closed its socket already, or the list does not show it.
+    /// A process of another user, with that user's id.
+    OtherUser(u32),
+    /// The client has already closed its socket, or the list lacks it.
     Gone,
     /// This system has no such list.
     Unknown,
@@ -20,12 +20,12 @@ pub(crate) enum Peer {
 
 /// Finds the owner of the socket that is connected from `client` to `gateway`.
 ///
-/// It blocks for some milliseconds: the kernel walks its whole table of connections for each list (1.7 ms on a machine with 24
-/// sockets, 2 ms with 900).
+/// Blocks for some milliseconds: the kernel walks its whole connection table for each list (1.7 ms on a machine
+/// with 24 sockets, 2 ms with 900).
 #[cfg(target_os = "linux")]
 pub(crate) use linux::find;
 
-/// Finds nothing: only Linux has the list.
+/// Returns [`Peer::Unknown`], because only Linux has the list.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn find(_client: SocketAddr, _gateway: SocketAddr) -> Peer {
     Peer::Unknown
@@ -39,7 +39,7 @@ mod linux {
     use std::net::{IpAddr, Ipv6Addr};
     use std::{fs, io};
 
-    /// The lists of sockets over IPv4 and over IPv6. A program may use one of IPv6 to reach an address of IPv4.
+    /// The lists of IPv4 and IPv6 sockets. A program may reach an IPv4 address through an IPv6 socket.
     const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
     pub(crate) fn find(client: SocketAddr, gateway: SocketAddr) -> Peer {
@@ -51,7 +51,7 @@ mod linux {
             }
             match fs::read(path) {
                 Ok(list) => owner = owner_in(&list, &addresses),
-                // Without IPv6 there is no list of it.
+                // This list is absent without IPv6.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && path != LISTS[0] => {}
                 Err(_) => return Peer::Unknown,
             }
@@ -60,7 +60,7 @@ mod linux {
             None => Peer::Gone,
             Some(0) => Peer::Trusted,
             Some(user) if user == rustix::process::geteuid().as_raw() => Peer::Trusted,
-            Some(user) => Peer::Stranger(user),
+            Some(user) => Peer::OtherUser(user),
         }
     }
 
@@ -71,7 +71,7 @@ mod linux {
         }
     }
 
-    /// Returns the local and the remote address of a socket as they are listed.
+    /// Returns the local and remote address of a socket in the format of the list.
     fn row_start(local: SocketAddr, remote: SocketAddr) -> String {
         let mut text = String::from(" ");
         for address in [local, remote] {
@@ -84,19 +84,19 @@ mod linux {
         text
     }
 
-    /// Writes an address as the kernel does: its words of 32 bits as numbers of this machine.
+    /// Writes an address like the kernel: as 32-bit words in native byte order.
     fn write_words(text: &mut String, octets: &[u8]) {
         for word in octets.as_chunks::<4>().0 {
             write!(text, "{:08X}", u32::from_ne_bytes(*word)).ok();
         }
     }
 
-    /// Returns the owner of the socket whose row has these addresses. `None` if no process has it open any more: then the
-    /// listed owner is the superuser.
+    /// Returns the owner of the socket whose row has these addresses. `None` if no process has it open any more;
+    /// the kernel then lists the superuser as its owner.
     fn owner_in(list: &[u8], addresses: &str) -> Option<u32> {
         let at = memmem::find(list, addresses.as_bytes())? + addresses.len();
         let row = list.get(at..)?.split(|byte| *byte == b'\n').next()?;
-        // State, queues, timer, retransmits, user, timeout, inode.
+        // The columns are: state, queues, timer, retransmits, user, timeout, inode.
         let mut columns = std::str::from_utf8(row).ok()?.split_ascii_whitespace().skip(4);
         let user = columns.next()?.parse().ok()?;
         let inode: u64 = columns.nth(1)?.parse().ok()?;
@@ -109,7 +109,7 @@ mod linux {
         use std::net::{TcpListener, TcpStream};
 
         #[test]
-        fn connections_of_both_families_are_found() {
+        fn owners_of_both_families_are_found() {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let gateway = listener.local_addr().unwrap();
             for address in [gateway, mapped(gateway)] {
@@ -133,12 +133,12 @@ mod linux {
         }
 
         #[test]
-        fn owner_is_read_from_the_row_of_the_connection() {
+        fn owner_is_read_from_connection_row() {
             let row = |addresses: &str, user: u32, inode: u32| {
                 format!("   1:{addresses}01 00000000:00000000 00:00000000 00000000 {user:>5}        0 {inode} 1 x\n")
             };
             let (client, gateway) = (([127, 0, 0, 1], 4711).into(), ([127, 0, 0, 1], 80).into());
-            // The gateway's own socket has the same addresses the other way round.
+            // The gateway's end has the same addresses in reverse order.
             let list = row(&row_start(gateway, client), 1, 10) + &row(&row_start(client, gateway), 65534, 11);
             assert_eq!(owner_in(list.as_bytes(), &row_start(client, gateway)), Some(65534));
             let orphaned = row(&row_start(client, gateway), 0, 0);

@@ -1,12 +1,12 @@
-//! Requests whose cost is not that of their tokens at the usual price. Under a limit on the cost such a
-//! request is refused: its cost is unknown.
+//! Detects requests whose cost is more than the usual price of their tokens. Under a cost limit such a request is
+//! rejected, because its cost is unknown.
 
 use http::HeaderMap;
 use serde_json::value::RawValue;
 
 use crate::json::{self, Object};
 
-/// The fields of a request that change its price, without signs and in small letters, and what they ask for.
+/// The fields of a request that change its price, normalised to lower case without punctuation, and their features.
 const FIELDS: [(&str, &str); 22] = [
     ("servicetier", "another service tier"),
     ("speed", "another speed"),
@@ -32,7 +32,7 @@ const FIELDS: [(&str, &str); 22] = [
     ("batch", "a batch"),
 ];
 
-/// The values of these fields that change nothing.
+/// The values of these fields that do not change the price.
 const USUAL: [(&str, &[&str]); 4] = [
     ("servicetier", &["auto", "default", "standard", "standard_only"]),
     ("speed", &["standard"]),
@@ -40,21 +40,21 @@ const USUAL: [(&str, &[&str]); 4] = [
     ("modalities", &["text"]),
 ];
 
-/// Tools that the client carries out, by the beginning of their type. All others are the provider's, and cost extra.
+/// The prefixes of the types of tools that the client runs. All others are run by the provider and cost extra.
 const OWN_TOOLS: [&str; 8] =
     ["function", "custom", "bash_", "text_editor_", "memory_", "computer_", "local_shell", "apply_patch"];
 
-/// Names in headers that turn on what costs more.
-const DEAR_BETAS: [(&str, &str); 2] =
+/// Beta names in headers that increase the price.
+const PRICED_BETAS: [(&str, &str); 2] =
     [("fast-mode", "another speed"), ("context-1m", "a long context at a higher price")];
 
-/// The parts of a message in which media are looked for. A tool's schema and the model's own text are not searched.
+/// The fields of a message that are searched for media. Tool schemas and the model's own text are not searched.
 const PARTS: [&str; 9] =
     ["messages", "contents", "content", "parts", "input", "inlinedata", "filedata", "systeminstruction", "source"];
-/// How deep media are looked for.
+/// The maximum depth of the search for media.
 const MAX_DEPTH: u8 = 8;
 
-/// Returns what a request asks for whose price is not that of its tokens.
+/// Returns a feature of the request whose price is not that of its tokens.
 pub(crate) fn unpriced(headers: &HeaderMap, body: &[u8]) -> Option<&'static str> {
     in_headers(headers).or_else(|| in_body(body))
 }
@@ -66,11 +66,11 @@ fn in_headers(headers: &HeaderMap) -> Option<&'static str> {
         .map(|(_, value)| value.as_bytes().to_ascii_lowercase())
         .collect();
     let names = |beta: &str| betas.iter().any(|value| memchr::memmem::find(value, beta.as_bytes()).is_some());
-    DEAR_BETAS.iter().find_map(|(beta, what)| names(beta).then_some(*what))
+    PRICED_BETAS.iter().find_map(|(beta, what)| names(beta).then_some(*what))
 }
 
 fn in_body(body: &[u8]) -> Option<&'static str> {
-    // A provider may still read a body that cannot be parsed here.
+    // A provider may still accept a body that cannot be parsed here.
     let Some(object) = std::str::from_utf8(body).ok().and_then(Object::parse) else {
         return Some("something that cannot be read");
     };
@@ -89,13 +89,13 @@ fn in_body(body: &[u8]) -> Option<&'static str> {
 fn in_field(name: &str, value: &RawValue) -> Option<&'static str> {
     let (field, what) = FIELDS.iter().find(|(field, _)| *field == name)?;
     let is_usual = is_nothing(value)
-        // Completions have a text under this name.
+        // In the completions API this field is the text of the request.
         || (*field == "prompt" && !value.get().starts_with('{'))
         || USUAL.iter().any(|(usual, values)| usual == field && all_are(value, values));
     (!is_usual).then_some(*what)
 }
 
-/// Google has some of these in the settings of the generation.
+/// Returns a priced feature in Google's generation settings.
 fn in_generation(config: &Object<'_>) -> Option<&'static str> {
     config.fields().find_map(|(name, value)| {
         let is_priced = match plain(name).as_str() {
@@ -107,12 +107,12 @@ fn in_generation(config: &Object<'_>) -> Option<&'static str> {
     })
 }
 
-/// Returns whether tools are all carried out by the client.
+/// Returns whether all tools are run by the client.
 fn are_own(tools: &RawValue) -> bool {
     if is_nothing(tools) {
         return true;
     }
-    // Google takes a single one as well.
+    // Google also accepts a single tool.
     json::array(tools.get()).unwrap_or_else(|| vec![tools]).into_iter().all(is_own)
 }
 
@@ -125,13 +125,13 @@ fn is_own(tool: &RawValue) -> bool {
             OWN_TOOLS.iter().any(|own| if own.ends_with('_') { name.starts_with(own) } else { name == *own })
         });
     }
-    // Anthropic's tools have a schema, Google's declare functions and nothing else.
+    // Anthropic's tools have a schema; Google's only declare functions.
     let mut names = tool.fields().map(|(name, _)| plain(name));
     tool.fields().any(|(name, _)| plain(name) == "inputschema")
         || (!tool.is_empty() && names.all(|name| name == "functiondeclarations"))
 }
 
-/// Returns whether audio or video is sent, whose tokens have another price than text.
+/// Returns whether audio or video is sent, whose tokens have other prices than text.
 fn holds_media(value: &RawValue, depth: u8) -> bool {
     let text = value.get();
     match text.as_bytes().first() {
@@ -152,7 +152,7 @@ fn holds_media(value: &RawValue, depth: u8) -> bool {
     }
 }
 
-/// Returns a name without signs and in small letters: providers differ in how they write it, and some take either.
+/// Returns a name in lower case without punctuation: providers differ in the spelling, and some accept several.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn request_as_opencode_sends_it_has_the_usual_price() {
+    fn ordinary_request_has_usual_price() {
         for body in [
             r#"{"model":"m","messages":[{"role":"user","content":"service_tier web_search \ud83d"}],"stream":true,
                 "stream_options":{"include_usage":true},"tools":[{"type":"function","function":{"name":"web_search",
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_changes_the_price_is_found() {
+    fn priced_features_are_found() {
         for body in [
             r#"{"service_tier":"priority"}"#,
             r#"{"service_tier":"flex"}"#,
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn dearer_modes_in_headers_are_found() {
+    fn priced_betas_in_headers_are_found() {
         for (name, value, is_priced) in [
             ("anthropic-beta", "claude-code-20250219,interleaved-thinking-2025-05-14", false),
             ("anthropic-beta", "interleaved-thinking-2025-05-14, Context-1M-2025-08-07", true),

@@ -1,4 +1,4 @@
-//! A look at an upstream before anything depends on it.
+//! Probes an upstream before anything depends on it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,47 +23,47 @@ pub struct ModelList {
     is_complete: bool,
 }
 
-/// Why an upstream did not list its models. No text of it holds a key or a URL.
+/// The reason why an upstream did not list its models. No message contains a key or a URL.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
-    /// What is said of the upstream cannot be used.
+    /// The configuration of the upstream is invalid.
     #[error(transparent)]
     Unusable(OpenError),
-    /// The proxy of the options is none.
-    #[error("the proxy is no URL of a proxy that speaks HTTP or SOCKS 5")]
+    /// The proxy in the options is invalid.
+    #[error("the proxy is not the URL of an HTTP or SOCKS 5 proxy")]
     Proxy,
-    /// The name of its host is not known.
-    #[error("no host of the name {0} is known")]
+    /// The host name cannot be resolved.
+    #[error("the host name {0} cannot be resolved")]
     UnknownHost(String),
-    /// Nobody listens at its address.
-    #[error("nobody listens there: the connection was refused")]
+    /// The connection was refused.
+    #[error("the connection was refused: no server listens at this address")]
     Refused,
-    /// There is no connection to it, for another reason.
-    #[error("there is no connection to it{}", if *.by_proxy { " by the proxy" } else { "" })]
+    /// The connection failed for another reason.
+    #[error("the connection failed{}", if *.by_proxy { " at the proxy" } else { "" })]
     NoConnection {
-        /// Whether a proxy is on the way.
+        /// Whether a proxy is used.
         by_proxy: bool,
     },
-    /// Its certificate is not trusted, and why.
+    /// Its certificate is not trusted, for this reason.
     #[error("its certificate is not trusted: {0}")]
     Certificate(&'static str),
     /// It did not answer in time.
     #[error("it did not answer in time")]
     TimedOut,
-    /// It ended the connection before the end of its answer, or did not speak HTTP.
-    #[error("it ended the connection before the end of its answer")]
+    /// It closed the connection before the end of its answer, or did not speak HTTP.
+    #[error("it closed the connection before the end of its answer")]
     Broken,
-    /// It sends the client elsewhere, which is not followed: the key would go with it.
+    /// It redirects the client. Redirects are not followed, because the key would be sent along.
     #[error("it answers with a redirect")]
     Redirect,
-    /// It does not take the key, or wants one.
-    #[error("it does not take the key (status {0})")]
+    /// It rejects the key, or requires one.
+    #[error("it rejects the key (status {0})")]
     Key(u16),
-    /// It has no list of models. That is no fault: nobody has to have one.
-    #[error("it has no list of models (status {0})")]
+    /// It does not list its models, which is not required.
+    #[error("it does not list its models (status {0})")]
     NoList(u16),
-    /// It answers with another status, such as one of too many requests.
+    /// It answers with another status, such as one for too many requests.
     #[error("it answers with the status {0}")]
     Status(u16),
 }
@@ -75,19 +75,19 @@ impl ModelList {
         &self.names
     }
 
-    /// Returns whether the list is whole: some are told in parts, of which this is the first.
+    /// Returns whether the list is complete: some upstreams return it in pages, of which this is the first.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// Reads the lists of all protocols; none if it is no list.
+    /// Parses the lists of all protocols; `None` if the text is not such a list.
     fn read(text: &str) -> Option<Self> {
         let answer: Value = serde_json::from_str(text).ok()?;
         let list = match &answer {
             Value::Array(list) => list.as_slice(),
             answer => match answer.get("data").or_else(|| answer.get("models"))? {
-                // How some say that there are none.
+                // Some upstreams send this for an empty list.
                 Value::Null => &[][..],
                 list => list.as_array()?.as_slice(),
             },
@@ -102,10 +102,11 @@ impl ModelList {
     }
 }
 
-/// Asks an upstream for the list of its models, in one request and as a path to it would: by the same proxies, with the same
-/// trust, and with its key. So it is known whether it can be reached, whether it takes the key, and what it has.
+/// Requests the model list of an upstream in the same way as a route to it would: through the same proxies, with
+/// the same trusted certificates and with its key. This shows whether it can be reached, whether it accepts the
+/// key, and which models it has.
 ///
-/// It costs no tokens. It takes `limit` at most, and needs no gateway. Dropping it ends the request.
+/// It costs no tokens, takes at most `limit`, and needs no gateway. Dropping the future aborts the request.
 ///
 /// # Errors
 ///
@@ -161,7 +162,7 @@ async fn ask(upstream: &Upstream, target: &Target, options: &Options) -> Result<
     let by_proxy = dial::proxy_for(&proxies, &uri).is_some();
     let answer = match client.request(request).await {
         Ok(answer) => answer,
-        Err(error) => return Err(why(Failure::of(&error), &uri, by_proxy).await),
+        Err(error) => return Err(probe_error(Failure::of(&error), &uri, by_proxy).await),
     };
     let status = answer.status();
     let body = Limited::new(answer.into_body(), LONGEST_LIST).collect().await.map_err(|_| ProbeError::Broken)?;
@@ -170,11 +171,11 @@ async fn ask(upstream: &Upstream, target: &Target, options: &Options) -> Result<
     judge(status, &Redactor::new(upstream.credential.clone()).redact(&text))
 }
 
-/// Says why there was no answer.
-async fn why(failure: Failure, uri: &Uri, by_proxy: bool) -> ProbeError {
+/// Converts a failure into an error.
+async fn probe_error(failure: Failure, uri: &Uri, by_proxy: bool) -> ProbeError {
     match failure {
         Failure::Certificate(what) => ProbeError::Certificate(what),
-        // It is the proxy that refuses.
+        // The proxy refused the connection.
         Failure::Refused | Failure::NoConnection if by_proxy => ProbeError::NoConnection { by_proxy },
         Failure::Refused => ProbeError::Refused,
         Failure::NoConnection => {
@@ -193,7 +194,7 @@ fn judge(status: StatusCode, text: &str) -> Result<ModelList, ProbeError> {
     let number = status.as_u16();
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ProbeError::Key(number)),
-        // So Google says that it does not know a key.
+        // Google reports an unknown key in this way.
         StatusCode::BAD_REQUEST if text.contains("API_KEY_INVALID") => Err(ProbeError::Key(number)),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
             Err(ProbeError::NoList(number))
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lists_of_all_protocols_are_read() {
+    fn model_lists_are_parsed() {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let openai = r#"{"object":"list","data":[{"id":"a/b"},{"id":"c"},{"no":1}]}"#;
         assert_eq!(read(openai), Some((names(&["a/b", "c"]), true)));

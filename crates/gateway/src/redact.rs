@@ -1,4 +1,4 @@
-//! Takes secrets out of texts and streams.
+//! Redacts secrets in texts and streams.
 
 #[cfg(test)]
 mod encodings;
@@ -12,17 +12,18 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::{escapes::Lattice, pattern::Pattern};
 
-/// A secret shorter than this is not looked for: it would be found in texts that mean something else, such as the `none` or
-/// `ollama` that stands for a key where none is needed.
-pub const SHORTEST_SECRET: usize = 8;
+/// The minimum length of a secret. Shorter ones would match unrelated text, such as the `none` or `ollama` that is
+/// used as a key if none is required.
+pub const MIN_SECRET_BYTES: usize = 8;
 
 const MARK: &[u8] = b"[redacted]";
 
 /// Replaces secrets by `[redacted]`, in whole texts and in streams.
 ///
-/// A secret is found however much of it is escaped for JSON, URLs, HTML or programs, up to three levels deep, in hexadecimal, and in
-/// base64, once or twice, also with other bytes around it. One shorter than [`SHORTEST_SECRET`] bytes is not looked for. Clones share what they look for;
-/// it is zeroised when the last one is dropped, and `Debug` does not show it.
+/// Finds a secret in any mixture of escapes for JSON, URLs, HTML or programs, nested up to three levels, in
+/// hexadecimal, and in base64, once or twice, also together with other bytes. Secrets shorter than
+/// [`MIN_SECRET_BYTES`] bytes are ignored. Clones share the secrets; they are zeroised when the last clone is
+/// dropped, and `Debug` does not show them.
 ///
 /// ```
 /// use opencode_run_gateway::Redactor;
@@ -39,10 +40,10 @@ const MARK: &[u8] = b"[redacted]";
 #[derive(Clone, Default)]
 pub struct Redactor(Arc<Secrets>);
 
-/// The forms of all secrets.
+/// The patterns of all secrets.
 struct Secrets {
     patterns: Vec<Pattern>,
-    /// The bytes that one of them can begin with.
+    /// Whether a pattern can begin with each byte.
     is_first: [bool; 256],
 }
 
@@ -55,26 +56,26 @@ impl Default for Secrets {
 /// The next secret in a text.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// There is no more.
+    /// There is none.
     None,
     /// It begins and ends here.
     Secret { start: usize, end: usize },
-    /// The text from here on can become a secret, or a longer one, with its next chunk.
+    /// The text from here on may become a secret, or a longer one, with the next chunk.
     Unfinished { start: usize },
 }
 
-/// What stands in a secret's place.
+/// The replacement of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mask {
     /// `[redacted]`.
     Mark,
-    /// The same, filled up or cut to the secret's length, so that a length that was announced holds.
+    /// `[redacted]`, padded or cut to the secret's length, so that an announced length stays correct.
     SameLength,
 }
 
-/// Redacts a stream, whose chunks may be cut inside a secret.
+/// Redacts a stream, even if a secret is split between chunks.
 ///
-/// Only the end of a chunk that could be the beginning of a secret is held back until the next one.
+/// Only the end of a chunk that could be the beginning of a secret is held back until the next chunk.
 pub struct RedactorStream {
     redactor: Redactor,
     mask: Mask,
@@ -82,9 +83,9 @@ pub struct RedactorStream {
 }
 
 impl Redactor {
-    /// Looks for these secrets.
+    /// Creates a redactor of these secrets.
     pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        let secrets = secrets.into_iter().filter(|secret| secret.expose_secret().len() >= SHORTEST_SECRET);
+        let secrets = secrets.into_iter().filter(|secret| secret.expose_secret().len() >= MIN_SECRET_BYTES);
         let patterns: Vec<_> = secrets.flat_map(|secret| Pattern::all(secret.expose_secret())).collect();
         let mut is_first = [false; 256];
         for pattern in &patterns {
@@ -93,23 +94,23 @@ impl Redactor {
         Self(Arc::new(Secrets { patterns, is_first }))
     }
 
-    /// Returns whether there is nothing to look for.
+    /// Returns whether there are no secrets to find.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.patterns.is_empty()
     }
 
-    /// Returns the text without the secrets; the same text if there was none in it.
+    /// Returns the text with secrets redacted; borrowed if it contained none.
     #[must_use]
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.redact_bytes(text.as_bytes()) {
             None => Cow::Borrowed(text),
-            // A secret is UTF-8, so that what is left of the text around it is UTF-8 as well.
+            // A secret is UTF-8, so the text around it stays UTF-8.
             Some(redacted) => Cow::Owned(String::from_utf8_lossy(&redacted).into_owned()),
         }
     }
 
-    /// Returns the bytes without the secrets; none if there was none in them.
+    /// Returns the redacted bytes; `None` if they contained no secret.
     pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         if self.find(&Lattice::new(bytes), 0, true) == Found::None {
             return None;
@@ -120,19 +121,19 @@ impl Redactor {
         Some(out)
     }
 
-    /// Returns what redacts a stream.
+    /// Returns a redactor for a stream.
     #[must_use]
     pub fn stream(&self) -> RedactorStream {
         RedactorStream { redactor: self.clone(), mask: Mask::Mark, held: Vec::new() }
     }
 
-    /// Returns what redacts a stream and keeps its length.
+    /// Returns a redactor for a stream that preserves its length.
     pub(crate) fn stream_of_same_length(&self) -> RedactorStream {
         RedactorStream { redactor: self.clone(), mask: Mask::SameLength, held: Vec::new() }
     }
 
-    /// Finds the first secret at `from` or behind it: the longest of those that begin at the same place. The end of a chunk
-    /// can be the beginning of a secret.
+    /// Finds the first secret at or after `from`, the longest of those that begin there. Unless the text is whole,
+    /// its end may be the beginning of a secret.
     fn find(&self, lattice: &Lattice<'_>, from: usize, is_whole: bool) -> Found {
         let text = lattice.text();
         let Secrets { patterns, is_first } = &*self.0;
@@ -166,7 +167,7 @@ impl fmt::Debug for RedactorStream {
 }
 
 impl RedactorStream {
-    /// Takes the next chunk and returns what can be passed on.
+    /// Takes the next chunk and returns the part that can be passed on.
     #[must_use]
     pub fn push(&mut self, chunk: Bytes) -> Bytes {
         let text = if self.held.is_empty() {
@@ -181,14 +182,14 @@ impl RedactorStream {
         out.map_or_else(|| text.slice(..held), Bytes::from)
     }
 
-    /// Returns what was held back, at the stream's end.
+    /// Returns the part that was held back, at the end of the stream.
     #[must_use]
     pub fn finish(&mut self) -> Bytes {
         let text = std::mem::take(&mut self.held);
         self.redacted(&text, true).0.unwrap_or(text).into()
     }
 
-    /// Returns the text without secrets, `None` if it is the same, and where the part begins that is held back.
+    /// Returns the redacted text (`None` if it is unchanged) and the offset of the part that is held back.
     fn redacted(&self, text: &[u8], is_whole: bool) -> (Option<Vec<u8>>, usize) {
         let mut out = Vec::new();
         let mut from = 0;
@@ -240,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_a_secret_is_the_same_text() {
+    fn text_without_secret_is_borrowed() {
         assert!(matches!(redactor(&["sk-12345678"]).redact("sk-1234567"), Cow::Borrowed("sk-1234567")));
         assert!(matches!(Redactor::default().redact("x"), Cow::Borrowed("x")));
     }
 
     #[test]
-    fn every_occurrence_and_every_form_is_replaced() {
+    fn all_occurrences_are_redacted() {
         let redactor = redactor(&["a/b\"c+d=12"]);
         assert_eq!(redactor.redact("a/b\"c+d=12a/b\"c+d=12"), "[redacted][redacted]");
         assert_eq!(redactor.redact(r#"{"key":"a/b\"c+d=12"}"#), r#"{"key":"[redacted]"}"#);
@@ -255,12 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_is_left_alone() {
+    fn short_secret_is_ignored() {
         assert!(redactor(&["none", "ollama", ""]).is_empty());
     }
 
     #[test]
-    fn of_secrets_in_each_other_the_longest_is_replaced() {
+    fn longest_overlapping_secret_is_redacted() {
         let redactor = redactor(&["sk-12345678", "sk-12345678-long", "45678901"]);
         assert_eq!(redactor.redact("sk-12345678-long sk-12345678-lon"), "[redacted] [redacted]-lon");
         assert_eq!(redactor.redact("sk-1234567890145678901"), "[redacted]901[redacted]");
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_be_a_beginning_is_held_back() {
+    fn only_possible_beginnings_are_held_back() {
         let mut stream = redactor(&["sk-12345678"]).stream();
         assert_eq!(&stream.push("data: token\n\n".into())[..], b"data: token\n\n");
         assert_eq!(&stream.push("data: sk".into())[..], b"data: ");
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_can_be_kept() {
+    fn redaction_can_preserve_length() {
         let long = redactor(&["sk-1234567890"]);
         assert_eq!(in_pieces(&mut long.stream_of_same_length(), &[b"<sk-12", b"34567890>"]), b"<[redacted]***>");
         let short = redactor(&["12345678"]);
@@ -287,14 +288,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_full_of_secrets_is_gone_through_once() {
-        // Looking through the rest again for each of them would take minutes.
+    fn redaction_time_is_linear() {
+        // A quadratic search would take minutes.
         let text = "sk-12345678 ".repeat(200_000);
         assert_eq!(redactor(&["sk-12345678", "never-there"]).redact(&text), "[redacted] ".repeat(200_000));
     }
 
     #[test]
-    fn nothing_shows_what_is_looked_for() {
+    fn debug_hides_secrets() {
         let redactor = redactor(&["sk-12345678"]);
         let mut stream = redactor.stream();
         assert_eq!(&stream.push("12345678".into())[..], b"12345678");

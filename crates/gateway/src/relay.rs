@@ -1,4 +1,4 @@
-//! The body of an answer on its way from the upstream to the client.
+//! Relays the body of an answer from the upstream to the client.
 
 use std::{
     future::Future,
@@ -18,56 +18,56 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::{
     AnswerFault, Redactor, RedactorStream,
     answer::{AnswerReader, Verdict},
+    counter::RequestUsage,
     dial::BoxError,
     encoded::UpstreamBody,
-    fault_log::Then,
+    fault_log::ClientReaction,
     headers,
-    meter::Tally,
-    path::Grant,
+    route::LeaseState,
 };
 
 /// How long an upstream may keep the connection open behind the end of a stream. The client waits for it to be closed.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The limits and settings of an answer.
+/// The limits and settings of a relayed answer.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
-pub(crate) struct Terms {
-    /// It is a model's: what is wrong with it is noted.
+pub(crate) struct RelayOptions {
+    /// Whether it is a model's answer, whose faults are recorded.
     pub(crate) judges: bool,
-    /// Its status is one of success.
+    /// Whether its status is a success.
     pub(crate) is_success: bool,
-    /// Nothing but the end of the connection marks the end of the body.
+    /// Whether only the end of the connection marks the end of the body.
     pub(crate) ends_by_closing: bool,
-    /// The client gets its length.
+    /// Whether the client gets its length.
     pub(crate) has_length: bool,
     pub(crate) max_event_bytes: u64,
     pub(crate) max_answer_bytes: u64,
     pub(crate) silence_timeout: Duration,
 }
 
-/// Passes an answer on as it comes, and keeps one event of it at most.
+/// Relays an answer as it arrives and buffers at most one event of it.
 ///
-/// It ends well only if the upstream's answer ended well or is complete by its own words, however the connection ended: in every
-/// other case it ends in an error, for which the client's connection is broken off. Dropping it ends the upstream's connection.
+/// It ends cleanly only if the upstream's answer ended cleanly or its content is complete. In every other case it
+/// ends with an error, which aborts the client's connection. Dropping it closes the upstream's connection.
 pub(crate) struct Relay {
     /// The part of the body that was read before.
     first: Option<Bytes>,
     upstream: UpstreamBody,
-    /// Takes the key out of the trailers.
+    /// Redacts the key in the trailers.
     redactor: Redactor,
-    /// Takes the key out of the body.
+    /// Redacts the key in the body.
     stream: Option<RedactorStream>,
     reader: AnswerReader,
-    terms: Terms,
-    /// What comes behind all data, that which was held back included.
+    terms: RelayOptions,
+    /// The trailers, sent after all data, including the part that was held back.
     trailers: Option<HeaderMap>,
-    /// The failure that the client learns of behind what was held back.
+    /// The error that the client gets after the part that was held back.
     failing: Option<BoxError>,
-    /// The server was given the time to send what came before the failure: with the failure it drops what it has not sent.
+    /// Whether the server had time to send the data before the error: with the error, it drops unsent data.
     is_flushed: bool,
-    tally: Tally,
-    grant: Arc<Grant>,
+    usage: RequestUsage,
+    lease: Arc<LeaseState>,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     silence: Pin<Box<Sleep>>,
     bytes: u64,
@@ -81,12 +81,12 @@ impl Relay {
         upstream: UpstreamBody,
         redactor: Redactor,
         reader: AnswerReader,
-        terms: Terms,
-        tally: Tally,
-        grant: Arc<Grant>,
+        terms: RelayOptions,
+        usage: RequestUsage,
+        lease: Arc<LeaseState>,
     ) -> Self {
         let stream = (!redactor.is_empty()).then(|| redactor.stream_of_same_length());
-        let closed = Box::pin(grant.closed.clone().cancelled_owned());
+        let closed = Box::pin(lease.closed.clone().cancelled_owned());
         let silence = Box::pin(tokio::time::sleep(terms.silence_timeout));
         Self {
             first,
@@ -98,8 +98,8 @@ impl Relay {
             trailers: None,
             failing: None,
             is_flushed: false,
-            tally,
-            grant,
+            usage,
+            lease,
             closed,
             silence,
             bytes: 0,
@@ -108,13 +108,13 @@ impl Relay {
         }
     }
 
-    /// Takes the next piece of the body, and returns what can be passed on.
+    /// Takes the next chunk of the body, and returns the part that can be passed on.
     ///
     /// # Errors
     ///
-    /// If the answer or an event of it is longer than any that is passed on.
+    /// If the answer or an event exceeds its size limit.
     fn pass(&mut self, chunk: Bytes) -> Result<Bytes, AnswerFault> {
-        self.tally.received(chunk.len());
+        self.usage.received(chunk.len());
         self.bytes += chunk.len() as u64;
         let too_long = |what, max_bytes| Err(AnswerFault::TooLong { what, max_bytes });
         if self.bytes > self.terms.max_answer_bytes {
@@ -122,52 +122,56 @@ impl Relay {
         }
         let brought = self.reader.read(&chunk);
         if let Some(tokens) = self.reader.tokens() {
-            self.tally.used(tokens);
+            self.usage.used(tokens);
         }
         if brought.event_too_long {
             return too_long("an event", self.terms.max_event_bytes);
         }
         if brought.content && self.terms.is_success {
-            self.tally.said();
+            self.usage.model_output();
         }
         if self.reader.is_over() && !self.is_lingering {
             self.is_lingering = true;
             self.silence.as_mut().reset(Instant::now() + LINGER_TIMEOUT);
         }
-        self.tell(brought.fault);
+        self.note_fault(brought.fault);
         Ok(match &mut self.stream {
             Some(stream) => stream.push(chunk),
             None => chunk,
         })
     }
 
-    /// Notes at once what is wrong with the answer: the client may give it up for that.
-    fn tell(&self, fault: Option<AnswerFault>) {
+    /// Records a fault of the answer at once, because the client may give up on it.
+    fn note_fault(&self, fault: Option<AnswerFault>) {
         if let Some(fault) = fault.filter(|_| self.terms.judges) {
-            // A client that cannot read an event asks again, whatever comes behind it.
-            let then = if matches!(fault, AnswerFault::NotJson { .. }) { Then::AsksAgain } else { Then::Unknown };
-            self.grant.faults.note(fault, then);
+            // A client that cannot parse an event retries, whatever follows it.
+            let then = if matches!(fault, AnswerFault::NotJson { .. }) {
+                ClientReaction::Retries
+            } else {
+                ClientReaction::Unknown
+            };
+            self.lease.faults.note(fault, then);
         }
     }
 
-    /// Returns whether the answer is as good as whole, however the connection ended.
+    /// Returns whether the answer counts as complete, however the connection ended.
     fn is_complete(&self) -> bool {
         let is_complete = self.reader.is_complete();
-        // An error needs no end: its words are all there is to it.
+        // An error answer needs no end: its text is all that matters.
         !self.terms.has_length && (is_complete || !self.terms.is_success)
     }
 
-    /// Takes note of a good end, and returns what was held back until then.
+    /// Records a clean end, and returns the part that was held back.
     fn end(&mut self) -> Option<Bytes> {
         self.ended = true;
-        self.tally.ended(self.reader.tokens().is_some());
+        self.usage.ended(self.reader.tokens().is_some());
         if self.terms.judges {
             match (self.reader.finish().fault, self.reader.verdict()) {
-                (None, Verdict::Well) => self.grant.faults.well(),
-                (None, Verdict::Unfinished(fault)) => self.grant.faults.note(fault, Then::AsksAgain),
-                (None, Verdict::UnfinishedAsTold) => self.grant.faults.repeat(),
-                (None, Verdict::Told) => {}
-                (fault, _) => self.tell(fault),
+                (None, Verdict::Valid) => self.lease.faults.note_valid(),
+                (None, Verdict::Unfinished(fault)) => self.lease.faults.note(fault, ClientReaction::Retries),
+                (None, Verdict::UnfinishedReported) => self.lease.faults.repeat(),
+                (None, Verdict::Reported) => {}
+                (fault, _) => self.note_fault(fault),
             }
         }
         self.held_back()
@@ -177,7 +181,7 @@ impl Relay {
         self.stream.as_mut().map(RedactorStream::finish).filter(|rest| !rest.is_empty())
     }
 
-    /// The same, put behind what came last.
+    /// Records a clean end, and returns the last chunk with the part that was held back.
     fn end_after(&mut self, last: Bytes) -> Bytes {
         match self.end() {
             None => last,
@@ -185,32 +189,32 @@ impl Relay {
         }
     }
 
-    /// Ends the answer well, with what was held back.
+    /// Ends the answer cleanly, with the part that was held back.
     fn end_well(&mut self) -> Option<Frame<Bytes>> {
         self.end().map(Frame::data)
     }
 
-    /// Takes note of a failure, and returns what comes before it: what was held back.
-    fn fail(&mut self, error: BoxError, fault: AnswerFault, then: Then) -> Option<Frame<Bytes>> {
+    /// Records a failure, and returns the part that was held back, which precedes it.
+    fn fail(&mut self, error: BoxError, fault: AnswerFault, then: ClientReaction) -> Option<Frame<Bytes>> {
         self.ended = true;
-        self.tally.failed();
+        self.usage.failed();
         if self.terms.judges {
-            self.grant.faults.note(fault, then);
+            self.lease.faults.note(fault, then);
         }
         self.failing = Some(error);
         self.held_back().map(Frame::data)
     }
 
-    /// Takes note of the end of the upstream's body, or of the failure in its place.
+    /// Handles the end of the upstream's body, or its error.
     fn close(&mut self, error: Option<BoxError>) -> Option<Frame<Bytes>> {
         match error {
             None if self.terms.ends_by_closing && self.terms.is_success && self.reader.is_partial() => {
                 let early = io::Error::new(io::ErrorKind::UnexpectedEof, "the upstream closed the connection early");
-                self.fail(early.into(), AnswerFault::BrokenOff, Then::Unknown)
+                self.fail(early.into(), AnswerFault::BrokenOff, ClientReaction::Unknown)
             }
             None => self.end_well(),
             Some(_) if self.is_complete() => self.end_well(),
-            Some(error) => self.fail(error, AnswerFault::BrokenOff, Then::Unknown),
+            Some(error) => self.fail(error, AnswerFault::BrokenOff, ClientReaction::Unknown),
         }
     }
 }
@@ -234,7 +238,7 @@ impl Body for Relay {
             }
             if this.closed.as_mut().poll(cx).is_ready() {
                 this.ended = true;
-                return Poll::Ready(Some(Err(io::Error::other("the path was closed").into())));
+                return Poll::Ready(Some(Err(io::Error::other("the route was closed").into())));
             }
             if this.is_lingering && this.silence.as_mut().poll(cx).is_ready() {
                 if let Some(rest) = this.end_well() {
@@ -267,10 +271,10 @@ impl Body for Relay {
                             None
                         }
                         Ok(chunk) => match this.pass(chunk) {
-                            Err(fault) => this.fail(fault.to_string().into(), fault, Then::IsRefused),
+                            Err(fault) => this.fail(fault.to_string().into(), fault, ClientReaction::RetriesRejected),
                             // If the length was announced, the client reads no further, so this is the end.
                             Ok(data) if this.upstream.is_end_stream() => Some(Frame::data(this.end_after(data))),
-                            // A chunk that is held back as a whole is no frame.
+                            // A chunk that is held back completely produces no frame.
                             Ok(data) => Some(data).filter(|data| !data.is_empty()).map(Frame::data),
                         },
                     }
@@ -286,11 +290,11 @@ impl Body for Relay {
 }
 
 impl Drop for Relay {
-    /// Notes a message that was finished when the client left: it need not wait for the end of the connection.
+    /// Records a message that was finished when the client left: it need not wait for the end of the connection.
     fn drop(&mut self) {
-        let is_well = || self.reader.is_finished() && self.reader.verdict() == Verdict::Well;
+        let is_well = || self.reader.is_finished() && self.reader.verdict() == Verdict::Valid;
         if !self.ended && self.terms.judges && is_well() {
-            self.grant.faults.well();
+            self.lease.faults.note_valid();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whom TLS trusts.
+//! The trusted certificates of TLS.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,19 +11,19 @@ use crate::{OpenError, Options};
 
 /// Adds certificates to the trusted ones; opencode's runtime knows this variable.
 const EXTRA_CERTIFICATES: &str = "NODE_EXTRA_CA_CERTS";
-/// Where the trusted certificates are instead of the system's place.
+/// The variables that replace the system's certificates.
 const REPLACING: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// Returns a configuration that trusts nobody, for connections without TLS.
+/// Returns a configuration without trusted certificates, for connections without TLS.
 pub(crate) fn of_nobody() -> Result<ClientConfig, OpenError> {
     with_roots(RootCertStore::empty())
 }
 
-/// Returns a configuration that trusts whom the system and the options trust.
+/// Returns a configuration that trusts the certificates of the system and the options.
 pub(crate) fn of_system(options: &Options) -> Result<ClientConfig, OpenError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
-    // What the user names has to be there; of the system's own certificates a broken one may be left out.
+    // Certificates named by the user must be readable; broken certificates of the system are skipped.
     let named = REPLACING.iter().any(|name| std::env::var_os(name).is_some());
     if let (true, Some(error)) = (named, system.errors.first()) {
         return Err(OpenError::Certificates(error.to_string()));
@@ -46,11 +46,11 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), OpenError> {
         roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
         count += 1;
     }
-    if count == 0 { Err(wrong(&"it holds no certificate")) } else { Ok(()) }
+    if count == 0 { Err(wrong(&"it contains no certificate")) } else { Ok(()) }
 }
 
 fn with_roots(roots: RootCertStore) -> Result<ClientConfig, OpenError> {
-    // Named, so that it does not matter what else in the process uses rustls, and how.
+    // Explicit, so that other uses of rustls in the process have no effect.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let versions = versions.map_err(|error| OpenError::Certificates(error.to_string()))?;

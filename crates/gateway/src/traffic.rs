@@ -1,46 +1,46 @@
-//! What went through the gateway, in numbers.
+//! Statistics of the traffic through the gateway.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// What went through the gateway: of a path, of an admission or of an account.
+/// Statistics of the traffic of a route, a lease or a budget.
 ///
-/// It is a snapshot; the counters only grow, but for [`running`](Self::running).
+/// A snapshot. The counters only increase, except [`running`](Self::running).
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Traffic {
-    /// Requests that were let through to the upstream.
+    /// The number of requests that were forwarded to the upstream.
     pub requests: u64,
-    /// Requests among them that have not ended yet.
+    /// The number of forwarded requests that have not ended yet.
     pub running: u64,
-    /// Requests that were not let through: an unknown path, an unknown session, a limit.
+    /// The number of rejected requests: unknown route, unknown session, reached limit.
     pub refused: u64,
-    /// Requests that were let through and got no whole answer by the upstream's fault: no connection, a redirect, a stall,
-    /// an answer that broke in the middle. An answer with an error status is whole.
+    /// The number of forwarded requests without a complete answer because of the upstream: a failed connection, a
+    /// redirect, a stall, an aborted answer. An answer with an error status is complete.
     pub failed: u64,
-    /// Answers of a model of which it is not known how many tokens they cost: they did not say it, or the client left them
-    /// before their end.
+    /// The number of a model's answers with unknown token counts: they were not reported, or the client left before
+    /// the end.
     pub unreported: u64,
     /// The tokens that the upstream reported.
     pub tokens: Tokens,
-    /// What the tokens cost in USD; none until a request went to an upstream with prices.
+    /// The cost of the tokens in USD; `None` until a request was sent to an upstream with prices.
     pub cost_usd: Option<f64>,
-    /// Bytes of the bodies that were sent to the upstream.
+    /// The size of the bodies that were sent to the upstream in bytes.
     pub bytes_sent: u64,
-    /// Bytes of the bodies that came back.
+    /// The size of the bodies that were received in bytes.
     pub bytes_received: u64,
-    /// How long the upstream took to begin its answers.
+    /// The time until the upstream's answers began.
     pub first_byte: FirstByte,
 }
 
-/// Tokens as the upstream reported them, read the same way whichever protocol it speaks.
+/// Token counts as reported by the upstream, normalised across protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Tokens {
-    /// All that the model read, from and to its cache included.
+    /// The number of all input tokens, including reads and writes of the provider's cache.
     pub input: u64,
-    /// All that the model wrote, its reasoning included.
+    /// The number of all output tokens, including reasoning.
     pub output: u64,
     /// The part of the output that was reasoning.
     pub reasoning: u64,
@@ -54,37 +54,37 @@ pub struct Tokens {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct FirstByte {
-    /// The answers that have begun.
+    /// The number of answers that have begun.
     pub answers: u64,
-    /// The latest of the times, in milliseconds.
+    /// The last time in milliseconds.
     pub last_ms: f64,
-    /// The longest of the times, in milliseconds.
+    /// The longest time in milliseconds.
     pub longest_ms: f64,
-    /// The sum of the times, in milliseconds: divided by `answers` it is their mean.
+    /// The sum of the times in milliseconds; divided by `answers` it is their mean.
     pub sum_ms: f64,
 }
 
-/// What a million tokens cost, in USD.
+/// The prices of a million tokens in USD.
 ///
-/// Input from a cache is counted at the full price of input, so that a limit on the cost errs on the safe side with every
-/// provider that sells it cheaper.
+/// Cached input is counted at the full input price, so that a cost limit is reached rather too early with providers
+/// that sell it cheaper.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field")]
 pub struct Prices {
-    /// For input.
+    /// The price of input.
     pub input: f64,
-    /// For output.
+    /// The price of output.
     pub output: f64,
 }
 
 impl Tokens {
-    /// Returns the input and the output together.
+    /// Returns the sum of input and output.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.input.saturating_add(self.output)
     }
 
-    /// Returns, field by field, the greater of the two: reports of one answer are cumulative.
+    /// Returns the maximum of each field, because the reports of one answer are cumulative.
     pub(crate) fn max(self, other: Self) -> Self {
         self.zip(other, u64::max)
     }
@@ -119,14 +119,14 @@ impl FirstByte {
 }
 
 impl Prices {
-    /// Returns what these tokens cost in USD.
+    /// Returns the cost of these tokens in USD.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "2^53 tokens are more than anyone can pay")]
     pub fn cost(&self, tokens: Tokens) -> f64 {
         (tokens.input as f64 * self.input + tokens.output as f64 * self.output) / 1e6
     }
 
-    pub(crate) fn are_sound(&self) -> bool {
+    pub(crate) fn are_valid(&self) -> bool {
         [self.input, self.output].iter().all(|price| price.is_finite() && *price >= 0.0)
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_cost_what_the_prices_say() {
+    fn cost_is_tokens_times_prices() {
         let tokens = Tokens { input: 2_000_000, output: 500_000, cache_read: 1_000_000, ..Tokens::default() };
         let cost = Prices { input: 3.0, output: 10.0 }.cost(tokens);
         assert!((cost - 11.0).abs() < 1e-9, "{cost}");
@@ -144,16 +144,16 @@ mod tests {
     }
 
     #[test]
-    fn prices_that_are_no_prices_are_unsound() {
+    fn invalid_prices_are_rejected() {
         for price in [-1.0, f64::NAN, f64::INFINITY] {
-            assert!(!Prices { input: price, output: 1.0 }.are_sound());
-            assert!(!Prices { input: 1.0, output: price }.are_sound());
+            assert!(!Prices { input: price, output: 1.0 }.are_valid());
+            assert!(!Prices { input: 1.0, output: price }.are_valid());
         }
-        assert!(Prices::default().are_sound());
+        assert!(Prices::default().are_valid());
     }
 
     #[test]
-    fn an_upstream_that_reports_nonsense_overflows_nothing() {
+    fn absurd_token_counts_saturate() {
         let all = Tokens { input: u64::MAX, output: u64::MAX, ..Tokens::default() };
         assert_eq!(all.plus(all), all);
         assert_eq!(all.total(), u64::MAX);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn times_to_the_first_byte_add_up() {
+    fn first_byte_times_are_summed() {
         let mut times = FirstByte::default();
         times.add(Duration::from_millis(30));
         times.add(Duration::from_millis(10));

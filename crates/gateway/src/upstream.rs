@@ -1,4 +1,4 @@
-//! What a path leads to: a model's provider, with its key, its parameters and its prices.
+//! The destination of a route: a model's provider, with its key, its parameters and its prices.
 
 use std::fmt;
 
@@ -25,19 +25,20 @@ use crate::{Prices, headers};
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field")]
 pub struct Upstream {
-    /// Where the provider is reached, such as `https://api.example.com/v1`; a query is added to that of each request.
+    /// The base URL of the provider, such as `https://api.example.com/v1`; its query is added to that of each
+    /// request.
     pub base_url: String,
-    /// The provider's key, without `Bearer`. Without one no request carries any.
+    /// The provider's key, without `Bearer`. Without one, requests carry no key.
     pub credential: Option<SecretString>,
     /// The header that carries the key.
     pub key_header: KeyHeader,
-    /// What the provider speaks: it decides which paths are forwarded and in which words a fault is told.
+    /// The provider's protocol, which determines the forwarded paths and the format of error answers.
     pub protocol: Protocol,
-    /// The only model that may be asked, so that `prices` are those of whatever is asked; any where it is none.
+    /// The only model that may be used, so that `prices` apply to every request; any model if `None`.
     pub model: Option<String>,
-    /// What is set in each request to a model.
+    /// The parameters that are set in each request to a model.
     pub parameters: Parameters,
-    /// What the provider asks for tokens; without it the cost is not known.
+    /// The provider's prices; without them the cost is unknown.
     pub prices: Option<Prices>,
 }
 
@@ -45,31 +46,31 @@ pub struct Upstream {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum KeyHeader {
-    /// The one that the protocol uses: `x-api-key` for Anthropic, `x-goog-api-key` for Google, else
+    /// The default of the protocol: `x-api-key` for Anthropic, `x-goog-api-key` for Google, otherwise
     /// `Authorization: Bearer`.
     #[default]
-    OfProtocol,
+    ProtocolDefault,
     /// `Authorization: Bearer KEY`.
     Bearer,
-    /// A header with this name, whose value is the key and nothing else.
+    /// A header with this name, whose value is only the key.
     Named(String),
 }
 
-/// What a provider speaks.
+/// The protocol of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// `OpenAI`'s own protocol, the responses included, and whatever is compatible with it.
+    /// `OpenAI`'s own protocol, including the responses API, and everything compatible with it.
     OpenAiCompatible,
     /// Anthropic's messages.
     Anthropic,
     /// Google's Gemini API.
     Google,
-    /// Not known: the paths of all three are forwarded, and faults are told as `OpenAI` does.
+    /// Unknown: the paths of all three are forwarded, and errors have `OpenAI`'s format.
     Other,
 }
 
-/// What is set in each request to a model, in place of what the request says itself; what is none is left as it is.
+/// The parameters that are set in each request to a model, overriding the request's own; a `None` changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in field by field")]
 pub struct Parameters {
@@ -77,34 +78,36 @@ pub struct Parameters {
     pub temperature: Option<f64>,
     /// Nucleus sampling.
     pub top_p: Option<f64>,
-    /// How many candidates are sampled from.
+    /// The number of candidates to sample from.
     pub top_k: Option<u32>,
-    /// The most tokens that an answer may have.
+    /// The maximum number of tokens of an answer.
     pub max_tokens: Option<u32>,
 }
 
-/// Why a path could not be opened. No text of it holds a key or a URL.
+/// The reason why a route could not be opened. No message contains a key or a URL.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The base URL cannot be used.
+    /// The base URL is invalid.
     #[error("the base URL {0}")]
     BaseUrl(&'static str),
-    /// The key fits in no HTTP header: it is empty or holds a line break, a space or something else that is not a visible
-    /// ASCII character.
-    #[error("the key is empty or holds more than ASCII letters, digits and signs, so it fits in no HTTP header")]
+    /// No HTTP header can carry the key: it is empty or contains a line break, a space or another character that is
+    /// not visible ASCII.
+    #[error(
+        "the key is empty or contains characters other than ASCII letters, digits and punctuation, so no HTTP header can carry it"
+    )]
     Key,
-    /// The name of the key's header is no name.
-    #[error("the name of the key's header is no name of a header")]
+    /// The name of the key's header is invalid.
+    #[error("the name of the key's header is invalid")]
     HeaderName(#[source] InvalidHeaderName),
-    /// The header means something else to HTTP.
-    #[error("the header {0} means something else to HTTP and cannot carry a key")]
+    /// HTTP uses the header for another purpose.
+    #[error("HTTP uses the header {0} for another purpose, so it cannot carry a key")]
     ReservedHeader(HeaderName),
     /// A parameter is not a number.
     #[error("the parameter {0} is not a number")]
     Parameter(&'static str),
     /// The prices are negative or not numbers.
-    #[error("the prices are no amounts of USD: they have to be numbers from 0 up")]
+    #[error("the prices are not amounts of USD: they must be numbers of at least 0")]
     Prices,
     /// The certificates that TLS needs to trust a provider could not be read.
     #[error("read the trusted certificates: {0}")]
@@ -112,7 +115,7 @@ pub enum OpenError {
 }
 
 impl Upstream {
-    /// Returns an upstream without a key, parameters and prices, any model of which may be asked.
+    /// Creates an upstream without key, parameters and prices, that allows every model.
     pub fn new(base_url: impl Into<String>, protocol: Protocol) -> Self {
         Self {
             base_url: base_url.into(),
@@ -126,7 +129,7 @@ impl Upstream {
     }
 }
 
-/// An upstream that was looked through and is ready to be used.
+/// A validated upstream.
 pub(crate) struct Target {
     base: Base,
     key: Option<(HeaderName, HeaderValue)>,
@@ -136,12 +139,12 @@ pub(crate) struct Target {
     pub(crate) prices: Option<Prices>,
 }
 
-/// A base URL in its parts.
+/// The parts of a base URL.
 #[derive(Debug, Clone)]
 struct Base {
     scheme: Scheme,
     authority: http::uri::Authority,
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     path: String,
     query: Option<String>,
 }
@@ -150,7 +153,7 @@ impl Target {
     pub(crate) fn new(upstream: &Upstream) -> Result<Self, OpenError> {
         let name = match &upstream.key_header {
             KeyHeader::Named(name) => HeaderName::try_from(name).map_err(OpenError::HeaderName)?,
-            KeyHeader::OfProtocol => match upstream.protocol {
+            KeyHeader::ProtocolDefault => match upstream.protocol {
                 Protocol::Anthropic => headers::X_API_KEY,
                 Protocol::Google => headers::X_GOOG_API_KEY,
                 Protocol::OpenAiCompatible | Protocol::Other => header::AUTHORIZATION,
@@ -169,7 +172,7 @@ impl Target {
                 return Err(OpenError::Parameter(parameter));
             }
         }
-        if !upstream.prices.as_ref().is_none_or(Prices::are_sound) {
+        if !upstream.prices.as_ref().is_none_or(Prices::are_valid) {
             return Err(OpenError::Prices);
         }
         Ok(Self {
@@ -182,7 +185,7 @@ impl Target {
         })
     }
 
-    /// Returns the base URL as a `Uri`, for who has to know where it leads.
+    /// Returns the base URL as a `Uri`.
     pub(crate) fn uri(&self) -> Option<Uri> {
         self.base.uri("", None)
     }
@@ -210,7 +213,7 @@ impl Base {
         if url.contains('#') {
             return Err(wrong("has a fragment"));
         }
-        let uri: Uri = url.parse().map_err(|_| wrong("is no URL"))?;
+        let uri: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return Err(wrong("has no scheme or no host: write http:// or https://, a host and a path"));
         };
@@ -218,10 +221,10 @@ impl Base {
             return Err(wrong("is neither http:// nor https://"));
         }
         if authority.as_str().contains('@') {
-            return Err(wrong("holds a user or a password: name the key's header instead"));
+            return Err(wrong("contains a user or a password: name the key's header instead"));
         }
         if authority.host().is_empty() || authority.as_str().ends_with(':') {
-            return Err(wrong("has no host or no port behind its colon"));
+            return Err(wrong("has no host or no port after its colon"));
         }
         let path = uri.path().trim_end_matches('/').to_owned();
         let query = uri.query().filter(|query| !query.is_empty()).map(str::to_owned);
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_no_header_is_refused_and_not_shown() {
+    fn invalid_key_is_rejected_and_hidden() {
         for key in ["", "sk-1\nx: y", "sk-1\r\n", "sk 1", "sk-\u{201c}", "\0"] {
             let error = Target::new(&keyed(key)).unwrap_err();
             assert!(matches!(error, OpenError::Key), "{key:?}: {error}");
@@ -278,21 +281,21 @@ mod tests {
     }
 
     #[test]
-    fn each_protocol_has_its_own_header_and_the_user_may_name_another() {
+    fn key_header_is_configurable() {
         let with = |protocol, key_header| header_of(&Upstream { key_header, protocol, ..keyed("k1") });
         let bearer = ("authorization".to_owned(), "Bearer k1".to_owned());
         let named = |name: &str| (name.to_owned(), "k1".to_owned());
-        assert_eq!(with(Protocol::OpenAiCompatible, KeyHeader::OfProtocol), bearer);
-        assert_eq!(with(Protocol::Other, KeyHeader::OfProtocol), bearer);
-        assert_eq!(with(Protocol::Anthropic, KeyHeader::OfProtocol), named("x-api-key"));
-        assert_eq!(with(Protocol::Google, KeyHeader::OfProtocol), named("x-goog-api-key"));
+        assert_eq!(with(Protocol::OpenAiCompatible, KeyHeader::ProtocolDefault), bearer);
+        assert_eq!(with(Protocol::Other, KeyHeader::ProtocolDefault), bearer);
+        assert_eq!(with(Protocol::Anthropic, KeyHeader::ProtocolDefault), named("x-api-key"));
+        assert_eq!(with(Protocol::Google, KeyHeader::ProtocolDefault), named("x-goog-api-key"));
         assert_eq!(with(Protocol::Anthropic, KeyHeader::Bearer), bearer);
         assert_eq!(with(Protocol::Google, KeyHeader::Named("X-My-Key".to_owned())), named("x-my-key"));
         assert_eq!(with(Protocol::Other, KeyHeader::Named("authorization".to_owned())), named("authorization"));
     }
 
     #[test]
-    fn a_header_that_http_needs_carries_no_key() {
+    fn reserved_key_header_is_rejected() {
         for name in
             ["Host", "content-length", "connection", "transfer-encoding", "te", "accept-encoding", "content-type"]
         {
@@ -304,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_url_is_joined_with_paths_and_queries() {
+    fn base_url_is_joined_with_path() {
         let joined = |base: &str, path: &str, query| {
             let upstream = Upstream::new(base, Protocol::OpenAiCompatible);
             Target::new(&upstream).unwrap().uri_of(path, query).unwrap().to_string()
@@ -316,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base_url_is_refused_and_not_shown() {
+    fn invalid_base_url_is_rejected_and_hidden() {
         for url in [
             "",
             "x/v1",
@@ -338,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_none_are_refused() {
+    fn non_finite_numbers_are_rejected() {
         let nan = Parameters { temperature: Some(f64::NAN), ..Parameters::default() };
         let upstream = Upstream { parameters: nan, ..keyed("k1") };
         assert!(matches!(Target::new(&upstream), Err(OpenError::Parameter("temperature"))));

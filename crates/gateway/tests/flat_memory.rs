@@ -1,6 +1,6 @@
-//! An answer of 1 GB streams through in flat memory.
+//! An answer of 1 GB streams through the gateway in constant memory.
 //!
-//! A test binary of its own, since it looks at the memory of its whole process.
+//! In its own test binary, because it measures the memory of its whole process.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
@@ -12,14 +12,14 @@ use std::{
     time::Duration,
 };
 
-use opencode_run_gateway::{Account, Gateway, Options, Protocol, Upstream};
+use opencode_run_gateway::{Gateway, Options, Protocol, Upstream, UsageBudget};
 
 const PIECE: usize = 1 << 20;
 const PIECES: usize = 1024;
-/// What the gateway may need besides what the process had before: buffers of two connections, and room for the allocator.
+/// The memory that the gateway may use in addition: buffers of two connections, and slack for the allocator.
 const ROOM_KIB: u64 = 32 * 1024;
 
-/// Sends an answer that is one event, and one string in it, of 1 GB.
+/// Sends an answer that consists of one event with one string of 1 GB.
 fn serve(listener: &TcpListener) -> io::Result<()> {
     let (mut stream, _) = listener.accept()?;
     let mut request = [0; 4096];
@@ -45,7 +45,7 @@ fn memory(field: &str) -> u64 {
 }
 
 #[test]
-fn an_answer_of_a_gigabyte_takes_no_memory() {
+fn gigabyte_answer_needs_constant_memory() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let server = thread::spawn(move || serve(&listener).unwrap());
@@ -56,8 +56,8 @@ fn an_answer_of_a_gigabyte_takes_no_memory() {
     let upstream =
         Upstream { credential: Some("sk-1234567890".into()), ..Upstream::new(url, Protocol::OpenAiCompatible) };
     let path = gateway.open(&upstream).unwrap();
-    let account = Account::unlimited();
-    let _admission = path.admit_anyone(&account).unwrap();
+    let budget = UsageBudget::unlimited();
+    let _lease = path.lease_to_anyone(&budget).unwrap();
 
     let mut stream = TcpStream::connect(gateway.address()).unwrap();
     stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
@@ -78,8 +78,8 @@ fn an_answer_of_a_gigabyte_takes_no_memory() {
     }
     server.join().unwrap();
     assert!(received > PIECES * PIECE, "{received}");
-    assert_eq!(account.traffic().tokens.input, 7);
-    assert_eq!((account.traffic().failed, account.traffic().running), (0, 0));
+    assert_eq!(budget.traffic().tokens.input, 7);
+    assert_eq!((budget.traffic().failed, budget.traffic().running), (0, 0));
     let grown = memory("VmHWM").saturating_sub(before);
     assert!(grown < ROOM_KIB, "{grown} KiB more");
 }

@@ -1,6 +1,6 @@
-//! The log says what happened, and holds no key, no path, no header and no body.
+//! The log reports every request but contains no key, token, header or body.
 //!
-//! A test binary of its own, since the gateway's thread logs to the subscriber of the whole process.
+//! In its own test binary, because the gateway's thread logs to the subscriber of the whole process.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use opencode_run_gateway::{Account, Gateway, Limits, Protocol, Upstream};
+use opencode_run_gateway::{Gateway, Protocol, Upstream, UsageBudget, UsageLimits};
 
 const KEY: &str = "sk-the-real-key-1234567890";
 const SECRETS: [&str; 4] = [KEY, "the-question", "the-answer", "the-header"];
@@ -63,7 +63,7 @@ fn ask(base_url: &str) -> String {
 }
 
 #[test]
-fn nothing_that_is_secret_is_logged() {
+fn secrets_are_never_logged() {
     let log = Log::default();
     let into = log.clone();
     tracing_subscriber::fmt()
@@ -86,14 +86,14 @@ fn nothing_that_is_secret_is_logged() {
         let source = Upstream { credential: Some(KEY.into()), ..Upstream::new(url, Protocol::OpenAiCompatible) };
         let path = gateway.open(&source).unwrap();
         secrets.push(path.base_url().rsplit('/').next().unwrap().to_owned());
-        let account = Account::new(Limits { max_requests: Some(1), ..Limits::default() }).unwrap();
-        let admission = path.admit_anyone(&account).unwrap();
+        let budget = UsageBudget::new(UsageLimits { max_requests: Some(1), ..UsageLimits::default() }).unwrap();
+        let lease = path.lease_to_anyone(&budget).unwrap();
         for status in [status, "403"] {
             let answer = ask(path.base_url());
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
             assert!(!answer.contains(KEY), "{answer}");
         }
-        drop(admission);
+        drop(lease);
         assert!(ask(&format!("http://{}/the-answer", gateway.address())).starts_with("HTTP/1.1 404 "));
     }
     drop(gateway);

@@ -12,8 +12,7 @@ use std::{fs, io};
 /// Writes a conversation to a file as it grows.
 ///
 /// A write error does not affect the turn: the journal stops, logs the error once, and keeps it for
-/// [`error`](Self::error).
-/// Dropping the journal syncs the file to disk and releases its lock.
+/// [`error`](Self::error). Dropping the journal syncs the file to disk and releases its lock.
 #[derive(Debug)]
 pub struct Journal {
     state: Mutex<State>,
@@ -37,8 +36,7 @@ impl Journal {
     /// Creates the journal of a task's conversation; `session` is the session that is continued, if any.
     ///
     /// The file, and `folder` if it does not exist, is created when the first turn begins: a conversation without
-    /// turns leaves no
-    /// file.
+    /// turns leaves no file.
     pub fn new(folder: impl Into<PathBuf>, task: Task, session: Option<SessionId>) -> Self {
         Self { state: Mutex::new(State::Pending { folder: folder.into(), task, session }) }
     }

@@ -1,20 +1,17 @@
 //! Writes a conversation to disk as it grows, so that nothing is lost if a process or the machine crashes in the
-//! middle of a
-//! turn.
+//! middle of a turn.
 //!
 //! A [`Journal`] is the [`Recorder`](opencode_run_core::Recorder) of a
-//! [`TurnRunner`](opencode_run_core::TurnRunner): every input
-//! of a turn becomes a line of the file before any reader sees it. [`read`] replays the lines through the state
-//! machine of
-//! the turn, so it returns the conversation exactly as it was up to the last complete line.
+//! [`TurnRunner`](opencode_run_core::TurnRunner): every input of a turn becomes a line of the file before any
+//! reader sees it. [`read`] replays the lines through the state machine of the turn, so it returns the conversation
+//! exactly as it was up to the last complete line.
 //!
 //! # The file
 //!
 //! One file per conversation in JSON lines, append-only, readable only by its owner. The first line contains the
-//! format, the
-//! task, and the session if one was continued. Then follows one line for the start of each turn and one for each
-//! input,
-//! including opencode's original JSON of an event (except for deltas, which the whole text replaces):
+//! format, the task, and the session if one was continued. Then follows one line for the start of each turn and one
+//! for each input, including opencode's original JSON of an event (except for deltas, which the whole text
+//! replaces):
 //!
 //! ```json
 //! {"journal":{"format":1,"task":{"name":"hello","directory":"/home/me/task_hello_0a1b2c3d"},"session":null}}
@@ -29,13 +26,11 @@
 //! # Guarantees
 //!
 //! - Everything that a reader has seen when the turn waits for more input has been passed to the operating system,
-//!   so it
-//!   survives the end of our process by any signal. It is synced to disk when the journal is closed; before that a
-//! power
-//!   failure can lose the last seconds.
+//!   so it survives the end of our process by any signal. It is synced to disk when the journal is closed; before
+//!   that a
+//! power failure can lose the last seconds.
 //! - A file that was truncated anywhere after its first line is read up to the last complete line, and repaired
-//!   when it is
-//!   continued. The dropped bytes are counted.
+//!   when it is continued. The dropped bytes are counted.
 //! - There is one writer: [`Journal::open`] of a file that is open elsewhere fails with [`JournalError::Busy`].
 //! - A journal that cannot be written never affects its turn: see [`Journal::error`].
 //! - Reading needs memory for the conversation and one line.

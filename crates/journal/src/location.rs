@@ -18,8 +18,7 @@ const MAX_SEARCHED_LINES: usize = 100;
 const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// Returns the directory for the journals of a task's directory. Its name consists of the task directory's name,
-/// for people,
-/// and a hash of its whole path. The path must be absolute and without symbolic links.
+/// for people, and a hash of its whole path. The path must be absolute and without symbolic links.
 #[must_use]
 pub fn folder_of(journals: &Path, task_dir: &Path) -> PathBuf {
     let name = task_dir.file_name().unwrap_or_default().to_string_lossy();
@@ -31,8 +30,7 @@ pub fn folder_of(journals: &Path, task_dir: &Path) -> PathBuf {
 }
 
 /// Returns the most recently written journal in a directory, only of the given session if there is one; `None` if
-/// there is
-/// no such journal.
+/// there is no such journal.
 ///
 /// # Errors
 ///

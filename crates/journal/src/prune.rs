@@ -11,12 +11,11 @@ const PRUNE_INTERVAL: Duration = Duration::from_hours(24);
 /// The file whose modification time is the time of the last search.
 const LAST_PRUNE_FILE: &str = ".last-pruned";
 
-/// Deletes the journals below this directory that were last written more than [`RETENTION_PERIOD`] ago. Searches at most once a
-/// day.
+/// Deletes the journals below this directory that were last written more than [`RETENTION_PERIOD`] ago. Searches at
+/// most once a day.
 ///
 /// Journals that are open elsewhere are never deleted, and files that do not look like our journals are ignored.
-/// Errors are
-/// ignored too: they must not affect a conversation that begins.
+/// Errors are ignored too: they must not affect a conversation that begins.
 pub fn prune(journals: &Path, now: SystemTime) {
     let is_older = |path: &Path, age: Duration| {
         let modified = path.symlink_metadata().and_then(|metadata| metadata.modified());

@@ -34,8 +34,7 @@ pub struct Recovered {
 /// # Errors
 ///
 /// If the file cannot be read or is not a journal that this version can read. A truncated last line and unreadable
-/// lines are
-/// not errors: see [`Recovered`].
+/// lines are not errors: see [`Recovered`].
 pub fn read(path: &Path) -> Result<Recovered, JournalError> {
     let file = File::open(path).map_err(JournalError::io(path))?;
     // Checked before reading, so that a journal that is reported as unused is read to its end. The lock is released

@@ -1,6 +1,5 @@
 //! Properties that hold for every conversation, shared by the property tests of this crate, whose texts consist of
-//! pieces
-//! that are special in Markdown, and the fuzz target in `/fuzz`, which tries all others.
+//! pieces that are special in Markdown, and the fuzz target in `/fuzz`, which tries all others.
 //!
 //! Not part of the interface. Each function panics if a property does not hold.
 

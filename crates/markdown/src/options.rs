@@ -1,8 +1,7 @@
 //! The options of a transcript.
 
 /// The default limit on the size of one text of a tool call: 8 KiB, about a hundred lines, enough for a failing
-/// test or a
-/// short file and short enough to scroll past.
+/// test or a short file and short enough to scroll past.
 pub const DEFAULT_TOOL_TEXT_LIMIT: usize = 8 << 10;
 
 /// The options of a transcript.
@@ -10,12 +9,10 @@ pub const DEFAULT_TOOL_TEXT_LIMIT: usize = 8 << 10;
 #[non_exhaustive]
 pub struct MarkdownOptions {
     /// Whether the model's reasoning is shown, collapsed. If not, the transcript contains the number of omitted
-    /// pieces.
-    /// Default: `true`.
+    /// pieces. Default: `true`.
     pub reasoning: bool,
     /// The maximum size in bytes of each input and output text of a tool call. The middle of a longer text is
-    /// omitted and
-    /// counted. Default: [`DEFAULT_TOOL_TEXT_LIMIT`].
+    /// omitted and counted. Default: [`DEFAULT_TOOL_TEXT_LIMIT`].
     pub tool_text_limit: usize,
 }
 

@@ -12,8 +12,7 @@ pub(crate) type Facts = Vec<(&'static str, String)>;
 /// A Markdown text built from blocks.
 ///
 /// All blocks except [`quote`](Self::quote) and the fences contain only the transcript's own words, or untrusted
-/// text that
-/// was escaped by [`inline`](crate::inline).
+/// text that was escaped by [`inline`](crate::inline).
 #[derive(Debug, Default)]
 pub(crate) struct Page(String);
 

@@ -4,17 +4,15 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use std::ops::Range;
 
 /// The number of rounds of escaping after which a text is shown as code instead. Each round escapes all active
-/// constructs;
-/// another one is needed only if the escaping activated something else.
+/// constructs; another one is needed only if the escaping activated something else.
 const MAX_ROUNDS: usize = 16;
 
 /// Returns the Markdown as a quote in which HTML and definitions of links and footnotes are escaped and remote
-/// images are
-/// turned into links; `None` if that did not succeed.
+/// images are turned into links; `None` if that did not succeed.
 ///
 /// Each of these would have an effect outside of its quote: an open comment hides the text after it, a definition
-/// applies to
-/// the whole document, and an image reveals the reader, and whatever the agent wrote into its address, to a server.
+/// applies to the whole document, and an image reveals the reader, and whatever the agent wrote into its address,
+/// to a server.
 pub(crate) fn quoted(markdown: &str) -> Option<String> {
     let mark = |line: &str| if line.is_empty() { ">".to_owned() } else { format!("> {line}") };
     // Marked before escaping: tabs are narrower within a quote, so that indented code may become HTML.

@@ -5,8 +5,8 @@ use std::fmt::Write;
 /// Returns the text with `\n` as its only line ending and no other control character except the tab.
 ///
 /// A control character becomes its symbol (`␛` for ESC) or its code point (`⟨U+009B⟩`), as do characters that
-/// change the
-/// direction of text or are invisible. So the output of a model or a tool can be printed on a terminal safely.
+/// change the direction of text or are invisible. So the output of a model or a tool can be printed on a terminal
+/// safely.
 #[must_use]
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -35,8 +35,7 @@ pub(crate) fn visible_line(text: &str) -> String {
 }
 
 /// Returns whether the character controls a terminal or disguises text: control characters (including `\n` and
-/// `\t`),
-/// direction overrides, line separators, and the byte order mark.
+/// `\t`), direction overrides, line separators, and the byte order mark.
 #[must_use]
 pub fn is_unsafe_on_terminal(c: char) -> bool {
     c.is_control()

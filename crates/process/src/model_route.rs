@@ -5,8 +5,8 @@ use opencode_run_core::{
     TurnFailure,
 };
 use opencode_run_gateway::{
-    Account, Admission, AdmitError, AnswerFault, Gateway, KeyHeader, LimitReached, Limits, LivePath, Parameters,
-    Prices, Protocol, Upstream,
+    AnswerFault, Gateway, KeyHeader, Lease, LeaseError, LimitReached, Parameters, Prices, Protocol, Route, Upstream,
+    UsageBudget, UsageLimits,
 };
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,15 +19,15 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// A route to one model source. Dropping it closes the route.
 #[derive(Debug)]
 pub(crate) struct ModelRoute {
-    path: LivePath,
+    path: Route,
     source: ModelSourceType,
 }
 
 /// A turn's lease of a route. Dropping it ends the requests of the turn.
 #[derive(Debug)]
 pub(crate) struct RouteLease {
-    admission: Admission,
-    account: Account,
+    admission: Lease,
+    account: UsageBudget,
     source: ModelSourceType,
     included: HashSet<SessionId>,
     bytes: watch::Receiver<u64>,
@@ -69,7 +69,7 @@ impl ModelRoute {
     ///
     /// If the budget cannot be enforced.
     pub(crate) fn lease(&self, session: &SessionId, budget: Budget) -> Result<RouteLease, StartError> {
-        self.route_lease(budget, |account| self.path.admit(session.as_str(), account))
+        self.route_lease(budget, |account| self.path.lease(session.as_str(), account))
     }
 
     /// Leases the route to any session, for a route that was opened for one process.
@@ -78,16 +78,16 @@ impl ModelRoute {
     ///
     /// If the budget cannot be enforced.
     pub(crate) fn lease_for_process(&self, budget: Budget) -> Result<RouteLease, StartError> {
-        self.route_lease(budget, |account| self.path.admit_anyone(account))
+        self.route_lease(budget, |account| self.path.lease_to_anyone(account))
     }
 
     fn route_lease(
         &self,
         budget: Budget,
-        admit: impl FnOnce(&Account) -> Result<Admission, AdmitError>,
+        admit: impl FnOnce(&UsageBudget) -> Result<Lease, LeaseError>,
     ) -> Result<RouteLease, StartError> {
         let Budget { max_cost_usd, max_requests, max_tokens } = budget;
-        let account = Account::new(Limits { max_cost_usd, max_requests, max_tokens_total: max_tokens })
+        let account = UsageBudget::new(UsageLimits { max_cost_usd, max_requests, max_tokens_total: max_tokens })
             .map_err(|error| StartError::new(FailureKind::Usage, error.to_string()))?;
         let admission = admit(&account).map_err(|error| self.err_not_leased(error))?;
         let (bytes, content) = (account.watch_bytes(), account.watch_content());
@@ -104,10 +104,10 @@ impl ModelRoute {
         })
     }
 
-    fn err_not_leased(&self, error: AdmitError) -> StartError {
+    fn err_not_leased(&self, error: LeaseError) -> StartError {
         let source = self.source;
         match error {
-            AdmitError::NoPrices => err_no_prices(source),
+            LeaseError::NoPrices => err_no_prices(source),
             other => StartError::new(FailureKind::Busy, format!("the model source `{source}`: {other}")),
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::faults_support::{HANG, wait_until};
 use crate::users::as_plain_user;
-use opencode_run_gateway::{Account, Gateway, Protocol, Upstream};
+use opencode_run_gateway::{Gateway, Protocol, Upstream, UsageBudget};
 use rustix::process::geteuid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -54,7 +54,7 @@ fn another_user_gets_neither_answers_nor_places() {
     let (provider, requests) = provider();
     let gateway = Gateway::start().unwrap();
     let path = gateway.open(&Upstream::new(format!("http://{provider}/v1"), Protocol::OpenAiCompatible)).unwrap();
-    let _admission = path.admit_anyone(&Account::unlimited()).unwrap();
+    let _admission = path.lease_to_anyone(&UsageBudget::unlimited()).unwrap();
     let (address, route) = (gateway.address(), path.base_url().splitn(4, '/').last().unwrap());
     assert!(status_of(address, &format!("/{route}")).contains("200"), "the owner uses it");
 

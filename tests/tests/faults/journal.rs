@@ -80,12 +80,12 @@ fn a_killed_turn_is_shown_and_its_session_goes_on() {
     let shown = resume(&case, &dir, &[]);
     shown.assert_code(0);
     assert_eq!(shown.stdout, format!("{PLAIN_TEXT}\n"));
-    shown.assert_says(&["the last turn, “hello”: error after", "cut short", "to go on: opencode-run resume"]);
+    shown.assert_says(&["the last turn, “hello”: error after", "cut off", "to go on: opencode-run resume"]);
     assert_eq!(case.fake.log_of("run").len(), 1, "showing starts nothing");
 
     let went_on = resume(&case, &dir, &["go", "on", "--output-format", "json", "--save-markdown"]);
     went_on.assert_code(0);
-    went_on.assert_says(&["cut short", PLAIN_TEXT]);
+    went_on.assert_says(&["cut off", PLAIN_TEXT]);
     let object = went_on.object();
     assert_eq!((object["state"].as_str(), object["output"].as_str()), (Some("completed"), Some(PLAIN_TEXT)));
     let earlier = &object["earlier_turns"][0];

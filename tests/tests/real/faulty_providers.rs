@@ -239,7 +239,7 @@ fn answer_without_an_end_is_a_failure_of_the_provider_after_one_request() {
         }
         Ok(())
     });
-    let json = fails(&stage, &provider, &["--timeout", "5m"], "the answer is longer than 128 MiB");
+    let json = fails(&stage, &provider, &["--timeout", "5m"], "the answer exceeds the limit of 128 MiB");
     assert_eq!(provider.requests(), 1, "{json}");
     stage.end();
 }
@@ -258,7 +258,7 @@ fn line_without_an_end_is_a_failure_of_the_provider_after_one_request() {
             }
             Ok(())
         });
-        let json = fails(&stage, &provider, &["--transport", transport], "an event is longer than 16 MiB");
+        let json = fails(&stage, &provider, &["--transport", transport], "an event exceeds the limit of 16 MiB");
         assert_eq!(provider.requests(), 1, "{json}");
     }
     stage.end();

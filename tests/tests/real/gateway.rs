@@ -2,7 +2,7 @@
 
 use crate::stage::{Stage, bash};
 use opencode_run_gateway::{
-    Account, Admission, Gateway, LimitReached, Limits, LivePath, Parameters, Protocol, Upstream,
+    Gateway, Lease, LimitReached, Parameters, Protocol, Route, Upstream, UsageBudget, UsageLimits,
 };
 use opencode_run_scripted_model::{Answer, Part, RecordedRequest, Script, Usage, When};
 use serde_json::{Value, json};
@@ -14,23 +14,23 @@ const PROVIDERS: [(&str, &str); 2] = [("somewhere", "x-session-id"), ("opencode-
 
 /// A gateway in front of the stage's model, and opencode configured to use it as this provider.
 struct Behind {
-    path: LivePath,
-    account: Account,
-    _admission: Admission,
+    path: Route,
+    account: UsageBudget,
+    _admission: Lease,
 }
 
 impl Behind {
-    fn new(stage: &mut Stage, provider: &str, limits: Limits) -> Self {
+    fn new(stage: &mut Stage, provider: &str, limits: UsageLimits) -> Self {
         let upstream = Upstream::new(stage.model.base_url(), Protocol::OpenAiCompatible);
         Self::of_package(stage, provider, "@ai-sdk/openai-compatible", upstream, limits)
     }
 
-    fn of_package(stage: &mut Stage, provider: &str, package: &str, upstream: Upstream, limits: Limits) -> Self {
+    fn of_package(stage: &mut Stage, provider: &str, package: &str, upstream: Upstream, limits: UsageLimits) -> Self {
         let gateway = Gateway::start().unwrap();
         let upstream = Upstream { credential: Some(KEY.into()), ..upstream };
         let path = gateway.open(&upstream).unwrap();
-        let account = Account::new(limits).unwrap();
-        let admission = path.admit_anyone(&account).unwrap();
+        let account = UsageBudget::new(limits).unwrap();
+        let admission = path.lease_to_anyone(&account).unwrap();
         stage.configure(&json!({"provider": {provider: {
             "npm": package,
             "options": {"baseURL": path.base_url(), "apiKey": path.placeholder()},
@@ -52,7 +52,7 @@ fn the_model_sees_the_key_and_a_tool_does_not() {
         .rule(When::agent().after_tools(0).reply(bash("printenv; cat /proc/$PPID/environ /proc/$PPID/cmdline")))
         .rule(When::agent().after_tools(1).reply(Answer::text("Done.").usage(Usage::new(100, 10))));
     let mut stage = Stage::new(script);
-    let behind = Behind::new(&mut stage, "somewhere", Limits::default());
+    let behind = Behind::new(&mut stage, "somewhere", UsageLimits::default());
     let result = turn(&stage, "somewhere", 0);
     assert_eq!(result["output"], "Done.");
     let requests = stage.requests();
@@ -81,7 +81,7 @@ fn the_key_and_every_parameter_reach_the_other_providers() {
         let is_google = protocol == Protocol::Google;
         let url = if is_google { stage.model.google_base_url() } else { stage.model.base_url() };
         let upstream = Upstream { parameters, ..Upstream::new(url, protocol) };
-        let behind = Behind::of_package(&mut stage, "somewhere", package, upstream, Limits::default());
+        let behind = Behind::of_package(&mut stage, "somewhere", package, upstream, UsageLimits::default());
         assert_eq!(turn(&stage, "somewhere", 0)["output"], "Done.");
         let request = stage.request();
         assert_eq!(request.header(header), Some(KEY));
@@ -110,7 +110,7 @@ fn each_request_names_its_session_and_that_of_its_parent() {
     let mut is_older = false;
     for (provider, header) in PROVIDERS {
         let mut stage = Stage::new(script.clone());
-        let _behind = Behind::new(&mut stage, provider, Limits::default());
+        let _behind = Behind::new(&mut stage, provider, UsageLimits::default());
         let result = turn(&stage, provider, 0);
         let session = result["session_id"].as_str().unwrap();
         let requests = stage.requests();
@@ -139,8 +139,11 @@ fn a_limit_that_is_reached_ends_the_turn_without_another_try() {
     let usage = Usage::new(500, 3);
     let script = Script::new().rule(When::agent().reply(Answer::new([bash("true")]).usage(usage)));
     for (limits, reached) in [
-        (Limits { max_requests: Some(1), ..Limits::default() }, LimitReached::Requests { max: 1, value: 1 }),
-        (Limits { max_tokens_total: Some(500), ..Limits::default() }, LimitReached::Tokens { max: 500, value: 503 }),
+        (UsageLimits { max_requests: Some(1), ..UsageLimits::default() }, LimitReached::Requests { max: 1, value: 1 }),
+        (
+            UsageLimits { max_tokens_total: Some(500), ..UsageLimits::default() },
+            LimitReached::Tokens { max: 500, value: 503 },
+        ),
     ] {
         let mut stage = Stage::new(script.clone());
         let behind = Behind::new(&mut stage, "somewhere", limits);
@@ -157,7 +160,7 @@ fn a_limit_that_is_reached_ends_the_turn_without_another_try() {
 fn a_redirect_ends_the_turn_without_another_try() {
     let redirect = opencode_run_scripted_model::ErrorReply::new(307).header("location", "http://127.0.0.1:1/");
     let mut stage = Stage::new(Script::always(redirect));
-    let behind = Behind::new(&mut stage, "somewhere", Limits::default());
+    let behind = Behind::new(&mut stage, "somewhere", UsageLimits::default());
     let result = turn(&stage, "somewhere", 1);
     assert!(result["error"]["message"].as_str().unwrap().contains("redirect"), "{result}");
     assert_eq!((stage.requests().len(), behind.account.traffic().failed), (1, 1));

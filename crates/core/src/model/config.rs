@@ -9,8 +9,7 @@ use std::path::PathBuf;
 /// A model, its endpoint, its key and its parameters.
 ///
 /// Implements serde for any format. The key is deserialized but **never serialized**, so the output can be shown,
-/// logged
-/// and stored. `Debug` prints `[redacted]` instead of it.
+/// logged and stored. `Debug` prints `[redacted]` instead of it.
 ///
 /// A config without a base URL names a model that opencode already knows (`provider/model`); its parameters apply to
 /// that model.
@@ -27,13 +26,11 @@ pub struct ModelConfig {
     #[serde(skip_serializing)]
     pub api_key: Option<SecretString>,
     /// A file that contains only the key, as an alternative to the key itself. Executors ignore it: the owner of
-    /// the model
-    /// sources reads it when the source is used.
+    /// the model sources reads it when the source is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_file: Option<PathBuf>,
     /// A command that prints the key, such as a password manager's, as an alternative to the key itself. Executors
-    /// ignore it,
-    /// as they do the file.
+    /// ignore it, as they do the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_command: Option<String>,
     /// The header that carries the key, if it is not the default header of the provider's package.
@@ -250,9 +247,8 @@ fn route_at_end(url: &str, provider: &ProviderPackage) -> Option<&'static str> {
 /// Returns whether a text is an HTTP(S) URL with a host and without credentials, spaces, query or fragment.
 ///
 /// Only plain letters are accepted in the host, so that the displayed host is the one that is contacted: URL
-/// parsers treat
-/// `\` as `/`, decode percent signs, and accept letters that look alike. International names must use the `xn--`
-/// form.
+/// parsers treat `\` as `/`, decode percent signs, and accept letters that look alike. International names must use
+/// the `xn--` form.
 fn is_http_url(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else { return false };
     let authority = rest.split('/').next().unwrap_or_default();

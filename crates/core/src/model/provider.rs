@@ -30,8 +30,7 @@ impl ProviderPackage {
     /// Returns whether a parameter of a model source reaches the provider's requests.
     ///
     /// Measured with opencode 1.18.33: temperature, `top_p` and the token limits are sent by opencode to every
-    /// provider;
-    /// `top_k` is an option of the package, and only the `OpenAI`-compatible one sends it.
+    /// provider; `top_k` is an option of the package, and only the `OpenAI`-compatible one sends it.
     #[must_use]
     pub fn carries(&self, parameter: ModelParameter) -> bool {
         parameter != ModelParameter::TopK || self.0 == Self::OPENAI_COMPATIBLE

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 impl TurnMachine {
     /// Returns the text of a part, creating an empty one if necessary. If the record is full, `bytes` are counted
-    /// as dropped
-    /// and a scratch buffer is returned.
+    /// as dropped and a scratch buffer is returned.
     pub(super) fn part(&mut self, sub_agent: &Agent, kind: PartKind, part: &PartId, bytes: usize) -> &mut String {
         let key = (sub_agent.clone(), kind, part.clone());
         // The fast path: usually the part that grew last grows again.

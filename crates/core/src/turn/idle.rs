@@ -62,8 +62,7 @@ impl IdleClock {
     }
 
     /// Returns the time since which the turn is idle (in the future while a tool suspends the clock); `None` while
-    /// a request
-    /// to the user is unanswered.
+    /// a request to the user is unanswered.
     pub(super) fn since(&self) -> Option<Duration> {
         (!self.has_open_request()).then(|| self.tools.values().copied().fold(self.last_progress, Duration::max))
     }

@@ -109,8 +109,7 @@ pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn) {
 /// Waits for the next signal or for the idle limit.
 ///
 /// The clock is checked only when there is room: signals that arrived while a slow reader blocked the turn are in
-/// the
-/// channel and are processed first.
+/// the channel and are processed first.
 async fn next_signal(
     log: &EventLog,
     signals: &mut mpsc::Receiver<Signal>,

@@ -9,8 +9,7 @@ use std::time::Duration;
 /// A handle to one started turn: reads its events, waits for it and ends it.
 ///
 /// It keeps nothing alive: the turn is killed when its [`TurnRunner`](crate::TurnRunner) is dropped, and
-/// [`wait`](Self::wait)
-/// still returns the record. Dropping the handle does not affect the turn.
+/// [`wait`](Self::wait) still returns the record. Dropping the handle does not affect the turn.
 #[derive(Debug, Clone)]
 pub struct TurnHandle {
     pub(super) shared: Arc<Shared>,

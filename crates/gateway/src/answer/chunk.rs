@@ -1,4 +1,4 @@
-//! The meaning of one event of an answer, in the formats of `OpenAI` (chat and responses), Anthropic and Google.
+//! Interprets one event of an answer in the formats of `OpenAI` (chat and responses), Anthropic and Google.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -13,15 +13,15 @@ use crate::{
 
 /// The most tool calls of an answer that are followed.
 const MAX_TOOL_CALLS: usize = 1024;
-/// How deep values are searched for content. Content is at most four levels below a delta.
+/// The maximum depth of the search for content. Content is at most four levels below a delta.
 const MAX_DEPTH: u8 = 8;
-/// Fields by which an event of a known format is recognised.
+/// Fields that identify an event of a known format.
 const KNOWN_FIELDS: [&str; 6] = ["choices", "candidates", "promptFeedback", "usage", "usageMetadata", "modelVersion"];
-/// Events that only keep the connection open.
+/// Events that only keep the connection alive.
 const PINGS: [&str; 5] = ["ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"];
-/// How the types of events of the known formats begin. Their content is in a field that is looked at by name.
+/// The prefixes of the event types of known formats. Their content is in fields that are searched by name.
 const KNOWN_TYPES: [&str; 3] = ["response.", "message_", "content_block_"];
-/// Fields of an event of an unknown format that are no content, besides [`LABELS`].
+/// Fields of an event of an unknown format that are not content, in addition to [`LABELS`].
 const EVENT_LABELS: [&str; 16] = [
     "event",
     "model",
@@ -47,24 +47,24 @@ const LABELS: [&str; 7] = ["role", "type", "index", "id", "object", "stop_reason
 #[derive(Debug, Default, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
 pub(super) struct Meaning {
-    /// It is of an unknown format, and carries something that may be output of the model.
+    /// Whether its format is unknown and it contains possible output of the model.
     pub(super) may_be_content: bool,
-    /// It is too large to be inspected.
+    /// Whether it is too large to be inspected.
     pub(super) is_uncertain: bool,
-    /// It carries output of the model.
+    /// Whether it contains output of the model.
     pub(super) has_content: bool,
-    /// It gives the reason why the model's message ended.
+    /// Whether it contains the finish reason of the model's message.
     pub(super) finishes: bool,
-    /// It marks the end of the stream.
+    /// Whether it marks the end of the stream.
     pub(super) ends_stream: bool,
     pub(super) fault: Option<AnswerFault>,
 }
 
-/// The tool calls of an answer in `OpenAI`'s chat format that have begun, by their index.
+/// The indices of the tool calls that have begun, in `OpenAI`'s chat format.
 #[derive(Debug, Default)]
 pub(super) struct ToolCalls(BTreeSet<u64>);
 
-/// Reads an event.
+/// Interprets an event.
 pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
     let Some(data) = event.data else { return uninspected(event.name) };
     let data = data.trim_ascii();
@@ -72,19 +72,19 @@ pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
         return Meaning { ends_stream: true, ..Meaning::default() };
     }
     let Some(object) = std::str::from_utf8(data).ok().and_then(Object::parse) else {
-        // Other values have no meaning in any of the formats.
+        // Other values have no meaning in any format.
         let is_json = data.is_empty() || serde_json::from_slice::<IgnoredAny>(data).is_ok();
         let words = || String::from_utf8_lossy(data).into_owned();
         let fault = (!is_json).then(|| AnswerFault::NotJson { words: words() });
         return Meaning { fault, ..Meaning::default() };
     };
-    // Both formats that name their events have the name in the data as well, but a proxy on the way may drop one of them.
+    // Formats with named events repeat the name in the data; a proxy may drop either of them.
     let type_ = object.text("type").unwrap_or_else(|| String::from_utf8_lossy(event.name));
     if let Some(message) = error_of(&object, &type_) {
         let fault = Some(AnswerFault::Error { message });
         return Meaning { has_content: true, ends_stream: true, fault, ..Meaning::default() };
     }
-    let has_content = object.get("delta").is_some_and(|delta| says_something(delta, MAX_DEPTH));
+    let has_content = object.get("delta").is_some_and(|delta| has_non_label_text(delta, MAX_DEPTH));
     let mut meaning = Meaning { has_content, ..Meaning::default() };
     match &*type_ {
         "message_stop" => meaning.ends_stream = true,
@@ -95,9 +95,9 @@ pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
     for choice in object.objects("choices") {
         meaning.finishes |= choice.has_text("finish_reason");
         let mut parts = ["delta", "message", "text"].iter().filter_map(|name| choice.get(name));
-        meaning.has_content |= parts.any(|part| says_something(part, MAX_DEPTH));
+        meaning.has_content |= parts.any(|part| has_non_label_text(part, MAX_DEPTH));
         if let Some(delta) = choice.object("delta")
-            && delta.objects("tool_calls").any(|call| !calls.begins_well(&call))
+            && delta.objects("tool_calls").any(|call| !calls.has_name_at_start(&call))
         {
             let what = "a tool call that begins without a name";
             meaning.fault = Some(AnswerFault::Malformed { what, words: String::new() });
@@ -105,7 +105,7 @@ pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
     }
     for candidate in object.objects("candidates") {
         meaning.finishes |= candidate.has_text("finishReason");
-        meaning.has_content |= candidate.get("content").is_some_and(|content| says_something(content, MAX_DEPTH));
+        meaning.has_content |= candidate.get("content").is_some_and(|content| has_non_label_text(content, MAX_DEPTH));
     }
     meaning.finishes |= object.object("promptFeedback").is_some_and(|feedback| feedback.has_text("blockReason"));
     let has_known_field = KNOWN_FIELDS.iter().any(|name| object.get(name).is_some());
@@ -114,7 +114,7 @@ pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
         && !PINGS.contains(&&*type_)
         && !KNOWN_TYPES.iter().any(|start| type_.starts_with(start))
         && object.fields().any(|(name, value)| {
-            !LABELS.contains(&name) && !EVENT_LABELS.contains(&name) && says_something(value, MAX_DEPTH)
+            !LABELS.contains(&name) && !EVENT_LABELS.contains(&name) && has_non_label_text(value, MAX_DEPTH)
         });
     if type_.is_empty() && !has_known_field {
         let words = String::from_utf8_lossy(data).into_owned();
@@ -135,7 +135,7 @@ fn uninspected(name: &[u8]) -> Meaning {
     }
 }
 
-/// Returns the words of an event that reports an error.
+/// Returns the message of an event that reports an error.
 fn error_of(object: &Object<'_>, type_: &str) -> Option<String> {
     if let Some(message) = object.get("error").and_then(words_of) {
         return Some(message);
@@ -147,7 +147,7 @@ fn error_of(object: &Object<'_>, type_: &str) -> Option<String> {
     response.get("error").and_then(words_of).or_else(|| Some("the response failed".to_owned()))
 }
 
-/// Returns the words of an error: its message, or all of it; `None` if it is null or empty.
+/// Returns the text of an error: its message, or the whole error; `None` if it is null or empty.
 fn words_of(error: &RawValue) -> Option<String> {
     let text = error.get();
     if let Some(object) = Object::parse(text) {
@@ -160,30 +160,32 @@ fn words_of(error: &RawValue) -> Option<String> {
     }
 }
 
-/// Returns the words of a whole JSON answer that reports an error.
+/// Returns the message of a JSON answer that reports an error.
 pub(super) fn error_in(json: &str) -> Option<String> {
     let object = Object::parse(json.trim())?;
     let type_ = object.text("type").unwrap_or_default();
     error_of(&object, &type_)
 }
 
-/// Returns whether a part of an answer holds any text that is not only a label.
-fn says_something(value: &RawValue, depth: u8) -> bool {
+/// Returns whether a part of an answer contains any text that is not only a label.
+fn has_non_label_text(value: &RawValue, depth: u8) -> bool {
     let text = value.get();
     match text.as_bytes().first() {
         Some(b'"') => text.len() > 2,
         Some(b'{' | b'[') if depth == 0 => true,
         Some(b'{') => Object::parse(text).is_none_or(|object| {
-            object.fields().any(|(name, value)| !LABELS.contains(&name) && says_something(value, depth - 1))
+            object.fields().any(|(name, value)| !LABELS.contains(&name) && has_non_label_text(value, depth - 1))
         }),
-        Some(b'[') => json::array(text).is_none_or(|items| items.iter().any(|item| says_something(item, depth - 1))),
+        Some(b'[') => {
+            json::array(text).is_none_or(|items| items.iter().any(|item| has_non_label_text(item, depth - 1)))
+        }
         _ => false,
     }
 }
 
 impl ToolCalls {
-    /// Notes a piece of a tool call, and returns whether its first piece has a name.
-    fn begins_well(&mut self, call: &Object<'_>) -> bool {
+    /// Records a piece of a tool call, and returns whether its first piece has a name.
+    fn has_name_at_start(&mut self, call: &Object<'_>) -> bool {
         let index = call.get("index").and_then(|index| index.get().parse().ok()).unwrap_or(0);
         if self.0.contains(&index) || self.0.len() >= MAX_TOOL_CALLS {
             return true;

@@ -1,11 +1,11 @@
-//! Server-sent events: splits a stream into events with bounded memory.
+//! Splits a stream of server-sent events with bounded memory.
 
 use memchr::memchr2;
 
-/// The largest event that is inspected. The events of a model's text have some hundred bytes; a larger one holds a file in a
-/// tool's arguments, an image or a whole answer once more, and is passed on uninspected.
+/// The maximum size of an event that is inspected. Events of a model's text have some hundred bytes; larger ones
+/// contain a file in a tool's arguments, an image or the whole answer again, and are passed on uninspected.
 pub(super) const MAX_INSPECTED_BYTES: usize = 256 * 1024;
-/// The longest name of an event that is kept; the names of all formats are shorter.
+/// The maximum length of a stored event name; the names of all known formats are shorter.
 const MAX_NAME_BYTES: usize = 64;
 
 /// An event of a stream.
@@ -17,23 +17,23 @@ pub(super) struct Event<'e> {
     pub(super) data: Option<&'e [u8]>,
 }
 
-/// An event is longer than the stream may have.
+/// An event exceeds the size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Splits a stream of server-sent events, however it is cut into chunks.
+/// Splits a stream of server-sent events, whatever its chunks are.
 #[derive(Debug)]
 pub(super) struct EventReader {
     max_event_bytes: u64,
     /// The beginning of the current line.
     line: Vec<u8>,
     line_bytes: u64,
-    /// The data of the event so far, lines joined by a line feed.
+    /// The data of the event so far, its lines joined by line feeds.
     data: Vec<u8>,
     data_bytes: u64,
     has_data: bool,
     name: Vec<u8>,
-    /// The last byte was a carriage return: a line feed that follows belongs to it.
+    /// Whether the last byte was a carriage return, so that a following line feed belongs to it.
     after_return: bool,
 }
 
@@ -51,11 +51,11 @@ impl EventReader {
         }
     }
 
-    /// Reads the next bytes and calls back with each event that they complete.
+    /// Reads the next bytes and calls `on_event` for each event that they complete.
     ///
     /// # Errors
     ///
-    /// [`TooLong`] if a line or the data of an event exceeds the bound.
+    /// [`TooLong`] if a line or the data of an event exceeds the limit.
     pub(super) fn read(&mut self, mut bytes: &[u8], mut on_event: impl FnMut(Event<'_>)) -> Result<(), TooLong> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_return) && bytes[0] == b'\n' {
@@ -78,7 +78,7 @@ impl EventReader {
         Ok(())
     }
 
-    /// Takes the end of the stream for the end of the event that it is in.
+    /// Treats the end of the stream as the end of the current event.
     pub(super) fn finish(&mut self, mut on_event: impl FnMut(Event<'_>)) {
         if self.line_bytes > 0 {
             self.end_line(&mut on_event);
@@ -96,7 +96,7 @@ impl EventReader {
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
-            // Byte order mark: some servers begin with one.
+            // Some servers begin with a byte order mark.
             b"data" | b"\xef\xbb\xbfdata" => {
                 if self.has_data {
                     self.data.push(b'\n');
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_split_as_the_standard_says() {
+    fn events_are_split_per_standard() {
         let stream = b": comment\n\nevent: ping\ndata: {}\n\ndata:a\r\ndata: b\r\rid: 3\ndata:  c\n\nevent: none\n\nretry\ndata\n\ndata: last";
         assert_eq!(
             events(&[stream]),
@@ -162,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn event_too_large_to_inspect_is_announced_without_its_data() {
+    fn large_event_is_reported_without_data() {
         let large = format!("event: big\ndata: {}\n\ndata: x\n\n", "y".repeat(MAX_INSPECTED_BYTES));
         assert_eq!(events(&[large.as_bytes()]), [("big".to_owned(), None), event("", "x")]);
     }
 
     #[test]
-    fn endless_line_and_endless_event_are_refused() {
+    fn endless_events_are_rejected() {
         for piece in [&b"x"[..], b"data: y\n", b": z"] {
             let mut reader = EventReader::new(1000);
             let begun = reader.read(b"data: ", |_| panic!("an event"));

@@ -1,8 +1,8 @@
-//! The end of a JSON value, found without keeping any of it.
+//! Finds the end of a JSON value without storing it.
 
 use memchr::memchr2;
 
-/// Follows a body that is one JSON value, to know where it ends.
+/// Tracks a body that is one JSON value, to detect its end.
 #[derive(Debug, Default)]
 pub(super) struct JsonEnd {
     state: State,
@@ -18,7 +18,7 @@ enum State {
     /// In an object or an array.
     Inside,
     After,
-    /// The body is no object and no array.
+    /// The body is neither an object nor an array.
     Other,
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn end_of_a_value_is_found() {
+    fn json_end_is_found() {
         for complete in ["{}", " [1,{\"a\":[]}]\n", r#"{"a":"}\"\\"}"#] {
             assert_eq!(after(complete), (true, false), "{complete}");
         }

@@ -1,5 +1,5 @@
-//! The state of a model's answer, read while it streams: whether it is complete, whether it has any output,
-//! what is wrong with it, and how many tokens it cost.
+//! The state of a model's answer, parsed while it streams: whether it is complete, whether it has any output, its
+//! faults, and its token counts.
 
 mod beginning;
 mod chunk;
@@ -14,21 +14,21 @@ use crate::{
     usage::{Framing, UsageScanner},
 };
 
-/// Reads an answer. It keeps one event of it, up to [`events::MAX_INSPECTED_BYTES`].
+/// Parses an answer. Stores one event of it, up to [`events::MAX_INSPECTED_BYTES`].
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
 pub(crate) struct AnswerReader {
     usage: UsageScanner,
     body: Body,
     redactor: Redactor,
-    /// The model finished its message, and gave a reason.
+    /// Whether the model finished its message with a reason.
     is_finished: bool,
-    /// The provider marked the end of the stream.
+    /// Whether the provider marked the end of the stream.
     is_over: bool,
     has_content: bool,
-    /// Whether an event was too large to be inspected: anything may have been in it.
+    /// Whether an event was too large to be inspected, so it may have contained anything.
     is_uncertain: bool,
-    /// Whether something was found wrong with it.
+    /// Whether a fault was found.
     is_faulty: bool,
 }
 
@@ -38,32 +38,32 @@ enum Body {
     Json(JsonEnd),
 }
 
-/// The news in the bytes that were read last.
+/// The findings in the bytes that were read last.
 #[derive(Debug, PartialEq, Eq, Default)]
-pub(crate) struct Brought {
-    /// The model produced output: text, reasoning, a tool call, an end.
+pub(crate) struct Findings {
+    /// Whether the model produced output: text, reasoning, a tool call, an end.
     pub(crate) content: bool,
-    /// An event is larger than any that is passed on.
+    /// Whether an event exceeds the size limit.
     pub(crate) event_too_long: bool,
-    /// The first thing that is wrong with the answer.
+    /// The first fault of the answer.
     pub(crate) fault: Option<AnswerFault>,
 }
 
 /// The verdict on an answer that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing is wrong with it.
-    Well,
-    /// It is unfinished, and this is all that is wrong with it.
+    /// It has no fault.
+    Valid,
+    /// It is unfinished and has no other fault.
     Unfinished(AnswerFault),
-    /// It is unfinished, for a reason that was reported when it was found.
-    UnfinishedAsTold,
-    /// It is finished, and its fault was reported when it was found.
-    Told,
+    /// It is unfinished because of a fault that was already reported.
+    UnfinishedReported,
+    /// It is finished and has a fault that was already reported.
+    Reported,
 }
 
 impl AnswerReader {
-    /// Reads an answer that is packed in this way; events of no event is larger than `max_event_bytes`.
+    /// Creates a reader for this framing; it rejects events larger than `max_event_bytes`.
     pub(crate) fn new(framing: Framing, protocol: Protocol, max_event_bytes: u64, redactor: Redactor) -> Self {
         let body = match framing {
             Framing::Events => Body::Events {
@@ -87,30 +87,30 @@ impl AnswerReader {
     }
 
     /// Reads the next bytes.
-    pub(crate) fn read(&mut self, bytes: &[u8]) -> Brought {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Findings {
         self.usage.read(bytes);
         let Body::Events { reader, calls, .. } = &mut self.body else {
             if let Body::Json(json) = &mut self.body {
                 json.read(bytes);
             }
-            return Brought::default();
+            return Findings::default();
         };
         let mut meanings = Vec::new();
         let result = reader.read(bytes, |event| meanings.push(chunk::read(event, calls)));
-        Brought { event_too_long: result.is_err(), ..self.note(meanings) }
+        Findings { event_too_long: result.is_err(), ..self.note(meanings) }
     }
 
-    /// Takes note that no more bytes come, so that an event without an empty line behind it counts as well.
-    pub(crate) fn finish(&mut self) -> Brought {
-        let Body::Events { reader, calls, .. } = &mut self.body else { return Brought::default() };
+    /// Handles the end of the stream, so that an event without a final empty line counts as well.
+    pub(crate) fn finish(&mut self) -> Findings {
+        let Body::Events { reader, calls, .. } = &mut self.body else { return Findings::default() };
         let mut meanings = Vec::new();
         reader.finish(|event| meanings.push(chunk::read(event, calls)));
         self.note(meanings)
     }
 
-    fn note(&mut self, meanings: Vec<Meaning>) -> Brought {
+    fn note(&mut self, meanings: Vec<Meaning>) -> Findings {
         let is_known = matches!(self.body, Body::Events { is_known: true, .. });
-        let mut brought = Brought::default();
+        let mut brought = Findings::default();
         for meaning in meanings {
             let is_first_end = meaning.finishes && !self.is_finished;
             self.is_finished |= meaning.finishes;
@@ -129,12 +129,12 @@ impl AnswerReader {
         brought
     }
 
-    /// Returns the greatest token counts reported so far.
+    /// Returns the highest token counts reported so far.
     pub(crate) fn tokens(&self) -> Option<Tokens> {
         self.usage.tokens()
     }
 
-    /// Returns whether what came is a whole answer by its own words, however the connection ends.
+    /// Returns whether the content shows that the answer is complete, however the connection ends.
     pub(crate) fn is_complete(&self) -> bool {
         match &self.body {
             Body::Events { .. } => self.is_finished || self.is_over,
@@ -142,13 +142,13 @@ impl AnswerReader {
         }
     }
 
-    /// Returns whether nothing more is to come, not even a count of tokens.
+    /// Returns whether nothing will follow, not even token counts.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Returns whether what came is surely a part only, so that a connection that was closed, with nothing else to mark the
-    /// end, ended too early.
+    /// Returns whether the answer is certainly incomplete. Then a closed connection, if nothing else marks the end,
+    /// means that it ended too early.
     pub(crate) fn is_partial(&self) -> bool {
         match &self.body {
             Body::Events { is_known, .. } => *is_known && self.has_content && !self.is_uncertain && !self.is_complete(),
@@ -161,14 +161,14 @@ impl AnswerReader {
         self.is_finished
     }
 
-    /// Judges an answer that has ended.
+    /// Returns the verdict on an answer that has ended.
     pub(crate) fn verdict(&self) -> Verdict {
         let is_known_stream = matches!(self.body, Body::Events { is_known: true, .. });
         let is_unfinished = is_known_stream && !self.is_uncertain && !self.is_finished;
         match (is_unfinished, self.is_faulty) {
-            (false, false) => Verdict::Well,
-            (false, true) => Verdict::Told,
-            (true, true) => Verdict::UnfinishedAsTold,
+            (false, false) => Verdict::Valid,
+            (false, true) => Verdict::Reported,
+            (true, true) => Verdict::UnfinishedReported,
             (true, false) if self.has_content => Verdict::Unfinished(AnswerFault::NoFinishReason),
             (true, false) => Verdict::Unfinished(AnswerFault::Empty),
         }

@@ -1,4 +1,4 @@
-//! Secrets in random encodings and random pieces are never there after decoding.
+//! Property tests: secrets in random encodings and random chunks never survive redaction.
 
 use ::base64::{Engine, alphabet, engine::general_purpose as base64};
 use proptest::{prelude::*, sample::Index};
@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use super::*;
 
-/// A way of writing a text.
+/// An encoding of a text.
 #[derive(Debug, Clone)]
 enum Encoding {
-    /// JSON with some characters by number, in upper or lower case, and with escaped slashes.
+    /// JSON with some characters as `\u` escapes, in upper or lower case, and with escaped slashes.
     Json { by_number: Vec<bool>, upper: bool },
-    /// A URL with some characters escaped that need not be.
+    /// A URL with some unnecessarily escaped characters.
     Url { escaped: Vec<bool>, upper: bool },
-    /// HTML with some characters by number.
+    /// HTML with some characters as numeric entities.
     Html { by_number: Vec<bool>, hex: bool, zeros: usize },
 }
 
-/// The last way of writing it.
+/// The innermost encoding.
 #[derive(Debug, Clone)]
 enum Armour {
     None,
@@ -123,13 +123,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn encoded_secret_is_replaced_as_a_whole(
+    fn encoded_secret_is_redacted_completely(
         secret in "[!-~]{8,40}",
         armour in armour(),
         encodings in prop::collection::vec(encoding(), 0..=3),
         cuts in prop::collection::vec(any::<Index>(), 0..6),
     ) {
-        // A backslash at an end belongs to what stands beside it as well.
+        // A backslash at either end would also belong to the adjacent text.
         prop_assume!(!secret.starts_with('\\') && !secret.ends_with('\\'));
         let written = encodings.iter().fold(armour.encode(&secret), |text, encoding| encoding.encode(&text));
         let text = format!("<key> {written} <end>");
@@ -146,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn json_stays_json(
+    fn redacted_json_stays_valid(
         secret in "[!-\\[\\]-~]{8,20}",
         front in "[\\\\/\"nrtu0-9a-f\n]{0,6}",
         encodings in prop::collection::vec(encoding(), 0..=2),
@@ -193,7 +193,7 @@ fn usual_forms_are_found() {
 }
 
 #[test]
-fn first_character_that_completes_another_escape_is_found() {
+fn ambiguous_first_escape_is_redacted() {
     for (secret, text) in [
         ("nvapi-1234+5", r"C:\\nvapi-1234\u002b5"),
         ("abcdef123+45", r"%abcdef123\u002b45"),
@@ -206,7 +206,7 @@ fn first_character_that_completes_another_escape_is_found() {
 }
 
 #[test]
-fn what_is_held_back_is_bounded() {
+fn held_back_bytes_are_bounded() {
     let redactor = Redactor::new(["\\\\%&0000000000".into()]);
     for text in ["\\", "%25", "&#0", "&amp;", "\\u005c", "%5c%26amp;"] {
         let mut stream = redactor.stream();

@@ -1,35 +1,37 @@
-//! The characters that a place in a text can stand for: the literal one, and those of escapes of JSON, URLs, HTML and programs.
+//! The characters that a position in a text can stand for: the literal one and those of JSON, URL, HTML and program
+//! escapes.
 //!
-//! Escapes nest: JSON within JSON, a URL within JSON. So each character of an escape can be escaped itself, up to [`MAX_DEPTH`].
-//! The beginning of an escape depends on what a reader of the text decodes first, so every place has several readings, and all
-//! of them count.
+//! Escapes nest, such as a URL within JSON within JSON, so each character of an escape can itself be escaped, up to
+//! [`MAX_DEPTH`]. The beginning of an escape depends on which encoding is decoded first, so every position has
+//! several decodings, and all of them are searched.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
-/// How deep escapes can nest: a URL in JSON in JSON. Of backslashes there may be any number, as each level of JSON doubles them.
+/// The maximum nesting of escapes: a URL in JSON in JSON. Backslashes may repeat, because each level of JSON
+/// doubles them.
 const MAX_DEPTH: u8 = 3;
-/// The most backslashes in a row that are taken for one.
+/// The maximum number of consecutive backslashes that count as one.
 const MAX_BACKSLASHES: usize = 64;
-/// The most digits of a character's number, with zeros in front.
+/// The maximum number of digits of a character's number, including leading zeros.
 const MAX_DIGITS: usize = 10;
-/// With which characters an escape begins, however deep it is.
+/// The bytes with which an escape begins at any depth.
 pub(super) const LEADS: &[u8] = br"\%&";
 
-/// A text and its readings, each of which is found once.
+/// A text and its decodings, each of which is computed once.
 pub(super) struct Lattice<'t> {
     text: &'t [u8],
     known: RefCell<HashMap<(usize, u8), Rc<Readings>>>,
 }
 
-/// The characters that a place can stand for, each with the place behind it.
+/// The characters that a position can stand for, each with the position after it.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Readings {
     pub(super) chars: Vec<(char, usize)>,
-    /// The text ends in the middle of one.
+    /// Whether the text ends in the middle of one.
     pub(super) needs_more: bool,
 }
 
-/// Numbers that were read so far, each with the place behind it.
+/// The numbers that were parsed so far, each with the position after it.
 type Numbers = Vec<(u32, usize)>;
 
 impl Readings {
@@ -55,12 +57,12 @@ impl<'t> Lattice<'t> {
         self.text
     }
 
-    /// Returns the character at a place if it has only this reading.
+    /// Returns the character at a position if it has no other decoding.
     pub(super) fn plain(&self, at: usize) -> Option<char> {
         self.text.get(at).filter(|byte| byte.is_ascii() && !LEADS.contains(byte)).map(|byte| char::from(*byte))
     }
 
-    /// Returns what stands at a place.
+    /// Returns the decodings at a position.
     pub(super) fn read(&self, at: usize) -> Rc<Readings> {
         self.read_nested(at, MAX_DEPTH)
     }
@@ -112,8 +114,8 @@ impl<'t> Lattice<'t> {
         all
     }
 
-    /// Reads what stands behind the backslash of an escape: `\"`, `\n`, `\u002B`, `\u{2b}`, `\x2b`, `\053`. Any character may have one in
-    /// front of it, as punctuation has in Markdown.
+    /// Decodes after the backslash of an escape: `\"`, `\n`, `\u002B`, `\u{2b}`, `\x2b`, `\053`. Any character may
+    /// follow a backslash, as punctuation does in Markdown.
     fn backslash(&self, at: usize, depth: u8, all: &mut Readings) {
         let readings = self.read_nested(at, depth);
         all.needs_more |= readings.needs_more;
@@ -148,7 +150,7 @@ impl<'t> Lattice<'t> {
         }
     }
 
-    /// Reads the number of an escape of shells and of C: `\053`, `\53`.
+    /// Decodes the octal number of a shell or C escape: `\053`, `\53`.
     fn octal(&self, at: usize, depth: u8, all: &mut Readings) {
         let mut numbers = vec![(0, at)];
         for _ in 0..3 {
@@ -171,7 +173,7 @@ impl<'t> Lattice<'t> {
         }
     }
 
-    /// Reads what stands behind the percent sign of a URL's escape: `%2B`, `%u002B`.
+    /// Decodes after the percent sign of a URL escape: `%2B`, `%u002B`.
     fn percent(&self, at: usize, depth: u8, all: &mut Readings) {
         for behind in self.skip('u', at, depth, all) {
             for (number, end) in self.hex(vec![(0, behind)], 4, depth, all) {
@@ -202,7 +204,7 @@ impl<'t> Lattice<'t> {
         }
     }
 
-    /// Reads what stands behind the ampersand of an escape of HTML: `&#43;`, `&#x2B;`, `&plus;`. The semicolon may be absent.
+    /// Decodes after the ampersand of an HTML escape: `&#43;`, `&#x2B;`, `&plus;`. The semicolon may be absent.
     fn entity(&self, at: usize, depth: u8, all: &mut Readings) {
         for behind in self.skip('#', at, depth, all) {
             let mut numbers = self.number(behind, 10, depth, all);
@@ -225,7 +227,7 @@ impl<'t> Lattice<'t> {
         }
     }
 
-    /// Returns the places behind a character.
+    /// Returns the positions after a character.
     fn skip(&self, char: char, at: usize, depth: u8, all: &mut Readings) -> Vec<usize> {
         let readings = self.read_nested(at, depth);
         all.needs_more |= readings.needs_more;
@@ -252,7 +254,7 @@ impl<'t> Lattice<'t> {
         (0..digits).fold(numbers, |numbers, _| self.digit(&numbers, 16, depth, all))
     }
 
-    /// Reads a number of any length.
+    /// Parses a number of any length.
     fn number(&self, at: usize, radix: u32, depth: u8, all: &mut Readings) -> Numbers {
         let mut numbers = vec![(0, at)];
         let mut found = Numbers::new();
@@ -267,7 +269,7 @@ impl<'t> Lattice<'t> {
     }
 }
 
-/// The names that HTML has for what can be in a key.
+/// The HTML entities of characters that may occur in a key.
 const NAMES: &[(&str, char)] = &[
     ("excl", '!'),
     ("quot", '"'),

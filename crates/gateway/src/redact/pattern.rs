@@ -1,53 +1,53 @@
-//! The forms of a secret that are looked for.
+//! The patterns of a secret.
 
 use super::escapes::{LEADS, Lattice};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use secrecy::{ExposeSecret, SecretSlice};
 use std::collections::BTreeSet;
 
-/// How many characters of base64 stand in front of a line break at least. With fewer, the end of nearly every line could be the
-/// beginning of a secret.
+/// The minimum number of base64 characters before a line break. With fewer, the end of nearly every line could be
+/// the beginning of a secret.
 const MIN_WRAPPED: usize = 4;
-/// How many places are looked at behind backslashes in a row.
+/// The maximum number of positions that are tried after consecutive backslashes.
 const MAX_REPEATED: usize = 128;
 
-/// A form of a secret, character by character.
+/// One form of a secret, character by character.
 pub(super) struct Pattern {
     form: Form,
     chars: SecretSlice<char>,
 }
 
-/// How far a pattern goes in a text.
+/// The extent of a match.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reach {
-    /// The last place where it can end.
+    /// The last position at which it can end.
     pub(super) end: Option<usize>,
-    /// The text ends before a reading of it does.
+    /// Whether the text ends before a possible match does.
     pub(super) needs_more: bool,
 }
 
-/// How the characters of a pattern are compared.
+/// The comparison of a pattern's characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// Each is itself.
+    /// Exact.
     Text,
-    /// The two alphabets have two characters that differ, and there may be line breaks.
+    /// Base64: two characters differ between its alphabets, and line breaks may occur.
     Base64,
-    /// Upper and lower case are the same.
+    /// Hexadecimal: case-insensitive.
     Hex,
 }
 
 impl Pattern {
-    /// Returns the forms of a secret: itself, in base64 wherever it begins there, in base64 twice, and in hexadecimal.
+    /// Returns the patterns of a secret: itself, base64 at any offset, base64 twice, and hexadecimal.
     pub(super) fn all(secret: &str) -> Vec<Self> {
         let mut text: Vec<char> = secret.chars().collect();
-        // How many there are depends on how often they were escaped.
+        // The number of backslashes depends on the number of escapings.
         text.dedup_by(|next, char| *next == '\\' && *char == '\\');
         let hex = secret.bytes().flat_map(|byte| [byte >> 4, byte & 15]);
         let hex = hex.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
         let mut patterns = vec![Self::new(Form::Text, text), Self::new(Form::Hex, hex)];
         for once in (0..3).map(|offset| base64(secret, offset)) {
-            // The first encoding may have used the alphabet for URLs.
+            // The first encoding may have used the URL-safe alphabet.
             for once in BTreeSet::from([once.clone(), once.replace('+', "-").replace('/', "_")]) {
                 let twice = (0..3).map(|offset| base64(&once, offset));
                 patterns.extend(twice.map(|twice| Self::new(Form::Base64, twice.chars().collect())));
@@ -61,7 +61,7 @@ impl Pattern {
         Self { form, chars: chars.into() }
     }
 
-    /// Calls back with each byte that the pattern can begin with.
+    /// Calls `on_byte` for each byte with which the pattern can begin.
     pub(super) fn first_bytes(&self, mut on_byte: impl FnMut(u8)) {
         let Some(first) = self.chars.expose_secret().first() else { return };
         let mut buffer = [0; 4];
@@ -78,7 +78,7 @@ impl Pattern {
         can
     }
 
-    /// Returns where the pattern ends if it begins at this place of a text.
+    /// Returns the extent of a match that begins at this position.
     pub(super) fn read(&self, lattice: &Lattice<'_>, at: usize) -> Reach {
         let mut ends = vec![at];
         let mut needs_more = false;
@@ -117,7 +117,7 @@ impl Pattern {
         Reach { end: ends.last().copied(), needs_more }
     }
 
-    /// Adds the places behind further backslashes, up to [`MAX_REPEATED`].
+    /// Adds the positions after further backslashes, up to [`MAX_REPEATED`].
     fn repeat(&self, lattice: &Lattice<'_>, ends: &mut Vec<usize>, needs_more: &mut bool) {
         let mut index = 0;
         while let Some(end) = ends.get(index).copied().filter(|_| ends.len() < MAX_REPEATED) {
@@ -130,7 +130,7 @@ impl Pattern {
         }
     }
 
-    /// Returns the places behind a line feed and a character.
+    /// Returns the positions after a line feed and a character.
     fn behind_break(&self, lattice: &Lattice<'_>, at: usize, char: char, needs_more: &mut bool) -> Vec<usize> {
         let readings = lattice.read(at);
         *needs_more |= readings.needs_more;
@@ -146,7 +146,7 @@ impl Pattern {
 }
 
 impl Form {
-    /// Returns the characters that count as this one.
+    /// Returns the characters that are equivalent to this one.
     fn variants(self, char: char) -> [char; 2] {
         match (self, char) {
             (Self::Base64, '+') => ['+', '-'],
@@ -161,7 +161,7 @@ impl Form {
     }
 }
 
-/// Returns the characters of base64 that depend on the secret alone if it begins `offset` bytes behind a group.
+/// Returns the base64 characters that depend only on the secret if it begins `offset` bytes after a group.
 fn base64(secret: &str, offset: usize) -> String {
     let padded = [&b"\0\0"[..offset], secret.as_bytes()].concat();
     let encoded = STANDARD_NO_PAD.encode(&padded);
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_of_a_secret_is_found_at_any_offset() {
+    fn base64_is_found_at_any_offset() {
         let secret = "sk-abc/+=?>12";
         for (offset, front) in ["", "u", "us", "use", "user"].iter().enumerate() {
             let whole = STANDARD_NO_PAD.encode(format!("{front}{secret}{}", &"tail"[..offset % 4]));

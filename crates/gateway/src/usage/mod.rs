@@ -1,4 +1,4 @@
-//! How many tokens an answer cost, read from the answer as it streams by.
+//! Parses an answer's token counts while it streams.
 
 mod report;
 mod scanner;

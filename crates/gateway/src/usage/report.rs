@@ -1,10 +1,10 @@
-//! A report of usage in the words of the three protocols.
+//! Parses usage reports in the formats of the three protocols.
 
 use serde_json::Value;
 
 use crate::Tokens;
 
-/// Reads a `usage` or `usageMetadata` object; none if it is not JSON or names nothing that is known.
+/// Parses a `usage` or `usageMetadata` object; `None` if it is not JSON or has no known field.
 pub(super) fn read(json: &[u8]) -> Option<Tokens> {
     let report: Value = serde_json::from_slice(json).ok()?;
     let sum = |pointers: &[&str]| {
@@ -12,11 +12,11 @@ pub(super) fn read(json: &[u8]) -> Option<Tokens> {
             pointers.iter().filter_map(|pointer| report.pointer(pointer).and_then(Value::as_u64)).collect();
         (!found.is_empty()).then(|| found.iter().fold(0, |sum: u64, n| sum.saturating_add(*n)))
     };
-    // OpenAI's chat completions and Google count what came from a cache as input, Anthropic counts it beside the input.
+    // OpenAI's chat completions and Google include cached tokens in the input, Anthropic does not.
     let input = sum(&["/prompt_tokens"])
         .or_else(|| sum(&["/input_tokens", "/cache_read_input_tokens", "/cache_creation_input_tokens"]))
         .or_else(|| sum(&["/promptTokenCount", "/toolUsePromptTokenCount"]));
-    // Google counts reasoning beside the output, the others within it.
+    // Google excludes reasoning from the output, the others include it.
     let output = sum(&["/completion_tokens"])
         .or_else(|| sum(&["/output_tokens"]))
         .or_else(|| sum(&["/candidatesTokenCount", "/thoughtsTokenCount"]));
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn each_protocol_is_read() {
+    fn reports_of_all_protocols_are_parsed() {
         let chat = br#"{"prompt_tokens":100,"completion_tokens":20,"total_tokens":120,
             "prompt_tokens_details":{"cached_tokens":64},"completion_tokens_details":{"reasoning_tokens":7}}"#;
         assert_eq!(read(chat), Some(tokens(100, 20, 7, 64, 0)));
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_odd_takes_no_other_with_it() {
+    fn odd_field_does_not_affect_others() {
         assert_eq!(read(br#"{"prompt_tokens":5,"completion_tokens":null}"#), Some(tokens(5, 0, 0, 0, 0)));
         assert_eq!(read(br#"{"prompt_tokens":-5,"completion_tokens":3}"#), Some(tokens(0, 3, 0, 0, 0)));
         let odd = br#"{"output_tokens":5,"prompt_tokens_details":null,"cache_read_input_tokens":"x"}"#;
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_none() {
+    fn invalid_report_is_none() {
         for json in [&b"{}"[..], b"{\"seconds\":3}", b"[]", b"{\"prompt_tokens\":", b"", b"\xff"] {
             assert_eq!(read(json), None);
         }

@@ -1,28 +1,28 @@
-//! Finds the reports of usage in an answer that streams by, with bounded memory and whatever the length of its lines.
+//! Finds the usage reports in a streamed answer with bounded memory, however long its lines are.
 
 use memchr::{memchr, memchr2};
 
 use super::report;
 use crate::Tokens;
 
-/// A report longer than this is not read. Real ones have a few hundred bytes.
-const LONGEST_REPORT: usize = 16 * 1024;
-/// Longer than any key that is looked for.
-const LONGEST_KEY: usize = 16;
+/// The maximum size of a report. Real ones have a few hundred bytes.
+const MAX_REPORT_BYTES: usize = 16 * 1024;
+/// Longer than every relevant object key.
+const MAX_OBJECT_KEY_BYTES: usize = 16;
 
-/// How JSON is packed in an answer.
+/// The framing of JSON in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// The body is one value, or an array of values that stands for a stream.
+    /// The body is one value, or an array of values that serves as a stream.
     Json,
     /// Server-sent events: one value in each `data:` line.
     Events,
 }
 
-/// Reads an answer byte by byte and keeps nothing of it but the report it is in.
+/// Reads an answer byte by byte and stores only the current report.
 ///
-/// A report is the object under the key `usage` or `usageMetadata` of an answer's outermost object, or of the object under
-/// its key `response` or `message`. What a model writes, text or a tool's arguments, is never there.
+/// A report is the object under the key `usage` or `usageMetadata` of an answer's outermost object, or of the
+/// object under its key `response` or `message`. Text or tool arguments written by the model are never there.
 #[derive(Debug)]
 pub(crate) struct UsageScanner {
     framing: Framing,
@@ -31,31 +31,31 @@ pub(crate) struct UsageScanner {
     found: Option<Tokens>,
 }
 
-/// Where in a line of server-sent events it is.
+/// The position within a line of server-sent events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// In its field's name, so many bytes of `data:` seen.
+    /// In the field's name, after this many bytes of `data:`.
     Name(usize),
     /// In a value of `data`.
     Data,
-    /// In a line that is of no interest.
+    /// In an irrelevant line.
     Other,
 }
 
-/// Where in a value it is.
+/// The position within a value.
 #[derive(Debug, Default)]
 struct Json {
-    /// How many objects and arrays are open, an outermost array left out.
+    /// The number of open objects and arrays, except an outermost array.
     depth: u32,
     in_outer_array: bool,
     /// Whether the object below the outermost one is under a key that wraps an answer.
     in_wrapper: bool,
     string: Option<StringState>,
-    /// The text that the last string began with; a key if a colon follows.
+    /// The beginning of the last string, which is a key if a colon follows.
     text: Vec<u8>,
     /// The last keys in the outermost object and in the one below it.
     keys: [Key; 2],
-    /// The report that is being read, and the depth at which it ends.
+    /// The current report, and the depth at which it ends.
     report: Option<(Vec<u8>, u32)>,
 }
 
@@ -78,7 +78,7 @@ impl UsageScanner {
         Self { framing, line: Line::Name(0), json: Json::default(), found: None }
     }
 
-    /// Returns the greatest numbers reported so far.
+    /// Returns the highest counts reported so far.
     pub(crate) fn tokens(&self) -> Option<Tokens> {
         self.found
     }
@@ -133,7 +133,7 @@ impl Json {
         }
     }
 
-    /// Goes on in a string, and returns how far.
+    /// Continues within a string, and returns the number of bytes read.
     fn read_string(&mut self, state: StringState, bytes: &[u8]) -> usize {
         let special = memchr2(b'"', b'\\', bytes);
         match (state, special) {
@@ -158,7 +158,7 @@ impl Json {
         }
     }
 
-    /// Takes a byte that is in no string.
+    /// Processes a byte outside of strings.
     fn step(&mut self, byte: u8, found: &mut Option<Tokens>) {
         match byte {
             b'{' | b'[' => {
@@ -229,16 +229,16 @@ impl Json {
         }
     }
 
-    /// Remembers the beginning of a string, which may be a key.
+    /// Stores the beginning of a string, which may be a key.
     fn remember(&mut self, part: &[u8]) {
-        let room = LONGEST_KEY.saturating_sub(self.text.len());
+        let room = MAX_OBJECT_KEY_BYTES.saturating_sub(self.text.len());
         self.text.extend_from_slice(&part[..part.len().min(room)]);
     }
 
-    /// Adds to the report, if it is in one; a report that is too long is let go.
+    /// Appends to the current report, if there is one; a report that becomes too long is dropped.
     fn keep(&mut self, bytes: &[u8]) {
         if let Some((report, _)) = &mut self.report {
-            if report.len() + bytes.len() <= LONGEST_REPORT {
+            if report.len() + bytes.len() <= MAX_REPORT_BYTES {
                 report.extend_from_slice(bytes);
             } else {
                 self.report = None;
@@ -279,7 +279,7 @@ mod tests {
         \"usageMetadata\": {\"promptTokenCount\": 11, \"candidatesTokenCount\": 3}\n}]";
 
     #[test]
-    fn the_report_of_each_protocol_is_found() {
+    fn reports_of_all_protocols_are_found() {
         assert_eq!(scan(Framing::Events, &[CHAT.as_bytes()]), Some((11, 3)));
         assert_eq!(scan(Framing::Events, &[ANTHROPIC.as_bytes()]), Some((11, 3)));
         assert_eq!(scan(Framing::Json, &[GOOGLE.as_bytes()]), Some((11, 3)));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_writes_is_no_report() {
+    fn model_output_is_not_a_report() {
         for json in [
             "{\"choices\":[{\"usage\":{\"prompt_tokens\":9}}]}",
             "{\"content\":[{\"input\":{\"usage\":{\"input_tokens\":9}}}]}",
@@ -311,27 +311,27 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_event_does_not_hide_the_next() {
+    fn broken_event_does_not_hide_next() {
         let events = b"data: {\"usage\":{\"a\":\"\ndata: ]]}}\ndata: {\"usage\":{\"prompt_tokens\":11}}\n\n";
         assert_eq!(scan(Framing::Events, &[events]), Some((11, 0)));
     }
 
     #[test]
-    fn a_report_without_an_end_takes_no_memory() {
+    fn endless_report_is_bounded() {
         let mut scanner = UsageScanner::new(Framing::Json);
         scanner.read(b"{\"usage\":{\"x\":\"");
         for _ in 0..100 {
             scanner.read(&[b'y'; 4096]);
         }
         assert!(scanner.json.report.is_none());
-        assert!(scanner.json.text.len() <= LONGEST_KEY);
+        assert!(scanner.json.text.len() <= MAX_OBJECT_KEY_BYTES);
         scanner.read(b"\"}}");
         assert_eq!(scanner.tokens(), None);
     }
 
     proptest! {
         #[test]
-        fn the_same_is_found_however_the_answer_is_cut(cuts in prop::collection::vec(0..600usize, 0..40), which in 0..3usize) {
+        fn result_is_independent_of_chunks(cuts in prop::collection::vec(0..600usize, 0..40), which in 0..3usize) {
             let (framing, text) =
                 [(Framing::Events, CHAT), (Framing::Events, ANTHROPIC), (Framing::Json, GOOGLE)][which];
             let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).chain([0, text.len()]).collect();
@@ -341,7 +341,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_survived(bytes: Vec<u8>, json in "[{}\\[\\]\":,a\\\\\n]{0,200}") {
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, json in "[{}\\[\\]\":,a\\\\\n]{0,200}") {
             for framing in [Framing::Events, Framing::Json] {
                 let mut scanner = UsageScanner::new(framing);
                 scanner.read(&bytes);

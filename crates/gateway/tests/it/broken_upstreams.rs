@@ -1,4 +1,4 @@
-//! Upstreams that do not do what they should.
+//! Upstreams that misbehave.
 
 use std::{
     sync::{
@@ -22,18 +22,18 @@ fn impatient() -> Options {
 }
 
 #[tokio::test]
-async fn one_that_is_down() {
+async fn upstream_down_is_bad_gateway() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
     let setup = Setup::new(&url);
     setup.chat().await.assert_fault(502, "gateway_unreachable");
-    let traffic = setup.account.traffic();
+    let traffic = setup.budget.traffic();
     assert_eq!((traffic.requests, traffic.failed, traffic.running), (1, 1, 0));
 }
 
 #[tokio::test]
-async fn one_whose_name_nobody_knows() {
+async fn unresolvable_upstream_is_bad_gateway() {
     let mut direct = Options::default();
     direct.proxy = opencode_run_gateway::Proxy::None;
     let setup = Setup::with(direct, &upstream("http://no-such-host.invalid/v1", Protocol::OpenAiCompatible));
@@ -41,7 +41,7 @@ async fn one_whose_name_nobody_knows() {
 }
 
 #[tokio::test]
-async fn one_that_redirects() {
+async fn redirect_is_not_followed() {
     let elsewhere = Recorder::new(200, "application/json", "{}").await;
     for status in [301, 302, 303, 307, 308] {
         let location = format!("http://{}/v1/chat/completions", elsewhere.server.address);
@@ -53,11 +53,11 @@ async fn one_that_redirects() {
         assert_eq!(answer.header("location"), None);
         assert_eq!(setup.path.traffic().failed, 1);
     }
-    assert!(elsewhere.seen().is_empty(), "the key travelled");
+    assert!(elsewhere.seen().is_empty(), "the key was sent to another host");
 }
 
 #[tokio::test]
-async fn one_that_speaks_no_http_or_says_nothing() {
+async fn non_http_upstream_is_bad_gateway() {
     for bytes in ["", "220 mail.example ESMTP\r\n", "HTTP/1.1 200 OK\r\nx: ", "HTTP/1.1 abc\r\n\r\n", "\0\0\0"] {
         let server = Server::bytes(bytes).await;
         Setup::new(&server.url()).chat().await.assert_fault(502, "gateway_broken_answer");
@@ -65,13 +65,13 @@ async fn one_that_speaks_no_http_or_says_nothing() {
 }
 
 #[tokio::test]
-async fn one_that_gives_its_answer_two_lengths() {
+async fn conflicting_lengths_are_rejected() {
     let server = Server::bytes("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc").await;
     Setup::new(&server.url()).chat().await.assert_fault(502, "gateway_broken_answer");
 }
 
 #[tokio::test]
-async fn one_that_never_answers() {
+async fn silent_upstream_times_out() {
     let server = Server::tcp(|mut stream| async move {
         read_to_end(&mut stream).await.ok();
     })
@@ -82,7 +82,7 @@ async fn one_that_never_answers() {
 }
 
 #[tokio::test]
-async fn one_that_stalls_in_half_a_chunk() {
+async fn stalled_answer_is_aborted() {
     let ended = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&ended);
     let server = Server::tcp(move |mut stream| {
@@ -104,7 +104,7 @@ async fn one_that_stalls_in_half_a_chunk() {
 }
 
 #[tokio::test]
-async fn one_that_breaks_off_never_ends_well_for_the_client() {
+async fn broken_answer_never_ends_cleanly() {
     for answer in [
         format!("{EVENTS}{}", chunk("data: 1\n\n")),
         format!("{EVENTS}{}9\r\ndata", chunk("data: 1\n\n")),
@@ -121,7 +121,7 @@ async fn one_that_breaks_off_never_ends_well_for_the_client() {
 }
 
 #[tokio::test]
-async fn one_that_ends_its_answer_by_closing_ends_it_well() {
+async fn answer_ended_by_closing_is_complete() {
     let server = Server::bytes("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nall of it").await;
     let received = Setup::new(&server.url()).chat().await;
     assert_eq!((received.text(), received.whole), ("all of it", true));
@@ -129,8 +129,8 @@ async fn one_that_ends_its_answer_by_closing_ends_it_well() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_connection_that_is_not_made_in_time() {
-    // A listener whose queue is full takes no connection; the system answers nothing.
+async fn connect_timeout_is_enforced() {
+    // A listener with a full queue accepts no connection, and the system does not answer.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
@@ -146,7 +146,7 @@ async fn a_connection_that_is_not_made_in_time() {
 }
 
 #[tokio::test]
-async fn a_long_pause_that_is_short_enough_is_none() {
+async fn pause_within_limit_is_accepted() {
     let server = Server::tcp(|mut stream| async move {
         read_request(&mut stream).await;
         stream.write_all(EVENTS.as_bytes()).await.unwrap();

@@ -1,11 +1,11 @@
-//! What is counted, in each protocol, streamed and not.
+//! Usage counting in each protocol, streamed and not.
 
 use opencode_run_gateway::{Options, Prices, Protocol, Upstream};
 
 use crate::support::{EVENTS, Recorder, Server, Setup, chunk, post, upstream};
 
 #[tokio::test]
-async fn the_tokens_of_each_protocol_are_counted() {
+async fn tokens_of_all_protocols_are_counted() {
     for (protocol, rest, kind, body, expected) in [
         (
             Protocol::OpenAiCompatible,
@@ -69,7 +69,7 @@ async fn the_tokens_of_each_protocol_are_counted() {
         for _ in 0..2 {
             assert_eq!(post(&setup.path, rest, "{}").await.text(), body);
         }
-        for traffic in [setup.path.traffic(), setup.admission.traffic(), setup.account.traffic()] {
+        for traffic in [setup.path.traffic(), setup.lease.traffic(), setup.budget.traffic()] {
             let tokens = traffic.tokens;
             assert_eq!((tokens.input / 2, tokens.output / 2, tokens.reasoning / 2), expected, "{rest} {kind}");
             assert!((traffic.cost_usd.unwrap() - 6.0).abs() < 1e-9, "{traffic:?}");
@@ -82,54 +82,54 @@ async fn the_tokens_of_each_protocol_are_counted() {
 }
 
 #[tokio::test]
-async fn what_was_reported_counts_even_if_the_answer_breaks_off() {
+async fn aborted_answer_counts_reported_tokens() {
     let start = "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":40,\"output_tokens\":1}}}\n\n";
     let server = Server::bytes(format!("{EVENTS}{}", chunk(start))).await;
     let setup = Setup::with(Options::default(), &upstream(&server.url(), Protocol::Anthropic));
     assert!(!post(&setup.path, "messages", "{}").await.whole);
-    let traffic = setup.account.traffic();
+    let traffic = setup.budget.traffic();
     assert_eq!((traffic.tokens.input, traffic.tokens.output, traffic.failed), (40, 1, 1));
 }
 
 #[tokio::test]
-async fn an_answer_that_reports_nothing_is_counted_as_such() {
+async fn unreported_tokens_are_counted() {
     let provider = Recorder::new(200, "text/event-stream", "data: {\"choices\":[],\"usage\":null}\n\n").await;
     let setup = Setup::new(&provider.server.url());
     setup.chat().await;
     post(&setup.path, "embeddings", "{}").await;
-    let traffic = setup.account.traffic();
+    let traffic = setup.budget.traffic();
     assert_eq!((traffic.requests, traffic.unreported, traffic.tokens.total()), (2, 1, 0));
     assert_eq!(traffic.cost_usd, None);
 }
 
 #[tokio::test]
-async fn an_embedding_costs_tokens_as_well() {
+async fn embeddings_count_tokens() {
     let provider = Recorder::new(200, "application/json", "{\"usage\":{\"prompt_tokens\":8,\"total_tokens\":8}}").await;
     let setup = Setup::new(&provider.server.url());
     post(&setup.path, "embeddings", "{}").await;
-    assert_eq!(setup.account.traffic().tokens.input, 8);
+    assert_eq!(setup.budget.traffic().tokens.input, 8);
 }
 
 #[tokio::test]
-async fn an_answer_wakes_who_waits_for_progress_and_a_refusal_does_not() {
+async fn only_answers_wake_progress_watchers() {
     for (status, answered) in [(200, 2), (429, 0), (500, 0)] {
         let provider = Recorder::new(status, "application/json", "{}").await;
         let setup = Setup::new(&provider.server.url());
-        let mut bytes = setup.account.watch_bytes();
+        let mut bytes = setup.budget.watch_bytes();
         assert!(!bytes.has_changed().unwrap());
         setup.chat().await;
         assert_eq!(bytes.has_changed().unwrap(), answered > 0, "{status}");
         assert_eq!(*bytes.borrow_and_update(), answered, "{status}");
-        assert_eq!(setup.account.traffic().bytes_received, 2, "{status}");
+        assert_eq!(setup.budget.traffic().bytes_received, 2, "{status}");
     }
 }
 
 #[tokio::test]
-async fn traffic_is_written_as_json() {
+async fn traffic_serialises_to_json() {
     let provider = Recorder::new(200, "application/json", "{\"usage\":{\"prompt_tokens\":7}}").await;
     let setup = Setup::new(&provider.server.url());
     setup.chat().await;
-    let json = serde_json::to_value(setup.account.traffic()).unwrap();
+    let json = serde_json::to_value(setup.budget.traffic()).unwrap();
     assert_eq!((&json["requests"], &json["tokens"]["input"]), (&1.into(), &7.into()));
     assert!(json["cost_usd"].is_null() && json["first_byte"]["last_ms"].is_f64(), "{json}");
 }

@@ -1,4 +1,4 @@
-//! Clients that go away, paths that close, a gateway that ends.
+//! Clients that disconnect, routes that close, a gateway that stops.
 
 use std::{
     sync::{
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use opencode_run_gateway::{Account, Gateway, Protocol};
+use opencode_run_gateway::{Gateway, Protocol, UsageBudget};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{
@@ -56,40 +56,40 @@ impl Endless {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_in_an_answer_ends_the_request() {
+async fn disconnect_during_answer_aborts_request() {
     let endless = Endless::new(true).await;
     let setup = Setup::new(&endless.server.url());
     let mut connection = ask(&setup.path, "chat/completions", &[], "{}").await;
     connection.head().await.unwrap();
     assert_eq!(connection.chunk().await.unwrap(), b"data: 1\n\n");
-    assert_eq!(setup.account.traffic().running, 1);
+    assert_eq!(setup.budget.traffic().running, 1);
     drop(connection);
     endless.is_left().await;
-    until("the end of the count", || setup.account.traffic().running == 0).await;
-    let traffic = setup.account.traffic();
+    until("the end of the count", || setup.budget.traffic().running == 0).await;
+    let traffic = setup.budget.traffic();
     assert_eq!((traffic.failed, traffic.unreported), (0, 1), "it was the client that ended it");
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_before_the_answer_ends_the_request() {
+async fn disconnect_before_answer_aborts_request() {
     let endless = Endless::new(false).await;
     let setup = Setup::new(&endless.server.url());
     let connection = ask(&setup.path, "chat/completions", &[], "{}").await;
     endless.is_asked().await;
     drop(connection);
     endless.is_left().await;
-    until("the end of the count", || setup.account.traffic().running == 0).await;
+    until("the end of the count", || setup.budget.traffic().running == 0).await;
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_in_its_request_asked_nothing() {
+async fn disconnect_during_request_sends_nothing() {
     let endless = Endless::new(false).await;
     let setup = Setup::new(&endless.server.url());
     let mut connection = Connection::to(address(&setup.path)).await;
     let target = target(&setup.path, "chat/completions");
     connection.send(&format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{")).await;
     drop(connection);
-    // The gateway goes on with others; the half request never reaches the upstream.
+    // Other clients are still served; the incomplete request never reaches the upstream.
     let other = ask(&setup.path, "chat/completions", &[], "{}").await;
     endless.is_asked().await;
     drop(other);
@@ -98,27 +98,27 @@ async fn a_client_that_goes_away_in_its_request_asked_nothing() {
 }
 
 #[tokio::test]
-async fn a_path_that_closes_ends_its_requests_and_is_gone() {
+async fn closed_route_aborts_its_requests() {
     let endless = Endless::new(true).await;
-    let Setup { gateway, path, account, admission } = Setup::new(&endless.server.url());
+    let Setup { gateway, path, budget, lease } = Setup::new(&endless.server.url());
     let mut connection = ask(&path, "chat/completions", &[], "{}").await;
     connection.head().await.unwrap();
     assert_eq!(connection.chunk().await.unwrap(), b"data: 1\n\n");
 
     let target = target(&path, "chat/completions");
     drop(path);
-    assert_eq!(soon("the break", connection.chunk()).await, None, "an answer that was ended must not end well");
+    assert_eq!(soon("the break", connection.chunk()).await, None, "an aborted answer must not end cleanly");
     endless.is_left().await;
     let request = format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{{}}");
     crate::support::raw(&gateway, &request).await.assert_fault(404, "gateway_not_found");
     assert_eq!(gateway.refused(), 1);
-    assert_eq!((account.traffic().running, admission.traffic().requests), (0, 1));
+    assert_eq!((budget.traffic().running, lease.traffic().requests), (0, 1));
 }
 
 #[tokio::test]
-async fn a_path_that_closes_before_the_answer_says_so() {
+async fn closed_route_answers_waiting_request() {
     let endless = Endless::new(false).await;
-    let Setup { gateway: _gateway, path, admission: _admission, .. } = Setup::new(&endless.server.url());
+    let Setup { gateway: _gateway, path, lease: _lease, .. } = Setup::new(&endless.server.url());
     let mut connection = ask(&path, "chat/completions", &[], "{}").await;
     endless.is_asked().await;
     drop(path);
@@ -127,13 +127,13 @@ async fn a_path_that_closes_before_the_answer_says_so() {
 }
 
 #[tokio::test]
-async fn an_admission_that_ends_ends_its_own_requests_only() {
+async fn released_lease_aborts_its_requests() {
     let (one, two) = (Endless::new(true).await, Endless::new(true).await);
     let gateway = Gateway::start().unwrap();
-    let account = Account::unlimited();
+    let budget = UsageBudget::unlimited();
     let path = gateway.open(&upstream(&one.server.url(), Protocol::OpenAiCompatible)).unwrap();
     let other = gateway.open(&upstream(&two.server.url(), Protocol::OpenAiCompatible)).unwrap();
-    let (admission, stays) = (path.admit("ses_1", &account).unwrap(), other.admit("ses_1", &account).unwrap());
+    let (lease, stays) = (path.lease("ses_1", &budget).unwrap(), other.lease("ses_1", &budget).unwrap());
     let headers = [("x-session-id", "ses_1")];
     let mut ended = ask(&path, "chat/completions", &headers, "{}").await;
     let mut running = ask(&other, "chat/completions", &headers, "{}").await;
@@ -141,23 +141,23 @@ async fn an_admission_that_ends_ends_its_own_requests_only() {
         connection.head().await.unwrap();
         connection.chunk().await.unwrap();
     }
-    drop(admission);
+    drop(lease);
     assert_eq!(soon("the break", ended.chunk()).await, None);
     one.is_left().await;
     assert_eq!((stays.traffic().running, two.left.load(Ordering::Relaxed)), (1, 0));
 }
 
 #[tokio::test]
-async fn the_last_handle_ends_the_gateway() {
+async fn last_handle_stops_gateway() {
     let endless = Endless::new(true).await;
-    let Setup { gateway, path, admission, .. } = Setup::new(&endless.server.url());
+    let Setup { gateway, path, lease, .. } = Setup::new(&endless.server.url());
     let mut connection = ask(&path, "chat/completions", &[], "{}").await;
     connection.head().await.unwrap();
     let idle = Connection::to(gateway.address()).await;
     let address = gateway.address();
     drop(gateway);
-    assert_eq!(post(&path, "files", "{}").await.status, 404, "a path keeps it running");
-    drop((path, admission));
+    assert_eq!(post(&path, "files", "{}").await.status, 404, "a route keeps it running");
+    drop((path, lease));
     soon("the break", connection.closed()).await;
     endless.is_left().await;
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the port is open");
@@ -165,7 +165,7 @@ async fn the_last_handle_ends_the_gateway() {
 }
 
 #[test]
-fn no_runtime_is_needed_and_none_is_left() {
+fn gateway_needs_no_runtime() {
     let gateway = Gateway::start().unwrap();
     let address = gateway.address();
     assert!(std::net::TcpStream::connect(address).is_ok());

@@ -1,11 +1,11 @@
-//! A provider that echoes the key, in whatever form and place: the client never gets it.
+//! A provider that echoes the key in any form and place: the client never receives it.
 
 use crate::support::{KEY, Server, Setup, read_request};
 use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-/// Returns the key as providers, proxies and frameworks write it.
+/// Returns the key in the forms that providers, proxies and frameworks use.
 fn forms() -> Vec<String> {
     let escaped = |escape: &dyn Fn(u8) -> String| KEY.bytes().map(escape).collect::<String>();
     vec![
@@ -25,7 +25,7 @@ fn forms() -> Vec<String> {
 
 #[track_caller]
 fn assert_hidden(text: &str, form: &str) {
-    // Of base64 the characters at the ends depend on what stands around the key.
+    // The base64 characters at the ends depend on the text around the key.
     let middle = &form[4..form.len() - 6];
     assert!(!text.contains(middle), "{form} in {text}");
 }
@@ -53,7 +53,7 @@ fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn echoed_key_is_masked_in_every_form_and_place() {
+async fn echoed_key_is_redacted_everywhere() {
     for form in forms() {
         let body = format!("{{\"error\": {{\"message\": \"no such key: {form}\"}}}}");
         let headers = format!("x-echo: {form}\r\nlocation: https://x/?key={form}\r\nset-cookie: k={form}\r\n");
@@ -72,7 +72,7 @@ async fn echoed_key_is_masked_in_every_form_and_place() {
 }
 
 #[tokio::test]
-async fn key_in_the_name_of_a_header_drops_the_header() {
+async fn header_named_like_key_is_dropped() {
     let upstream = opencode_run_gateway::Upstream {
         credential: Some("sk-lower-case-123".into()),
         ..crate::support::upstream("http://x/v1", opencode_run_gateway::Protocol::OpenAiCompatible)
@@ -104,7 +104,7 @@ async fn compressed_answer_is_decoded_and_searched() {
 }
 
 #[tokio::test]
-async fn encoding_that_cannot_be_searched_is_refused() {
+async fn unsearchable_encoding_is_rejected() {
     for encoding in ["zstd", "compress", "rot13", "gzip, gzip", "identity, br, gzip", "\u{e9}"] {
         for status in ["200 OK", "401 Unauthorized"] {
             let head = format!("content-encoding: {encoding}\r\n");
@@ -117,7 +117,7 @@ async fn encoding_that_cannot_be_searched_is_refused() {
 }
 
 #[tokio::test]
-async fn plain_bytes_that_pose_as_compressed_are_no_answer() {
+async fn falsely_compressed_answer_is_rejected() {
     for encoding in ["gzip", "deflate", "br"] {
         let head = format!("content-encoding: {encoding}\r\n");
         let server = Server::bytes(answer("200 OK", &head, format!("{{\"a\": \"{KEY}\"}}").as_bytes())).await;
@@ -127,7 +127,7 @@ async fn plain_bytes_that_pose_as_compressed_are_no_answer() {
 }
 
 #[tokio::test]
-async fn compressed_body_that_expands_without_end_is_cut() {
+async fn decompression_bomb_is_aborted() {
     let body = compressed("gzip", &" ".repeat(8 << 20)).await;
     assert!(body.len() < 64 << 10);
     let server = Server::bytes(answer("200 OK", "content-encoding: gzip\r\n", &body)).await;
@@ -139,7 +139,7 @@ async fn compressed_body_that_expands_without_end_is_cut() {
 }
 
 #[tokio::test]
-async fn key_in_pieces_and_in_trailers_is_masked() {
+async fn split_key_and_trailers_are_redacted() {
     for form in forms() {
         let sent = form.clone();
         let server = Server::tcp(move |mut stream| {

@@ -1,4 +1,4 @@
-//! Answers with a status of success that are not in the requested format.
+//! Answers with a success status that do not have the requested format.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const WHOLE: &str = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"
 const GOOD: &str =
     "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
-/// Asks an upstream so often, and returns the last answer and how often the upstream was asked.
+/// Sends `times` requests to an upstream, and returns the last answer and the number of requests that arrived.
 async fn asked(times: usize, content_type: &'static str, body: &'static str) -> (Setup, Answer, usize) {
     let provider = Recorder::new(200, content_type, body).await;
     let setup = Setup::new(&provider.server.url());
@@ -25,7 +25,7 @@ async fn asked(times: usize, content_type: &'static str, body: &'static str) -> 
 }
 
 #[tokio::test]
-async fn anything_but_a_stream_is_refused_with_the_provider_s_words() {
+async fn non_stream_is_rejected_with_its_text() {
     for (content_type, body, kind, words) in [
         (
             "text/html",
@@ -56,29 +56,29 @@ async fn anything_but_a_stream_is_refused_with_the_provider_s_words() {
     ] {
         let (setup, answer, requests) = asked(1, content_type, body).await;
         answer.assert_fault(421, kind);
-        let fault = setup.admission.answer_fault().unwrap().to_string();
+        let fault = setup.lease.answer_fault().unwrap().to_string();
         assert!(fault.contains(words), "{fault}");
         assert_eq!((requests, setup.path.traffic().failed), (1, 1), "{body}");
     }
 }
 
 #[tokio::test]
-async fn tokens_of_a_whole_answer_are_counted_although_it_is_refused() {
+async fn rejected_answer_still_counts_tokens() {
     let (setup, _, _) = asked(1, "application/json", WHOLE).await;
     let traffic = setup.path.traffic();
     assert_eq!((traffic.tokens.input, traffic.tokens.output, traffic.unreported), (5, 2, 0));
 }
 
 #[tokio::test]
-async fn key_in_a_page_is_not_in_the_fault() {
+async fn fault_text_is_redacted() {
     let page: &'static str = Box::leak(format!("<html>your key {KEY} is wrong").into_boxed_str());
     let (setup, answer, _) = asked(1, "text/html", page).await;
-    let fault = format!("{:?}", setup.admission.answer_fault());
+    let fault = format!("{:?}", setup.lease.answer_fault());
     assert!(fault.contains("[redacted]") && !fault.contains(KEY) && !answer.text().contains(KEY), "{fault}");
 }
 
 #[tokio::test]
-async fn third_request_after_two_faulty_answers_is_not_paid() {
+async fn third_request_after_faults_is_rejected() {
     for (body, fault) in [
         ("", AnswerFault::Empty),
         (": hi\n\n: hi\n\n", AnswerFault::Empty),
@@ -93,21 +93,21 @@ async fn third_request_after_two_faulty_answers_is_not_paid() {
         let (setup, answer, requests) = asked(3, "text/event-stream", body).await;
         answer.assert_fault(421, "gateway_faulty_answers");
         assert_eq!((requests, setup.path.traffic().refused), (2, 1), "{body}");
-        assert_eq!(setup.admission.answer_fault(), Some(fault), "{body}");
+        assert_eq!(setup.lease.answer_fault(), Some(fault), "{body}");
     }
 }
 
 #[tokio::test]
-async fn stream_under_another_content_type_is_a_stream() {
+async fn undeclared_stream_is_accepted() {
     for content_type in ["text/plain", "application/octet-stream", "application/json", "text/html"] {
         let (setup, answer, _) = asked(4, content_type, GOOD).await;
         assert_eq!((answer.status, answer.text()), (200, GOOD), "{content_type}");
-        assert_eq!(setup.admission.answer_fault(), None, "{content_type}");
+        assert_eq!(setup.lease.answer_fault(), None, "{content_type}");
     }
 }
 
 #[tokio::test]
-async fn request_for_no_stream_may_have_any_answer() {
+async fn non_streaming_request_accepts_any_answer() {
     let provider = Recorder::new(200, "application/json", WHOLE).await;
     for (protocol, path, body) in [
         (Protocol::OpenAiCompatible, "chat/completions", "{}"),
@@ -124,7 +124,7 @@ async fn request_for_no_stream_may_have_any_answer() {
 }
 
 #[tokio::test]
-async fn error_within_a_stream_is_the_fault_of_its_answer() {
+async fn stream_error_is_recorded_as_fault() {
     let body = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\ndata: {\"error\":{\"message\":\"GPU fell over\"}}\n\n";
     let (setup, answer, requests) = asked(4, "text/event-stream", body).await;
     assert_eq!(
@@ -132,20 +132,20 @@ async fn error_within_a_stream_is_the_fault_of_its_answer() {
         (200, true, 4),
         "whether to ask again is for the client to say"
     );
-    assert_eq!(setup.admission.answer_fault(), Some(AnswerFault::Error { message: "GPU fell over".to_owned() }));
+    assert_eq!(setup.lease.answer_fault(), Some(AnswerFault::Error { message: "GPU fell over".to_owned() }));
 }
 
 #[tokio::test]
-async fn answer_that_is_well_makes_the_fault_before_it_forgotten() {
+async fn valid_answer_resets_fault() {
     let provider = Recorder::new(200, "text/html", "<html>").await;
     let setup = Setup::new(&provider.server.url());
     post(&setup.path, "chat/completions", STREAM).await;
-    assert!(setup.admission.answer_fault().is_some());
+    assert!(setup.lease.answer_fault().is_some());
     assert_eq!(post(&setup.path, "chat/completions", "{}").await.status, 200);
-    assert_eq!(setup.admission.answer_fault(), None);
+    assert_eq!(setup.lease.answer_fault(), None);
 }
 
-/// Sends the same chunk for ever.
+/// Sends the same chunk forever.
 async fn endless(first: &'static str, piece: &'static str) -> Server {
     Server::tcp(move |mut stream| async move {
         read_request(&mut stream).await;
@@ -159,7 +159,7 @@ async fn endless(first: &'static str, piece: &'static str) -> Server {
 }
 
 #[tokio::test]
-async fn line_event_and_answer_without_an_end_are_cut_and_not_asked_for_again() {
+async fn endless_answers_are_aborted_without_retry() {
     let mut options = Options::default();
     (options.max_event_bytes, options.max_answer_bytes) = (1 << 20, 4 << 20);
     for (first, piece, what) in [
@@ -174,20 +174,20 @@ async fn line_event_and_answer_without_an_end_are_cut_and_not_asked_for_again() 
         let answer = post(&setup.path, "chat/completions", STREAM).await;
         assert_eq!((answer.status, answer.whole), (200, false), "{piece}");
         let max_bytes = if what == "an event" { 1 << 20 } else { 4 << 20 };
-        // Line feeds do not count.
+        // Line feeds do not count as content.
         assert!(answer.body.len() as u64 <= 2 * max_bytes, "{piece}");
-        assert_eq!(setup.admission.answer_fault(), Some(AnswerFault::TooLong { what, max_bytes }), "{piece}");
+        assert_eq!(setup.lease.answer_fault(), Some(AnswerFault::TooLong { what, max_bytes }), "{piece}");
         post(&setup.path, "chat/completions", STREAM).await.assert_fault(421, "gateway_faulty_answers");
         let traffic = setup.path.traffic();
         assert_eq!((traffic.requests, traffic.failed, traffic.running), (1, 1, 0), "{piece}");
     }
 }
 
-/// Asks a provider of a protocol and returns how many pieces of its answer count as content.
+/// Sends a request through the protocol and returns the number of pieces of the answer that count as content.
 async fn content_of(protocol: Protocol, body: &'static str) -> u64 {
     let provider = Recorder::new(200, "text/event-stream", body).await;
     let setup = Setup::with(Options::default(), &upstream(&provider.server.url(), protocol));
-    let (bytes, content) = (setup.account.watch_bytes(), setup.account.watch_content());
+    let (bytes, content) = (setup.budget.watch_bytes(), setup.budget.watch_content());
     let route = match protocol {
         Protocol::Anthropic => "messages",
         Protocol::Google => "models/m:streamGenerateContent",
@@ -199,7 +199,7 @@ async fn content_of(protocol: Protocol, body: &'static str) -> u64 {
 }
 
 #[tokio::test]
-async fn only_what_the_model_says_is_content_for_who_waits_for_progress() {
+async fn only_model_output_wakes_content_watchers() {
     const PROTOCOLS: [Protocol; 4] =
         [Protocol::OpenAiCompatible, Protocol::Anthropic, Protocol::Google, Protocol::Other];
     let empty = [
@@ -224,13 +224,13 @@ async fn only_what_the_model_says_is_content_for_who_waits_for_progress() {
         }
         assert!(content_of(protocol, GOOD).await > 0, "{protocol:?}");
     }
-    // The format of another package.
+    // The format of another provider package.
     let other = "data: {\"type\":\"token\",\"output\":{\"text\":\"hello\"}}\n\n";
     assert_eq!(content_of(Protocol::Other, other).await, 1);
 }
 
 #[tokio::test]
-async fn end_of_a_message_that_is_repeated_is_no_progress() {
+async fn repeated_message_end_is_not_progress() {
     let server = Server::tcp(|mut stream| async move {
         read_request(&mut stream).await;
         stream.write_all(EVENTS.as_bytes()).await.ok();
@@ -243,7 +243,7 @@ async fn end_of_a_message_that_is_repeated_is_no_progress() {
     })
     .await;
     let setup = Setup::new(&server.url());
-    let content = setup.account.watch_content();
+    let content = setup.budget.watch_content();
     post(&setup.path, "chat/completions", STREAM).await;
     assert_eq!(*content.borrow(), 1);
 }

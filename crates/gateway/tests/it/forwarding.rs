@@ -1,4 +1,4 @@
-//! What arrives at the upstream, and what comes back.
+//! The requests that arrive at the upstream, and the answers that come back.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn the_key_is_added_and_nothing_else_of_the_clients_passes_for_one() {
+async fn client_credentials_are_never_forwarded() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());
     let headers = [
@@ -49,11 +49,11 @@ async fn the_key_is_added_and_nothing_else_of_the_clients_passes_for_one() {
 }
 
 #[tokio::test]
-async fn each_protocol_gets_the_key_where_it_looks_for_it() {
+async fn key_header_depends_on_protocol() {
     for (protocol, key_header, rest, name, value) in [
-        (Protocol::Anthropic, KeyHeader::OfProtocol, "messages", "x-api-key", KEY.to_owned()),
-        (Protocol::Google, KeyHeader::OfProtocol, "models/g:generateContent", "x-goog-api-key", KEY.to_owned()),
-        (Protocol::OpenAiCompatible, KeyHeader::OfProtocol, "responses", "authorization", format!("Bearer {KEY}")),
+        (Protocol::Anthropic, KeyHeader::ProtocolDefault, "messages", "x-api-key", KEY.to_owned()),
+        (Protocol::Google, KeyHeader::ProtocolDefault, "models/g:generateContent", "x-goog-api-key", KEY.to_owned()),
+        (Protocol::OpenAiCompatible, KeyHeader::ProtocolDefault, "responses", "authorization", format!("Bearer {KEY}")),
         (Protocol::Other, KeyHeader::Named("x-special".to_owned()), "messages", "x-special", KEY.to_owned()),
     ] {
         let provider = Recorder::new(200, "application/json", "{}").await;
@@ -69,7 +69,7 @@ async fn each_protocol_gets_the_key_where_it_looks_for_it() {
 }
 
 #[tokio::test]
-async fn without_a_key_none_is_sent() {
+async fn missing_key_sends_no_header() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let keyless = Upstream::new(provider.server.url(), Protocol::OpenAiCompatible);
     let setup = Setup::with(Options::default(), &keyless);
@@ -107,7 +107,7 @@ async fn parameters_reach_every_protocol() {
 }
 
 #[tokio::test]
-async fn errors_of_the_upstream_pass_with_their_headers() {
+async fn upstream_errors_are_forwarded() {
     let server = Server::bytes(
         "HTTP/1.1 429 Too Many Requests\r\nretry-after: 17\r\nx-ratelimit: 0\r\nconnection: close, x-hop\r\nx-hop: 1\r\n\
          content-type: application/json\r\ncontent-length: 13\r\n\r\n{\"error\": {}}",
@@ -125,7 +125,7 @@ async fn errors_of_the_upstream_pass_with_their_headers() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_upstream_echoes_is_masked_and_the_length_holds() {
+async fn echoed_key_redaction_preserves_length() {
     let body = format!("{{\"error\":\"Incorrect API key provided: {KEY}.\"}}");
     let answer =
         format!("HTTP/1.1 401 Unauthorized\r\nx-echo: Bearer {KEY}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
@@ -139,7 +139,7 @@ async fn a_key_that_the_upstream_echoes_is_masked_and_the_length_holds() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_cut_between_two_chunks_is_masked_as_well() {
+async fn key_across_chunks_is_redacted() {
     let (one, two) = KEY.split_at(11);
     let answer = format!("{EVENTS}{}{}{}", chunk(&format!("data: {one}")), chunk(&format!("{two}\n\n")), chunk(""));
     let server = Server::bytes(answer).await;
@@ -149,7 +149,7 @@ async fn a_key_that_is_cut_between_two_chunks_is_masked_as_well() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_arrives_piece_by_piece() {
+async fn slow_answer_streams() {
     let (go, gone) = tokio::sync::watch::channel(0);
     let server = Server::tcp(move |mut stream| {
         let mut gone = gone.clone();
@@ -165,7 +165,7 @@ async fn a_slow_answer_arrives_piece_by_piece() {
     .await;
     let setup = Setup::new(&server.url());
     let mut connection = ask(&setup.path, "chat/completions", &[], "{}").await;
-    // Each piece is sent only when the one before has arrived.
+    // Each piece is sent only after the previous one has arrived.
     assert_eq!(soon("the head", connection.head()).await.unwrap().0, 200);
     go.send_replace(1);
     assert_eq!(soon("a piece", connection.chunk()).await.unwrap(), b"data: 1\n\n");
@@ -176,7 +176,7 @@ async fn a_slow_answer_arrives_piece_by_piece() {
 }
 
 #[tokio::test]
-async fn trailers_pass_to_who_takes_them() {
+async fn trailers_are_forwarded() {
     let server = Server::bytes(format!(
         "HTTP/1.1 200 OK\r\ntrailer: x-checksum\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\nx-checksum: 7\r\n\r\n",
         chunk("text")
@@ -192,8 +192,8 @@ async fn trailers_pass_to_who_takes_them() {
 }
 
 #[tokio::test]
-async fn a_key_is_masked_in_trailers_and_they_come_behind_what_was_held_back() {
-    // It may go on as the key, and does not.
+async fn trailers_are_redacted_and_last() {
+    // It may be the beginning of the key, but is not.
     let held = &KEY[..7];
     let server = Server::bytes(format!(
         "HTTP/1.1 200 OK\r\ntrailer: x-echo\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\nx-echo: {KEY}\r\n\r\n",
@@ -211,7 +211,7 @@ async fn a_key_is_masked_in_trailers_and_they_come_behind_what_was_held_back() {
 }
 
 #[tokio::test]
-async fn many_requests_share_a_connection() {
+async fn requests_share_connection() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());
     let mut connection = Connection::to(address(&setup.path)).await;
@@ -225,7 +225,7 @@ async fn many_requests_share_a_connection() {
 }
 
 #[tokio::test]
-async fn a_get_of_the_models_needs_no_body() {
+async fn model_list_request_has_no_body() {
     let server = Server::http(|request: Request| async move {
         let seen = format!("{} {}", request.method(), request.uri());
         Response::new(Body::from(seen)).into_response()
@@ -238,7 +238,7 @@ async fn a_get_of_the_models_needs_no_body() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_not_used_for_a_while_is_kept() {
+async fn idle_connection_stays_open() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let mut options = Options::default();
     options.client_timeout = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Connections that end otherwise than HTTP and TLS have it, behind a whole answer and within one.
+//! Connections that end in violation of HTTP and TLS, after a complete answer and within one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ struct Format {
     protocol: Protocol,
     path: &'static str,
     events: &'static [&'static str],
-    /// How many events make the answer complete.
+    /// The number of events that make the answer complete.
     complete: usize,
 }
 
@@ -97,7 +97,7 @@ async fn play(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str, body:
     stream.flush().await.unwrap();
     match end {
         End::StaysOpen => tokio::time::sleep(Duration::from_mins(1)).await,
-        // So that the reset does not overtake the answer.
+        // The pause keeps the reset from overtaking the answer.
         End::Reset => tokio::time::sleep(Duration::from_millis(100)).await,
         End::Close | End::NoLastChunk | End::Short => {}
     }
@@ -149,11 +149,11 @@ fn stream_of(events: &[&str]) -> String {
 const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
 
 #[tokio::test]
-async fn complete_answer_is_accepted_however_the_connection_ends() {
+async fn complete_answer_survives_improper_end() {
     for format in &FORMATS {
         for (end, tls) in ENDS.map(|end| (end, false)).into_iter().chain([(End::Close, true), (End::NoLastChunk, true)])
         {
-            // A possible beginning of the key is held back until the end.
+            // Possible beginnings of the key are held back until the end.
             let body = format!("{}: {}", stream_of(format.events), &KEY[..6]);
             let (setup, answer) = asked(format, EVENTS, body.clone(), end, tls).await;
             let what = format!("{} {end:?} tls {tls}", format.path);
@@ -164,7 +164,7 @@ async fn complete_answer_is_accepted_however_the_connection_ends() {
 }
 
 #[tokio::test]
-async fn incomplete_answer_is_a_failure_however_the_connection_ends() {
+async fn incomplete_answer_always_fails() {
     for format in &FORMATS {
         for (end, tls) in ENDS.map(|end| (end, false)).into_iter().chain([(End::Close, true), (End::NoLastChunk, true)])
         {
@@ -173,13 +173,13 @@ async fn incomplete_answer_is_a_failure_however_the_connection_ends() {
             let what = format!("{} {end:?} tls {tls}", format.path);
             assert_eq!((answer.status, answer.whole, answer.text()), (200, false, &*body), "{what}");
             assert_eq!(setup.path.traffic().failed, 1, "{what}");
-            assert_eq!(setup.admission.answer_fault(), Some(AnswerFault::BrokenOff), "{what}");
+            assert_eq!(setup.lease.answer_fault(), Some(AnswerFault::BrokenOff), "{what}");
         }
     }
 }
 
 #[tokio::test]
-async fn connection_that_stays_open_behind_the_end_of_a_stream_is_not_waited_for() {
+async fn ended_stream_needs_no_close() {
     let format = &FORMATS[1];
     let (setup, answer) = asked(format, EVENTS, stream_of(format.events), End::StaysOpen, false).await;
     assert!(answer.whole, "{answer:?}");
@@ -187,7 +187,7 @@ async fn connection_that_stays_open_behind_the_end_of_a_stream_is_not_waited_for
 }
 
 #[tokio::test]
-async fn whole_json_value_is_complete_and_half_of_one_is_not() {
+async fn partial_json_value_fails() {
     let json = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
     for (body, whole) in [(r#"{"data":[{"id":"m"}]}"#, true), (r#"{"data":[{"id":"m"}"#, false)] {
         for (end, tls) in [(End::Close, false), (End::Close, true), (End::NoLastChunk, false), (End::Reset, false)] {
@@ -201,7 +201,7 @@ async fn whole_json_value_is_complete_and_half_of_one_is_not() {
 }
 
 #[tokio::test]
-async fn words_of_an_error_arrive_however_the_connection_ends() {
+async fn error_text_survives_improper_end() {
     let head = "HTTP/1.1 401 Unauthorized\r\ncontent-type: text/plain\r\n";
     for (end, tls) in [(End::Close, true), (End::NoLastChunk, false), (End::Reset, false)] {
         let (_, answer) = asked(&FORMATS[0], head, "no such key".to_owned(), end, tls).await;

@@ -1,4 +1,4 @@
-//! Requests that no client of ours makes.
+//! Requests that our clients never send.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use opencode_run_gateway::{Options, Protocol};
 use crate::support::{Recorder, Setup, ask, post, raw, target, until, upstream};
 
 #[tokio::test]
-async fn what_is_no_live_path_is_not_found_and_counted() {
+async fn unknown_token_is_not_found() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());
     let token = target(&setup.path, "");
@@ -31,7 +31,7 @@ async fn what_is_no_live_path_is_not_found_and_counted() {
 }
 
 #[tokio::test]
-async fn what_no_provider_package_asks_is_not_found_and_counted() {
+async fn unknown_endpoint_is_not_found() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());
     let rests = [
@@ -55,11 +55,11 @@ async fn what_no_provider_package_asks_is_not_found_and_counted() {
     let delete = format!("DELETE {} HTTP/1.1\r\nhost: x\r\n\r\n", target(&setup.path, "models"));
     raw(&setup.gateway, &delete).await.assert_fault(404, "gateway_not_found");
     assert!(provider.seen().is_empty());
-    assert_eq!((setup.path.traffic().requests, setup.account.traffic().requests), (0, 0));
+    assert_eq!((setup.path.traffic().requests, setup.budget.traffic().requests), (0, 0));
 }
 
 #[tokio::test]
-async fn what_is_ambiguous_is_refused() {
+async fn ambiguous_request_is_rejected() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());
     let (target, address) = (target(&setup.path, "chat/completions"), setup.gateway.address());
@@ -81,7 +81,7 @@ async fn what_is_ambiguous_is_refused() {
 }
 
 #[tokio::test]
-async fn a_length_that_http_overrides_goes_no_further() {
+async fn overridden_length_is_not_forwarded() {
     let same = "content-length: 2\r\ncontent-length: 2\r\n\r\n{}";
     let chunked = "content-length: 9\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
     for rest in [same, chunked] {
@@ -96,7 +96,7 @@ async fn a_length_that_http_overrides_goes_no_further() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_does_no_harm() {
+async fn non_http_bytes_are_harmless() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());
     let cases = ["\0\0\0\0\r\n\r\n", "GET\r\n\r\n", "POST / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\r\n\r\n"];
@@ -110,7 +110,7 @@ async fn what_is_no_http_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_too_large_is_refused() {
+async fn oversized_request_is_rejected() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let mut options = Options::default();
     options.max_request_bytes = 1000;
@@ -122,7 +122,7 @@ async fn a_request_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_whether_to_go_on_is_told_so() {
+async fn expect_continue_is_answered() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());
     let mut connection = ask(&setup.path, "chat/completions", &[("expect", "100-continue")], "{}").await;
@@ -132,7 +132,7 @@ async fn a_client_that_asks_whether_to_go_on_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_come_to_its_end_is_refused() {
+async fn incomplete_request_is_rejected() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let mut options = Options::default();
     options.client_timeout = Duration::from_secs(2);
@@ -144,16 +144,16 @@ async fn a_request_that_does_not_come_to_its_end_is_refused() {
 }
 
 #[tokio::test]
-async fn who_names_no_path_keeps_no_connection() {
+async fn connection_without_route_is_closed() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let mut options = Options::default();
     options.client_timeout = Duration::from_secs(2);
     let setup = Setup::with(options, &upstream(&provider.server.url(), Protocol::OpenAiCompatible));
-    let strangers = ["", "POST / HTTP/1.1\r\nhos", "GET /x HTTP/1.1\r\nhost: x\r\n\r\n"].map(|bytes| async {
+    let other_users = ["", "POST / HTTP/1.1\r\nhos", "GET /x HTTP/1.1\r\nhost: x\r\n\r\n"].map(|bytes| async {
         let mut connection = crate::support::Connection::to(setup.gateway.address()).await;
         connection.send(bytes).await;
         connection.closed().await;
     });
-    futures_util::future::join_all(strangers).await;
+    futures_util::future::join_all(other_users).await;
     assert_eq!(setup.chat().await.status, 200);
 }

@@ -1,4 +1,4 @@
-//! A look at an upstream before anything depends on it.
+//! Probing an upstream before anything depends on it.
 
 use std::time::Duration;
 
@@ -24,14 +24,14 @@ async fn look_with(upstream: &Upstream, options: Options) -> Result<ModelList, P
 }
 
 #[tokio::test]
-async fn each_protocol_is_asked_in_its_own_way() {
+async fn probe_depends_on_protocol() {
     let own = || KeyHeader::Named("X-Own".to_owned());
     let bearer = format!("Bearer {KEY}");
     for (protocol, key_header, target, header, value) in [
-        (Protocol::OpenAiCompatible, KeyHeader::OfProtocol, "/v1/models", "authorization", bearer.as_str()),
-        (Protocol::Other, KeyHeader::OfProtocol, "/v1/models", "authorization", &bearer),
-        (Protocol::Anthropic, KeyHeader::OfProtocol, "/v1/models?limit=1000", "x-api-key", KEY),
-        (Protocol::Google, KeyHeader::OfProtocol, "/v1/models?pageSize=1000", "x-goog-api-key", KEY),
+        (Protocol::OpenAiCompatible, KeyHeader::ProtocolDefault, "/v1/models", "authorization", bearer.as_str()),
+        (Protocol::Other, KeyHeader::ProtocolDefault, "/v1/models", "authorization", &bearer),
+        (Protocol::Anthropic, KeyHeader::ProtocolDefault, "/v1/models?limit=1000", "x-api-key", KEY),
+        (Protocol::Google, KeyHeader::ProtocolDefault, "/v1/models?pageSize=1000", "x-goog-api-key", KEY),
         (Protocol::OpenAiCompatible, own(), "/v1/models", "x-own", KEY),
     ] {
         let provider = Recorder::new(200, "application/json", LIST).await;
@@ -46,7 +46,7 @@ async fn each_protocol_is_asked_in_its_own_way() {
 }
 
 #[tokio::test]
-async fn a_status_says_what_is_wrong() {
+async fn status_determines_probe_error() {
     let google = r#"{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}"#;
     for (status, body, expected) in [
         (401, "{}", "Key(401)"),
@@ -68,7 +68,7 @@ async fn a_status_says_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn one_that_cannot_be_reached_is_told_from_one_that_is_not_known() {
+async fn unreachable_differs_from_unresolvable() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let direct = || {
         let mut options = Options::default();
@@ -87,7 +87,7 @@ async fn one_that_cannot_be_reached_is_told_from_one_that_is_not_known() {
 }
 
 #[tokio::test]
-async fn a_connection_that_leads_to_no_answer_is_not_waited_for() {
+async fn probe_times_out() {
     let closes = Server::bytes("").await;
     let error = look(&upstream(&closes.url(), Protocol::OpenAiCompatible)).await.unwrap_err();
     assert!(matches!(error, ProbeError::Broken), "{error:?}");
@@ -104,7 +104,7 @@ async fn a_connection_that_leads_to_no_answer_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_echoed_is_in_no_name() {
+async fn echoed_key_is_redacted_in_names() {
     let provider = Server::http(|request: Request| async move {
         let key = request.headers()["authorization"].to_str().unwrap().to_owned();
         Response::new(Body::from(format!(r#"{{"data":[{{"id":"{key}"}}]}}"#)))
@@ -115,7 +115,7 @@ async fn a_key_that_is_echoed_is_in_no_name() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_not_sent() {
+async fn invalid_upstream_is_not_probed() {
     let provider = Recorder::new(200, "application/json", LIST).await;
     let broken = Upstream {
         credential: Some("sk-1234567890\n".into()),

@@ -1,11 +1,11 @@
-//! Upstreams behind a proxy. The names are ones that no system knows, so that only the proxy can lead there.
+//! Upstreams behind a proxy. Their names cannot be resolved, so that only the proxy can reach them.
 
 use opencode_run_gateway::{Gateway, Options, Protocol, Proxy, StartError};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{KEY, Server, Setup, read_request, upstream};
 
-/// A proxy that answers each request with the head that it saw.
+/// A proxy that answers each request with the head that it received.
 async fn mirror() -> Server {
     Server::tcp(|mut stream| async move {
         let head = read_request(&mut stream).await.replace(KEY, "THE-KEY");
@@ -22,7 +22,7 @@ fn by(proxy: String) -> Options {
 }
 
 #[tokio::test]
-async fn a_proxy_is_told_the_whole_url_and_its_own_password() {
+async fn http_proxy_gets_url_and_password() {
     let proxy = mirror().await;
     let options = by(format!("http://user:secret@{}", proxy.address));
     let setup = Setup::with(options, &upstream("http://provider.invalid/v1", Protocol::OpenAiCompatible));
@@ -34,7 +34,7 @@ async fn a_proxy_is_told_the_whole_url_and_its_own_password() {
 }
 
 #[tokio::test]
-async fn tls_goes_through_a_tunnel_and_the_proxy_sees_no_key() {
+async fn tls_tunnel_hides_key_from_proxy() {
     let (heads, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let proxy = Server::tcp(move |mut stream| {
         let heads = heads.clone();
@@ -53,7 +53,7 @@ async fn tls_goes_through_a_tunnel_and_the_proxy_sees_no_key() {
 }
 
 #[tokio::test]
-async fn loopback_is_reached_without_the_proxy() {
+async fn loopback_is_reached_directly() {
     let proxy = mirror().await;
     let provider = Server::bytes("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\ndirect").await;
     let setup =
@@ -62,12 +62,12 @@ async fn loopback_is_reached_without_the_proxy() {
 }
 
 #[test]
-fn a_proxys_password_is_not_shown() {
+fn proxy_password_is_hidden() {
     assert!(!format!("{:?}", by("http://user:secret@proxy.example".to_owned())).contains("secret"));
 }
 
 #[test]
-fn what_is_no_proxy_is_refused_at_the_start() {
+fn invalid_proxy_is_rejected_at_start() {
     let error = Gateway::start_with(by("gopher://x".to_owned())).unwrap_err();
     assert!(matches!(error, StartError::Proxy));
 }

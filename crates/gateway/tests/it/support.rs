@@ -1,4 +1,5 @@
-//! A client that speaks HTTP/1.1 by hand, so that it can do what a library would not, and upstreams of both kinds.
+//! A client that writes HTTP/1.1 by hand, so that it can do what a library would not, and upstreams for HTTP and
+//! raw TCP.
 
 use std::{
     future::Future,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Request, response::Response};
-use opencode_run_gateway::{Account, Admission, Gateway, LivePath, Options, Protocol, Upstream};
+use opencode_run_gateway::{Gateway, Lease, Options, Protocol, Route, Upstream, UsageBudget};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -21,12 +22,12 @@ use tokio::{
 pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 pub(crate) const KEY: &str = "sk-the-real-key-1234567890";
 
-/// Fails where something takes too long.
+/// Fails the test if something takes too long.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("waited for {what}"))
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     soon(what, async {
         while !holds() {
@@ -36,7 +37,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     .await;
 }
 
-/// A server that ends with the test.
+/// A server that stops with the test.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -54,7 +55,7 @@ impl Server {
         format!("http://{}/v1", self.address)
     }
 
-    /// Answers each request by a function.
+    /// Answers each request with a function.
     pub(crate) async fn http<F, R>(answer: F) -> Self
     where
         F: Fn(Request) -> R + Clone + Send + Sync + 'static,
@@ -67,7 +68,7 @@ impl Server {
         Self { address, task }
     }
 
-    /// Handles each connection by a function.
+    /// Handles each connection with a function.
     pub(crate) async fn tcp<F, R>(handle: F) -> Self
     where
         F: Fn(TcpStream) -> R + Send + Sync + 'static,
@@ -99,7 +100,7 @@ impl Server {
     }
 }
 
-/// What an upstream was asked.
+/// A request that an upstream received.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) target: String,
@@ -154,13 +155,13 @@ impl Recorder {
     }
 }
 
-/// A gateway with one path to an upstream, which anyone may use.
+/// A gateway with one route to an upstream, which every client may use.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) gateway: Gateway,
-    pub(crate) path: LivePath,
-    pub(crate) account: Account,
-    pub(crate) admission: Admission,
+    pub(crate) path: Route,
+    pub(crate) budget: UsageBudget,
+    pub(crate) lease: Lease,
 }
 
 pub(crate) fn upstream(url: &str, protocol: Protocol) -> Upstream {
@@ -175,9 +176,9 @@ impl Setup {
     pub(crate) fn with(options: Options, upstream: &Upstream) -> Self {
         let gateway = Gateway::start_with(options).unwrap();
         let path = gateway.open(upstream).unwrap();
-        let account = Account::unlimited();
-        let admission = path.admit_anyone(&account).unwrap();
-        Self { gateway, path, account, admission }
+        let budget = UsageBudget::unlimited();
+        let lease = path.lease_to_anyone(&budget).unwrap();
+        Self { gateway, path, budget, lease }
     }
 
     pub(crate) async fn chat(&self) -> Answer {
@@ -185,29 +186,29 @@ impl Setup {
     }
 }
 
-/// Returns the path's own part of the request's target.
-pub(crate) fn target(path: &LivePath, rest: &str) -> String {
+/// Returns the target of a request: the route's token and the rest.
+pub(crate) fn target(path: &Route, rest: &str) -> String {
     let base = path.base_url().strip_prefix("http://").unwrap();
     format!("/{}/{rest}", base.split_once('/').unwrap().1)
 }
 
-pub(crate) fn address(path: &LivePath) -> SocketAddr {
+pub(crate) fn address(path: &Route) -> SocketAddr {
     let base = path.base_url().strip_prefix("http://").unwrap();
     base.split_once('/').unwrap().0.parse().unwrap()
 }
 
-pub(crate) async fn post(path: &LivePath, rest: &str, body: &str) -> Answer {
+pub(crate) async fn post(path: &Route, rest: &str, body: &str) -> Answer {
     send(path, rest, &[], body).await
 }
 
 /// Sends a request, and reads its answer to the end.
-pub(crate) async fn send(path: &LivePath, rest: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) async fn send(path: &Route, rest: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut connection = ask(path, rest, headers, body).await;
     soon("an answer", connection.answer()).await
 }
 
 /// Sends a request.
-pub(crate) async fn ask(path: &LivePath, rest: &str, headers: &[(&str, &str)], body: &str) -> Connection {
+pub(crate) async fn ask(path: &Route, rest: &str, headers: &[(&str, &str)], body: &str) -> Connection {
     let mut connection = Connection::to(address(path)).await;
     let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let headers = headers.concat();
@@ -221,7 +222,7 @@ pub(crate) async fn ask(path: &LivePath, rest: &str, headers: &[(&str, &str)], b
     connection
 }
 
-/// Sends any bytes to the gateway, and reads the answer to the end.
+/// Sends raw bytes to the gateway, and reads the answer to the end.
 pub(crate) async fn raw(gateway: &Gateway, bytes: &str) -> Answer {
     let mut connection = Connection::to(gateway.address()).await;
     connection.send(bytes).await;
@@ -235,13 +236,13 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
 }
 
-/// An answer, as far as it came.
+/// An answer, as far as it was received.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Whether it came to the end that HTTP gives it.
+    /// Whether it ended as HTTP requires.
     pub(crate) whole: bool,
 }
 
@@ -260,7 +261,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Asserts that it is a fault of the gateway in `OpenAI`'s words.
+    /// Asserts that it is an error answer of the gateway in `OpenAI`'s format.
     #[track_caller]
     pub(crate) fn assert_fault(&self, status: u16, kind: &str) {
         assert_eq!(self.status, status, "{}", self.text());
@@ -298,7 +299,7 @@ impl Connection {
         Some((status, headers))
     }
 
-    /// Reads the next chunk of a chunked body: empty at its end, none if the connection broke off.
+    /// Reads the next chunk of a chunked body: empty at its end, `None` if the connection was aborted.
     pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let end = loop {
             if let Some(at) = find(&self.buffer, b"\r\n") {
@@ -327,7 +328,7 @@ impl Connection {
         String::from_utf8(line).unwrap().trim_end().to_owned()
     }
 
-    /// Reads an answer to its end, or as far as it comes.
+    /// Reads an answer to its end, or as far as it was sent.
     pub(crate) async fn answer(&mut self) -> Answer {
         let (status, headers) = self.head().await.expect("no answer");
         let mut answer = Answer { status, headers, body: Vec::new(), whole: false };

@@ -30,7 +30,7 @@ impl Authority {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        // Authorities of one name would be one to who looks for the issuer.
+        // Authorities with the same name could not be distinguished when looking for the issuer.
         params.distinguished_name.push(DnType::CommonName, COUNT.fetch_add(1, Ordering::Relaxed).to_string());
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -39,7 +39,7 @@ impl Authority {
         Self { issuer, file }
     }
 
-    /// Serves requests by TLS with a certificate for this host.
+    /// Serves requests over TLS with a certificate for this host.
     async fn serve(&self, host: &str, expired: bool) -> Server {
         self.handle(host, expired, |mut stream| async move {
             let head = read_request(&mut stream).await;
@@ -51,7 +51,7 @@ impl Authority {
         .await
     }
 
-    /// Handles each connection by a function, behind TLS with a certificate for this host.
+    /// Handles each connection with a function, over TLS with a certificate for this host.
     pub(crate) async fn handle<F, R>(&self, host: &str, expired: bool, handle: F) -> Server
     where
         F: Fn(TlsStream<TcpStream>) -> R + Clone + Send + Sync + 'static,
@@ -94,7 +94,7 @@ fn setup(options: Options, server: &Server) -> Setup {
 }
 
 #[tokio::test]
-async fn a_certificate_of_an_authority_in_the_file_is_trusted() {
+async fn extra_certificate_is_trusted() {
     let authority = Authority::new();
     let server = authority.serve("localhost", false).await;
     let answer = setup(trusting(&authority), &server).chat().await;
@@ -102,7 +102,7 @@ async fn a_certificate_of_an_authority_in_the_file_is_trusted() {
 }
 
 #[tokio::test]
-async fn a_wrong_certificate_gets_no_key_and_a_clear_error() {
+async fn invalid_certificate_gets_no_key() {
     let (known, unknown) = (Authority::new(), Authority::new());
     for (server, reason) in [
         (unknown.serve("localhost", false).await, "none of the authorities"),
@@ -123,7 +123,7 @@ async fn a_wrong_certificate_gets_no_key_and_a_clear_error() {
 }
 
 #[tokio::test]
-async fn one_that_speaks_no_tls_is_unreachable() {
+async fn non_tls_upstream_is_unreachable() {
     let server = Server::tcp(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         crate::support::read_to_end(&mut stream).await.ok();
@@ -134,7 +134,7 @@ async fn one_that_speaks_no_tls_is_unreachable() {
 }
 
 #[tokio::test]
-async fn one_that_stalls_in_its_greeting_is_not_waited_for() {
+async fn stalled_handshake_times_out() {
     let server = Server::tcp(|mut stream| async move {
         crate::support::read_to_end(&mut stream).await.ok();
     })
@@ -146,7 +146,7 @@ async fn one_that_stalls_in_its_greeting_is_not_waited_for() {
 }
 
 #[test]
-fn certificates_that_cannot_be_read_are_an_error_of_the_path() {
+fn unreadable_certificates_fail_open() {
     for content in
         [None, Some("no certificate"), Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")]
     {

@@ -1,8 +1,7 @@
 //! The format of the journal, byte by byte: every kind of line as it occurs in the files of users.
 //!
 //! `golden/format-1.jsonl` is never regenerated. New kinds of lines or events are appended to it; changing an
-//! existing line
-//! would break all existing journals.
+//! existing line would break all existing journals.
 
 use super::*;
 use crate::line::{FORMAT, Line};

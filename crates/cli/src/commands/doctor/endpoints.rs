@@ -59,7 +59,7 @@ fn judge(source_type: ModelSourceType, config: &ModelConfig, answer: &Result<Mod
         ProbeError::Key(status) => {
             let (message, fix) = if config.api_key.is_some() {
                 (
-                    format!("{place} does not take the key (status {status})"),
+                    format!("{place} rejects the key (status {status})"),
                     format!("correct {}, or {} if it wants it in another header", key("APIKEY"), key("APIKEY_HEADER")),
                 )
             } else {
@@ -145,7 +145,7 @@ mod tests {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let finding = finding(config(&format!("http://{nobody}/v1"), "m")).await;
         assert_eq!(finding.status, Status::Error);
-        assert!(finding.message.starts_with(&format!("code: {nobody}: nobody listens there")), "{}", finding.message);
+        assert!(finding.message.starts_with(&format!("code: {nobody}: the connection was refused")), "{}", finding.message);
         assert!(finding.fix.unwrap().contains("MODEL_CODE_BASEURL"));
     }
 

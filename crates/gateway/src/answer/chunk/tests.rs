@@ -5,7 +5,7 @@ fn meaning(data: &str) -> Meaning {
 }
 
 #[test]
-fn end_of_a_message_is_known_in_each_format() {
+fn message_end_is_recognised_in_each_format() {
     for (data, finishes, ends_stream) in [
         ("[DONE]", false, true),
         (r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, true, false),
@@ -28,7 +28,7 @@ fn end_of_a_message_is_known_in_each_format() {
 }
 
 #[test]
-fn only_what_the_model_says_is_content() {
+fn only_model_output_is_content() {
     for data in [
         r#"{"choices":[{"delta":{"content":"x"}}]}"#,
         r#"{"choices":[{"delta":{"content":"\ud83d"}}]}"#,
@@ -60,7 +60,7 @@ fn only_what_the_model_says_is_content() {
 }
 
 #[test]
-fn error_in_a_stream_is_read_in_every_shape() {
+fn stream_errors_are_parsed() {
     for (data, words) in [
         (r#"{"error":{"message":"boom","code":502}}"#, "boom"),
         (r#"{"error":"boom"}"#, "boom"),
@@ -80,7 +80,7 @@ fn error_in_a_stream_is_read_in_every_shape() {
 }
 
 #[test]
-fn malformed_event_is_named() {
+fn malformed_event_is_reported() {
     let cut = "{\"choices";
     assert!(matches!(meaning(cut).fault, Some(AnswerFault::NotJson { words }) if words == cut));
     assert!(matches!(meaning("<html>").fault, Some(AnswerFault::NotJson { .. })));

@@ -1,35 +1,35 @@
-//! Which model a request's body asks, and whether for a stream.
+//! The model that a request's body names, and whether it requests a stream.
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
-/// Returns the model that a body asks; none where it names several, or others that may be asked in its place.
+/// Returns the model that a body names; `None` if it names several or fallbacks.
 pub(crate) fn model_of(body: &[u8]) -> Option<String> {
-    serde_json::from_slice::<Asked>(body).ok().map(|asked| asked.0)
+    serde_json::from_slice::<RequestedModel>(body).ok().map(|asked| asked.0)
 }
 
-/// Returns whether a body asks for a stream.
+/// Returns whether a body requests a stream.
 pub(crate) fn is_stream(body: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
-    struct Asked {
+    struct RequestedModel {
         #[serde(default)]
         stream: Option<bool>,
     }
-    serde_json::from_slice::<Asked>(body).is_ok_and(|asked| asked.stream == Some(true))
+    serde_json::from_slice::<RequestedModel>(body).is_ok_and(|asked| asked.stream == Some(true))
 }
 
-struct Asked(String);
+struct RequestedModel(String);
 
-/// Where providers take other models from, if the one that is named does not answer.
+/// The fields from which providers take fallback models.
 const OTHER_MODELS: [&str; 3] = ["models", "fallbacks", "route"];
 
-impl<'de> Deserialize<'de> for Asked {
+impl<'de> Deserialize<'de> for RequestedModel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Self(String::new()))
     }
 }
 
-impl<'de> Visitor<'de> for Asked {
+impl<'de> Visitor<'de> for RequestedModel {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,15 +39,15 @@ impl<'de> Visitor<'de> for Asked {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
         let mut model = None;
         while let Some(name) = map.next_key::<String>()? {
-            // A provider may take names whatever their case is.
+            // A provider may ignore the case of names.
             let name = name.to_ascii_lowercase();
             if name == "model" {
-                // One that names two asks whom the provider likes.
+                // If a body names two models, the provider may use either.
                 if model.replace(map.next_value::<String>()?).is_some() {
                     return Err(A::Error::duplicate_field("model"));
                 }
             } else if OTHER_MODELS.contains(&name.as_str()) {
-                return Err(A::Error::custom("it names other models"));
+                return Err(A::Error::custom("the request names fallback models"));
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_asks_the_one_model_that_it_names() {
+    fn model_is_read_from_body() {
         assert_eq!(model_of(br#"{"messages":[{"model":"dear"}],"model":"m","stream":true}"#).as_deref(), Some("m"));
         for other in [
             r#"{"model":"m","model":"dear"}"#,

@@ -1,4 +1,4 @@
-//! Counting: one meter for a path, an admission or an account, and the tally of one request over all that it counts for.
+//! Usage counters: one per route, lease and budget, and the usage of one request, which counts for all three.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,21 +11,21 @@ use crate::{Prices, Tokens, Traffic};
 
 /// A counter that can be read at any time.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct UsageCounter {
     traffic: Mutex<Traffic>,
-    /// Bytes of answers, for those that wait for a sign of life.
+    /// The number of bytes of answers, for tasks that watch for liveness.
     answered: watch::Sender<u64>,
-    /// How often a model produced output, for tasks that wait for progress.
-    said: watch::Sender<u64>,
+    /// The number of times that a model produced output, for tasks that watch for progress.
+    output: watch::Sender<u64>,
 }
 
-impl Default for Meter {
+impl Default for UsageCounter {
     fn default() -> Self {
-        Self { traffic: Mutex::default(), answered: watch::Sender::new(0), said: watch::Sender::new(0) }
+        Self { traffic: Mutex::default(), answered: watch::Sender::new(0), output: watch::Sender::new(0) }
     }
 }
 
-impl Meter {
+impl UsageCounter {
     pub(crate) fn traffic(&self) -> Traffic {
         self.lock().clone()
     }
@@ -34,15 +34,15 @@ impl Meter {
         self.answered.subscribe()
     }
 
-    pub(crate) fn said(&self) -> watch::Receiver<u64> {
-        self.said.subscribe()
+    pub(crate) fn model_output(&self) -> watch::Receiver<u64> {
+        self.output.subscribe()
     }
 
     pub(crate) fn refuse(&self) {
         self.lock().refused += 1;
     }
 
-    /// Counts a request as let through if `check` finds nothing against it; else counts it as refused.
+    /// Counts a request as forwarded if `check` accepts it, otherwise as rejected.
     pub(crate) fn begin<E>(&self, check: impl FnOnce(&Traffic) -> Result<(), E>) -> Result<(), E> {
         let mut traffic = self.lock();
         match check(&traffic) {
@@ -67,7 +67,7 @@ impl Meter {
     }
 
     fn content(&self) {
-        self.said.send_modify(|said| *said = said.wrapping_add(1));
+        self.output.send_modify(|said| *said = said.wrapping_add(1));
     }
 
     fn lock(&self) -> MutexGuard<'_, Traffic> {
@@ -75,29 +75,29 @@ impl Meter {
     }
 }
 
-/// What one request counts for. Dropping it ends the request.
+/// The usage of one request. Dropping it ends the request.
 #[derive(Debug)]
-pub(crate) struct Tally {
-    meters: [Arc<Meter>; 3],
+pub(crate) struct RequestUsage {
+    counters: [Arc<UsageCounter>; 3],
     prices: Option<Prices>,
     asked: Instant,
     begun: bool,
-    /// What comes is no answer but an error.
+    /// Whether the answer is an error.
     is_refused: bool,
     counted: Tokens,
-    /// Whether a model is at work on it, and has not told to the end what that costs.
+    /// Whether a model works on the request and its final token counts are still unknown.
     owes: bool,
 }
 
-impl Tally {
-    /// Starts to count for a request that [`Meter::begin`] has let through on all of the meters.
-    pub(crate) fn new(meters: [Arc<Meter>; 3], prices: Option<Prices>) -> Self {
+impl RequestUsage {
+    /// Starts counting for a request that [`UsageCounter::begin`] accepted on all counters.
+    pub(crate) fn new(counters: [Arc<UsageCounter>; 3], prices: Option<Prices>) -> Self {
         let (asked, counted) = (Instant::now(), Tokens::default());
-        let tally = Self { meters, prices, asked, begun: false, is_refused: false, counted, owes: false };
+        let usage = Self { counters, prices, asked, begun: false, is_refused: false, counted, owes: false };
         if prices.is_some() {
-            tally.change(|traffic| traffic.cost_usd = traffic.cost_usd.or(Some(0.0)));
+            usage.change(|traffic| traffic.cost_usd = traffic.cost_usd.or(Some(0.0)));
         }
-        tally
+        usage
     }
 
     pub(crate) fn sent(&mut self, bytes: usize) {
@@ -113,22 +113,23 @@ impl Tally {
         }
         self.change(|traffic| traffic.bytes_received += bytes as u64);
         if !self.is_refused {
-            self.meters.iter().for_each(|meter| meter.progress(bytes as u64));
+            self.counters.iter().for_each(|counter| counter.progress(bytes as u64));
         }
     }
 
     /// Counts output of the model.
-    pub(crate) fn said(&self) {
-        self.meters.iter().for_each(|meter| meter.content());
+    pub(crate) fn model_output(&self) {
+        self.counters.iter().for_each(|counter| counter.content());
     }
 
-    /// Takes note that the upstream answers with an error, which costs nothing and is no progress: opencode asks again for long.
+    /// Records that the upstream answers with an error, which costs nothing and is not progress, because opencode
+    /// retries it.
     pub(crate) fn refused(&mut self) {
         self.is_refused = true;
         self.ended(true);
     }
 
-    /// Counts what the answer has cost so far; what was counted of it before is not counted again.
+    /// Counts the tokens of the answer so far; tokens counted before are not counted again.
     pub(crate) fn used(&mut self, tokens: Tokens) {
         let new = tokens.minus(self.counted);
         if new == Tokens::default() {
@@ -144,13 +145,13 @@ impl Tally {
         });
     }
 
-    /// Takes note that a model is at work on it from now on. Who leaves it before it is told what that costs, be it to be
-    /// told nothing, has used more than is known.
-    pub(crate) fn asks_a_model(&mut self) {
+    /// Records that a model works on the request from now on. If the client leaves before the final token counts,
+    /// more was used than is known.
+    pub(crate) fn runs_model(&mut self) {
         self.owes = true;
     }
 
-    /// Takes note of the end of the answer, and whether all that it cost was told by then, or it cost nothing.
+    /// Records the end of the answer, and whether its final token counts are known or it cost nothing.
     pub(crate) fn ended(&mut self, told: bool) {
         if self.owes && !told {
             self.change(|traffic| traffic.unreported += 1);
@@ -158,18 +159,18 @@ impl Tally {
         self.owes = false;
     }
 
-    /// Takes note that there is no whole answer by the upstream's fault.
+    /// Records that there is no complete answer because of the upstream.
     pub(crate) fn failed(&mut self) {
         self.owes = false;
         self.change(|traffic| traffic.failed += 1);
     }
 
     fn change(&self, change: impl Fn(&mut Traffic)) {
-        self.meters.iter().for_each(|meter| meter.change(&change));
+        self.counters.iter().for_each(|counter| counter.change(&change));
     }
 }
 
-impl Drop for Tally {
+impl Drop for RequestUsage {
     fn drop(&mut self) {
         self.ended(false);
         self.change(|traffic| traffic.running = traffic.running.saturating_sub(1));
@@ -180,49 +181,49 @@ impl Drop for Tally {
 mod tests {
     use super::*;
 
-    fn tally(meter: &Arc<Meter>, prices: Option<Prices>) -> Tally {
-        meter.begin::<()>(|_| Ok(())).unwrap();
-        Tally::new([Arc::clone(meter), Arc::default(), Arc::default()], prices)
+    fn usage(counter: &Arc<UsageCounter>, prices: Option<Prices>) -> RequestUsage {
+        counter.begin::<()>(|_| Ok(())).unwrap();
+        RequestUsage::new([Arc::clone(counter), Arc::default(), Arc::default()], prices)
     }
 
     #[test]
     fn cumulative_reports_are_counted_once() {
-        let meter = Arc::default();
-        let mut tally = tally(&meter, Some(Prices { input: 1.0, output: 2.0 }));
-        tally.used(Tokens { input: 1_000_000, output: 1, ..Tokens::default() });
-        tally.used(Tokens { input: 1_000_000, output: 500_000, ..Tokens::default() });
-        tally.used(Tokens { input: 1_000_000, output: 500_000, ..Tokens::default() });
-        let traffic = meter.traffic();
+        let counter = Arc::default();
+        let mut usage = usage(&counter, Some(Prices { input: 1.0, output: 2.0 }));
+        usage.used(Tokens { input: 1_000_000, output: 1, ..Tokens::default() });
+        usage.used(Tokens { input: 1_000_000, output: 500_000, ..Tokens::default() });
+        usage.used(Tokens { input: 1_000_000, output: 500_000, ..Tokens::default() });
+        let traffic = counter.traffic();
         assert_eq!((traffic.tokens.input, traffic.tokens.output), (1_000_000, 500_000));
         assert!((traffic.cost_usd.unwrap() - 2.0).abs() < 1e-9);
         assert_eq!((traffic.requests, traffic.running), (1, 1));
-        drop(tally);
-        assert_eq!((meter.traffic().requests, meter.traffic().running), (1, 0));
+        drop(usage);
+        assert_eq!((counter.traffic().requests, counter.traffic().running), (1, 0));
     }
 
     #[test]
-    fn bytes_of_answers_are_progress_and_those_of_errors_are_not() {
-        let meter: Arc<Meter> = Arc::default();
-        let answered = meter.answered();
-        let mut refused = tally(&meter, None);
+    fn error_bytes_are_not_progress() {
+        let counter: Arc<UsageCounter> = Arc::default();
+        let answered = counter.answered();
+        let mut refused = usage(&counter, None);
         refused.sent(3);
         refused.refused();
         refused.received(100);
         assert_eq!(*answered.borrow(), 0);
-        let mut tally = tally(&meter, None);
-        tally.sent(3);
-        tally.received(4);
-        tally.received(5);
+        let mut usage = usage(&counter, None);
+        usage.sent(3);
+        usage.received(4);
+        usage.received(5);
         assert_eq!(*answered.borrow(), 9);
-        let traffic = meter.traffic();
+        let traffic = counter.traffic();
         assert_eq!((traffic.bytes_sent, traffic.bytes_received, traffic.first_byte.answers), (6, 109, 2));
         assert_eq!(traffic.cost_usd, None);
     }
 
     #[test]
-    fn a_refused_request_is_no_request() {
-        let meter = Meter::default();
-        assert_eq!(meter.begin(|_| Err("no")), Err("no"));
-        assert_eq!((meter.traffic().requests, meter.traffic().refused, meter.traffic().running), (0, 1, 0));
+    fn rejected_request_is_counted_separately() {
+        let counter = UsageCounter::default();
+        assert_eq!(counter.begin(|_| Err("no")), Err("no"));
+        assert_eq!((counter.traffic().requests, counter.traffic().refused, counter.traffic().running), (0, 1, 0));
     }
 }

@@ -1,36 +1,36 @@
-//! Which requests are forwarded: those that a provider's package makes, and no others.
+//! The requests that are forwarded: only those that a provider's package sends.
 
 use crate::Protocol;
-use crate::asked::{is_stream, model_of};
+use crate::requested::{is_stream, model_of};
 use http::Method;
 
 /// A request that is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Route<'p> {
+pub(crate) struct Endpoint<'p> {
     pub(crate) kind: Kind,
     /// The path below the base URL.
     pub(crate) path: &'p str,
 }
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// An answer of a model, by `OpenAI`'s chat completions or completions.
+    /// A model's answer, through `OpenAI`'s chat completions or completions.
     Chat,
-    /// An answer of a model, by `OpenAI`'s responses.
+    /// A model's answer, through `OpenAI`'s responses.
     Responses,
-    /// An answer of a model, by Anthropic's messages.
+    /// A model's answer, through Anthropic's messages.
     Messages,
-    /// An answer of a model, by Google.
+    /// A model's answer, through Google's API.
     Generate,
-    /// What is no answer of a model: embeddings, a count of tokens, the list of models.
+    /// Anything else: embeddings, a token count, the list of models.
     Aside,
 }
 
-/// Returns the route of a path below a live path's own, if it is one.
+/// Returns the endpoint for a path below the route, if there is one.
 ///
-/// Paths are compared as they are, with nothing decoded: one with `..`, `//`, `%` or `\` in it is equal to none of them.
-pub(crate) fn route<'p>(protocol: Protocol, method: &Method, path: &'p str) -> Option<Route<'p>> {
+/// Paths are compared without decoding, so one with `..`, `//`, `%` or `\` never matches.
+pub(crate) fn endpoint<'p>(protocol: Protocol, method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
     let openai = || match (method, path) {
         (&Method::POST, "chat/completions" | "completions") => Some(Kind::Chat),
         (&Method::POST, "responses") => Some(Kind::Responses),
@@ -53,11 +53,11 @@ pub(crate) fn route<'p>(protocol: Protocol, method: &Method, path: &'p str) -> O
         Protocol::Google => google(),
         Protocol::Other => openai().or_else(anthropic).or_else(google),
     };
-    kind.map(|kind| Route { kind, path })
+    kind.map(|kind| Endpoint { kind, path })
 }
 
-impl Route<'_> {
-    /// Whether a request with this body asks the model, and no other. A list of models asks none.
+impl Endpoint<'_> {
+    /// Returns whether a request with this body uses the given model and no other. A list of models uses none.
     pub(crate) fn asks(&self, model: &str, body: &[u8]) -> bool {
         match self.path.split_once(':') {
             _ if self.path == "models" => true,
@@ -67,8 +67,8 @@ impl Route<'_> {
     }
 }
 
-impl Route<'_> {
-    /// Returns whether a request asks for an answer of a model as a stream of events.
+impl Endpoint<'_> {
+    /// Returns whether a request asks for a model's answer as an event stream.
     pub(crate) fn asks_for_a_stream(&self, query: Option<&str>, body: &[u8]) -> bool {
         match self.kind {
             Kind::Aside => false,
@@ -81,7 +81,7 @@ impl Route<'_> {
     }
 }
 
-/// `models/NAME:CALL` or `tunedModels/NAME:CALL`.
+/// Parses `models/NAME:CALL` or `tunedModels/NAME:CALL`.
 fn google_call(path: &str) -> Option<Kind> {
     let (model, call) = path.split_once(':')?;
     let name = model.strip_prefix("models/").or_else(|| model.strip_prefix("tunedModels/"))?;
@@ -96,7 +96,7 @@ fn google_call(path: &str) -> Option<Kind> {
     }
 }
 
-/// Returns a query without what may carry a key; none if nothing is left.
+/// Returns a query without parameters that may carry a key; `None` if nothing remains.
 pub(crate) fn query_without_key(query: &str, placeholder: &str) -> Option<String> {
     let kept: Vec<&str> = query
         .split('&')
@@ -115,11 +115,11 @@ mod tests {
     use super::*;
 
     fn kind(protocol: Protocol, method: &Method, path: &str) -> Option<Kind> {
-        route(protocol, method, path).map(|route| route.kind)
+        endpoint(protocol, method, path).map(|endpoint| endpoint.kind)
     }
 
     #[test]
-    fn each_protocol_has_its_own_paths() {
+    fn endpoints_depend_on_protocol() {
         let all = [
             (Method::POST, "chat/completions", Protocol::OpenAiCompatible, Kind::Chat),
             (Method::POST, "completions", Protocol::OpenAiCompatible, Kind::Chat),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_forwarded() {
+    fn other_paths_are_not_forwarded() {
         for path in [
             "",
             "/chat/completions",
@@ -173,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn a_request_asks_the_model_that_it_names() {
+    fn model_is_read_from_path_or_body() {
         let asks =
-            |protocol, path, body: &str| route(protocol, &Method::POST, path).unwrap().asks("m", body.as_bytes());
+            |protocol, path, body: &str| endpoint(protocol, &Method::POST, path).unwrap().asks("m", body.as_bytes());
         let chat = |body| asks(Protocol::OpenAiCompatible, "chat/completions", body);
         assert!(chat(r#"{"stream":true,"model":"m"}"#));
         for other in [r#"{"model":"n"}"#, "{}", "", r#"{"model":"m","model":"n"}"#, r#"{"model":["m"]}"#] {
@@ -183,13 +183,13 @@ mod tests {
         }
         assert!(asks(Protocol::Google, "models/m:generateContent", "{}"));
         assert!(!asks(Protocol::Google, "models/n:generateContent", r#"{"model":"m"}"#));
-        let tuned = route(Protocol::Google, &Method::POST, "tunedModels/m:generateContent").unwrap();
+        let tuned = endpoint(Protocol::Google, &Method::POST, "tunedModels/m:generateContent").unwrap();
         assert!(tuned.asks("tunedModels/m", b"") && !tuned.asks("m", b""));
-        assert!(route(Protocol::Google, &Method::GET, "models").unwrap().asks("m", b""));
+        assert!(endpoint(Protocol::Google, &Method::GET, "models").unwrap().asks("m", b""));
     }
 
     #[test]
-    fn a_query_passes_without_its_key() {
+    fn query_is_forwarded_without_key() {
         let without = |query| query_without_key(query, "placeholder");
         assert_eq!(without("alt=sse&key=placeholder&x=%20y"), Some("alt=sse&x=%20y".to_owned()));
         assert_eq!(without("KEY=a&api_key=b"), None);
