@@ -1,8 +1,8 @@
-//! Figures from measurements.
+//! Arithmetic on measurements.
 
 use std::time::{Duration, Instant};
 
-/// Returns the value in the middle; zero of nothing.
+/// Returns the median; zero if there are no values.
 pub(crate) fn median(values: &[Duration]) -> Duration {
     let mut sorted = values.to_vec();
     sorted.sort();
@@ -13,29 +13,29 @@ pub(crate) fn median(values: &[Duration]) -> Duration {
     }
 }
 
-/// Returns how many times `one` is `other`.
+/// Returns the ratio of two durations.
 pub(crate) fn ratio(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
 }
 
-/// Returns how many a second that is.
+/// Returns the rate per second.
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
 pub(crate) fn per_second(count: u64, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
-/// Returns how many things a second were done between the `from`-th and the `to`-th of these moments.
+/// Returns the rate per second between the `from`-th and the `to`-th of these moments.
 pub(crate) fn rate(done: &[Instant], from: usize, to: usize) -> f64 {
     per_second((to - from) as u64, done[to - 1].duration_since(done[from - 1]))
 }
 
-/// Returns the mebibytes of so many bytes.
+/// Converts bytes to mebibytes.
 #[expect(clippy::cast_precision_loss, reason = "no process has so much memory")]
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Returns milliseconds.
+/// Converts a duration to milliseconds.
 pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }

@@ -1,13 +1,14 @@
-//! Measures what a turn costs: by itself, and against bare opencode on the same machine in the same run.
+//! Measures the cost of a turn: by itself, and compared with bare opencode on the same machine in the same run.
 //!
 //! ```sh
-//! cargo run --release -p opencode-run-bench                  # all of it: some twenty minutes
-//! cargo run --release -p opencode-run-bench -- --quick       # few repetitions: some three minutes
+//! cargo run --release -p opencode-run-bench                  # everything: about twenty minutes
+//! cargo run --release -p opencode-run-bench -- --quick       # few repetitions: about three minutes
 //! cargo run --release -p opencode-run-bench -- turns cold    # single sections
 //! ```
 //!
-//! What is compared is measured by turns, A B A B, and medians are compared: a machine's mood hits both. The model is
-//! scripted and answers at once. Nothing here passes or fails: it prints targets and figures.
+//! Compared variants are measured alternately, A B A B, and their medians are compared, so that changes of the
+//! machine's speed affect both. The model is scripted and answers at once. Nothing here passes or fails: it prints
+//! targets and figures.
 
 #![expect(clippy::print_stderr, reason = "a program that says what kept it from measuring")]
 
@@ -24,34 +25,34 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Measures what a turn costs, and prints it beside the targets.
+/// Measures the cost of a turn, and prints it beside the targets.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
 struct Arguments {
-    /// What to measure; all of it if nothing is named
+    /// The sections to measure; all of them by default
     sections: Vec<Section>,
     /// Few repetitions
     #[arg(long)]
     quick: bool,
-    /// The real opencode; the one that the tests use if it is not named
+    /// The real opencode; the one used by the tests by default
     #[arg(long, value_name = "PATH")]
     opencode: Option<PathBuf>,
 }
 
-/// What can be measured.
+/// The sections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// Later turns of a session, against bare `opencode run` and against the raw request
+    /// Later turns of a session, compared with bare `opencode run` and with the raw request
     Turns,
-    /// Many tasks, each in a directory of its own: how many a second, and the memory of all opencode processes
+    /// Many tasks in separate directories: the throughput, and the memory of all opencode processes
     Isolated,
-    /// One `opencode-run MESSAGE` from the start, and what our own process takes in it
+    /// One `opencode-run MESSAGE` from the start, and the cost of our own process
     Cold,
     /// A million text deltas from the fake server
     Deltas,
     /// The events of many live sessions through one connection to the fake server
     Crowd,
-    /// Floods of a gigabyte or ten million events from the fake: what memory our own process takes
+    /// Floods of a gigabyte or ten million events from the fake: the memory of our own process
     Bounds,
 }
 
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Arguments, programs: &Programs) -> Result<(), Box<dyn Error>> {
     let mut report = Report::begin(arguments.quick);
-    // One thread: what is measured here is what one core does.
+    // A single thread, because the figures are per core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for section in Section::value_variants() {
         if !arguments.sections.is_empty() && !arguments.sections.contains(section) {

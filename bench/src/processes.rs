@@ -1,4 +1,4 @@
-//! What processes take.
+//! The CPU time and memory of processes.
 
 use opencode_run_tests::Sandbox;
 use std::fs;
@@ -8,32 +8,32 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How often the memory of all processes is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often a single process is looked at.
-const LOOK_AT_ONE_EVERY: Duration = Duration::from_millis(2);
+/// The sampling interval for the memory of all processes.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The sampling interval for a single process.
+const SINGLE_POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// The size of a page of memory, in bytes.
 const PAGE: u64 = 4096;
 
-/// Returns the processor time that this process has taken so far.
+/// Returns the CPU time that this process has used so far.
 pub(crate) fn own_cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Returns the memory that this process has, in bytes, and forgets the most that it has had.
+/// Returns the resident memory of this process in bytes, and resets its peak.
 pub(crate) fn own_memory() -> u64 {
-    // Resets the peak. Where that is not allowed, the peak is too high, not too low.
+    // If resetting the peak is not permitted, the peak is too high, not too low.
     fs::write("/proc/self/clear_refs", "5").ok();
     status(Path::new("/proc/self"), "VmRSS:")
 }
 
-/// Returns the most memory that this process has had since, in bytes.
+/// Returns the peak memory of this process since the reset, in bytes.
 pub(crate) fn own_peak() -> u64 {
     status(Path::new("/proc/self"), "VmHWM:")
 }
 
-/// Returns a field of a process's status that is a size, in bytes.
+/// Returns a size in the status of a process, in bytes.
 fn status(process: &Path, field: &str) -> u64 {
     number(process, field) * 1024
 }
@@ -44,7 +44,7 @@ fn number(process: &Path, field: &str) -> u64 {
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Watches how much memory the processes of a sandbox take together, this one not counted.
+/// Samples the total memory of a sandbox's processes, except this one.
 pub(crate) struct Watch {
     over: Arc<AtomicBool>,
     peak: Arc<AtomicU64>,
@@ -60,13 +60,13 @@ impl Watch {
         let thread = std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 highest.fetch_max(memory_of(&marker), Ordering::Relaxed);
-                std::thread::sleep(LOOK_EVERY);
+                std::thread::sleep(POLL_INTERVAL);
             }
         });
         Self { over, peak, thread: Some(thread) }
     }
 
-    /// Returns the most memory that they had at a time, in bytes. What two of them share counts twice.
+    /// Returns the peak of the total memory in bytes. Shared memory counts once per process.
     pub(crate) fn end(mut self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -82,12 +82,12 @@ fn memory_of(marker: &str) -> u64 {
         let environment = fs::read(process.join("environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
     });
-    // One that has not yet become its program borrows all of its parent's memory, for some milliseconds.
+    // Between fork and exec, a process shares all of its parent's memory for some milliseconds.
     of_sandbox.filter(|process| !is_borrower(process)).map(|process| resident(&process)).sum()
 }
 
-/// Returns whether a process is about to become another program: it has its parent's command line still, and its
-/// parent is not the command's monitor, whose one child is the worker.
+/// Returns whether a process is between fork and exec: it still has its parent's command line, and its parent is
+/// not the command's monitor, whose only child is the worker.
 fn is_borrower(process: &Path) -> bool {
     let parent = number(process, "PPid:");
     let parent = Path::new("/proc").join(parent.to_string());
@@ -100,14 +100,14 @@ fn has_same_command_line(process: &Path, other: &Path) -> bool {
     !own.is_empty() && own == command_line(other)
 }
 
-/// Returns the worker of a command, by the process that is its monitor: a fork of it, and its only child.
+/// Returns the worker of a command: the only child of its monitor and a fork of it.
 fn worker_of(monitor: &Path) -> Option<PathBuf> {
     let id = monitor.file_name()?;
     let children = fs::read_to_string(monitor.join("task").join(id).join("children")).ok()?;
     let mut children = children.split_whitespace();
     let (Some(child), None) = (children.next(), children.next()) else { return None };
     let child = Path::new("/proc").join(child);
-    // A process that borrows its parent's memory has the same size.
+    // Between fork and exec, a process has the same size as its parent.
     (has_same_command_line(&child, monitor) && status(&child, "RssAnon:") != status(monitor, "RssAnon:"))
         .then_some(child)
 }
@@ -117,19 +117,19 @@ fn resident(process: &Path) -> u64 {
     statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * PAGE
 }
 
-/// The processor time and memory of a command until it ended: of its monitor and its worker.
+/// The CPU time and peak memory of a command's monitor and worker until they ended.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Taken {
+pub(crate) struct ResourceUsage {
     pub(crate) cpu: Duration,
     pub(crate) peak: u64,
 }
 
-/// Watches a command until it is gone. The processes that it starts are not counted. Memory that its two processes share is counted once: of
-/// the monitor what it does not share with the file it runs.
-pub(crate) fn watch_one(pid: u32) -> JoinHandle<Taken> {
+/// Samples a command until it ends, without the processes that it starts. Memory shared by its two processes is
+/// counted once: for the monitor, only memory that is not mapped from its executable counts.
+pub(crate) fn sample_until_exit(pid: u32) -> JoinHandle<ResourceUsage> {
     std::thread::spawn(move || {
         let process = Path::new("/proc").join(pid.to_string());
-        let mut taken = Taken { cpu: Duration::ZERO, peak: 0 };
+        let mut taken = ResourceUsage { cpu: Duration::ZERO, peak: 0 };
         let mut worker = None;
         while let Some(cpu) = cpu_of(&process) {
             if worker.is_none() {
@@ -142,13 +142,13 @@ pub(crate) fn watch_one(pid: u32) -> JoinHandle<Taken> {
                 Some(worker) => status(worker, "VmHWM:") + status(&process, "RssAnon:"),
             };
             taken.peak = taken.peak.max(peak);
-            std::thread::sleep(LOOK_AT_ONE_EVERY);
+            std::thread::sleep(SINGLE_POLL_INTERVAL);
         }
         taken
     })
 }
 
-/// Returns the processor time of all threads that a process has.
+/// Returns the CPU time of all threads of a process.
 fn cpu_of(process: &Path) -> Option<Duration> {
     let threads = fs::read_dir(process.join("task")).ok()?.flatten();
     let times = threads.filter_map(|thread| {

@@ -1,4 +1,4 @@
-//! The programs that are started: of this source, never older ones.
+//! Builds the programs under test, so that they are never older than the source.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,24 @@ use std::process::{Command, Stdio};
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "only the programs of this package use it")]
 pub struct Programs {
-    /// The command.
+    /// The command `opencode-run`.
     pub opencode_run: PathBuf,
-    /// The scripted stand-in for opencode.
+    /// The scripted fake of opencode.
     pub fake: PathBuf,
-    /// The real opencode, where there is one.
+    /// The real opencode, if there is one.
     pub opencode: Option<PathBuf>,
 }
 
 impl Programs {
-    /// Builds the programs, as this one was built. The real opencode is the one that the tests use if it is not named.
+    /// Builds the programs with the profile of this one. The real opencode defaults to the one used by the tests.
     ///
     /// # Errors
     ///
-    /// If they cannot be built.
+    /// If the build fails.
     pub fn build(opencode: Option<PathBuf>) -> Result<Self, Box<dyn Error>> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--message-format", "json", "-p", "opencode-run", "-p", "opencode-run-tests"]);
-        // Named too, so that all dependencies have the features that they have been built with.
+        // Included so that all dependencies keep the features with which they were built.
         cargo.args(["-p", "opencode-run-bench", "--bin", "opencode-run", "--bin", "fake-opencode"]);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
@@ -43,7 +43,7 @@ impl Programs {
             .collect();
         let named = |name: &str| {
             let found = executables.iter().find(|path| path.file_stem().is_some_and(|stem| stem == name));
-            found.cloned().ok_or_else(|| format!("cargo does not say where it put {name}"))
+            found.cloned().ok_or_else(|| format!("cargo does not report the path of {name}"))
         };
         let opencode = opencode.or_else(opencode_run_tests::installed_opencode);
         Ok(Self { opencode_run: named("opencode-run")?, fake: named("fake-opencode")?, opencode })

@@ -1,8 +1,8 @@
-//! The table of targets and figures, printed row by row.
+//! The table of targets and measured values, printed row by row.
 
 use std::io::{Stdout, Write};
 
-/// What is reported.
+/// The report.
 #[derive(Debug)]
 pub(crate) struct Report {
     out: Stdout,
@@ -10,16 +10,16 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Prints the table's head.
+    /// Prints the head of the table.
     pub(crate) fn begin(quick: bool) -> Self {
         let mut report = Self { out: std::io::stdout(), quick };
         report.line("measure", "target", "measured", "");
         report
     }
 
-    /// Prints a row. `met` says whether the target is met.
+    /// Prints a row. `met` is whether the target is met.
     pub(crate) fn row(&mut self, what: &str, target: &str, measured: &str, met: bool) {
-        // Few repetitions prove nothing.
+        // Few repetitions are not conclusive.
         let verdict = match (met, self.quick) {
             (true, false) => "met",
             (false, false) => "MISSED",
@@ -29,18 +29,18 @@ impl Report {
         self.line(what, target, measured, verdict);
     }
 
-    /// Prints what a row is made of.
+    /// Prints a detail of the next row.
     pub(crate) fn detail(&mut self, what: &str, measured: &str) {
         self.line(&format!("  {what}"), "", measured, "");
     }
 
-    /// Says that a section is left out.
+    /// Prints that a section is skipped.
     pub(crate) fn skip(&mut self, section: &str) {
-        self.line(&format!("{section}: left out, as there is no real opencode"), "", "", "");
+        self.line(&format!("{section}: skipped, because there is no real opencode"), "", "", "");
     }
 
     fn line(&mut self, what: &str, target: &str, measured: &str, verdict: &str) {
-        // A reader that has gone away wants no more of it.
+        // A failed write means that the reader is gone.
         writeln!(self.out, "{what:<64} {target:>22} {measured:>16}  {verdict}").ok();
     }
 }

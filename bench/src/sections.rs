@@ -1,4 +1,4 @@
-//! What is measured, a section each.
+//! The sections of the benchmark.
 
 pub(crate) mod bounds;
 pub(crate) mod cold;

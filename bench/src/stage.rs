@@ -1,4 +1,4 @@
-//! Where it is measured: a sandbox with an opencode and a scripted model.
+//! The environment of the measurements: a sandbox with an opencode and a scripted model.
 
 use opencode_run_core::{
     Executor, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunState, SecretString, Task, TurnRunner,
@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::process::Command;
 
-/// The longest that anything is waited for.
+/// The timeout of every wait.
 pub(crate) const LIMIT: Duration = Duration::from_mins(5);
-/// What the model answers.
+/// The answer of the model.
 const ANSWER: &str = "Hello from the model.";
-/// The model by its name in the configuration that every opencode here gets.
+/// The name of the model in the configuration of every opencode here.
 pub(crate) const MODEL: &str = "stub/gpt-4";
 
 /// A sandbox with a real opencode and a model that answers at once.
@@ -39,23 +39,23 @@ impl Stage {
             "models": {"gpt-4": {"name": "gpt-4"}},
         }}});
         sandbox.set("OPENCODE_CONFIG_CONTENT", configuration.to_string());
-        // There is no network here, and waiting for one is no part of a turn.
+        // There is no network here, and waiting for it is not part of a turn.
         sandbox.set("OPENCODE_DISABLE_MODELS_FETCH", "1");
         sandbox.set("OPENCODE_DISABLE_LSP_DOWNLOAD", "1");
         Ok(Self { sandbox, model, opencode: opencode.to_owned() })
     }
 
-    /// Returns how opencode is started here.
+    /// Returns the launch options of opencode.
     pub(crate) async fn launch(&self) -> Result<Launch, Box<dyn Error>> {
         launch(&self.opencode, &self.sandbox).await
     }
 
-    /// Returns how an opencode without what costs most is started here.
+    /// Returns the launch options of a lean opencode.
     pub(crate) async fn lean_launch(&self) -> Result<Launch, Box<dyn Error>> {
         Ok(self.launch().await?.lean())
     }
 
-    /// Returns the model as a source that describes it fully.
+    /// Returns the model as a complete model source.
     pub(crate) fn source(&self) -> ModelChoice {
         let config = ModelConfig {
             base_url: Some(self.model.base_url()),
@@ -65,21 +65,21 @@ impl Stage {
         ModelChoice::Source { source: ModelSourceType::Default, config: Arc::new(config) }
     }
 
-    /// Makes a directory.
+    /// Creates a directory.
     pub(crate) fn directory(&self, name: &str) -> Result<PathBuf, std::io::Error> {
         let directory = self.sandbox.workspace().join(name);
         std::fs::create_dir_all(&directory)?;
         Ok(directory)
     }
 
-    /// Returns a command in a directory, with the sandbox's environment and nothing else.
+    /// Returns a command in a directory, with only the sandbox's environment.
     pub(crate) fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::from(self.sandbox.command(program));
         command.current_dir(directory).env("PWD", directory).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
-    /// Runs bare `opencode run` with a message. Returns how long it took and what it wrote.
+    /// Runs bare `opencode run` with a message. Returns its duration and its output.
     pub(crate) async fn bare(&self, directory: &Path, more: &[&str]) -> Result<(Duration, String), Box<dyn Error>> {
         let mut command = self.command(&self.opencode, directory);
         command.args(["run", "--format", "json", "--model", MODEL]).args(more).arg("Say hello.");
@@ -96,18 +96,18 @@ impl Stage {
     }
 }
 
-/// Returns how an opencode is started in a sandbox.
+/// Returns the launch options of an opencode in a sandbox.
 pub(crate) async fn launch(opencode: &Path, sandbox: &Sandbox) -> Result<Launch, Box<dyn Error>> {
     let opencode = Locator::from_path_variable(None).explicit(Some(opencode.to_owned())).locate().await?;
     Ok(Launch::new(opencode, sandbox.env().clone()))
 }
 
-/// Returns a runner of a task in a directory.
+/// Returns a runner for a task in a directory.
 pub(crate) fn runner(executor: &ServeExecutor, directory: &Path) -> TurnRunner {
     TurnRunner::new(Arc::new(executor.clone()) as Arc<dyn Executor>, Task::new("benchmark", directory))
 }
 
-/// Runs a turn. Returns how long it took.
+/// Runs a turn. Returns its duration.
 pub(crate) async fn turn(runner: &TurnRunner, prompt: Prompt) -> Result<Duration, Box<dyn Error>> {
     let began = Instant::now();
     let record = tokio::time::timeout(LIMIT, runner.run(prompt, SystemTime::now())).await??;

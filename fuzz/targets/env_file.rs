@@ -1,4 +1,4 @@
-//! A file of model sources; the byte 1 stands for a secret.
+//! Fuzzes the parser of model source files; the byte 1 stands for a secret.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

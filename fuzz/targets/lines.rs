@@ -1,4 +1,4 @@
-//! The lines of a stream, whatever pieces it comes in.
+//! Fuzzes splitting a stream into lines, with arbitrary chunks.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

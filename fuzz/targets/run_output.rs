@@ -1,4 +1,4 @@
-//! The output of `opencode run`.
+//! Fuzzes the decoder of `opencode run`'s output.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

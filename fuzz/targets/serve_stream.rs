@@ -1,4 +1,4 @@
-//! The events of `opencode serve`, one a line.
+//! Fuzzes the decoder of `opencode serve`'s events, one per line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

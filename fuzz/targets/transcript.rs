@@ -1,4 +1,4 @@
-//! Renders a conversation as Markdown. In the input, byte 29 separates turns and byte 30 separates the texts of a turn.
+//! Fuzzes the Markdown rendering. In the input, byte 29 separates turns and byte 30 separates the texts of a turn.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,7 +1,7 @@
-//! What has to hold after a case.
+//! The checks after a case.
 
-use crate::course::{Comes, PLAIN, PLAIN_TEXT};
-use crate::plan::{Happens, Plan, When};
+use crate::course::{Expected, PLAIN, PLAIN_TEXT};
+use crate::plan::{Fault, Plan, When};
 use crate::play::{Outcome, message};
 use opencode_run_bench::programs::Programs;
 use opencode_run_tests::{FakeScript, Sandbox};
@@ -9,12 +9,12 @@ use serde_json::Value;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-/// Says what is violated unless it holds.
+/// Returns an error with a description unless the condition holds.
 fn hold(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what()) }
 }
 
-/// Checks how the command ended. `untouched` says that opencode was never started.
+/// Checks the result of the command. `untouched` is whether opencode was never started.
 pub(crate) fn check(plan: &Plan, sandbox: &Sandbox, outcome: &Outcome, untouched: bool) -> Result<(), String> {
     hold(!outcome.stderr.contains("panicked"), || "there was a panic".to_owned())?;
     let Some(code) = outcome.code() else { return check_signal(plan, outcome, untouched) };
@@ -23,8 +23,8 @@ pub(crate) fn check(plan: &Plan, sandbox: &Sandbox, outcome: &Outcome, untouched
         check_agreement(code, object)?;
     }
     let kind = object.as_ref().and_then(|object| object["error"]["kind"].as_str());
-    hold(is_allowed(plan, code, kind), || format!("exit code {code} with kind {kind:?} is none that this allows"))?;
-    if let (0, Comes::Completed(answer)) = (code, &plan.course.comes) {
+    hold(is_allowed(plan, code, kind), || format!("exit code {code} with kind {kind:?} is not allowed in this case"))?;
+    if let (0, Expected::Completed(answer)) = (code, &plan.course.expected) {
         let said = match (&object, &outcome.stdout) {
             (Some(object), _) => object["output"].as_str().unwrap_or_default(),
             (None, Some(stdout)) => stdout.as_str(),
@@ -35,27 +35,27 @@ pub(crate) fn check(plan: &Plan, sandbox: &Sandbox, outcome: &Outcome, untouched
     object.map_or(Ok(()), |object| check_transcript(plan, sandbox, &object))
 }
 
-/// Checks an end by a signal: the one by which it was killed, or one that came before it had begun to do anything.
+/// Checks the end by a signal: the expected one, or one that arrived before the command had begun.
 fn check_signal(plan: &Plan, outcome: &Outcome, untouched: bool) -> Result<(), String> {
-    let expected = match plan.happens {
-        Happens::Kill => return Ok(()),
-        Happens::Interrupt | Happens::InterruptTwice => 2,
-        Happens::Terminate => 15,
-        Happens::HangUp => 1,
+    let expected = match plan.fault {
+        Fault::Kill => return Ok(()),
+        Fault::Interrupt | Fault::InterruptTwice => 2,
+        Fault::Terminate => 15,
+        Fault::HangUp => 1,
         _ => 0,
     };
     let is_early = untouched && matches!(plan.when, When::Start(_));
     hold(outcome.status.signal() == Some(expected) && is_early, || "it ended by a signal".to_owned())
 }
 
-/// Returns the last line of JSON, after having read all of them.
+/// Parses all lines as JSON and returns the last one.
 fn last_object(stdout: &str) -> Result<Value, String> {
     let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).map_err(|error| error.to_string()));
     let lines: Vec<Value> = lines.collect::<Result<_, _>>()?;
     lines.into_iter().next_back().ok_or_else(|| "nothing was printed".to_owned())
 }
 
-/// Checks that the exit code says what the object says.
+/// Checks that the exit code matches the state in the JSON object.
 fn check_agreement(code: i32, object: &Value) -> Result<(), String> {
     let (state, kind) = (object["state"].as_str().unwrap_or_default(), object["error"]["kind"].as_str());
     let agrees = match code {
@@ -67,33 +67,33 @@ fn check_agreement(code: i32, object: &Value) -> Result<(), String> {
     hold(agrees, || format!("exit code {code} with {state:?} and {kind:?}"))
 }
 
-/// Returns whether a case may end so. The kind is none where it was not printed.
+/// Returns whether a case may end like this. `kind` is `None` if it was not printed.
 fn is_allowed(plan: &Plan, code: i32, kind: Option<&str>) -> bool {
-    let printed = plan.prints_json() && plan.happens != Happens::CloseStdout;
-    let by_itself = match &plan.course.comes {
-        Comes::Completed(_) => code == 0,
-        Comes::Failed(kinds) => code == 1 && (!printed || kind.is_some_and(|kind| kinds.contains(&kind))),
-        Comes::NotBegun => code == 4 && (!printed || kind == Some("opencode")),
-        Comes::Nothing => false,
+    let printed = plan.prints_json() && plan.fault != Fault::CloseStdout;
+    let by_itself = match &plan.course.expected {
+        Expected::Completed(_) => code == 0,
+        Expected::Failed(kinds) => code == 1 && (!printed || kind.is_some_and(|kind| kinds.contains(&kind))),
+        Expected::NotBegun => code == 4 && (!printed || kind == Some("opencode")),
+        Expected::Nothing => false,
     };
     let is = |kinds: &[&str]| !printed || kind.is_some_and(|kind| kinds.contains(&kind));
     by_itself
-        || match plan.happens {
-            Happens::Nothing | Happens::Kill => false,
-            Happens::Interrupt | Happens::InterruptTwice => code == 130,
-            Happens::Terminate => code == 143,
-            Happens::HangUp => code == 129,
-            Happens::KillOpencode => code == 1 && is(&["crashed", "server_lost"]),
-            Happens::CloseStdout => matches!(code, 141 | 124),
-            Happens::Timeout(_) => code == 124 && is(&["timeout"]),
-            Happens::IdleTimeout(_) => code == 124 && is(&["idle_timeout"]),
+        || match plan.fault {
+            Fault::Nothing | Fault::Kill => false,
+            Fault::Interrupt | Fault::InterruptTwice => code == 130,
+            Fault::Terminate => code == 143,
+            Fault::HangUp => code == 129,
+            Fault::KillOpencode => code == 1 && is(&["crashed", "server_lost"]),
+            Fault::CloseStdout => matches!(code, 141 | 124),
+            Fault::Timeout(_) => code == 124 && is(&["timeout"]),
+            Fault::IdleTimeout(_) => code == 124 && is(&["idle_timeout"]),
         }
 }
 
-/// Checks that the transcript holds what was asked and what was answered.
+/// Checks that the transcript contains the message and the answer.
 fn check_transcript(plan: &Plan, sandbox: &Sandbox, object: &Value) -> Result<(), String> {
     let Some(path) = object["transcript"].as_str() else {
-        // A turn that came to nothing has none, and no directory either.
+        // A turn that did not start has neither a transcript nor a directory.
         return hold(object["task_dir"].is_null(), || "there is no transcript".to_owned());
     };
     if object["task_dir"].is_null() && !Path::new(path).starts_with(sandbox.workspace()) {
@@ -104,21 +104,21 @@ fn check_transcript(plan: &Plan, sandbox: &Sandbox, object: &Value) -> Result<()
     };
     let output = object["output"].as_str().unwrap_or_default();
     let is_whole = text.contains(&message(plan)) && output.lines().all(|line| text.contains(line.trim()));
-    hold(is_whole, || format!("the transcript is not whole: {text}"))
+    hold(is_whole, || format!("the transcript is incomplete: {text}"))
 }
 
-/// Checks that each journal can be read, that nobody has it open, and that `resume` goes on from it.
+/// Checks that each journal is readable and unused, and that `resume` continues from it.
 pub(crate) fn resume(plan: &Plan, sandbox: &Sandbox, programs: &Programs) -> Result<(), String> {
     for journal in journals(sandbox) {
         let shown = journal.display();
         let recovered = opencode_run_journal::read(&journal).map_err(|error| format!("{shown}: {error}"))?;
         hold(!recovered.in_use, || format!("{shown} is in use"))?;
-        hold(recovered.skipped_lines == 0, || format!("{shown} has lines that cannot be read"))?;
+        hold(recovered.skipped_lines == 0, || format!("{shown} has unreadable lines"))?;
         let conversation = recovered.conversation;
         let Some(turn) = conversation.turns.first() else { continue };
-        hold(turn.message == message(plan), || format!("{shown} is another conversation"))?;
+        hold(turn.message == message(plan), || format!("{shown} contains another conversation"))?;
         let (directory, said) = (conversation.directory(), turn.output());
-        hold(directory.is_dir(), || format!("{shown} is of a directory that is gone"))?;
+        hold(directory.is_dir(), || format!("{shown} belongs to a missing directory"))?;
         go_on(sandbox, programs, directory, &said).map_err(|why| format!("resume: {why}"))?;
     }
     Ok(())
@@ -135,7 +135,7 @@ fn go_on(sandbox: &Sandbox, programs: &Programs, directory: &Path, said: &str) -
     let earlier = object["earlier_turns"][0]["output"].as_str().unwrap_or_default();
     let goes_on = object["state"] == "completed" && object["output"] == PLAIN_TEXT && earlier == said;
     hold(goes_on, || format!("{object}"))?;
-    hold(sandbox.suspects().alive().is_empty(), || "something is alive".to_owned())
+    hold(sandbox.suspects().alive().is_empty(), || "a process is still alive".to_owned())
 }
 
 fn journals(sandbox: &Sandbox) -> Vec<PathBuf> {

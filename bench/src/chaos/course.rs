@@ -1,38 +1,38 @@
-//! What opencode does, and what has to come of it.
+//! The behaviour of the fake opencode, and the expected result.
 
 use fastrand::Rng;
 use opencode_run_tests::script::{Act, SignalName, SpawnKind, Stream};
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct, TurnRule};
 
-/// The recording that most courses are made of, and what is said in it.
+/// The recording used by most courses, and its text.
 pub(crate) const PLAIN: &str = "1.18.33/plain-text";
 pub(crate) const PLAIN_TEXT: &str = "Hello from the model.";
 
-/// What comes of a course that nothing else ends.
+/// The result of a course that nothing else ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Comes {
-    /// The turn is completed, with this answer.
+pub(crate) enum Expected {
+    /// The turn completes with this answer.
     Completed(String),
-    /// It fails, in one of these kinds.
+    /// The turn fails with one of these kinds.
     Failed(&'static [&'static str]),
-    /// It is not even begun, as opencode is broken.
+    /// The turn does not start, because opencode is broken.
     NotBegun,
-    /// It does not end.
+    /// The turn does not end.
     Nothing,
 }
 
-/// What opencode does in a turn.
+/// The behaviour of opencode in a turn.
 #[derive(Debug, Clone)]
 pub(crate) struct Course {
     pub(crate) name: &'static str,
-    pub(crate) comes: Comes,
-    /// The acts of `run`, or the one of `serve`.
+    pub(crate) expected: Expected,
+    /// The acts of `run`, or the single one of `serve`.
     pub(crate) acts: Vec<Act>,
 }
 
-/// What opencode leaves behind or does to stay, drawn by name.
+/// Draws a way in which opencode leaves processes behind or resists its end, with its name.
 pub(crate) fn escape(rng: &mut Rng) -> (&'static str, Vec<Act>) {
-    let deaf = Act::IgnoreSignals { signals: vec![SignalName::Int, SignalName::Term, SignalName::Hup] };
+    let ignores_signals = Act::IgnoreSignals { signals: vec![SignalName::Int, SignalName::Term, SignalName::Hup] };
     let hold = Act::HoldStdoutOpen { duration_s: 60 };
     match rng.u8(..10) {
         0 => ("nothing", vec![]),
@@ -41,12 +41,12 @@ pub(crate) fn escape(rng: &mut Rng) -> (&'static str, Vec<Act>) {
         3 => ("a double fork", vec![spawn(rng, SpawnKind::DoubleFork)]),
         4 => ("a cleared environment", vec![spawn(rng, SpawnKind::ClearsEnvironment)]),
         5 => ("a double fork with a cleared environment", vec![spawn(rng, SpawnKind::DoubleForkClearsEnvironment)]),
-        6 => ("a fork storm", vec![spawn(rng, SpawnKind::ForkStorm)]),
+        6 => ("a fork bomb", vec![spawn(rng, SpawnKind::ForkStorm)]),
         7 => ("an open stdout", vec![hold]),
-        8 => ("a deaf opencode with a child", vec![deaf, spawn(rng, SpawnKind::Setsid)]),
+        8 => ("a deaf opencode with a child", vec![ignores_signals, spawn(rng, SpawnKind::Setsid)]),
         _ => {
             let all = [SpawnKind::Setsid, SpawnKind::DoubleFork, SpawnKind::DoubleForkClearsEnvironment];
-            ("several", all.map(|kind| spawn(rng, kind)).into_iter().chain([deaf, hold]).collect())
+            ("several", all.map(|kind| spawn(rng, kind)).into_iter().chain([ignores_signals, hold]).collect())
         }
     }
 }
@@ -55,7 +55,7 @@ fn spawn(rng: &mut Rng, kind: SpawnKind) -> Act {
     Act::Spawn { kind, duration_s: 60, ignore_signals: rng.bool(), hold_output: rng.bool(), count: Some(60) }
 }
 
-/// What opencode writes that changes nothing.
+/// Draws output of opencode that has no effect.
 fn noise(rng: &mut Rng) -> Vec<Act> {
     let flood = |stream, bytes, one_line| Act::Flood { stream, bytes, line_length: None, one_line };
     match rng.u8(..8) {
@@ -80,42 +80,44 @@ fn lines(recording: &str, from: usize, to: usize) -> Act {
     Act::EmitRecording { recording: recording.to_owned(), from, to: Some(to), line_pause_ms: 0 }
 }
 
-fn completed() -> Comes {
-    Comes::Completed(PLAIN_TEXT.to_owned())
+fn completed() -> Expected {
+    Expected::Completed(PLAIN_TEXT.to_owned())
 }
 
-/// Draws a course of `opencode run`. `ready` says that there is something to end.
+/// Draws a course of `opencode run`. `ready` signals that there is something to end.
 pub(crate) fn of_run(rng: &mut Rng, ready: Act, escape: Vec<Act>) -> Course {
     let said = || vec![lines(PLAIN, 0, 2)];
     let replay = |recording: &str| Act::Replay { recording: recording.to_owned() };
     let end = || lines(PLAIN, 2, 3);
-    let failed = Comes::Failed;
-    let (name, comes, before, last) = match rng.u8(..18) {
+    let failed = Expected::Failed;
+    let (name, expected, before, last) = match rng.u8(..18) {
         0 | 1 => ("a whole turn", completed(), said(), vec![end()]),
         2 => {
             let tools = lines("1.18.33/tool-then-text", 0, 4);
             let answer = format!("I make a file.\n\n{PLAIN_TEXT}");
-            ("a whole turn with a tool", Comes::Completed(answer), vec![tools, lines(PLAIN, 0, 2)], vec![end()])
+            ("a whole turn with a tool", Expected::Completed(answer), vec![tools, lines(PLAIN, 0, 2)], vec![end()])
         }
         3 => ("a whole turn, then a closed stdout", completed(), said(), vec![end(), Act::CloseStdout {}]),
         4 => {
             let half = Act::Stdout { text: "{\"type\":\"step_finish\",\"part\":{\"reason\":\"sto".to_owned() };
-            ("a torn stream", failed(&["protocol"]), said(), vec![half])
+            ("a truncated stream", failed(&["protocol"]), said(), vec![half])
         }
         5 => ("exit 0 in the middle", failed(&["protocol"]), said(), vec![]),
-        6 => ("exit 0 without a word", failed(&["protocol"]), vec![], vec![]),
-        7 => ("an error of the provider's", failed(&["provider"]), vec![], vec![replay("1.18.33/error-401")]),
-        8 => ("a web page for a provider", failed(&["provider"]), vec![], vec![replay("1.18.33/error-html")]),
+        6 => ("exit 0 without output", failed(&["protocol"]), vec![], vec![]),
+        7 => ("a provider error", failed(&["provider"]), vec![], vec![replay("1.18.33/error-401")]),
+        8 => ("a web page from the provider", failed(&["provider"]), vec![], vec![replay("1.18.33/error-html")]),
         9 => ("a refused permission", failed(&["permission"]), vec![], vec![replay("1.18.33/refused")]),
         10 | 11 => ("a crash", failed(&["crashed"]), said(), vec![crash(rng)]),
-        12 | 13 => ("a stall with a closed stdout", Comes::Nothing, said(), vec![Act::CloseStdout {}, Act::Stall {}]),
-        _ => ("a stall", Comes::Nothing, said(), vec![Act::Stall {}]),
+        12 | 13 => {
+            ("a stall with a closed stdout", Expected::Nothing, said(), vec![Act::CloseStdout {}, Act::Stall {}])
+        }
+        _ => ("a stall", Expected::Nothing, said(), vec![Act::Stall {}]),
     };
     let acts = [before, noise(rng), escape, vec![ready], noise(rng), last].concat();
-    Course { name, comes, acts }
+    Course { name, expected, acts }
 }
 
-/// Draws a course of `opencode serve`. `ready` says that there is something to end.
+/// Draws a course of `opencode serve`. `ready` signals that there is something to end.
 pub(crate) fn of_serve(rng: &mut Rng, ready: Act, escape: Vec<Act>) -> Course {
     let plain = || vec![TurnAct::replay(PLAIN)];
     let said = || vec![TurnAct::replay(PLAIN).until("session.idle"), Act::Pause { ms: 200 }.into()];
@@ -126,28 +128,28 @@ pub(crate) fn of_serve(rng: &mut Rng, ready: Act, escape: Vec<Act>) -> Course {
         body: body.to_owned(),
     };
     let json = "application/json";
-    let failed = Comes::Failed;
+    let failed = Expected::Failed;
     let mut serving = Serving::default();
-    let (name, comes, before, last) = match rng.u8(..22) {
+    let (name, expected, before, last) = match rng.u8(..22) {
         0 => ("a whole turn", completed(), vec![], plain()),
         1 => {
             let (count, at_once, pause_ms) = (rng.u64(1..3000), rng.usize(1..50), rng.u64(..5));
             let speak = TurnAct::Speak { delta: "word ".to_owned(), count, at_once, pause_ms };
             let answer = "word ".repeat(usize::try_from(count).unwrap_or_default());
-            ("a whole turn in pieces", Comes::Completed(answer), vec![], vec![speak])
+            ("a whole turn in pieces", Expected::Completed(answer), vec![], vec![speak])
         }
-        2 => ("a whole turn, told late", completed(), vec![], vec![TurnAct::replay(PLAIN).late(rng.u64(..800))]),
+        2 => ("a whole turn with late events", completed(), vec![], vec![TurnAct::replay(PLAIN).late(rng.u64(..800))]),
         3 => {
             let unheard = TurnAct::replay(PLAIN).unheard();
-            ("a whole turn behind closed streams", completed(), vec![], vec![TurnAct::CutStreams {}, unheard])
+            ("a whole turn with closed streams", completed(), vec![], vec![TurnAct::CutStreams {}, unheard])
         }
         4 => {
             serving.close_stream_after_events = Some(rng.u64(1..6));
-            ("a whole turn with streams that close", completed(), vec![], plain())
+            ("a whole turn with streams that disconnect", completed(), vec![], plain())
         }
         5 => {
             serving = serving.fault(RouteFault::new("GET /global/event", Fault::internal()).times(rng.usize(1..4)));
-            ("a whole turn with a stream that fails at first", completed(), vec![], plain())
+            ("a whole turn with a stream that fails first", completed(), vec![], plain())
         }
         6 => {
             ("500 for an answer", failed(&["opencode"]), vec![], vec![answer(500, json, "{\"name\":\"UnknownError\"}")])
@@ -155,25 +157,25 @@ pub(crate) fn of_serve(rng: &mut Rng, ready: Act, escape: Vec<Act>) -> Course {
         7 => ("a web page for an answer", failed(&["protocol"]), vec![], vec![answer(200, "text/html", "<html>")]),
         8 => ("half an answer", failed(&["protocol"]), vec![], vec![answer(200, json, "{\"info\": [")]),
         9 => ("a cut connection", failed(&["server_lost"]), vec![], vec![TurnAct::HangUp {}]),
-        10 => ("an error of the provider's", failed(&["provider"]), vec![], vec![TurnAct::replay("1.18.33/error-401")]),
+        10 => ("a provider error", failed(&["provider"]), vec![], vec![TurnAct::replay("1.18.33/error-401")]),
         11 => {
-            // The model is told why, and goes on.
-            let answer = Comes::Completed("All done.".to_owned());
+            // The model gets the reason and continues.
+            let answer = Expected::Completed("All done.".to_owned());
             ("a refused permission", answer, vec![], vec![TurnAct::replay("1.18.33/refused")])
         }
         12 => {
             serving = serving.fault(RouteFault::new("POST /session", Fault::page()));
-            ("a web page for a session", Comes::NotBegun, vec![], vec![])
+            ("a web page for a session", Expected::NotBegun, vec![], vec![])
         }
         13 => {
             serving = serving.fault(RouteFault::new("POST /session", Fault::internal()));
-            ("500 for a session", Comes::NotBegun, vec![], vec![])
+            ("500 for a session", Expected::NotBegun, vec![], vec![])
         }
         14 | 15 => ("a crash", failed(&["server_lost"]), said(), vec![crash(rng).into()]),
-        16 | 17 => ("a stall with closed streams", Comes::Nothing, said(), vec![TurnAct::CutStreams {}, stall()]),
-        _ => ("a stall", Comes::Nothing, said(), vec![stall()]),
+        16 | 17 => ("a stall with closed streams", Expected::Nothing, said(), vec![TurnAct::CutStreams {}, stall()]),
+        _ => ("a stall", Expected::Nothing, said(), vec![stall()]),
     };
     let aside = escape.into_iter().chain([ready]).map(TurnAct::from);
     let acts = before.into_iter().chain(aside).chain(last);
-    Course { name, comes, acts: vec![serving.turn(TurnRule::every(acts)).act()] }
+    Course { name, expected, acts: vec![serving.turn(TurnRule::every(acts)).act()] }
 }

@@ -1,21 +1,21 @@
-//! Does to the command what can be done to it, at random, several at a time, and looks after each whether all that is
-//! promised has held.
+//! Chaos testing: injects random faults into the command, several cases at a time, and checks all guarantees after
+//! each case.
 //!
 //! ```sh
-//! cargo run --release -p opencode-run-bench --bin chaos                              # for a minute
-//! cargo run --release -p opencode-run-bench --bin chaos -- --seconds 1800            # for half an hour
-//! cargo run --release -p opencode-run-bench --bin chaos -- --seed 4711 --cases 1     # one case again
+//! cargo run --release -p opencode-run-bench --bin chaos                              # one minute
+//! cargo run --release -p opencode-run-bench --bin chaos -- --seconds 1800            # half an hour
+//! cargo run --release -p opencode-run-bench --bin chaos -- --seed 4711 --cases 1     # repeat one case
 //! ```
 //!
-//! Each case has a number of its own, from which all of it follows: how opencode is driven, what it does (the scripted
-//! stand-in of the tests), what it leaves behind, how it comes to its end, and when. After it the following has to hold:
+//! Each case is derived from its number: how opencode is driven, what it does (the scripted fake of the tests),
+//! which processes it leaves behind, and how and when it is ended. After each case the following must hold:
 //!
-//! - The command ended in time, with an exit code, a state and a kind of failure that the case allows and that agree with
-//!   each other. A success is one only if the whole answer is there.
-//! - Within three seconds nothing that it started is alive.
-//! - The journal can be read, and `opencode-run resume` goes on from it. The transcript is whole.
+//! - The command ended in time, and its exit code, state and kind of failure are allowed in this case and agree
+//!   with each other. A success requires the whole answer.
+//! - Within three seconds no process that it started is alive.
+//! - The journal is readable, and `opencode-run resume` continues from it. The transcript is complete.
 //!
-//! What is violated is printed with the case's number, and then the end is 1.
+//! Violations are printed with the number of the case, and the exit code is 1.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints what it found")]
 
@@ -36,28 +36,28 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use tally::Tally;
+use tally::Statistics;
 
-/// How often it is said how far it is.
-const SAY_EVERY: Duration = Duration::from_secs(30);
+/// The interval of progress reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Does random faults to the command, and checks what is promised after each.
+/// Injects random faults into the command, and checks all guarantees after each.
 #[derive(Debug, Parser)]
 #[command(name = "chaos")]
 struct Arguments {
-    /// For how long new cases are begun
+    /// Start new cases for this many seconds
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u64,
-    /// How many cases at most
+    /// Run at most this many cases
     #[arg(long, value_name = "N")]
     cases: Option<u64>,
-    /// The number of the first case; the next ones follow it
+    /// The number of the first case; the following ones count up from it
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// How many cases are played at a time
+    /// The number of concurrent cases
     #[arg(long, value_name = "N", default_value_t = 4)]
     at_once: usize,
-    /// How many seconds a machine that does much else may take beyond what is promised
+    /// The extra time in seconds that a busy machine may take beyond the guarantees
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     slack: u64,
 }
@@ -73,11 +73,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plays cases until the time is over; returns whether all that is promised held in each.
+/// Runs cases until the time is over; returns whether all guarantees held in each.
 ///
 /// # Errors
 ///
-/// If a case could not be played. What was counted until then is printed all the same.
+/// If a case could not be run. The counts so far are printed anyway.
 fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let programs = Programs::build(None)?;
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
@@ -85,7 +85,7 @@ fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     let began = Instant::now();
     let until = began + Duration::from_secs(arguments.seconds);
     let next = AtomicU64::new(0);
-    let tally = Mutex::new(Tally::new(SAY_EVERY));
+    let tally = Mutex::new(Statistics::new(REPORT_INTERVAL));
     let broken = OnceLock::new();
     let worker = || {
         while broken.get().is_none() {
@@ -102,10 +102,10 @@ fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
             });
             let (plan, played) = match played {
                 Ok(played) => played,
-                // The support of the tests panics where the machine fails it, as a full disk does: that is nothing which the
-                // command has violated, and the next cases would fare no better.
+                // The test support panics if the machine fails, for example with a full disk. That is not a
+                // violation by the command, and further cases would fail in the same way.
                 Err(panic) => {
-                    broken.get_or_init(|| format!("case {case} could not be played: {}", said_by(panic.as_ref())));
+                    broken.get_or_init(|| format!("case {case} could not be run: {}", panic_message(panic.as_ref())));
                     return;
                 }
             };
@@ -131,8 +131,8 @@ fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
     }
 }
 
-/// Returns what a panic said.
-fn said_by(panic: &(dyn Any + Send)) -> &str {
+/// Returns the message of a panic.
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic without a word")
+    text.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic without a message")
 }

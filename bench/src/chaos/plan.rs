@@ -1,6 +1,6 @@
-//! A case: all of it follows from its number.
+//! A case, derived from its number.
 
-use crate::course::{self, Comes, Course};
+use crate::course::{self, Course, Expected};
 use fastrand::Rng;
 use opencode_run_tests::script::Act;
 use std::path::Path;
@@ -21,9 +21,9 @@ impl Transport {
     }
 }
 
-/// What happens from outside.
+/// The fault that is injected from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Happens {
+pub(crate) enum Fault {
     Nothing,
     Interrupt,
     InterruptTwice,
@@ -33,7 +33,7 @@ pub(crate) enum Happens {
     Kill,
     /// opencode is killed.
     KillOpencode,
-    /// Nobody reads our stdout any more.
+    /// Our stdout has no reader any more.
     CloseStdout,
     /// The limit on the whole turn, in milliseconds.
     Timeout(u64),
@@ -41,7 +41,7 @@ pub(crate) enum Happens {
     IdleTimeout(u64),
 }
 
-impl Happens {
+impl Fault {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -58,16 +58,16 @@ impl Happens {
     }
 }
 
-/// When it happens.
+/// The time of the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// So many milliseconds after the start of the command.
+    /// This many milliseconds after the start of the command.
     Start(u64),
-    /// So many milliseconds after opencode has come so far that there is something to end.
+    /// This many milliseconds after opencode has started something that can be ended.
     Ready(u64),
 }
 
-/// What is printed.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
@@ -91,15 +91,15 @@ pub(crate) struct Plan {
     pub(crate) case: u64,
     pub(crate) transport: Transport,
     pub(crate) format: Format,
-    pub(crate) happens: Happens,
+    pub(crate) fault: Fault,
     pub(crate) when: When,
-    /// What opencode leaves behind.
+    /// The processes that opencode leaves behind.
     pub(crate) leaves: &'static str,
     pub(crate) course: Course,
 }
 
 impl Plan {
-    /// Draws the case of this number. By the file `ready` opencode says how far it is.
+    /// Draws the case of this number. opencode creates the file `ready` when there is something to end.
     pub(crate) fn draw(case: u64, ready: &Path) -> Self {
         let mut rng = Rng::with_seed(case);
         let transport = if rng.bool() { Transport::Run } else { Transport::Serve };
@@ -111,19 +111,19 @@ impl Plan {
             Transport::Serve => course::of_serve(&mut rng, ready, escape),
         };
         let happens = match rng.u8(..12) {
-            0 | 1 if course.comes != Comes::Nothing => Happens::Nothing,
-            0..=2 => Happens::Timeout(rng.u64(1000..4000)),
-            3 => Happens::IdleTimeout(rng.u64(1000..3000)),
-            4 | 5 => Happens::Interrupt,
-            6 => Happens::InterruptTwice,
-            7 => Happens::Terminate,
-            8 => Happens::HangUp,
-            9 => Happens::Kill,
-            10 => Happens::KillOpencode,
-            _ => Happens::CloseStdout,
+            0 | 1 if course.expected != Expected::Nothing => Fault::Nothing,
+            0..=2 => Fault::Timeout(rng.u64(1000..4000)),
+            3 => Fault::IdleTimeout(rng.u64(1000..3000)),
+            4 | 5 => Fault::Interrupt,
+            6 => Fault::InterruptTwice,
+            7 => Fault::Terminate,
+            8 => Fault::HangUp,
+            9 => Fault::Kill,
+            10 => Fault::KillOpencode,
+            _ => Fault::CloseStdout,
         };
-        let early = happens != Happens::KillOpencode && rng.u8(..3) == 0;
+        let early = happens != Fault::KillOpencode && rng.u8(..3) == 0;
         let when = if early { When::Start(rng.u64(..1500)) } else { When::Ready(rng.u64(..300)) };
-        Self { case, transport, format, happens, when, leaves, course }
+        Self { case, transport, format, fault, when, leaves, course }
     }
 }

@@ -1,8 +1,8 @@
-//! Plays a case: starts the command, does to it what is to happen, and waits for its end.
+//! Runs a case: starts the command, injects the fault, and waits for its end.
 
 use crate::checks;
-use crate::plan::{Format, Happens, Plan, When};
-use crate::tally::PROMISED;
+use crate::plan::{Fault, Format, Plan, When};
+use crate::tally::GUARANTEED;
 use opencode_run_bench::programs::Programs;
 use opencode_run_tests::{Fake, FakeScript, Sandbox};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,35 +13,35 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// What takes longer than this hangs, whatever the machine does.
-const HANG: Duration = Duration::from_mins(5);
-/// How many characters of stdout are shown of a case in which something was violated.
-const SHOWN: usize = 3000;
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The time after which a case counts as hanging on any machine.
+const HANG_TIMEOUT: Duration = Duration::from_mins(5);
+/// The number of characters of stdout that are shown for a violation.
+const MAX_SHOWN_CHARS: usize = 3000;
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A case in which everything held.
+/// A case without violations.
 #[derive(Debug)]
 pub(crate) struct Played {
-    /// How the command ended, in words.
+    /// A description of the command's end.
     pub(crate) ended: String,
-    /// How long it took from what happened, where something happened while it ran.
+    /// The time from the fault to the end of the command, if there was a fault while it ran.
     pub(crate) took: Option<Duration>,
-    /// How long it took from there until nothing was alive.
-    pub(crate) swept: Duration,
+    /// The time from there until no process was alive.
+    pub(crate) all_exited: Duration,
 }
 
 impl Played {
-    /// Returns whether it took longer than is promised, by the slack of the machine.
+    /// Returns whether it took longer than guaranteed, which the slack allows.
     pub(crate) fn is_late(&self) -> bool {
-        self.took.unwrap_or_default() + self.swept > PROMISED
+        self.took.unwrap_or_default() + self.all_exited > GUARANTEED
     }
 }
 
-/// How the command ended.
+/// The result of the command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) status: ExitStatus,
-    /// None where nobody read it to its end.
+    /// `None` if stdout was not read to its end.
     pub(crate) stdout: Option<String>,
     pub(crate) stderr: String,
 }
@@ -52,46 +52,46 @@ impl Outcome {
     }
 }
 
-/// Returns the file by which opencode says that there is something to end.
+/// Returns the file that signals that there is something to end.
 pub(crate) fn ready(sandbox: &Sandbox) -> PathBuf {
     sandbox.path("ready")
 }
 
-/// Returns the message of a case, by which it is found again.
+/// Returns the message of a case, which identifies it.
 pub(crate) fn message(plan: &Plan) -> String {
     format!("hello from case {}", plan.case)
 }
 
-/// Plays a case; fails with what was violated.
+/// Runs a case; returns the violation as an error.
 pub(crate) fn play(plan: &Plan, sandbox: &Sandbox, programs: &Programs, slack: Duration) -> Result<Played, String> {
     let fake = FakeScript::new(sandbox, &programs.fake).on(plan.transport.name(), plan.course.acts.clone()).write();
     let mut running = Running::start(plan, sandbox, &fake, &programs.opencode_run)?;
-    let happened = running.happen(plan, sandbox, &fake)?;
+    let happened = running.inject_fault(plan, sandbox, &fake)?;
     let outcome = running.wait()?;
     let ended = Instant::now();
     let took = happened.map(|happened| ended.saturating_duration_since(happened));
-    let swept = nothing_alive(sandbox, PROMISED + slack)?;
+    let all_exited = wait_until_none_alive(sandbox, GUARANTEED + slack)?;
     let violated = |what: String| {
-        // A stream of JSON is long, and what it ended with says most.
+        // A stream of JSON is long, and its end is the most informative part.
         let stdout = outcome.stdout.as_deref().unwrap_or_default();
-        let stdout: String = stdout.chars().skip(stdout.chars().count().saturating_sub(SHOWN)).collect();
+        let stdout: String = stdout.chars().skip(stdout.chars().count().saturating_sub(MAX_SHOWN_CHARS)).collect();
         let (status, stderr, words) = (outcome.status, &outcome.stderr, words(plan));
         Err(format!("{what}\n  {status:?}, stdout: {stdout:?}, stderr: {stderr:?}\n  asked: {words:?}"))
     };
     if let Some(took) = took
-        && took > PROMISED + slack
+        && took > GUARANTEED + slack
     {
-        return violated(format!("the command ended {took:?} after what happened"));
+        return violated(format!("the command ended {took:?} after the fault"));
     }
     match checks::check(plan, sandbox, &outcome, fake.log().is_empty())
         .and_then(|()| checks::resume(plan, sandbox, programs))
     {
-        Ok(()) => Ok(Played { ended: in_words(&outcome), took, swept }),
+        Ok(()) => Ok(Played { ended: describe_end(&outcome), took, all_exited }),
         Err(what) => violated(what),
     }
 }
 
-fn in_words(outcome: &Outcome) -> String {
+fn describe_end(outcome: &Outcome) -> String {
     match (outcome.code(), outcome.status.signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, signal) => format!("signal {}", signal.unwrap_or_default()),
@@ -103,24 +103,24 @@ fn words(plan: &Plan) -> Vec<String> {
     let mut words =
         vec!["--transport", plan.transport.name(), "--output-format", plan.format.name(), "--save-markdown"];
     let limit;
-    match plan.happens {
-        Happens::Timeout(ms) => {
+    match plan.fault {
+        Fault::Timeout(ms) => {
             limit = format!("{ms}ms");
             words.extend(["--timeout", &limit]);
         }
-        Happens::IdleTimeout(ms) => {
+        Fault::IdleTimeout(ms) => {
             limit = format!("{ms}ms");
             words.extend(["--idle-timeout", &limit]);
         }
-        // Nothing may be printed any more, and then nothing tells that nobody reads it.
-        Happens::CloseStdout => words.extend(["--timeout", "4s"]),
+        // If nothing more is printed, the missing reader is not noticed, so the turn needs a limit.
+        Fault::CloseStdout => words.extend(["--timeout", "4s"]),
         _ => {}
     }
     words.into_iter().map(str::to_owned).chain([message(plan)]).collect()
 }
 
-/// Waits until nothing of a sandbox is alive; returns how long that took.
-fn nothing_alive(sandbox: &Sandbox, limit: Duration) -> Result<Duration, String> {
+/// Waits until no process of a sandbox is alive; returns the time that took.
+fn wait_until_none_alive(sandbox: &Sandbox, limit: Duration) -> Result<Duration, String> {
     let began = Instant::now();
     loop {
         let alive = sandbox.suspects().alive();
@@ -129,19 +129,19 @@ fn nothing_alive(sandbox: &Sandbox, limit: Duration) -> Result<Duration, String>
         }
         if began.elapsed() > limit {
             sandbox.suspects().kill_all();
-            return Err(format!("alive after {limit:?}, and killed now: {alive:?}"));
+            return Err(format!("processes still alive after {limit:?}, now killed: {alive:?}"));
         }
-        sleep(LOOK_EVERY);
+        sleep(POLL_INTERVAL);
     }
 }
 
-/// The command under way.
+/// The running command.
 struct Running {
     child: Child,
     began: Instant,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: JoinHandle<Vec<u8>>,
-    /// A stdout that will be closed, and that nobody reads until then.
+    /// A stdout that is not read and will be closed.
     unread: Option<std::process::ChildStdout>,
 }
 
@@ -150,56 +150,56 @@ impl Running {
         let mut command = sandbox.command(program);
         command.arg("--opencode").arg(fake.executable()).args(words(plan));
         let (child, stdout, stderr) = spawn(&mut command)?;
-        let (stdout, unread) = match plan.happens {
-            Happens::CloseStdout => (None, Some(stdout)),
+        let (stdout, unread) = match plan.fault {
+            Fault::CloseStdout => (None, Some(stdout)),
             _ => (Some(read(stdout)), None),
         };
         Ok(Self { child, began: Instant::now(), stdout, stderr: read(stderr), unread })
     }
 
-    /// Does what is to happen; returns when that was, where it was something that the command ends by.
-    fn happen(&mut self, plan: &Plan, sandbox: &Sandbox, fake: &Fake) -> Result<Option<Instant>, String> {
-        if matches!(plan.happens, Happens::Nothing | Happens::Timeout(_) | Happens::IdleTimeout(_)) {
+    /// Injects the fault; returns its time if the command must end because of it.
+    fn inject_fault(&mut self, plan: &Plan, sandbox: &Sandbox, fake: &Fake) -> Result<Option<Instant>, String> {
+        if matches!(plan.fault, Fault::Nothing | Fault::Timeout(_) | Fault::IdleTimeout(_)) {
             return Ok(None);
         }
         if !self.wait_until(plan.when, &ready(sandbox))? {
             return Ok(None);
         }
         let at = Instant::now();
-        match plan.happens {
-            Happens::Interrupt => self.signal(Signal::INT),
-            Happens::InterruptTwice => {
+        match plan.fault {
+            Fault::Interrupt => self.signal(Signal::INT),
+            Fault::InterruptTwice => {
                 self.signal(Signal::INT);
                 sleep(Duration::from_millis(100));
                 self.signal(Signal::INT);
             }
-            Happens::Terminate => self.signal(Signal::TERM),
-            Happens::HangUp => self.signal(Signal::HUP),
-            Happens::Kill => self.signal(Signal::KILL),
-            Happens::KillOpencode => kill_opencode(fake, plan.transport.name()),
-            Happens::CloseStdout => {
+            Fault::Terminate => self.signal(Signal::TERM),
+            Fault::HangUp => self.signal(Signal::HUP),
+            Fault::Kill => self.signal(Signal::KILL),
+            Fault::KillOpencode => kill_opencode(fake, plan.transport.name()),
+            Fault::CloseStdout => {
                 drop(self.unread.take());
-                // It is noticed when something is printed.
+                // It is noticed only when something is printed.
                 return Ok(None);
             }
-            Happens::Nothing | Happens::Timeout(_) | Happens::IdleTimeout(_) => {}
+            Fault::Nothing | Fault::Timeout(_) | Fault::IdleTimeout(_) => {}
         }
         Ok(Some(at))
     }
 
-    /// Waits until it is time, and returns whether the command is still at work then.
+    /// Waits until it is time for the fault, and returns whether the command is still running.
     fn wait_until(&mut self, when: When, ready: &Path) -> Result<bool, String> {
         let after = |began: Instant, ms| began.elapsed() >= Duration::from_millis(ms);
         let mut since = None;
         while !self.has_ended()? {
-            if self.began.elapsed() > HANG {
-                return Err(self.give_up("opencode has not come so far that there is something to end"));
+            if self.began.elapsed() > HANG_TIMEOUT {
+                return Err(self.give_up("opencode did not start anything that can be ended"));
             }
             match when {
                 When::Start(ms) if after(self.began, ms) => return Ok(true),
                 When::Ready(ms) if since.is_some_and(|since| after(since, ms)) => return Ok(true),
                 When::Ready(_) if since.is_none() && ready.exists() => since = Some(Instant::now()),
-                _ => sleep(LOOK_EVERY),
+                _ => sleep(POLL_INTERVAL),
             }
         }
         Ok(false)
@@ -210,22 +210,22 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        // It has not been waited for, so its pid is its own. That it has ended meanwhile is no matter.
+        // It was not reaped, so its pid is still its own. It may have exited meanwhile, which is fine.
         kill_process(Pid::from_child(&self.child), signal).ok();
     }
 
     fn give_up(&mut self, why: &str) -> String {
         self.child.kill().ok();
         self.child.wait().ok();
-        format!("{why} within {HANG:?}: killed")
+        format!("{why} within {HANG_TIMEOUT:?}: killed")
     }
 
     fn wait(mut self) -> Result<Outcome, String> {
         while !self.has_ended()? {
-            if self.began.elapsed() > HANG {
+            if self.began.elapsed() > HANG_TIMEOUT {
                 return Err(self.give_up("the command did not end"));
             }
-            sleep(LOOK_EVERY);
+            sleep(POLL_INTERVAL);
         }
         let status = self.child.wait().map_err(|error| error.to_string())?;
         let text =
@@ -234,7 +234,7 @@ impl Running {
     }
 }
 
-/// Starts a command with nothing on stdin, and returns its ends of the pipes.
+/// Starts a command without stdin, and returns it with its pipes.
 pub(crate) fn spawn(
     command: &mut Command,
 ) -> Result<(Child, std::process::ChildStdout, std::process::ChildStderr), String> {
@@ -254,7 +254,7 @@ fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// Kills the opencode of this case, if it is at work.
+/// Kills the opencode of this case if it is running.
 fn kill_opencode(fake: &Fake, command: &str) {
     let log = fake.log_of(command);
     let at_work = log.iter().filter(|invocation| invocation.exit.is_none());
@@ -264,7 +264,7 @@ fn kill_opencode(fake: &Fake, command: &str) {
 }
 
 impl Plan {
-    /// Returns whether what is printed is JSON.
+    /// Returns whether the output format is JSON.
     pub(crate) fn prints_json(&self) -> bool {
         self.format != Format::Text
     }

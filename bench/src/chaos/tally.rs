@@ -1,33 +1,33 @@
-//! How many cases there were, and of which kinds.
+//! Counts the cases by kind.
 
 use crate::plan::Plan;
 use crate::play::Played;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is counted.
+/// The counts of all cases.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct Statistics {
     survived: u64,
     violations: u64,
-    /// By what was done and what it was done to.
+    /// The number of cases by category and kind.
     kinds: BTreeMap<(&'static str, String), u64>,
-    /// How the command ended, how often.
+    /// The number of cases by the command's end.
     ends: BTreeMap<String, u64>,
-    /// The longest time from what happened to the command's end, and from there until nothing was alive.
+    /// The longest time from the fault to the command's end, and from there until no process was alive.
     slowest_end: Duration,
     slowest_sweep: Duration,
-    /// How often the two together took longer than the three seconds that are promised, by the slack of the machine.
+    /// The number of cases in which both together exceeded the guaranteed three seconds within the slack.
     late: u64,
-    say_every: Duration,
+    report_interval: Duration,
     said: Duration,
 }
 
-/// Within which time nothing is to be alive.
-pub(crate) const PROMISED: Duration = Duration::from_secs(3);
+/// The guaranteed time within which no process is alive.
+pub(crate) const GUARANTEED: Duration = Duration::from_secs(3);
 
-impl Tally {
-    pub(crate) fn new(say_every: Duration) -> Self {
+impl Statistics {
+    pub(crate) fn new(report_interval: Duration) -> Self {
         Self {
             survived: 0,
             violations: 0,
@@ -36,7 +36,7 @@ impl Tally {
             slowest_end: Duration::ZERO,
             slowest_sweep: Duration::ZERO,
             late: 0,
-            say_every,
+            report_interval,
             said: Duration::ZERO,
         }
     }
@@ -45,7 +45,7 @@ impl Tally {
         self.violations
     }
 
-    /// Counts a case, and says now and then how far it is. `played` is none where something was violated.
+    /// Counts a case, and prints the progress at intervals. `played` is `None` after a violation.
     pub(crate) fn add(&mut self, plan: &Plan, played: Option<&Played>, elapsed: Duration) {
         match played {
             Some(played) => {
@@ -53,20 +53,20 @@ impl Tally {
                 *self.ends.entry(played.ended.clone()).or_default() += 1;
                 self.slowest_end = self.slowest_end.max(played.took.unwrap_or_default());
                 self.late += u64::from(played.is_late());
-                self.slowest_sweep = self.slowest_sweep.max(played.swept);
+                self.slowest_sweep = self.slowest_sweep.max(played.all_exited);
             }
             None => self.violations += 1,
         }
         let transport = plan.transport.name();
         for (of_what, kind) in [
-            ("what happened", plan.happens.name()),
-            ("what opencode did", plan.course.name),
-            ("what it left behind", plan.leaves),
-            ("what was printed", plan.format.name()),
+            ("fault", plan.fault.name()),
+            ("opencode's behaviour", plan.course.name),
+            ("left behind", plan.leaves),
+            ("output format", plan.format.name()),
         ] {
             *self.kinds.entry((of_what, format!("{kind}, {transport}"))).or_default() += 1;
         }
-        if elapsed >= self.said + self.say_every {
+        if elapsed >= self.said + self.report_interval {
             self.said = elapsed;
             println!("{}", self.line(elapsed));
         }
@@ -77,7 +77,7 @@ impl Tally {
         format!("{:>5} s: {survived} survived, {violations} violations", elapsed.as_secs())
     }
 
-    /// Prints all of it.
+    /// Prints all counts.
     pub(crate) fn print(&self, elapsed: Duration) {
         let mut last = "";
         for ((of_what, kind), count) in &self.kinds {
@@ -87,7 +87,7 @@ impl Tally {
             }
             println!("{count:>8}  {kind}");
         }
-        println!("how the command ended:");
+        println!("ends of the command:");
         for (end, count) in &self.ends {
             println!("{count:>8}  {end}");
         }
@@ -97,7 +97,7 @@ impl Tally {
             self.slowest_end.as_secs_f64(),
             self.slowest_sweep.as_secs_f64(),
             self.late,
-            PROMISED.as_secs()
+            GUARANTEED.as_secs()
         );
         println!("{}", self.line(elapsed));
     }

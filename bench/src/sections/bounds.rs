@@ -1,7 +1,7 @@
-//! What the command keeps in memory of an opencode that writes without end.
+//! The memory that the command needs for an opencode that writes without end.
 
 use crate::figures::mib;
-use crate::processes::watch_one;
+use crate::processes::sample_until_exit;
 use crate::report::Report;
 use opencode_run_bench::programs::Programs;
 use opencode_run_tests::script::{Act, Stream};
@@ -13,21 +13,21 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
-/// The most memory that the command may have beside the answer's own text, in bytes.
-const MOST: u64 = 100 << 20;
-/// How long a flood may take.
+/// The maximum memory of the command in bytes, in addition to the text of the answer.
+const MAX_BYTES: u64 = 100 << 20;
+/// The timeout of a flood.
 const LIMIT: Duration = Duration::from_mins(30);
 const PLAIN: &str = "1.18.33/plain-text";
 const PLAIN_TEXT: &str = "Hello from the model.";
 
-/// Measures the memory of our own process in floods of all kinds.
+/// Measures the memory of our own process during floods of all kinds.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let (bytes, amount) = if quick { (100_000_000, "100 MB") } else { (1_000_000_000, "1 GB") };
     let events = bytes / 100;
     let flood = |stream, one_line| Act::Flood { stream, bytes, line_length: None, one_line };
     for (what, act, dropped) in [
         (format!("{amount} of stdout in {events} lines"), flood(Stream::Stdout, false), 0),
-        // Its newline is no part of it.
+        // The line break is not counted.
         (format!("one line of {amount} on stdout"), flood(Stream::Stdout, true), bytes - 1),
         (format!("{amount} of stderr"), flood(Stream::Stderr, false), 0),
         (format!("one line of {amount} on stderr"), flood(Stream::Stderr, true), 0),
@@ -53,7 +53,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     Ok(())
 }
 
-/// Runs a turn and reports what memory the command had in it; returns what it printed.
+/// Runs a turn and reports the peak memory of the command; returns its output.
 async fn turn(
     programs: &Programs,
     sandbox: &Sandbox,
@@ -71,15 +71,15 @@ async fn turn(
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let began = Instant::now();
     let child = command.spawn()?;
-    let taken = watch_one(child.id().ok_or("it has ended already")?);
+    let taken = sample_until_exit(child.id().ok_or("the command has already ended")?);
     let output = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
-    let taken = taken.join().map_err(|_| "nobody watched it")?;
+    let taken = taken.join().map_err(|_| "the sampling thread panicked")?;
     let object: Value = serde_json::from_slice(&output.stdout)?;
     if !output.status.success() || object["state"] != "completed" {
         return Err(format!("{what}: {:?}, {}", output.status, object["error"]).into());
     }
     report.detail(what, &format!("{:.0} s", began.elapsed().as_secs_f64()));
-    let bound = MOST + text;
+    let bound = MAX_BYTES + text;
     let (target, measured) = (format!("<= {:.0} MiB", mib(bound)), format!("{:.1} MiB", mib(taken.peak)));
     report.row(&format!("our own memory with {what}"), &target, &measured, taken.peak > 0 && taken.peak <= bound);
     Ok(object)

@@ -1,7 +1,7 @@
 //! One command from its start to its end.
 
 use crate::figures::{median, mib, ms, ratio};
-use crate::processes::{Taken, watch_one};
+use crate::processes::{ResourceUsage, sample_until_exit};
 use crate::report::Report;
 use crate::stage::{LIMIT, Stage};
 use opencode_run_bench::programs::Programs;
@@ -10,12 +10,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// Where a task is worked on.
+/// The directory of a task.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
-    /// In the directory where the command is called.
+    /// The current directory of the command.
     Called,
-    /// In a new directory, which is a repository of its own. `opencode-run` makes it by itself; for bare opencode it is made.
+    /// A new directory with its own repository. `opencode-run` creates it; for bare opencode it is created.
     Own,
 }
 
@@ -23,30 +23,31 @@ impl Place {
     fn name(self) -> &'static str {
         match self {
             Self::Called => "",
-            Self::Own => ", in a directory of its own",
+            Self::Own => ", in its own directory",
         }
     }
 }
 
-/// How `opencode-run` is called.
+/// A variant of calling `opencode-run`.
 struct Call {
     transport: &'static str,
     place: Place,
-    /// How much of bare opencode's time it may take.
+    /// The maximum time relative to bare opencode.
     most: f64,
 }
 
-/// The calls that are measured, each against bare opencode in such a place.
+/// The measured calls, each compared with bare opencode in such a directory.
 ///
-/// In a repository, opencode keeps snapshots to undo changes by, which takes some thirty git processes; where it is called
-/// here there is none. By `run`, it is bare opencode itself that works, and nothing but what we add can be held to be small.
+/// In a repository, opencode keeps undo snapshots, which takes about thirty git processes; the current directory
+/// here is not a repository. With `run`, bare opencode itself does the work, so only our overhead can be required
+/// to be small.
 const CALLS: [Call; 3] = [
     Call { transport: "serve", place: Place::Called, most: 0.7 },
     Call { transport: "serve", place: Place::Own, most: 0.7 },
     Call { transport: "run", place: Place::Called, most: 1.1 },
 ];
 
-/// Measures `opencode-run MESSAGE` against bare `opencode run`, and what our own process takes in it.
+/// Measures `opencode-run MESSAGE` compared with bare `opencode run`, and the cost of our own process.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let Some(opencode) = &programs.opencode else {
         report.skip("cold");
@@ -59,14 +60,14 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
         stage.model.base_url()
     );
     std::fs::write(directory.join(".env"), dot_env)?;
-    // The first start in a home makes its database.
+    // The first start in a home directory creates opencode's database.
     stage.bare(&directory, &[]).await?;
     for call in &CALLS {
         ours(programs, &stage, &directory, call).await?;
     }
 
     let (mut called, mut own) = (Vec::new(), Vec::new());
-    let mut turns: [Vec<(Duration, Taken)>; CALLS.len()] = Default::default();
+    let mut turns: [Vec<(Duration, ResourceUsage)>; CALLS.len()] = Default::default();
     for round in 0..if quick { 2 } else { 10 } {
         called.push(stage.bare(&directory, &[]).await?.0);
         own.push(bare_in_its_own(&stage, round).await?);
@@ -86,7 +87,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
             Place::Called => ratio(took, called),
             Place::Own => {
                 let unlike = ratio(took, called);
-                report.detail(&format!("{what}, against bare where it is called"), &format!("{unlike:.2}"));
+                report.detail(&format!("{what}, against bare in the current directory"), &format!("{unlike:.2}"));
                 ratio(took, own)
             }
         };
@@ -101,7 +102,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     Ok(())
 }
 
-/// Runs bare opencode in a directory that is made for it, as `opencode-run` makes one. Returns how long both took.
+/// Runs bare opencode in a directory that is created like `opencode-run` creates it. Returns the time of both.
 async fn bare_in_its_own(stage: &Stage, round: usize) -> Result<Duration, Box<dyn Error>> {
     let began = Instant::now();
     let directory = stage.directory(&format!("own-{round}"))?;
@@ -118,7 +119,7 @@ async fn ours(
     stage: &Stage,
     directory: &Path,
     call: &Call,
-) -> Result<(Duration, Taken), Box<dyn Error>> {
+) -> Result<(Duration, ResourceUsage), Box<dyn Error>> {
     let mut command = stage.command(&programs.opencode_run, directory);
     command.arg("--opencode").arg(&stage.opencode).args(["--transport", call.transport]);
     if call.place == Place::Called {
@@ -127,9 +128,9 @@ async fn ours(
     command.arg("Say hello.");
     let began = Instant::now();
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let watch = watch_one(child.id().unwrap_or_default());
+    let watch = sample_until_exit(child.id().unwrap_or_default());
     let done = tokio::time::timeout(LIMIT, child.wait_with_output()).await??;
     let took = began.elapsed();
-    let taken = watch.join().map_err(|_| "the watch of a process panicked")?;
+    let taken = watch.join().map_err(|_| "the sampling thread panicked")?;
     if done.status.success() { Ok((took, taken)) } else { Err(format!("{done:?}").into()) }
 }

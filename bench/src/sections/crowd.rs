@@ -1,4 +1,4 @@
-//! Many live sessions through one connection.
+//! Many live sessions on one connection.
 
 use crate::figures::{ms, ratio};
 use crate::processes::own_cpu;
@@ -13,38 +13,35 @@ use opencode_run_tests::{FakeScript, Sandbox};
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
-/// How long a session pauses after each event where it speaks at a pace of its own, as a model does.
+/// The pause of a session after each event, similar to a model's pace.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many events a second come to all sessions together where that is what is the same for few and for many.
-const TOGETHER_A_SECOND: usize = 20_000;
+/// The total event rate per second of all sessions, if it is the same for few and many sessions.
+const TOTAL_PER_SECOND: usize = 20_000;
 
-/// Measures what an event costs with few and with many sessions, and that each reaches its own turn.
+/// Measures the cost of an event with few and with many sessions, and that each event reaches its own turn.
 ///
-/// What it costs depends on how many come at once, and on how long ago the turn had its last: memory that was not touched for
-/// long is no longer in the processor's caches. So the sessions are compared in two ways: each speaks at the same pace of its
-/// own, however many there are; and all say what they have without a pause, so that the processor is never idle. In a third
-/// way all of them together speak at the same pace, each of many a hundred times as seldom as each of few. That is printed
-/// beside the others, as most of what it shows is how long ago.
+/// The cost depends on how many events arrive at once, and on how long ago the turn had its last one, because
+/// memory that was not touched for long is no longer in the processor's caches. So the sessions are compared in two
+/// ways: each sends at the same pace, however many there are; and all send without pauses, so that the processor is
+/// never idle. In a third way all sessions together have the same rate, so that each of many sends a hundred times
+/// less often than each of few. That is printed as a detail, because it mostly shows the effect of the caches.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let sizes: &[usize] = if quick { &[20, 200] } else { &[20, 200, 2000] };
     let (mut paced, mut floods) = (Vec::new(), Vec::new());
     for &sessions in sizes {
-        // A turn's beginning and end cost the same with one delta, and are no part of an event.
+        // The beginning and end of a turn cost the same with one delta, so they are subtracted.
         let one = crowd(programs, sessions, 1, Duration::ZERO).await?;
         let cost = async |deltas: usize, pause: Duration| -> Result<Duration, Box<dyn Error>> {
             let many = crowd(programs, sessions, deltas, pause).await?;
             Ok(many.saturating_sub(one) / u32::try_from(sessions * (deltas - 1))?)
         };
         let own_pace = cost(if quick { 20 } else { 100 }, PAUSE).await?;
-        report.detail(
-            &format!("an event of a session that speaks ten times a second, {sessions} at once"),
-            &us(own_pace),
-        );
+        report.detail(&format!("an event of a session with ten events a second, {sessions} at once"), &us(own_pace));
         let flood = cost(if quick { 20_000 } else { 1_000_000 } / sessions, Duration::ZERO).await?;
         report.detail(&format!("an event of a flood, {sessions} sessions at once"), &us(flood));
-        let pause = Duration::from_secs(1) * u32::try_from(sessions)? / u32::try_from(TOGETHER_A_SECOND)?;
+        let pause = Duration::from_secs(1) * u32::try_from(sessions)? / u32::try_from(TOTAL_PER_SECOND)?;
         let together = cost(if quick { 20_000 } else { 200_000 } / sessions, pause).await?;
-        let what = format!("an event of {TOGETHER_A_SECOND} a second of all together, {sessions} sessions at once");
+        let what = format!("an event of {TOTAL_PER_SECOND} a second of all together, {sessions} sessions at once");
         report.detail(&what, &us(together));
         let turn = ms(one / u32::try_from(sessions)?);
         report.detail(&format!("the end of a turn, {sessions} at once"), &format!("{turn:.2} ms"));
@@ -55,7 +52,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     for (how, costs) in [("at each one's pace", paced), ("of a flood", floods)] {
         let growth = ratio(costs[costs.len() - 1], costs[0]);
         let what = format!("{many} sessions on one connection, an event {how} against one of {few}");
-        // Each reached its own turn, or this would not be reached.
+        // This point is reached only if every event reached its own turn.
         report.row(&what, "flat: <= 1.5 times", &format!("{growth:.2}"), growth <= 1.5);
     }
     Ok(())
@@ -65,7 +62,7 @@ fn us(time: Duration) -> String {
     format!("{:.2} us", ms(time) * 1000.0)
 }
 
-/// Returns the processor time that so many sessions take for so many deltas each, with a pause after each.
+/// Returns the CPU time for so many sessions with so many deltas each and a pause after each.
 async fn crowd(
     programs: &Programs,
     sessions: usize,
@@ -74,7 +71,7 @@ async fn crowd(
 ) -> Result<Duration, Box<dyn Error>> {
     let sandbox = Sandbox::new();
     let go = sandbox.path("go");
-    // The message names the turn, and the turn says its own name: what reached another is seen.
+    // The message names the turn and the answer repeats the name, so that a misdelivered event is noticed.
     let rule = |n: usize| {
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         let speak = TurnAct::Speak { delta: format!("<{n}>"), count: deltas as u64, at_once: 1, pause_ms };
@@ -91,7 +88,7 @@ async fn crowd(
         runner.start(format!("say {n}.").into(), SystemTime::now()).await?;
         runners.push(runner);
     }
-    // Until all messages have arrived.
+    // Waits until all messages have arrived.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let cpu = own_cpu();
     std::fs::write(&go, "")?;

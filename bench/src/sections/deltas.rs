@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime};
 
 const DELTA: &str = "word ";
 
-/// Measures how many deltas a second go through, to a reader that wants every one, and what they take.
+/// Measures the rate of deltas with a lossless reader, and their memory.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let count: u64 = if quick { 100_000 } else { 1_000_000 };
     let sandbox = Sandbox::new();
@@ -41,19 +41,20 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     executor.shutdown().await;
 
     report.detail(&format!("{count} text deltas, wall clock"), &format!("{:.0} ms", ms(took)));
-    report.detail("the same in a second of wall clock", &format!("{:.0}", per_second(count, took)));
-    // What a turn is too slow for is made up for by the whole text.
-    report.row("deltas that were told one by one", &format!("{count}"), &format!("{seen}"), seen == count);
+    report.detail("the same per second of wall clock", &format!("{:.0}", per_second(count, took)));
+    // If a turn is too slow for the deltas, it gets the whole text instead.
+    report.row("deltas that were delivered one by one", &format!("{count}"), &format!("{seen}"), seen == count);
     let rate = per_second(seen, cpu);
     report.row(
-        &format!("{count} text deltas, a second of one core"),
+        &format!("{count} text deltas, per second of one core"),
         ">= 200,000",
         &format!("{rate:.0}"),
         rate >= 200_000.0,
     );
     let grown = peak.saturating_sub(before);
-    let what = format!("memory for them, whose text has {:.1} MiB", mib(text));
-    // The text is there in the turn's record, in the event that tells it as a whole, in the answer, and in what was read of both.
+    let what = format!("memory for them, with {:.1} MiB of text", mib(text));
+    // The text exists in the turn's record, in the event with the whole text, in the answer, and in the buffers of
+    // both.
     let bound = 8 * text + (32 << 20);
     report.row(&what, &format!("<= {:.0} MiB", mib(bound)), &format!("{:.0} MiB", mib(grown)), grown <= bound);
     Ok(())

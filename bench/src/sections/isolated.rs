@@ -1,4 +1,4 @@
-//! Many tasks, each in a new directory of its own.
+//! Many tasks, each in its own new directory.
 
 use crate::figures::{mib, per_second, rate};
 use crate::processes::Watch;
@@ -11,13 +11,13 @@ use opencode_run_process::{ServeExecutor, TaskDir};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-/// How many tasks at a time the memory is measured with.
+/// The number of concurrent tasks in the memory measurement.
 const MEMORY_AT: usize = 8;
 
-/// How often a bare `opencode run` is started again that found the database locked.
+/// The number of retries of a bare `opencode run` after a locked database.
 const BARE_RETRIES: usize = 3;
 
-/// Measures how many tasks a second there are, and the memory of all opencode processes.
+/// Measures the throughput of tasks, and the memory of all opencode processes.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let Some(opencode) = &programs.opencode else {
         report.skip("isolated");
@@ -57,7 +57,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
         faster >= 12.0,
     );
     let what = format!("isolated tasks, around task {} against around task {}", tasks * 7 / 8, tasks / 4);
-    // A tenth is what two measurements of the same thing differ by.
+    // Two measurements of the same thing differ by up to a tenth.
     report.row(&what, "no slower", &format!("{:.2}", late / early), late >= early * 0.9);
     let memory = if best_at == MEMORY_AT { long.memory } else { Run::new(&stage, MEMORY_AT, tasks).await?.memory };
     let what = format!("memory of all opencode processes, {tasks} tasks, {MEMORY_AT} at a time");
@@ -69,7 +69,7 @@ async fn bare_tasks(stage: &Stage, at_once: usize, tasks: usize) -> Result<f64, 
     let began = Instant::now();
     let turns = futures_util::stream::iter(0..tasks).map(|task| async move {
         let directory = stage.directory(&format!("bare-{at_once}-{task}"))?;
-        // Where several are at work on the database, some end with an error. A user would start those again.
+        // With a shared database, some of them fail; a user would retry these.
         let mut done = stage.bare(&directory, &[]).await;
         for _ in 0..BARE_RETRIES {
             match done {
@@ -88,11 +88,11 @@ async fn bare_tasks(stage: &Stage, at_once: usize, tasks: usize) -> Result<f64, 
     Ok(per_second(tasks as u64, began.elapsed()))
 }
 
-/// Many tasks on one executor, its start included.
+/// Many tasks on one executor, including its start.
 struct Run {
     took: Duration,
     done: Vec<Instant>,
-    /// The most memory of all opencode processes at a time, in bytes.
+    /// The peak of the total memory of all opencode processes in bytes.
     memory: u64,
 }
 

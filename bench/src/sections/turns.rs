@@ -15,10 +15,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
 const PASSWORD: &str = "benchmark";
-/// How many turns on a server follow one of bare opencode.
-const TURNS_A_ROUND: usize = 5;
+/// The number of turns on a server for each one of bare opencode.
+const TURNS_PER_ROUND: usize = 5;
 
-/// Measures later turns against bare `opencode run` and against the request itself.
+/// Measures later turns compared with bare `opencode run` and with the raw request.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let Some(opencode) = &programs.opencode else {
         report.skip("turns");
@@ -44,7 +44,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     let (mut bare, mut own_turns, mut through_turns, mut raw_turns) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..if quick { 2 } else { 8 } {
         bare.push(stage.bare(&bare_directory, &["--session", &session]).await?.0);
-        for _ in 0..TURNS_A_ROUND {
+        for _ in 0..TURNS_PER_ROUND {
             own_turns.push(turn(&own, stage.prompt()).await?);
             through_turns.push(turn(&through, prompt()).await?);
             raw_turns.push(raw.turn().await?);
@@ -54,8 +54,8 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     let (through_turns, raw_turns) = (median(&through_turns), median(&raw_turns));
     report.detail("bare `opencode run --session`", &format!("{:.0} ms", ms(bare)));
     report.detail("a turn on our server", &format!("{:.0} ms", ms(own_turns)));
-    report.detail("a turn through us, on a server of somebody else", &format!("{:.1} ms", ms(through_turns)));
-    report.detail("the raw request to it", &format!("{:.1} ms", ms(raw_turns)));
+    report.detail("a turn through us, on an attached server", &format!("{:.1} ms", ms(through_turns)));
+    report.detail("the raw request to that server", &format!("{:.1} ms", ms(raw_turns)));
     let faster = ratio(bare, own_turns);
     report.row(
         "later turns, against bare `opencode run`",
@@ -70,7 +70,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     raw.end().await
 }
 
-/// A server that is asked without us.
+/// A server that is used directly.
 struct Raw {
     child: Child,
     url: String,
@@ -98,7 +98,7 @@ impl Raw {
         let (session, directory) = (String::new(), path(&directory));
         let mut raw = Self { child, url, client, session, directory, model: MODEL.parse()? };
         let made: Value = raw.post("/session", &json!({"title": "raw"})).await?;
-        made["id"].as_str().ok_or("the server makes no session")?.clone_into(&mut raw.session);
+        made["id"].as_str().ok_or("the server created no session")?.clone_into(&mut raw.session);
         Ok(raw)
     }
 

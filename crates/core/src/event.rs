@@ -74,7 +74,7 @@ impl PartId {
     }
 }
 
-/// One thing that happened in a turn.
+/// An event of a turn.
 ///
 /// Kinds that this crate does not know become [`Event::Unknown`]; they are neither errors nor lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,7 +111,7 @@ pub enum Event {
         /// The whole text.
         text: String,
     },
-    /// A tool call began or advanced.
+    /// A tool call began or its state changed.
     Tool(ToolCall),
     /// A step ended.
     StepFinish {

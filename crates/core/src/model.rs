@@ -31,7 +31,7 @@ pub enum ModelChoice {
 }
 
 impl ModelChoice {
-    /// Returns the type of the model source; `None` for a model that is named.
+    /// Returns the role of the model source; `None` for a named model.
     #[must_use]
     pub fn source_type(&self) -> Option<ModelSourceType> {
         match self {

@@ -41,7 +41,7 @@ pub enum Remedy {
     UseGateway,
     /// Remove the parameter that only the credential gateway can set, or use the gateway.
     RemoveParameterOrUseGateway,
-    /// Use a model source with the credential gateway, which is what sees the usage.
+    /// Use a model source with the credential gateway, which counts the usage.
     UseSourceWithGateway,
     /// Let opencode reach the model's provider without the credential gateway.
     BypassGateway,
@@ -49,7 +49,7 @@ pub enum Remedy {
     RemoveKeyOrBypassGateway,
     /// Set the prices of a model source.
     SetPrices(ModelSourceType),
-    /// Use a model of the attached server, and no model source.
+    /// Use a model of the attached server instead of a model source.
     UseModelOfServer,
     /// Choose another workspace, or work in a directory that exists.
     ChooseWorkspace,

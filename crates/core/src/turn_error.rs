@@ -20,7 +20,7 @@ impl TurnError {
         &self.record
     }
 
-    /// Returns why the turn failed; `None` if it was interrupted.
+    /// Returns the failure of the turn; `None` if it was interrupted.
     #[must_use]
     pub fn failure(&self) -> Option<&TurnFailure> {
         self.record.failure.as_ref()

@@ -80,7 +80,7 @@ struct Progress {
 struct Live {
     /// The finished turns.
     finished: Conversation,
-    /// The running turn, or one that is being started.
+    /// The turn that is running or starting.
     current: Current,
     /// The events of the last turn.
     log: Option<Arc<EventLog>>,

@@ -11,15 +11,15 @@ use std::ops::{Add, AddAssign};
 #[serde(default)]
 #[expect(clippy::exhaustive_structs, reason = "callers write the counts out, and add them up field by field")]
 pub struct Usage {
-    /// Tokens of the request that were not in the cache.
+    /// Input tokens that were not in the provider's cache.
     pub input: u64,
-    /// Tokens of the answer.
+    /// Output tokens.
     pub output: u64,
-    /// Tokens that the model spent on reasoning.
+    /// Reasoning tokens.
     pub reasoning: u64,
-    /// Tokens of the request that came from the provider's cache.
+    /// Input tokens that were read from the provider's cache.
     pub cache_read: u64,
-    /// Tokens of the request that were written to the provider's cache.
+    /// Input tokens that were written to the provider's cache.
     pub cache_write: u64,
 }
 

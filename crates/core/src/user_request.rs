@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PermissionRequest {
-    /// The id that an answer refers to; `None` if the transport cannot carry an answer.
+    /// The id for the answer; `None` if the transport cannot carry an answer.
     pub id: Option<String>,
     /// The kind of permission, such as `external_directory` or `bash`.
     pub permission: String,

@@ -2,9 +2,8 @@
 //!
 //! A client sends requests to an upstream on loopback, alternately directly and through the gateway, on persistent
 //! connections. It measures the time from the first byte of the request to the first byte of the answer. The
-//! request has
-//! opencode's size and the answer is a stream; both ways do the same work, so the difference is the gateway's
-//! overhead.
+//! request has opencode's size and the answer is a stream; both ways do the same work, so the difference is the
+//! gateway's overhead.
 
 use std::{
     io::{self, Read, Write},

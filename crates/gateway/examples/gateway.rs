@@ -5,8 +5,7 @@
 //! ```
 //!
 //! The second argument is `openai`, `anthropic` or `google`. Prints the base URL for the client, and the traffic
-//! when stdin
-//! ends.
+//! when stdin ends.
 
 use std::io::{self, Read, Write};
 

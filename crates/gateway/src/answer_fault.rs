@@ -44,7 +44,7 @@ pub enum AnswerFault {
         /// Its text.
         message: String,
     },
-    /// The connection ended before the answer did.
+    /// The connection was closed before the end of the answer.
     BrokenOff,
     /// An event or the answer exceeds its size limit.
     TooLong {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::{Prices, Tokens, Traffic};
 
-/// A counter that can be read at any time.
+/// A usage counter that can be read at any time.
 #[derive(Debug)]
 pub(crate) struct UsageCounter {
     traffic: Mutex<Traffic>,

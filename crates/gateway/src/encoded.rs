@@ -21,7 +21,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::dial::BoxError;
 
-/// How an answer is compressed.
+/// The content encoding of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Identity,
@@ -31,7 +31,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Reads it off the headers of an answer; `None` if it is not known, or several are stacked.
+    /// Returns the encoding from the headers of an answer; `None` if it is unknown or there are several.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut encodings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {

@@ -80,7 +80,7 @@ impl Fault {
         }
     }
 
-    /// Returns a name for programs.
+    /// Returns the machine-readable name.
     fn kind(self) -> &'static str {
         match self {
             Self::NotFound => "gateway_not_found",
@@ -106,7 +106,7 @@ impl Fault {
 
     fn message(self) -> String {
         match self {
-            Self::NotFound => "not found".to_owned(),
+            Self::NotFound => "no such route or endpoint".to_owned(),
             Self::BadRequest(what) => format!("the request is malformed: {what}"),
             Self::TooLarge => "the request exceeds the size limit".to_owned(),
             Self::SlowClient => "the request's body did not arrive in time".to_owned(),

@@ -29,7 +29,7 @@ use crate::{
     usage::{Framing, UsageScanner},
 };
 
-/// The body of an answer: one of ours, or the upstream's.
+/// The body of an answer: the gateway's own, or the upstream's.
 pub(crate) type AnswerBody = Either<Full<Bytes>, Relay>;
 
 /// Answers a request, and notifies `known` when it is for an existing route.
@@ -70,7 +70,7 @@ fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<RouteState>,
     }
     if request.version() != Version::HTTP_11 {
         // A broken answer could not be distinguished from a complete one.
-        return Err(Fault::BadRequest("HTTP/1.0 cannot distinguish a broken answer from a complete one"));
+        return Err(Fault::BadRequest("its HTTP version cannot distinguish a broken answer from a complete one"));
     }
     let (token, _) = split(request.uri().path());
     shared.path(token).ok_or(Fault::NotFound)

@@ -34,8 +34,9 @@ use crate::{
     upstream::Target,
 };
 
-/// The most connections of clients at a time; a further one waits. An agent cannot use up the files of its runner.
-const MOST_CONNECTIONS: usize = 512;
+/// The maximum number of client connections; others wait. So an agent cannot exhaust the file descriptors of its
+/// runner.
+const MAX_CONNECTIONS: usize = 512;
 /// The maximum number of connections whose owner is being looked up at a time; others wait.
 const MAX_PENDING_LOOKUPS: usize = 16;
 /// The number of owner lookups for a connection: a list that changes while it is read can lack a row.
@@ -233,7 +234,7 @@ fn listen() -> io::Result<(std::net::TcpListener, SocketAddr)> {
 
 async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let unplaced = Arc::new(Semaphore::new(MAX_PENDING_LOOKUPS));
     loop {
         let Ok(waiting) = Arc::clone(&unplaced).acquire_owned().await else { return };

@@ -10,7 +10,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The fields of an object, also those that stand there twice.
+/// The fields of an object, including duplicates.
 pub(crate) struct Object<'o>(Vec<(String, &'o RawValue)>);
 
 impl<'o> Object<'o> {

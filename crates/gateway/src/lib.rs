@@ -48,8 +48,8 @@
 //! them out.
 //!
 //! Usage is counted per route, per lease and per budget, as [`Traffic`], readable at any time. Each change of
-//! [`UsageBudget::watch_bytes`] shows that the provider is alive, each change of [`UsageBudget::watch_content`] is progress
-//! of the model; [`UsageBudget::watch_limit`] reports a request that was rejected because of a limit.
+//! [`UsageBudget::watch_bytes`] shows that the provider is alive, each change of [`UsageBudget::watch_content`] is
+//! progress of the model; [`UsageBudget::watch_limit`] reports a request that was rejected because of a limit.
 //! [`Lease::answer_fault`] returns the fault of the last answer, in the provider's own words.
 //!
 //! An upstream's prices are prices of tokens. Under a cost limit, requests with other costs are rejected: another

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use crate::{OpenError, Options, Protocol, Redactor, Upstream, dial, failure::Failure, tls, upstream::Target};
 
-/// The longest list in bytes. The longest that is known has hundreds of models, and some hundreds of kilobytes.
-const LONGEST_LIST: usize = 8 << 20;
+/// The maximum size of a list in bytes. The longest known lists have hundreds of models and some hundreds of kilobytes.
+const MAX_LIST_BYTES: usize = 8 << 20;
 
 /// The models that an upstream lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,7 @@ async fn ask(upstream: &Upstream, target: &Target, options: &Options) -> Result<
         Err(error) => return Err(probe_error(Failure::of(&error), &uri, by_proxy).await),
     };
     let status = answer.status();
-    let body = Limited::new(answer.into_body(), LONGEST_LIST).collect().await.map_err(|_| ProbeError::Broken)?;
+    let body = Limited::new(answer.into_body(), MAX_LIST_BYTES).collect().await.map_err(|_| ProbeError::Broken)?;
     let body = body.to_bytes();
     let text = String::from_utf8_lossy(&body);
     judge(status, &Redactor::new(upstream.credential.clone()).redact(&text))

@@ -26,7 +26,8 @@ use crate::{
     route::LeaseState,
 };
 
-/// How long an upstream may keep the connection open behind the end of a stream. The client waits for it to be closed.
+/// The maximum time for which an upstream may keep the connection open after the end of a stream; the client waits
+/// for it.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The limits and settings of a relayed answer.

@@ -17,7 +17,7 @@ use crate::{
     AnswerFault, Gateway, Redactor, Traffic, UsageBudget, counter::UsageCounter, fault_log::FaultLog, upstream::Target,
 };
 
-/// What opencode is told in place of a key. It opens nothing: what does is the path.
+/// The placeholder key for opencode. It grants no access; the route's token does.
 pub(crate) const PLACEHOLDER: &str = "the-gateway-holds-the-key";
 
 /// The maximum number of sub-agents that a route remembers. Further ones can still get a lease by name.
@@ -134,8 +134,8 @@ impl Route {
     ///
     /// # Errors
     ///
-    /// [`LeaseError::AlreadyLeased`] if the session already has a lease, [`LeaseError::NoPrices`] if the budget limits the
-    /// cost and the upstream has no prices.
+    /// [`LeaseError::AlreadyLeased`] if the session already has a lease, [`LeaseError::NoPrices`] if the budget
+    /// limits the cost and the upstream has no prices.
     pub fn lease(&self, session: impl Into<String>, budget: &UsageBudget) -> Result<Lease, LeaseError> {
         let lease = self.new_lease(budget)?;
         self.state.insert(session.into(), LeaseEntry { lease: Arc::clone(&lease), inherited: false })?;

@@ -9,7 +9,7 @@ use rustls::{
 
 use crate::{OpenError, Options};
 
-/// Adds certificates to the trusted ones; opencode's runtime knows this variable.
+/// The variable with additional trusted certificates, which opencode's runtime uses too.
 const EXTRA_CERTIFICATES: &str = "NODE_EXTRA_CA_CERTS";
 /// The variables that replace the system's certificates.
 const REPLACING: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -34,7 +34,9 @@ pub(crate) fn of_system(options: &Options) -> Result<ClientConfig, OpenError> {
         add_file(&mut roots, path)?;
     }
     if roots.is_empty() {
-        return Err(OpenError::Certificates("there are none: install the system's, or set SSL_CERT_FILE".to_owned()));
+        return Err(OpenError::Certificates(
+            "no trusted certificates found: install the system's, or set SSL_CERT_FILE".to_owned(),
+        ));
     }
     with_roots(roots)
 }

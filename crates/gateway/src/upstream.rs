@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{Prices, headers};
 
-/// What a path leads to.
+/// The destination of a route.
 ///
 /// ```
 /// use opencode_run_gateway::{Protocol, Upstream};

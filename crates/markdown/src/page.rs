@@ -77,7 +77,7 @@ impl Page {
                 if !head.is_empty() {
                     self.fence(head, language);
                 }
-                // Between two fences, where no tool can write it.
+                // Between two fences, so that no tool can forge it.
                 self.paragraph(&format!("*… {} omitted …*", count(omitted as u64, "byte", "bytes")));
                 if !tail.is_empty() {
                     self.fence(tail, language);
@@ -92,7 +92,7 @@ impl Page {
         self.block(&format!("{fence}{language}\n{text}{end}{fence}"));
     }
 
-    /// Shows what `fill` adds collapsed, where the reader of Markdown can do so.
+    /// Adds the content of `fill` as a collapsed section.
     pub(crate) fn details(&mut self, summary: &str, fill: impl FnOnce(&mut Self)) {
         self.block(&format!("<details>\n<summary>{}</summary>", html(summary)));
         fill(self);

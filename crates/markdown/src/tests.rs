@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Runs the inputs through the machine, a second apart.
+/// Applies the inputs to the state machine, one per second.
 fn record(prompt: &Prompt, inputs: impl IntoIterator<Item = Input>) -> TurnRecord {
     let mut turn = TurnMachine::new(prompt, SystemTime::UNIX_EPOCH + Duration::from_hours(490_896));
     for (second, input) in (1..).zip(inputs) {

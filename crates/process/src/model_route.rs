@@ -255,7 +255,7 @@ pub(crate) fn upstream(config: &ModelConfig) -> Upstream {
     };
     Upstream {
         credential: config.api_key.clone(),
-        key_header: config.api_key_header.clone().map_or(KeyHeader::OfProtocol, KeyHeader::Named),
+        key_header: config.api_key_header.clone().map_or(KeyHeader::ProtocolDefault, KeyHeader::Named),
         // Fixed: a command of the agent could request a more expensive model, and the limit on the cost would not hold.
         model: Some(config.model.clone()),
         // Set by the gateway, since the provider packages drop some parameters, and some agents have their own.

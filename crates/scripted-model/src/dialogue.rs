@@ -1,28 +1,28 @@
-//! What is said in a request, read the same way from the three protocols.
+//! Parses the messages of a request, in the same way for all three protocols.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Protocol;
 
-/// The result of a tool, as a request brings it back.
+/// The result of a tool in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ToolResult {
-    /// The id of the call; empty with Google, which has none.
+    /// The id of the call; empty for Google, which has none.
     pub call_id: String,
-    /// The tool's name, if the request still holds the call.
+    /// The tool's name, if the request contains the call.
     pub name: Option<String>,
-    /// The result's text; JSON where the result is not a text.
+    /// The text of the result; JSON if the result is not a text.
     pub text: String,
 }
 
-/// A request's system prompt and messages; it borrows from the request's body.
+/// A request's system prompt and messages, borrowed from its body.
 #[derive(Debug, Default)]
 pub(crate) struct Dialogue<'a> {
     system: Vec<&'a str>,
     entries: Vec<Entry<'a>>,
-    /// The tool calls in the request: id and name.
+    /// The ids and names of the tool calls in the request.
     calls: Vec<(&'a str, &'a str)>,
 }
 
@@ -116,7 +116,7 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// Takes a message that may hold results of tools, text of the user behind them, or both.
+    /// Adds a message that may contain tool results, text of the user after them, or both.
     fn user_message(&mut self, results: impl Iterator<Item = RawResult<'a>>, texts: Vec<&'a str>) {
         self.entries.extend(results.map(Entry::Tool));
         if !texts.is_empty() {
@@ -138,7 +138,7 @@ impl<'a> Dialogue<'a> {
         self.system_text().contains(text)
     }
 
-    /// Returns the texts of user, assistant and tools, a message a line or more.
+    /// Returns the texts of the user, the assistant and the tools, each message on its own lines.
     pub(crate) fn messages_text(&self) -> String {
         let texts: Vec<String> = self
             .entries
@@ -169,7 +169,7 @@ impl<'a> Dialogue<'a> {
         self.entries.iter().filter(|entry| matches!(entry, Entry::User(_))).count()
     }
 
-    /// Returns the number of tool results behind the last user message.
+    /// Returns the number of tool results after the last user message.
     pub(crate) fn after_tools(&self) -> usize {
         self.entries
             .iter()
@@ -179,7 +179,7 @@ impl<'a> Dialogue<'a> {
             .count()
     }
 
-    /// Returns all tool results in their order.
+    /// Returns all tool results in order.
     pub(crate) fn tool_results(&self) -> Vec<ToolResult> {
         self.entries
             .iter()
@@ -225,7 +225,7 @@ fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Returns the texts of a content that is a string or a list of parts; thoughts of the model are not among them.
+/// Returns the texts of a content that is a string or a list of parts, without the model's thoughts.
 fn texts(content: &Value) -> Vec<&str> {
     match content {
         Value::String(text) if !text.is_empty() => vec![text],
@@ -244,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    /// Says the same in the three protocols: a turn with two tool calls, and the next user message with none yet.
+    /// Returns the same dialogue in the three protocols: a turn with two tool calls, and the next user message.
     fn bodies() -> [(Protocol, Value); 3] {
         let openai = json!({"messages": [
             {"role": "system", "content": "be brief"},
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn three_protocols_say_the_same() {
+    fn protocols_parse_to_same_dialogue() {
         for (protocol, body) in bodies() {
             let dialogue = Dialogue::read(protocol, &body);
             assert_eq!(dialogue.system_text(), "be brief", "{protocol:?}");
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_results_and_text_ends_with_the_text() {
+    fn results_precede_text_in_message() {
         let body = json!({"messages": [
             {"role": "user", "content": "first"},
             {"role": "user", "content": [
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_an_empty_dialogue() {
+    fn invalid_body_is_empty_dialogue() {
         for body in [Value::Null, json!("x"), json!({"messages": {"a": 1}}), json!([1])] {
             for protocol in [Protocol::OpenAi, Protocol::Anthropic, Protocol::Google] {
                 let dialogue = Dialogue::read(protocol, &body);

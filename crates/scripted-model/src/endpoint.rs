@@ -1,4 +1,4 @@
-//! Which protocol a request speaks, and what it wants.
+//! The protocol and the purpose of a request.
 
 use axum::http::{Method, Uri};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde_json::Value;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Protocol {
-    /// OpenAI's chat completions, the common tongue of compatible servers.
+    /// OpenAI's chat completions, which compatible servers share.
     #[serde(rename = "openai")]
     OpenAi,
     /// Anthropic's messages.
@@ -18,14 +18,14 @@ pub enum Protocol {
     Google,
 }
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Endpoint {
-    /// An answer of the model.
+    /// A model's answer.
     Answer { protocol: Protocol },
     /// The list of models.
     Models { protocol: Protocol },
-    /// Nothing that is served here.
+    /// An endpoint that is not served.
     Unknown,
 }
 
@@ -61,7 +61,7 @@ impl Endpoint {
     }
 }
 
-/// Returns the model that a request is for; Google has it in the path, the others in the body.
+/// Returns the requested model; Google has it in the path, the others in the body.
 pub(crate) fn model_of<'a>(protocol: Option<Protocol>, path: &'a str, body: &'a Value) -> &'a str {
     if protocol == Some(Protocol::Google) {
         path.strip_prefix("/v1beta/models/").and_then(|rest| rest.rsplit_once(':')).map_or("", |(model, _)| model)
@@ -70,7 +70,7 @@ pub(crate) fn model_of<'a>(protocol: Option<Protocol>, path: &'a str, body: &'a 
     }
 }
 
-/// Returns whether a request wants its answer as a stream.
+/// Returns whether a request asks for a streamed answer.
 pub(crate) fn wants_stream(protocol: Protocol, path: &str, body: &Value) -> bool {
     match protocol {
         Protocol::OpenAi | Protocol::Anthropic => body["stream"] == Value::Bool(true),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_routes_of_three_protocols() {
+    fn endpoints_of_all_protocols() {
         let answer = |protocol| Endpoint::Answer { protocol };
         assert_eq!(of("POST", "/v1/chat/completions"), answer(Protocol::OpenAi));
         assert_eq!(of("POST", "/v1/messages?beta=true"), answer(Protocol::Anthropic));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_model_and_the_wish_for_a_stream() {
+    fn model_and_stream_flag_are_parsed() {
         let path = "/v1beta/models/gemini:streamGenerateContent?alt=sse";
         assert_eq!(model_of(Some(Protocol::Google), path, &Value::Null), "gemini");
         assert!(wants_stream(Protocol::Google, path, &Value::Null));

@@ -1,4 +1,4 @@
-//! An error of the provider, with the status, the headers and the body that the script wants.
+//! An error of the provider with a scripted status, headers and body.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,17 +15,17 @@ use crate::millis;
 pub struct ErrorReply {
     /// The HTTP status, 200 to 599.
     pub status: u16,
-    /// The message, in an error body of the request's protocol. Not used if there is a body.
+    /// The message in an error body of the request's protocol. Ignored if there is a body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The whole body: a string is sent as it is (as HTML if it begins with `<`, otherwise as plain text), anything
-    /// else as JSON.
+    /// The whole body: a string is sent unchanged (as HTML if it begins with `<`, otherwise as plain text), any
+    /// other value as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
-    /// Headers to add, such as `retry-after`; a `content-type` here wins.
+    /// Headers to add, such as `retry-after`; a `content-type` overrides the default.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The time before the status line is sent.
+    /// The delay before the status line.
     #[serde(rename = "delay_ms", with = "millis", default, skip_serializing_if = "Duration::is_zero")]
     pub delay: Duration,
 }
@@ -37,14 +37,14 @@ impl ErrorReply {
         Self { status, message: None, body: None, headers: BTreeMap::new(), delay: Duration::ZERO }
     }
 
-    /// Gives the message in the body.
+    /// Sets the message in the body.
     #[must_use]
     pub fn message(mut self, message: impl Into<String>) -> Self {
         self.message = Some(message.into());
         self
     }
 
-    /// Gives the whole body instead of the protocol's own.
+    /// Sets the whole body instead of the protocol's own.
     #[must_use]
     pub fn body(mut self, body: impl Into<Value>) -> Self {
         self.body = Some(body.into());
@@ -58,17 +58,17 @@ impl ErrorReply {
         self
     }
 
-    /// Waits so long before the status line.
+    /// Sets the delay before the status line.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Returns why this cannot be sent, if it cannot.
+    /// Returns the reason for which this error cannot be sent; `None` if it can.
     pub(crate) fn problem(&self) -> Option<String> {
         if !(200..=599).contains(&self.status) {
-            return Some(format!("the status {} is not in 200..=599", self.status));
+            return Some(format!("the status {} is not between 200 and 599", self.status));
         }
         self.headers.iter().find_map(|(name, value)| {
             if HeaderName::try_from(name).is_err() {
@@ -81,12 +81,12 @@ impl ErrorReply {
         })
     }
 
-    /// Returns the status line's number; 500 for what [`Self::problem`] would refuse.
+    /// Returns the status code; 500 if [`Self::problem`] rejects it.
     pub(crate) fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Returns the headers and the body; `own_body` makes the protocol's body from a message.
+    /// Returns the headers and the body; `own_body` creates the protocol's body from a message.
     pub(crate) fn head_and_body(&self, own_body: impl FnOnce(&str) -> Value) -> (HeaderMap, String) {
         let (content_type, body) = match &self.body {
             Some(Value::String(text)) if text.trim_start().starts_with('<') => {
@@ -95,7 +95,7 @@ impl ErrorReply {
             Some(Value::String(text)) => ("text/plain; charset=utf-8", text.clone()),
             Some(json) => ("application/json", json.to_string()),
             None => {
-                let message = self.message.as_deref().unwrap_or("the script says no");
+                let message = self.message.as_deref().unwrap_or("scripted error");
                 ("application/json", own_body(message).to_string())
             }
         };
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_decides_the_content_type() {
+    fn body_determines_content_type() {
         let html = ErrorReply::new(502).body("<html>bad gateway</html>");
         assert_eq!(parts(&html), ("text/html; charset=utf-8".into(), "<html>bad gateway</html>".into()));
         let text = ErrorReply::new(502).body("upstream");
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_http_cannot_carry_is_a_problem() {
+    fn invalid_http_error_is_rejected() {
         assert_eq!(ErrorReply::new(429).header("retry-after", "1").problem(), None);
         assert!(ErrorReply::new(99).problem().unwrap().contains("99"));
         assert!(ErrorReply::new(600).problem().is_some());

@@ -1,4 +1,4 @@
-//! Takes a request, records it, and answers it.
+//! Records and answers a request.
 
 use std::{
     collections::BTreeMap,
@@ -26,17 +26,17 @@ use crate::{
     ledger::Ledger,
     log::Log,
     placeholders::Placeholders,
-    playback::{self, Audience},
+    playback::{self, ClientGuard},
     rulebook::Rulebook,
     wire::{Head, Plan, error_body, model_list, plan},
 };
 
-/// The longest body that is read, in bytes: a conversation full of tool results and pictures has room in it.
-const BODY_LIMIT: usize = 256 * 1024 * 1024;
+/// The maximum size of a request's body in bytes, enough for a conversation full of tool results and images.
+const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
 
-/// What all requests share.
+/// The state shared by all requests.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct ServerState {
     pub(crate) rulebook: Rulebook,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) stopping: Arc<AtomicBool>,
@@ -45,11 +45,11 @@ pub(crate) struct Stage {
     pub(crate) answers: AtomicU64,
 }
 
-/// Answers a request, whatever it is.
-pub(crate) async fn handle(State(stage): State<Arc<Stage>>, request: Request) -> Response {
+/// Answers any request.
+pub(crate) async fn handle(State(stage): State<Arc<ServerState>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let endpoint = Endpoint::of(&parts.method, &parts.uri);
-    let Ok(bytes) = to_bytes(body, BODY_LIMIT).await else {
+    let Ok(bytes) = to_bytes(body, MAX_BODY_BYTES).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -79,8 +79,8 @@ pub(crate) async fn handle(State(stage): State<Arc<Stage>>, request: Request) ->
     }
 }
 
-async fn answer(stage: &Stage, protocol: Protocol, request: &RecordedRequest) -> Response {
-    let audience = Audience::new(Arc::clone(&stage.ledger), Arc::clone(&stage.stopping));
+async fn answer(stage: &ServerState, protocol: Protocol, request: &RecordedRequest) -> Response {
+    let audience = ClientGuard::new(Arc::clone(&stage.ledger), Arc::clone(&stage.stopping));
     let dialogue = request.dialogue();
     match stage.rulebook.choose(request, &dialogue) {
         Reply::Answer(answer) => {
@@ -94,17 +94,17 @@ async fn answer(stage: &Stage, protocol: Protocol, request: &RecordedRequest) ->
             };
             let streaming = wants_stream(protocol, &request.path, &request.body);
             wait(answer.delay).await;
-            say(plan(protocol, streaming, head, answer, &placeholders), audience)
+            plan_response(plan(protocol, streaming, head, answer, &placeholders), audience)
         }
         Reply::Error(error) => {
             wait(error.delay).await;
             audience.served();
-            refuse(protocol, error)
+            error_response(protocol, error)
         }
     }
 }
 
-fn say(plan: Plan, audience: Audience) -> Response {
+fn plan_response(plan: Plan, audience: ClientGuard) -> Response {
     let status = StatusCode::from_u16(plan.status).unwrap_or(StatusCode::OK);
     let mut response = playback::body(plan.steps.into(), audience).into_response();
     *response.status_mut() = status;
@@ -114,7 +114,7 @@ fn say(plan: Plan, audience: Audience) -> Response {
     response
 }
 
-fn refuse(protocol: Protocol, error: &ErrorReply) -> Response {
+fn error_response(protocol: Protocol, error: &ErrorReply) -> Response {
     let (headers, body) = error.head_and_body(|text| error_body(protocol, error.status, text));
     (error.status_code(), headers, body).into_response()
 }
@@ -124,7 +124,7 @@ fn json_response(status: StatusCode, body: &Value) -> Response {
     (status, [(CONTENT_TYPE, content_type)], body.to_string()).into_response()
 }
 
-/// Waits; a time of nothing does not even give way to others.
+/// Waits; a zero duration does not yield to other tasks.
 async fn wait(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;

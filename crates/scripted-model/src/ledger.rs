@@ -1,4 +1,4 @@
-//! What the server has seen: its requests, and the clients that went away.
+//! The record of the server's requests and of clients that disconnected.
 
 use std::{
     collections::VecDeque,
@@ -9,11 +9,11 @@ use tokio::sync::watch;
 
 use crate::RecordedRequest;
 
-/// The number of requests that a server keeps unless told otherwise; a request of opencode is some 50 KB, so this is
-/// about 500 MB at worst. Older ones are forgotten, but stay counted.
+/// The default number of requests that are kept. A request of opencode is about 50 KB, so this is at most about 500
+/// MB. Older ones are dropped but still counted.
 pub const DEFAULT_KEPT_REQUESTS: usize = 10_000;
 
-/// How many there were of each.
+/// The number of requests and of disconnects.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) requests: usize,
@@ -60,7 +60,7 @@ impl Ledger {
         self.counts.subscribe()
     }
 
-    /// A panic elsewhere leaves the queue whole, so a poisoned lock is as good as any.
+    /// A panic elsewhere cannot leave the queue inconsistent, so a poisoned lock is ignored.
     fn kept(&self) -> MutexGuard<'_, VecDeque<Arc<RecordedRequest>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,8 @@
 //! A model server on loopback that answers from a script.
 //!
-//! It stands where a model provider would stand: a demonstration runs on it without an account or a network, a test
-//! gets from it exactly the answer, the delay or the failure that it wants to see handled, and a benchmark measures
-//! everything but the model. It speaks the three protocols that opencode's provider packages use, streaming and not:
+//! It replaces a model provider: a demonstration runs on it without an account or a network, a test gets exactly
+//! the answer, the delay or the failure that it needs, and a benchmark measures everything except the model. It
+//! implements the three protocols that opencode's provider packages use, streaming and not:
 //!
 //! | protocol | base URL | requests |
 //! | --- | --- | --- |
@@ -12,14 +12,14 @@
 //!
 //! # How it works
 //!
-//! A [`Script`] is an ordered list of [`Rule`]s. For each request the first rule whose conditions ([`When`]) all hold,
-//! and that is not used up, gives the [`Reply`]; with no such rule the request is answered by a built-in one: "You said:
-//! …" where the request offers tools, a short title where it does not. The reply is turned into the frames of the
-//! request's protocol before the first byte is sent, and then only played: no lock is held while an answer streams, and
-//! nothing waits unless the script says so.
+//! A [`Script`] is an ordered list of [`Rule`]s. Each request gets the [`Reply`] of the first rule whose conditions
+//! ([`When`]) are met and whose use limit is not reached. If there is none, a built-in reply is sent: "You said: …"
+//! if the request offers tools, otherwise a short title. The reply is converted into the frames of the request's
+//! protocol before the first byte is sent, and then only played: no lock is held while an answer streams, and
+//! delays occur only if the script contains them.
 //!
-//! The server has a thread and a clock of its own: it answers while the caller blocks, and a paused clock in a test does
-//! not stop it. Every request is recorded, and [`RecordedRequest`] reads it the same way whichever protocol it came by.
+//! The server has its own thread and clock: it answers while the caller blocks, and a paused clock in a test does
+//! not stop it. Every request is recorded, and [`RecordedRequest`] parses it in the same way for every protocol.
 //!
 //! # Example
 //!
@@ -69,8 +69,8 @@
 //! }
 //! ```
 //!
-//! A rule without `tools` also answers opencode's title requests, and a `times` limit is then used up by them; start
-//! from [`When::agent`] unless that is meant.
+//! A rule without `tools` also answers opencode's title requests, which then count towards its `times` limit. Start
+//! from [`When::agent`] to exclude them.
 
 mod dialogue;
 mod endpoint;

@@ -1,4 +1,4 @@
-//! The file that gets every request as a line of JSON.
+//! The log file with one JSON line per request.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,18 +9,18 @@ use std::{
 
 use crate::RecordedRequest;
 
-/// A file that grows by a line for each request.
+/// A file with one line per request.
 #[derive(Debug)]
 pub(crate) struct Log(Mutex<File>);
 
 impl Log {
-    /// Opens the file for appending, and makes it if there is none.
+    /// Opens the file for appending, and creates it if it does not exist.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         Ok(Self(Mutex::new(file)))
     }
 
-    /// Appends a request in one write; a full disk costs the line, not the answer.
+    /// Appends a request in one write; on a full disk the line is lost, but the request is still answered.
     pub(crate) fn write(&self, request: &RecordedRequest) {
         if let Ok(mut line) = serde_json::to_vec(request) {
             line.push(b'\n');

@@ -1,4 +1,4 @@
-//! The parts that an answer is made of.
+//! The parts of an answer.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -7,38 +7,38 @@ use serde_json::Value;
 
 use crate::millis;
 
-/// One part of an answer; parts are sent in their order.
+/// One part of an answer; parts are sent in order.
 ///
-/// What stands behind a part that ends the answer ([`Part::DropConnection`], [`Part::EndEarly`], [`Part::Stall`],
-/// [`Part::StreamError`]) is never sent.
+/// Parts after one that ends the answer ([`Part::DropConnection`], [`Part::EndEarly`], [`Part::Stall`],
+/// [`Part::StreamError`]) are never sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Part {
     /// Text of the answer.
     Text(Words),
-    /// Text of the model's reasoning, where the protocol has a place for it (all three do).
+    /// Text of the model's reasoning.
     Reasoning(Words),
-    /// A call of a tool.
+    /// A tool call.
     ToolCall(ToolCall),
-    /// Nothing for a while.
+    /// A pause.
     Pause {
-        /// How long, from the part before it.
+        /// The duration of the pause.
         #[serde(rename = "duration_ms", with = "millis")]
         duration: Duration,
     },
-    /// The socket is closed in the middle of the body: the client has the status, the headers and all parts before
-    /// this one, and an incomplete body.
+    /// Closes the socket in the middle of the body: the client has the status, the headers and all earlier parts,
+    /// and an incomplete body.
     DropConnection {},
-    /// The body ends as if it were whole, but without what the protocol puts at an answer's end: no reason for
-    /// stopping, no usage. In one piece, the first half of the JSON.
+    /// Ends the body cleanly for HTTP, but without the protocol's end of an answer: without finish reason and
+    /// usage. Without streaming, sends the first half of the JSON.
     ///
-    /// opencode 1.18 takes such a step as one to go on from and asks again, without end and at full speed: give the
-    /// rule a `times`.
+    /// opencode 1.18 continues after such a step and asks again, without end and without delay, so limit the rule
+    /// with `times`.
     EndEarly {},
-    /// Nothing more is ever sent, and the connection stays open.
+    /// Sends nothing more and keeps the connection open.
     Stall {},
-    /// An error inside a stream that began well, in the protocol's form; status 500 where the request is not streamed.
+    /// Sends an error within a valid stream, in the protocol's format; status 500 if the request is not streamed.
     StreamError {
         /// The message of the error.
         message: String,
@@ -51,7 +51,7 @@ impl Part {
         Self::Text(Words::new(text))
     }
 
-    /// Returns a text that is sent in pieces of `chunk_chars` characters (at least one), `delay` apart.
+    /// Returns a text that is sent in chunks of `chunk_chars` characters (at least one) at intervals of `delay`.
     pub fn chunked_text(text: impl Into<String>, chunk_chars: usize, delay: Duration) -> Self {
         Self::Text(Words::new(text).chunked(chunk_chars, delay))
     }
@@ -72,13 +72,13 @@ impl Part {
         Self::Pause { duration }
     }
 
-    /// Returns the part that cuts the connection.
+    /// Returns the part that closes the connection.
     #[must_use]
     pub fn drop_connection() -> Self {
         Self::DropConnection {}
     }
 
-    /// Returns the part that ends the body without the protocol's end.
+    /// Returns the part that ends the body without the protocol's end of an answer.
     #[must_use]
     pub fn end_early() -> Self {
         Self::EndEarly {}
@@ -98,18 +98,18 @@ impl Part {
 
 /// A text and how it is sent.
 ///
-/// In the text, `{last_user}` stands for the request's last user message, without the space around it, and `{turn}` for the
-/// number of user messages in it.
+/// In the text, `{last_user}` is replaced by the request's last user message without surrounding space, and
+/// `{turn}` by the number of user messages in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Words {
     /// The text, with its placeholders.
     pub text: String,
-    /// The length of a piece in characters; in one piece if absent.
+    /// The number of characters of a chunk; one chunk if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_chars: Option<NonZeroUsize>,
-    /// The time between two pieces.
+    /// The interval between two chunks.
     #[serde(rename = "chunk_delay_ms", with = "millis", default, skip_serializing_if = "Duration::is_zero")]
     pub chunk_delay: Duration,
 }
@@ -120,7 +120,7 @@ impl Words {
         Self { text: text.into(), chunk_chars: None, chunk_delay: Duration::ZERO }
     }
 
-    /// Sends it in pieces of `chunk_chars` characters (at least one), `delay` apart.
+    /// Sends the text in chunks of `chunk_chars` characters (at least one) at intervals of `delay`.
     #[must_use]
     pub fn chunked(mut self, chunk_chars: usize, delay: Duration) -> Self {
         self.chunk_chars = Some(NonZeroUsize::new(chunk_chars).unwrap_or(NonZeroUsize::MIN));
@@ -129,14 +129,14 @@ impl Words {
     }
 }
 
-/// A call of a tool; its id is made by the server and unique to it.
+/// A tool call; the server creates an id that is unique to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ToolCall {
     /// The tool's name.
     pub name: String,
-    /// The arguments, an object where opencode is the client. Placeholders are not replaced in them.
+    /// The arguments, which opencode expects to be an object. Placeholders in them are not replaced.
     #[serde(default = "no_arguments")]
     pub arguments: Value,
 }

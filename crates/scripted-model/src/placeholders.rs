@@ -1,6 +1,6 @@
 //! The placeholders in a script's texts.
 
-/// What the placeholders stand for in one request.
+/// The values of the placeholders in one request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Placeholders {
     pub(crate) last_user: String,
@@ -8,7 +8,7 @@ pub(crate) struct Placeholders {
 }
 
 impl Placeholders {
-    /// Replaces the placeholders in one pass: what is put in is not looked at again.
+    /// Replaces the placeholders in one pass, without replacing placeholders in the values.
     pub(crate) fn fill(&self, template: &str) -> String {
         let mut filled = String::with_capacity(template.len());
         let mut rest = template;

@@ -15,26 +15,26 @@ use futures_util::stream;
 
 use crate::{ledger::Ledger, wire::Step};
 
-/// Stands for the client of one answer; dropped before the answer's end, it counts a client that went away.
+/// The client of one answer. Dropping it before the end of the answer counts a disconnect.
 #[derive(Debug)]
-pub(crate) struct Audience {
+pub(crate) struct ClientGuard {
     ledger: Arc<Ledger>,
     stopping: Arc<AtomicBool>,
     served: bool,
 }
 
-impl Audience {
+impl ClientGuard {
     pub(crate) fn new(ledger: Arc<Ledger>, stopping: Arc<AtomicBool>) -> Self {
         Self { ledger, stopping, served: false }
     }
 
-    /// Says that the client got all that was meant for it.
+    /// Marks the answer as completely sent.
     pub(crate) fn served(mut self) {
         self.served = true;
     }
 }
 
-impl Drop for Audience {
+impl Drop for ClientGuard {
     fn drop(&mut self) {
         if !self.served && !self.stopping.load(Ordering::Relaxed) {
             self.ledger.count_disconnect();
@@ -43,7 +43,7 @@ impl Drop for Audience {
 }
 
 /// Returns the body that plays these steps.
-pub(crate) fn body(mut steps: VecDeque<Step>, audience: Audience) -> Body {
+pub(crate) fn body(mut steps: VecDeque<Step>, audience: ClientGuard) -> Body {
     if let [Step::Send(text)] = steps.make_contiguous() {
         audience.served();
         return Body::from(std::mem::take(text));
@@ -57,8 +57,8 @@ pub(crate) fn body(mut steps: VecDeque<Step>, audience: Audience) -> Body {
                 }
                 Some(Step::Pause(duration)) => tokio::time::sleep(duration).await,
                 Some(Step::Cut) => {
-                    // What was sent so far leaves only when the body is not ready: without this the client would
-                    // not even see the status line.
+                    // Pending data is sent only when the body yields; otherwise the client would not even receive
+                    // the status line.
                     tokio::task::yield_now().await;
                     audience.served();
                     return Some((Err(io::Error::from(io::ErrorKind::ConnectionAborted)), None));

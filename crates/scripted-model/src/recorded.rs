@@ -1,4 +1,4 @@
-//! A request as it arrived.
+//! A recorded request.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,41 +12,42 @@ use crate::{
     millis,
 };
 
-/// A request as it arrived; its helpers read all three protocols.
+/// A request as received; its methods parse all three protocols.
 ///
-/// A client's key is in it, in the header in which the client sent it.
+/// Contains the client's key in the header in which the client sent it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RecordedRequest {
     /// The time from the server's start until the request was read.
     #[serde(rename = "elapsed_ms", serialize_with = "millis::serialize")]
     pub elapsed: Duration,
-    /// The protocol, if the path is one of a protocol.
+    /// The protocol, if the path belongs to one.
     pub protocol: Option<Protocol>,
     /// The HTTP method.
     pub method: String,
     /// The path with its query.
     pub path: String,
-    /// The headers, with lowercase names; the values of one that came several times are joined by `, `.
+    /// The headers with lower-case names; repeated values are joined by `, `.
     pub headers: BTreeMap<String, String>,
-    /// The body: null if there was none, a string if it was not JSON.
+    /// The body: null if absent, a string if it was not JSON.
     pub body: Value,
 }
 
 impl RecordedRequest {
-    /// Returns the name of the model, empty if the request has none.
+    /// Returns the requested model, empty if the request names none.
     #[must_use]
     pub fn model(&self) -> &str {
         model_of(self.protocol, &self.path, &self.body)
     }
 
-    /// Returns the system prompt, its parts separated by a line break.
+    /// Returns the system prompt, its parts separated by line breaks.
     #[must_use]
     pub fn system_text(&self) -> String {
         self.dialogue().system_text()
     }
 
-    /// Returns the text of all messages but the system's, results of tools included, separated by a line break.
+    /// Returns the texts of all messages except the system prompt, including tool results, separated by line
+    /// breaks.
     #[must_use]
     pub fn messages_text(&self) -> String {
         self.dialogue().messages_text()
@@ -70,13 +71,13 @@ impl RecordedRequest {
         offers_tools(&self.body)
     }
 
-    /// Returns the results of tools that the request brings back, in their order.
+    /// Returns the tool results in the request, in order.
     #[must_use]
     pub fn tool_results(&self) -> Vec<ToolResult> {
         self.dialogue().tool_results()
     }
 
-    /// Returns a header's value; the name may be in any case.
+    /// Returns a header's value; the name is case-insensitive.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(&name.to_ascii_lowercase()).map(String::as_str)

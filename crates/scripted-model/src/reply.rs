@@ -1,4 +1,4 @@
-//! What a rule answers with.
+//! The reply of a rule.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ErrorReply, Part, millis};
 
-/// What a request is answered with.
+/// A reply to a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reply {
-    /// An answer of the model, status 200.
+    /// A model's answer with status 200.
     Answer(Answer),
     /// An error of the provider.
     Error(ErrorReply),
@@ -58,16 +58,16 @@ impl From<String> for Reply {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Answer {
-    /// The parts, in the order in which they are sent.
+    /// The parts in the order in which they are sent.
     #[serde(default)]
     pub parts: Vec<Part>,
-    /// The tokens to report. If absent, none are reported (zeros with Anthropic, where the field is not optional).
+    /// The token counts to report. If absent, none are reported (zeros for Anthropic, whose field is mandatory).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Why the model stopped. If absent: tool calls if there are any, otherwise the end of the text.
+    /// The finish reason. If absent: tool calls if there are any, otherwise stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish: Option<Finish>,
-    /// The time before the status line is sent.
+    /// The delay before the status line.
     #[serde(rename = "delay_ms", with = "millis", default, skip_serializing_if = "Duration::is_zero")]
     pub delay: Duration,
 }
@@ -78,7 +78,7 @@ impl Answer {
         Self { parts: parts.into_iter().collect(), ..Self::default() }
     }
 
-    /// Returns an answer of one text, sent in one piece.
+    /// Returns an answer with one text, sent in one chunk.
     pub fn text(text: impl Into<String>) -> Self {
         Self::new([Part::text(text)])
     }
@@ -90,21 +90,21 @@ impl Answer {
         self
     }
 
-    /// Reports these tokens.
+    /// Sets the token counts to report.
     #[must_use]
     pub fn usage(mut self, usage: Usage) -> Self {
         self.usage = Some(usage);
         self
     }
 
-    /// Gives this as the reason for stopping.
+    /// Sets the finish reason.
     #[must_use]
     pub fn finish(mut self, finish: Finish) -> Self {
         self.finish = Some(finish);
         self
     }
 
-    /// Waits so long before the status line.
+    /// Sets the delay before the status line.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -112,23 +112,23 @@ impl Answer {
     }
 }
 
-/// Tokens, counted as opencode counts them: no token is in two fields.
+/// Token counts in opencode's categories, which are disjoint.
 ///
-/// Each protocol has its own sums (OpenAI's `prompt_tokens` hold the cached ones, Anthropic's `input_tokens` do not);
-/// the server does them, so that one script gives the same numbers in opencode over every protocol.
+/// Each protocol has its own sums (OpenAI's `prompt_tokens` include cached ones, Anthropic's `input_tokens` do
+/// not). The server converts them, so that one script yields the same counts in opencode with every protocol.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Input tokens that neither came from a cache nor went into one.
+    /// Input tokens that were neither read from nor written to a cache.
     pub input: u64,
     /// Output tokens that are not reasoning.
     pub output: u64,
-    /// Reasoning tokens; Anthropic has no field of its own for them and counts them as output.
+    /// Reasoning tokens; Anthropic has no field for them and counts them as output.
     pub reasoning: u64,
-    /// Input tokens that came from a cache.
+    /// Input tokens that were read from a cache.
     pub cache_read: u64,
-    /// Input tokens that went into a cache; only Anthropic reports them, the others count them as input.
+    /// Input tokens that were written to a cache; only Anthropic reports them, the others count them as input.
     pub cache_write: u64,
 }
 
@@ -146,14 +146,14 @@ impl Usage {
         self
     }
 
-    /// Adds tokens that came from a cache.
+    /// Adds tokens that were read from a cache.
     #[must_use]
     pub fn cache_read(mut self, tokens: u64) -> Self {
         self.cache_read = tokens;
         self
     }
 
-    /// Adds tokens that went into a cache.
+    /// Adds tokens that were written to a cache.
     #[must_use]
     pub fn cache_write(mut self, tokens: u64) -> Self {
         self.cache_write = tokens;
@@ -161,17 +161,17 @@ impl Usage {
     }
 }
 
-/// Why the model stopped.
+/// The finish reason of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Finish {
-    /// It was done.
+    /// The model finished its answer.
     Stop,
-    /// It wants tools to be run.
+    /// The model called tools.
     ToolCalls,
-    /// The limit of output tokens was reached.
+    /// The limit on output tokens was reached.
     Length,
-    /// The provider's filter stepped in.
+    /// The provider's content filter intervened.
     ContentFilter,
 }

@@ -1,10 +1,10 @@
-//! Which reply a request gets.
+//! Chooses the reply to a request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Answer, RecordedRequest, Reply, Rule, Script, Usage, When, dialogue::Dialogue};
 
-/// A script at work: its rules, and how often each was used.
+/// The rules of a running script with their use counts.
 #[derive(Debug)]
 pub(crate) struct Rulebook {
     rules: Vec<(Rule, AtomicU64)>,
@@ -32,11 +32,11 @@ impl Rulebook {
         &self.models
     }
 
-    /// Returns the reply of the first rule that holds and is not used up, otherwise the built-in one.
+    /// Returns the reply of the first applicable rule, otherwise a built-in one.
     pub(crate) fn choose(&self, request: &RecordedRequest, dialogue: &Dialogue<'_>) -> &Reply {
         self.rules
             .iter()
-            .find(|(rule, used)| holds(&rule.when, request, dialogue) && take(used, rule.times))
+            .find(|(rule, used)| is_met(&rule.when, request, dialogue) && take(used, rule.times))
             .map_or_else(
                 || {
                     if request.has_tools() { &self.echo } else { &self.title }
@@ -46,7 +46,7 @@ impl Rulebook {
     }
 }
 
-fn holds(when: &When, request: &RecordedRequest, dialogue: &Dialogue<'_>) -> bool {
+fn is_met(when: &When, request: &RecordedRequest, dialogue: &Dialogue<'_>) -> bool {
     when.tools.is_none_or(|tools| tools == request.has_tools())
         && when.model.as_deref().is_none_or(|model| model == request.model())
         && when.turn.is_none_or(|turn| turn == dialogue.turn())
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_holds_answers_until_it_is_used_up() {
+    fn first_applicable_rule_answers() {
         let script = Script::new()
             .rule(When::agent().said("hello").reply("one").times(2))
             .rule(When::agent().said("hello").reply("two"))
@@ -103,13 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_may_apply_no_times_never_does() {
+    fn rule_with_zero_times_never_applies() {
         let rulebook = Rulebook::new(Script::new().rule(When::any().reply("never").times(0)));
         assert_eq!(chosen(&rulebook, &said(true, "x")), rulebook.echo);
     }
 
     #[test]
-    fn the_tool_results_of_this_turn_are_counted() {
+    fn tool_results_of_turn_are_counted() {
         let script = Script::new()
             .rule(When::any().after_tools(0).reply("none"))
             .rule(When::any().after_tools(1).reply("one"))
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_prompt_and_the_model_are_conditions() {
+    fn system_prompt_and_model_are_conditions() {
         let script = Script::new().rule(When::any().told("terse").model("gpt-4").reply("yes"));
         let rulebook = Rulebook::new(script);
         let terse = json!([{"role": "system", "content": "be terse"}, {"role": "user", "content": "x"}]);

@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::Reply;
 
-/// An ordered list of rules: the first that holds and is not used up answers.
+/// An ordered list of rules, of which the first applicable one answers.
 ///
-/// A script is built in Rust or read from JSON, where an unknown key is an error.
+/// A script is built in Rust or parsed from JSON, in which unknown keys are errors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Script {
     /// The rules, in the order in which they are tried.
     pub rules: Vec<Rule>,
-    /// The models that `GET /models` lists; `scripted` if there are none. Requests for other models are answered too.
+    /// The models listed by `GET /models`; `scripted` if empty. Requests for other models are answered too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
 }
@@ -25,7 +25,7 @@ impl Script {
         Self::default()
     }
 
-    /// Returns a script that gives the agent (see [`When::agent`]) always the same reply.
+    /// Returns a script that always gives the agent (see [`When::agent`]) the same reply.
     pub fn always(reply: impl Into<Reply>) -> Self {
         Self::new().rule(When::agent().reply(reply))
     }
@@ -37,25 +37,25 @@ impl Script {
         self
     }
 
-    /// Adds a model to the list of models.
+    /// Adds a model to the list.
     #[must_use]
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.models.push(name.into());
         self
     }
 
-    /// Reads a script from JSON.
+    /// Parses a script from JSON.
     ///
     /// # Errors
     ///
-    /// [`ScriptError::Syntax`] if the text is not a script, [`ScriptError::Reply`] if a reply of it cannot be sent.
+    /// [`ScriptError::Syntax`] if the text is not a script, [`ScriptError::Reply`] if a reply cannot be sent.
     pub fn from_json(json: &str) -> Result<Self, ScriptError> {
         let script: Self = serde_json::from_str(json)?;
         script.check()?;
         Ok(script)
     }
 
-    /// Refuses replies that HTTP cannot carry.
+    /// Rejects replies that HTTP cannot carry.
     pub(crate) fn check(&self) -> Result<(), ScriptError> {
         for (index, rule) in self.rules.iter().enumerate() {
             if let Reply::Error(error) = &rule.reply
@@ -68,7 +68,7 @@ impl Script {
     }
 }
 
-/// Why a script cannot be used.
+/// The reason for which a script is invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScriptError {
@@ -76,16 +76,16 @@ pub enum ScriptError {
     #[error("read the script")]
     Syntax(#[from] serde_json::Error),
     /// A reply cannot be sent.
-    #[error("use rules[{index}] of the script: {problem}")]
+    #[error("rules[{index}] of the script is invalid: {problem}")]
     Reply {
-        /// The place of the rule in the list, from 0.
+        /// The index of the rule in the list, from 0.
         index: usize,
-        /// What is wrong with its reply.
+        /// The problem of its reply.
         problem: String,
     },
 }
 
-/// A rule: when it applies, how often, and what it answers.
+/// A rule: its conditions, its use limit and its reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -93,15 +93,15 @@ pub struct Rule {
     /// The conditions, which must all hold.
     #[serde(default, skip_serializing_if = "When::is_any")]
     pub when: When,
-    /// How often it applies at most; without limit if absent.
+    /// The maximum number of uses; unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
-    /// What it answers.
+    /// The reply.
     pub reply: Reply,
 }
 
 impl Rule {
-    /// Lets the rule apply at most so often.
+    /// Sets the maximum number of uses.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
@@ -109,7 +109,7 @@ impl Rule {
     }
 }
 
-/// The conditions of a rule; what is absent always holds.
+/// The conditions of a rule; absent ones are always met.
 ///
 /// ```
 /// use opencode_run_scripted_model::{ErrorReply, Script, When};
@@ -133,74 +133,73 @@ pub struct When {
     /// The request is for this model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The request offers tools, or does not. opencode's agents offer tools, its request for a session's title does
-    /// not.
+    /// Whether the request offers tools. opencode's agents do; its request for a session title does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<bool>,
-    /// The number of tool results behind the last user message: 0 for the first request of a turn.
+    /// The number of tool results after the last user message: 0 for the first request of a turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_tools: Option<usize>,
-    /// The number of user messages in the request: 1 in the first turn of a session. Anthropic clients send messages
-    /// that follow each other as one.
+    /// The number of user messages in the request: 1 in the first turn of a session. Anthropic clients merge
+    /// consecutive messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<usize>,
 }
 
 impl When {
-    /// Returns conditions that every request meets, opencode's title requests included.
+    /// Returns conditions that every request meets, including opencode's title requests.
     #[must_use]
     pub fn any() -> Self {
         Self::default()
     }
 
-    /// Returns the condition that tools are offered: the requests of an agent at work.
+    /// Returns the condition that tools are offered, which selects the requests of agents.
     #[must_use]
     pub fn agent() -> Self {
         Self { tools: Some(true), ..Self::default() }
     }
 
-    /// Returns the condition that no tools are offered: opencode's requests for a title.
+    /// Returns the condition that no tools are offered, which selects opencode's title requests.
     #[must_use]
     pub fn title() -> Self {
         Self { tools: Some(false), ..Self::default() }
     }
 
-    /// Demands that the last user message contains this text.
+    /// Requires that the last user message contains this text.
     #[must_use]
     pub fn said(mut self, text: impl Into<String>) -> Self {
         self.last_user_contains = Some(text.into());
         self
     }
 
-    /// Demands that the system prompt contains this text.
+    /// Requires that the system prompt contains this text.
     #[must_use]
     pub fn told(mut self, text: impl Into<String>) -> Self {
         self.system_contains = Some(text.into());
         self
     }
 
-    /// Demands that the request is for this model.
+    /// Requires that the request is for this model.
     #[must_use]
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.model = Some(name.into());
         self
     }
 
-    /// Demands that exactly so many tool results stand behind the last user message.
+    /// Requires this number of tool results after the last user message.
     #[must_use]
     pub fn after_tools(mut self, results: usize) -> Self {
         self.after_tools = Some(results);
         self
     }
 
-    /// Demands that the request holds exactly so many user messages.
+    /// Requires this number of user messages.
     #[must_use]
     pub fn turn(mut self, user_messages: usize) -> Self {
         self.turn = Some(user_messages);
         self
     }
 
-    /// Returns the rule that answers with `reply` when these conditions hold.
+    /// Returns the rule that sends `reply` if these conditions are met.
     pub fn reply(self, reply: impl Into<Reply>) -> Rule {
         Rule { when: self, times: None, reply: reply.into() }
     }
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_survives_json() {
+    fn script_survives_json() {
         let script = every_feature();
         let json = serde_json::to_string_pretty(&script).unwrap();
         assert_eq!(Script::from_json(&json).unwrap(), script);
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_errors_at_every_level() {
+    fn unknown_keys_are_rejected() {
         for json in [
             r#"{"rule": []}"#,
             r#"{"rules": [{"reply": {"type": "answer"}, "time": 1}]}"#,
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_cannot_be_sent_is_named() {
+    fn invalid_reply_is_reported() {
         let json = r#"{"rules": [{"reply": {"type": "error", "status": 42}}]}"#;
         assert_eq!(
             Script::from_json(json).unwrap_err().to_string(),

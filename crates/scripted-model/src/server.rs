@@ -1,4 +1,4 @@
-//! The server: its thread, its address, and what it has seen.
+//! The server: its thread, its address and its recorded requests.
 
 use std::{
     io,
@@ -22,21 +22,21 @@ use tokio::{
 
 use crate::{
     DEFAULT_KEPT_REQUESTS, RecordedRequest, Script, ScriptError,
-    handler::{Stage, handle},
+    handler::{ServerState, handle},
     ledger::{Counts, Ledger},
     log::Log,
     rulebook::Rulebook,
 };
 
-/// What a server may be told besides its script.
+/// The options of a server besides its script.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// The port on 127.0.0.1; 0, the default, takes a free one.
+    /// The port on 127.0.0.1; 0, the default, selects a free one.
     pub port: u16,
-    /// The number of requests that are kept, [`DEFAULT_KEPT_REQUESTS`] unless set; with 0 none is kept, all are counted.
+    /// The number of requests that are kept, [`DEFAULT_KEPT_REQUESTS`] by default. All requests are counted.
     pub kept_requests: usize,
-    /// A file to which each request is appended as a line of JSON, with the key that the client sent.
+    /// A file to which each request is appended as a line of JSON, including the client's key.
     pub log: Option<PathBuf>,
 }
 
@@ -47,21 +47,21 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Takes this port instead of a free one.
+    /// Sets the port.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Keeps so many requests.
+    /// Sets the number of requests that are kept.
     #[must_use]
     pub fn kept_requests(mut self, requests: usize) -> Self {
         self.kept_requests = requests;
         self
     }
 
-    /// Appends each request to this file.
+    /// Sets the file to which requests are appended.
     #[must_use]
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
@@ -69,57 +69,57 @@ impl Options {
     }
 }
 
-/// Why a server did not start.
+/// The reason for which a server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The script holds a reply that cannot be sent.
+    /// The script contains a reply that cannot be sent.
     #[error(transparent)]
     Script(#[from] ScriptError),
-    /// The address is taken or not allowed.
+    /// The address is in use or not permitted.
     #[error("listen on {address}")]
     Bind {
-        /// The address, with port 0 for any.
+        /// The address; port 0 means any.
         address: SocketAddr,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The log cannot be opened.
+    /// The log file cannot be opened.
     #[error("open the log {}", path.display())]
     Log {
-        /// The log's path.
+        /// The path of the log file.
         path: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
-    /// The system gave no thread or no event queue.
+    /// The system could not create the thread or its event queue.
     #[error("start the server's thread")]
     Thread(#[source] io::Error),
 }
 
-/// What was waited for did not happen in time.
+/// A wait timed out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("see {wanted} {what} within {timeout:?}: there were {seen}")]
+#[error("timed out after {timeout:?}: {seen} of {wanted} {what}")]
 #[non_exhaustive]
 pub struct WaitError {
-    /// What was waited for: `requests` or `disconnects`.
+    /// The awaited events: `requests` or `disconnects`.
     pub what: &'static str,
-    /// How many were waited for.
+    /// The awaited number.
     pub wanted: usize,
-    /// How many there were.
+    /// The number that occurred.
     pub seen: usize,
-    /// How long was waited.
+    /// The timeout.
     pub timeout: Duration,
 }
 
 /// A running model server on 127.0.0.1.
 ///
-/// Dropping it stops it at once: when the drop returns, its thread has ended, its port is closed, and answers that were
-/// under way are cut.
+/// Dropping it stops it at once: when the drop returns, its thread has ended, its port is closed, and unfinished
+/// answers are aborted.
 #[derive(Debug)]
 pub struct ScriptedModel {
     address: SocketAddr,
-    stage: Arc<Stage>,
+    stage: Arc<ServerState>,
     clock: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -146,7 +146,7 @@ impl ScriptedModel {
             .log
             .as_ref()
             .map(|path| Log::open(path).map_err(|source| StartError::Log { path: path.clone(), source }));
-        let stage = Arc::new(Stage {
+        let stage = Arc::new(ServerState {
             rulebook: Rulebook::new(script),
             ledger: Arc::new(Ledger::new(options.kept_requests)),
             stopping: Arc::new(AtomicBool::new(false)),
@@ -160,13 +160,13 @@ impl ScriptedModel {
         let (stop, stopped) = oneshot::channel();
         let app = Router::new().fallback(handle).with_state(Arc::clone(&stage));
         let serve = async move {
-            // Small frames must not wait for the acknowledgement of the ones before them.
+            // Disables Nagle's algorithm: a small frame must not wait for the acknowledgement of the previous one.
             let listener = TcpListener::from_std(listener)?.tap_io(|stream| {
                 stream.set_nodelay(true).ok();
             });
             axum::serve(listener, app).await
         };
-        // Leaving the block drops the runtime, and with it every connection.
+        // Leaving the block drops the runtime and all connections.
         let run = move || {
             runtime.block_on(select(Box::pin(serve), stopped));
         };
@@ -192,33 +192,33 @@ impl ScriptedModel {
         format!("http://{}/v1beta", self.address)
     }
 
-    /// Returns the requests so far, the oldest first; no more than [`Options::kept_requests`].
+    /// Returns the recorded requests, oldest first, at most [`Options::kept_requests`].
     #[must_use]
     pub fn requests(&self) -> Vec<Arc<RecordedRequest>> {
         self.stage.ledger.requests()
     }
 
-    /// Returns the number of requests so far, also of those that are no longer kept.
+    /// Returns the number of all requests, including those that are no longer kept.
     #[must_use]
     pub fn request_count(&self) -> usize {
         self.stage.ledger.counts().requests
     }
 
-    /// Returns the number of answers whose client went away before their end.
+    /// Returns the number of answers whose client disconnected before their end.
     ///
-    /// An answer that the script cut is not one of them, nor are those cut by the end of the server.
+    /// Answers that were cut by the script or by the end of the server do not count.
     #[must_use]
     pub fn disconnects(&self) -> usize {
         self.stage.ledger.counts().disconnects
     }
 
-    /// Waits until there were `count` requests in all, and returns those that are kept.
+    /// Waits until there were `count` requests in total, and returns those that are kept.
     ///
-    /// The time is real time, also where the caller's runtime has a paused clock. Any runtime will do.
+    /// The timeout uses real time, even if the caller's runtime has a paused clock. Works with any runtime.
     ///
     /// # Errors
     ///
-    /// [`WaitError`] if there were fewer after `timeout`.
+    /// [`WaitError`] if there were fewer within `timeout`.
     pub async fn wait_for_requests(
         &self,
         count: usize,
@@ -228,11 +228,11 @@ impl ScriptedModel {
         Ok(self.requests())
     }
 
-    /// Waits until `count` answers in all were left by their clients.
+    /// Waits until the clients of `count` answers in total have disconnected.
     ///
     /// # Errors
     ///
-    /// [`WaitError`] if there were fewer after `timeout`.
+    /// [`WaitError`] if there were fewer within `timeout`.
     pub async fn wait_for_disconnects(&self, count: usize, timeout: Duration) -> Result<(), WaitError> {
         self.wait("disconnects", count, timeout, |counts| counts.disconnects).await
     }
@@ -257,7 +257,7 @@ impl ScriptedModel {
         }
     }
 
-    /// Stops the server, as dropping it does.
+    /// Stops the server, like dropping it.
     pub fn shutdown(self) {
         drop(self);
     }
@@ -280,7 +280,7 @@ impl Drop for ScriptedModel {
     }
 }
 
-/// Binds the port before the thread is there, so that the caller learns of a failure.
+/// Binds the port before the thread starts, so that the caller gets the error.
 fn listen(port: u16) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let bind = || {

@@ -1,4 +1,4 @@
-//! The clock of a turn that makes no progress.
+//! The idle clock of a turn.
 
 use crate::ToolState;
 use std::collections::{HashMap, HashSet};

@@ -11,7 +11,7 @@ use crate::{
     json::{self, Object},
 };
 
-/// The most tool calls of an answer that are followed.
+/// The maximum number of tool calls of an answer that are tracked.
 const MAX_TOOL_CALLS: usize = 1024;
 /// The maximum depth of the search for content. Content is at most four levels below a delta.
 const MAX_DEPTH: u8 = 8;

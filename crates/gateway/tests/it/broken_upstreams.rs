@@ -13,7 +13,7 @@ use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use crate::support::{EVENTS, LIMIT, Recorder, Server, Setup, ask, chunk, read_request, read_to_end, upstream};
 
-/// Waits only as long as nothing should need that goes well, on a machine that is busy with other things.
+/// Options with short timeouts that are still long enough for successful operations on a busy machine.
 fn impatient() -> Options {
     let mut options = Options::default();
     options.silence_timeout = Duration::from_secs(2);

@@ -16,7 +16,7 @@ use crate::support::{
     upstream,
 };
 
-/// An upstream that never ends its answers, and counts the connections that were ended by the other side.
+/// An upstream that never ends its answers, and counts the connections that its clients closed.
 struct Endless {
     server: Server,
     asked: Arc<AtomicUsize>,
@@ -24,7 +24,7 @@ struct Endless {
 }
 
 impl Endless {
-    /// One that begins its answer, or does not even do that.
+    /// Creates an upstream that begins its answers if `begins`.
     async fn new(begins: bool) -> Self {
         let (asked, left) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let counts = (Arc::clone(&asked), Arc::clone(&left));

@@ -13,18 +13,18 @@ use crate::{
     tls::{Authority, trusting},
 };
 
-/// How an upstream ends its connection behind a body.
+/// The end of the upstream's connection after a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// No length, and the connection is closed; behind TLS without its goodbye.
+    /// No length, and the connection is closed; with TLS, without `close_notify`.
     Close,
     /// The last chunk is missing.
     NoLastChunk,
-    /// As before, and the connection is reset.
+    /// The last chunk is missing, and the connection is reset.
     Reset,
     /// The connection stays open.
     StaysOpen,
-    /// A length is announced that is never reached.
+    /// The body is shorter than the announced length.
     Short,
 }
 

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The longest that anything is waited for.
+/// The timeout of every wait.
 pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 pub(crate) const KEY: &str = "sk-the-real-key-1234567890";
 

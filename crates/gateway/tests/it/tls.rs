@@ -1,4 +1,4 @@
-//! Upstreams that speak TLS.
+//! Upstreams with TLS.
 
 use std::{
     future::Future,
@@ -20,7 +20,7 @@ use tokio_rustls::{
 
 use crate::support::{KEY, Server, Setup, read_request, upstream};
 
-/// An authority that nobody knows but who is given its certificate.
+/// A certificate authority that is trusted only by clients with its certificate.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     file: tempfile::NamedTempFile,

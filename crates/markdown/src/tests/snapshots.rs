@@ -9,7 +9,7 @@ use opencode_run_core::{
 use serde_json::json;
 use std::time::Duration;
 
-/// Compares a transcript with the one that is kept under this name.
+/// Compares a transcript with the snapshot of this name.
 fn check(name: &str, transcript: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_omit_expression(true);

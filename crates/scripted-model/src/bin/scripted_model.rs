@@ -1,4 +1,4 @@
-//! The `scripted-model` command: a scripted model server until the process is ended.
+//! The `scripted-model` command: runs a scripted model server until the process is ended.
 
 use std::{
     error::Error,
@@ -13,8 +13,8 @@ use opencode_run_scripted_model::{Options, Script, ScriptedModel};
 
 /// Serve a model that answers from a script, on 127.0.0.1, until the process is ended.
 ///
-/// Prints "listening on http://127.0.0.1:PORT/v1" when it is ready. OpenAI-compatible and Anthropic clients use that base
-/// URL, Google clients the same with /v1beta.
+/// Prints "listening on http://127.0.0.1:PORT/v1" when it is ready. OpenAI-compatible and Anthropic clients use
+/// that base URL, Google clients the same with /v1beta.
 #[derive(Debug, Parser)]
 #[command(name = "scripted-model", version)]
 struct Args {
@@ -58,7 +58,7 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Says on stderr what failed, with its causes; a closed stderr is no reason to fail differently.
+/// Reports a failure and its causes on stderr; a closed stderr is ignored.
 fn report(error: &dyn Error) {
     let mut line = format!("scripted-model: failed to {error}");
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Anthropic's messages.
+//! Anthropic's messages API.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub(crate) struct AnthropicWire {
     next_index: usize,
 }
 
-/// The kind of a block that grows.
+/// The kind of an open block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
     Text,
@@ -56,7 +56,7 @@ impl AnthropicWire {
         format!("toolu_{}_{index}", self.head.number)
     }
 
-    /// Begins a block; the one before it must be closed.
+    /// Begins a block; the previous one must be closed.
     fn start(&mut self, content: &Value) -> String {
         let index = self.next_index;
         self.next_index += 1;
@@ -71,12 +71,12 @@ impl AnthropicWire {
         event("content_block_stop", &json!({"index": self.next_index - 1}))
     }
 
-    /// Closes the block that is open, unless it is of this kind; begins one of this kind unless one is open.
-    fn within(&mut self, block: Block) -> String {
+    /// Makes a block of this kind the open one, closing another kind first.
+    fn switch_to(&mut self, block: Block) -> String {
         if self.open == Some(block) {
             return String::new();
         }
-        let mut frames = self.leave();
+        let mut frames = self.close_block();
         frames.push_str(&self.start(&match block {
             Block::Text => json!({"type": "text", "text": ""}),
             Block::Thinking => json!({"type": "thinking", "thinking": "", "signature": ""}),
@@ -85,8 +85,8 @@ impl AnthropicWire {
         frames
     }
 
-    /// Closes the block that is open, if there is one; thinking is signed at its end.
-    fn leave(&mut self) -> String {
+    /// Closes the open block, if there is one; a thinking block ends with a signature.
+    fn close_block(&mut self) -> String {
         match self.open.take() {
             None => String::new(),
             Some(Block::Text) => self.stop(),
@@ -103,15 +103,15 @@ impl Wire for AnthropicWire {
     }
 
     fn text(&mut self, text: &str) -> String {
-        self.within(Block::Text) + &self.delta(&json!({"type": "text_delta", "text": text}))
+        self.switch_to(Block::Text) + &self.delta(&json!({"type": "text_delta", "text": text}))
     }
 
     fn reasoning(&mut self, text: &str) -> String {
-        self.within(Block::Thinking) + &self.delta(&json!({"type": "thinking_delta", "thinking": text}))
+        self.switch_to(Block::Thinking) + &self.delta(&json!({"type": "thinking_delta", "thinking": text}))
     }
 
     fn tool_call(&mut self, call: &ToolCall) -> String {
-        let mut frames = self.leave();
+        let mut frames = self.close_block();
         let id = self.tool_id(self.next_index);
         frames.push_str(&self.start(&json!({"type": "tool_use", "id": id, "name": call.name, "input": {}})));
         let arguments = call.arguments.to_string();
@@ -126,7 +126,7 @@ impl Wire for AnthropicWire {
     fn close(&mut self, finish: Finish) -> String {
         let delta = json!({"stop_reason": stop_reason(finish), "stop_sequence": null});
         let usage = json!({"output_tokens": self.output_tokens()});
-        self.leave()
+        self.close_block()
             + &event("message_delta", &json!({"delta": delta, "usage": usage}))
             + &event("message_stop", &json!({}))
     }
@@ -152,7 +152,7 @@ impl Wire for AnthropicWire {
     }
 }
 
-/// A client sends it back with the thinking; nobody here checks it.
+/// The signature of thinking blocks. Clients send it back, but this server does not check it.
 const SIGNATURE: &str = "c2NyaXB0ZWQ=";
 
 /// Returns an event; its data carries the event's name as `type`.

@@ -1,10 +1,10 @@
-//! Error bodies in the form of each protocol.
+//! Error bodies in the format of each protocol.
 
 use serde_json::{Value, json};
 
 use crate::Protocol;
 
-/// Returns the body with which a provider of this protocol refuses a request.
+/// Returns the body of a provider's error answer in this protocol.
 pub(crate) fn error_body(protocol: Protocol, status: u16, message: &str) -> Value {
     match protocol {
         Protocol::OpenAi => {

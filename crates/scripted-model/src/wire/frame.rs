@@ -1,19 +1,19 @@
-//! What a protocol has to be able to say.
+//! The frames that each protocol must produce.
 
 use serde_json::Value;
 
 use crate::{Finish, ToolCall, Usage};
 
-/// What is said about an answer before its first word.
+/// The metadata of an answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
-    /// The model that was asked for.
+    /// The requested model.
     pub(crate) model: String,
-    /// The number of the answer, unique in a server: ids are made from it.
+    /// The number of the answer, unique in a server, from which ids are derived.
     pub(crate) number: u64,
     /// Seconds since 1970.
     pub(crate) created: u64,
-    /// The tokens to report.
+    /// The token counts to report.
     pub(crate) usage: Option<Usage>,
 }
 
@@ -25,9 +25,9 @@ pub(crate) enum Piece<'a> {
     ToolCall(&'a ToolCall),
 }
 
-/// The frames of a stream in one protocol, and the same answer in one piece.
+/// The frames of a stream in one protocol, and the same answer without streaming.
 ///
-/// A value serves one answer; each method returns what is to be sent, which may be several events.
+/// A value serves one answer. Each method returns the text to send, which may contain several events.
 pub(crate) trait Wire {
     /// Begins the stream.
     fn open(&mut self) -> String;
@@ -39,7 +39,7 @@ pub(crate) trait Wire {
     fn tool_call(&mut self, call: &ToolCall) -> String;
     /// Ends the stream with an error.
     fn fail(&mut self, message: &str) -> String;
-    /// Ends the stream well.
+    /// Ends the stream successfully.
     fn close(&mut self, finish: Finish) -> String;
     /// Returns the whole answer as one JSON value.
     fn whole(&mut self, pieces: &[Piece<'_>], finish: Finish) -> Value;

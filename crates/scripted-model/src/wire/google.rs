@@ -81,7 +81,7 @@ fn event(data: &Value) -> String {
     format!("data: {data}\r\n\r\n")
 }
 
-/// Google has no reason of its own for tool calls: it stops.
+/// Returns the finish reason; Google has none for tool calls and uses stop.
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::ToolCalls => "STOP",

@@ -1,4 +1,4 @@
-//! How an answer looks on the wire: what is common to the protocols in [`plan`], the rest in a module each.
+//! The wire formats of answers: [`plan`] is common to all protocols, the rest is one module per protocol.
 
 mod anthropic;
 mod errors;

@@ -1,4 +1,4 @@
-//! The list of models in the form of each protocol.
+//! The list of models in the format of each protocol.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::Protocol;
 
 /// Returns the answer to `GET /models`.
 ///
-/// OpenAI and Anthropic share a path, so theirs is one list that has the fields of both.
+/// OpenAI and Anthropic share a path, so their list has the fields of both.
 pub(crate) fn model_list(protocol: Protocol, models: &[String]) -> Value {
     if protocol == Protocol::Google {
         let entry = |name: &String| {

@@ -1,4 +1,4 @@
-//! From a reply to what is sent, step by step; nothing here waits or sends.
+//! Converts a reply into the steps of sending it; nothing here waits or sends.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{Answer, Finish, Part, Protocol, Words, placeholders::Placeholders};
 
-/// A step in sending an answer.
+/// A step of sending an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Send these bytes.
@@ -20,11 +20,11 @@ pub(crate) enum Step {
     Pause(Duration),
     /// Close the socket in the middle of the body.
     Cut,
-    /// Send nothing, ever.
+    /// Send nothing more and keep the connection open.
     Stall,
 }
 
-/// All of an answer.
+/// A whole answer.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) status: u16,
@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Step>,
 }
 
-/// Lays out an answer in a protocol, as a stream or in one piece.
+/// Plans an answer in a protocol, streamed or not.
 pub(crate) fn plan(
     protocol: Protocol,
     streaming: bool,
@@ -56,9 +56,9 @@ fn stream(wire: &mut dyn Wire, answer: &Answer, placeholders: &Placeholders) -> 
     let mut steps = vec![Step::Send(wire.open())];
     for part in &answer.parts {
         match part {
-            Part::Text(words) => speak(&mut steps, words, placeholders, |text| wire.text(text)),
+            Part::Text(words) => send_text(&mut steps, words, placeholders, |text| wire.text(text)),
             Part::Reasoning(words) => {
-                speak(&mut steps, words, placeholders, |text| wire.reasoning(text));
+                send_text(&mut steps, words, placeholders, |text| wire.reasoning(text));
             }
             Part::ToolCall(call) => steps.push(Step::Send(wire.tool_call(call))),
             Part::Pause { duration } => steps.push(Step::Pause(*duration)),
@@ -81,10 +81,10 @@ fn stream(wire: &mut dyn Wire, answer: &Answer, placeholders: &Placeholders) -> 
     steps
 }
 
-/// Sends a text in its pieces, with the time between them.
-fn speak(steps: &mut Vec<Step>, words: &Words, placeholders: &Placeholders, mut frame: impl FnMut(&str) -> String) {
+/// Adds the chunks of a text with the intervals between them.
+fn send_text(steps: &mut Vec<Step>, words: &Words, placeholders: &Placeholders, mut frame: impl FnMut(&str) -> String) {
     let text = placeholders.fill(&words.text);
-    for (index, piece) in pieces(&text, words).into_iter().enumerate() {
+    for (index, piece) in chunks(&text, words).into_iter().enumerate() {
         if index > 0 && !words.chunk_delay.is_zero() {
             steps.push(Step::Pause(words.chunk_delay));
         }
@@ -92,8 +92,8 @@ fn speak(steps: &mut Vec<Step>, words: &Words, placeholders: &Placeholders, mut 
     }
 }
 
-/// Cuts a text into pieces of so many characters.
-fn pieces<'a>(text: &'a str, words: &Words) -> Vec<&'a str> {
+/// Splits a text into chunks of this many characters.
+fn chunks<'a>(text: &'a str, words: &Words) -> Vec<&'a str> {
     let Some(length) = words.chunk_chars else {
         return vec![text];
     };
@@ -115,10 +115,10 @@ fn whole(protocol: Protocol, wire: &mut dyn Wire, answer: &Answer, placeholders:
     for part in &answer.parts {
         match part {
             Part::Text(words) => {
-                said.push(Piece::Text(take_time(&mut steps, words, placeholders)));
+                said.push(Piece::Text(delay_for_text(&mut steps, words, placeholders)));
             }
             Part::Reasoning(words) => {
-                said.push(Piece::Reasoning(take_time(&mut steps, words, placeholders)));
+                said.push(Piece::Reasoning(delay_for_text(&mut steps, words, placeholders)));
             }
             Part::ToolCall(call) => said.push(Piece::ToolCall(call)),
             Part::Pause { duration } => steps.push(Step::Pause(*duration)),
@@ -151,10 +151,10 @@ fn first_half(mut json: String) -> String {
     json
 }
 
-/// Waits as long as the stream would have taken, and returns the text.
-fn take_time(steps: &mut Vec<Step>, words: &Words, placeholders: &Placeholders) -> String {
+/// Adds the time that the stream would have taken, and returns the text.
+fn delay_for_text(steps: &mut Vec<Step>, words: &Words, placeholders: &Placeholders) -> String {
     let text = placeholders.fill(&words.text);
-    let gaps = pieces(&text, words).len().saturating_sub(1);
+    let gaps = chunks(&text, words).len().saturating_sub(1);
     let time = words.chunk_delay.saturating_mul(u32::try_from(gaps).unwrap_or(u32::MAX));
     if !time.is_zero() {
         steps.push(Step::Pause(time));

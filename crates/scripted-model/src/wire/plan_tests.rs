@@ -11,7 +11,7 @@ fn lay_out(protocol: Protocol, streaming: bool, answer: &Answer) -> Plan {
     plan(protocol, streaming, head, answer, &placeholders)
 }
 
-/// Reasoning, a text in pieces, two tool calls and tokens of every kind.
+/// Reasoning, a chunked text, two tool calls, and tokens of every kind.
 fn rich_answer() -> Answer {
     Answer::new([
         Part::reasoning("hm"),
@@ -22,7 +22,7 @@ fn rich_answer() -> Answer {
     .usage(Usage::new(100, 20).reasoning(7).cache_read(30).cache_write(11))
 }
 
-/// Writes the steps as a reader of the socket would see them, pauses in brackets.
+/// Returns the steps as received by a client, with pauses in brackets.
 fn transcript(plan: &Plan) -> String {
     let steps = plan.steps.iter().map(|step| match step {
         Step::Send(text) => text.replace('\r', "\\r"),
@@ -32,26 +32,26 @@ fn transcript(plan: &Plan) -> String {
 }
 
 #[test]
-fn an_openai_stream() {
+fn openai_stream() {
     insta::assert_snapshot!(transcript(&lay_out(Protocol::OpenAi, true, &rich_answer())));
 }
 
 #[test]
-fn an_anthropic_stream() {
+fn anthropic_stream() {
     insta::assert_snapshot!(transcript(&lay_out(Protocol::Anthropic, true, &rich_answer())));
 }
 
 #[test]
-fn a_google_stream() {
+fn google_stream() {
     insta::assert_snapshot!(transcript(&lay_out(Protocol::Google, true, &rich_answer())));
 }
 
 #[test]
-fn the_same_in_one_piece() {
+fn unstreamed_answers() {
     let answers = PROTOCOLS.map(|protocol| {
         let plan = lay_out(protocol, false, &rich_answer());
         let [Step::Pause(time), Step::Send(json)] = plan.steps.as_slice() else { panic!("{:?}", plan.steps) };
-        // Three pieces of five characters at most have two gaps.
+        // Three chunks of at most five characters have two intervals.
         assert_eq!(*time, Duration::from_millis(6));
         serde_json::from_str::<serde_json::Value>(json).unwrap()
     });
@@ -59,7 +59,7 @@ fn the_same_in_one_piece() {
 }
 
 #[test]
-fn an_error_in_the_stream() {
+fn error_in_stream() {
     let answer = Answer::new([Part::text("a"), Part::stream_error("overloaded"), Part::text("b")]);
     let streams = PROTOCOLS.map(|protocol| transcript(&lay_out(protocol, true, &answer)));
     insta::assert_snapshot!(streams.join("\n----\n"));
@@ -71,7 +71,7 @@ fn an_error_in_the_stream() {
 }
 
 #[test]
-fn an_end_before_the_end() {
+fn early_end() {
     for protocol in PROTOCOLS {
         for (part, end) in
             [(Part::drop_connection(), Some(Step::Cut)), (Part::stall(), Some(Step::Stall)), (Part::end_early(), None)]
@@ -92,7 +92,7 @@ fn an_end_before_the_end() {
 }
 
 #[test]
-fn each_reason_for_stopping_has_its_name() {
+fn finish_reasons_have_protocol_names() {
     let names = |protocol| {
         [Finish::Stop, Finish::ToolCalls, Finish::Length, Finish::ContentFilter].map(|finish| {
             let answer = Answer::text("a").finish(finish);
@@ -113,10 +113,10 @@ fn each_reason_for_stopping_has_its_name() {
 }
 
 #[test]
-fn pieces_are_counted_in_characters() {
+fn chunks_are_counted_in_characters() {
     let words = Words::new("").chunked(2, Duration::ZERO);
-    assert_eq!(pieces("äöü", &words), ["äö", "ü"]);
-    assert_eq!(pieces("abcd", &words), ["ab", "cd"]);
-    assert!(pieces("", &words).is_empty());
-    assert_eq!(pieces("abc", &Words::new("")), ["abc"]);
+    assert_eq!(chunks("äöü", &words), ["äö", "ü"]);
+    assert_eq!(chunks("abcd", &words), ["ab", "cd"]);
+    assert!(chunks("", &words).is_empty());
+    assert_eq!(chunks("abc", &Words::new("")), ["abc"]);
 }

@@ -1,4 +1,4 @@
-//! A client, and the requests it sends.
+//! An HTTP client and its requests.
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use opencode_run_scripted_model::ScriptedModel;
 use serde_json::{Value, json};
 
-/// More than anything here may take.
+/// A timeout that is longer than anything here takes.
 pub(crate) const SECONDS: Duration = Duration::from_secs(10);
 
-/// Returns a client that keeps no connection, so that one that is dropped is closed.
+/// Returns a client without a connection pool, so that dropping a response closes its connection.
 pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
 }
@@ -27,7 +27,7 @@ pub(crate) fn openai(text: &str, tools: bool) -> Value {
     body
 }
 
-/// Sends a request; `path` begins behind the port.
+/// Sends a request; `path` begins after the port.
 pub(crate) async fn post(model: &ScriptedModel, path: &str, body: &Value) -> reqwest::Response {
     client()
         .post(format!("http://{}{path}", model.address()))
@@ -38,7 +38,7 @@ pub(crate) async fn post(model: &ScriptedModel, path: &str, body: &Value) -> req
         .unwrap()
 }
 
-/// Sends a chat request that is not streamed, and returns the answer.
+/// Sends a chat request without streaming, and returns the answer.
 pub(crate) async fn chat(model: &ScriptedModel, body: &Value) -> Value {
     let mut body = body.clone();
     body["stream"] = Value::Bool(false);

@@ -8,7 +8,7 @@ use std::{
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_scripted-model");
 
-/// Ends the command when the test ends, also when it fails.
+/// Kills the command when the test ends, even if it fails.
 struct Running(Child);
 
 impl Drop for Running {
@@ -19,7 +19,7 @@ impl Drop for Running {
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_serves_a_script_and_keeps_a_log() {
+async fn command_serves_script_and_logs() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script.json");
     let log = folder.path().join("log.jsonl");
@@ -45,7 +45,7 @@ async fn it_says_where_it_listens_serves_a_script_and_keeps_a_log() {
 }
 
 #[test]
-fn it_names_what_is_wrong_with_a_script() {
+fn command_reports_invalid_script() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script.json");
     fs::write(&script, r#"{"rulez": []}"#).unwrap();

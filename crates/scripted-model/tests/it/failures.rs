@@ -1,4 +1,4 @@
-//! Answers that end badly, clients that go away, and the end of the server itself.
+//! Answers that end abnormally, clients that disconnect, and the end of the server.
 
 use std::{
     net::TcpStream,
@@ -11,10 +11,10 @@ use opencode_run_scripted_model::{Answer, ErrorReply, Part, Script, ScriptedMode
 const CHAT: &str = "/v1/chat/completions";
 
 #[tokio::test]
-async fn a_dropped_connection_leaves_an_incomplete_body() {
+async fn dropped_connection_truncates_body() {
     let script = Script::always(vec![Part::text("begun"), Part::drop_connection(), Part::text("never")]);
     let model = ScriptedModel::start(script).unwrap();
-    // More than once: what was sent must arrive before the cut each time.
+    // Repeated, because the data before the cut must arrive every time.
     for _ in 0..20 {
         let mut response = post(&model, CHAT, &openai("x", true)).await;
         assert_eq!(response.status(), 200);
@@ -34,7 +34,7 @@ async fn a_dropped_connection_leaves_an_incomplete_body() {
 }
 
 #[tokio::test]
-async fn a_dropped_connection_also_cuts_an_answer_in_one_piece() {
+async fn dropped_connection_truncates_unstreamed_answer() {
     let model = ScriptedModel::start(Script::always(Part::drop_connection())).unwrap();
     let mut body = openai("x", true);
     body["stream"] = false.into();
@@ -44,7 +44,7 @@ async fn a_dropped_connection_also_cuts_an_answer_in_one_piece() {
 }
 
 #[tokio::test]
-async fn an_early_end_looks_complete_to_http() {
+async fn early_end_is_complete_http() {
     let script = Script::always(vec![Part::text("begun"), Part::end_early()]);
     let model = ScriptedModel::start(script).unwrap();
     let body = post(&model, CHAT, &openai("x", true)).await;
@@ -54,7 +54,7 @@ async fn an_early_end_looks_complete_to_http() {
 }
 
 #[tokio::test]
-async fn a_stalled_answer_goes_on_until_its_client_goes() {
+async fn stall_lasts_until_client_disconnects() {
     let script = Script::always(vec![Part::text("begun"), Part::stall()]);
     let model = ScriptedModel::start(script).unwrap();
     let mut response = post(&model, CHAT, &openai("x", true)).await;
@@ -71,7 +71,7 @@ async fn a_stalled_answer_goes_on_until_its_client_goes() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_status_line_is_counted() {
+async fn disconnect_before_status_is_counted() {
     let hour = Duration::from_hours(1);
     let script = Script::always(Answer::text("late").delay(hour));
     let model = ScriptedModel::start(script).unwrap();
@@ -83,7 +83,7 @@ async fn a_client_that_leaves_before_the_status_line_is_counted() {
 }
 
 #[tokio::test]
-async fn delays_and_pauses_take_their_time() {
+async fn delays_and_pauses_are_observed() {
     let delay = Duration::from_millis(60);
     let script = Script::always(
         Answer::new([Part::chunked_text("abc", 1, delay), Part::pause(delay), Part::text("d")]).delay(delay),
@@ -105,7 +105,7 @@ async fn delays_and_pauses_take_their_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_servers_clock_is_its_own() {
+async fn server_ignores_paused_clock() {
     let pause = Duration::from_millis(60);
     let script = Script::always(vec![Part::pause(pause), Part::text("a")]);
     let model = ScriptedModel::start(script).unwrap();
@@ -119,7 +119,7 @@ async fn the_servers_clock_is_its_own() {
 }
 
 #[tokio::test]
-async fn dropping_the_server_closes_all_at_once() {
+async fn dropping_server_closes_connections() {
     let model = ScriptedModel::start(Script::always(Part::stall())).unwrap();
     let address = model.address();
     let mut stalled = post(&model, CHAT, &openai("x", true)).await;
@@ -137,7 +137,7 @@ async fn dropping_the_server_closes_all_at_once() {
 }
 
 #[test]
-fn it_answers_while_the_caller_blocks() {
+fn server_answers_while_caller_blocks() {
     let model = ScriptedModel::start(Script::new()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = runtime.block_on(client::chat(&model, &openai("x", true)));

@@ -1,4 +1,4 @@
-//! Answers, errors and records.
+//! Answers, errors and recorded requests.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use opencode_run_scripted_model::{
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn without_rules_it_repeats_the_user_and_names_the_session() {
+async fn builtin_replies_answer_without_rules() {
     let model = ScriptedModel::start(Script::new()).unwrap();
     let answer = chat(&model, &openai("  hello\n", true)).await;
     let message = &answer["choices"][0]["message"];
@@ -20,7 +20,7 @@ async fn without_rules_it_repeats_the_user_and_names_the_session() {
 }
 
 #[tokio::test]
-async fn a_rule_serves_the_three_protocols() {
+async fn rule_serves_all_protocols() {
     let script = Script::always(Answer::text("Hi, {last_user}").usage(Usage::new(3, 4)));
     let model = ScriptedModel::start(script).unwrap();
     let tools = json!([{"name": "bash"}]);
@@ -65,7 +65,7 @@ async fn a_rule_serves_the_three_protocols() {
 }
 
 #[tokio::test]
-async fn a_tool_call_and_what_follows_it() {
+async fn tool_call_is_followed_by_result() {
     let script = Script::new()
         .rule(When::agent().after_tools(0).reply(Part::tool_call("bash", json!({"command": "pwd"}))))
         .rule(When::agent().after_tools(1).reply("Done."));
@@ -89,7 +89,7 @@ async fn a_tool_call_and_what_follows_it() {
 }
 
 #[tokio::test]
-async fn times_is_exact_also_under_concurrent_requests() {
+async fn times_is_exact_under_concurrency() {
     let script = Script::new().rule(When::agent().reply("rare").times(5));
     let model = ScriptedModel::start(script).unwrap();
     let body = openai("x", true);
@@ -101,7 +101,7 @@ async fn times_is_exact_also_under_concurrent_requests() {
 }
 
 #[tokio::test]
-async fn an_error_has_its_status_its_headers_and_its_body() {
+async fn error_has_status_headers_and_body() {
     let script = Script::new()
         .rule(When::any().said("limit").reply(ErrorReply::new(429).header("retry-after", "2")))
         .rule(When::any().said("html").reply(ErrorReply::new(502).body("<html>bad gateway</html>")))
@@ -124,7 +124,7 @@ async fn an_error_has_its_status_its_headers_and_its_body() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_recorded_and_refused() {
+async fn unknown_endpoint_is_recorded_and_rejected() {
     let model = ScriptedModel::start(Script::new().model("gpt-4")).unwrap();
     let unknown = client::post(&model, "/v1/responses", &json!({"model": "x"})).await;
     assert_eq!(unknown.status(), 404);
@@ -141,7 +141,7 @@ async fn what_is_not_served_is_recorded_and_refused() {
 }
 
 #[tokio::test]
-async fn requests_are_kept_up_to_a_number_and_written_to_a_log() {
+async fn requests_are_kept_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("requests.jsonl");
     let options = Options::default().kept_requests(2).log(&log);
@@ -166,7 +166,7 @@ async fn requests_are_kept_up_to_a_number_and_written_to_a_log() {
 }
 
 #[tokio::test]
-async fn a_finish_of_its_own_and_no_usage() {
+async fn explicit_finish_without_usage() {
     let script = Script::always(Answer::text("cut").finish(Finish::Length));
     let model = ScriptedModel::start(script).unwrap();
     let answer = chat(&model, &openai("x", true)).await;
@@ -175,7 +175,7 @@ async fn a_finish_of_its_own_and_no_usage() {
 }
 
 #[test]
-fn a_taken_port_is_an_error() {
+fn port_in_use_is_an_error() {
     let model = ScriptedModel::start(Script::new()).unwrap();
     let options = Options::default().port(model.address().port());
     let error = ScriptedModel::start_with(Script::new(), &options).unwrap_err();
@@ -186,10 +186,10 @@ fn a_taken_port_is_an_error() {
 }
 
 #[tokio::test]
-async fn waiting_has_an_end() {
+async fn wait_times_out() {
     let model = ScriptedModel::start(Script::new()).unwrap();
     let begun = Instant::now();
     let error = model.wait_for_requests(1, Duration::from_millis(50)).await.unwrap_err();
     assert!(begun.elapsed() >= Duration::from_millis(50));
-    assert_eq!(error.to_string(), "see 1 requests within 50ms: there were 0");
+    assert_eq!(error.to_string(), "timed out after 50ms: 0 of 1 requests");
 }

@@ -145,7 +145,11 @@ mod tests {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let finding = finding(config(&format!("http://{nobody}/v1"), "m")).await;
         assert_eq!(finding.status, Status::Error);
-        assert!(finding.message.starts_with(&format!("code: {nobody}: the connection was refused")), "{}", finding.message);
+        assert!(
+            finding.message.starts_with(&format!("code: {nobody}: the connection was refused")),
+            "{}",
+            finding.message
+        );
         assert!(finding.fix.unwrap().contains("MODEL_CODE_BASEURL"));
     }
 

@@ -108,7 +108,7 @@ fn sub_agent_errors_do_not_fail_turn() {
         finished(),
     ]);
     assert_eq!((turn.state(), turn.record().steps), (RunState::Completed, 1));
-    // Nor does its end end the turn.
+    // A sub-agent's last step does not end the turn either.
     let turn = after([start(), of_sub_agent(step_finish(StepReason::Stop, 0.0)), finished()]);
     assert_failed(&turn, FailureKind::Protocol, "in the middle of a step");
     // Nor does a sub-agent's step clear the error of the turn's own agent, or begin a step of it.
