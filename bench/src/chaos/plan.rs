@@ -110,7 +110,7 @@ impl Plan {
             Transport::Run => course::of_run(&mut rng, ready, escape),
             Transport::Serve => course::of_serve(&mut rng, ready, escape),
         };
-        let happens = match rng.u8(..12) {
+        let fault = match rng.u8(..12) {
             0 | 1 if course.expected != Expected::Nothing => Fault::Nothing,
             0..=2 => Fault::Timeout(rng.u64(1000..4000)),
             3 => Fault::IdleTimeout(rng.u64(1000..3000)),
@@ -122,7 +122,7 @@ impl Plan {
             10 => Fault::KillOpencode,
             _ => Fault::CloseStdout,
         };
-        let early = happens != Fault::KillOpencode && rng.u8(..3) == 0;
+        let early = fault != Fault::KillOpencode && rng.u8(..3) == 0;
         let when = if early { When::Start(rng.u64(..1500)) } else { When::Ready(rng.u64(..300)) };
         Self { case, transport, format, fault, when, leaves, course }
     }
