@@ -10,7 +10,7 @@
 //! machine's speed affect both. The model is scripted and answers at once. Nothing here passes or fails: it prints
 //! targets and figures.
 
-#![expect(clippy::print_stderr, reason = "a program that says what kept it from measuring")]
+#![expect(clippy::print_stderr, reason = "a program that reports why it could not measure")]
 
 mod figures;
 mod processes;
