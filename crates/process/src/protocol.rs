@@ -1,7 +1,8 @@
-//! What depends on the generation of opencode: arguments, configuration, routes, events, ends. Nothing else knows any of it.
+//! Everything that depends on the generation of opencode: arguments, configuration, routes, events, and the end of a
+//! turn. No other module knows any of it.
 //!
-//! [`Generation`] is the seam. It is chosen by the version, and what is version-specific is asked of it, or of
-//! what it makes: a [`Client`] for a server, a [`turn::TurnProtocol`] for a turn of opencode 2, a [`TurnDecoder`] for one of opencode 1.
+//! The version determines the [`Generation`], which provides the version-specific data and the types for them: a
+//! [`Client`] for a server, a [`turn::TurnProtocol`] for a turn of opencode 2, a [`TurnDecoder`] for one of opencode 1.
 //! Another generation is a module beside `v1` and `v2` and a variant of [`Generation`].
 
 mod changed_files;
@@ -45,28 +46,28 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Generation {
     /// opencode 1.
     V1,
-    /// opencode 2, which is driven by its server alone.
+    /// opencode 2, which is driven only through its server.
     V2,
 }
 
-/// How a server is started.
+/// The launch data of a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServerLaunch {
     pub(crate) arguments: &'static [&'static str],
-    /// The variable that gives it its password.
+    /// The variable for its password.
     pub(crate) password: &'static str,
-    /// It ends when its stdin is closed.
+    /// Whether it exits when its stdin is closed.
     pub(crate) holds_stdin: bool,
 }
 
-/// The content of a session's export.
+/// The result of exporting a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Exported {
-    /// There is one.
+    /// The session's record.
     Session(SessionInfo),
     /// There is no such session.
     NotFound,
-    /// Nothing; in the words of the last line that was written.
+    /// No record; contains the last line of the output.
     Nothing(String),
 }
 
@@ -78,7 +79,7 @@ impl Generation {
         }
     }
 
-    /// Returns the argument by which a turn allows what opencode asks for, where the version has one.
+    /// Returns the argument with which a turn allows all permission requests, if the version has one.
     pub(crate) fn approval_argument(self, version: Version) -> Option<&'static str> {
         match self {
             Self::V1 => v1::arguments::approval(version),
@@ -86,14 +87,14 @@ impl Generation {
         }
     }
 
-    /// Reads a line that a turn writes to stdout.
+    /// Decodes a line of a turn's stdout.
     pub(crate) fn read_stdout(self, line: &[u8]) -> Decoded {
         match self {
             Self::V1 | Self::V2 => v1::events::decode(line),
         }
     }
 
-    /// Reads a line that a turn writes to stderr, without its colours.
+    /// Decodes a line of a turn's stderr, without colours.
     pub(crate) fn read_stderr(self, line: &str) -> StderrLine {
         match self {
             Self::V1 => v1::stderr::read(line),
@@ -101,35 +102,35 @@ impl Generation {
         }
     }
 
-    /// Returns the arguments that ask for the models, a name a line.
+    /// Returns the arguments that list the models, one name per line.
     pub(crate) fn models_arguments(self) -> &'static [&'static str] {
         match self {
             Self::V1 | Self::V2 => &v1::arguments::MODELS,
         }
     }
 
-    /// Returns whether an id is one that opencode could have given to a session.
+    /// Returns whether opencode could have assigned an id to a session.
     pub(crate) fn may_exist(self, session: &SessionId) -> bool {
         match self {
             Self::V1 | Self::V2 => v1::export::may_exist(session),
         }
     }
 
-    /// Returns the arguments that export a session, which names its directory and its model.
+    /// Returns the arguments that export a session, whose record has its directory and its model.
     pub(crate) fn export_arguments(self, session: &SessionId) -> [String; 2] {
         match self {
             Self::V1 | Self::V2 => v1::export::arguments(session),
         }
     }
 
-    /// Reads an export.
+    /// Parses an export.
     pub(crate) fn read_export(self, stdout: &[u8], stderr: &[u8]) -> Exported {
         match self {
             Self::V1 | Self::V2 => v1::export::read(stdout, stderr),
         }
     }
 
-    /// Returns why opencode refused its configuration, if that is what it wrote to stderr.
+    /// Returns why opencode refused its configuration, if it printed that to stderr.
     pub(crate) fn read_refused_configuration(self, stderr: &str) -> Option<String> {
         match self {
             Self::V1 => v1::config_errors::in_output(stderr),
@@ -137,11 +138,11 @@ impl Generation {
         }
     }
 
-    /// Says a wish in the words of opencode.
+    /// Renders a launch spec for this generation.
     ///
     /// # Errors
     ///
-    /// What is wrong with the configuration that the user has in the environment.
+    /// The problem in the user's configuration in the environment.
     pub(crate) fn render(self, spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
         match self {
             Self::V1 => v1::configuration::render(spec),
@@ -149,25 +150,25 @@ impl Generation {
         }
     }
 
-    /// Returns the files in a directory that can configure opencode, of any generation, and whether those are all. They need not
-    /// exist.
+    /// Returns the files in a directory that can configure opencode, of any generation, and whether the list is
+    /// complete. The files need not exist.
     pub(crate) fn project_files(directory: &Path) -> (Vec<PathBuf>, bool) {
         v1::project::files(directory)
     }
 
-    /// Returns what one of these files can do, given its text.
+    /// Returns the powers of one of these files, given its text.
     pub(crate) fn powers_of(file: &Path, text: &str) -> Vec<ProjectPower> {
         v1::project::powers(file, text)
     }
 
-    /// Returns the variable that holds the user's configuration in the environment.
+    /// Returns the variable for the user's configuration in the environment.
     pub(crate) fn users_configuration(self) -> &'static str {
         match self {
             Self::V1 | Self::V2 => v1::configuration::CONFIG_CONTENT,
         }
     }
 
-    /// Returns how opencode is left without its catalog of models.
+    /// Returns the settings that give opencode an empty catalog.
     pub(crate) fn empty_catalog(self) -> EmptyCatalog {
         match self {
             Self::V1 => v1::configuration::EMPTY_CATALOG,
@@ -175,7 +176,7 @@ impl Generation {
         }
     }
 
-    /// Returns how a server is started.
+    /// Returns the launch data of a server.
     pub(crate) fn server(self) -> ServerLaunch {
         match self {
             Self::V1 => {
@@ -185,7 +186,7 @@ impl Generation {
         }
     }
 
-    /// Reads where a server listens in what it writes to stdout.
+    /// Parses the address of a server from a line of its stdout.
     pub(crate) fn read_address(self, line: &str) -> Option<Url> {
         match self {
             Self::V1 => v1::api::listening(line),
@@ -193,7 +194,7 @@ impl Generation {
         }
     }
 
-    /// Reads why a request was refused in the line of a server's log that the refusal refers to.
+    /// Returns why a request was refused, from the line of the server's log that the refusal refers to.
     pub(crate) fn read_log(self, line: &str) -> Option<TurnFailure> {
         match self {
             Self::V1 => v1::api::explain(line),

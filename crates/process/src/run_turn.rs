@@ -346,7 +346,7 @@ impl RunTurn {
             }
             StderrLine::Refused { permission, patterns } => {
                 let ask = PermissionRequest::new(permission, patterns).refused(true);
-                if let Some(ask) = self.refusals.told(ask) {
+                if let Some(ask) = self.refusals.add(ask) {
                     self.send_queue.push(refusal(ask));
                 }
             }

@@ -118,7 +118,7 @@ fn repository_that_runs_programs_or_hides_its_files_gains_nothing() {
     assert_not_used(&case, "it is tracked by the repository");
     assert!(!ran.exists(), "a program of the repository was run");
     fs::write(workspace.join(".git/index"), "no index").unwrap();
-    assert_not_used(&case, "git cannot tell");
+    assert_not_used(&case, "git cannot determine");
 }
 
 #[test]

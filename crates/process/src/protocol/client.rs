@@ -19,18 +19,18 @@ pub(crate) enum Client {
 pub(crate) struct NewSession<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) title: &'a str,
-    /// The model of its first turn. A generation whose messages name their model takes no notice of it, nor of the agent.
+    /// The model of its first turn. A generation whose messages name their model ignores it, and the agent.
     pub(crate) model: Option<&'a ModelName>,
     pub(crate) variant: Option<&'a str>,
     pub(crate) agent: Option<&'a str>,
 }
 
 impl Client {
-    /// Makes what a server of a generation is reached by.
+    /// Returns the client of a server of this generation.
     ///
     /// # Errors
     ///
-    /// If there is nothing on this system to make requests with.
+    /// If the HTTP client cannot be created.
     pub(crate) fn new(
         generation: Generation,
         base: Url,
@@ -52,7 +52,7 @@ impl Client {
         }
     }
 
-    /// Asks for the server's version.
+    /// Returns the server's version.
     pub(crate) async fn version(&self) -> Result<String, ClientError> {
         match self {
             Self::V1(client) => client.version().await,
@@ -68,7 +68,7 @@ impl Client {
         }
     }
 
-    /// Reads an event of the stream; `None` for one that belongs to no session, and for one that repeats another.
+    /// Parses an event of the stream; `None` if it belongs to no session or repeats another.
     pub(crate) fn read_event(&self, data: &str) -> Option<SessionEvent> {
         match self {
             Self::V1(client) => client.read_event(data),
@@ -76,7 +76,7 @@ impl Client {
         }
     }
 
-    /// Makes a session.
+    /// Creates a session.
     pub(crate) async fn new_session(&self, new: NewSession<'_>) -> Result<SessionId, ClientError> {
         match (self, new.model) {
             (Self::V1(client), _) => client.new_session(new.directory, new.title).await,
@@ -103,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Returns whether a session is at work.
+    /// Returns whether a session has an active turn.
     pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
         match self {
             Self::V1(client) => client.is_busy(directory, session).await,
@@ -111,8 +111,8 @@ impl Client {
         }
     }
 
-    /// Returns the models that can be used in a directory, by the names that a turn has for them. `wanted` is one that is waited for if
-    /// they are still being loaded.
+    /// Returns the models that can be used in a directory, by their names for a turn. While models are still being
+    /// loaded, it waits for `wanted`.
     pub(crate) async fn models(&self, directory: &Path, wanted: Option<&str>) -> Result<Vec<KnownModel>, ClientError> {
         match self {
             Self::V1(client) => client.models(directory).await,
@@ -120,11 +120,11 @@ impl Client {
         }
     }
 
-    /// Returns the model of a turn for which none was named, if every turn of the generation has to name one.
+    /// Returns the model of a turn that names none, if every turn of the generation must name one.
     ///
     /// # Errors
     ///
-    /// If no model may be used.
+    /// If no model can be used.
     pub(crate) async fn default_model(
         &self,
         directory: &Path,
@@ -136,7 +136,7 @@ impl Client {
         }
     }
 
-    /// Returns whether all agents of a directory that have a model of their own can use it.
+    /// Returns whether all agents of a directory that have their own model can use it.
     pub(crate) async fn has_models_of_agents(&self, directory: &Path) -> Result<bool, ClientError> {
         match self {
             Self::V1(client) => client.has_models_of_agents(directory).await,
@@ -161,11 +161,11 @@ impl Client {
     }
 }
 
-/// Makes what a server of an unknown generation is reached by, and returns it with the server's version.
+/// Connects to a server of an unknown generation, and returns its client and its version.
 ///
 /// # Errors
 ///
-/// If there is no server of a known generation, or it does not know the user.
+/// If there is no server of a supported generation, or it rejects the password.
 pub(crate) async fn connect(
     address: Url,
     user: Option<String>,
@@ -178,7 +178,7 @@ pub(crate) async fn connect(
         Err(error @ (ClientError::NoAnswer(_) | ClientError::Unauthorized)) => return Err(error),
         Err(error) => error,
     };
-    // Unknown routes are answered with a page or not at all: only JSON with a version counts.
+    // Unknown routes get an HTML page or no answer: only JSON with a version counts.
     let v2 = v2::client::Client::new(http);
     let version = match v2.version().await {
         Ok(version) => version,

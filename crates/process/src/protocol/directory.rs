@@ -1,11 +1,11 @@
-//! Directories whose path a server changes.
+//! Directories whose path opencode changes.
 //!
-//! opencode decodes the percent escapes of the directory once more than HTTP does, on its own server (`serve`) and on the one
-//! inside of `run`: a path with `%` and two hexadecimal digits names another directory there (`a%2Fb` becomes `a/b`). All
-//! other paths arrive unchanged, also `100%`: what cannot be decoded is kept.
+//! opencode decodes the percent escapes of the directory once more than HTTP does, on its own server (`serve`) and on
+//! the one inside of `run`: a path with `%` and two hexadecimal digits then names another directory (`a%2Fb` becomes
+//! `a/b`). All other paths arrive unchanged, even `100%`, which cannot be decoded.
 //!
-//! Measured: encoding such a path twice is right on the servers of 1.1.65, 1.2.27, 1.3.2 and 1.14.41. 1.15.13 and 1.18.33
-//! also decode the directory that they have stored with the session, so that no message can be sent in such a directory.
+//! Measured: encoding such a path twice works on the servers of 1.1.65, 1.2.27, 1.3.2 and 1.14.41. 1.15.13 and 1.18.33
+//! also decode the directory that they have stored with the session, so no message can be sent in such a directory.
 
 use super::Generation;
 use crate::Version;
@@ -13,23 +13,23 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-/// The versions on which encoding twice was measured to be right.
+/// The versions on which double encoding was measured to work.
 const MEASURED: RangeInclusive<Version> = Version::new(1, 1, 65)..=Version::new(1, 14, 41);
 
-/// Returns whether a path has something that looks like a percent escape.
+/// Returns whether a path contains a percent escape.
 fn has_percent_escape(path: &str) -> bool {
     path.as_bytes().windows(3).any(|part| part[0] == b'%' && part[1..].iter().all(u8::is_ascii_hexdigit))
 }
 
-/// Returns the directory as a server must be given it, before the encoding of the query.
+/// Returns the directory as a server needs it, before the encoding of the query.
 pub(crate) fn for_query(directory: &Path) -> Cow<'_, str> {
     let path = directory.to_string_lossy();
     if has_percent_escape(&path) { path.replace('%', "%25").into() } else { path }
 }
 
-/// Returns whether a server that was given a directory works in that directory.
+/// Returns whether the directory in a server's answer is the given one.
 pub(crate) fn is_same(given: &Path, answered: &Path) -> bool {
-    // Only these may be changed; any other path may be answered in another spelling.
+    // Only paths with escapes are changed; any other path may be answered in another spelling.
     !has_percent_escape(&given.to_string_lossy())
         || given == answered
         || std::fs::canonicalize(given).is_ok_and(|given| given == answered)
@@ -40,7 +40,7 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// Why it cannot.
+    /// The reason why it cannot.
     pub(crate) fn check_run_in(self, directory: &Path) -> Result<(), String> {
         match self {
             Self::V1 if has_percent_escape(&directory.to_string_lossy()) => {
@@ -55,9 +55,9 @@ impl Generation {
 ///
 /// # Errors
 ///
-/// Why it cannot.
+/// The reason why it cannot.
 pub(crate) fn check_serve_in(version: Version, directory: &Path) -> Result<(), String> {
-    // opencode 2 is given directories in JSON.
+    // opencode 2 gets directories in JSON.
     if version.major == 2 || !has_percent_escape(&directory.to_string_lossy()) || MEASURED.contains(&version) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Requests to a server, whatever its generation.
+//! HTTP requests to a server of any generation.
 
 use super::v1::api::Refusal;
 use crate::json_text::{parse_repaired, repair_surrogates};
@@ -9,20 +9,20 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a request may take that opencode answers by itself, without a model. It takes milliseconds; the first one in a
-/// directory loads that directory's configuration and plugins.
+/// The timeout of a request that opencode answers without a model. It takes milliseconds; the first one in a directory
+/// loads that directory's configuration and plugins.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// The longest answer that is about a server or a session: a list of models has a few MiB.
+/// The longest answer about a server or a session, in bytes: a list of models has a few MiB.
 pub(crate) const MAX_ANSWER_BYTES: usize = 32 << 20;
-/// The longest answer that holds messages, which can be all of a long session's. A server that is not ours could send one without an
-/// end.
+/// The longest answer that contains messages, in bytes; it may contain a whole long session. An attached server could
+/// send an endless answer.
 pub(crate) const MAX_MESSAGES_BYTES: usize = 256 << 20;
-/// The user that a server knows.
+/// The default user of a server.
 const USER: &str = "opencode";
-/// How long a connection to this machine may take.
+/// The timeout of a connection to this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A connection to a server.
+/// An HTTP connection to a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     requests: reqwest::Client,
@@ -31,14 +31,14 @@ pub(crate) struct Http {
     password: Option<SecretString>,
 }
 
-/// A request that did not lead to what it was for.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// There was no answer.
+    /// The server did not answer.
     #[error("no answer from the opencode server: {0}")]
     NoAnswer(String),
-    /// The server does not know us.
-    #[error("the opencode server refuses the password")]
+    /// The server rejects the password.
+    #[error("the opencode server rejects the password")]
     Unauthorized,
     /// The requested resource does not exist.
     #[error("{0}")]
@@ -46,43 +46,43 @@ pub(crate) enum ClientError {
     /// The server refused the request.
     #[error("the opencode server answered {status}: {}", message.as_deref().unwrap_or("no reason given"))]
     Refused {
-        /// The status.
+        /// The HTTP status.
         status: StatusCode,
-        /// Its message, if it has one.
+        /// The message of the answer, if it has one.
         message: Option<String>,
-        /// The reference of the error in its log.
+        /// The reference to the error in the server's log.
         reference: Option<String>,
     },
-    /// opencode does not accept the user's configuration.
+    /// opencode rejects the user's configuration.
     #[error("opencode does not accept its configuration: {0}")]
     Configuration(String),
-    /// A session was made in another directory than the one that was asked for.
+    /// A session was created in another directory than the requested one.
     #[error("opencode would work in {} instead of {}", answered.display(), asked.display())]
     OtherDirectory {
-        /// The directory that the server was given.
+        /// The requested directory.
         asked: PathBuf,
         /// The directory of the session.
         answered: PathBuf,
     },
-    /// Another opencode was at work on the database all the time.
+    /// Another opencode had locked the database all the time.
     #[error("another opencode keeps the database locked")]
     Locked,
-    /// There is no such agent, or it cannot lead a turn.
+    /// There is no such agent, or it cannot run a turn.
     #[error("agent `{0}` was not found")]
     NoAgent(String),
-    /// The answer is not what opencode answers.
-    #[error("the opencode server answered with something else than JSON")]
+    /// The answer is not that of an opencode server.
+    #[error("the opencode server's answer is not JSON")]
     Unreadable,
-    /// The answer does not end within its bound.
+    /// The answer is longer than its limit.
     #[error("the opencode server sent an answer of more than {} MiB", max_bytes >> 20)]
     TooLong {
-        /// The bound.
+        /// The limit in bytes.
         max_bytes: usize,
     },
 }
 
 impl ClientError {
-    /// Returns whether the server may be at work on what it was asked all the same.
+    /// Returns whether the server may be working on the request in spite of the error.
     pub(crate) fn leaves_work(&self) -> bool {
         match self {
             Self::NoAnswer(_) | Self::Unreadable | Self::TooLong { .. } => true,
@@ -98,12 +98,12 @@ impl ClientError {
 }
 
 impl Http {
-    /// Makes a connection to the server at `base`; opencode's own name for the user unless given. No proxy is used: a server is on this
-    /// machine, or named on purpose.
+    /// Returns a connection to the server at `base`, with opencode's default user unless given. No proxy is used: a
+    /// server is on this machine, or was chosen explicitly.
     pub(crate) fn new(base: Url, user: Option<String>, password: Option<String>) -> Result<Self, ClientError> {
         let requests = reqwest::Client::builder()
             .no_proxy()
-            // opencode redirects nothing; a hostile server would have us send the password elsewhere.
+            // opencode never redirects; a hostile server could redirect the password elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
@@ -112,7 +112,7 @@ impl Http {
         Ok(Self { requests, base, user, password: password.map(SecretString::from) })
     }
 
-    /// Returns a request to a route, with a parameter.
+    /// Returns a request to a route, with an optional query parameter.
     pub(crate) fn request(&self, method: Method, route: &str, query: Option<(&str, &str)>) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{route}", self.base.path().trim_end_matches('/')));
@@ -139,7 +139,7 @@ pub(crate) async fn events(request: RequestBuilder) -> Result<Response, ClientEr
     if response.status().is_success() && is_stream { Ok(response) } else { Err(ClientError::Unreadable) }
 }
 
-/// Returns the JSON of an answer.
+/// Returns the parsed JSON of an answer.
 pub(crate) async fn json<T: for<'a> Deserialize<'a>>(request: RequestBuilder) -> Result<T, ClientError> {
     let text = text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await?;
     parse_repaired(&text).map_err(|_| ClientError::Unreadable)
@@ -153,13 +153,13 @@ fn no_answer(error: reqwest::Error) -> ClientError {
     ClientError::NoAnswer(message)
 }
 
-/// Returns the text of an answer that is a success and has at most `max_bytes`.
+/// Returns the text of a successful answer of at most `max_bytes`.
 pub(crate) async fn text(request: RequestBuilder, max_bytes: usize) -> Result<String, ClientError> {
     let response = request.send().await.map_err(no_answer)?;
     let status = response.status();
     let body = body(response, max_bytes).await?;
     if status.is_success() {
-        // Unknown routes are answered with a page.
+        // Unknown routes get an HTML page.
         return if body.trim_start().starts_with('<') { Err(ClientError::Unreadable) } else { Ok(body) };
     }
     if status == StatusCode::UNAUTHORIZED {
@@ -177,7 +177,7 @@ pub(crate) async fn text(request: RequestBuilder, max_bytes: usize) -> Result<St
     Err(ClientError::Refused { status, message, reference })
 }
 
-/// Reads the text of an answer, each piece into its place as it comes: an answer can be as long as a session.
+/// Reads the text of an answer piece by piece into one buffer: an answer can be as long as a session.
 ///
 /// # Errors
 ///
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_password_is_not_shown() {
+    fn password_is_not_shown() {
         let base = Url::parse("http://127.0.0.1:4096").unwrap();
         let http = Http::new(base, None, Some("1234567890".to_owned())).unwrap();
         assert!(!format!("{http:?}").contains("1234567890"));

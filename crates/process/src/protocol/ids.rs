@@ -1,19 +1,19 @@
-//! opencode's ids, which are checked as they are read: a server that is not ours can send any text as one.
+//! opencode's ids, which are validated on reading: an attached server can send any text as an id.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use std::borrow::Borrow;
 
-/// The longest id that is taken; opencode's have 30 characters.
+/// The longest valid id; opencode's have 30 characters.
 const MAX_ID_BYTES: usize = 128;
 
-/// Returns whether a text has the form of an id, such as `ses_1f2E`. Anything else could name another route or file.
+/// Returns whether a text has the form of an id, such as `ses_1f2E`. Other texts could name another route or file.
 pub(crate) fn is_id(id: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     !id.is_empty() && id.len() <= MAX_ID_BYTES && id.bytes().all(is_part)
 }
 
-/// Reads an id.
+/// Deserializes an id.
 pub(crate) fn read<'de, D: Deserializer<'de>, T: Deserialize<'de> + Borrow<str>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_that_names_a_path_is_not_an_id() {
+    fn path_is_not_an_id() {
         for id in ["ses_1f2E", "msg_A-b", "1"] {
             assert!(is_id(id), "{id}");
         }

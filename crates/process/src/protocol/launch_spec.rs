@@ -1,56 +1,56 @@
-//! What opencode is to be started with, in words that are not opencode's.
+//! Launch specs: the settings of a started opencode, independent of its generation.
 
 use crate::Version;
 use opencode_run_core::ModelChoice;
 use std::path::PathBuf;
 
-/// What opencode is started for.
+/// The purpose of a started opencode.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Purpose {
     /// A server, for any number of turns.
     #[default]
     Server,
-    /// One turn, with a file of instructions that is to be in its system prompt.
+    /// One turn, with an optional file of instructions for its system prompt.
     Turn(Option<PathBuf>),
 }
 
-/// What opencode is to be started with.
+/// The settings with which opencode is started.
 pub(crate) struct LaunchSpec<'a> {
-    /// The version that is started.
+    /// The version of opencode.
     pub(crate) version: Version,
     /// The model of the turns.
     pub(crate) model: Option<&'a ModelChoice>,
     /// The agent of the turns.
     pub(crate) agent: Option<&'a str>,
-    /// What it is started for.
+    /// The purpose.
     pub(crate) purpose: &'a Purpose,
-    /// Whether it is to do without what costs most.
+    /// Whether opencode starts without its most expensive parts.
     pub(crate) is_lean: bool,
-    /// Whether the configuration of the directory that it works in is ignored.
+    /// Whether the configuration in the working directory is ignored.
     pub(crate) ignores_project: bool,
-    /// The configuration that the user has in the environment.
+    /// The user's configuration in the environment.
     pub(crate) users: Option<&'a str>,
 }
 
-/// Variables of the environment, in a fixed order.
+/// Environment variables, in a fixed order.
 pub(crate) type Variables = Vec<(&'static str, String)>;
 
-/// A wish in the words of opencode. Without a gateway there are keys in it.
+/// A launch spec rendered for a generation. Without a gateway it contains keys.
 pub(crate) struct Rendered {
     pub(crate) variables: Variables,
-    /// What the model is called there.
+    /// The model's name for opencode.
     pub(crate) model: Option<String>,
-    /// Nothing about the model is left for opencode to know.
+    /// Whether the model is described in full, so that opencode needs no catalog for it.
     pub(crate) is_described: bool,
 }
 
-/// A catalog of models that holds none.
+/// A catalog without models.
 #[derive(Debug)]
 pub(crate) struct EmptyCatalog {
-    /// What stands in its file.
+    /// The content of its file.
     pub(crate) text: &'static str,
     /// The variable that names the file.
     pub(crate) path: &'static str,
-    /// What else is to be set.
+    /// Another variable to set.
     pub(crate) variable: (&'static str, &'static str),
 }

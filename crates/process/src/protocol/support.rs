@@ -1,12 +1,12 @@
-//! Which versions can be driven, and how.
+//! The supported versions, and their restrictions.
 
 use super::{Generation, v2};
 use crate::Version;
 
-/// The oldest version that can be driven: 1.0 asks for permissions on its terminal, off one too, and waits for ever.
+/// The oldest supported version: 1.0 waits forever for permissions on its terminal, even without one.
 const OLDEST: Version = Version::new(1, 1, 65);
 
-/// Why a version cannot be driven.
+/// Why a version is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unsupported {
     TooOld { oldest: Version },
@@ -18,7 +18,7 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// Why it cannot be driven.
+    /// If it is not supported.
     pub(crate) fn of(version: Version) -> Result<Self, Unsupported> {
         match version.major {
             _ if version < OLDEST => Err(Unsupported::TooOld { oldest: OLDEST }),
@@ -30,7 +30,7 @@ impl Generation {
     }
 }
 
-/// Says what keeps a version's `run` from being driven, where something does.
+/// Returns why the `run` of a version is not supported, or `None` if it is.
 pub(crate) fn why_not_run(version: Version) -> Option<&'static str> {
     if version.major == 2 {
         return Some(
@@ -40,7 +40,7 @@ pub(crate) fn why_not_run(version: Version) -> Option<&'static str> {
     (version == Version::new(1, 15, 13)).then_some("its `run --format json` loses the last events of every turn")
 }
 
-/// Says what keeps a version's server from being used, where something does.
+/// Checks that the server of a version is supported.
 pub(crate) fn check_server_support(version: Version) -> Result<(), &'static str> {
     match Generation::of(version) {
         Ok(Generation::V1 | Generation::V2) => Ok(()),
@@ -50,8 +50,8 @@ pub(crate) fn check_server_support(version: Version) -> Result<(), &'static str>
     }
 }
 
-/// Returns whether a version asks the model for a title of every message, for a view of its own: seen through 1.2.1, and no more
-/// in 1.2.6. What names a session, which all do, asks for none where it has a name.
+/// Returns whether a version requests a title from the model for every message: measured up to 1.2.1, and no more in
+/// 1.2.6. The title of a session, which all versions request, is not requested if the session is created with one.
 pub(crate) fn names_messages(version: Version) -> bool {
     version < Version::new(1, 2, 6)
 }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_seen_to_work_is_driven() {
+    fn only_measured_versions_are_supported() {
         assert_eq!(Generation::of(Version::new(1, 18, 33)), Ok(Generation::V1));
         assert_eq!(Generation::of(OLDEST), Ok(Generation::V1));
         assert_eq!(Generation::of(Version::new(1, 0, 185)), Err(Unsupported::TooOld { oldest: OLDEST }));

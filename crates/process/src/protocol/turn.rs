@@ -1,4 +1,4 @@
-//! One turn of a generation as a state machine without I/O: it owns how the end of a turn is known.
+//! The interface of a turn's state machine, without I/O. The machine decides how the end of a turn is known.
 
 use super::{ClientError, SessionEvent};
 use opencode_run_core::{Control, Ending, PermissionAnswer, PermissionRequest, SessionId, Signal};
@@ -7,32 +7,33 @@ use serde_json::Value;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// One turn. `step` is called with all that happens, and its actions are carried out in their order.
+/// A turn's state machine. `step` is called with each input, and its actions are executed in order.
 pub(crate) trait TurnProtocol: Send {
-    /// Takes an input, and adds the actions that follow.
+    /// Processes an input, and appends the resulting actions.
     fn step(&mut self, now: Now, input: Input, actions: &mut Actions);
 
-    /// Returns whether events are wanted now. Those that come meanwhile are queued.
+    /// Returns whether events are accepted now. Others are queued meanwhile.
     fn takes_events(&self) -> bool;
 
-    /// Returns the request that keeps the server from going on by itself, once the processes of the turn have been killed.
+    /// Returns the request that keeps the server from continuing by itself, for use after the turn's processes were
+    /// killed.
     fn last_request(&self) -> Option<Request>;
 }
 
-/// The present moment, by both clocks.
+/// The present time in both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
     pub(crate) instant: Instant,
     pub(crate) system: SystemTime,
 }
 
-/// Actions, to be carried out in this order.
+/// Actions in the order of their execution.
 pub(crate) type Actions = Vec<Action>;
 
 /// An input of the state machine.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The stream of events is open: nothing that happens from now on is missed.
+    /// The stream of events is open: no later event is missed.
     Start,
     /// An event of the turn's session or of a sub-agent's.
     Event(SessionEvent),
@@ -40,7 +41,7 @@ pub(crate) enum Input {
     Disconnected,
     /// Events arrive again.
     Reconnected,
-    /// A request was answered, or failed for good.
+    /// A request was answered, or failed permanently.
     Answer(Tag, Result<String, ClientError>),
     /// The policy has decided about a permission request.
     Decided { ask: PermissionRequest, session: SessionId, answer: PermissionAnswer },
@@ -48,38 +49,39 @@ pub(crate) enum Input {
     Control(Option<Control>),
     /// A timer fired.
     Timer(Timer),
-    /// The server's process ended so.
+    /// The server's process ended, with this description.
     ServerExited(String),
 }
 
 /// An action of the shell.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Tells the consumer.
+    /// Sends a signal to the consumer.
     Emit(Signal),
-    /// Sends a request. Its answer comes back with the tag.
+    /// Sends a request. Its answer is an input with the same tag.
     Request(Tag, Request),
-    /// Asks the turn's policy about a permission request of a session. If the agent insists on what was refused, the turn is to end.
+    /// Lets the turn's policy answer a permission request of a session. If the agent insists on a refused permission,
+    /// the turn ends.
     Decide { ask: PermissionRequest, session: SessionId, insists: bool },
-    /// Lets the requests of a sub-agent's session through to the model.
+    /// Adds a sub-agent's session to the turn's lease of the model route.
     Include(SessionId),
-    /// Sets a timer, in the place of an earlier one of its kind.
+    /// Arms a timer, and replaces an earlier one of its kind.
     Arm(Timer, Instant),
-    /// Ends the server, with all that runs on it.
+    /// Kills the server, with all of its turns.
     EndServer,
-    /// Ends the turn with a failure that a request had.
+    /// Ends the turn with the failure of a request.
     Fail(ClientError),
     /// Ends the turn.
     Finish(Ending),
 }
 
-/// A request of a turn, by what it is for.
+/// The purpose of a turn's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tag {
     /// A step before the prompt.
     Prepare,
     Prompt,
-    /// The answer to what was asked by this id.
+    /// The reply to a permission request or form with this id.
     Reply(String),
     Interrupt,
     /// The session's messages.
@@ -88,7 +90,7 @@ pub(crate) enum Tag {
     Active,
     Permissions,
     Forms,
-    /// Nobody waits for its answer.
+    /// A request whose answer is ignored.
     CleanUp,
 }
 
@@ -99,7 +101,7 @@ pub(crate) enum Timer {
     Interrupt,
     /// An interrupt has not ended the turn in time.
     Stop,
-    /// The state of a disconnected turn is due to be asked for.
+    /// The state of a disconnected turn must be requested.
     Probe,
 }
 
@@ -108,10 +110,10 @@ pub(crate) enum Timer {
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) route: String,
-    /// The directory that the route is about.
+    /// The directory of the request, if the route needs one.
     pub(crate) directory: Option<String>,
     pub(crate) body: Option<Value>,
-    /// Whether it is repeated when there is no answer: it is idempotent, and the turn cannot go on without it.
+    /// Whether to retry it without an answer: it is idempotent, and the turn cannot continue without it.
     pub(crate) is_retried: bool,
     pub(crate) timeout: Duration,
 }

@@ -76,7 +76,7 @@ impl Pool {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the server for a launch key, and starts it if there is none. Concurrent calls wait for the same start.
+    /// Returns the server for a launch key, and starts it if it is absent. Concurrent calls wait for the same start.
     pub(crate) async fn server(self: &Arc<Self>, launch_key: &LaunchKey) -> Result<Arc<Server>, StartError> {
         // Taken first, so that a server that misses the end of the epoch is abandoned.
         let epoch = self.epoch().clone();

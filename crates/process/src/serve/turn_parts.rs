@@ -32,7 +32,7 @@ impl TurnParts {
     ///
     /// # Errors
     ///
-    /// If the generation needs a model and there is none.
+    /// If the generation needs a model and the turn has no valid one.
     pub(crate) fn turn(self, request: TurnRequest, redaction: Redaction) -> Result<PreparedTurn, StartError> {
         let Self { driver, turn_guard, subscription, session, is_new, model, schema, route_lease } = self;
         let TurnRequest { prompt, task, .. } = request;

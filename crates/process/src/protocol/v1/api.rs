@@ -1,4 +1,4 @@
-//! The server's routes, what they are sent and how they say no.
+//! The server's routes, the bodies of requests, and the errors of refused requests.
 
 use super::config_errors;
 use crate::protocol::ids;
@@ -13,44 +13,44 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
-/// The variable that gives the server its password.
+/// The variable for the server's password.
 pub(crate) const PASSWORD: &str = "OPENCODE_SERVER_PASSWORD";
-/// The route of the server's version.
+/// The route for the server's version.
 pub(crate) const HEALTH: &str = "/global/health";
-/// The route of the events of all directories.
+/// The route for the events of all directories.
 pub(crate) const EVENTS: &str = "/global/event";
-/// The route of what is at work.
+/// The route for the busy sessions.
 pub(crate) const STATUS: &str = "/session/status";
-/// The route of the agents that there are.
+/// The route for the agents.
 pub(crate) const AGENTS: &str = "/agent";
-/// The route that ends what is kept for a directory.
+/// The route that evicts a directory.
 pub(crate) const DISPOSE: &str = "/instance/dispose";
-/// The route of the models that can be used.
+/// The route for the models that can be used.
 pub(crate) const PROVIDERS: &str = "/config/providers";
-/// The route of the permissions that are asked for and not answered.
+/// The route for pending permission requests.
 pub(crate) const PERMISSIONS: &str = "/permission";
-/// The route of the questions that are not answered.
+/// The route for pending questions.
 pub(crate) const QUESTIONS: &str = "/question";
-/// The route of new sessions.
+/// The route for new sessions.
 pub(crate) const SESSIONS: &str = "/session";
 
 /// The arguments of a server.
 pub(crate) const ARGUMENTS: [&str; 8] =
     ["serve", "--hostname", "127.0.0.1", "--port", "0", "--print-logs", "--log-level", "ERROR"];
 
-/// Returns the address that a server says it listens on.
+/// Returns the address in the line that a server prints when it listens.
 pub(crate) fn listening(line: &str) -> Option<Url> {
     let (_, address) = line.split_once("listening on ")?;
     Url::parse(address.trim()).ok().filter(|url| url.scheme() == "http" && url.has_host())
 }
 
-/// What [`HEALTH`] answers.
+/// The answer to [`HEALTH`].
 #[derive(Deserialize)]
 pub(crate) struct Health {
     pub(crate) version: String,
 }
 
-/// A session, as far as it matters here.
+/// A session, with the fields that are needed here.
 #[derive(Deserialize)]
 pub(crate) struct SessionInfo {
     #[serde(deserialize_with = "ids::read")]
@@ -61,7 +61,7 @@ pub(crate) struct SessionInfo {
     pub(crate) model: Value,
 }
 
-/// An agent, as far as it matters here.
+/// An agent, with the fields that are needed here.
 #[derive(Deserialize)]
 pub(crate) struct Agent {
     pub(crate) name: String,
@@ -71,7 +71,7 @@ pub(crate) struct Agent {
     model: Option<AgentModel>,
 }
 
-/// The model of an agent that has one of its own.
+/// The model of an agent that has its own.
 #[derive(Deserialize)]
 struct AgentModel {
     #[serde(rename = "providerID")]
@@ -94,27 +94,27 @@ struct Provider {
 
 #[derive(Deserialize)]
 struct Model {
-    /// Those that are turned off are not among them. An early version does not say.
-    #[expect(clippy::zero_sized_map_values, reason = "a set that is written as a map: what the names lead to is long")]
+    /// Without disabled variants. Early versions do not list them.
+    #[expect(clippy::zero_sized_map_values, reason = "a set in the form of a map: the skipped values are long")]
     variants: Option<HashMap<String, IgnoredAny>>,
 }
 
 /// A model that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KnownModel {
-    /// Its name, as a message names it.
+    /// Its name in messages.
     pub(crate) name: String,
-    /// The names of its variants; none where the server does not say.
+    /// The names of its variants; `None` if the server does not list them.
     pub(crate) variants: Option<Vec<String>>,
 }
 
 impl Agent {
-    /// Returns whether it can lead a turn.
+    /// Returns whether it can run a turn.
     pub(crate) fn leads(&self) -> bool {
         self.mode != "subagent"
     }
 
-    /// Returns whether it has a model of its own.
+    /// Returns whether it has its own model.
     pub(crate) fn has_model(&self) -> bool {
         self.model.is_some()
     }
@@ -132,7 +132,7 @@ impl Providers {
         self.providers.into_iter().flat_map(of).collect()
     }
 
-    /// Returns whether the model of an agent is among them, if it has one of its own.
+    /// Returns whether the model of an agent exists; true if the agent has none of its own.
     pub(crate) fn have_model_of(&self, agent: &Agent) -> bool {
         let has = |model: &AgentModel| {
             self.providers.iter().any(|known| known.id == model.provider && known.models.contains_key(&model.model))
@@ -165,8 +165,8 @@ pub(crate) fn question_reject(id: &str) -> String {
     format!("/question/{id}/reject")
 }
 
-/// Makes the id of a message as opencode makes its own, so that they sort by age: the time in milliseconds times 4096 and
-/// a count, 48 bits of it in hexadecimal, then 14 letters and digits by chance.
+/// Returns a message id in opencode's own form, so that ids sort by age: the time in milliseconds times 4096 plus a
+/// counter, 48 bits of it in hexadecimal, then 14 random letters and digits.
 pub(crate) fn message_id(now: SystemTime) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let ms = now.duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0));
@@ -210,7 +210,7 @@ fn file_part(file: &Path) -> Value {
     json!({ "type": "file", "mime": mime(file), "filename": name, "url": url })
 }
 
-/// The kinds of files that models take as they are; opencode reads all else as text.
+/// Returns the MIME type for files that models take directly; opencode reads all others as text.
 fn mime(file: &Path) -> &'static str {
     let extension = file.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     match extension.as_str() {
@@ -223,18 +223,18 @@ fn mime(file: &Path) -> &'static str {
     }
 }
 
-/// Returns the body of an answer to a permission. A refusal without a reason ends the turn.
+/// Returns the body of an answer to a permission request. A refusal without a reason ends the turn.
 pub(crate) fn permission_answer(answer: &PermissionAnswer) -> Value {
     match answer {
         PermissionAnswer::Once => json!({ "reply": "once" }),
         PermissionAnswer::Always => json!({ "reply": "always" }),
-        // Without a message opencode ends the turn; with one the agent is told and goes on.
+        // Without a message opencode ends the turn; with one the agent reads it and continues.
         PermissionAnswer::Reject { reason } if !reason.is_empty() => json!({ "reply": "reject", "message": reason }),
         _ => json!({ "reply": "reject" }),
     }
 }
 
-/// What a refused request says.
+/// The body of a refused request.
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct Refusal {
@@ -247,12 +247,12 @@ pub(crate) struct Refusal {
 #[serde(default)]
 struct RefusalData {
     message: Option<String>,
-    /// What the server's log knows the error by.
+    /// The reference to the error in the server's log.
     #[serde(rename = "ref")]
     reference: Option<String>,
-    /// The file of a configuration that is not accepted.
+    /// The rejected configuration file.
     path: Option<String>,
-    /// What is wrong in it.
+    /// The problems in it.
     issues: Vec<Issue>,
 }
 
@@ -264,9 +264,9 @@ struct Issue {
 }
 
 impl Refusal {
-    /// Returns what is wrong with the user's configuration of opencode, if that is what the request was refused for.
+    /// Returns the problems in the user's configuration of opencode, if the request was refused because of them.
     ///
-    /// opencode quotes the configuration, which may hold keys: only what it says about it is passed on.
+    /// opencode quotes the configuration, which may contain keys: only the description of the problems is returned.
     pub(crate) fn configuration(&self) -> Option<String> {
         if !self.name.starts_with("Config") {
             return None;
@@ -281,12 +281,12 @@ impl Refusal {
         Some(config_errors::join(path, issues.chain(message)))
     }
 
-    /// Returns what the server's log knows the error by.
+    /// Returns the reference to the error in the server's log.
     pub(crate) fn reference(&self) -> Option<&str> {
         self.data.reference.as_deref()
     }
 
-    /// Returns what is said about the error, if anything.
+    /// Returns the message of the error, if it has one.
     pub(crate) fn message(self) -> Option<String> {
         let said = [Some(self.name), self.data.message.or(self.message)];
         let said: Vec<_> = said.into_iter().flatten().filter(|words| !words.trim().is_empty()).collect();
@@ -294,9 +294,10 @@ impl Refusal {
     }
 }
 
-/// Says what can be said of a message that was refused without a reason.
+/// Returns an explanation for a message that was refused without a reason.
 ///
-/// opencode gives none where an attached file is not of the kind that its name says, such as a `.png` that is no image.
+/// opencode gives no reason if an attached file is not of the kind that its name suggests, such as a `.png` that is no
+/// image.
 pub(crate) fn unexplained(message: &Value) -> String {
     let parts = message["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
     let urls = parts.iter().filter(|part| part["type"] == "file").filter_map(|part| part["url"].as_str());
@@ -307,16 +308,16 @@ pub(crate) fn unexplained(message: &Value) -> String {
     match files.as_slice() {
         [] => refused.to_owned(),
         [file] => format!(
-            "{refused}; the attached file may be the cause, if it is not of the kind that its name says: {file}"
+            "{refused}; the attached file may be the cause, if it is not of the kind that its name suggests: {file}"
         ),
         files => format!(
-            "{refused}; one of the attached files may be the cause, if it is not of the kind that its name says: {}",
+            "{refused}; one of the attached files may be the cause, if it is not of the kind that its name suggests: {}",
             files.join(", ")
         ),
     }
 }
 
-/// Says what a line of the server's log means for a request that was refused with a reference to it.
+/// Returns the failure in the line of the server's log that a refused request refers to.
 pub(crate) fn explain(log: &str) -> Option<TurnFailure> {
     if let super::stderr::StderrLine::ModelNotFound { message } = super::stderr::read(log) {
         return Some(TurnFailure::ModelNotFound { message });
@@ -333,7 +334,7 @@ pub(crate) fn explain(log: &str) -> Option<TurnFailure> {
     Some(TurnFailure::Opencode { message: message.to_owned() })
 }
 
-/// Returns a text of the log up to its closing quote, with what is escaped in it.
+/// Returns a text of the log up to its closing quote, unescaped.
 fn unquote(text: &str) -> String {
     let mut unquoted = String::new();
     let mut chars = text.chars();
@@ -354,7 +355,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn message_ids_are_those_of_opencode_and_ascend() {
+    fn message_ids_match_opencode_and_ascend() {
         // opencode 1.18.33 gave a message of this time the id msg_20390964a00120lWWcXIau9wq0.
         let at = |ms| UNIX_EPOCH + Duration::from_millis(ms);
         let id = message_id(at(1_795_356_137_034));
@@ -363,21 +364,21 @@ mod tests {
     }
 
     #[test]
-    fn the_listening_line_names_the_address() {
+    fn listening_line_names_the_address() {
         let url = listening("opencode server listening on http://127.0.0.1:4096").unwrap();
         assert_eq!(url.as_str(), "http://127.0.0.1:4096/");
         assert_eq!(listening("Warning: the server is unsecured"), None);
     }
 
     #[test]
-    fn a_message_says_what_was_asked() {
+    fn message_contains_the_request() {
         let prompt =
             Prompt::new("hi").agent("plan").context("be brief").file("/a b.png").schema(json!({"type": "object"}));
         insta::assert_json_snapshot!(message("msg_1", &prompt, Some("p/m/x")));
     }
 
     #[test]
-    fn an_agents_own_model_is_looked_for() {
+    fn agents_own_model_is_found() {
         let models = json!({"m/x": {"variants": {"high": {"reasoningEffort": "high"}}}});
         let providers: Providers =
             serde_json::from_value(json!({"providers": [{"id": "p", "models": models}], "default": {}})).unwrap();
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_configuration_is_not_quoted() {
+    fn refused_configuration_is_not_quoted() {
         let refused = |json: Value| serde_json::from_value::<Refusal>(json).unwrap().configuration();
         let text = "\n--- JSONC Input ---\n{\"apiKey\": \"sk-1\" oops}\n--- Errors ---\nInvalidSymbol at line 1, column 18\n   \
                     Line 1: {\"apiKey\": \"sk-1\" oops}\n                     ^\n--- End ---";
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn reason_of_a_refused_configuration_is_whole() {
+    fn refused_configuration_reason_is_complete() {
         let refused = |data: Value| {
             serde_json::from_value::<Refusal>(json!({"name": "ConfigInvalidError", "data": data}))
                 .unwrap()
@@ -425,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn log_is_read_beyond_an_escaped_quote() {
+    fn log_is_unescaped() {
         let log =
             |error: &str| format!("timestamp=1 level=ERROR message=failed ref=err_1 error=\"{error}\" cause=\"x\"");
         let message = "default agent \"nope\" not found".to_owned();
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_without_words_has_no_message() {
+    fn refusal_without_text_has_no_message() {
         let said = |json: Value| serde_json::from_value::<Refusal>(json).unwrap().message();
         assert_eq!(said(json!({"_tag": "BadRequest"})), None);
         assert_eq!(said(json!({"message": "why"})).as_deref(), Some("why"));
@@ -448,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_refused_without_a_reason_names_its_files() {
+    fn unexplained_refusal_names_attached_files() {
         let said = |prompt: &Prompt| unexplained(&message("msg_1", prompt, None));
         let prompt = Prompt::new("hi");
         assert_eq!(said(&prompt), "opencode refuses the message and gives no reason");
@@ -461,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_explains_a_refusal() {
+    fn log_explains_a_refusal() {
         let log = "timestamp=1 level=ERROR message=failed ref=err_1 error=\"ProviderModelNotFoundError: Model not found: a/b.\"";
         let failure = TurnFailure::ModelNotFound { message: "Model not found: a/b".to_owned() };
         assert_eq!(explain(log), Some(failure));

@@ -4,23 +4,23 @@ use crate::Version;
 use opencode_run_core::TurnRequest;
 use std::ffi::OsString;
 
-/// The arguments that ask for the models, a name a line.
+/// The arguments that list the models, one name per line.
 pub(crate) const MODELS: [&str; 1] = ["models"];
 
-/// The versions that have an argument for that, with its name: what is asked for is allowed, but for what is denied.
+/// The versions that introduced or renamed the argument that allows all permission requests except denied ones.
 const APPROVALS: [(Version, &str); 2] =
     [(Version::new(1, 17, 12), "--auto"), (Version::new(1, 14, 41), "--dangerously-skip-permissions")];
 
-/// Returns the argument by which `run` allows what opencode asks for, where the version has one.
+/// Returns the argument with which `run` allows all permission requests, if the version has one.
 pub(crate) fn approval(version: Version) -> Option<&'static str> {
     APPROVALS.iter().find(|(since, _)| version >= *since).map(|(_, name)| *name)
 }
 
-/// Returns the arguments of a turn. The message is not among them: on the command line opencode would quote it, on stdin
-/// it arrives verbatim.
+/// Returns the arguments of a turn. The message is not among them: on the command line opencode would quote it, through
+/// stdin it arrives verbatim.
 pub(crate) fn run(request: &TurnRequest, model: Option<&str>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = ["run", "--format", "json", "--thinking"].map(Into::into).into();
-    // The log is the only place where `run` says that a model does not exist.
+    // `run` reports an unknown model only in its log.
     arguments.extend(["--print-logs", "--log-level", "ERROR"].map(Into::into));
     let mut option = |name: &str, value: &str| arguments.push(format!("--{name}={value}").into());
     if let Some(model) = model {
@@ -34,7 +34,7 @@ pub(crate) fn run(request: &TurnRequest, model: Option<&str>) -> Vec<OsString> {
     }
     match &request.session {
         Some(session) => option("session", session.as_str()),
-        // A session with a title costs no request for one.
+        // A session with a title needs no request for one.
         None => option("title", &request.title()),
     }
     for file in &request.prompt.files {
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_turn_names_the_session_after_the_task() {
+    fn first_turn_titles_the_session() {
         let request = TurnRequest::new(Prompt::new("secret message"), Task::new("fix", "/w/task_fix_00000000"));
         assert_eq!(
             arguments(&request, None),
@@ -65,14 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn the_argument_for_permissions_has_changed_its_name() {
+    fn approval_argument_depends_on_version() {
         assert_eq!(approval(Version::new(1, 18, 33)), Some("--auto"));
         assert_eq!(approval(Version::new(1, 15, 13)), Some("--dangerously-skip-permissions"));
         assert_eq!(approval(Version::new(1, 3, 2)), None);
     }
 
     #[test]
-    fn each_option_is_one_word_so_that_none_can_swallow_another() {
+    fn each_option_is_one_argument() {
         let prompt = Prompt::new("m").agent("--x").variant("high").title("a b").file("/a b").file("-f");
         let request = TurnRequest::new(prompt.clone(), Task::new("fix", "/w/t"));
         assert_eq!(

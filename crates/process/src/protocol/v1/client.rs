@@ -1,4 +1,4 @@
-//! Requests to a server.
+//! Requests to a server of opencode 1.
 
 use super::api;
 use super::session_model;
@@ -17,10 +17,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// How many of a session's last messages are asked for its model: a turn of several steps has many answers, each of which names
-/// the model as well.
+/// How many of a session's last messages are requested to find its model: a turn of several steps has many answers,
+/// each of which names the model as well.
 const LAST_MESSAGES: &str = "4";
-/// How many sub-agents of a session are looked for. Each costs a request, and a server that is not ours could name ever more.
+/// The most sub-agents of a session that are found. Each costs a request, and an attached server could name ever more.
 const MAX_DESCENDANTS: usize = 256;
 
 /// The client of a server of opencode 1.
@@ -30,7 +30,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Makes a client over a connection.
+    /// Returns a client over a connection.
     pub(crate) fn new(http: Http) -> Self {
         Self { http }
     }
@@ -44,7 +44,7 @@ impl Client {
         http::json(request).await
     }
 
-    /// Asks for the server's version.
+    /// Returns the server's version.
     pub(crate) async fn version(&self) -> Result<String, ClientError> {
         Self::json::<api::Health>(self.request(Method::GET, api::HEALTH, None)).await.map(|health| health.version)
     }
@@ -54,7 +54,7 @@ impl Client {
         http::events(self.request(Method::GET, api::EVENTS, None)).await
     }
 
-    /// Makes a session in a directory.
+    /// Creates a session in a directory.
     pub(crate) async fn new_session(&self, directory: &Path, title: &str) -> Result<SessionId, ClientError> {
         let body = api::new_session(title);
         let request = self.request(Method::POST, api::SESSIONS, Some(directory)).json(&body);
@@ -65,14 +65,14 @@ impl Client {
         Ok(session.id)
     }
 
-    /// Reads an event of the stream; none for what is about no session, and for what repeats another.
-    #[expect(clippy::unused_self, reason = "another server may say it in other words")]
+    /// Parses an event of the stream; `None` if it belongs to no session or repeats another.
+    #[expect(clippy::unused_self, reason = "the other generation's client has the same method")]
     pub(crate) fn read_event(&self, data: &str) -> Option<SessionEvent> {
         stream::route(&repair_surrogates(data))
     }
 
-    /// Composes a message for a session. Returns it with what reads the turn that it begins. `model` is the name for opencode.
-    #[expect(clippy::unused_self, reason = "another server may want it in other words")]
+    /// Composes a message for a session. Returns it with the decoder of its turn. `model` is the name for opencode.
+    #[expect(clippy::unused_self, reason = "the format belongs to the generation of the server")]
     pub(crate) fn compose(
         &self,
         session: &SessionId,
@@ -101,7 +101,7 @@ impl Client {
         })
     }
 
-    /// Checks that an agent exists and can lead a turn.
+    /// Checks that an agent exists and can run a turn.
     pub(crate) async fn check_agent(&self, directory: &Path, agent: &str) -> Result<(), ClientError> {
         let all = self.agents(directory).await?;
         let found = all.iter().any(|known| known.name == agent && known.leads());
@@ -112,7 +112,7 @@ impl Client {
         Self::json(self.request(Method::GET, api::AGENTS, Some(directory))).await
     }
 
-    /// Returns whether all agents of a directory that have a model of their own can use it.
+    /// Returns whether all agents of a directory that have their own model can use it.
     pub(crate) async fn has_models_of_agents(&self, directory: &Path) -> Result<bool, ClientError> {
         let agents = self.agents(directory).await?;
         if !agents.iter().any(api::Agent::has_model) {
@@ -122,7 +122,7 @@ impl Client {
         Ok(agents.iter().all(|agent| known.have_model_of(agent)))
     }
 
-    /// Returns the models that can be used in a directory, by the names that a turn has for them.
+    /// Returns the models that can be used in a directory, by their names for a turn.
     pub(crate) async fn models(&self, directory: &Path) -> Result<Vec<api::KnownModel>, ClientError> {
         self.providers(directory).await.map(api::Providers::into_models)
     }
@@ -148,8 +148,8 @@ impl Client {
         Ok(SessionInfo { directory, model })
     }
 
-    /// Returns the model of a session's last messages, or `None` if the server does not show them: that is no reason not to
-    /// continue the session.
+    /// Returns the model of a session's last messages, or `None` if the server does not return them: the session can be
+    /// continued all the same.
     async fn model_in_messages(&self, directory: &Path, session: &SessionId) -> Option<SessionModel> {
         let request = self.request(Method::GET, &api::messages(session.as_str()), Some(directory));
         let (http, request) = request.build_split();
@@ -159,7 +159,7 @@ impl Client {
         session_model::of_messages(&messages)
     }
 
-    /// Returns the sessions of a session's sub-agents, and of theirs.
+    /// Returns the sessions of all direct and indirect sub-agents of a session.
     pub(crate) async fn descendants(
         &self,
         directory: &Path,
@@ -171,10 +171,10 @@ impl Client {
             let request = self.request(Method::GET, &api::children(id(&session)?), Some(directory));
             for child in Self::json::<Vec<api::SessionInfo>>(request).await? {
                 if found.len() >= MAX_DESCENDANTS {
-                    tracing::warn!("a session has more than {MAX_DESCENDANTS} sub-agents: the others are left out");
+                    tracing::warn!("a session has more than {MAX_DESCENDANTS} sub-agents: the others are ignored");
                     return Ok(found.into_iter().collect());
                 }
-                // A circle would be a mistake of the server's, and no reason to go round in it.
+                // Guards against a cycle, which would be a fault of the server.
                 if found.insert(child.id.clone()) {
                     next.push(child.id);
                 }
@@ -183,7 +183,7 @@ impl Client {
         Ok(found.into_iter().collect())
     }
 
-    /// Returns what is asked in a directory and not answered, as the events that it was asked by.
+    /// Returns the pending permission requests and questions of a directory, as the events that reported them.
     pub(crate) async fn asks(&self, directory: &Path) -> Result<Vec<SessionEvent>, ClientError> {
         let mut asks = Vec::new();
         for (route, ask) in [
@@ -203,7 +203,7 @@ impl Client {
         text(request.timeout(REQUEST_TIMEOUT), MAX_MESSAGES_BYTES).await
     }
 
-    /// Ends what is at work in a session and in the sessions of its sub-agents.
+    /// Aborts the activity in a session and in the sessions of its sub-agents.
     pub(crate) async fn abort(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
         let abort = async |session: &SessionId| {
             let request = self.request(Method::POST, &api::abort(id(session)?), Some(directory));
@@ -216,7 +216,7 @@ impl Client {
         Ok(())
     }
 
-    /// Returns whether a session is at work.
+    /// Returns whether a session has an active turn.
     pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
         #[derive(Deserialize)]
         struct Status {
@@ -228,7 +228,7 @@ impl Client {
         Ok(all.get(session.as_str()).is_some_and(|status| status.kind != "idle"))
     }
 
-    /// Answers a permission.
+    /// Answers a permission request.
     pub(crate) async fn answer(
         &self,
         directory: &Path,
@@ -246,7 +246,7 @@ impl Client {
         text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
-    /// Ends what is kept for a directory.
+    /// Evicts a directory from the server's memory.
     pub(crate) async fn dispose(&self, directory: &Path) -> Result<(), ClientError> {
         let request = self.request(Method::POST, api::DISPOSE, Some(directory));
         text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
@@ -264,7 +264,7 @@ fn id(session: &SessionId) -> Result<&str, ClientError> {
     checked(session.as_str())
 }
 
-/// Returns an id as a part of a route. One that is not an id, such as `ses_../../x`, could name another route.
+/// Returns an id as a part of a route. An invalid id, such as `ses_../../x`, could name another route.
 fn checked(id: &str) -> Result<&str, ClientError> {
     if is_id(id) { Ok(id) } else { Err(ClientError::NotFound(format!("{id:?} is not an id of opencode's"))) }
 }

@@ -1,24 +1,25 @@
-//! Why opencode does not accept a configuration, in its own words.
+//! The reasons why opencode rejects a configuration, in its own words.
 //!
-//! opencode quotes the text that is not JSON, which may hold keys: only its errors are passed on.
+//! opencode quotes text that is not JSON, which may contain keys: only its error messages are returned.
 
 /// The line above a quoted text that is not JSON.
 const QUOTE: &str = "--- JSONC Input ---";
-/// The line above its errors.
+/// The line above the errors of that text.
 const ERRORS: &str = "--- Errors ---";
-/// The message of `run` and `serve` for a file that is not JSON: this, the path, and [`NOT_JSON`].
+/// The start of the message of `run` and `serve` for a file that is not JSON, before the path and [`NOT_JSON`].
 const FILE: &str = "Config file at ";
 const NOT_JSON: &str = " is not valid JSON";
-/// Their message for any other problem: this, the path, and the problem behind it or on lines of its own.
+/// The start of their message for any other problem, before the path; the problem follows on the same or the next
+/// lines.
 const INVALID: &str = "Configuration is invalid at ";
 /// Their message for a file that cannot be read, with the path in parentheses.
 const UNREADABLE: &str = "FileSystem.readFile (";
 /// The names of configuration files.
 const NAMES: [&str; 3] = ["opencode.json", "opencode.jsonc", "config.json"];
-/// Problems that they print without one of these beginnings.
+/// Problems that they print without one of these starts.
 const OTHERS: [&str; 3] = ["Failed to load remote config", "Failed to parse frontmatter", "Directory \""];
 
-/// Returns the reason in what a program printed, on one line; `None` if it did not refuse its configuration.
+/// Returns the reason from a program's stderr, on one line; `None` if it did not reject its configuration.
 pub(crate) fn in_output(stderr: &str) -> Option<String> {
     let mut lines = stderr.lines().map(|line| line.trim_start_matches("Error: ").trim_end());
     loop {
@@ -45,7 +46,7 @@ pub(crate) fn in_output(stderr: &str) -> Option<String> {
     }
 }
 
-/// Returns the problems in a message that belongs to a configuration error.
+/// Returns the problems in the message of a configuration error.
 pub(crate) fn in_message(message: &str) -> Vec<String> {
     if message.contains(QUOTE) {
         return json_errors(message);
@@ -56,22 +57,22 @@ pub(crate) fn in_message(message: &str) -> Vec<String> {
 /// Returns the path of a configuration file that cannot be read.
 pub(crate) fn unreadable(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once(UNREADABLE)?;
-    // A path may hold parentheses: it ends behind its file's name.
+    // A path may contain parentheses: it ends after its file's name.
     let end = NAMES.iter().filter_map(|name| Some(rest.find(&format!("/{name})"))? + 1 + name.len())).min()?;
     Some(&rest[..end])
 }
 
-/// Returns whether a line belongs to the log, which quotes others.
+/// Returns whether a line belongs to the log, which may quote any text.
 fn is_log(line: &str) -> bool {
     ["timestamp=", "ERROR ", "WARN ", "INFO "].iter().any(|prefix| line.starts_with(prefix))
 }
 
-/// Returns what is wrong with a text that is not JSON, without the text.
+/// Returns the errors in a text that is not JSON, without the text.
 fn json_errors(message: &str) -> Vec<String> {
     let lines: Vec<&str> = message.lines().collect();
-    // The quoted text may hold the same heading: the last one counts. Without one, all of it may be quoted.
+    // The quoted text may contain the same heading: the last one counts. Without a heading, all of it may be quoted.
     let Some(heading) = lines.iter().rposition(|line| *line == ERRORS) else { return Vec::new() };
-    // Below each error stands the line that it is in, indented.
+    // The indented line that contains the error follows each error.
     lines[heading..].iter().filter(|line| is_json_error(line)).map(|line| (*line).to_owned()).collect()
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn join(path: &str, problems: impl IntoIterator<Item = String>) -> St
     let problems = problems.into_iter().collect::<Vec<_>>().join("; ");
     match (problems.is_empty(), path.contains(": ")) {
         (false, _) => format!("{path}: {problems}"),
-        // The first problem stands behind the path.
+        // The first problem follows the path.
         (true, true) => path.to_owned(),
         (true, false) => format!("{path}: it is not accepted"),
     }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_that_opencode_printed() {
+    fn printed_reasons_are_recognized() {
         let broken = "Error: Config file at /w/opencode.json is not valid JSON(C): \n--- JSONC Input ---\n{ \"apiKey\": \"sk-1\" \
                       \n--- Errors ---\n \"x\" 1 }\n--- Errors ---\nColonExpected at line 2, column 6\n   Line 2:  \"x\" 1 }\n   \
                       ^\nCloseBraceExpected at line 3, column 1\n   Line 3: sk-1\n--- End ---\n";
@@ -134,8 +135,8 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_json_is_never_quoted() {
-        // The heading of the errors may be among the lines that were dropped.
+    fn invalid_json_is_never_quoted() {
+        // The heading of the errors may be among the omitted lines.
         let cut = "Error: Config file at /x is not valid JSON(C): \n--- JSONC Input ---\n{\n… 900 lines omitted …\n\"apiKey\": \"sk-1\"\n";
         assert_eq!(in_output(cut).as_deref(), Some("/x: it is not accepted"));
         assert_eq!(in_message("\n--- JSONC Input ---\nsk-1 at line 1, column 2\n"), Vec::<String>::new());

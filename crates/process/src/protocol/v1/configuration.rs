@@ -1,4 +1,4 @@
-//! The configuration that opencode is given beside the user's own: model sources and the context.
+//! The configuration that opencode gets in addition to the user's: model sources and the system prompt.
 
 use super::project;
 use crate::protocol::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables, support};
@@ -7,26 +7,25 @@ use opencode_run_core::{ExposeSecret, ModelChoice, ModelConfig, ModelName, Model
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// The variable that holds configuration as text; it is merged over all files of the user.
+/// The variable for configuration as text; opencode merges it over all files of the user.
 pub(crate) const CONFIG_CONTENT: &str = "OPENCODE_CONFIG_CONTENT";
-/// The variable that raises opencode's own limit of 32,000 output tokens, and lowers it.
+/// The variable that raises or lowers opencode's own limit of 32,000 output tokens.
 const OUTPUT_TOKEN_MAX: &str = "OPENCODE_EXPERIMENTAL_OUTPUT_TOKEN_MAX";
 
-/// A catalog that holds nothing. Reading the real one takes a second and a hundred megabytes, and it is not to be fetched
-/// either.
+/// An empty catalog. Reading the real one takes a second and a hundred megabytes; it must not be fetched either.
 pub(crate) const EMPTY_CATALOG: EmptyCatalog =
     EmptyCatalog { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
-/// A turn must not be spent on replacing the program that runs it.
+/// A turn must not be spent on updating opencode.
 const NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
-/// Who runs a turn: nobody whom a question could be asked. opencode's own name for it would offer the agent a tool for
-/// questions, and before 1.14 wait for the answer for ever.
-const NOBODY_TO_ASK: (&str, &str) = ("OPENCODE_CLIENT", "opencode-run");
-/// What opencode does without where it is to be lean, beside what [`make_lean`] says. Of the watch over files only plugins would
-/// hear, and an editor if there were one; it costs several processes in every directory. What shares sessions looks at every
-/// event once for every directory, also where the configuration says that nothing is to be shared.
+/// The client's name, which is not opencode's own: with that, opencode would offer the agent a tool for questions, and
+/// before 1.14 wait for the answer forever.
+const UNATTENDED_CLIENT: (&str, &str) = ("OPENCODE_CLIENT", "opencode-run");
+/// The variables that disable parts of a lean opencode, in addition to [`make_lean`]. The file watcher only serves
+/// plugins and an editor, and costs several processes in every directory. Session sharing processes every event once
+/// for every directory, even if the configuration disables sharing.
 ///
-/// The last one is for opencode's runtime, Bun: it collects what is no longer used at one go, not beside the work. Where turns
-/// keep a server busy, the other way lags behind, and a server with sixteen of them takes a quarter more memory.
+/// The last variable makes the runtime, Bun, collect garbage in one stop instead of concurrently. If turns keep a
+/// server busy, concurrent collection lags behind, and a server with sixteen turns takes a quarter more memory.
 const LEAN: [(&str, &str); 6] = [
     ("OPENCODE_DISABLE_SHARE", "1"),
     ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
@@ -36,31 +35,31 @@ const LEAN: [(&str, &str); 6] = [
     ("BUN_JSC_useConcurrentGC", "0"),
 ];
 
-/// The beginning of the name that opencode knows the provider of a model source by; the source's type follows.
+/// The prefix of the provider name for a model source in opencode; the source's type follows.
 pub(crate) const SOURCE_PROVIDER: &str = "opencode-run-";
 
-/// The agents that opencode has by itself and that call the turn's model.
+/// opencode's built-in agents that use the turn's model.
 const AGENTS: [&str; 3] = ["build", "plan", "general"];
 
-/// Says a wish in the words of opencode.
+/// Renders a launch spec for opencode 1.
 ///
 /// # Errors
 ///
-/// What is wrong with the user's configuration in the environment.
+/// The problem in the user's configuration in the environment.
 pub(crate) fn render(spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
     let ModelSetup { name, mut configuration, max_tokens, is_described } = ModelSetup::new(spec.model, spec.agent);
     let mut fixed = vec![NO_UPDATE];
     match spec.purpose {
-        Purpose::Server => go_on_after_refusals(&mut configuration),
+        Purpose::Server => continue_after_refusals(&mut configuration),
         Purpose::Turn(instructions) => {
-            fixed.push(NOBODY_TO_ASK);
+            fixed.push(UNATTENDED_CLIENT);
             if let Some(file) = instructions {
                 add_instructions(&mut configuration, file);
             }
         }
     }
     if support::names_messages(spec.version) {
-        name_no_messages(&mut configuration);
+        disable_titles(&mut configuration);
     }
     if spec.is_lean {
         make_lean(&mut configuration);
@@ -85,21 +84,21 @@ pub(crate) fn source_of(provider: &str) -> Option<ModelSourceType> {
     ModelSourceType::ALL.into_iter().find(|source| source.as_str() == name)
 }
 
-/// What opencode needs to be told to use a model. Without a gateway there is a key in it.
+/// The configuration of a model for opencode. Without a gateway it contains a key.
 #[derive(Default)]
 struct ModelSetup {
     /// The name for `--model`.
     name: Option<String>,
-    /// The configuration that makes the name known.
+    /// The configuration that defines the name.
     configuration: Map<String, Value>,
-    /// The limit of output tokens, where one is set.
+    /// The limit of output tokens, if one is set.
     max_tokens: Option<u32>,
-    /// Nothing about the model is left for opencode to know.
+    /// Whether the model is described in full, so that opencode needs no catalog for it.
     is_described: bool,
 }
 
 impl ModelSetup {
-    /// Renders a model for a turn of `agent`.
+    /// Returns the configuration of a model for a turn of `agent`.
     fn new(model: Option<&ModelChoice>, agent: Option<&str>) -> Self {
         match model {
             Some(ModelChoice::Source { source, config }) => Self::of_source(*source, config, agent),
@@ -145,14 +144,14 @@ impl ModelSetup {
     }
 }
 
-/// Returns what the model's own entry says.
+/// Returns the content of the model's own entry.
 fn model_entry(config: &ModelConfig) -> Map<String, Value> {
     let mut entry = Map::new();
     if config.temperature.is_some() {
-        // Without this opencode leaves every temperature out.
+        // Without this opencode sends no temperature.
         entry.insert("temperature".to_owned(), json!(true));
     }
-    // A limit must name both. A context of 0 is opencode's own word for "not known".
+    // A limit must have both fields. A context of 0 means "unknown" in opencode.
     if config.base_url.is_some() && (config.max_tokens.is_some() || config.context.is_some()) {
         let output = config.max_tokens.unwrap_or(DEFAULT_OUTPUT_TOKENS);
         entry.insert("limit".to_owned(), json!({ "context": config.context.unwrap_or(0), "output": output }));
@@ -166,7 +165,7 @@ fn model_entry(config: &ModelConfig) -> Map<String, Value> {
     }
     let mut options = Map::new();
     if is_openai_compatible(config) {
-        // Here they reach the request whatever the agent, and beat what the agent says.
+        // Options in this place apply to all agents and take precedence over the agents' own.
         insert_some(&mut options, "temperature", config.temperature);
         insert_some(&mut options, "top_p", config.top_p);
         insert_some(&mut options, "top_k", config.top_k);
@@ -177,10 +176,11 @@ fn model_entry(config: &ModelConfig) -> Map<String, Value> {
     entry
 }
 
-/// opencode's own limit of output tokens for a model whose limit it does not know.
+/// opencode's default limit of output tokens for a model with an unknown limit.
 const DEFAULT_OUTPUT_TOKENS: u32 = 32_000;
 
-/// Returns what must be said of the agents, because the provider's package drops it from the model's options.
+/// Returns the sampling options that must be set on the agents, because the provider's package drops them from the
+/// model's options.
 fn agent_sampling(config: &ModelConfig) -> Map<String, Value> {
     let mut sampling = Map::new();
     if !is_openai_compatible(config) {
@@ -190,8 +190,8 @@ fn agent_sampling(config: &ModelConfig) -> Map<String, Value> {
     sampling
 }
 
-/// Whether the source's own package is known to be the one that passes all options on. A model that opencode knows by
-/// itself may be behind any package.
+/// Returns whether the source's package is known to pass all options on. A model that opencode knows by itself may use
+/// any package.
 fn is_openai_compatible(config: &ModelConfig) -> bool {
     config.base_url.is_some() && config.provider.as_str() == ProviderPackage::OPENAI_COMPATIBLE
 }
@@ -202,24 +202,24 @@ fn insert_some<T: Into<Value>>(map: &mut Map<String, Value>, name: &str, value: 
     }
 }
 
-/// Adds a file of instructions, which opencode puts into the system prompt.
+/// Adds a file of instructions, which opencode includes in the system prompt.
 fn add_instructions(configuration: &mut Map<String, Value>, file: &Path) {
     configuration.insert("instructions".to_owned(), json!([file.to_string_lossy()]));
 }
 
-/// Lets the agent go on when what it asked for was refused, also where nothing can be said to it about that.
-fn go_on_after_refusals(configuration: &mut Map<String, Value>) {
+/// Lets the agent continue after a refused permission, even if the refusal has no message.
+fn continue_after_refusals(configuration: &mut Map<String, Value>) {
     configuration.insert("experimental".to_owned(), json!({ "continue_loop_on_deny": true }));
 }
 
-/// Takes away the agent that names messages and sessions; without it nothing is named, and the model is not asked for it.
-fn name_no_messages(configuration: &mut Map<String, Value>) {
+/// Disables the agent that titles messages and sessions, so that opencode requests no titles from the model.
+fn disable_titles(configuration: &mut Map<String, Value>) {
     let agents = configuration.entry("agent").or_insert_with(|| json!({}));
     merge_value(agents, json!({ "title": { "disable": true } }));
 }
 
-/// Leaves out what costs time and memory with every start and in every directory: language servers, formatters, and the
-/// snapshots that a user can go back to.
+/// Disables features that cost time and memory at every start and in every directory: language servers, formatters, and
+/// snapshots for undoing changes.
 pub(crate) fn make_lean(configuration: &mut Map<String, Value>) {
     for name in ["snapshot", "lsp", "formatter", "autoupdate"] {
         configuration.insert(name.to_owned(), json!(false));
@@ -227,19 +227,18 @@ pub(crate) fn make_lean(configuration: &mut Map<String, Value>) {
     configuration.insert("share".to_owned(), json!("disabled"));
 }
 
-/// Merges our configuration over the text that the user has in the environment, which may hold comments and trailing
-/// commas.
+/// Merges our configuration over the user's text in the environment, which may contain comments and trailing commas.
 ///
 /// # Errors
 ///
-/// What is wrong with the user's text.
+/// The problem in the user's text.
 pub(crate) fn merge(user: Option<&str>, ours: Map<String, Value>) -> Result<String, String> {
     let mut merged = match user.filter(|text| !text.trim().is_empty()) {
         None => Value::Object(Map::new()),
         Some(text) => match jsonc_parser::parse_to_serde_value::<Value>(text, &ParseOptions::default()) {
             Ok(value @ Value::Object(_)) => value,
             Ok(_) => return Err("it is not an object".to_owned()),
-            // The message of the parser may quote the text, which may hold keys.
+            // The message of the parser may quote the text, which may contain keys.
             Err(error) => return Err(format!("it is not JSON at line {}", error.line_display())),
         },
     };
@@ -248,7 +247,7 @@ pub(crate) fn merge(user: Option<&str>, ours: Map<String, Value>) -> Result<Stri
     Ok(merged.to_string())
 }
 
-/// Keeps a list of the only providers that the user wants from hiding ours.
+/// Adds our providers to the user's list of enabled providers, if there is one.
 fn allow_providers(user: &mut Value, ours: &Map<String, Value>) {
     if let (Some(Value::Array(enabled)), Some(Value::Object(providers))) =
         (user.get_mut("enabled_providers"), ours.get("provider"))
@@ -257,7 +256,7 @@ fn allow_providers(user: &mut Value, ours: &Map<String, Value>) {
     }
 }
 
-/// Merges as opencode does: objects key by key, lists of instructions one after the other, all else replaced.
+/// Merges like opencode: objects by key, lists of instructions concatenated, all other values replaced.
 fn merge_value(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn an_openai_compatible_source_carries_everything_in_the_model() {
+    fn compatible_source_is_set_on_the_model() {
         let config = ModelConfig { top_k: Some(7), ..full(ProviderPackage::OPENAI_COMPATIBLE) };
         let launch_key = ModelSetup::new(Some(&source(config)), None);
         assert_eq!(launch_key.name.as_deref(), Some("opencode-run-code/meta/llama"));
@@ -311,13 +310,13 @@ mod tests {
     }
 
     #[test]
-    fn a_source_of_another_package_carries_sampling_in_the_agents() {
+    fn other_packages_sampling_is_set_on_agents() {
         let launch_key = ModelSetup::new(Some(&source(full(ProviderPackage::ANTHROPIC))), Some("review"));
         insta::assert_json_snapshot!(launch_key.configuration);
     }
 
     #[test]
-    fn a_source_without_url_changes_only_what_it_sets_of_a_known_model() {
+    fn source_without_url_overrides_known_model() {
         let launch_key = ModelSetup::new(Some(&source(ModelConfig::new("openai/gpt-5"))), None);
         assert_eq!((launch_key.name.as_deref(), launch_key.configuration.len()), (Some("openai/gpt-5"), 0));
 
@@ -328,14 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn a_named_model_needs_no_configuration() {
+    fn named_model_needs_no_configuration() {
         let launch_key = ModelSetup::new(Some(&ModelChoice::Named("a/b".parse().unwrap())), None);
         assert_eq!((launch_key.name.as_deref(), launch_key.configuration.len()), (Some("a/b"), 0));
         assert_eq!(ModelSetup::new(None, None).name, None);
     }
 
     #[test]
-    fn the_users_configuration_is_merged_never_replaced() {
+    fn user_configuration_is_merged() {
         let user = r#"{
             // a comment
             "instructions": ["mine.md"], "share": "manual",
@@ -351,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_cannot_be_read_is_refused_without_quoting_it() {
+    fn invalid_configuration_is_refused_unquoted() {
         let error = merge(Some("{\"apiKey\": \"sk-secret\" oops}"), Map::new()).unwrap_err();
         assert!(!error.contains("sk-secret"), "{error}");
         assert!(merge(Some("[]"), Map::new()).is_err());

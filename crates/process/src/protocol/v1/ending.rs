@@ -1,4 +1,4 @@
-//! What the end of the process says about the end of the turn.
+//! Derives the end of a turn from the exit of its process.
 
 use super::api::explain;
 use super::config_errors;
@@ -8,33 +8,33 @@ use crate::resource_limits::error_summary;
 use opencode_run_core::{Ending, Event, ProcessExit, ReportedError, SessionId, TurnFailure};
 use serde::Deserialize;
 
-/// What was seen of a turn that bears on its end.
+/// The observations during a turn that determine its ending.
 #[derive(Debug, Default)]
 pub(crate) struct EndEvidence {
     error: Option<ReportedError>,
     recovered: bool,
     model_not_found: Option<String>,
     session: Session,
-    /// The reason that the log gives for an error that is reported without one.
+    /// The reason in the log for an error that was reported without one.
     explained: Option<TurnFailure>,
 }
 
-/// What is known of the session to go on with.
+/// The state of the session to continue.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Session {
     #[default]
     Unknown,
     Missing,
-    /// A step began in it. What is said of sessions from then on is about others.
+    /// A step began in it. Later messages about sessions concern other sessions.
     AtWork,
 }
 
 impl EndEvidence {
-    /// Notes an event.
+    /// Records an event.
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
             Event::Error(error) => self.error = Some(error.clone()),
-            // A further step means that opencode got over it.
+            // Another step means that opencode recovered from the error.
             Event::StepStart => {
                 self.recovered |= self.error.take().is_some();
                 self.session = Session::AtWork;
@@ -43,7 +43,7 @@ impl EndEvidence {
         }
     }
 
-    /// Notes a line on stderr.
+    /// Records a line on stderr.
     pub(crate) fn stderr(&mut self, line: StderrLine) {
         match line {
             StderrLine::ModelNotFound { message } => self.model_not_found = Some(message),
@@ -57,12 +57,13 @@ impl EndEvidence {
         }
     }
 
-    /// Returns the evidence of the process's end.
+    /// Returns the ending that follows from the process's exit.
     ///
-    /// Exit code 0 alone proves nothing, which is for the turn's state machine to weigh, unless an error was the last that was
-    /// seen: some versions exit with it all the same. Any other end is a failure, and what was seen says which.
+    /// Exit code 0 alone proves nothing and is left to the turn's state machine, unless the last observation was an
+    /// error: some versions exit with 0 all the same. Any other exit is a failure, and the observations give its
+    /// reason.
     pub(crate) fn ending(self, exit: ProcessExit, session: Option<&SessionId>, stderr: &str) -> Ending {
-        // `run` exits with 1 also after an error that it got over, such as a context that had to be compacted.
+        // `run` exits with 1 even if it recovered from an error, such as a context that had to be compacted.
         let recovered = self.recovered && self.error.is_none() && exit == ProcessExit::Code(1);
         let is_well = exit == ProcessExit::Code(0) || recovered;
         let before_any_step = self.session != Session::AtWork;
@@ -85,29 +86,29 @@ impl EndEvidence {
     }
 }
 
-/// How an error begins whose reason is in the log alone.
+/// The start of an error whose reason is only in the log.
 const UNEXPLAINED: &str = "Unexpected server error";
-/// How the message of an error for a model that does not exist begins; the error has no name of its own.
+/// The start of the message for an unknown model; the error has no name of its own.
 const NO_MODEL: &str = "Model not found: ";
 
-/// How the messages of errors begin that opencode's SDK reports for a stream that it cannot read.
+/// The starts of the messages that opencode's SDK reports for an invalid stream.
 const UNREADABLE: [&str; 4] =
     ["JSON parsing failed", "Type validation failed", "Expected 'function.name'", "Expected 'id'"];
 
-/// What a provider sends in the middle of its stream is reported under no name of its own, as the JSON that came.
+/// An error that a provider sent within its stream. opencode reports it without a name, as the received JSON.
 #[derive(Deserialize)]
 struct StreamedError {
     message: String,
 }
 
-/// Takes an error that opencode reported for the failure of the turn.
+/// Returns the failure of a turn for an error that opencode reported.
 pub(crate) fn failure_of(error: ReportedError) -> TurnFailure {
     if error.message.starts_with(NO_MODEL) {
-        // It ends with a full stop, or with a question where there are some that may have been meant.
+        // The message ends with a full stop, or with a question that contains suggestions.
         return TurnFailure::ModelNotFound { message: error.message.trim_end_matches('.').to_owned() };
     }
     if UNREADABLE.iter().any(|beginning| error.message.starts_with(beginning)) {
-        // The rest is the schema that the SDK wanted, in many lines.
+        // The remaining lines are the schema that the SDK expected.
         let first = error.message.lines().next().unwrap_or_default();
         return TurnFailure::MalformedAnswer { message: format!("its stream cannot be read: {first}") };
     }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_code_0_is_left_to_the_turn_to_weigh_unless_an_error_was_last() {
+    fn exit_code_0_is_overruled_by_last_error() {
         let mut seen = EndEvidence::default();
         assert_eq!(EndEvidence::default().ending(ProcessExit::Code(0), None, ""), Ending::Finished);
         seen.event(&error("APIError"));
@@ -137,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_without_a_reason_is_a_crash_with_what_stderr_says() {
+    fn exit_without_reason_is_a_crash() {
         let ending = EndEvidence::default().ending(ProcessExit::Signal(11), None, "segfault");
         let failure = TurnFailure::Crashed { exit: ProcessExit::Signal(11), stderr: "segfault".to_owned() };
         assert_eq!(ending, Ending::Failed(failure));
     }
 
     #[test]
-    fn the_log_knows_better_than_an_unexpected_server_error() {
+    fn log_explains_unexpected_server_error() {
         let mut seen = EndEvidence::default();
         seen.event(&error("UnknownError"));
         seen.stderr(StderrLine::ModelNotFound { message: "Model not found: a/b".to_owned() });
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_configuration_is_the_reason_before_any_step() {
+    fn refused_configuration_explains_the_exit() {
         let stderr = "Error: Configuration is invalid at /w/opencode.json\n↳ Expected string, got 7 model\n";
         let message = "/w/opencode.json: Expected string, got 7 model".to_owned();
         let ending = |seen: EndEvidence| seen.ending(ProcessExit::Code(1), None, stderr);
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn error_without_a_reason_has_that_of_the_log() {
+    fn log_explains_error_without_reason() {
         let mut seen = EndEvidence::default();
         let message = "Unexpected server error. Check server logs for details.".to_owned();
         let name = "UnknownError".to_owned();
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_out_of_the_middle_of_a_stream_is_the_providers() {
+    fn error_within_stream_is_the_providers() {
         let ending = |name: &str, message: &str| {
             let error = ReportedError::new(name, message);
             let mut seen = EndEvidence::default();
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_stream_is_a_failure_of_the_provider() {
+    fn invalid_stream_is_the_providers_failure() {
         for message in [
             "Expected 'function.name' to be a string.",
             "JSON parsing failed: Text: {\"a.\nError message: JSON Parse error: Unterminated string",
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_is_not_there_is_told_by_the_message() {
+    fn unknown_model_is_recognized_by_message() {
         for (said, message) in [
             ("Model not found: stub/nope.", "Model not found: stub/nope"),
             ("Model not found: stub/gpt. Did you mean: gpt-4?", "Model not found: stub/gpt. Did you mean: gpt-4?"),
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_is_not_there_is_named_whatever_the_exit_code() {
+    fn unknown_session_is_named_for_any_exit() {
         let session = SessionId::new("ses_1");
         let failure = TurnFailure::SessionNotFound { session: session.clone() };
         for code in [0, 1] {
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_turn_at_work_says_of_sessions_is_not_about_its_own() {
+    fn active_turns_session_errors_are_foreign() {
         for said_first in [true, false] {
             let mut seen = EndEvidence::default();
             if said_first {
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_opencode_got_over_is_not_the_reason() {
+    fn recovered_error_is_not_the_reason() {
         let mut seen = EndEvidence::default();
         seen.event(&error("APIError"));
         seen.event(&Event::StepStart);

@@ -1,4 +1,4 @@
-//! The lines of `opencode run --format json`.
+//! Decodes the lines of `opencode run --format json`.
 
 use super::parts::{TextPart, object, reported, step_finish, tool};
 use crate::json_text::{parse_repaired, repair_surrogates};
@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// A line of output, read.
+/// A decoded line of output.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Decoded {
     /// The session that the line names.
     pub(crate) session: Option<SessionId>,
-    /// What happened.
+    /// The event.
     pub(crate) observed: Observed,
 }
 
@@ -36,11 +36,10 @@ struct WithError {
     error: Value,
 }
 
-/// Reads a line of output.
+/// Decodes a line of output.
 ///
-/// Every line gives an event. One that is of no known kind, or of a known kind in an unknown shape, is
-/// [`Event::Unknown`] with its kind; one that is no JSON object with a type is of the kind `unreadable`, its text as a
-/// JSON string.
+/// Every line yields an event. A line of an unknown kind, or of a known kind in an unknown shape, is [`Event::Unknown`]
+/// with its kind; one that is not a JSON object with a type has the kind `unreadable`, and its text as a JSON string.
 pub(crate) fn decode(line: &[u8]) -> Decoded {
     let text = String::from_utf8_lossy(line);
     let text = repair_surrogates(&text);
@@ -59,7 +58,7 @@ fn envelope(text: &str) -> Option<(Envelope, RawJson)> {
 }
 
 fn unreadable(text: &str) -> Observed {
-    // A string can always be written as JSON; if it could not, an empty one keeps the event at least.
+    // A string can always be written as JSON; the empty string keeps at least the event.
     let quoted = RawJson::parse(Value::from(text).to_string()).or_else(|_| RawJson::parse("\"\"".to_owned()));
     match quoted {
         Ok(raw) => Observed::new(Event::Unknown { kind: "unreadable".to_owned(), raw: raw.clone() }).with_raw(raw),
@@ -80,7 +79,7 @@ fn event(kind: &str, text: &str) -> Option<Event> {
         }
         "tool_use" => Event::Tool(tool(part(text)?)?),
         "step_finish" => step_finish(part(text)?),
-        // Whatever its shape, an error must not pass for something unknown that a turn gets over.
+        // Whatever its shape, an error must not look like an unknown event, which a turn ignores.
         "error" => Event::Error(reported(&parse_repaired(text).map_or(Value::Null, |line: WithError| line.error))),
         _ => return None,
     })

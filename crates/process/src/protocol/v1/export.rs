@@ -1,4 +1,4 @@
-//! `opencode export`, which says what there is of a session.
+//! The output of `opencode export`, which contains a session.
 
 use super::session_model;
 use super::stderr::plain;
@@ -11,12 +11,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// What every id of a session begins with. opencode refuses others in words of its own, and takes a dash for an option.
+/// The prefix of every session id. opencode rejects other ids with other messages, and treats a leading dash as an
+/// option.
 const PREFIX: &str = "ses";
-/// The longest line of stderr that is passed on.
+/// The most characters of a line of stderr that are returned.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// What stands at the beginning of an export, as far as it matters here.
+/// The start of an export, with the fields that are needed here.
 #[derive(Deserialize)]
 struct Info {
     directory: PathBuf,
@@ -24,13 +25,13 @@ struct Info {
     model: Value,
 }
 
-/// A whole export.
+/// A complete export.
 #[derive(Deserialize)]
 struct Messages {
     messages: Vec<Value>,
 }
 
-/// Returns whether an id is one that opencode could have given.
+/// Returns whether opencode could have assigned an id.
 pub(crate) fn may_exist(session: &SessionId) -> bool {
     session.as_str().starts_with(PREFIX) && is_id(session.as_str())
 }
@@ -40,29 +41,29 @@ pub(crate) fn arguments(session: &SessionId) -> [String; 2] {
     ["export".to_owned(), session.to_string()]
 }
 
-/// Reads an export. Its beginning is enough but for the model of a version that names it in the messages alone.
+/// Parses an export. Its start is enough, except for a version that names the model only in the messages.
 pub(crate) fn read(stdout: &[u8], stderr: &[u8]) -> Exported {
     if let Some(Info { directory, model }) = info_in(stdout) {
         let model = session_model::of_session(&model).or_else(|| session_model::of_messages(&messages_in(stdout)));
         return Exported::Session(SessionInfo { directory, model });
     }
     let errors = plain(&String::from_utf8_lossy(stderr));
-    // What is no id of a session at all is refused in other words.
+    // An id that is no session id at all is rejected with another message.
     if errors.contains("Session not found") || errors.contains("Expected a string starting with \"ses\"") {
         return Exported::NotFound;
     }
-    let last = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim();
+    let last = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").trim();
     Exported::Nothing(last.chars().take(MAX_MESSAGE_CHARS).collect())
 }
 
-/// Reads the session in the beginning of an export, `{"info": {"directory": …}, "messages": …`.
+/// Parses the session at the start of an export, `{"info": {"directory": …}, "messages": …`.
 fn info_in(export: &[u8]) -> Option<Info> {
     let key = b"\"info\":";
     let at = export.windows(key.len()).position(|window| window == key)? + key.len();
     parse_beginning(&String::from_utf8_lossy(&export[at..]))
 }
 
-/// Reads the messages of an export; `None` if it is incomplete.
+/// Parses the messages of an export; returns none if it is incomplete.
 fn messages_in(export: &[u8]) -> Vec<Value> {
     let start = export.iter().position(|byte| *byte == b'{').unwrap_or_default();
     let text = String::from_utf8_lossy(&export[start..]);
@@ -76,7 +77,7 @@ mod tests {
     use opencode_run_core::ModelSourceType;
 
     #[test]
-    fn the_directory_stands_in_the_beginning() {
+    fn start_of_export_names_the_directory() {
         let export = br#"{
   "info": {
     "id": "ses_1",
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_in_the_session_is_read() {
+    fn half_surrogate_pair_in_session_is_read() {
         let export =
             br#"{"info": {"title": "\ud83d", "directory": "/d\ud83d", "model": {"id": "\ud83d"}}, "messages": ["#;
         let info = SessionInfo { directory: "/d\u{fffd}".into(), model: None };
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn model_is_in_the_session_else_in_the_messages() {
+    fn model_is_in_session_or_messages() {
         let model_in = |export: &str| match read(export.as_bytes(), b"") {
             Exported::Session(info) => info.model,
             other => panic!("{other:?}"),
@@ -114,10 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_instead_is_passed_on() {
+    fn other_output_is_the_reason() {
         let error = "\u{1b}[91m\u{1b}[1mError: \u{1b}[0mSession not found: ses_1";
         assert_eq!(read(b"", error.as_bytes()), Exported::NotFound);
         assert_eq!(read(b"{\"info\": {\"id\"", b"no\ndisk is full\n\n"), Exported::Nothing("disk is full".to_owned()));
-        assert_eq!(read(b"", b""), Exported::Nothing("it said nothing".to_owned()));
+        assert_eq!(read(b"", b""), Exported::Nothing("it printed nothing".to_owned()));
     }
 }

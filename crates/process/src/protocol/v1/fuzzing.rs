@@ -1,4 +1,4 @@
-//! What holds for whatever opencode writes.
+//! Properties that hold for any output of opencode 1.
 
 use super::events::{self, Decoded};
 use super::stream::{TurnDecoder, read_message, read_messages, route};
@@ -11,12 +11,12 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Asserts of the output of `opencode run` that each line is an event that keeps it, that an event says what its JSON means
-/// however it is spelt, and that the turn makes a sound record of them.
+/// Asserts for output of `opencode run` that each line becomes an event that keeps it, that an event does not depend on
+/// the spelling of its JSON, and that the turn's record is sound.
 ///
 /// # Panics
 ///
-/// If one of it does not hold.
+/// If a property is violated.
 pub fn run_output(output: &[u8]) {
     let mut turn = new_turn();
     for line in output.split(|byte| *byte == b'\n') {
@@ -30,7 +30,7 @@ pub fn run_output(output: &[u8]) {
     assert_sound(turn);
 }
 
-/// Asserts that what came is in the event, as JSON.
+/// Asserts that the event contains the line, as JSON.
 fn is_kept(text: &str, Decoded { session, observed }: &Decoded) {
     let raw = observed.raw.as_ref().map_or("", |raw| raw.get());
     let unreadable =
@@ -39,7 +39,7 @@ fn is_kept(text: &str, Decoded { session, observed }: &Decoded) {
         assert_eq!(parse_repaired::<String>(raw).ok().as_deref(), Some(text));
         assert_eq!(*session, None);
     } else {
-        assert!(raw.starts_with('{'), "no object has become an event: {text}");
+        assert!(raw.starts_with('{'), "an event from a text that is not an object: {text}");
         assert_eq!(raw, text.trim_matches([' ', '\t', '\n', '\r']));
     }
     if let Event::Unknown { raw: of_event, .. } = &observed.event {
@@ -51,7 +51,7 @@ fn does_not_depend_on_the_spelling(text: &str, event: &Event) {
     let Ok(value) = parse_repaired::<Value>(text) else { return };
     let respelt = events::decode(value.to_string().as_bytes()).observed.event;
     match (event, &respelt) {
-        // What holds a name twice is read otherwise when the second is gone.
+        // A duplicate name makes a difference when the second is removed.
         (Event::Unknown { .. } | Event::Error(_), _) => {}
         // A number may differ in its last digit.
         (Event::StepFinish { reason, .. }, Event::StepFinish { reason: respelt, .. }) => assert_eq!(reason, respelt),
@@ -62,15 +62,14 @@ fn does_not_depend_on_the_spelling(text: &str, event: &Event) {
     }
 }
 
-/// Asserts of the server's stream, an event a line, that each event of a session is told with all that came or is one that
-/// says nothing new, that telling a state again changes nothing, and that the turn makes a sound record of it.
+/// Asserts for a server's stream, one event per line, that each event of a session is emitted with all of its content
+/// or contains nothing new, that a repeated state changes nothing, and that the turn's record is sound.
 ///
-/// An empty line is a gap in the stream, a list of messages makes up for it, and a message alone is read as it stands in the
-/// end.
+/// An empty line is a disconnect, a list of messages is a resync, and a single message is the answer at the end.
 ///
 /// # Panics
 ///
-/// If one of it does not hold.
+/// If a property is violated.
 pub fn serve_stream(frames: &str) {
     let frames = &*repair_surrogates(frames);
     let mut once = Watched::new();
@@ -86,7 +85,7 @@ pub fn serve_stream(frames: &str) {
     assert_sound(once.turn);
 }
 
-/// Whether a line tells how something stands, so that to tell it again tells nothing.
+/// Returns whether a line reports a state, so that repeating it changes nothing.
 fn is_a_state(frame: &str) -> bool {
     let Some(event) = route(frame) else { return true };
     let grows = frame.contains("delta") || frame.contains('\\');
@@ -97,7 +96,7 @@ fn is_an_ask(event: &SessionEvent) -> bool {
     ["permission.asked", "question.asked"].contains(&event.kind.as_str())
 }
 
-/// A turn that is watched through the stream.
+/// A turn whose stream is decoded.
 struct Watched {
     decoder: Option<(SessionId, TurnDecoder)>,
     turn: TurnMachine,
@@ -110,7 +109,7 @@ impl Watched {
 
     fn take(&mut self, frame: &str) {
         let decoder = self.decoder.as_mut().map(|(_, decoder)| decoder);
-        // What a line is does not depend on what came before it: one that is told again is the same again.
+        // The kind of a line does not depend on earlier lines: a repeated line has the same kind.
         let told = if frame.is_empty() {
             decoder.into_iter().for_each(TurnDecoder::mark_disconnected);
             Vec::new()
@@ -126,7 +125,7 @@ impl Watched {
         }
     }
 
-    /// Reads an event; the turn is one of the session that the first one names.
+    /// Decodes an event; the turn's session is that of the first event.
     fn event(&mut self, frame: &str, event: &SessionEvent) -> Option<Observed> {
         assert!(frame.contains(event.raw.get()));
         let (session, decoder) = self.decoder.get_or_insert_with(|| {
@@ -151,7 +150,7 @@ fn new_turn() -> TurnMachine {
     TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH)
 }
 
-/// Asserts that the turn ends, and that its record is no contradiction and can be kept.
+/// Asserts that the turn ends, and that its record is consistent and can be stored.
 fn assert_sound(mut turn: TurnMachine) {
     let changes = turn.apply(Duration::ZERO, &Input::Ended(Ending::Finished));
     assert_eq!(changes.ended, Some(turn.state()));

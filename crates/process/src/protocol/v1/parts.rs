@@ -1,4 +1,4 @@
-//! The parts of a message, and its errors: the same JSON whichever way it came.
+//! The parts of a message, and its errors: the same JSON in every transport.
 
 use crate::json_text::parse_repaired;
 use opencode_run_core::{Event, PartId, ReportedError, StepReason, ToolCall, ToolState, Usage};
@@ -32,7 +32,7 @@ struct ToolPartState {
     title: Value,
 }
 
-/// All of it is read leniently: a provider's nonsense must not hide the end of a step.
+/// Its fields are read leniently: an invalid value from a provider must not hide the end of a step.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct StepFinishPart {
@@ -41,15 +41,15 @@ pub(crate) struct StepFinishPart {
     cost: Value,
 }
 
-/// How deep what a tool was given may be nested. A record of it nests it further, and a reader of JSON gives up at 128 levels.
+/// The deepest nesting of a tool's input. Its record nests it further, and JSON parsers reject more than 128 levels.
 const MAX_INPUT_DEPTH: usize = 100;
 
-/// Reads an object. A list would do as well otherwise: its items would be taken for the fields, in their order.
+/// Parses an object. A list is rejected: its items would be read as the fields, in their order.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
     json.trim_start().starts_with('{').then(|| parse_repaired(json).ok()).flatten()
 }
 
-/// The call is known by its part's id: the model's own id of a call may come again in a later step.
+/// Returns the call, identified by its part's id: the model may reuse its own call ids in a later step.
 pub(crate) fn tool(part: ToolPart) -> Option<ToolCall> {
     let ToolPart { id, tool, state } = part;
     let ToolPartState { status, input, output, error, title } = state;
@@ -66,12 +66,12 @@ pub(crate) fn tool(part: ToolPart) -> Option<ToolCall> {
     Some(ToolCall::new(id, tool, shallow(input), state))
 }
 
-/// Returns what a tool was given, as a text if it is nested too deep: so it can be kept and read again.
+/// Returns a tool's input, as a text if it is nested too deeply, so that it can be stored and read again.
 pub(crate) fn shallow(input: Value) -> Value {
     if depth(&input) > MAX_INPUT_DEPTH { Value::from(input.to_string()) } else { input }
 }
 
-/// Returns how many lists and objects stand in one another.
+/// Returns the nesting depth of lists and objects.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
@@ -80,13 +80,15 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// Reads how long a call may take: of the tools that can take minutes, the shell's calls can say so, in milliseconds.
+/// Returns the time limit of a call. Among the tools that can take minutes, calls of the shell specify one, in
+/// milliseconds.
 fn limit(tool: &str, input: &Value) -> Option<Duration> {
     let millis = input["timeout"].as_f64().filter(|_| tool == "bash")?;
     Duration::try_from_secs_f64(millis / 1000.0).ok()
 }
 
-/// opencode tells the model of a refusal in one of these words; some versions say so after the name of the error, or by it.
+/// Returns whether the error of a tool is a refusal. opencode reports a refusal to the model in one of these phrases;
+/// some versions prefix the name of the error.
 fn is_refusal(error: &str) -> bool {
     let words = [
         "The user rejected permission",
@@ -120,7 +122,7 @@ pub(crate) fn step_finish(part: StepFinishPart) -> Event {
     Event::StepFinish { reason, usage, cost: cost.as_f64().filter(|cost| *cost > 0.0).unwrap_or_default() }
 }
 
-/// Reads a count of tokens; what is none counts nothing.
+/// Reads a number of tokens; an invalid value counts as 0.
 fn count(value: &Value) -> u64 {
     let rounded = || {
         let number = value.as_f64().filter(|number| *number > 0.0)?;
@@ -129,7 +131,7 @@ fn count(value: &Value) -> u64 {
     value.as_u64().or_else(rounded).unwrap_or(0)
 }
 
-/// Reads what should be a text; none where there is nothing, and JSON where it is something else.
+/// Reads a text; `None` if it is absent or empty, and JSON if it is another type.
 fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
@@ -154,7 +156,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn refusals_are_told_from_other_failures() {
+    fn refusals_differ_from_other_failures() {
         for refused in [
             "The user rejected permission to use this specific tool call.",
             "Error: The user rejected permission to use this specific tool call with the following feedback: no",
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_the_shell_says_how_long_it_may_take() {
+    fn shell_call_has_a_time_limit() {
         assert_eq!(limit("bash", &json!({"command": "make", "timeout": 600_000})), Some(Duration::from_mins(10)));
         assert_eq!(limit("bash", &json!({"command": "make"})), None);
         assert_eq!(limit("webfetch", &json!({"timeout": 30})), None, "these are seconds, and few");

@@ -1,4 +1,4 @@
-//! The files by which a project configures opencode, and what they can do.
+//! The files with which a project configures opencode, and their powers.
 
 use crate::project_config::ProjectPower;
 use jsonc_parser::ParseOptions;
@@ -8,24 +8,24 @@ use std::path::{Path, PathBuf};
 
 /// The directory of a project's configuration.
 const FOLDER: &str = ".opencode";
-/// The files that hold settings, in a project and in its [`FOLDER`].
+/// The settings files, in a project and in its [`FOLDER`].
 const SETTINGS: [&str; 2] = ["opencode.json", "opencode.jsonc"];
 /// The directories in [`FOLDER`] whose files are programs.
 const PROGRAMS: [&str; 4] = ["plugin", "plugins", "tool", "tools"];
 /// The directories in [`FOLDER`] whose files, at any depth, describe agents.
 const AGENTS: [&str; 4] = ["agent", "agents", "mode", "modes"];
-/// How deep files are looked for.
+/// The depth to which files are searched.
 const MAX_DEPTH: usize = 4;
-/// How many entries of directories are looked at: links can make a circle.
+/// The most directory entries that are examined: links can form a cycle.
 const MAX_ENTRIES: usize = 1000;
-/// The endings of programs.
+/// The extensions of programs.
 const PROGRAM_ENDINGS: [&str; 8] = ["js", "ts", "mjs", "mts", "cjs", "cts", "jsx", "tsx"];
 
-/// The variable that has opencode ignore all of them.
+/// The variable that makes opencode ignore all of these files.
 pub(crate) const IGNORE: (&str, &str) = ("OPENCODE_DISABLE_PROJECT_CONFIG", "1");
 
-/// Returns the files in a directory that can configure opencode, and whether those are all: at most [`MAX_ENTRIES`] entries of
-/// directories are looked at. The files need not exist.
+/// Returns the files in a directory that can configure opencode, and whether the list is complete: at most
+/// [`MAX_ENTRIES`] directory entries are examined. The files need not exist.
 pub(crate) fn files(directory: &Path) -> (Vec<PathBuf>, bool) {
     let mut left = MAX_ENTRIES;
     let folder = directory.join(FOLDER);
@@ -39,7 +39,7 @@ pub(crate) fn files(directory: &Path) -> (Vec<PathBuf>, bool) {
     (files, left > 0)
 }
 
-/// Adds the files in a directory that have one of these endings, in the order of their paths.
+/// Adds the files below a directory with one of these extensions, in the order of their paths.
 fn add_below(directory: &Path, endings: &[&str], depth: usize, left: &mut usize, files: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten().take(*left);
     let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
@@ -58,7 +58,7 @@ fn ends_in(file: &Path, endings: &[&str]) -> bool {
     file.extension().is_some_and(|extension| endings.iter().any(|ending| extension == *ending))
 }
 
-/// Returns what one of the [`files`] can do, given its text.
+/// Returns the powers of one of the [`files`], given its text.
 pub(crate) fn powers(file: &Path, text: &str) -> Vec<ProjectPower> {
     if ends_in(file, &["json", "jsonc"]) {
         return of_settings(text);
@@ -86,7 +86,7 @@ fn of_settings(text: &str) -> Vec<ProjectPower> {
     powers.into_iter().filter(|(_, has)| *has).map(|(power, _)| power).collect()
 }
 
-/// Reads the head of an agent's file, between lines of hyphens.
+/// Parses the head of an agent's file, between lines of hyphens.
 fn of_agent(text: &str) -> Vec<ProjectPower> {
     let Some(head) = text.strip_prefix("---") else { return Vec::new() };
     let head = head.split("\n---").next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The model of a session's last turn.
 //!
-//! Newer versions name it in the session itself; of older ones it is read from the messages.
+//! Newer versions name it in the session; for older ones it is read from the messages.
 
 use crate::protocol::v1::configuration::source_of;
 use crate::session::SessionModel;
@@ -16,7 +16,7 @@ struct Reference {
     model: String,
 }
 
-/// A message, with as much of it as names a model: a user's has an object, an assistant's has the two names.
+/// A message, with the fields that name its model: an object in a user's message, two names in an assistant's.
 #[derive(Deserialize)]
 struct Message {
     info: MessageInfo,
@@ -48,8 +48,8 @@ pub(crate) fn of_session(model: &Value) -> Option<SessionModel> {
     Reference::deserialize(model).ok().map(Into::into)
 }
 
-/// Reads the model of the last message of the user, which is the one that opencode continues with; that of the last answer if
-/// none of the messages is the user's. Messages of an unknown shape are skipped.
+/// Returns the model of the user's last message, which opencode continues with, or that of the last answer if there is
+/// no message of the user. Messages of an unknown shape are skipped.
 pub(crate) fn of_messages(messages: &[Value]) -> Option<SessionModel> {
     let messages: Vec<_> = messages.iter().filter_map(|message| Message::deserialize(message).ok()).collect();
     let mut of_user = messages.iter().rev().filter(|message| message.info.role == "user");
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(of("opencode-run-code", "meta/llama"), Some(source(ModelSourceType::Code, "meta/llama")));
         assert_eq!(of("opencode-run-default", "m"), Some(source(ModelSourceType::Default, "m")));
         assert_eq!(of("stub", "meta/llama"), Some(SessionModel::Named("stub/meta/llama".to_owned())));
-        // A provider of the user's may begin with the same letters.
+        // A provider of the user may have the same prefix.
         for other in ["opencode-run-", "opencode-run-review", "opencode-run-CODE", "opencode"] {
             assert_eq!(of(other, "m"), Some(SessionModel::Named(format!("{other}/m"))), "{other}");
         }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn last_message_of_the_user_counts() {
+    fn users_last_message_counts() {
         let user =
             |provider: &str| json!({"info": {"role": "user", "model": {"providerID": provider, "modelID": "m"}}});
         let answer = json!({"info": {"role": "assistant", "providerID": "summarizer", "modelID": "s"}});

@@ -1,43 +1,44 @@
-//! What a line on stderr says that the events do not.
+//! Recognizes lines on stderr with information that the events lack.
 
-/// What a line means for the turn.
+/// The meaning of a line for the turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StderrLine {
-    /// The agent that was asked for does not exist, or cannot lead a turn; opencode would take another.
+    /// The requested agent does not exist or cannot run a turn; opencode would use another.
     AgentNotFound,
-    /// A permission was asked and refused at once.
+    /// A permission was requested and refused at once.
     Refused { permission: String, patterns: Vec<String> },
-    /// The session that was to be continued does not exist.
+    /// The session to continue does not exist.
     SessionNotFound,
     /// The model does not exist; with opencode's suggestions.
     ModelNotFound { message: String },
     /// The log explains an error that is reported without a reason.
     Explained { line: String },
-    /// Another opencode is at work on the database: it keeps it locked, or makes its tables just now.
+    /// Another opencode has locked the database, or is just creating its tables.
     DatabaseBusy,
-    /// Nothing of these.
+    /// Any other line.
     Other,
 }
 
-/// What the database says where another process writes.
+/// The error of the database while another process writes.
 const LOCKED: &str = "database is locked";
-/// How a failure of the database begins. In a new one, opencodes that start at once fail as each makes the same tables.
+/// The start of a database error. On a new database, opencodes that start at once fail because each creates the same
+/// tables.
 const FAILED_QUERY: &str = "Failed query:";
 
-/// Removes the colours that opencode writes even off a terminal.
+/// Removes the colours that opencode writes even without a terminal.
 pub(crate) fn plain(line: &str) -> String {
     anstream::adapter::strip_str(line).to_string()
 }
 
-/// Reads a line without colours.
+/// Classifies a line without colours.
 pub(crate) fn read(line: &str) -> StderrLine {
-    // The log is quoted text of others too: only what opencode prints for people is taken at its word.
+    // The log quotes texts of others too: only lines that opencode prints for people are trusted.
     if let Some((_, message)) = line.split_once("ProviderModelNotFoundError: ")
         && message.starts_with("Model not found")
     {
         return StderrLine::ModelNotFound { message: model_message(message) };
     }
-    // In the log, it is the name of the error that counts.
+    // In the log, only the name of the error counts.
     if line.trim() == LOCKED
         || line.trim_start_matches("Error: ").starts_with(FAILED_QUERY)
         || line.contains("LockTimeoutError") && line.contains(LOCKED)
@@ -63,7 +64,7 @@ pub(crate) fn read(line: &str) -> StderrLine {
             patterns: patterns.split(", ").filter(|pattern| !pattern.is_empty()).map(str::to_owned).collect(),
         };
     }
-    // Before 1.15 it is a field of an error that nobody caught.
+    // Before 1.15 it is a field of an uncaught error.
     let message = line.trim_start().trim_start_matches("message: \"").trim_start_matches("Error: ");
     match message {
         message if message.starts_with("Session not found") => StderrLine::SessionNotFound,
@@ -75,7 +76,7 @@ pub(crate) fn read(line: &str) -> StderrLine {
     }
 }
 
-/// Takes `Model not found: … Did you mean: …?` out of a line of the log.
+/// Extracts `Model not found: … Did you mean: …?` from a line of the log.
 fn model_message(message: &str) -> String {
     let end = message.find(['"', ')', '\\', '\n']).unwrap_or(message.len());
     message[..end].trim_end_matches('.').to_owned()
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_opencode_wrote() {
+    fn printed_lines_are_classified() {
         let reject = "\u{1b}[93m\u{1b}[1m! \u{1b}[0mpermission requested: external_directory (/etc/*); auto-rejecting";
         assert_eq!(
             read(&plain(reject)),
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_errors_that_nobody_caught() {
+    fn uncaught_error_lines_are_classified() {
         assert_eq!(read("ProviderModelNotFoundError: ProviderModelNotFoundError"), StderrLine::Other);
         assert_eq!(read("  message: \"Session not found: ses_1\","), StderrLine::SessionNotFound);
         let file = "  message: \"Resource not found: /h/opencode/storage/session/global/ses_1.json\",";

@@ -1,4 +1,4 @@
-//! The server's stream of events, and the messages that make up for what is lost of it.
+//! The server's stream of events, and the messages with lost events.
 
 mod decoder;
 mod messages;

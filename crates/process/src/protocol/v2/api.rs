@@ -1,4 +1,4 @@
-//! The server's routes, and what they are sent.
+//! The server's routes, and the bodies of requests.
 
 use crate::Version;
 use crate::json_text::parse;
@@ -8,52 +8,53 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
-/// The oldest version that can be driven. 2.0.0 to 2.0.3 have other routes and another field for the answer to a permission.
+/// The oldest supported version. 2.0.0 to 2.0.3 have other routes and another field for the answer to a permission
+/// request.
 pub(crate) const OLDEST: Version = Version::new(2, 0, 4);
-/// The variable that gives the server its password.
+/// The variable for the server's password.
 pub(crate) const PASSWORD: &str = "OPENCODE_PASSWORD";
-/// The arguments of a server. It ends when its stdin is closed.
+/// The arguments of a server. It exits when its stdin is closed.
 pub(crate) const ARGUMENTS: [&str; 4] = ["serve", "--stdio", "--port", "0"];
 
-/// The route of the server's version.
+/// The route for the server's version.
 pub(crate) const INFO: &str = "/api/info";
-/// The route of the version of 2.0.0 to 2.0.3.
+/// The route for the version of 2.0.0 to 2.0.3.
 pub(crate) const EARLY_INFO: &str = "/api/health";
-/// The route of the events of all directories.
+/// The route for the events of all directories.
 pub(crate) const EVENTS: &str = "/api/event";
-/// The route of the sessions that are at work.
+/// The route for the busy sessions.
 pub(crate) const ACTIVE: &str = "/api/session/active";
-/// The route of the agents of a directory.
+/// The route for the agents of a directory.
 pub(crate) const AGENTS: &str = "/api/agent";
-/// The route of the models of a directory.
+/// The route for the models of a directory.
 pub(crate) const MODELS: &str = "/api/model";
-/// The route of the model that opencode takes if none is named.
+/// The route for the default model.
 pub(crate) const DEFAULT_MODEL: &str = "/api/model/default";
-/// The route of the configuration as opencode understood it.
+/// The route for the configuration as opencode understood it.
 pub(crate) const CONFIG: &str = "/api/config";
-/// The route of the permission requests that wait for an answer.
+/// The route for pending permission requests.
 pub(crate) const PERMISSIONS: &str = "/api/permission/request";
-/// The route of the forms that wait for an answer.
+/// The route for pending forms.
 pub(crate) const FORMS: &str = "/api/form";
-/// The route of sessions.
+/// The route for sessions.
 pub(crate) const SESSIONS: &str = "/api/session";
 /// The route that evicts a directory.
 pub(crate) const LOCATION: &str = "/api/debug/location";
-/// The parameter that names a directory. With `directory` the server answers as well, for another directory.
+/// The parameter for a directory. The server also accepts `directory`, but answers for another directory then.
 pub(crate) const DIRECTORY: &str = "location[directory]";
 
-/// The key of the instructions entry that holds the system prompt of a turn.
+/// The key of the instructions entry with the system prompt of a turn.
 pub(crate) const CONTEXT_ENTRY: &str = "opencode-run";
-/// The key of the instructions entry that holds the schema of a turn's answer.
+/// The key of the instructions entry with the schema of a turn's answer.
 pub(crate) const SCHEMA_ENTRY: &str = "opencode-run-answer";
 
-/// An answer: what was asked for is in an envelope.
+/// The envelope of an answer.
 #[derive(Deserialize)]
 pub(crate) struct Data<T> {
     pub(crate) data: T,
 }
 
-/// What [`INFO`] answers.
+/// The answer to [`INFO`].
 #[derive(Deserialize)]
 pub(crate) struct Info {
     pub(crate) version: String,
@@ -65,7 +66,7 @@ pub(crate) struct Location {
     pub(crate) directory: PathBuf,
 }
 
-/// A session, as far as it matters here.
+/// A session, with the fields that are needed here.
 #[derive(Deserialize)]
 pub(crate) struct Session {
     #[serde(deserialize_with = "crate::protocol::ids::read")]
@@ -93,14 +94,14 @@ pub(crate) struct Variant {
     pub(crate) id: String,
 }
 
-/// An agent of a directory, as far as it matters here.
+/// An agent of a directory, with the fields that are needed here.
 #[derive(Deserialize)]
 pub(crate) struct Agent {
     #[serde(default)]
     pub(crate) model: Option<AgentModel>,
 }
 
-/// The model of an agent that has one of its own.
+/// The model of an agent that has its own.
 #[derive(Deserialize)]
 pub(crate) struct AgentModel {
     pub(crate) id: String,
@@ -113,7 +114,7 @@ fn yes() -> bool {
 }
 
 impl Model {
-    /// Returns its name, as a turn names it.
+    /// Returns its name for a turn.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.provider, self.id)
     }
@@ -141,7 +142,7 @@ pub(crate) fn entry(session: &SessionId, key: &str) -> String {
     format!("/api/experimental/session/{session}/instructions/entries/{key}")
 }
 
-/// Returns the reference to a model that a session is given.
+/// Returns a session's reference to a model.
 pub(crate) fn model(name: &ModelName, variant: Option<&str>) -> Value {
     let mut model = json!({ "providerID": name.provider(), "id": name.model() });
     if let Some(variant) = variant {
@@ -150,8 +151,8 @@ pub(crate) fn model(name: &ModelName, variant: Option<&str>) -> Value {
     model
 }
 
-/// Returns the body of a new session. The model is always named: without one, a broken configuration makes opencode send the
-/// prompt to a model that it hosts itself.
+/// Returns the body of a new session. The model is always named: without it, a broken configuration would make opencode
+/// send the prompt to a model that it hosts itself.
 pub(crate) fn new_session(directory: &Path, title: &str, model: &Value, agent: Option<&str>) -> Value {
     let mut body = json!({ "title": title, "model": model, "location": { "directory": directory.to_string_lossy() } });
     if let Some(agent) = agent {
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn prompt_and_session_hold_what_was_asked() {
+    fn prompt_and_session_contain_the_request() {
         let file = Prompt::new("hi").file("/a b.png");
         let body = json!({"id": "msg_1", "text": "hi", "files": [{"uri": "file:///a%20b.png", "name": "a b.png"}]});
         assert_eq!(prompt("msg_1", &file), body);

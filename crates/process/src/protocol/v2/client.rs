@@ -16,15 +16,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a directory's models and agents may take to be loaded, which takes a second in a new one. Until then the lists are empty.
+/// How long a directory's models and agents may take to load: a second in a new directory. Until then the lists are
+/// empty.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a model may be missing from a list that holds others: providers are loaded one after the other.
+/// How long a model may be missing from a list that has others: providers are loaded one after the other.
 const SETTLE_TIME: Duration = Duration::from_secs(2);
-/// How long is waited between two looks at a list.
+/// The pause between two requests of a list.
 const LOAD_INTERVAL: Duration = Duration::from_millis(20);
-/// The provider of the models that opencode hosts. It has them without a key, so a broken configuration falls back to them.
+/// The provider of the models that opencode hosts. They need no key, so opencode falls back to them if a configuration
+/// is broken.
 pub(crate) const HOSTED: &str = "opencode";
-/// The names of configuration files in a directory of configuration, or in a project.
+/// The names of configuration files in a configuration directory or a project.
 const CONFIG_FILES: [&str; 4] =
     ["opencode.json", "opencode.jsonc", ".opencode/opencode.json", ".opencode/opencode.jsonc"];
 
@@ -35,7 +37,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Makes a client over a connection.
+    /// Returns a client over a connection.
     pub(crate) fn new(http: Http) -> Self {
         Self { http }
     }
@@ -64,7 +66,7 @@ impl Client {
         http::events(self.request(Method::GET, api::EVENTS, None)).await
     }
 
-    /// Sends a request of a turn. It is repeated by the caller.
+    /// Sends a request of a turn. Retrying is the caller's task.
     pub(crate) async fn send(&self, request: &Request) -> Result<String, ClientError> {
         let directory = request.directory.as_deref().map(Path::new);
         let mut builder = self.request(request.method.clone(), &request.route, directory).timeout(request.timeout);
@@ -74,7 +76,7 @@ impl Client {
         text(builder, MAX_MESSAGES_BYTES).await
     }
 
-    /// Makes a session in a directory, with its model.
+    /// Creates a session in a directory, with its model.
     pub(crate) async fn new_session(
         &self,
         directory: &Path,
@@ -100,13 +102,13 @@ impl Client {
         Ok(SessionInfo { directory: session.location.directory, model: session_model::of_session(&session.model) })
     }
 
-    /// Returns whether a session is at work.
+    /// Returns whether a session has an active turn.
     pub(crate) async fn is_busy(&self, session: &SessionId) -> Result<bool, ClientError> {
         let active: Data<serde_json::Map<String, Value>> = self.get(api::ACTIVE, None).await?;
         Ok(active.data.contains_key(session.as_str()))
     }
 
-    /// Returns the models of a directory as soon as `wanted` is among them, or all that there are.
+    /// Returns the models of a directory as soon as `wanted` is among them, or when loading has finished.
     pub(crate) async fn models(&self, directory: &Path, wanted: Option<&str>) -> Result<Vec<KnownModel>, ClientError> {
         let began = Instant::now();
         let mut since = None;
@@ -125,14 +127,14 @@ impl Client {
         }
     }
 
-    /// Returns the model that a turn is to have for which none was named: the session's own, else the one that the configuration names.
+    /// Returns the model of a turn that names none: the session's own, or the configured one.
     ///
-    /// A model that opencode hosts itself is never taken: that is what opencode falls back to if a configuration is broken, and the prompt
-    /// would leave the machine.
+    /// A model that opencode hosts itself is never returned: opencode falls back to it if a configuration is broken,
+    /// and the prompt would leave the machine.
     ///
     /// # Errors
     ///
-    /// If there is none, with what is wrong with the configuration.
+    /// If no model can be used, with the problem in the configuration.
     pub(crate) async fn default_model(
         &self,
         directory: &Path,
@@ -166,7 +168,7 @@ impl Client {
         }
     }
 
-    /// Returns what is wrong with the user's configuration, of which opencode ignores what it cannot read.
+    /// Returns the problem in the user's configuration: opencode ignores parts that it cannot read.
     async fn broken_configuration(&self, directory: &Path) -> Result<Option<String>, ClientError> {
         #[derive(Deserialize)]
         struct Source {
@@ -192,10 +194,10 @@ impl Client {
         let Some(named) = named else { return Ok(None) };
         let models = self.models(directory, Some(&named)).await?;
         let is_there = models.iter().any(|model| model.name == named);
-        Ok((!is_there).then(|| format!("the model {named} that it names does not exist")))
+        Ok((!is_there).then(|| format!("its model {named} does not exist")))
     }
 
-    /// Returns whether all agents of a directory that have a model of their own can use it.
+    /// Returns whether all agents of a directory that have their own model can use it.
     pub(crate) async fn has_models_of_agents(&self, directory: &Path) -> Result<bool, ClientError> {
         let began = Instant::now();
         let agents = loop {
@@ -216,8 +218,8 @@ impl Client {
         Ok(own.iter().all(has))
     }
 
-    /// Reads an event of the stream; `None` for one that belongs to no session.
-    #[expect(clippy::unused_self, reason = "the other generation's client is asked the same way")]
+    /// Parses an event of the stream; `None` if it belongs to no session.
+    #[expect(clippy::unused_self, reason = "the other generation's client has the same method")]
     pub(crate) fn read_event(&self, data: &str) -> Option<SessionEvent> {
         routing::route(data)
     }
@@ -240,7 +242,7 @@ fn known(model: api::Model) -> KnownModel {
     KnownModel { name, variants: Some(model.variants.into_iter().map(|variant| variant.id).collect()) }
 }
 
-/// Returns the model that a configuration names, as text or as an object.
+/// Returns the model in a configuration, which is a text or an object.
 fn model_of(model: &Value) -> Option<String> {
     match model {
         Value::String(name) => Some(name.clone()),
@@ -252,7 +254,7 @@ fn model_of(model: &Value) -> Option<String> {
     }
 }
 
-/// Returns what is wrong with a configuration file, without quoting it: it may hold keys.
+/// Returns the problem in a configuration file, without quoting it: it may contain keys.
 fn unreadable(file: &Path) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     match jsonc_parser::parse_to_serde_value::<Value>(&text, &ParseOptions::default()) {

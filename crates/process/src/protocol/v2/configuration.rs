@@ -1,4 +1,4 @@
-//! The configuration that opencode 2 is given beside the user's own. It reads the shape of opencode 1.
+//! The configuration that opencode 2 gets in addition to the user's. It accepts the format of opencode 1.
 
 use crate::protocol::v1::configuration::{CONFIG_CONTENT, SOURCE_PROVIDER, make_lean, merge};
 use crate::protocol::v1::project;
@@ -9,26 +9,26 @@ use jsonc_parser::ParseOptions;
 use opencode_run_core::{ExposeSecret, ModelChoice, ModelConfig, ModelName, ModelSourceType, ProviderPackage};
 use serde_json::{Map, Value, json};
 
-/// A catalog that holds nothing, which also leaves opencode no model that it hosts.
+/// An empty catalog. It also removes the models that opencode hosts.
 pub(crate) const EMPTY_CATALOG: EmptyCatalog =
     EmptyCatalog { text: "{}", path: "OPENCODE_MODELS_PATH", variable: ("OPENCODE_DISABLE_MODELS_FETCH", "1") };
-/// A turn must not be spent on replacing the program that runs it.
+/// A turn must not be spent on updating opencode.
 const NO_UPDATE: (&str, &str) = ("OPENCODE_DISABLE_AUTOUPDATE", "1");
-/// The variables that switch off parts of a lean server.
+/// The variables that disable parts of a lean server.
 const LEAN: [(&str, &str); 4] = [
     ("OPENCODE_DISABLE_SHARE", "1"),
     ("OPENCODE_DISABLE_LSP_DOWNLOAD", "1"),
     ("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1"),
     ("BUN_JSC_useConcurrentGC", "0"),
 ];
-/// opencode's own limit of output tokens for a model whose limit it does not know.
+/// opencode's default limit of output tokens for a model with an unknown limit.
 const DEFAULT_OUTPUT_TOKENS: u32 = 32_000;
 
-/// Renders a wish for opencode 2.
+/// Renders a launch spec for opencode 2.
 ///
 /// # Errors
 ///
-/// Describes the fault of the user's configuration in the environment.
+/// The problem in the user's configuration in the environment.
 pub(crate) fn render(spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
     let mut configuration = Map::new();
     let (mut name, mut is_described) = (None, false);
@@ -51,7 +51,7 @@ pub(crate) fn render(spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
     if spec.ignores_project {
         variables.push((project::IGNORE.0, project::IGNORE.1.to_owned()));
     }
-    // Also without anything of ours: a text that opencode cannot read would be ignored, and with it the model that it names.
+    // Even without additions of ours: opencode would ignore an unreadable text, and with it the model in it.
     let merged = merge(spec.users, configuration)?;
     if let Some(text) = spec.users
         && let Ok(Value::Object(users)) = jsonc_parser::parse_to_serde_value::<Value>(text, &ParseOptions::default())
@@ -65,7 +65,7 @@ pub(crate) fn render(spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
     Ok(Rendered { variables, model: name, is_described })
 }
 
-/// Describes a model source, and returns the name of its model. Without a gateway there is a key in it.
+/// Adds a model source to the configuration, and returns the name of its model. Without a gateway it contains a key.
 fn describe(source: ModelSourceType, config: &ModelConfig, configuration: &mut Map<String, Value>) -> String {
     let known = config.base_url.is_none().then(|| config.model.parse::<ModelName>().ok()).flatten();
     let (provider, model) = match &known {
@@ -109,7 +109,7 @@ fn describe(source: ModelSourceType, config: &ModelConfig, configuration: &mut M
     format!("{provider}/{model}")
 }
 
-/// Returns the parameters of a source by the names that its provider has for them.
+/// Returns the parameters of a source by their names in the provider's API.
 fn parameters(config: &ModelConfig) -> Map<String, Value> {
     let [temperature, top_p, top_k, max_tokens] = match config.provider.as_str() {
         ProviderPackage::GOOGLE => ["temperature", "topP", "topK", "maxOutputTokens"],
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_parameter_is_in_the_body_by_the_providers_name() {
+    fn parameters_have_the_providers_names() {
         let body = |package: &str| {
             let config = rendered(Some(full(package)), None).unwrap();
             config["provider"]["opencode-run-code"]["options"]["body"].clone()
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn hosted_models_are_disabled_for_a_source_beside_the_users_own_list() {
+    fn source_disables_hosted_models() {
         let config =
             rendered(Some(full(ProviderPackage::ANTHROPIC)), Some(r#"{"disabled_providers": ["mine"]}"#)).unwrap();
         assert_eq!(config["disabled_providers"], json!(["mine", "opencode"]));
@@ -188,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn broken_configuration_of_the_environment_is_refused() {
+    fn broken_environment_configuration_is_refused() {
         for (text, why) in [
             ("this is no json", "it is not JSON at line 1"),
             (r#"{"provider": 7}"#, "`provider` has another type"),
             (r#"{"provider": {"x": 7}}"#, "`provider.x` has another type"),
-            (r#"{"provider": {}, "providers": {}}"#, "it has `provider` and `providers`, of which one is ignored"),
+            (r#"{"provider": {}, "providers": {}}"#, "it has both `provider` and `providers`, one of which is ignored"),
         ] {
             assert_eq!(rendered(None, Some(text)), Err(why.to_owned()), "{text}");
         }

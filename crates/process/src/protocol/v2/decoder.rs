@@ -1,4 +1,4 @@
-//! The events of one turn.
+//! Decodes the events of one turn.
 
 use super::failures::ErrorInfo;
 use crate::json_text::parse_repaired;
@@ -9,24 +9,25 @@ use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-/// Reads the events of a turn and of its sub-agents, each once: what a resync has read from the messages may come again.
+/// Decodes the events of a turn and of its sub-agents, each once: events may repeat what a resync has read from the
+/// messages.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     session: SessionId,
-    /// The calls that have not ended, by their key.
+    /// The unfinished calls, by key.
     pub(super) calls: HashMap<String, Call>,
-    /// The parts and calls that are finished, by their key.
+    /// The finished parts and calls, by key.
     pub(super) finished: HashSet<String>,
-    /// The messages whose step is open, and those whose step has ended.
+    /// The messages with an open step, and those whose step has ended.
     pub(super) open_steps: HashSet<String>,
     pub(super) ended_steps: HashSet<String>,
-    /// The permission requests and forms that have been reported.
+    /// The permission requests and forms that have been emitted.
     asked: HashSet<String>,
     /// The calls for which a permission was rejected.
     pub(super) rejected: HashSet<String>,
-    /// Events were lost: deltas are dropped until their text is whole.
+    /// Whether events were lost: deltas are dropped until their text is complete.
     pub(super) is_disconnected: bool,
-    /// The last text of the turn's own session in the present step.
+    /// The last text of the turn's own session in the current step.
     pub(super) last_text: String,
 }
 
@@ -42,7 +43,7 @@ struct Envelope<T> {
     data: T,
 }
 
-/// The part of a step that an event is about.
+/// The part of a step that an event concerns.
 #[derive(Deserialize)]
 struct Part {
     #[serde(rename = "assistantMessageID")]
@@ -113,7 +114,7 @@ struct Created {
     form: Form,
 }
 
-/// A form, by which the agent asks its user.
+/// A form, with which the agent asks its user.
 #[derive(Deserialize)]
 pub(crate) struct Form {
     #[serde(deserialize_with = "crate::protocol::ids::read")]
@@ -132,7 +133,7 @@ pub(crate) struct Field {
     title: String,
     #[serde(default)]
     description: String,
-    /// Any text is an answer.
+    /// Whether any text is valid.
     #[serde(default)]
     pub(crate) custom: bool,
     #[serde(default)]
@@ -149,12 +150,12 @@ fn data<T: for<'a> Deserialize<'a>>(raw: &str) -> Option<T> {
     parse_repaired::<Envelope<T>>(raw).ok().map(|event| event.data)
 }
 
-/// Returns the id of a part of a message: opencode numbers the texts of a message, and those of its reasoning by themselves.
+/// Returns the id of a part of a message: opencode numbers texts and reasoning of a message separately.
 pub(super) fn part(message: &str, kind: &str, ordinal: u64) -> String {
     format!("{message}/{kind}/{ordinal}")
 }
 
-/// Returns the id of a tool call. The provider's own id may come again in another message.
+/// Returns the id of a tool call. The provider's own id may occur in another message too.
 pub(super) fn call(message: &str, id: &str) -> String {
     format!("{message}/{id}")
 }
@@ -179,12 +180,12 @@ impl Decoder {
         &self.last_text
     }
 
-    /// Notes that a permission for a call was rejected, so that its failure is known to be a refusal.
+    /// Records that a permission for a call was rejected, so that its failure counts as a refusal.
     pub(crate) fn reject(&mut self, call: Option<String>) {
         self.rejected.extend(call);
     }
 
-    /// Reads an event; `None` if it was reported before. `now_ms` is the time, in milliseconds since 1970.
+    /// Decodes an event; `None` if it was emitted before. `now_ms` is the time, in milliseconds since 1970.
     pub(crate) fn decode(&mut self, event: SessionEvent, now_ms: f64) -> Option<Observed> {
         let SessionEvent { session, kind, raw, .. } = event;
         let is_own = session == self.session;
@@ -199,7 +200,8 @@ impl Decoder {
 
     fn known(&mut self, kind: &str, raw: &str, now_ms: f64, is_own: bool) -> Known {
         let known = match kind {
-            // Without text, so that it stands before a tool that is called while its first words are still on their way.
+            // A started part is emitted without text, so that it precedes a tool that is called before its first words
+            // arrive.
             "session.text.started" | "session.text.delta" => data(raw).map(|part| self.delta(true, part)),
             "session.reasoning.started" | "session.reasoning.delta" => data(raw).map(|part| self.delta(false, part)),
             "session.text.ended" | "session.reasoning.ended" => data(raw).map(|part| self.text(kind, part, is_own)),
@@ -232,7 +234,7 @@ impl Decoder {
         self.whole_text(&message, kind == "session.text.ended", ordinal, text, is_own).map_or(Known::Told, Known::Event)
     }
 
-    /// Returns the event of a text that is finished, unless it was reported.
+    /// Returns the event of a finished text, unless it was emitted.
     pub(super) fn whole_text(
         &mut self,
         message: &str,
@@ -252,7 +254,7 @@ impl Decoder {
         Some(if is_text { Event::Text { part, text } } else { Event::Reasoning { part, text } })
     }
 
-    /// A retried step keeps its message, and is not reported again.
+    /// A retried step keeps its message, and is not emitted again.
     fn step_started(&mut self, message: String, is_own: bool) -> Known {
         if is_own {
             self.last_text.clear();
@@ -294,7 +296,7 @@ impl Decoder {
         Known::Event(Event::Tool(self.advance(key, tool, input, state)))
     }
 
-    /// Returns a call in a new state, and forgets it if that is its last.
+    /// Returns a call in a new state, and forgets it after its final state.
     pub(super) fn advance(&mut self, key: String, tool: String, input: Value, state: ToolState) -> ToolCall {
         if state.is_final() {
             self.calls.remove(&key);
@@ -323,35 +325,35 @@ impl Decoder {
 /// The outcome of decoding an event.
 pub(super) enum Known {
     Event(Event),
-    /// It was reported before.
+    /// It was emitted before.
     Told,
     Unknown,
 }
 
-/// The end of an execution that failed.
+/// The end of a failed execution.
 #[derive(Deserialize)]
 pub(super) struct Failed {
     pub(super) error: ErrorInfo,
 }
 
-/// Returns the form that an event holds.
+/// Returns the form in an event.
 pub(crate) fn form_of(raw: &str) -> Option<Form> {
     data::<Created>(raw).map(|created| created.form)
 }
-
+/// Returns the error of a failed execution.
 /// Returns the error of an execution that failed.
 pub(crate) fn error_of(raw: &str) -> Option<ErrorInfo> {
     data::<Failed>(raw).map(|failed| failed.error)
 }
 
-/// Returns a text that an event holds under this name.
+/// Returns the text field of this name in an event.
 pub(crate) fn field(raw: &str, name: &str) -> Option<String> {
     data::<Value>(raw)?.get(name)?.as_str().map(str::to_owned)
 }
 
 fn retried(Retry { attempt, at, error }: Retry, now_ms: f64) -> Event {
     let next = Duration::try_from_secs_f64((at - now_ms).max(0.0) / 1000.0).ok();
-    // opencode numbers the attempt that follows.
+    // opencode counts the next attempt.
     Event::Retry { attempt: attempt.saturating_sub(1).max(1), message: error.message, next }
 }
 
@@ -367,14 +369,15 @@ pub(super) fn text_of(content: &Value) -> String {
     texts.collect::<Vec<_>>().join("\n")
 }
 
-/// opencode reports a refusal to the model in one of these phrases.
+/// Returns whether the error of a tool is a refusal, which opencode reports to the model in one of these phrases.
 pub(super) fn is_refusal(error: &str) -> bool {
     ["The user declined this tool call", "The user dismissed this question", "Permission denied"]
         .iter()
         .any(|words| error.starts_with(words))
 }
 
-/// Reads how long a call may take: of the tools that can take minutes, the shell's calls name it, in milliseconds; 0 is without limit.
+/// Returns the time limit of a call. Among the tools that can take minutes, calls of the shell specify one, in
+/// milliseconds; 0 is no limit.
 pub(super) fn limit(tool: &str, input: &Value) -> Option<Duration> {
     let millis = input["timeout"].as_f64().filter(|millis| tool == "shell" && *millis > 0.0)?;
     Duration::try_from_secs_f64(millis / 1000.0).ok()

@@ -1,9 +1,9 @@
-//! opencode's errors as failures of a turn.
+//! Converts opencode's errors to failures of a turn.
 
 use opencode_run_core::{ReportedError, TurnFailure};
 use serde::Deserialize;
 
-/// An error as opencode writes it in events and messages.
+/// An error in opencode's events and messages.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct ErrorInfo {
     #[serde(rename = "type", default)]
@@ -14,16 +14,16 @@ pub(crate) struct ErrorInfo {
     pub(crate) status: Option<u16>,
 }
 
-/// The message of an error for an agent that does not exist, up to the agent's name in quotes. The error has no type of its own.
+/// The start of the message for an unknown agent, before the agent's name in quotes. The error has no type of its own.
 const NO_AGENT: &str = "Agent not found: ";
 
 impl ErrorInfo {
-    /// Returns the error as an event reports it.
+    /// Returns the error as an event contains it.
     pub(crate) fn reported(&self) -> ReportedError {
         ReportedError::new(self.kind.clone(), self.message.clone()).status(self.status)
     }
 
-    /// Returns the failure of a turn that ended with it.
+    /// Returns the failure of a turn that ended with this error.
     pub(crate) fn failure(self) -> TurnFailure {
         let Self { kind, message, status } = self;
         if let Some(agent) = message.strip_prefix(NO_AGENT) {
@@ -44,7 +44,7 @@ impl ErrorInfo {
     }
 }
 
-/// Returns the name of the model in a message such as `Model unavailable: stub/nope`.
+/// Returns the model's name in a message such as `Model unavailable: stub/nope`.
 fn rest(message: &str) -> &str {
     message.split_once(": ").map_or(message, |(_, rest)| rest)
 }

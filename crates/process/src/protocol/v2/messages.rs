@@ -1,4 +1,4 @@
-//! The messages of a session, from which a turn learns what it missed while its stream was disconnected.
+//! Reads a session's messages to find the events that a turn missed while it was disconnected.
 
 use super::decoder::{Decoder, call, is_refusal, limit, step_finish, text_of};
 use super::failures::ErrorInfo;
@@ -8,14 +8,14 @@ use opencode_run_core::{Event, Observed, ToolState};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The facts about a turn in its messages.
+/// The missed part of a turn.
 #[derive(Debug, Default)]
 pub(crate) struct Missed {
     /// Events that the stream has not delivered.
     pub(crate) events: Vec<Observed>,
-    /// opencode has taken up the turn's prompt.
+    /// Whether opencode has taken up the turn's prompt.
     pub(crate) was_delivered: bool,
-    /// How the execution ended, if it did.
+    /// The outcome of the execution, if it has ended.
     pub(crate) outcome: Option<String>,
     /// The error of the last answer.
     pub(crate) error: Option<ErrorInfo>,
@@ -81,8 +81,8 @@ struct State {
 }
 
 impl Decoder {
-    /// Reads a session's messages, the newest first, as far back as the message `prompt` of the turn. From then on deltas are told
-    /// again.
+    /// Reads a session's messages, the newest first, back to the turn's message `prompt`. After that, deltas are
+    /// emitted again.
     pub(crate) fn resync(&mut self, text: &str, prompt: &str) -> Option<Missed> {
         let Messages { data } = parse_repaired(text).ok()?;
         let mut missed = Missed::default();
@@ -98,7 +98,7 @@ impl Decoder {
                 self.read(message, &mut missed);
             }
         } else if let Some(Message { outcome: Some(outcome), .. }) = for_turn.into_iter().next() {
-            // An execution that ended before it took up the prompt leaves this alone.
+            // This is the outcome of an execution that ended before it took up the prompt.
             missed.outcome = Some(outcome);
         }
         self.is_disconnected = false;
@@ -110,7 +110,7 @@ impl Decoder {
         match kind.as_str() {
             "idle" => missed.outcome = outcome,
             "assistant" => {
-                // A further execution has begun.
+                // Another execution has begun.
                 missed.outcome = None;
                 missed.error = error;
                 let is_whole = time.completed.is_some();

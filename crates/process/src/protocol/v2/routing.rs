@@ -1,4 +1,4 @@
-//! The session that an event belongs to.
+//! Determines the session of an event.
 
 use crate::json_text::parse_repaired;
 use crate::protocol::{SessionEvent, ids::is_id};
@@ -16,7 +16,7 @@ struct Envelope<'a> {
     data: Option<Scope>,
 }
 
-/// The places at which an event names its session.
+/// The fields in which an event may name its session.
 #[derive(Deserialize)]
 struct Scope {
     #[serde(rename = "sessionID", default)]
@@ -33,7 +33,7 @@ struct FormScope {
     session: SessionId,
 }
 
-/// Reads the session that an event belongs to; `None` for events that belong to none.
+/// Returns an event with its session; `None` for events that belong to none.
 pub(crate) fn route(data: &str) -> Option<SessionEvent> {
     let Envelope { kind, data: scope } = parse_repaired(data).ok()?;
     let Scope { session, parent, form } = scope?;
@@ -53,12 +53,12 @@ pub(crate) fn route(data: &str) -> Option<SessionEvent> {
     Some(SessionEvent { session, parent, kind, raw, is_working })
 }
 
-/// Makes the event by which a permission was asked of an item in the list of those that wait.
+/// Returns the event of a permission request, from an item in the list of pending ones.
 pub(crate) fn permission_asked(waiting: &RawValue) -> Option<SessionEvent> {
     route(&format!(r#"{{"type":"permission.asked","data":{waiting}}}"#))
 }
 
-/// Makes the event by which a form was created of an item in the list of those that wait.
+/// Returns the event of a form, from an item in the list of pending ones.
 pub(crate) fn form_created(waiting: &RawValue) -> Option<SessionEvent> {
     route(&format!(r#"{{"type":"form.created","data":{{"form":{waiting}}}}}"#))
 }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn event_belongs_to_the_session_that_it_names() {
+    fn event_belongs_to_its_named_session() {
         let routed = |data: &str| route(data).map(|event| (event.session.to_string(), event.kind, event.is_working));
         let started = r#"{"id":"evt_1","type":"session.execution.started","data":{"sessionID":"ses_1"}}"#;
         assert_eq!(routed(started), Some(("ses_1".to_owned(), "session.execution.started".to_owned(), Some(true))));

@@ -1,8 +1,8 @@
-//! Faults that opencode 2 ignores in a configuration instead of refusing it.
+//! Finds faults in a configuration that opencode 2 silently ignores.
 
 use serde_json::{Map, Value};
 
-/// Returns what is wrong with a configuration, without quoting its values: they may be keys.
+/// Returns the fault of a configuration, without quoting its values: they may be keys.
 pub(crate) fn wrong(config: &Map<String, Value>) -> Option<String> {
     let typed = |name: &str, is_right: fn(&Value) -> bool| {
         config.get(name).filter(|value| !is_right(value)).map(|_| format!("`{name}` has another type"))
@@ -19,6 +19,6 @@ pub(crate) fn wrong(config: &Map<String, Value>) -> Option<String> {
         })
         .or_else(|| {
             let has_both = config.contains_key("provider") && config.contains_key("providers");
-            has_both.then(|| "it has `provider` and `providers`, of which one is ignored".to_owned())
+            has_both.then(|| "it has both `provider` and `providers`, one of which is ignored".to_owned())
         })
 }

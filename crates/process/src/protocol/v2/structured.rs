@@ -1,4 +1,5 @@
-//! Answers that meet a JSON Schema, for which opencode 2 has no field: instructions, a check of the answer, and one repair.
+//! Answers that match a JSON Schema. opencode 2 has no field for that: instructions, validation of the answer, and one
+//! repair.
 
 use crate::json_text::parse;
 use crate::schema::AnswerSchema;
@@ -30,7 +31,7 @@ impl Structured {
     ///
     /// # Errors
     ///
-    /// The reason that no value is valid.
+    /// The reason why there is no valid value.
     pub(crate) fn value(&self, answer: &str) -> Result<Value, String> {
         let value = json_in(answer).ok_or_else(|| "the answer is not JSON".to_owned())?;
         match self.schema.why_unmet(Some(&value)) {
@@ -39,7 +40,7 @@ impl Structured {
         }
     }
 
-    /// Returns the message that asks for the answer once more.
+    /// Returns the message that requests a corrected answer.
     pub(crate) fn repair(&self, why: &str) -> String {
         format!(
             "Your answer cannot be used: {why}. Answer again with one JSON value that is valid against this JSON Schema, and nothing \
@@ -49,7 +50,7 @@ impl Structured {
     }
 }
 
-/// Returns the JSON value that a text is, or that the only code fence in it holds.
+/// Returns the JSON value of a text, or of the only code fence in it.
 fn json_in(text: &str) -> Option<Value> {
     let text = text.trim();
     if let Ok(value) = parse(text) {
@@ -67,7 +68,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn json_alone_or_in_a_fence_is_the_value() {
+    fn plain_or_fenced_json_is_read() {
         let schema = json!({"type": "object", "required": ["city"]});
         let structured = Structured::new(AnswerSchema::read(&schema).unwrap(), &schema);
         let bern = Ok(json!({"city": "Bern"}));

@@ -1,7 +1,8 @@
-//! One turn on a server of opencode 2.
+//! The state machine of a turn on a server of opencode 2.
 //!
-//! The end is the end of the execution that took up the turn's prompt, or that failed before it could. A failed step is none: opencode may
-//! retry it. Interrupting, and rejecting a permission without a message, end the execution as well.
+//! The turn ends with the execution that took up its prompt, or that failed before it could. A failed step does not end
+//! it: opencode may retry it. Interrupting, and rejecting a permission request without a message, end the execution as
+//! well.
 
 mod resync;
 
@@ -23,26 +24,27 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// How long an interrupt may take, which takes 50 ms. Then the server ends: nothing must be left three seconds after an interrupt.
+/// How long an interrupt may take; it usually takes 50 ms. After that the server is killed: nothing may be left three
+/// seconds after an interrupt.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an interrupt may take if the turn is killed.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long after an interrupt another is sent: one that came before the execution had begun changed nothing.
+/// The interval of repeated interrupts: an interrupt before the execution has begun has no effect.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(500);
-/// How long after a disconnect, and after that how often, a server is asked whether it is still there.
+/// The interval of probing the server after a disconnect.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often a session may be found without the turn's prompt at work before the turn is given up.
+/// How often a session may be idle without the turn's prompt before the turn fails.
 const MAX_MISSING: u32 = 3;
-/// How often the same may be refused by policy: a model that insists on it would ask without end.
+/// How often the same permission may be refused by policy: a model that insists would request it forever.
 const MAX_REFUSALS: usize = 5;
 /// The answer to a question of the agent to the user.
 const NO_ANSWER: &str = "Nobody can answer: the run is unattended. Decide by yourself, or say what you could not do.";
 
-/// The task of a turn.
+/// The parameters of a turn.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) session: SessionId,
-    /// The session was made for this turn, with its model and agent.
+    /// Whether the session was created for this turn, with its model and agent.
     pub(crate) is_new: bool,
     pub(crate) directory: PathBuf,
     pub(crate) prompt: Prompt,
@@ -54,7 +56,7 @@ pub(crate) struct Plan {
 
 /// A turn.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact")]
 pub(crate) struct Turn {
     session: SessionId,
     directory: String,
@@ -64,15 +66,15 @@ pub(crate) struct Turn {
     denies: bool,
     decoder: Decoder,
     sub_agents: HashSet<SessionId>,
-    /// The requests that come before the prompt.
+    /// The requests that precede the prompt.
     preparation: VecDeque<Request>,
     progress: Progress,
-    /// The permission requests and forms whose answer is still on its way.
+    /// The permission requests and forms whose replies are still being sent.
     unanswered: Vec<String>,
     refusals: HashMap<(String, Vec<String>), usize>,
-    /// The refusal that the turn is ended for.
+    /// The refusal that ends the turn.
     refusal: Option<String>,
-    /// The question that was cancelled, or the permission that was rejected without a message.
+    /// The cancelled question, or the permission that was rejected without a message.
     rejected: Option<String>,
     is_stopped: bool,
     stop_at: Option<Instant>,
@@ -82,7 +84,7 @@ pub(crate) struct Turn {
     is_over: bool,
 }
 
-/// How far opencode has come with the prompt.
+/// The progress of the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Progress {
     Preparing,
@@ -130,7 +132,7 @@ impl Turn {
     fn send_prompt(&mut self, actions: &mut Actions) {
         self.progress = Progress::Sent;
         let route = api::session(&self.session, "prompt");
-        // The id makes it idempotent.
+        // The id makes the request idempotent.
         let request = Request::new(Method::POST, route).body(api::prompt(&self.prompt_id, &self.prompt));
         actions.push(Action::Request(Tag::Prompt, request));
     }
@@ -151,7 +153,7 @@ impl Turn {
         }
     }
 
-    /// Follows what becomes of the prompt. Returns how its execution ended, if it did.
+    /// Tracks the prompt. Returns how its execution ended, if it did.
     fn follow(&mut self, event: &SessionEvent) -> Option<End> {
         let raw = event.raw.get();
         let is_ours = || field(raw, "inboxID").as_deref() == Some(&self.prompt_id);
@@ -218,13 +220,14 @@ impl Turn {
                 (self.refusal, self.rejected) = (Some(what.clone()), Some(what));
             }
         }
-        // Of a sub-agent's request only its own session knows.
+        // Only the sub-agent's own session knows its requests.
         let route = api::session(session, &format!("permission/{id}/reply"));
         let request = Request::new(Method::POST, route).body(api::decision(answer)).retried();
         actions.push(Action::Request(Tag::Reply(id), request));
     }
 
-    /// Answers a form with a text, so that the agent continues. One that takes no text is cancelled, which ends the turn.
+    /// Answers a form with a text, so that the agent continues. A form without a text field is cancelled, which ends
+    /// the turn.
     fn answer_form(&mut self, session: &SessionId, id: &str, fields: &[Field], actions: &mut Actions) {
         let answers: Option<Map<String, Value>> = fields
             .iter()
@@ -246,7 +249,7 @@ impl Turn {
 
     fn ended(&mut self, now: Now, end: End, actions: &mut Actions) {
         if self.progress < Progress::Delivered {
-            // It would be delivered together with the next prompt.
+            // Otherwise it would be delivered together with the next prompt.
             let route = api::session(&self.session, &format!("inbox/{}", self.prompt_id));
             actions.push(Action::Request(Tag::CleanUp, Request::new(Method::DELETE, route)));
         }
@@ -297,7 +300,7 @@ impl Turn {
         actions.push(Action::Finish(ending));
     }
 
-    /// Begins to end the turn.
+    /// Starts to interrupt the turn.
     fn stop(&mut self, now: Now, limit: Duration, actions: &mut Actions) {
         let stop_at = now.instant + limit;
         self.is_stopped = true;
@@ -323,7 +326,7 @@ impl Turn {
 
     fn answered(&mut self, now: Now, tag: Tag, answer: Result<String, ClientError>, actions: &mut Actions) {
         match (tag, answer) {
-            // An entry may be absent already when it is removed.
+            // An entry that must be removed may be absent already.
             (Tag::Prepare, Ok(_) | Err(ClientError::NotFound(_))) => self.prepare(actions),
             (Tag::Prepare | Tag::Prompt, Err(_)) if self.is_stopped => self.finish(Ending::Stopped, actions),
             (Tag::Prepare, Err(error)) => self.fail(error, actions),
@@ -343,7 +346,7 @@ impl Turn {
             }
             (Tag::Messages, Ok(text)) => self.resync(now, &text, actions),
             (Tag::Messages, Err(error)) => {
-                tracing::warn!(%error, "what a turn missed could not be read");
+                tracing::warn!(%error, "missed events could not be read");
                 self.is_resyncing = false;
                 self.decoder.is_disconnected = false;
             }
@@ -411,18 +414,18 @@ impl TurnProtocol for Turn {
     }
 }
 
-/// How the execution ended.
+/// The end of an execution.
 #[derive(Debug)]
 enum End {
     Succeeded,
     Failed(ErrorInfo),
-    /// Somebody interrupted it, or, if it is a shutdown, rejected what it asked for.
+    /// It was interrupted by a client, or, if it is a shutdown, by a rejected permission request.
     Interrupted {
         is_shutdown: bool,
     },
 }
 
-/// Returns the requests that come before the prompt: an entry of an earlier turn stays in the session until it is removed.
+/// Returns the requests that precede the prompt: an entry of an earlier turn stays in the session until it is removed.
 fn preparation(
     session: &SessionId,
     is_new: bool,

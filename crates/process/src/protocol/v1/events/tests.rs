@@ -1,4 +1,4 @@
-//! What the decoder makes of real lines, of nearly real ones, and of anything else.
+//! Tests of the decoder with real, nearly real, and arbitrary lines.
 
 mod malformed;
 mod orders;
@@ -17,7 +17,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// What one run of the real opencode wrote, and how it ended.
+/// The recorded output of one run of the real opencode, and how it exited.
 struct Recording {
     name: String,
     stdout: Vec<String>,
@@ -26,7 +26,7 @@ struct Recording {
     session: Option<SessionId>,
 }
 
-/// Reads every recording, in the order of their names.
+/// Reads all recordings, sorted by name.
 fn recordings() -> Vec<Recording> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/run");
     let folders = |path: &Path| -> Vec<PathBuf> {
@@ -36,7 +36,7 @@ fn recordings() -> Vec<Recording> {
     let mut recordings: Vec<Recording> =
         folders(&root).iter().flat_map(|version| folders(version)).map(|folder| recording(&root, &folder)).collect();
     recordings.sort_by(|a, b| a.name.cmp(&b.name));
-    assert!(recordings.len() > 40, "the recordings are there");
+    assert!(recordings.len() > 40, "only {} recordings", recordings.len());
     recordings
 }
 
@@ -69,7 +69,7 @@ fn decode_json(line: &Value) -> Event {
     decode(line.to_string().as_bytes()).observed.event
 }
 
-/// A turn that is fed with what opencode writes, as the turn of a process is.
+/// A turn that is fed with opencode's output like the turn of a process.
 struct Replay {
     turn: TurnMachine,
     seen: EndEvidence,
@@ -112,7 +112,7 @@ impl Replay {
                 StderrLine::AgentNotFound => self.unknown_agent = true,
                 StderrLine::Refused { permission, patterns } => {
                     let ask = PermissionRequest::new(permission, patterns).refused(true);
-                    let ask = self.refusals.told(ask);
+                    let ask = self.refusals.add(ask);
                     self.apply(ask.map(refusal));
                 }
                 other => self.seen.stderr(other),
@@ -138,12 +138,12 @@ fn refusal(ask: PermissionRequest) -> Input {
     Input::Event(Observed::new(Event::Permission(ask)))
 }
 
-/// Replays a recording, first what came on stdout.
+/// Replays a recording, stdout first.
 fn replay(recording: &Recording) -> TurnRecord {
     replay_with(recording, &recording.stdout)
 }
 
-/// Replays a recording with something else on stdout.
+/// Replays a recording with another stdout.
 fn replay_with(recording: &Recording, stdout: &[impl AsRef<[u8]>]) -> TurnRecord {
     let mut replay = Replay::new();
     replay.stdout(stdout);

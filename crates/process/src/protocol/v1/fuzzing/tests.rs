@@ -1,4 +1,4 @@
-//! The stream of a turn that is whole, torn, repeated, or full of what does not belong to it.
+//! Streams of a turn that are complete, broken, repeated, or mixed with foreign events.
 
 use super::*;
 use opencode_run_core::{Entry, EntryContent, TurnRecord, Usage};
@@ -11,14 +11,14 @@ use serde_json::json;
 #[derive(Debug, Clone)]
 enum Part {
     StepStart,
-    /// What it grows by, and whether it is reasoning.
+    /// The deltas, and whether it is reasoning.
     Text(Vec<String>, bool),
-    /// The answer of the tool, or its error.
+    /// The output of the tool, or its error.
     Tool(Result<String, String>),
     StepFinish(&'static str, u32),
 }
 
-/// A turn as the server tells it: the events, and the messages as they stand in the end.
+/// A generated turn: the server's events, and the final messages.
 #[derive(Debug, Clone)]
 struct Told {
     events: Vec<String>,
@@ -63,7 +63,7 @@ impl Told {
         self.messages.push(json!({"info": {"id": id, "role": "assistant"}, "parts": whole}).to_string());
     }
 
-    /// Tells of a part as it grows, and returns it as it stands in the end.
+    /// Adds the events of a growing part, and returns its final state.
     fn part(&mut self, message: &str, id: &str, part: &Part) -> Value {
         let place = json!({"id": id, "messageID": message, "sessionID": "ses_1"});
         let mut tell = |part: Value| self.part_stands(&place, part);
@@ -93,7 +93,7 @@ impl Told {
         }
     }
 
-    /// Tells how a part stands.
+    /// Adds the event of a part's state.
     fn part_stands(&mut self, place: &Value, part: Value) -> Value {
         let fields = [place.clone(), part].into_iter().filter_map(|fields| fields.as_object().cloned());
         let part: Value = fields.flatten().collect();
@@ -102,7 +102,7 @@ impl Told {
     }
 }
 
-/// What belongs to no turn, to another one, or says nothing.
+/// Generates events that belong to no turn or to another one, or contain nothing new.
 fn noise() -> impl Strategy<Value = String> {
     let old = json!({"id": "prt_0", "messageID": "msg_0", "type": "text", "text": "old", "time": {"end": 1}});
     let own = json!({"id": "prt_1", "messageID": "msg_1", "type": "text", "text": "the prompt", "time": {"end": 1}});
@@ -122,7 +122,7 @@ fn noise() -> impl Strategy<Value = String> {
     ])
 }
 
-/// Watches the events, then reads the messages.
+/// Decodes the events, then reads the messages.
 fn watched<'f>(frames: impl IntoIterator<Item = &'f String>, messages: &'f [String]) -> TurnRecord {
     let mut watched = Watched::new();
     let session = SessionId::new("ses_1");
@@ -133,11 +133,11 @@ fn watched<'f>(frames: impl IntoIterator<Item = &'f String>, messages: &'f [Stri
     watched.turn.into_record()
 }
 
-/// What a turn produced, in whatever order it was heard of.
+/// Returns the output of a turn, sorted.
 fn produced(record: &TurnRecord) -> (Vec<Entry>, u32, Usage) {
     let mut entries = record.entries.clone();
     entries.retain(|entry| {
-        // A text that is empty is only told where it is seen to begin.
+        // An empty text is emitted only if its start was seen.
         !matches!(&entry.content, EntryContent::Text { text, .. } | EntryContent::Reasoning { text, .. } if text.is_empty())
     });
     entries.sort_by_cached_key(|entry| format!("{:?}", entry.content));
@@ -145,7 +145,7 @@ fn produced(record: &TurnRecord) -> (Vec<Entry>, u32, Usage) {
 }
 
 #[test]
-fn a_line_that_is_a_message_is_one_before_the_session_is_known_as_well() {
+fn message_line_before_session_is_recognized() {
     let both = json!({
         "info": {"id": "msg_1", "role": "assistant"},
         "payload": {"type": "message.updated", "properties": {"sessionID": "ses_1", "info": {"id": "msg_2"}}},
@@ -158,7 +158,7 @@ fn a_line_that_is_a_message_is_one_before_the_session_is_known_as_well() {
 
 /// The seeds `surrogates` of the fuzz targets are longer forms of these.
 #[test]
-fn half_a_surrogate_pair_is_read_in_every_string() {
+fn half_surrogate_pairs_are_read_anywhere() {
     let part = r#"{"id":"prt_1","messageID":"msg_1","type":"tool","callID":"\ud83d","tool":"read","state":{"status":"completed",
         "input":{"\ude00":"\ud83d"},"output":"cut \ud83d","title":"\ud83d"}}"#.replace('\n', "");
     let begun = message("msg_1", "assistant");
@@ -174,8 +174,8 @@ fn half_a_surrogate_pair_is_read_in_every_string() {
     run_output(format!(r#"{{"type":"tool_use","sessionID":"ses_1","part":{part}}}"#).as_bytes());
 }
 
-/// Returns the part that an event tells of; none for a message, and for the beginning and the end of a step, which what is
-/// in it cannot overtake.
+/// Returns the part that an event belongs to; `None` for a message, and for the start and end of a step, which delimit
+/// the others.
 fn part_of(event: &str) -> Option<String> {
     let event: Value = crate::json_text::parse_repaired(event).unwrap();
     let properties = &event["payload"]["properties"];
@@ -184,7 +184,7 @@ fn part_of(event: &str) -> Option<String> {
     id.filter(|_| !is_step).map(str::to_owned)
 }
 
-/// Tells of the parts of each step at once, in the order of the choices. What is told of one part keeps its order.
+/// Interleaves the events of the parts of each step according to the choices. The events of one part keep their order.
 fn at_once(events: &[String], choices: &[Index]) -> Vec<String> {
     let mut choices = choices.iter().cycle();
     let mut told = Vec::new();
@@ -209,12 +209,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_messages_add_nothing_to_a_stream_that_was_whole(told in told()) {
+    fn messages_add_nothing_to_complete_stream(told in told()) {
         prop_assert_eq!(watched(&told.events, &told.messages), watched(&told.events, &[]));
     }
 
     #[test]
-    fn what_does_not_belong_to_the_turn_changes_nothing(told in told(), noise in vec((any::<Index>(), noise()), 0..8)) {
+    fn foreign_events_change_nothing(told in told(), noise in vec((any::<Index>(), noise()), 0..8)) {
         let mut events = told.events.clone();
         for (at, frame) in noise {
             events.insert(at.index(events.len() + 1), frame);
@@ -223,11 +223,11 @@ proptest! {
     }
 
     #[test]
-    fn what_is_told_again_changes_nothing(told in told(), again in vec((any::<Index>(), any::<Index>()), 0..8)) {
+    fn repeated_events_change_nothing(told in told(), again in vec((any::<Index>(), any::<Index>()), 0..8)) {
         let states: Vec<_> = told.events.iter().filter(|event| is_a_state(event)).collect();
         let mut events: Vec<_> = told.events.iter().map(|event| vec![event]).collect();
         for (of, at) in again {
-            // A state of the past may be told after a later one, not before its own time.
+            // A state may be repeated after a later one, but not before it first occurred.
             let state = *of.get(&states);
             let first = told.events.iter().position(|event| event == state).unwrap_or_default();
             let at = first + at.index(told.events.len() - first);
@@ -237,7 +237,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_torn_stream_has_lost_is_read_from_the_messages(told in told(), gaps in vec((any::<Index>(), 0..12_usize), 1..4)) {
+    fn lost_events_are_read_from_messages(told in told(), gaps in vec((any::<Index>(), 0..12_usize), 1..4)) {
         let mut events: Vec<_> = told.events.iter().map(Some).collect();
         let gap = String::new();
         for (at, length) in gaps {
@@ -253,7 +253,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_step_does_at_once_may_be_told_in_any_order(told in told(), choices in vec(any::<Index>(), 1..40)) {
+    fn parallel_parts_may_interleave(told in told(), choices in vec(any::<Index>(), 1..40)) {
         let (in_order, mixed) = (watched(&told.events, &[]), watched(&at_once(&told.events, &choices), &[]));
         prop_assert_eq!(produced(&mixed), produced(&in_order));
         prop_assert_eq!(mixed.finish, in_order.finish);

@@ -1,4 +1,4 @@
-//! What an event says to its turn.
+//! Decodes the events of a turn on a server.
 
 use super::properties::{
     Asked, AskedTool, ErrorProperties, MessageInfo, PartDelta, PartHead, PartUpdate, Questions, Status, StatusKind,
@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-/// Reads the events of one turn.
+/// Decodes the events of one turn.
 ///
-/// Not all that happens in a session belongs to the turn: the user's own message comes as parts too, and what is left of
-/// an earlier turn may come late. opencode's ids ascend with time, so what belongs to the turn is younger than its prompt.
+/// A session has events of other turns too: the user's own message arrives as parts, and the end of an earlier turn may
+/// arrive late. opencode's ids ascend with time, so the turn's own events are younger than its prompt.
 #[derive(Debug)]
 pub(crate) struct TurnDecoder {
     session: SessionId,
@@ -23,31 +23,32 @@ pub(crate) struct TurnDecoder {
     /// The agent's messages.
     pub(super) messages: HashSet<String>,
     pub(super) parts: HashMap<PartId, GrowingText>,
-    /// The part that grew last, while nothing else is said of any: it is nearly always the one that grows next.
+    /// The part that grew last, until another part changes: it is nearly always the next one to grow.
     pub(super) latest: Option<(PartId, PartKind)>,
-    /// The parts whose last word has been said.
+    /// The completed parts.
     pub(super) finished: HashSet<String>,
-    /// The messages whose last word has been said.
+    /// The completed messages.
     pub(super) completed: HashSet<String>,
-    /// The parts of tool calls that have not ended, by their message and the provider's id. A provider may give two calls the same.
+    /// The parts of unfinished tool calls, by their message and the provider's id. A provider may reuse an id within a
+    /// message.
     calls: HashMap<(String, String), HashSet<String>>,
-    /// What was asked has been told, by its id.
+    /// The ids of the permission requests and questions that were emitted.
     asked: HashSet<String>,
-    /// opencode has nothing more to do in the turn's session.
+    /// Whether opencode has become idle in the turn's session.
     idle: bool,
-    /// Events were lost, and the gap is not made up for: what happens is not told until it is.
-    pub(super) torn: bool,
+    /// Whether events were lost, and there was no resync yet: parts are not emitted until then.
+    pub(super) is_out_of_sync: bool,
     pub(super) reading: Reading,
 }
 
-/// What the parts come from that are being read.
+/// The source of the parts that are being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// The stream.
+    /// The event stream.
     Stream,
-    /// A message as far as it goes.
+    /// A message that may still grow.
     SoFar,
-    /// A message that is as long as it will ever be.
+    /// A message in its final form.
     Whole,
 }
 
@@ -55,9 +56,9 @@ pub(super) enum Reading {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GrowingText {
     kind: PartKind,
-    /// Something of it has been told.
+    /// Whether some of it was emitted.
     pub(super) has_grown: bool,
-    /// Some of it may have been lost: it is told when it is finished.
+    /// Whether some of it may have been lost: it is emitted when it is finished.
     pub(super) is_disconnected: bool,
 }
 
@@ -68,7 +69,7 @@ pub(super) enum PartKind {
 }
 
 impl TurnDecoder {
-    /// Reads a turn of `session` that begins with the message `prompt`.
+    /// Returns a decoder for a turn of `session` that begins with the message `prompt`.
     pub(crate) fn new(session: SessionId, prompt: String) -> Self {
         Self {
             session,
@@ -81,27 +82,27 @@ impl TurnDecoder {
             calls: HashMap::new(),
             asked: HashSet::new(),
             idle: false,
-            torn: false,
+            is_out_of_sync: false,
             reading: Reading::Stream,
         }
     }
 
-    /// Notes that events of the turn were lost.
+    /// Records that events of the turn were lost.
     pub(crate) fn mark_disconnected(&mut self) {
-        self.torn = true;
+        self.is_out_of_sync = true;
     }
 
     /// Returns whether events of the turn were lost.
     pub(crate) fn is_disconnected(&self) -> bool {
-        self.torn
+        self.is_out_of_sync
     }
 
-    /// Returns whether opencode has nothing more to do in the turn's session, as far as the stream has told.
+    /// Returns whether opencode has become idle in the turn's session, according to the stream.
     pub(crate) fn is_idle(&self) -> bool {
         self.idle
     }
 
-    /// Reads one event. `now_ms` is the time, in milliseconds since 1970.
+    /// Decodes one event. `now_ms` is the time, in milliseconds since 1970.
     pub(crate) fn decode(&mut self, event: SessionEvent, now_ms: f64) -> Option<Observed> {
         let SessionEvent { session, kind, raw, .. } = event;
         let is_foreign = session != self.session;
@@ -139,7 +140,7 @@ impl TurnDecoder {
                 }
                 retry(status, now_ms)
             }),
-            // An abort of ours looks like an error.
+            // An abort that we requested looks like an error.
             "session.error" => properties::<ErrorProperties>(raw)
                 .map(|properties| properties.error)
                 .filter(|error| !error.is_null() && !is_abort(error))
@@ -163,7 +164,7 @@ impl TurnDecoder {
         read.map_or(Known::Unknown, Known::Event)
     }
 
-    /// Returns the id of the call that needs a permission; `None` if it cannot be only one.
+    /// Returns the id of the call that needs a permission; `None` if it is ambiguous.
     fn call_of(&self, AskedTool { message, call }: AskedTool) -> Option<String> {
         let mut parts = self.calls.get(&(message, call))?.iter();
         parts.next().filter(|_| parts.next().is_none()).cloned()
@@ -171,7 +172,7 @@ impl TurnDecoder {
 
     fn delta(&mut self, raw: &str) -> Known {
         let Some(PartDelta { part, delta }) = properties::<PartDelta<'_>>(raw) else { return Known::Unknown };
-        if self.torn {
+        if self.is_out_of_sync {
             return Known::Nothing;
         }
         if let Some((latest, kind)) = &self.latest
@@ -191,15 +192,15 @@ impl TurnDecoder {
         Known::Event(growing.kind.delta(part, delta))
     }
 
-    /// Reads a part as it stands. What has been told of it before is not told again.
+    /// Decodes a part in its current state. Content that was emitted before is not emitted again.
     pub(super) fn part(&mut self, raw: &RawValue, delta: Option<&str>) -> Known {
         let Ok(head) = parse_repaired::<PartHead>(raw.get()) else { return Known::Unknown };
         self.latest = None;
         if !self.messages.contains(&head.message) {
             return Known::Unknown;
         }
-        // What was lost before it is to be told first, or a step that is over would seem to be the last.
-        if self.finished.contains(&head.id) || (self.torn && self.reading == Reading::Stream) {
+        // Lost parts must be emitted first, or a finished step would look like the last one.
+        if self.finished.contains(&head.id) || (self.is_out_of_sync && self.reading == Reading::Stream) {
             return Known::Nothing;
         }
         let is_whole = head.time.as_ref().is_some_and(|time| time.end.is_some());
@@ -247,9 +248,9 @@ impl TurnDecoder {
                     growing.has_grown = true;
                     return Some(kind.delta(id, delta));
                 }
-                // Some versions write a text down when it is finished, and others from time to time.
+                // Some versions store a text when it is finished, and others from time to time.
                 Reading::SoFar => return None,
-                // It is as far as it will ever go: empty, if opencode gave it up and the model was asked again.
+                // This is its final form: empty, if opencode discarded it and retried the request.
                 Reading::Whole if text.is_empty() && !growing.has_grown => return None,
                 Reading::Whole => {
                     self.finished.insert(id.as_str().to_owned());
@@ -272,10 +273,10 @@ impl PartKind {
     }
 }
 
-/// What is known of an event.
+/// The result of decoding an event.
 pub(super) enum Known {
     Event(Event),
-    /// It says nothing new.
+    /// It contains nothing new.
     Nothing,
     Unknown,
 }

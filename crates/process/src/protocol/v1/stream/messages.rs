@@ -1,4 +1,4 @@
-//! The messages of a session, which are the truth about a turn: what the stream has not told is read from them.
+//! The messages of a session, which are authoritative: events that the stream has lost are read from them.
 
 use super::TurnDecoder;
 use super::decoder::{Known, Reading};
@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What is in the answer to a message, or in the list of a session's messages.
+/// The answer to a message, or an item in the list of a session's messages.
 ///
-/// It owns its parts, so that they go on as the raw form of what is told of them, and the text that it was read from can go.
+/// It owns its parts, which become the raw form of the emitted events, so that the text from which it was parsed can be
+/// freed.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct MessageWithParts {
     pub(super) info: Box<RawValue>,
@@ -21,17 +22,18 @@ pub(crate) struct MessageWithParts {
 }
 
 impl TurnDecoder {
-    /// Makes up for a gap in the stream: reads the messages of the turn's own session as far as they go, and returns what
-    /// was lost. From then on the stream is read as ever, but for the texts that are being written.
+    /// Resyncs after a disconnect: reads the current messages of the turn's own session, and returns the lost events.
+    /// After that the stream is decoded as usual, except for unfinished texts.
     pub(crate) fn resync(&mut self, messages: Vec<MessageWithParts>) -> Vec<Observed> {
         self.parts.values_mut().for_each(|part| part.is_disconnected = true);
         self.latest = None;
         let told = messages.into_iter().flat_map(|message| self.read(message, Reading::SoFar)).collect();
-        self.torn = false;
+        self.is_out_of_sync = false;
         told
     }
 
-    /// Reads a message of the turn's own session, when the turn is over, and returns what the stream has not told of it.
+    /// Reads a message of the turn's own session at the end of the turn, and returns the events that the stream has
+    /// lost.
     pub(crate) fn reconcile(&mut self, message: MessageWithParts) -> Vec<Observed> {
         self.read(message, Reading::Whole)
     }
@@ -46,11 +48,11 @@ impl TurnDecoder {
         }
         self.messages.insert(info.id);
         if !info.error.is_null() && reading == Reading::Whole {
-            // What failed keeps what it had, though opencode may not.
+            // A failed attempt keeps its text, although opencode may not.
             self.parts.values_mut().for_each(|part| part.has_grown = false);
             self.latest = None;
         }
-        self.pass_over_begun_steps(&message.parts);
+        self.skip_started_steps(&message.parts);
         self.reading = reading;
         let told = message.parts.into_iter().filter_map(|part| match self.part(&part, None) {
             Known::Event(event) => Some(Observed::new(event).with_raw(RawJson::from(part))),
@@ -61,8 +63,8 @@ impl TurnDecoder {
         told
     }
 
-    /// Takes the beginnings of steps for told whose end has been told: told now, they would seem to begin another one.
-    fn pass_over_begun_steps(&mut self, parts: &[Box<RawValue>]) {
+    /// Marks the start of steps as emitted if their end was: emitted now, it would look like the start of another step.
+    fn skip_started_steps(&mut self, parts: &[Box<RawValue>]) {
         let heads = parts.iter().filter_map(|part| parse_repaired::<PartHead>(part.get()).ok());
         let mut begun = Vec::new();
         for head in heads {
@@ -74,16 +76,16 @@ impl TurnDecoder {
         }
     }
 
-    /// Returns whether all that a message holds has been told, and that it is complete: what else there is to tell of its
-    /// turn, such as an error, was told before.
+    /// Returns whether a message was emitted completely: other events of its turn, such as an error, precede its
+    /// completion.
     pub(crate) fn has_emitted(&self, message: &Expected) -> bool {
         message.completed.iter().all(|id| self.completed.contains(id))
             && message.parts.iter().all(|id| self.finished.contains(id))
     }
 }
 
-/// The ids whose last word the stream must have for a message to be told. It is read once: a message can be long, and is compared with
-/// every event that follows.
+/// The ids that the stream must complete before a message counts as emitted. Computed once: a message can be long, and
+/// is compared after every event.
 #[derive(Debug)]
 pub(crate) struct Expected {
     completed: Option<String>,
@@ -91,7 +93,7 @@ pub(crate) struct Expected {
 }
 
 impl MessageWithParts {
-    /// Returns the events of this message.
+    /// Returns the expected ids of this message.
     pub(crate) fn expected(&self) -> Expected {
         let info = parse_repaired::<Message>(self.info.get());
         let heads = self.parts.iter().filter_map(|part| parse_repaired::<PartHead>(part.get()).ok());
@@ -105,7 +107,7 @@ impl MessageWithParts {
     }
 }
 
-/// What the answer to a message says of the turn's end.
+/// The fields of an answer that describe the end of the turn.
 #[derive(Deserialize)]
 struct AnswerInfo {
     #[serde(default)]
@@ -116,21 +118,21 @@ struct AnswerInfo {
     structured: Option<Value>,
 }
 
-/// How a turn ended, as the answer to its message has it.
+/// The end of a turn, according to the answer to its message.
 #[derive(Debug, PartialEq)]
 pub(crate) struct AnswerEnd {
     /// The turn was aborted.
     pub(crate) aborted: bool,
     /// The error that it ended with.
     pub(crate) error: Option<ReportedError>,
-    /// The value that meets the schema.
+    /// The value that matches the schema.
     pub(crate) structured: Option<Value>,
-    /// It ends with calls of tools, after which the model has not been asked again.
+    /// The answer ends with tool calls after which the model was not requested again.
     pub(crate) stops_at_tools: bool,
 }
 
 impl MessageWithParts {
-    /// Reads how a turn ended, in the answer to its message.
+    /// Returns the end of the turn, from the answer to its message.
     pub(crate) fn end(&self) -> Option<AnswerEnd> {
         let info: AnswerInfo = parse_repaired(self.info.get()).ok()?;
         let aborted = is_abort(&info.error);
@@ -143,12 +145,12 @@ impl MessageWithParts {
     }
 }
 
-/// Reads the answer to a message.
+/// Parses the answer to a message.
 pub(crate) fn read_message(text: &str) -> Option<MessageWithParts> {
     parse_repaired(text).ok()
 }
 
-/// Reads the list of a session's messages.
+/// Parses the list of a session's messages.
 pub(crate) fn read_messages(text: &str) -> Option<Vec<MessageWithParts>> {
     parse_repaired(text).ok()
 }

@@ -1,4 +1,4 @@
-//! What events hold, as opencode writes it.
+//! The properties of events, in opencode's format.
 
 use crate::json_text::parse_repaired;
 use crate::protocol::ids;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// Reads the properties of an event.
+/// Parses the properties of an event.
 pub(super) fn properties<'a, T: Deserialize<'a>>(raw: &'a str) -> Option<T> {
     parse_repaired::<Properties<T>>(raw).ok().map(|event| event.properties)
 }
@@ -27,7 +27,7 @@ pub(super) struct Message {
     #[serde(deserialize_with = "ids::read")]
     pub(super) id: String,
     pub(super) role: String,
-    /// The agent's own summary of a conversation that grew too long: no answer to anybody.
+    /// Set for the agent's own summary of a conversation that grew too long, which is not an answer.
     #[serde(default)]
     pub(super) summary: Option<Value>,
     #[serde(default)]
@@ -56,7 +56,7 @@ impl Message {
 pub(super) struct PartUpdate<'a> {
     #[serde(borrow)]
     pub(super) part: &'a RawValue,
-    /// What came to the text, in versions before 1.2.
+    /// The appended text, in versions before 1.2.
     #[serde(default)]
     pub(super) delta: Option<String>,
 }
@@ -104,7 +104,7 @@ pub(super) struct StatusKind {
     pub(super) attempt: Option<u32>,
     #[serde(default)]
     pub(super) message: Option<String>,
-    /// When, in milliseconds since 1970.
+    /// The time of the next attempt, in milliseconds since 1970.
     #[serde(default)]
     pub(super) next: Option<f64>,
 }
@@ -151,7 +151,7 @@ pub(super) struct Question {
     pub(super) question: String,
 }
 
-/// Whether an error is what an abort looks like.
+/// Returns whether an error reports an abort.
 pub(super) fn is_abort(error: &Value) -> bool {
     error["name"] == "MessageAbortedError"
 }

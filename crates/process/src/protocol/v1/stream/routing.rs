@@ -1,4 +1,4 @@
-//! Whose an event is.
+//! Determines the session of an event.
 
 use super::properties::{Status, properties};
 use crate::json_text::parse_repaired;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// Returns whether a session is at work from now on, if an event of this kind reports it.
+/// Returns whether a session is busy from now on, if an event of this kind reports it.
 fn is_working(kind: &str, raw: &str) -> Option<bool> {
     match kind {
         "session.status" => properties(raw).map(|Status { status }| status.kind != "idle"),
@@ -32,7 +32,7 @@ struct Payload<'a> {
     properties: Option<&'a RawValue>,
 }
 
-/// Where an event may name its session.
+/// The fields in which an event may name its session.
 #[derive(Deserialize)]
 struct Scope {
     #[serde(rename = "sessionID", default)]
@@ -59,11 +59,11 @@ struct PartScope {
     session: Option<SessionId>,
 }
 
-/// Reads whose an event is; none for events that are about no session, and for those that repeat others.
+/// Returns an event with its session; `None` for events that belong to no session or repeat others.
 pub(crate) fn route(data: &str) -> Option<SessionEvent> {
     let envelope: Envelope<'_> = parse_repaired(data).ok()?;
     let payload: Payload<'_> = parse_repaired(envelope.payload.get()).ok()?;
-    // Every lasting event comes a second time as this.
+    // Every persistent event is repeated in this form.
     if payload.kind == "sync" {
         return None;
     }
@@ -85,12 +85,12 @@ pub(crate) fn route(data: &str) -> Option<SessionEvent> {
     Some(SessionEvent { session, parent, kind, raw, is_working })
 }
 
-/// Makes the event by which a permission was asked of what the list of those that wait says of it.
+/// Returns the event of a permission request, from an item in the list of pending ones.
 pub(crate) fn permission_asked(waiting: &RawValue) -> Option<SessionEvent> {
     asked("permission.asked", waiting)
 }
 
-/// Makes the event by which a question was asked of what the list of those that wait says of it.
+/// Returns the event of a question, from an item in the list of pending ones.
 pub(crate) fn question_asked(waiting: &RawValue) -> Option<SessionEvent> {
     asked("question.asked", waiting)
 }

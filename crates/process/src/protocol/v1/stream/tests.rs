@@ -1,4 +1,4 @@
-//! What the decoder makes of real streams, whole ones and broken ones.
+//! Tests of the decoder with complete and broken real streams.
 
 mod interrupted;
 mod replays;

@@ -1,4 +1,4 @@
-//! Events that a turn missed while its stream was disconnected.
+//! Resyncs a turn after a disconnect.
 
 use super::{End, MAX_MISSING, PROBE_INTERVAL, Progress, Turn};
 use crate::json_text::parse;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 impl Turn {
-    /// Tells what was missed while the stream was disconnected.
+    /// Emits the missed events.
     pub(super) fn resync(&mut self, now: Now, text: &str, actions: &mut Actions) {
         self.is_resyncing = false;
         let Some(Missed { events, was_delivered, outcome, error }) = self.decoder.resync(text, &self.prompt_id) else {
@@ -46,7 +46,7 @@ impl Turn {
         actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL / 5));
     }
 
-    /// Ends the turn if its session has stopped working without a word, as after a rejection without a message.
+    /// Ends the turn if its session has become idle without an event, as after a rejection without a message.
     pub(super) fn active(&mut self, now: Now, answer: Option<String>, actions: &mut Actions) {
         let is_active = answer.and_then(|text| {
             let active: api::Data<Map<String, Value>> = parse(&text).ok()?;

@@ -1,4 +1,4 @@
-//! Recordings of a real opencode 2, with what may happen to the stream on its way.
+//! Recordings of a real opencode 2, with possible faults of the stream.
 
 use super::*;
 use crate::json_text::parse;
@@ -56,7 +56,7 @@ fn plan(session: &str, prompt: Prompt) -> Plan {
     Plan { session, is_new: true, directory, prompt, model, structured: None, denies: false }
 }
 
-/// A turn, and what came of it.
+/// A turn with its actions.
 struct Played {
     turn: Turn,
     answer: PermissionAnswer,
@@ -105,14 +105,14 @@ impl Played {
         }
     }
 
-    /// Returns what stays of the turn's own session: finished texts, calls that ended, ends of steps.
+    /// Returns the persistent events of the turn's own session: finished texts, finished calls, ends of steps.
     fn lasting(&self) -> Vec<String> {
         let lasting = |signal: &Signal| match signal {
             Signal::Event(observed) if observed.sub_agent.is_none() => match &observed.event {
                 Event::Text { .. } | Event::Reasoning { .. } | Event::StepFinish { .. } => {
                     Some(format!("{:?}", observed.event))
                 }
-                // A refusal is known by the turn that sent it.
+                // Only the turn that sent a refusal recognizes it.
                 Event::Tool(call) if call.state.is_final() => {
                     Some(format!("{call:?}").replace("refused: true", "refused: false"))
                 }
@@ -125,7 +125,7 @@ impl Played {
         lasting
     }
 
-    /// Returns the known events, one a line.
+    /// Returns the known events, one per line.
     fn told(&self) -> String {
         let mut told = String::new();
         for signal in &self.signals {
@@ -158,7 +158,7 @@ fn state(state: &ToolState) -> &'static str {
     }
 }
 
-/// Begins the turn of a recording.
+/// Starts the turn of a recording.
 fn begin(recording: &Recording) -> Played {
     let mut turn = Turn::new(plan(&recording.session, Prompt::new("Please do it.")), UNIX_EPOCH);
     recording.prompts[0].clone_into(&mut turn.prompt_id);
@@ -173,7 +173,7 @@ fn begin(recording: &Recording) -> Played {
 }
 
 #[test]
-fn recordings_become_the_events_and_the_end_of_a_turn() {
+fn recordings_become_turns() {
     let mut all = String::new();
     for recording in recordings() {
         let mut played = begin(&recording);
@@ -192,9 +192,9 @@ fn recordings_become_the_events_and_the_end_of_a_turn() {
 }
 
 #[test]
-fn turn_comes_to_the_same_wherever_the_stream_breaks() {
+fn disconnects_do_not_change_the_turn() {
     for recording in recordings() {
-        // The messages at the end are those of more than this turn.
+        // The final messages contain more than this turn.
         let has_more = recording.prompts.len() > 1 || recording.name == "background";
         if has_more || recording.about.get("interrupt").is_some() {
             continue;
@@ -213,7 +213,7 @@ fn turn_comes_to_the_same_wherever_the_stream_breaks() {
                 played.step(Input::Timer(Timer::Probe));
             }
             let context = format!("{} after {heard} events", recording.name);
-            // The reason stands in an event alone if an execution fails before its first step, or ends on a rejection.
+            // If an execution fails before its first step, or ends on a rejection, the reason is only in an event.
             match (&played.ending, &whole.ending) {
                 (Some(Ending::Failed(_)), Some(Ending::Failed(_))) => {}
                 (ending, whole) => assert_eq!(ending, whole, "{context}"),
@@ -224,7 +224,7 @@ fn turn_comes_to_the_same_wherever_the_stream_breaks() {
 }
 
 #[test]
-fn server_that_ends_is_lost_unless_the_turn_was_stopped() {
+fn server_exit_fails_a_running_turn() {
     let begun = || {
         let mut played = Played::new(Turn::new(plan("ses_1", Prompt::new("x")), UNIX_EPOCH));
         played.step(Input::Start);
@@ -240,7 +240,7 @@ fn server_that_ends_is_lost_unless_the_turn_was_stopped() {
 }
 
 #[test]
-fn continued_session_is_given_its_model_and_loses_old_entries() {
+fn continued_session_gets_model_without_old_entries() {
     let continued = Plan { is_new: false, ..plan("ses_1", Prompt::new("x").agent("plan")) };
     let mut played = Played::new(Turn::new(continued, UNIX_EPOCH));
     played.step(Input::Start);
@@ -258,7 +258,7 @@ fn continued_session_is_given_its_model_and_loses_old_entries() {
 }
 
 #[test]
-fn failure_before_delivery_leaves_no_prompt_behind() {
+fn undelivered_prompt_is_removed() {
     let recording = recordings().into_iter().find(|recording| recording.name == "unknown-agent").unwrap();
     let mut played = begin(&recording);
     played.feed(&recording.events);
@@ -269,7 +269,7 @@ fn failure_before_delivery_leaves_no_prompt_behind() {
 }
 
 #[test]
-fn answer_that_misses_its_schema_is_repaired_once() {
+fn invalid_answer_is_repaired_once() {
     let schema = json!({"type": "object", "required": ["city"]});
     let play = |answers: &[&str]| {
         let structured = Some(Structured::new(AnswerSchema::read(&schema).unwrap(), &schema));
@@ -307,9 +307,9 @@ fn answer_that_misses_its_schema_is_repaired_once() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Events that are lost, doubled, cut off or out of order end a turn once at most, and break nothing.
+    /// Lost, repeated, truncated or reordered events end a turn at most once, and break nothing.
     #[test]
-    fn any_events_in_any_order_are_survived(
+    fn any_event_order_is_survived(
         recording in 0..RECORDINGS.len(),
         picks in proptest::collection::vec((any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), 0..8_u8), 0..80),
     ) {

@@ -1,4 +1,4 @@
-//! Lines that are nearly what opencode writes.
+//! Lines that resemble opencode's output.
 
 use super::*;
 use opencode_run_core::{StepReason, ToolState};
@@ -11,7 +11,7 @@ fn assert_unknown(line: &[u8], kind: &str) {
 }
 
 #[test]
-fn a_known_kind_in_an_unknown_shape_is_unknown_by_its_kind() {
+fn known_kind_in_unknown_shape_is_unknown() {
     for kind in ["text", "reasoning", "tool_use", "step_finish"] {
         for rest in [json!({}), json!({"part": null}), json!({"part": []}), json!({"part": 7}), json!({"part": "x"})] {
             let mut line = rest;
@@ -34,19 +34,19 @@ fn a_known_kind_in_an_unknown_shape_is_unknown_by_its_kind() {
 }
 
 #[test]
-fn a_kind_that_is_not_known_keeps_its_name() {
+fn unknown_kind_keeps_its_name() {
     assert_unknown(br#"{"type":"session.compacted","sessionID":"ses_1","x":[1]}"#, "session.compacted");
     assert_unknown(br#"{"type":""}"#, "");
 }
 
 #[test]
-fn what_is_no_object_with_a_type_is_unreadable() {
+fn untyped_line_is_unreadable() {
     let lines: [&[u8]; 14] = [
         b"warning: something",
         b"{",
         b"{}",
         b"[]",
-        // A list is no object, although its items are read for fields where the reader lets them.
+        // A list is not an object, although a lenient reader would take its items for fields.
         b"[\"step_start\"]",
         b" [\"text\",\"ses_1\"]",
         b"null",
@@ -66,14 +66,14 @@ fn what_is_no_object_with_a_type_is_unreadable() {
 }
 
 #[test]
-fn invalid_utf8_within_a_text_costs_its_own_characters_alone() {
+fn invalid_utf8_is_replaced() {
     let line = b"{\"type\":\"text\",\"part\":{\"id\":\"p\",\"text\":\"a\xff\xc3b\"}}";
     let Event::Text { text, .. } = decode(line).observed.event else { panic!("it is a text") };
     assert_eq!(text, "a\u{fffd}\u{fffd}b");
 }
 
 #[test]
-fn nonsense_in_the_counts_does_not_hide_the_end_of_a_step() {
+fn invalid_counts_do_not_hide_step_end() {
     let big = json!(1e300);
     let nonsense =
         [json!(null), json!("many"), json!([1]), json!({}), json!(-5), json!(true), big, json!("NaN"), json!(0.2)];
@@ -92,19 +92,19 @@ fn nonsense_in_the_counts_does_not_hide_the_end_of_a_step() {
 }
 
 #[test]
-fn counts_are_read_as_far_as_they_are_counts() {
+fn valid_counts_are_read() {
     let tokens = json!({"input": 12.6, "output": u64::MAX, "reasoning": 1.8e19, "cache": {"read": 3, "write": 4e19}});
     let line = json!({"type": "step_finish", "part": {"reason": "stop", "tokens": tokens, "cost": 0.25}});
     let Event::StepFinish { usage, cost, .. } = decode_json(&line) else { panic!("it is a step's end") };
     assert_eq!((usage.input, usage.output, usage.cache_read, usage.cache_write), (13, u64::MAX, 3, 0));
     assert_eq!(usage.reasoning, 18_000_000_000_000_000_000);
     assert!((cost - 0.25).abs() < f64::EPSILON);
-    // A sum of such counts is no reason to panic either.
+    // Adding such numbers must not panic either.
     assert_eq!(usage.total(), u64::MAX);
 }
 
 #[test]
-fn a_reason_that_is_none_is_unknown() {
+fn invalid_reason_is_unknown() {
     for reason in [json!(null), json!(3), json!([]), json!("unknown")] {
         let event = decode_json(&json!({"type": "step_finish", "part": {"reason": reason}}));
         assert!(matches!(event, Event::StepFinish { reason: StepReason::Unknown, .. }), "{event:?}");
@@ -112,7 +112,7 @@ fn a_reason_that_is_none_is_unknown() {
 }
 
 #[test]
-fn an_error_is_an_error_in_whatever_shape() {
+fn error_of_any_shape_is_an_error() {
     for (error, name, message) in [
         (json!({"name": "APIError", "data": {"message": "boom"}}), "APIError", "boom"),
         (json!({"name": "X", "data": null}), "X", "{\"data\":null,\"name\":\"X\"}"),
@@ -134,7 +134,7 @@ fn an_error_is_an_error_in_whatever_shape() {
 }
 
 #[test]
-fn a_tools_answer_may_be_no_text() {
+fn tool_output_may_be_json() {
     let state = |status: &str, value: Value| json!({"status": status, "input": null, "output": value, "error": value});
     let call = |state: Value| {
         let line = json!({"type": "tool_use", "part": {"id": "p", "tool": "x", "state": state}});
@@ -149,7 +149,7 @@ fn a_tools_answer_may_be_no_text() {
 }
 
 #[test]
-fn deep_nesting_is_no_danger() {
+fn deep_nesting_is_harmless() {
     for depth in [100, 1_000, 200_000] {
         let deep = "[".repeat(depth) + &"]".repeat(depth);
         for line in [
@@ -167,7 +167,7 @@ fn deep_nesting_is_no_danger() {
 }
 
 #[test]
-fn input_is_kept_as_a_text_where_it_is_too_deep_to_be_read_again() {
+fn overly_nested_input_is_kept_as_text() {
     for depth in 90..125 {
         let deep = "[".repeat(depth) + &"]".repeat(depth);
         let part = format!(r#"{{"id":"p","tool":"x","state":{{"status":"pending","input":{deep}}}}}"#);

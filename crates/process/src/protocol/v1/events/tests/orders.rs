@@ -1,4 +1,4 @@
-//! The same output in other pieces, only a part of it, and in another order.
+//! Real output in other pieces, truncated, and in another order.
 
 use super::*;
 use crate::lines::Line;
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 static RECORDINGS: LazyLock<Vec<Recording>> = LazyLock::new(recordings);
 
-/// What a turn came to, but for the words of its failure.
+/// The result of a turn without the text of its failure.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     state: RunState,
@@ -29,7 +29,7 @@ impl From<TurnRecord> for Outcome {
     }
 }
 
-/// Replays a recording whose stdout is these bytes, in pieces that end at these places.
+/// Replays a recording with this stdout, in pieces that end at these indices.
 fn in_pieces(recording: &Recording, stdout: &[u8], ends: &[Index]) -> TurnRecord {
     let mut ends: Vec<_> = ends.iter().map(|end| end.index(stdout.len() + 1)).chain([0, stdout.len()]).collect();
     ends.sort_unstable();
@@ -45,7 +45,7 @@ fn bytes(recording: &Recording) -> Vec<u8> {
     recording.stdout.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect()
 }
 
-/// Tells what each step did in the order of the keys.
+/// Sorts the events within each step by the keys.
 fn shuffled(stdout: &[String], keys: &[u8]) -> Vec<String> {
     let mut lines: Vec<_> = stdout.to_vec();
     let is_of_step = |line: &String| !["\"step_start\"", "\"step_finish\""].iter().any(|kind| line.contains(kind));
@@ -66,19 +66,19 @@ proptest! {
     }
 
     #[test]
-    fn a_prefix_gives_the_beginning_of_the_turn(recording in any::<Index>(), at in any::<Index>(), ends in vec(any::<Index>(), 0..4)) {
+    fn prefix_gives_the_beginning(recording in any::<Index>(), at in any::<Index>(), ends in vec(any::<Index>(), 0..4)) {
         let recording = recording.get(&RECORDINGS);
         let (all, whole) = (bytes(recording), replay(recording));
         let record = in_pieces(recording, &all[..at.index(all.len() + 1)], &ends);
         prop_assert!(whole.entries.starts_with(&record.entries));
         prop_assert!(whole.output().starts_with(&record.output()));
         prop_assert!(record.steps <= whole.steps && record.usage.total() <= whole.usage.total());
-        // Less than all is never held for more.
+        // A prefix never counts as completed if the whole does not.
         prop_assert!(record.state != RunState::Completed || whole.state == RunState::Completed);
     }
 
     #[test]
-    fn stdout_and_stderr_may_overtake_each_other(recording in any::<Index>(), choices in vec(any::<bool>(), 0..40)) {
+    fn stdout_and_stderr_may_interleave(recording in any::<Index>(), choices in vec(any::<bool>(), 0..40)) {
         let recording = recording.get(&RECORDINGS);
         let mut replay = Replay::new();
         let (mut stdout, mut stderr) = (recording.stdout.iter(), recording.stderr.iter());
@@ -95,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_known_changes_nothing(recording in any::<Index>(), places in vec((any::<Index>(), "[ -~]{0,20}"), 0..4)) {
+    fn unknown_lines_change_nothing(recording in any::<Index>(), places in vec((any::<Index>(), "[ -~]{0,20}"), 0..4)) {
         let recording = recording.get(&RECORDINGS);
         let mut lines: Vec<_> = recording.stdout.iter().map(|line| line.clone().into_bytes()).collect();
         for (at, text) in places {
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_step_did_at_once_may_be_told_in_any_order(recording in any::<Index>(), keys in vec(any::<u8>(), 1..40)) {
+    fn parallel_events_may_be_reordered(recording in any::<Index>(), keys in vec(any::<u8>(), 1..40)) {
         let recording = recording.get(&RECORDINGS);
         let sorted = |record: TurnRecord| {
             let mut outcome = Outcome::from(record);

@@ -1,4 +1,4 @@
-//! What holds for any line.
+//! Properties that hold for any line.
 
 use super::*;
 use crate::protocol::v1::fuzzing::run_output;
@@ -45,7 +45,7 @@ proptest! {
     }
 
     #[test]
-    fn any_object_with_a_type_keeps_every_byte(kind in any_kind(), part in any_json(), error in any_json()) {
+    fn typed_object_keeps_every_byte(kind in any_kind(), part in any_json(), error in any_json()) {
         let line = json!({"type": kind, "sessionID": part, "part": part, "error": error}).to_string();
         run_output(line.as_bytes());
         let observed = decode(line.as_bytes()).observed;
@@ -56,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_or_damaged_real_output_gives_events(
+    fn damaged_real_output_gives_events(
         number in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),

@@ -1,10 +1,10 @@
-//! Every line that the real opencode wrote.
+//! Every recorded line of the real opencode.
 
 use super::*;
 use opencode_run_core::StepReason;
 use std::collections::BTreeMap;
 
-/// The kinds that the real opencode writes, and what they are here.
+/// The kinds of lines that the real opencode writes, and their names here.
 const KINDS: [(&str, &str); 6] = [
     ("step_start", "step_start"),
     ("text", "text"),
@@ -14,15 +14,15 @@ const KINDS: [(&str, &str); 6] = [
     ("error", "error"),
 ];
 
-/// Returns the lines of every recording, but for the one of 1.0 that asks a person on stdout: that is why `run` of 1.0 is not
-/// driven.
+/// Returns the lines of every recording, except for that of 1.0, which prompts a person on stdout: that is why `run` of
+/// 1.0 is not supported.
 fn driven() -> impl Iterator<Item = (String, Vec<String>)> {
     let recordings = recordings().into_iter().filter(|recording| recording.name != "1.0.185/refused");
     recordings.map(|recording| (recording.name, recording.stdout))
 }
 
 #[test]
-fn what_is_no_json_is_kept_as_it_came() {
+fn invalid_json_is_kept_verbatim() {
     let asking = recordings().into_iter().find(|recording| recording.name == "1.0.185/refused").unwrap();
     for line in &asking.stdout {
         let Decoded { session, observed } = decode(line.as_bytes());
@@ -33,7 +33,7 @@ fn what_is_no_json_is_kept_as_it_came() {
 }
 
 #[test]
-fn every_recorded_line_is_of_a_known_kind() {
+fn every_recorded_line_is_known() {
     let mut seen = BTreeMap::new();
     for (name, stdout) in driven() {
         for line in stdout {
@@ -51,7 +51,7 @@ fn every_recorded_line_is_of_a_known_kind() {
 }
 
 #[test]
-fn nothing_of_a_recorded_line_that_matters_is_lost() {
+fn recorded_content_is_complete() {
     for (name, stdout) in driven() {
         for line in stdout {
             let json: Value = crate::json_text::parse_repaired(&line).unwrap();
@@ -82,7 +82,7 @@ fn nothing_of_a_recorded_line_that_matters_is_lost() {
 }
 
 #[test]
-fn a_spread_of_recorded_lines() {
+fn sample_of_recorded_lines() {
     let mut spread = BTreeMap::new();
     for name in ["tool-then-text", "refused", "reasoning", "plain-text-priced", "error-429", "subagent"] {
         let recording = recordings().into_iter().find(|recording| recording.name == format!("1.18.33/{name}")).unwrap();

@@ -1,10 +1,10 @@
-//! Whole recordings, from the lines to the verdict on the turn.
+//! Complete recordings, from the lines to the outcome of the turn.
 
 use super::*;
 use std::fmt::Write;
 
 #[test]
-fn what_every_recording_is_held_for() {
+fn outcome_of_every_recording() {
     let mut table = String::new();
     for recording in recordings() {
         let record = replay(&recording);
@@ -24,13 +24,13 @@ fn what_every_recording_is_held_for() {
 }
 
 #[test]
-fn no_cut_recording_is_held_for_a_completed_turn() {
+fn truncated_recording_is_never_completed() {
     for mut recording in recordings() {
         recording.exit = ProcessExit::Code(0);
         recording.stderr.clear();
         while recording.stdout.pop().is_some() {
             let record = replay(&recording);
-            // opencode may say something by itself after a step; what counts is the last step and what went wrong since.
+            // opencode may emit its own events after a step; the last step and later errors decide.
             let last = recording.stdout.iter().rev().map(|line| decode(line.as_bytes()).observed.event);
             let last = last
                 .into_iter()

@@ -2,7 +2,7 @@ use super::*;
 use opencode_run_core::{Event, PartId, SessionId};
 
 #[test]
-fn a_text_that_was_never_finished_is_told_once_from_the_answer() {
+fn unfinished_text_is_read_from_the_answer() {
     let answer = r#"{"info":{"id":"msg_2","sessionID":"ses_1","role":"assistant","time":{"created":1,"completed":2},
         "error":{"name":"MessageAbortedError","data":{"message":"The operation was aborted."}}},
         "parts":[{"id":"prt_1","sessionID":"ses_1","messageID":"msg_2","type":"text","text":"Half of","time":{"start":1}}]}"#;
@@ -15,7 +15,7 @@ fn a_text_that_was_never_finished_is_told_once_from_the_answer() {
 }
 
 #[test]
-fn a_step_that_is_over_does_not_begin_when_the_answer_is_read() {
+fn finished_step_does_not_restart() {
     let part = |id: u32, rest: &str| format!(r#"{{"id":"prt_{id}","sessionID":"ses_1","messageID":"msg_2",{rest}}}"#);
     let text = part(2, r#""type":"text","text":"hello","time":{"start":1,"end":2}"#);
     let tokens = r#""tokens":{"input":1,"output":1,"reasoning":0,"cache":{"read":0,"write":0}}"#;

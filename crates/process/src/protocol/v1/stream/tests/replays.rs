@@ -1,6 +1,7 @@
-//! Recordings of real servers, with all that may happen to a stream on its way.
+//! Replays of real servers' recordings, with all possible faults of the stream.
 //!
-//! The answer to the message is the truth: however much of the stream is lost, doubled or late, the turn comes to the same.
+//! The answer to the message is authoritative: however many events are lost, repeated or late, the turn has the same
+//! result.
 
 use super::properties::Message;
 use super::*;
@@ -23,7 +24,7 @@ struct Recording {
     name: String,
     session: String,
     prompt: String,
-    /// The stream as it came over the wire.
+    /// The stream in its wire format.
     stream: Vec<u8>,
     /// The data of each event.
     events: Vec<String>,
@@ -47,11 +48,11 @@ static RECORDINGS: LazyLock<Vec<Recording>> = LazyLock::new(|| {
     };
     let files: Vec<PathBuf> = entries(&root).iter().flat_map(|version| entries(version)).collect();
     let recordings: Vec<_> = files.iter().filter_map(|file| recording(&root, file)).collect();
-    assert!(recordings.len() > 40, "the recordings are there");
+    assert!(recordings.len() > 40, "only {} recordings", recordings.len());
     recordings
 });
 
-/// Reads the first turn of a recording; none where its message was not answered with a message.
+/// Reads the first turn of a recording; `None` if its message was not answered with a message.
 fn recording(root: &Path, file: &Path) -> Option<Recording> {
     #[derive(Deserialize)]
     struct Entry<'a> {
@@ -100,7 +101,7 @@ fn recording(root: &Path, file: &Path) -> Option<Recording> {
     })
 }
 
-/// Does with events what a turn does with them, and then reads the answer. A gap is made up for at its end where it is to be.
+/// Decodes events like a turn, and then reads the answer. After a disconnect the turn is resynced if `mends` is set.
 fn play(recording: &Recording, events: &[String], lost: Range<usize>) -> TurnRecord {
     play_with(recording, events, lost, false)
 }
@@ -116,7 +117,7 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
         if mends && place == lost.end {
             let all: Vec<MessageWithParts> = parse_repaired(&recording.messages).unwrap();
             let end: Message = parse_repaired(answer.info.get()).unwrap();
-            // There are those whose beginning was told or lost by now.
+            // The messages whose start was emitted or lost by now.
             let begun = events[..place].concat();
             let exists = |message: &MessageWithParts| {
                 let info: Message = parse_repaired(message.info.get()).unwrap();
@@ -131,13 +132,13 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
             }
             continue;
         }
-        // Of sub-agents only their own tellings differ, which is not what this is about.
+        // Events of sub-agents differ by design and are not compared.
         let Some(event) = route(event).filter(|event| event.session.as_str() == recording.session) else { continue };
         decoder.decode(event, 0.0).into_iter().for_each(&mut apply);
     }
     if decoder.is_disconnected() || !decoder.has_emitted(&answer.expected()) {
         let all: Vec<MessageWithParts> = parse_repaired(&recording.messages).unwrap();
-        // Later turns of the recording are not this one's.
+        // Later turns of the recording are ignored.
         let end: Message = parse_repaired(answer.info.get()).unwrap();
         for message in all {
             let info: Message = parse_repaired(message.info.get()).unwrap();
@@ -160,13 +161,13 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
     turn.into_record()
 }
 
-/// Tells what a turn came to. What an error or a refusal was called on its way is no part of it.
+/// Describes the result of a turn, without the texts of errors and refusals.
 fn told(record: &TurnRecord) -> String {
     let entries: Vec<String> = record
         .entries
         .iter()
         .filter_map(|entry| match &entry.content {
-            // What opencode gave up, or has not finished: how far it was told is by chance.
+            // How much of a discarded or unfinished text was emitted depends on timing.
             EntryContent::Text { text, .. } | EntryContent::Reasoning { text, .. } if text.is_empty() => None,
             EntryContent::Text { text, .. } => Some(format!("text {text:?}")),
             EntryContent::Reasoning { text, .. } => Some(format!("reasoning {text:?}")),
@@ -184,21 +185,21 @@ fn whole(recording: &Recording) -> String {
 }
 
 #[test]
-fn every_recording_can_be_told_from_the_messages_alone() {
+fn messages_alone_give_the_same_turn() {
     for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
         let lost = told(&play(recording, &recording.events, 0..recording.events.len()));
         assert_eq!(lost, whole(recording), "{}", recording.name);
     }
 }
 
-/// What attempts that failed had said, and what was interrupted, is kept where it was heard, and opencode does not keep it.
+/// Returns whether the stream contains text that opencode does not store: of failed attempts and interrupted output.
 fn keeps_more_than_opencode(recording: &Recording) -> bool {
     let end = read_message(&recording.answer).unwrap().end().unwrap();
     end.aborted || end.error.is_some() && recording.events.iter().any(|event| event.contains("\"retry\""))
 }
 
 #[test]
-fn every_recording_may_be_heard_to_some_place_or_from_some_place_on() {
+fn half_a_stream_gives_the_same_turn() {
     for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
         let (whole, count) = (whole(recording), recording.events.len());
         for place in (0..count).step_by(7) {
@@ -210,7 +211,7 @@ fn every_recording_may_be_heard_to_some_place_or_from_some_place_on() {
     }
 }
 
-/// Hears a stream without its end, and no answer to the message.
+/// Decodes a stream without its end and without an answer to the message.
 fn heard(recording: &Recording, events: &[String]) -> TurnRecord {
     let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
     let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
@@ -222,12 +223,12 @@ fn heard(recording: &Recording, events: &[String]) -> TurnRecord {
     turn.into_record()
 }
 
-/// Whether what is told of something is the beginning of what is told of it later.
+/// Returns whether an early state of an entry is the beginning of its later state.
 fn is_begun_by(whole: &EntryContent, begun: &EntryContent) -> bool {
     match (whole, begun) {
         (EntryContent::Text { part, text }, EntryContent::Text { part: same, text: begun })
         | (EntryContent::Reasoning { part, text }, EntryContent::Reasoning { part: same, text: begun }) => {
-            // opencode cuts off the blanks at the end when a text is finished.
+            // opencode trims trailing blanks when a text is finished.
             part == same && text.starts_with(begun.trim_end())
         }
         (EntryContent::Tool(call), EntryContent::Tool(begun)) => {
@@ -245,7 +246,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_prefix_gives_the_beginning_of_the_turn(
+    fn prefix_gives_the_beginning(
         recording in one_of(RECORDINGS.len()),
         at in any::<prop::sample::Index>(),
     ) {
@@ -259,7 +260,7 @@ proptest! {
     }
 
     #[test]
-    fn any_stretch_of_a_stream_may_be_lost(
+    fn any_part_of_stream_may_be_lost(
         recording in one_of(RECORDINGS.len()),
         from in any::<prop::sample::Index>(),
         length in 1_usize..40,
@@ -273,7 +274,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_told_twice_or_is_somebody_elses_changes_nothing(
+    fn repeated_and_foreign_events_change_nothing(
         recording in one_of(RECORDINGS.len()),
         other in one_of(RECORDINGS.len()),
         places in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
@@ -285,7 +286,7 @@ proptest! {
             if !foreign.contains(&recording.session) {
                 events.insert(at, foreign.clone());
             }
-            // A delta says how much more there is: twice the same is twice as much.
+            // A repeated delta would append its text twice.
             let again = events[place.index(events.len())].clone();
             if !again.contains("message.part.delta") && !again.contains("\"delta\":") && !again.contains("session.error") {
                 let behind = events.iter().position(|event| *event == again).unwrap_or(0);
@@ -296,7 +297,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_may_come_in_any_pieces(
+    fn stream_pieces_do_not_matter(
         recording in one_of(RECORDINGS.len()),
         cuts in prop::collection::vec(1_usize..2000, 1..50),
     ) {
