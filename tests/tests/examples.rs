@@ -123,6 +123,21 @@ fn quick_start() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
+fn blocking() {
+    let rules = [
+        When::agent().said("Write hello.txt").after_tools(0).reply(bash("echo hello > hello.txt")),
+        When::agent().said("Write hello.txt").after_tools(1).reply(Answer::text("It is written.")),
+        When::agent().said("What did you write").reply(Answer::text("hello.txt, in turn {turn}.")),
+    ];
+    let user = User::new(rules);
+    let stdout = user.run(example!("blocking"), &[]);
+    assert!(stdout.contains("\nIt is written.\n") && stdout.contains(" step_finish\n"), "{stdout}");
+    assert!(stdout.ends_with("\nhello.txt, in turn 2.\n") && !stdout.contains("unknown"), "{stdout}");
+    assert!(!user.task_dir(&stdout).exists(), "{stdout}");
+}
+
+#[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn choose_model() {
     let user = User::new([]);
     let stdout = user.run(example!("choose-model"), &[]);
@@ -274,6 +289,7 @@ fn failed_turn_fails_the_program_and_says_why() {
     let user = User::new([When::agent().reply(refusal)]);
     for example in [
         example!("quick-start"),
+        example!("blocking"),
         example!("choose-model"),
         example!("multi-turn"),
         example!("model-source"),

@@ -176,3 +176,33 @@ fn names_of_opencode_stay_in_the_protocol() {
     }
     assert_eq!(seen, OUTSIDE_THE_PROTOCOL.len(), "a file of the list is gone");
 }
+
+/// Returns the names that a `lib.rs` re-exports from the modules or crates that are wanted.
+fn reexported(library: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let statements = library.split("\npub use ").skip(1).filter_map(|rest| rest.split(';').next());
+    let of_wanted = statements.filter(|statement| wanted(statement));
+    let names = of_wanted.flat_map(|statement| {
+        let (_, names) = statement.split_once("::").unwrap_or_default();
+        names.trim_matches(|c| matches!(c, '{' | '}')).split(',').map(str::trim).filter(|name| !name.is_empty())
+    });
+    names.map(|name| name.rsplit("::").next().unwrap_or(name).replace('{', "")).collect()
+}
+
+/// Functions that an embedder does not need. Nor does it need the bounds, which are constants.
+const NOT_OF_THE_LIBRARY: [&str; 4] = ["with_key", "read", "visible", "is_unsafe_on_terminal"];
+
+/// Everything that the interface of the library names can be named through it alone.
+#[test]
+fn library_reexports_what_it_names() {
+    let sources = sources();
+    let library = |name: &str| &sources.iter().find(|(file, _)| file == name).unwrap().1;
+    let own = reexported(library("runner/src/lib.rs"), |_| true);
+    let mut names = Vec::new();
+    for part in ["core/src/lib.rs", "config/src/lib.rs", "markdown/src/lib.rs"] {
+        names.extend(reexported(library(part), |statement| !statement.starts_with("fuzzing")));
+    }
+    assert!(names.len() > 90, "only {} names", names.len());
+    let is_bound = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    names.retain(|name| !own.contains(name) && !is_bound(name) && !NOT_OF_THE_LIBRARY.contains(&name.as_str()));
+    assert!(names.is_empty(), "`opencode_runner` does not re-export {names:?}");
+}

@@ -56,7 +56,7 @@ pub(crate) async fn run(
     let watching = watched.then(|| tokio::spawn(watch(Arc::clone(runner))));
 
     let mut output_error = None;
-    let mut events = runner.lossless_events();
+    let mut events = runner.lossless_events().with_unknown();
     while let Some(item) = events.next().await {
         let EventItem::Event(event) = item else { continue };
         let printing = async {

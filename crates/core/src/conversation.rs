@@ -227,6 +227,9 @@ pub enum EntryContent {
     Tool(ToolCall),
     /// An error that opencode reported; opencode may have recovered from it.
     Error(ReportedError),
+    /// An entry that a later version wrote, as JSON.
+    #[serde(untagged)]
+    Unknown(Value),
 }
 
 /// Counts of dropped messages.
@@ -251,7 +254,8 @@ impl Dropped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Ending, Event, Input, Observed, Prompt, TurnMachine};
+    use crate::{Ending, Event, FailureKind, Input, Observed, Prompt, TurnMachine};
+    use serde_json::json;
 
     fn record(texts: &[&str], tokens: u64, cost: f64) -> TurnRecord {
         let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
@@ -276,6 +280,31 @@ mod tests {
         assert_eq!((conversation.state(), conversation.usage().total()), (RunState::Completed, 7));
         assert_eq!(conversation.cost().to_bits(), 0.75_f64.to_bits());
         assert_eq!(conversation.directory(), Path::new("/t"));
+    }
+
+    #[test]
+    fn conversation_of_a_later_version_is_read() {
+        let mut conversation = Conversation::new(Task::new("t", "/t"));
+        conversation.turns = vec![Arc::new(record(&["a"], 1, 0.0))];
+        let mut json = serde_json::to_value(&conversation).unwrap();
+        let turn = &mut json["turns"][0];
+        let tool = json!({"type": "tool", "id": "1", "tool": "bash", "input": {}, "state": {"status": "queued"}});
+        let entries = [json!({"type": "image", "url": "x"}), tool];
+        turn["entries"].as_array_mut().unwrap().extend(entries.map(|content| json!({"content": content})));
+        turn["finish"] = json!("tired");
+        turn["failure"] = json!({"kind": "meltdown", "message": "too hot", "degrees": 900});
+        turn["mood"] = json!("new");
+        let read: Conversation = serde_json::from_value(json.clone()).unwrap();
+        let turn = &read.turns[0];
+        assert_eq!((turn.output().as_str(), turn.entries.len()), ("a", 3));
+        assert!(matches!(&turn.entries[1].content, EntryContent::Unknown(entry) if entry["url"] == "x"));
+        assert!(matches!(&turn.entries[2].content, EntryContent::Tool(call) if call.tool == "bash"));
+        assert_eq!(turn.finish, Some(StepReason::Other("tired".to_owned())));
+        let failure = turn.failure.as_ref().unwrap();
+        assert_eq!((failure.kind(), failure.to_string().as_str()), (FailureKind::Unknown, "too hot"));
+        let again = serde_json::to_value(&read).unwrap();
+        assert_eq!(again["turns"][0]["entries"][1]["content"], json["turns"][0]["entries"][1]["content"]);
+        assert_eq!(serde_json::from_value::<Conversation>(again).unwrap(), read);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The events of a turn, the same for every transport.
 
 use crate::{PermissionRequest, QuestionRequest, ToolCall, Usage};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 use std::borrow::Borrow;
 use std::fmt;
@@ -210,7 +210,7 @@ impl Event {
 
 /// The reason for which a step ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", remote = "Self")]
 #[non_exhaustive]
 pub enum StepReason {
     /// The model finished its answer.
@@ -227,6 +227,23 @@ pub enum StepReason {
     Unknown,
     /// Another reason, by opencode's name.
     Other(String),
+}
+
+impl Serialize for StepReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for StepReason {
+    /// Reads a reason that a later version knows by name as [`StepReason::Other`].
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reason = serde_json::Value::deserialize(deserializer)?;
+        let known = Self::deserialize(&reason);
+        known.or_else(|error| {
+            reason.as_str().map(|name| Self::Other(name.to_owned())).ok_or_else(|| de::Error::custom(error))
+        })
+    }
 }
 
 impl StepReason {
@@ -295,60 +312,6 @@ impl ReportedError {
     pub fn url(mut self, url: impl Into<Option<String>>) -> Self {
         self.url = url.into();
         self
-    }
-}
-
-/// An event as received by an executor.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Observed {
-    /// The event.
-    pub event: Event,
-    /// The session of the sub-agent; `None` if the event belongs to the turn's own session.
-    pub sub_agent: Option<SessionId>,
-    /// The original JSON, if opencode sent the event.
-    pub raw: Option<RawJson>,
-}
-
-impl Observed {
-    /// Wraps an event of the turn's own session that has no original JSON.
-    #[must_use]
-    pub fn new(event: Event) -> Self {
-        Self { event, sub_agent: None, raw: None }
-    }
-
-    /// Adds the original JSON.
-    #[must_use]
-    pub fn with_raw(mut self, raw: RawJson) -> Self {
-        self.raw = Some(raw);
-        self
-    }
-
-    /// Marks the event as one of a sub-agent's session.
-    #[must_use]
-    pub fn from_sub_agent(mut self, session: SessionId) -> Self {
-        self.sub_agent = Some(session);
-        self
-    }
-}
-
-/// An event with its sequence number and time.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct TurnEvent {
-    /// The event's number in its turn, from 0, without gaps.
-    pub seq: u64,
-    /// The time since the start of the turn.
-    pub at: Duration,
-    /// The event.
-    pub observed: Observed,
-}
-
-impl TurnEvent {
-    /// Creates an event from its sequence number, time and content.
-    #[must_use]
-    pub fn new(seq: u64, at: Duration, observed: Observed) -> Self {
-        Self { seq, at, observed }
     }
 }
 

@@ -18,11 +18,14 @@ const MAX_LAG_EVENTS: u64 = 1024;
 pub enum EventItem {
     /// The next event.
     Event(Arc<TurnEvent>),
-    /// This many events left the window before the reader reached them.
+    /// This many events, those of an unknown kind included, left the window before the reader reached them.
     Missed(u64),
 }
 
 /// A reader of one turn's events, from the oldest event in the window to the last event of the turn.
+///
+/// It skips events of an unknown kind, which are most of a small turn's and change nothing, unless it is
+/// [asked for them](Self::with_unknown).
 ///
 /// Dropping it affects neither the turn nor other readers, except that a turn that waited for this reader
 /// continues.
@@ -31,9 +34,17 @@ pub struct Events {
     log: Arc<EventLog>,
     next: u64,
     hold: Option<u64>,
+    with_unknown: bool,
 }
 
 impl Events {
+    /// Returns events of an unknown kind as well, each an [`Event::Unknown`](crate::Event::Unknown).
+    #[must_use]
+    pub fn with_unknown(mut self) -> Self {
+        self.with_unknown = true;
+        self
+    }
+
     /// Returns the next event as soon as there is one; `None` when the turn is over and every event was read.
     ///
     /// Cancel safe: dropping the future loses no event.
@@ -44,6 +55,7 @@ impl Events {
             // Registered before reading, so that an event that arrives in between is not missed.
             news.as_mut().enable();
             match self.log.read(&mut self.next, self.hold) {
+                Read::Item(EventItem::Event(event)) if !self.with_unknown && event.is_unknown() => {}
                 Read::Item(item) => return Some(item),
                 Read::Over => return None,
                 Read::NotYet => news.await,
@@ -178,12 +190,13 @@ impl EventLog {
 
     pub(crate) fn last(&self, count: usize) -> Vec<Arc<TurnEvent>> {
         let window = self.lock();
-        let skip = window.events.len().saturating_sub(count);
-        window.events.iter().skip(skip).cloned().collect()
+        let mut last: Vec<_> = window.events.iter().rev().filter(|event| !event.is_unknown()).take(count).collect();
+        last.reverse();
+        last.into_iter().cloned().collect()
     }
 
     pub(crate) fn read_from_start(log: &Arc<Self>) -> Events {
-        Events { next: 0, hold: None, log: Arc::clone(log) }
+        Events { next: 0, hold: None, with_unknown: false, log: Arc::clone(log) }
     }
 
     pub(crate) fn read_lossless(log: &Arc<Self>) -> Events {
@@ -193,7 +206,7 @@ impl EventLog {
         let first = window.first;
         window.lossless_positions.push((key, first));
         drop(window);
-        Events { next: 0, hold: Some(key), log: Arc::clone(log) }
+        Events { next: 0, hold: Some(key), with_unknown: false, log: Arc::clone(log) }
     }
 
     fn read(&self, next: &mut u64, hold: Option<u64>) -> Read {
@@ -273,6 +286,22 @@ mod tests {
         assert_eq!(missed, 10);
         assert_eq!(seen, (10..total).collect::<Vec<_>>());
         assert_eq!(log.last(2).iter().map(|event| event.seq).collect::<Vec<_>>(), [total - 2, total - 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn unknown_events_are_read_on_request() {
+        let log = EventLog::new();
+        let raw = || RawJson::parse("{}".to_owned()).unwrap();
+        for seq in 0..6 {
+            let unknown = Observed::new(Event::Unknown { kind: "x".to_owned(), raw: raw() });
+            log.push(if seq % 3 == 1 { event(seq, "x") } else { TurnEvent::new(seq, Duration::ZERO, unknown) });
+        }
+        log.close();
+        assert_eq!(read_all(EventLog::read_from_start(&log)).await, (0, vec![1, 4]));
+        assert_eq!(read_all(EventLog::read_lossless(&log)).await, (0, vec![1, 4]));
+        assert_eq!(read_all(EventLog::read_from_start(&log).with_unknown()).await, (0, (0..6).collect()));
+        assert_eq!(log.last(9).iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(log.last(1)[0].seq, 4);
     }
 
     #[tokio::test(start_paused = true)]

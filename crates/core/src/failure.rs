@@ -2,6 +2,7 @@
 
 use crate::SessionId;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub enum FailureKind {
     Usage,
     /// An I/O operation on our side failed.
     Io,
+    /// A kind that a later version wrote.
+    #[serde(other)]
+    Unknown,
 }
 
 impl FailureKind {
@@ -65,6 +69,7 @@ impl FailureKind {
             Self::Config => "config",
             Self::Usage => "usage",
             Self::Io => "io",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -220,6 +225,10 @@ pub enum TurnFailure {
         /// The failed operation and its error.
         message: String,
     },
+    /// A failure that a later version wrote, as JSON.
+    #[error("{}", .0["message"].as_str().map_or_else(|| .0.to_string(), str::to_owned))]
+    #[serde(untagged)]
+    Unknown(Value),
 }
 
 fn tail(stderr: &str) -> String {
@@ -247,6 +256,7 @@ impl TurnFailure {
             Self::Configuration { .. } => FailureKind::Config,
             Self::Opencode { .. } => FailureKind::Opencode,
             Self::Io { .. } => FailureKind::Io,
+            Self::Unknown(_) => FailureKind::Unknown,
         }
     }
 }

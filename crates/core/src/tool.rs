@@ -30,7 +30,7 @@ impl ToolCall {
     pub(crate) fn size_in_bytes(&self) -> usize {
         match &self.state {
             ToolState::Completed { output: text, .. } | ToolState::Failed { error: text, .. } => text.len(),
-            ToolState::Pending | ToolState::Running { .. } => 0,
+            ToolState::Pending | ToolState::Running { .. } | ToolState::Unknown(_) => 0,
         }
     }
 }
@@ -64,6 +64,9 @@ pub enum ToolState {
         /// Whether the call failed because a permission was refused.
         refused: bool,
     },
+    /// A state that a later version wrote, as JSON.
+    #[serde(untagged)]
+    Unknown(Value),
 }
 
 impl ToolState {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Runs the turns of one conversation, one at a time, on an [`Executor`].
 ///
@@ -245,17 +246,12 @@ impl TurnRunner {
     ///
     /// As [`start`](Self::start).
     pub async fn start_since(&self, prompt: Prompt, now: SystemTime, since: Instant) -> Result<TurnHandle, RunError> {
-        let request = {
-            let mut live = self.shared.lock();
-            if !matches!(live.current, Current::None) {
-                return Err(RunError::Busy);
-            }
-            live.current = Current::Starting;
-            TurnRequest::new(prompt.clone(), live.finished.task.clone()).session(live.finished.session.clone())
-        };
+        let (request, index) = self.request(&prompt)?;
         let mut guard = StartingGuard(Some(&self.shared));
         let prepared = since.elapsed();
-        let started = within_limits(prompt.options.limits(), prepared, self.executor.start(request)).await?;
+        let span = drive::turn_span(index);
+        let starting = within_limits(prompt.options.limits(), prepared, self.executor.start(request));
+        let started = starting.instrument(span.clone()).await?;
         guard.0 = None;
 
         let start = TurnStart::new(&prompt, now);
@@ -265,7 +261,6 @@ impl TurnRunner {
         let log = EventLog::new();
         let handle_log = Arc::clone(&log);
         let mut live = self.shared.lock();
-        let index = live.finished.turns.len();
         let turn = Box::new(TurnMachine::begin(start).with_preparation(prepared));
         live.current = Current::Running { turn, since, pending: PendingControl::default() };
         live.log = Some(Arc::clone(&log));
@@ -273,8 +268,19 @@ impl TurnRunner {
         drop(live);
         let sink =
             InputSink { shared: Arc::clone(&self.shared), recorder: self.recorder.clone(), log, since, next_seq: 0 };
-        tokio::spawn(drive::drive(LostGuard::new(sink), started));
+        tokio::spawn(drive::drive(LostGuard::new(sink), started).instrument(span));
         Ok(TurnHandle { shared: Arc::clone(&self.shared), index, log: handle_log })
+    }
+
+    /// Takes the place of the next turn, and returns its request.
+    fn request(&self, prompt: &Prompt) -> Result<(TurnRequest, usize), RunError> {
+        let mut live = self.shared.lock();
+        if !matches!(live.current, Current::None) {
+            return Err(RunError::Busy);
+        }
+        live.current = Current::Starting;
+        let Conversation { task, session, turns, .. } = &live.finished;
+        Ok((TurnRequest::new(prompt.clone(), task.clone()).session(session.clone()), turns.len()))
     }
 
     /// Runs a turn to its end and returns its record, whether it succeeded or not.
@@ -313,6 +319,15 @@ impl TurnRunner {
             }
         };
         Some(self.shared.finished(running).await)
+    }
+
+    /// Returns a handle to the running turn.
+    #[must_use]
+    pub fn running_turn(&self) -> Option<TurnHandle> {
+        let live = self.shared.lock();
+        let log = live.log.as_ref().filter(|_| matches!(live.current, Current::Running { .. }))?;
+        let index = live.finished.turns.len();
+        Some(TurnHandle { shared: Arc::clone(&self.shared), index, log: Arc::clone(log) })
     }
 
     /// Waits like [`wait`](Self::wait), but not longer than `limit`. `Ok(None)` means that there was no turn.

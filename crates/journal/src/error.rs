@@ -27,8 +27,8 @@ pub enum JournalError {
         /// The file.
         path: PathBuf,
     },
-    /// The journal has the format of a later version.
-    #[error("the journal {} has format {format} of a later version", path.display())]
+    /// A later version wrote the journal: it can be read, but not continued.
+    #[error("the journal {} cannot be continued: it has format {format}, which a later version wrote", path.display())]
     Newer {
         /// The file.
         path: PathBuf,

@@ -22,6 +22,8 @@ pub struct Recovered {
     pub truncated_bytes: u64,
     /// The number of skipped lines, which are too long or which this version cannot read.
     pub skipped_lines: u64,
+    /// The format of the file. One of a [later version](Self::is_newer) is read as far as this version knows it.
+    pub format: u32,
     /// Whether the journal is open for writing elsewhere. If not, a turn that is still running here will not
     /// continue.
     pub in_use: bool,
@@ -29,12 +31,19 @@ pub struct Recovered {
     pub(crate) whole_bytes: u64,
 }
 
-/// Reads a journal, even while it is being written.
+impl Recovered {
+    /// Returns whether a later version wrote the journal. It can be read, but not continued.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.format > FORMAT
+    }
+}
+
+/// Reads a journal, even while it is being written, or if a later version wrote it.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or is not a journal that this version can read. A truncated last line and unreadable
-/// lines are not errors: see [`Recovered`].
+/// If the file cannot be read or is not a journal. A truncated last line and unreadable lines are not errors: see [`Recovered`].
 pub fn read(path: &Path) -> Result<Recovered, JournalError> {
     let file = File::open(path).map_err(JournalError::io(path))?;
     // Checked before reading, so that a journal that is reported as unused is read to its end. The lock is released
@@ -56,13 +65,22 @@ pub(crate) fn recover(path: &Path, reader: impl BufRead) -> Result<Recovered, Jo
             FileLine::Truncated(bytes) => truncated_bytes = bytes,
         }
     }
+    let format = replay.format;
     let skipped_lines = replay.skipped;
-    let (conversation, whole_bytes) = (replay.finish(), lines.whole_bytes());
-    Ok(Recovered { conversation, truncated_bytes, skipped_lines, in_use: false, whole_bytes })
+    let conversation = replay.finish();
+    Ok(Recovered {
+        conversation,
+        truncated_bytes,
+        skipped_lines,
+        format,
+        in_use: false,
+        whole_bytes: lines.whole_bytes(),
+    })
 }
 
 /// The state of a replay.
 struct Replay {
+    format: u32,
     conversation: Conversation,
     turn: Option<TurnMachine>,
     skipped: u64,
@@ -77,13 +95,10 @@ impl Replay {
             _ => None,
         };
         match line {
-            Some(Line::Journal { format, .. }) if format > FORMAT => {
-                Err(JournalError::Newer { path: path.to_owned(), format })
-            }
-            Some(Line::Journal { task, session, .. }) => {
+            Some(Line::Journal { task, session, format }) => {
                 let mut conversation = Conversation::new(task.into_owned());
                 conversation.session = session.map(std::borrow::Cow::into_owned);
-                Ok(Self { conversation, turn: None, skipped: 0 })
+                Ok(Self { format, conversation, turn: None, skipped: 0 })
             }
             _ => Err(JournalError::Foreign { path: path.to_owned() }),
         }

@@ -58,6 +58,9 @@ impl Writer {
         let mut file = File::options().read(true).write(true).open(path).map_err(failed())?;
         lock(&file, path)?;
         let recovered = recover(path, BufReader::new(&file))?;
+        if recovered.is_newer() {
+            return Err(JournalError::Newer { path: path.to_owned(), format: recovered.format });
+        }
         if recovered.truncated_bytes > 0 {
             file.set_len(recovered.whole_bytes).map_err(failed())?;
         }

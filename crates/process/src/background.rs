@@ -5,6 +5,7 @@ use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 /// How long a dropped executor's cleanup may take: killing a server takes milliseconds, at worst its kill timeout.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -17,7 +18,7 @@ const CLEANUP_INTERVAL: Duration = Duration::from_millis(5);
 /// shutdown waits for the cleanup, so that `#[tokio::main]` leaves no process behind. Elsewhere, or if that runtime is
 /// already shutting down, the drop itself waits.
 #[derive(Debug)]
-pub(crate) struct Background(Option<Runtime>);
+pub struct Background(Option<Runtime>);
 
 impl Background {
     /// Starts the thread.
@@ -25,7 +26,7 @@ impl Background {
     /// # Errors
     ///
     /// If the system provides no thread or no event queue.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         // tokio panics if the system provides no thread.
         std::thread::Builder::new().spawn(|| ())?.join().ok();
         let mut builder = Builder::new_multi_thread();
@@ -38,14 +39,33 @@ impl Background {
     /// # Panics
     ///
     /// If the future panics.
-    pub(crate) async fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+    pub async fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
         let Some(runtime) = &self.0 else { return std::future::pending().await };
-        let mut task = Cancelled(runtime.spawn(future));
+        let mut task = Cancelled(runtime.spawn(future.in_current_span()));
         match (&mut task.0).await {
             Ok(output) => output,
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             // It is cancelled only if this future is dropped, which is not polled then.
             Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Background {
+    /// Runs a future here and blocks the thread until it has its output. It works on any thread, also on one of a runtime.
+    ///
+    /// # Panics
+    ///
+    /// If the future panics.
+    pub fn block_on<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+        let (sender, output) = std::sync::mpsc::sync_channel(1);
+        let Some(runtime) = &self.0 else { unreachable!("it is there until it is dropped") };
+        let task = runtime.spawn(future.in_current_span());
+        runtime.spawn(async move { sender.send(task.await) });
+        match output.recv() {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => resume_unwind(error.into_panic()),
+            Err(error) => resume_unwind(Box::new(error)),
         }
     }
 }

@@ -58,6 +58,7 @@ mod project_config;
 mod protocol;
 mod query;
 mod redaction;
+mod remove_dir;
 mod request;
 mod resource_limits;
 mod run_executor;
@@ -80,6 +81,7 @@ mod version_control;
 #[cfg(unix)]
 mod watchdog;
 
+pub use background::Background;
 pub use cache_file::write as write_private_file;
 pub use contained::{command_environment, spawn_plain};
 pub use environment::is_inherited;

@@ -16,6 +16,7 @@ use opencode_run_core::{
 };
 use std::path::PathBuf;
 use tempfile::TempPath;
+use tracing::Instrument;
 
 /// The number of signals that may wait for the consumer. Beyond that opencode blocks on its full pipe.
 const SIGNAL_CAPACITY: usize = 64;
@@ -144,10 +145,11 @@ impl Executor for RunExecutor {
             .with_agent(request.prompt.options.agent)
             .through(resources.redaction, resources.route_lease);
         let (launch_guard, context) = (resources.launch_guard, resources.context);
-        tokio::spawn(async move {
+        let running = async move {
             turn.run(request.prompt.message).await;
             drop((launch_guard, context));
-        });
+        };
+        tokio::spawn(running.in_current_span());
         Ok(started)
     }
 }

@@ -23,6 +23,7 @@ use opencode_run_core::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::Instrument;
 
 /// The number of signals that may wait for the consumer.
 const SIGNAL_CAPACITY: usize = 256;
@@ -443,7 +444,7 @@ impl Executor for ServeExecutor {
         let request = blocking::call(move || check(&mut request, has_gateway).map(|()| request)).await?;
         self.run(async move |shared: Arc<Shared>| {
             let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
-            tokio::spawn(async move {
+            let running = async move {
                 let server = Arc::downgrade(turn.turn_guard().server());
                 let over = turn.run().await;
                 drop(taken);
@@ -457,7 +458,8 @@ impl Executor for ServeExecutor {
                     pool.recycle_if_large(&server).await;
                 }
                 drop(background);
-            });
+            };
+            tokio::spawn(running.in_current_span());
             Ok(started)
         })
         .await

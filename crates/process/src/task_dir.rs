@@ -3,6 +3,7 @@
 use crate::blocking;
 use crate::descriptors;
 use crate::environment::GIT_REPOSITORY;
+use crate::remove_dir::remove_dir_all;
 use crate::tree::start_child;
 use std::fmt;
 use std::io;
@@ -202,6 +203,18 @@ impl TaskDir {
         std::fs::remove_dir_all(&self.path)?;
         Ok(true)
     }
+
+    /// Removes a directory that was made for the task, with all in it. Returns whether it was; one that existed before stays.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be removed.
+    pub fn remove(&self) -> io::Result<bool> {
+        if self.made {
+            remove_dir_all(&self.path)?;
+        }
+        Ok(self.made)
+    }
 }
 
 /// Removes an unfinished task directory on drop, also if the future that creates it is dropped.
@@ -302,6 +315,8 @@ mod tests {
         assert!(!touched.remove_if_untouched().unwrap() && touched.path().exists());
 
         let existing = TaskDir::existing(workspace.path()).unwrap();
-        assert!(!existing.remove_if_untouched().unwrap() && workspace.path().exists());
+        assert!(!existing.remove_if_untouched().unwrap() && !existing.remove().unwrap());
+        assert!(workspace.path().exists());
+        assert!(touched.remove().unwrap() && !touched.path().exists());
     }
 }

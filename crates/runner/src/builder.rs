@@ -5,9 +5,11 @@ mod conflicts;
 
 pub use build::locate_opencode;
 
+use crate::cleanup::DirectoryCleanup;
 use crate::driver::Transport;
 use crate::host::Host;
 use crate::launch_options::LaunchOptions;
+use crate::task_place::{PlaceSettings, TaskPlace};
 use opencode_run_config::ModelSource;
 use opencode_run_core::{
     Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy, SessionId, TurnOptions,
@@ -22,10 +24,8 @@ use std::time::Duration;
 /// A setting that would have no effect beside another is refused when the runner is built.
 #[derive(Debug, Clone)]
 pub struct RunnerBuilder {
-    task_name: Option<String>,
-    workspace: Option<PathBuf>,
-    dir: Option<PathBuf>,
-    session: Option<SessionId>,
+    place: PlaceSettings,
+    cleanup: DirectoryCleanup,
     /// A model as text, which is checked when the runner is built.
     model: Option<String>,
     options: TurnOptions,
@@ -36,7 +36,6 @@ pub struct RunnerBuilder {
     host: Option<Host>,
     ephemeral: bool,
     journals: Option<PathBuf>,
-    resume: bool,
 }
 
 impl Default for RunnerBuilder {
@@ -44,10 +43,8 @@ impl Default for RunnerBuilder {
         let mut options = TurnOptions::default();
         options.idle_timeout = Some(Limit::At(Limits::DEFAULT_IDLE));
         Self {
-            task_name: None,
-            workspace: None,
-            dir: None,
-            session: None,
+            place: PlaceSettings::default(),
+            cleanup: DirectoryCleanup::default(),
             model: None,
             options,
             sources: ModelSource::new(),
@@ -56,7 +53,6 @@ impl Default for RunnerBuilder {
             host: None,
             ephemeral: false,
             journals: None,
-            resume: false,
         }
     }
 }
@@ -69,10 +65,32 @@ impl RunnerBuilder {
         self
     }
 
+    /// Sets the place that the task works in: a new directory, an existing one, that of a session, or that of a conversation that is
+    /// continued.
+    ///
+    /// [`task_name`](Self::task_name), [`workspace`](Self::workspace), [`dir`](Self::dir), [`session`](Self::session) and
+    /// [`resume`](Self::resume) are shorthands for a place or add to it. One that would have no effect beside the others is refused by
+    /// [`build`](Self::build) as a [`BuildError::Conflict`](crate::BuildError::Conflict).
+    #[must_use]
+    #[doc(alias = "cwd")]
+    #[doc(alias = "working directory")]
+    pub fn place(mut self, place: TaskPlace) -> Self {
+        self.place.place = Some(place);
+        self
+    }
+
+    /// Sets the treatment of the task's new directory when the runner is [closed](crate::Runner::close) or dropped; it stays by
+    /// default. An existing directory always stays, so that this is refused beside one.
+    #[must_use]
+    pub fn cleanup(mut self, cleanup: DirectoryCleanup) -> Self {
+        self.cleanup = cleanup;
+        self
+    }
+
     /// Names the task, and with it its directory, `task_<name>_<8 hex>`; `task` unless said.
     #[must_use]
     pub fn task_name(mut self, name: impl Into<String>) -> Self {
-        self.task_name = Some(name.into());
+        self.place.task_name = Some(name.into());
         self
     }
 
@@ -80,21 +98,23 @@ impl RunnerBuilder {
     /// directory unless said.
     #[must_use]
     pub fn workspace(mut self, workspace: impl Into<PathBuf>) -> Self {
-        self.workspace = Some(workspace.into());
+        self.place.workspace = Some(workspace.into());
         self
     }
 
     /// Works in a directory that exists, instead of making one.
     #[must_use]
+    #[doc(alias = "cwd")]
+    #[doc(alias = "working directory")]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.dir = Some(dir.into());
+        self.place.dir = Some(dir.into());
         self
     }
 
     /// Continues a session of opencode, in that session's own directory.
     #[must_use]
     pub fn session(mut self, session: impl Into<SessionId>) -> Self {
-        self.session = Some(session.into());
+        self.place.session = Some(session.into());
         self
     }
 
@@ -124,6 +144,7 @@ impl RunnerBuilder {
     /// Sets the kind of work of all turns that do not name another; its model source comes before
     /// [`model`](Self::model).
     #[must_use]
+    #[doc(alias = "role")]
     pub fn source_type(mut self, source_type: ModelSourceType) -> Self {
         self.options.source_type = Some(source_type);
         self
@@ -131,6 +152,7 @@ impl RunnerBuilder {
 
     /// Sets a system prompt, beside opencode's own, for all turns that do not bring theirs.
     #[must_use]
+    #[doc(alias = "system prompt")]
     pub fn context(mut self, context: impl Into<String>) -> Self {
         self.options.context = Some(context.into());
         self
@@ -159,6 +181,7 @@ impl RunnerBuilder {
 
     /// Sets how long a turn may take, for all turns that bring no timeout; unlimited by default.
     #[must_use]
+    #[doc(alias = "deadline")]
     pub fn timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
         self.options.timeout = Some(timeout.into());
         self
@@ -192,6 +215,7 @@ impl RunnerBuilder {
 
     /// Sets what is answered in all turns when opencode asks whether a tool may do something; no unless said.
     #[must_use]
+    #[doc(alias = "approve")]
     pub fn permissions(mut self, permissions: PermissionPolicy) -> Self {
         self.options.permissions = Some(permissions);
         self
@@ -210,6 +234,7 @@ impl RunnerBuilder {
     /// works in the same file system, and is never ended. Nothing that it starts is ended either, but for what a turn's
     /// abort ends.
     #[must_use]
+    #[doc(alias = "connect")]
     pub fn attach(mut self, url: impl Into<String>) -> Self {
         self.attach = Some(url.into());
         self
@@ -250,6 +275,7 @@ impl RunnerBuilder {
 
     /// Sets the environment that opencode is started with; that of this process unless said.
     #[must_use]
+    #[doc(alias = "env")]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.launch.environment = Some(variables.into_iter().collect());
         self
@@ -266,6 +292,7 @@ impl RunnerBuilder {
     /// Gives opencode a home of its own, with its own configuration, logins, history and database, which is gone when the
     /// runner is. Only the project's own configuration applies. A session of it cannot be continued by another runner.
     #[must_use]
+    #[doc(alias = "sandbox")]
     pub fn isolated(mut self, isolated: bool) -> Self {
         self.launch.isolated = isolated;
         self
@@ -283,6 +310,7 @@ impl RunnerBuilder {
     /// itself, if that has called [`supervisor::init`](crate::supervisor::init). A supervisor ends all that they leave, also when this process is ended by
     /// SIGKILL.
     #[must_use]
+    #[doc(alias = "supervisor")]
     pub fn watcher(mut self, watcher: impl Into<Option<Supervisor>>) -> Self {
         self.launch.supervisor = watcher.into();
         self
@@ -308,7 +336,7 @@ impl RunnerBuilder {
     /// turn apply to further ones that bring none, which opencode would forget.
     #[must_use]
     pub fn resume(mut self) -> Self {
-        self.resume = true;
+        self.place.resume = true;
         self
     }
 }

@@ -31,8 +31,10 @@
 //! ```
 
 mod ask_error;
+pub mod blocking;
 mod build_error;
 mod builder;
+mod cleanup;
 mod defaults;
 mod driver;
 mod host;
@@ -40,17 +42,21 @@ mod isolation;
 mod journal;
 mod keys;
 mod launch_options;
+#[cfg(feature = "mock")]
+pub mod mock;
 mod model_choice;
 pub mod paths;
 mod previous;
 mod report;
 mod runner;
+mod task_place;
 pub mod transcript;
 mod turn;
 
 pub use ask_error::AskError;
 pub use build_error::BuildError;
 pub use builder::{RunnerBuilder, locate_opencode};
+pub use cleanup::DirectoryCleanup;
 pub use driver::Transport;
 pub use host::{Host, HostBuilder};
 pub use journal::find_journal;
@@ -60,24 +66,28 @@ pub use model_choice::ModelChoiceError;
 pub use paths::{TESTED_OPENCODE, default_journals, installed_opencode};
 pub use report::{EarlierTurn, Report, ReportError, ReportOutput};
 pub use runner::{PreparedTurn, Runner, RunnerError};
+pub use task_place::TaskPlace;
 pub use transcript::{SaveError, TRANSCRIPT_NAME};
 pub use turn::{Turn, TurnControl};
 
-pub use opencode_run_config::{DiscoveredEnvFile, EnvFileError, KeyError, ModelSource};
-/// Executors for the tests of programs that use the library; behind the feature `mock`.
-#[cfg(feature = "mock")]
-pub use opencode_run_core::mock;
-pub use opencode_run_core::{
-    Budget, Conversation, Dropped, Entry, EntryContent, Event, EventItem, Events, Executor, FailureKind, Limit,
-    LimitKind, Limits, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem,
-    ModelSourceType, ModelTraffic, Observed, OutputView, PartId, PermissionAnswer, PermissionHandler, PermissionPolicy,
-    PermissionRequest, ProcessExit, Prompt, ProviderPackage, RawJson, Remedy, ReportedError, RunError, RunState,
-    SecretString, SessionId, StartError, StepReason, StillRunning, Task, ToolCall, ToolState, TurnError, TurnEvent,
-    TurnFailure, TurnOptions, TurnRecord, Usage,
+// All that the interface of this crate names, and all that an `Executor` or a `Recorder` needs. A test holds it complete.
+pub use async_trait::async_trait;
+pub use opencode_run_config::{
+    DiscoveredEnvFile, EnvFileError, EnvKey, EnvProblem, EnvProblemKind, Ignored, KeyError, ModelSource, SourceSummary,
 };
-pub use opencode_run_journal::JournalError;
-pub use opencode_run_markdown::MarkdownOptions;
+pub use opencode_run_core::{
+    Budget, Changes, Control, Conversation, Dropped, Ending, Entry, EntryContent, ErrorChain, Event, EventItem, Events,
+    Executor, ExposeSecret, FailureKind, Input, Limit, LimitKind, Limits, ModelChoice, ModelConfig, ModelName,
+    ModelNameError, ModelParameter, ModelProblem, ModelSourceType, ModelTraffic, Observed, OutputView, PartId,
+    PermissionAnswer, PermissionHandler, PermissionPolicy, PermissionRequest, ProcessExit, Prompt, ProviderPackage,
+    QuestionRequest, RawJson, Recorder, Remedy, ReportedError, RunError, RunState, SecretString, SessionId, Signal,
+    StartError, StartedTurn, StepReason, StillRunning, Task, ToolCall, ToolState, TurnDriver, TurnError, TurnEvent,
+    TurnFailure, TurnHandle, TurnMachine, TurnOptions, TurnRecord, TurnRequest, TurnRunner, TurnStart,
+    UnknownSourceType, Usage,
+};
+pub use opencode_run_journal::{Journal, JournalError, Recovered, read as read_journal};
+pub use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
 pub use opencode_run_process::{
-    Launch, LocateError, Locator, Opencode, ServeExecutor, SessionLookupError, Supervisor, TaskDir, TaskDirError,
-    TaskNameError, Version, supervisor,
+    Launch, LocateError, Locator, Opencode, ParseVersionError, ProjectConfig, ProjectPower, RunExecutor, ServeExecutor,
+    SessionLookupError, Supervisor, TaskDir, TaskDirError, TaskName, TaskNameError, Version, supervisor,
 };

@@ -330,7 +330,9 @@ mod tests {
         let report: Report = Report::without_turn("t", RunState::Error);
         let mut json = serde_json::to_value(&report).unwrap();
         json["of_a_later_version"] = Value::from(1);
+        json["error"] = serde_json::json!({"kind": "of_a_later_version", "message": "m", "hint": null});
         json.as_object_mut().unwrap().remove("schema_version");
-        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), Report { schema_version: 0, ..report });
+        let error = Some(ReportError::new(FailureKind::Unknown, "m", None));
+        assert_eq!(serde_json::from_value::<Report>(json).unwrap(), Report { schema_version: 0, error, ..report });
     }
 }

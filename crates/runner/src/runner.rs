@@ -2,6 +2,7 @@
 
 use crate::ask_error::AskError;
 use crate::builder::RunnerBuilder;
+use crate::cleanup::DirectoryCleanup;
 use crate::defaults::Defaults;
 use crate::driver::Transport;
 use crate::host::Host;
@@ -22,13 +23,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Runs the turns of one task on opencode, one at a time, in one session.
 ///
 /// A clone is another handle to the same task, so that any number of tasks can watch, wait and interrupt. Watching takes nothing away.
 ///
 /// When the last handle is dropped, and the last [`Turn`] of it, a running turn is killed, and the servers of a runner without a
-/// [`Host`] of its own end in the background; [`close`](Self::close) waits for that. The task's directory stays.
+/// [`Host`] of its own end in the background; [`close`](Self::close) waits for that. The
+/// task's directory stays unless its [cleanup](RunnerBuilder::cleanup) removes it.
 #[derive(Debug, Clone)]
 pub struct Runner {
     inner: Arc<Inner>,
@@ -39,14 +42,32 @@ struct Inner {
     // Before the host: dropping it ends the turn that runs there.
     turns: TurnRunner,
     host: Host,
-    /// The host was made for this runner and ends with it.
-    owns_host: bool,
     directory: TaskDir,
+    /// The span of the task in the log.
+    span: tracing::Span,
     defaults: Defaults,
-    ephemeral: bool,
+    end: AtEnd,
     last_model: Mutex<Option<ModelChoice>>,
     history: History,
     journal: Option<Arc<Journal>>,
+}
+
+/// The things that end with a runner.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AtEnd {
+    /// The host was made for this runner and ends with it.
+    pub(crate) owns_host: bool,
+    /// The session and the journal are deleted.
+    pub(crate) ephemeral: bool,
+    pub(crate) cleanup: DirectoryCleanup,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let running = self.turns.running_turn();
+        self.turns.kill();
+        self.end.cleanup.apply_in_background(self.directory.clone(), self.turns.state(), running);
+    }
 }
 
 /// A turn that has all that it needs, and can be started.
@@ -112,11 +133,10 @@ impl Runner {
 
     pub(crate) fn new(
         host: Host,
-        owns_host: bool,
+        end: AtEnd,
         beginning: Beginning,
         directory: TaskDir,
         defaults: Defaults,
-        ephemeral: bool,
         history: History,
     ) -> Self {
         let Beginning { conversation, journal } = beginning;
@@ -125,7 +145,9 @@ impl Runner {
             turns = turns.recorded_by(Arc::<Journal>::clone(journal));
         }
         let last_model = Mutex::new(None);
-        let inner = Inner { turns, host, owns_host, directory, defaults, ephemeral, last_model, history, journal };
+        let conversation = turns.conversation();
+        let span = tracing::info_span!("task", name = %conversation.task.name, directory = %directory.path().display());
+        let inner = Inner { turns, host, directory, span, defaults, end, last_model, history, journal };
         Self { inner: Arc::new(inner) }
     }
 
@@ -151,7 +173,8 @@ impl Runner {
     /// [`TurnRecord::failure`] and [`TurnRecord::answer`].
     pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<Arc<TurnRecord>, RunnerError> {
         let PreparedTurn { prompt, now, since } = self.prepare(prompt.into(), Instant::now()).await?;
-        Ok(self.inner.turns.run_since(prompt, now, since).await?)
+        let running = Box::pin(self.inner.turns.run_since(prompt, now, since));
+        Ok(running.instrument(self.inner.span.clone()).await?)
     }
 
     /// Starts a turn and returns as soon as it is under way.
@@ -174,7 +197,7 @@ impl Runner {
     pub async fn prepare(&self, prompt: Prompt, since: Instant) -> Result<PreparedTurn, RunnerError> {
         let now = SystemTime::now();
         let previous = self.inner.history.previous(&self.inner.turns.conversation().turns);
-        let prompt = self.inner.defaults.complete(prompt, previous).await?;
+        let prompt = self.inner.defaults.complete(prompt, previous).instrument(self.inner.span.clone()).await?;
         if let Some(model) = &prompt.options.model {
             self.inner.history.note(model);
         }
@@ -189,7 +212,8 @@ impl Runner {
     /// As [`start`](Self::start).
     pub async fn start_prepared(&self, prepared: PreparedTurn) -> Result<Turn, RunnerError> {
         let PreparedTurn { prompt, now, since } = prepared;
-        let handle = self.inner.turns.start_since(prompt, now, since).await?;
+        let started = Box::pin(self.inner.turns.start_since(prompt, now, since));
+        let handle = started.instrument(self.inner.span.clone()).await?;
         Ok(Turn::new(handle, self.clone()))
     }
 
@@ -198,19 +222,22 @@ impl Runner {
     /// A running turn is killed. The session of an [ephemeral](RunnerBuilder::ephemeral) runner is deleted from opencode's
     /// history, and its journal as well. A server that was started for the runner ends. A further turn would start another.
     ///
-    /// A runner that is dropped does the same in the background, but deletes no session.
+    /// The task's directory is removed if the [cleanup](RunnerBuilder::cleanup) asks for it.
+    ///
+    /// A runner that is dropped does the same in the background, but deletes no session. A process that exits meanwhile may leave the
+    /// directory.
     ///
     /// # Errors
     ///
-    /// If the session was to be deleted and was not. The server has ended all the same.
+    /// If the session or the directory could not be deleted. The server has ended all the same.
     pub async fn close(&self) -> Result<(), RunnerError> {
         if self.kill() {
             self.wait().await;
         }
         let conversation = self.conversation();
         let session = conversation.session.as_ref().filter(|_| !conversation.turns.is_empty());
-        let forget = self.inner.ephemeral && session.is_some();
-        let own_host = self.inner.owns_host && self.inner.host.driver().own_server().is_some();
+        let forget = self.inner.end.ephemeral && session.is_some();
+        let own_host = self.inner.end.owns_host && self.inner.host.driver().own_server().is_some();
         // With a server that ends, all ends that it keeps.
         let released = if forget || !own_host {
             self.inner.host.driver().executor().release(&conversation.task, session, forget).await
@@ -220,10 +247,11 @@ impl Runner {
         if own_host {
             self.inner.host.shutdown().await;
         }
-        if let Some(journal) = self.inner.journal.as_ref().filter(|_| self.inner.ephemeral) {
+        if let Some(journal) = self.inner.journal.as_ref().filter(|_| self.inner.end.ephemeral) {
             journal.delete();
         }
-        released.map_err(RunnerError::Close)
+        let removed = self.inner.end.cleanup.apply(&self.inner.directory, conversation.state()).await;
+        released.and(removed.map(drop)).map_err(RunnerError::Close)
     }
 
     /// Waits until no turn is running and returns the record of the last one; none if there was none.

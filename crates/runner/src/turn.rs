@@ -13,7 +13,7 @@ type Items = Pin<Box<dyn Stream<Item = EventItem> + Send + Sync>>;
 
 /// A turn that was started: a stream of its events, which can be awaited and controlled from anywhere.
 ///
-/// The stream never slows the turn down: a reader that is too slow learns how many events it missed, unless it is
+/// The stream skips events of an unknown kind unless it is [asked for them](Self::with_unknown), and never slows the turn down: a reader that is too slow learns how many events it missed, unless it is
 /// [`lossless`](Self::lossless). [`wait`](Self::wait) does not depend on the stream being read.
 ///
 /// It is a handle to its [`Runner`] as well: dropping it detaches the turn, which continues; the turn is killed when the last handle of
@@ -38,6 +38,8 @@ type Items = Pin<Box<dyn Stream<Item = EventItem> + Send + Sync>>;
 pub struct Turn {
     control: TurnControl,
     items: Items,
+    is_lossless: bool,
+    with_unknown: bool,
 }
 
 /// Ends or awaits a turn from anywhere. It is a handle to the turn's [`Runner`] as well, which keeps the turn alive.
@@ -51,7 +53,7 @@ pub struct TurnControl {
 impl Turn {
     pub(crate) fn new(handle: TurnHandle, runner: Runner) -> Self {
         let items = stream(handle.events());
-        Self { control: TurnControl { handle, _runner: runner }, items }
+        Self { control: TurnControl { handle, _runner: runner }, items, is_lossless: false, with_unknown: false }
     }
 
     /// Makes the stream one that misses no event from now on: the turn waits for its reader.
@@ -59,7 +61,22 @@ impl Turn {
     /// Such a wait does not count as idle. A turn that is being ended waits for no reader.
     #[must_use]
     pub fn lossless(mut self) -> Self {
-        self.items = stream(self.control.handle.lossless_events());
+        self.is_lossless = true;
+        self.reopened()
+    }
+
+    /// Makes the stream one that returns events of an unknown kind as well. They are most of a small turn's events, and change
+    /// nothing.
+    #[must_use]
+    pub fn with_unknown(mut self) -> Self {
+        self.with_unknown = true;
+        self.reopened()
+    }
+
+    fn reopened(mut self) -> Self {
+        let handle = &self.control.handle;
+        let events = if self.is_lossless { handle.lossless_events() } else { handle.events() };
+        self.items = stream(if self.with_unknown { events.with_unknown() } else { events });
         self
     }
 

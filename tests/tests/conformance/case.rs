@@ -273,7 +273,7 @@ impl Case {
     }
 
     async fn turn(&self, runner: Arc<TurnRunner>, opencode: Opencode, transport: Transport, asks: Order) -> String {
-        let mut events = runner.lossless_events();
+        let mut events = runner.lossless_events().with_unknown();
         let mut seen = Vec::new();
         if self.deed.is_done() {
             let when = self.when;

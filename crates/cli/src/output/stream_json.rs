@@ -1,28 +1,15 @@
 //! The objects that `--output-format stream-json` prints, one a line.
 
 use super::report::{Report, to_json};
-use opencode_run_core::{Event, TurnEvent};
+use opencode_run_core::TurnEvent;
 
-/// Returns an event on one line: what it is, when it was seen (milliseconds after the turn's start), which sub-agent's it
-/// is, and what opencode wrote, byte by byte.
+/// Returns an event on one line.
 pub(crate) fn event_line(event: &TurnEvent) -> String {
-    let TurnEvent { at, observed, .. } = event;
     // An event is a map with string keys: it can be written.
-    let mut line = serde_json::to_string(&observed.event).unwrap_or_default();
-    line.pop();
-    line.push_str(",\"at_ms\":");
-    line.push_str(&at.as_millis().to_string());
-    if let Some(session) = &observed.sub_agent {
-        line.push_str(",\"sub_agent\":");
-        line.push_str(&serde_json::Value::from(session.as_str()).to_string());
-    }
-    // An unknown event has it already.
-    if let (Some(raw), false) = (&observed.raw, matches!(observed.event, Event::Unknown { .. })) {
-        line.push_str(",\"raw\":");
-        // A line break can only stand between the tokens of a JSON text.
-        line.extend(raw.get().chars().filter(|c| !matches!(c, '\n' | '\r')));
-    }
-    line.push_str("}\n");
+    let mut line = serde_json::to_string(event).unwrap_or_default();
+    // A line break can only stand between the tokens of what opencode wrote.
+    line.retain(|c| !matches!(c, '\n' | '\r'));
+    line.push('\n');
     line
 }
 
@@ -37,7 +24,7 @@ pub(crate) fn result_line(report: &Report<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opencode_run_core::{Observed, PartId, RawJson, SessionId, ToolCall, ToolState};
+    use opencode_run_core::{Event, Observed, PartId, RawJson, SessionId, ToolCall, ToolState};
     use serde_json::{Value, json};
     use std::time::Duration;
 

@@ -12,6 +12,7 @@ pub(super) fn signals(conversation: &Conversation, turn: &TurnRecord) -> Vec<Sig
             EntryContent::Reasoning { part, text } => Event::Reasoning { part, text },
             EntryContent::Tool(call) => Event::Tool(call),
             EntryContent::Error(error) => Event::Error(error),
+            EntryContent::Unknown(_) => continue,
         };
         let observed = Observed::new(event);
         signals.push(match &entry.sub_agent {

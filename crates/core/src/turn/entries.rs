@@ -35,7 +35,9 @@ impl TurnMachine {
         self.growing = Some(index);
         match &mut self.record.entries[index].content {
             EntryContent::Text { text, .. } | EntryContent::Reasoning { text, .. } => text,
-            EntryContent::Tool(_) | EntryContent::Error(_) => unreachable!("`parts` names texts and reasoning only"),
+            EntryContent::Tool(_) | EntryContent::Error(_) | EntryContent::Unknown(_) => {
+                unreachable!("`parts` names texts and reasoning only")
+            }
         }
     }
 
@@ -45,7 +47,7 @@ impl TurnMachine {
         let (is, known) = match &entry.content {
             EntryContent::Text { part, .. } => (PartKind::Text, part),
             EntryContent::Reasoning { part, .. } => (PartKind::Reasoning, part),
-            EntryContent::Tool(_) | EntryContent::Error(_) => return false,
+            EntryContent::Tool(_) | EntryContent::Error(_) | EntryContent::Unknown(_) => return false,
         };
         is == *kind && known == part && entry.sub_agent == *sub_agent
     }
@@ -89,7 +91,7 @@ impl TurnMachine {
 fn progress(state: &ToolState) -> u8 {
     match state {
         ToolState::Pending => 0,
-        ToolState::Running { .. } => 1,
+        ToolState::Running { .. } | ToolState::Unknown(_) => 1,
         ToolState::Completed { .. } | ToolState::Failed { .. } => 2,
     }
 }

@@ -34,7 +34,7 @@ impl IdleClock {
     /// Records the state of a tool call.
     pub(super) fn tool(&mut self, at: Duration, call: usize, state: &ToolState) {
         let limit = match state {
-            ToolState::Pending | ToolState::Running { limit: None, .. } => TOOL_TIMEOUT,
+            ToolState::Pending | ToolState::Running { limit: None, .. } | ToolState::Unknown(_) => TOOL_TIMEOUT,
             ToolState::Running { limit: Some(limit), .. } => *limit,
             ToolState::Completed { .. } | ToolState::Failed { .. } => {
                 self.tools.remove(&call);

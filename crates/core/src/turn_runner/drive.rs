@@ -7,6 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
+use tracing::Span;
+use tracing::field::{Empty, display};
+
+/// Returns the span of a turn in the log. Its number counts from 1; the session and the outcome are recorded as they become known.
+pub(super) fn turn_span(place: usize) -> Span {
+    tracing::info_span!("turn", number = place + 1, session = Empty, outcome = Empty)
+}
 
 /// The reasons for which the loop of a turn wakes up.
 enum Wake {
@@ -63,8 +70,11 @@ impl Drop for LostGuard {
 /// Feeds the signals of a turn into its state machine until the turn ends.
 pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn) {
     let StartedTurn { mut signals, controls } = started;
-    let (shared, log) = (Arc::clone(&guard.sink.shared), Arc::clone(&guard.sink.log));
-    let (mut total, mut idle) = (Alarm::default(), Alarm::default());
+    let shared = Arc::clone(&guard.sink.shared);
+    let log = Arc::clone(&guard.sink.log);
+    let mut total = Alarm::default();
+    let mut idle = Alarm::default();
+    let mut is_named = false;
     loop {
         if let Some(recorder) = &guard.sink.recorder
             && (signals.is_empty() || !log.has_room())
@@ -99,7 +109,12 @@ pub(super) async fn drive(mut guard: LostGuard, started: StartedTurn) {
             // A failed send needs no handling: the executor has already sent its end, or the next signal is `None`.
             controls.send(control).ok();
         }
-        if changes.ended.is_some() {
+        if let Some(session) = changes.session.as_ref().filter(|_| !is_named) {
+            Span::current().record("session", display(session));
+            is_named = true;
+        }
+        if let Some(state) = changes.ended {
+            Span::current().record("outcome", state.as_str());
             guard.over = true;
             return;
         }

@@ -94,11 +94,23 @@ fn foreign_file_is_rejected() {
         let error = recovered(foreign.as_bytes()).unwrap_err();
         assert!(matches!(error, JournalError::Foreign { .. }), "{foreign:?}: {error}");
     }
-    let (bytes, _) = whole();
-    let newer = String::from_utf8(bytes).unwrap().replacen("\"format\":1", "\"format\":2", 1);
-    let error = recovered(newer.as_bytes()).unwrap_err();
-    assert!(matches!(error, JournalError::Newer { format: 2, .. }), "{error}");
     assert!(matches!(read(Path::new("/nowhere/journal")), Err(JournalError::Io { .. })));
+}
+
+#[test]
+fn journal_of_a_later_format_is_read_but_not_continued() {
+    let (bytes, conversation) = whole();
+    let newer = String::from_utf8(bytes).unwrap().replacen("\"format\":1", "\"format\":2", 1);
+    let newer = newer + "{\"ended\":{\"at\":1,\"ending\":\"dissolved\"}}\n";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("newer.jsonl");
+    std::fs::write(&path, &newer).unwrap();
+    let read = read(&path).unwrap();
+    assert_eq!((read.conversation, read.skipped_lines), (conversation, 1));
+    assert_eq!(read.format, 2);
+    let error = Journal::open(&path).unwrap_err();
+    assert!(matches!(error, JournalError::Newer { format: 2, .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
 }
 
 #[test]

@@ -7,8 +7,10 @@ use crate::host::Host;
 use crate::journal::Beginning;
 use crate::launch_options::Reach;
 use crate::previous::History;
+use crate::runner::AtEnd;
+use crate::task_place::Resolved;
 use crate::{BuildError, Runner, RunnerError, paths};
-use opencode_run_core::{Executor, FailureKind, ModelChoice, ModelName, RunError, StartError, Task};
+use opencode_run_core::{Executor, FailureKind, ModelChoice, ModelName, RunError, SessionId, StartError, Task};
 use opencode_run_process::{
     LocateError, Locator, Opencode, SessionInfo, SessionModel, Supervisor, TaskDir, TaskDirError, TaskName,
 };
@@ -26,7 +28,7 @@ impl RunnerBuilder {
     ///
     /// If there is no opencode to drive, or a setting cannot be used. Then no task directory is left behind.
     pub async fn build(mut self) -> Result<Runner, BuildError> {
-        self.check_conflicts(false)?;
+        let place = self.check_conflicts(false)?;
         self.check_names()?;
         let (host, owns_host) = if let Some(host) = self.host.take() {
             (host, false)
@@ -36,7 +38,7 @@ impl RunnerBuilder {
         if self.ephemeral && host.transport() == Some(Transport::Run) {
             return Err(wrong("a session can be deleted by a server only, not by `opencode run`").into());
         }
-        Box::pin(self.assemble(host, owns_host)).await
+        Box::pin(self.assemble(place, host, owns_host)).await
     }
 
     fn reach(&mut self) -> Reach {
@@ -56,42 +58,41 @@ impl RunnerBuilder {
     /// If a setting cannot be used, or is one of opencode or of how it is started and reached: those are the executor's
     /// business. Then no task directory is left behind.
     pub async fn build_with(self, executor: Arc<dyn Executor>) -> Result<Runner, BuildError> {
-        self.check_conflicts(true)?;
+        let place = self.check_conflicts(true)?;
         self.check_names()?;
         let host = Host::with_supervised_executor(executor, self.launch.supervisor.clone());
-        self.assemble(host, true).await
-    }
-
-    fn name(&self) -> &str {
-        self.task_name.as_deref().unwrap_or("task")
+        self.assemble(place, host, true).await
     }
 
     /// A name that cannot be used is wrong also where no directory is made after it.
     fn check_names(&self) -> Result<(), BuildError> {
-        self.name().parse::<TaskName>().map_err(TaskDirError::from)?;
+        self.place.name().parse::<TaskName>().map_err(TaskDirError::from)?;
         if let Some(text) = &self.model {
             text.parse::<ModelName>()?;
         }
         Ok(())
     }
 
-    async fn assemble(mut self, host: Host, owns_host: bool) -> Result<Runner, BuildError> {
+    async fn assemble(mut self, place: Resolved, host: Host, owns_host: bool) -> Result<Runner, BuildError> {
         let mut options = std::mem::take(&mut self.options);
         if let Some(text) = self.model.take() {
             options.model = Some(ModelChoice::Named(text.parse()?));
         }
         let mut defaults = Defaults { options, sources: std::mem::take(&mut self.sources), keys: host.keys() };
         let is_isolated = host.is_isolated();
-        let (directory, session_model) = self.directory(host.driver(), &defaults).await?;
-        let (journals, session, resumes) = (self.journals.take(), self.session.take(), self.resume);
-        let task = Task::new(self.name(), directory.path()).isolated(is_isolated);
+        let name = self.place.name();
+        let located = locate_task(&place, name, host.driver(), &defaults).await?;
+        let Located { directory, session_model } = located;
+        let task = Task::new(name, directory.path()).isolated(is_isolated);
+        let journals = self.journals.take();
+        let resumes = matches!(place, Resolved::Resume { .. });
         // The file system of the journals may take long to answer.
-        let begin = move || {
-            if resumes {
+        let begin = move || match place {
+            Resolved::Resume { session, .. } => {
                 Beginning::resume(journals.as_deref(), &task.directory, session.as_ref())
-            } else {
-                Beginning::new(journals.as_deref(), task, session)
             }
+            Resolved::Session { session, .. } => Beginning::new(journals.as_deref(), task, Some(session)),
+            Resolved::New { .. } | Resolved::Existing(_) => Beginning::new(journals.as_deref(), task, None),
         };
         let beginning = tokio::task::spawn_blocking(begin)
             .await
@@ -100,48 +101,69 @@ impl RunnerBuilder {
             defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
         }
         let history = History::new(&beginning.conversation.turns, session_model.as_ref());
-        Ok(Runner::new(host, owns_host, beginning, directory, defaults, self.ephemeral, history))
+        let end = AtEnd { owns_host, ephemeral: self.ephemeral, cleanup: self.cleanup };
+        Ok(Runner::new(host, end, beginning, directory, defaults, history))
     }
+}
 
-    /// Returns the task's directory, and the model of the session's last turn if opencode was asked for the session.
-    async fn directory(
-        &self,
-        driver: &Driver,
-        defaults: &Defaults,
-    ) -> Result<(TaskDir, Option<SessionModel>), BuildError> {
-        // A session belongs to the directory of its conversation.
-        let Some(session) = self.session.as_ref().filter(|_| !self.resume) else {
-            return Ok((self.own_directory().await?, None));
-        };
-        // If no model is available, the turn reports it.
-        let model = match defaults.model_of(None, None, None, defaults.options.limits().total).await {
-            // The time of the turn went by.
-            Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
-            model => model.ok().flatten(),
-        };
-        let info = driver.session_info(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
-        let Some(SessionInfo { directory, model, .. }) = info else { return Ok((self.own_directory().await?, None)) };
-        let sessions = match TaskDir::open(&directory).await {
-            Err(_) if !directory.exists() => {
-                return Err(BuildError::SessionDirectoryGone { session: session.clone(), directory });
-            }
-            found => found?,
-        };
-        if let Some(asked) = &self.dir
-            && TaskDir::open(asked).await? != sessions
-        {
-            return Err(BuildError::SessionElsewhere { session: session.clone(), directory, asked: asked.clone() });
-        }
-        Ok((sessions, model))
-    }
+/// A task's directory, and the model of the session's last turn if opencode was asked for the session.
+struct Located {
+    directory: TaskDir,
+    session_model: Option<SessionModel>,
+}
 
-    async fn own_directory(&self) -> Result<TaskDir, TaskDirError> {
-        match &self.dir {
-            Some(dir) => TaskDir::open(dir).await,
-            None if self.resume => TaskDir::open(".").await,
-            None => TaskDir::create(self.workspace.as_deref().unwrap_or(Path::new(".")), self.name()).await,
+/// Makes or opens the directory of a task.
+async fn locate_task(
+    place: &Resolved,
+    name: &str,
+    driver: &Driver,
+    defaults: &Defaults,
+) -> Result<Located, BuildError> {
+    let directory = match place {
+        Resolved::New { workspace } => TaskDir::create(workspace, name).await?,
+        Resolved::Existing(directory) | Resolved::Resume { directory, .. } => TaskDir::open(directory).await?,
+        Resolved::Session { session, expected } => {
+            return locate_session(session, expected.as_deref(), name, driver, defaults).await;
         }
+    };
+    Ok(Located { directory, session_model: None })
+}
+
+/// Opens the directory of a session.
+async fn locate_session(
+    session: &SessionId,
+    expected: Option<&Path>,
+    name: &str,
+    driver: &Driver,
+    defaults: &Defaults,
+) -> Result<Located, BuildError> {
+    // If no model is available, the turn reports it.
+    let model = match defaults.model_of(None, None, None, defaults.options.limits().total).await {
+        // The time of the turn went by.
+        Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
+        model => model.ok().flatten(),
+    };
+    let info = driver.session_info(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
+    let Some(SessionInfo { directory, model, .. }) = info else {
+        // An executor of the caller's knows the session by itself.
+        let directory = match expected {
+            Some(directory) => TaskDir::open(directory).await?,
+            None => TaskDir::create(Path::new("."), name).await?,
+        };
+        return Ok(Located { directory, session_model: None });
+    };
+    let found = match TaskDir::open(&directory).await {
+        Err(_) if !directory.exists() => {
+            return Err(BuildError::SessionDirectoryGone { session: session.clone(), directory });
+        }
+        found => found?,
+    };
+    if let Some(asked) = expected
+        && TaskDir::open(asked).await? != found
+    {
+        return Err(BuildError::SessionElsewhere { session: session.clone(), directory, asked: asked.to_owned() });
     }
+    Ok(Located { directory: found, session_model: model })
 }
 
 fn wrong(message: &str) -> StartError {

@@ -1,35 +1,25 @@
 //! Settings that would have no effect beside others: refused, so that none is silently ignored.
 
 use super::RunnerBuilder;
+use crate::cleanup::DirectoryCleanup;
 use crate::launch_options::LaunchOptions;
+use crate::task_place::Resolved;
 use crate::{BuildError, Transport};
 
 /// A setting by the name of its method, and whether it is set.
 type Setting = (&'static str, bool);
 
 impl RunnerBuilder {
-    /// Checks the settings against each other. `brought` means that the caller brings the executor.
+    /// Checks the settings against each other, and returns the place of the task. `brought` means that the caller brings the executor.
     ///
     /// # Errors
     ///
     /// If a setting would have no effect. The error names it.
-    pub(crate) fn check_conflicts(&self, brought: bool) -> Result<(), BuildError> {
+    pub(crate) fn check_conflicts(&self, brought: bool) -> Result<Resolved, BuildError> {
         // Every field is looked at: of a new one it has to be decided what it conflicts with.
-        let Self {
-            task_name,
-            workspace,
-            dir,
-            session,
-            model: _,
-            options: _,
-            sources: _,
-            attach,
-            launch,
-            host,
-            ephemeral: _,
-            journals,
-            resume,
-        } = self;
+        let Self { place, cleanup, model: _, options: _, sources: _, attach, launch, host, ephemeral: _, journals } =
+            self;
+        let resolved = place.resolve()?;
         let LaunchOptions {
             opencode,
             environment,
@@ -55,9 +45,8 @@ impl RunnerBuilder {
         let reach_of_opencode: [Setting; 3] =
             [("transport", transport.is_some()), ("attach", attach.is_some()), ("environment", environment.is_some())];
         let process_per_turn: [Setting; 1] = [("transport", *transport == Some(Transport::Run))];
-        let new_directory: [Setting; 1] = [("workspace", workspace.is_some())];
         let new_session: [Setting; 1] = [("isolated", *isolated)];
-        let new_task: [Setting; 1] = [("task_name", task_name.is_some())];
+        let new_directory: [Setting; 1] = [("cleanup", *cleanup != DirectoryCleanup::Keep)];
         let rules: [(bool, &str, &[&[Setting]]); 6] = [
             (
                 host.is_some(),
@@ -70,25 +59,37 @@ impl RunnerBuilder {
                 &[&start_of_opencode, &reach_of_opencode, &own_host],
             ),
             (attach.is_some(), "`attach`: that server runs already", &[&start_of_opencode, &process_per_turn]),
-            (dir.is_some(), "`dir`, which is the task's directory", &[&new_directory]),
-            (session.is_some(), "`session`, which has a directory of its own", &[&new_directory, &new_session]),
-            (*resume, "`resume`, which continues a task", &[&new_directory, &new_session, &new_task]),
+            (
+                matches!(resolved, Resolved::Session { .. }),
+                "`session`, which has a directory of its own",
+                &[&new_directory, &new_session],
+            ),
+            (
+                matches!(resolved, Resolved::Resume { .. }),
+                "`resume`, which continues a task",
+                &[&new_directory, &new_session],
+            ),
+            (
+                matches!(resolved, Resolved::Existing(_)),
+                "a directory that exists, which is not removed",
+                &[&new_directory],
+            ),
         ];
         for (_, with, settings) in rules.into_iter().filter(|(applies, ..)| *applies) {
             if let Some((setting, _)) = settings.iter().copied().flatten().find(|(_, is_set)| *is_set) {
                 return Err(BuildError::Conflict { setting, with });
             }
         }
-        if *resume && journals.is_none() {
+        if matches!(resolved, Resolved::Resume { .. }) && journals.is_none() {
             return Err(BuildError::ResumeWithoutJournal);
         }
-        Ok(())
+        Ok(resolved)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{BuildError, Runner, RunnerBuilder, Transport};
+    use crate::{BuildError, DirectoryCleanup, Runner, RunnerBuilder, TaskPlace, Transport};
     use opencode_run_core::mock::ScriptedExecutor;
     use opencode_run_core::{FailureKind, SessionId};
     use std::sync::Arc;
@@ -146,7 +147,12 @@ mod tests {
 
     #[tokio::test]
     async fn settings_of_another_place_are_refused() {
-        let settings: [(&str, &str, Set); 7] = [
+        let settings: [(&str, &str, Set); 12] = [
+            ("workspace", "`place`", |b| b.place(TaskPlace::Existing("/".into())).workspace("/")),
+            ("session", "`place`", |b| b.place(TaskPlace::Session("ses_1".into())).session("ses_2")),
+            ("cleanup", "exists", |b| b.dir("/").cleanup(DirectoryCleanup::Remove)),
+            ("cleanup", "`session`", |b| b.session("ses_1").cleanup(DirectoryCleanup::Remove)),
+            ("cleanup", "`resume`", |b| b.journal("/j").resume().cleanup(DirectoryCleanup::RemoveIfSuccessful)),
             ("workspace", "`dir`", |b| b.dir("/").workspace("/")),
             ("workspace", "`session`", |b| b.session(SessionId::new("ses_1")).workspace("/")),
             ("isolated", "`session`", |b| b.session(SessionId::new("ses_1")).isolated(true)),

@@ -143,6 +143,7 @@ impl Produced {
                     produced.errors += 1;
                     false
                 }
+                EntryContent::Unknown(entry) => panic!("no event leads to it: {entry}"),
             };
             assert!(!twice, "one part has two entries");
         }
