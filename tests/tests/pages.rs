@@ -10,14 +10,15 @@ use std::process::{Command, Stdio};
 /// The options of cargo's commands that the page names.
 const CARGOS_OPTIONS: [&str; 4] = ["--release", "--locked", "--path", "--example"];
 
-const SUBCOMMANDS: [&str; 9] = ["allow", "chat", "resume", "demo", "setup", "doctor", "models", "completions", "man"];
+const SUBCOMMANDS: [&str; 10] =
+    ["allow", "chat", "resume", "demo", "setup", "doctor", "models", "report", "completions", "man"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The pages for users.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "docs/command.md",
     "docs/from-pyrunner.md",
@@ -26,6 +27,7 @@ const PAGES: [&str; 9] = [
     "docs/library.md",
     "docs/model-sources.md",
     "docs/outcomes.md",
+    "docs/report.md",
     "docs/versions.md",
 ];
 

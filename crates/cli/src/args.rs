@@ -2,11 +2,13 @@
 
 mod free_text;
 mod output;
+mod report;
 mod task;
 mod values;
 
 pub(crate) use self::free_text::MissingText;
 pub(crate) use self::output::{ConsoleArgs, OutputArgs};
+pub(crate) use self::report::{BatchReportArgs, EmbedKind};
 pub(crate) use self::task::TaskArgs;
 pub(crate) use self::values::{OutputFormat, PermissionArg, ReportFormat, TransportArg};
 use super::exit_code::Code;
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Trust the .env of a directory, until it changes
     Allow(AllowArgs),
+    /// Write an HTML page about the results of a batch, or a comparison of two
+    Report(BatchReportArgs),
     /// Print completions for a shell
     Completions {
         /// The shell

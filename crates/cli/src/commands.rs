@@ -1,6 +1,7 @@
 //! The subcommands, and the way to them.
 
 mod allow;
+mod batch_report;
 mod chat;
 mod demo;
 mod doctor;
@@ -174,6 +175,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
         Some(Command::Doctor(args)) => &args.console,
         Some(Command::Models(args)) => &args.console,
         Some(Command::Allow(args)) => &args.console,
+        Some(Command::Report(args)) => &args.console,
         Some(Command::Completions { shell }) => {
             return until_signal(signals, print(TextKind::Plain, |out| complete(*shell, out))).await;
         }
@@ -196,6 +198,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
             Some(Command::Doctor(args)) => until_signal(signals, doctor::doctor(&args, console)).await,
             Some(Command::Allow(args)) => until_signal(signals, allow::allow(&args, console)).await,
             Some(Command::Models(args)) => until_signal(signals, models::models(&args, console)).await,
+            Some(Command::Report(args)) => until_signal(signals, batch_report::report(args, console)).await,
             _ => Box::pin(run::run(cli.run, signals, console)).await,
         }
     };

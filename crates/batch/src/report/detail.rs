@@ -1,4 +1,4 @@
-//! What the page shows of one task when it is opened.
+//! The part of the page that is shown if a task is opened.
 
 use super::format::{cost, duration};
 use super::links::relative_url;
@@ -22,7 +22,7 @@ const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
 /// How many earlier attempts are shown, the last ones.
 const MAX_ATTEMPTS: usize = 10;
 
-/// The files of a results file: where they are, and where the page is.
+/// The directories that paths and links are relative to.
 #[derive(Debug)]
 pub(crate) struct Files<'p> {
     /// The directory of the results file, absolute.
@@ -82,9 +82,9 @@ impl<'t> Detail<'t> {
         let transcript = last.transcript.as_deref();
         let labelled = [("Transcript", transcript), ("Patch", patch), ("Check log", log)];
         let links = labelled.into_iter().filter_map(|(label, path)| {
-            let path = files.results.join(path?);
+            let file = files.results.join(path?);
             // A transcript may have been deleted with its task's directory.
-            path.exists().then(|| (label, relative_url(files.page, &path)))
+            file.exists().then(|| (label, relative_url(files.page, &file)))
         });
         let mut facts = last.facts.clone();
         if let Some(code) = last.check.as_ref().and_then(|check| check.exit_code) {
@@ -97,7 +97,9 @@ impl<'t> Detail<'t> {
             hint: last.hint.as_deref(),
             log: log.and_then(|path| files.read(path, limit(LOG_BYTES), true)),
             patch: patch.and_then(|path| files.read(path, limit(PATCH_BYTES), false)),
-            transcript: transcript.filter(|_| files.embeds_all).and_then(|path| files.read(path, MAX_FILE_BYTES, false)),
+            transcript: transcript
+                .filter(|_| files.embeds_all)
+                .and_then(|path| files.read(path, MAX_FILE_BYTES, false)),
             links: links.collect(),
             facts,
             metadata: last.metadata.clone(),

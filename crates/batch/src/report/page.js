@@ -81,12 +81,12 @@
     } else if (column.name === "Outcome") {
       td.append(badge(task.standing, task.solved, task.kind));
       if (task.solved === true && task.standing !== "passed") td.append(make("span", "minor", "check passed"));
-      if (task.model && models.length > 1) td.append(make("span", "minor", task.model));
+      if (task.model && models.length > 1 && !task.id.includes(task.model)) td.append(make("span", "minor", task.model));
     } else if (column.name === "Before") {
       const [change, before] = task.change ?? [];
       if (before) td.append(make("span", "minor", `${change === "same" ? "also " : ""}${before[0]}`));
       else td.append(make("span", "minor", "new"));
-      if (change === "fixed" || change === "broken") td.append(" ", make("span", `badge ${change === "fixed" ? "ok" : "bad"}`, change));
+      if (change === "fixed" || change === "broken") td.append(make("span", `badge ${change === "fixed" ? "ok" : "bad"}`, change));
     } else {
       td.textContent = column.text(task);
       td.dataset.label = column.name.toLowerCase();

@@ -1,11 +1,11 @@
 //! The page: its data and the template.
 
-use super::comparison::Comparison;
+use super::comparison::{Change, Comparison};
 use super::detail::{Detail, Files, json};
 use super::format::{cost, count, duration, percent};
 use super::plot::{Histogram, Sample, Timeline};
 use super::rates::{Interval, Rates, float, wilson_interval};
-use super::results::Results;
+use super::results::{Attempt, Results};
 use super::tasks::{Task, tasks_of};
 use crate::policy::{Class, Rule};
 use base64::Engine;
@@ -61,7 +61,7 @@ pub enum PageError {
     Template(#[from] minijinja::Error),
 }
 
-/// What of transcripts, patches and logs is embedded.
+/// Whether transcripts, patches and logs are embedded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Embed {
@@ -135,9 +135,8 @@ impl Page {
         let directory = absolute.parent().unwrap_or(Path::new("/"));
         let html = self.render(directory)?;
         // Not for the user alone: a report is for others to read.
-        let temporary = tempfile::Builder::new().prefix(".report-").make_in(directory, |path| {
-            std::fs::File::create_new(path)
-        });
+        let temporary =
+            tempfile::Builder::new().prefix(".report-").make_in(directory, |path| std::fs::File::create_new(path));
         let mut temporary = temporary.map_err(error)?;
         io::Write::write_all(temporary.as_file_mut(), html.as_bytes()).map_err(error)?;
         temporary.persist(&absolute).map_err(|failed| error(failed.error))?;
@@ -172,7 +171,8 @@ impl Page {
         };
         let listed = main.tasks.len().min(MAX_LISTED);
         let rows: Vec<_> = main.tasks[..listed].iter().enumerate().map(row).collect();
-        let details = main.tasks[..listed].iter().map(|task| Value::from_safe_string(Detail::of(task, &files).to_json()));
+        let details =
+            main.tasks[..listed].iter().map(|task| Value::from_safe_string(Detail::of(task, &files).to_json()));
         let details: Vec<_> = details.collect();
         let others = |of: fn(&Task) -> f64| self.before.as_ref().map(|before| samples(&before.tasks, of));
         let histogram = |of: fn(&Task) -> f64, format: fn(f64) -> String| {
@@ -246,6 +246,9 @@ impl Source {
     }
 }
 
+/// The outcome, duration and cost of a task in the file before.
+type Earlier = (&'static str, u64, f64);
+
 /// A line of the table, as the program of the page reads it: an array, since names would double its size.
 #[derive(Serialize)]
 struct Row<'t>(
@@ -262,16 +265,11 @@ struct Row<'t>(
     Option<bool>,
     Option<(u64, u64)>,
     Option<bool>,
-    Option<(super::comparison::Change, Option<(&'static str, u64, f64)>)>,
+    Option<(Change, Option<Earlier>)>,
 );
 
 impl<'t> Row<'t> {
-    fn of(
-        task: &'t Task,
-        models: &[&str],
-        begin: i64,
-        before: Option<(super::comparison::Change, Option<&super::results::Attempt>)>,
-    ) -> Self {
+    fn of(task: &'t Task, models: &[&str], begin: i64, before: Option<(Change, Option<&Attempt>)>) -> Self {
         let last = &task.last;
         Self(
             &last.id,
@@ -338,7 +336,8 @@ impl Totals {
             wall: timeline.map(|timeline| duration(timeline.length_ms)),
             begin: begin.map(|begin| begin.strftime("%Y-%m-%d %H:%M UTC").to_string()),
             busy: duration(busy),
-            per_hour: per_hour.map(|per_hour| if per_hour < 100.0 { format!("{per_hour:.1}") } else { count(whole(per_hour)) }),
+            per_hour: per_hour
+                .map(|per_hour| if per_hour < 100.0 { format!("{per_hour:.1}") } else { count(whole(per_hour)) }),
             skipped: source.skipped,
         }
     }
@@ -422,10 +421,13 @@ fn failures(tasks: &[Task]) -> Vec<Value> {
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let width = |count: u64| (float(count) / float(most) * 1000.0).round() / 10.0;
-    kinds.into_iter().map(|(kind, count)| context! { kind, count, width => width(count), cause => cause(kind) }).collect()
+    kinds
+        .into_iter()
+        .map(|(kind, count)| context! { kind, count, width => width(count), cause => cause(kind) })
+        .collect()
 }
 
-/// Returns who is responsible for a kind of failure.
+/// Returns the cause of a kind of failure.
 fn cause(kind: &str) -> &'static str {
     let known: Option<FailureKind> = serde_json::from_value(serde_json::Value::from(kind)).ok();
     match (kind, known.map(|kind| Rule::of_failure(kind).class)) {

@@ -33,6 +33,8 @@ pub(crate) struct Histogram {
     p90: String,
     max: String,
     is_log: bool,
+    /// How many values are 0, which are not drawn.
+    zeros: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,20 +50,24 @@ struct Bar {
 pub(crate) type Sample = (f64, Option<bool>);
 
 impl Histogram {
-    /// Makes a histogram of values; `None` if there are fewer than two or all are 0.
+    /// Makes a histogram of the values above 0; `None` if there are fewer than two.
     pub(crate) fn of(samples: &[Sample], others: Option<&[Sample]>, format: impl Fn(f64) -> String) -> Option<Self> {
-        let all = samples.iter().chain(others.unwrap_or_default()).map(|(value, _)| *value);
+        let zeros = samples.iter().filter(|(value, _)| *value <= 0.0).count() as u64;
+        let positive =
+            |samples: &[Sample]| samples.iter().copied().filter(|(value, _)| *value > 0.0).collect::<Vec<_>>();
+        let (samples, others) = (positive(samples), others.map(positive));
+        let all = samples.iter().chain(others.iter().flatten()).map(|(value, _)| *value);
         let max = all.clone().fold(0.0, f64::max);
-        let min = all.filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
-        if samples.len() < 2 || max <= 0.0 {
+        let min = all.fold(f64::INFINITY, f64::min);
+        if samples.len() < 2 {
             return None;
         }
         let scale = Scale::new(min, max);
         let mut counts = [[0_u64; 3]; BINS];
-        for (value, solved) in samples {
+        for (value, solved) in &samples {
             counts[scale.bin(*value)][class_of(*solved)] += 1;
         }
-        let outline = others.map(|others| {
+        let outline = others.as_ref().map(|others| {
             let mut counts = [0_u64; BINS];
             for (value, _) in others {
                 counts[scale.bin(*value)] += 1;
@@ -95,7 +101,19 @@ impl Histogram {
         let quantile = |share: f64| format(values[index_of(share, values.len())]);
         let ticks = (0..TICKS).map(|tick| format(scale.value(float(tick) / float(TICKS - 1)))).collect();
         let (median, p90, max) = (quantile(0.5), quantile(0.9), quantile(1.0));
-        Some(Self { width: WIDTH, height: HEIGHT, bars, outline, ticks, most, median, p90, max, is_log: scale.is_log })
+        Some(Self {
+            width: WIDTH,
+            height: HEIGHT,
+            bars,
+            outline,
+            ticks,
+            most,
+            median,
+            p90,
+            max,
+            is_log: scale.is_log,
+            zeros,
+        })
     }
 }
 
@@ -126,7 +144,11 @@ impl Scale {
 
     /// Returns the value at a place between 0 and 1.
     fn value(&self, place: f64) -> f64 {
-        if self.is_log { self.low * (self.high / self.low).powf(place) } else { self.low + (self.high - self.low) * place }
+        if self.is_log {
+            self.low * (self.high / self.low).powf(place)
+        } else {
+            self.low + (self.high - self.low) * place
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the place is clamped")]
@@ -204,7 +226,10 @@ impl Timeline {
             class: ["ok", "bad", "off"][class_of(attempt.is_solved())],
             task,
         });
-        let ticks = (0..TICKS).map(|tick| duration(length_ms / (TICKS - 1) * tick));
+        let ticks = (0..TICKS).map(|tick| match tick {
+            0 => "0".to_owned(),
+            _ => duration(length_ms / (TICKS - 1) * tick),
+        });
         Some(Self {
             width: WIDTH,
             height: round(lane_height * float(lanes.len() as u64)),

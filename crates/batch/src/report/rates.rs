@@ -88,7 +88,8 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / float(count))
 }
 
-/// Returns the probability that at least so uneven a split of changed tasks comes by chance: the exact two-sided sign test.
+/// Returns the probability of a split that is at least as uneven if both outcomes are equally likely: the exact two-sided sign
+/// test.
 pub(crate) fn sign_test(one: u64, other: u64) -> Option<f64> {
     let n = one + other;
     if n == 0 {

@@ -72,7 +72,7 @@ impl Attempt {
         let error = value.get("error").filter(|error| error.is_object());
         let of_error = |name: &str| error?.get(name)?.as_str().map(str::to_owned);
         let kind = of_error("kind");
-        // A kind of a later version is none of the agent's.
+        // A kind that a later version added counts as one of the infrastructure.
         let known = kind.as_ref().map(|kind| parse(&Value::from(kind.as_str())).unwrap_or(FailureKind::Protocol));
         let check = value.get("check").filter(|check| check.is_object()).map(Check::of);
         let usage = value.get("usage").and_then(Value::as_object);

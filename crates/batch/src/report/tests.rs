@@ -1,5 +1,4 @@
 //! The page of made-up results.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 use super::{Embed, Page, PageError, PageOptions};
 use serde_json::{Value, json};
@@ -8,7 +7,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Text that would run if it were parsed as HTML or JavaScript anywhere.
-const HOSTILE: &str = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u{2028}\"'`${x}{{ 7*7 }}{% raw %}-->";
+const HOSTILE: &str =
+    "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u{2028}\"'`${x}{{ 7*7 }}{% raw %}-->";
 
 fn result(id: &str, attempt: u64, kind: Option<&str>) -> Value {
     json!({
@@ -22,8 +22,8 @@ fn result(id: &str, attempt: u64, kind: Option<&str>) -> Value {
 
 fn write(folder: &TempDir, name: &str, results: &[Value]) -> PathBuf {
     let path = folder.path().join(name);
-    let lines: String = results.iter().map(|result| format!("{result}\n")).collect();
-    fs::write(&path, lines).unwrap();
+    let lines: Vec<_> = results.iter().map(Value::to_string).collect();
+    fs::write(&path, lines.join("\n") + "\n").unwrap();
     path
 }
 
@@ -106,7 +106,10 @@ fn last_attempt_decides_and_all_are_paid() {
     let page = page(&[write(&folder, "results.jsonl", &lines)], &PageOptions::default());
     let rows = data(&page, "data-rows");
     assert_eq!(rows.as_array().unwrap().len(), 2);
-    assert_eq!((&rows[0][0], &rows[0][1], &rows[0][4], &rows[0][7]), (&json!("x"), &json!("passed"), &json!(2), &json!(0.02)));
+    assert_eq!(
+        (&rows[0][0], &rows[0][1], &rows[0][4], &rows[0][7]),
+        (&json!("x"), &json!("passed"), &json!(2), &json!(0.02))
+    );
     assert_eq!(data(&page, "detail-0")["attempts"][0], "1. provider (4.0 s, $0.01): failed by provider");
     assert!(page.contains("3 attempts, 1 tasks retried"));
 }
@@ -118,9 +121,18 @@ fn infrastructure_is_not_counted_in_rates() {
     failed_check["check"] = json!({"passed": false, "exit_code": 1, "log": null});
     let mut passed_late = result("c", 1, Some("timeout"));
     passed_late["check"] = json!({"passed": true, "exit_code": 0, "log": null});
-    let lines = [result("a", 1, None), failed_check, passed_late, result("d", 1, Some("provider")), result("e", 1, Some("limit"))];
+    let lines = [
+        result("a", 1, None),
+        failed_check,
+        passed_late,
+        result("d", 1, Some("provider")),
+        result("e", 1, Some("limit")),
+    ];
     let page = page(&[write(&folder, "results.jsonl", &lines)], &PageOptions::default());
-    assert!(page.contains("50.0 % <small>2 of 4 counted</small>"), "a check that passed counts, also after a time limit");
+    assert!(
+        page.contains("50.0 % <small>2 of 4 counted</small>"),
+        "a check that passed counts, also after a time limit"
+    );
     for kind in ["provider", "check", "limit", "timeout"] {
         assert!(page.contains(&format!("data-kind=\"{kind}\"")), "{kind}");
     }
