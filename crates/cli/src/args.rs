@@ -10,8 +10,9 @@ pub(crate) use self::free_text::MissingText;
 pub(crate) use self::output::{ConsoleArgs, OutputArgs};
 pub(crate) use self::report::{BatchReportArgs, EmbedKind};
 pub(crate) use self::task::TaskArgs;
-pub(crate) use self::values::{OutputFormat, PermissionArg, ReportFormat, TransportArg};
+pub(crate) use self::values::{Generation, OutputFormat, PermissionArg, ReportFormat, TransportArg};
 use super::exit_code::Code;
+use super::package_name::{PackageName, valid_integrity};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -160,6 +161,18 @@ pub(crate) struct SetupArgs {
     /// Install again, even if the installation is complete
     #[arg(long)]
     pub(crate) force: bool,
+
+    /// Install this generation of opencode; 2 from upstream's own package only
+    #[arg(long, value_name = "N", value_enum, default_value_t)]
+    pub(crate) generation: Generation,
+
+    /// Install this package of npm instead, after printing who publishes it; give its path to --opencode
+    #[arg(long, value_name = "NAME@VERSION", conflicts_with = "generation", requires = "integrity")]
+    pub(crate) package: Option<PackageName>,
+
+    /// Require this integrity of the package: `npm view NAME@VERSION dist.integrity`
+    #[arg(long, value_name = "sha512-...", value_parser = valid_integrity, requires = "package")]
+    pub(crate) integrity: Option<String>,
 
     #[command(flatten)]
     pub(crate) console: ConsoleArgs,

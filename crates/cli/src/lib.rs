@@ -26,6 +26,7 @@ mod monitor;
 mod nonblocking;
 mod open_files;
 mod output;
+mod package_name;
 mod question;
 mod rich;
 mod screen;

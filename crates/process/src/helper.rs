@@ -17,8 +17,8 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts a program from `PATH` in a directory, with the environment of this process. Its stdin is empty, and its
-    /// stdout is discarded.
+    /// Starts a program from `PATH` in a directory, with the environment of this process. Its stdin is empty, stdout and
+    /// stderr are piped: read both, since a full pipe blocks the program.
     ///
     /// Its process tree is found like that of a turn: completely with a [`Supervisor`], otherwise by environment tag
     /// and descent.
@@ -33,7 +33,7 @@ impl Helper {
         supervisor: Option<&Supervisor>,
     ) -> io::Result<Self> {
         let mut command = start(&find(program)?, supervisor);
-        command.args(arguments).current_dir(directory).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(arguments).current_dir(directory).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self::spawn(command, |tag, leader| tree(supervisor, tag, leader))
     }
 

@@ -17,6 +17,18 @@ pub(crate) enum OutputFormat {
     StreamJson,
 }
 
+/// A generation of opencode.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Generation {
+    /// The tested opencode 1
+    #[default]
+    #[value(name = "1")]
+    One,
+    /// Upstream's opencode 2
+    #[value(name = "2")]
+    Two,
+}
+
 /// How opencode is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TransportArg {

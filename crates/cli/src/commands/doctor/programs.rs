@@ -17,7 +17,12 @@ pub(super) async fn opencode(explicit: Option<PathBuf>) -> Finding {
         locator = locator.installed(installed);
     }
     match locator.locate().await {
-        Ok(opencode) => Finding::ok(OPENCODE, format!("{} at {}", opencode.version(), opencode.path().display())),
+        Ok(opencode) => {
+            let used = format!("{} at {}", opencode.version(), opencode.path().display());
+            let other = paths::installed_opencode().filter(|other| other.exists() && other != opencode.path());
+            let other = other.map(|other| format!("; {} of `setup` is at {}", paths::TESTED_OPENCODE, other.display()));
+            Finding::ok(OPENCODE, used + &other.unwrap_or_default())
+        }
         Err(error) => Finding::error(OPENCODE, error.to_string(), sentence(&error.remedy())),
     }
 }
