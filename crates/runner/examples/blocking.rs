@@ -1,10 +1,10 @@
-//! A turn in a program without an async runtime.
+//! Runs a turn in a program without an async runtime.
 //!
 //! ```sh
 //! cargo run --example blocking
 //! ```
 //!
-//! The task works in a new directory under the folder for temporary files, which is removed at the end.
+//! The task works in a new directory under the system's temp directory, which is removed at the end.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 

@@ -1,11 +1,11 @@
-//! A model for all turns, and another for one of them.
+//! Uses a model for all turns, and another one for one of them.
 //!
 //! ```sh
 //! cargo run --example choose_model -- PROVIDER/MODEL [OTHER_PROVIDER/MODEL]
 //! ```
 //!
-//! `opencode models` lists the names. Without one, both turns use the model that opencode takes by itself. The task works
-//! in a new directory under the folder for temporary files.
+//! `opencode models` lists the names. Without one, both turns use opencode's default model. The task works in a new
+//! directory under the system's temp directory.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 

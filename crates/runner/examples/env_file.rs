@@ -1,12 +1,12 @@
-//! Model sources from a `.env` file.
+//! Reads model sources from a `.env` file.
 //!
 //! ```sh
-//! cargo run --example env_file -- models.env      # a file that is named: what is wrong in it is an error
-//! cargo run --example env_file                    # `.env` of the current directory: what is wrong in it is a warning
+//! cargo run --example env_file -- models.env      # a named file: its problems are errors
+//! cargo run --example env_file                    # `.env` of the current directory: its problems are warnings
 //! ```
 //!
-//! Without a file the turn uses the model that opencode takes by itself. The task works in a new directory under the folder
-//! for temporary files.
+//! Without a file the turn uses opencode's default model. The task works in a new directory under the system's temp
+//! directory.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 

@@ -1,13 +1,13 @@
-//! Most of it at once: three turns of one session on the sources of two kinds of work, a system prompt, time limits, live
-//! events, usage and cost, failures, a transcript.
+//! Combines most features: three turns of one session on the model sources of two roles, a system prompt, time
+//! limits, live events, usage and cost, failures, a transcript.
 //!
 //! ```sh
 //! cargo run --example full -- [MESSAGE]
 //! ```
 //!
-//! Model sources are read from `.env` of the current directory, if there is one. The first turn is on the source `code`, the
-//! second on `write`, and the third names none, so that it stays on the model of the second. The task works in a new directory
-//! under the system's temp directory.
+//! Model sources are read from `.env` of the current directory, if there is one. The first turn uses the source
+//! `code`, the second `write`, and the third names none, so that it stays on the model of the second. The task
+//! works in a new directory under the system's temp directory.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
@@ -60,7 +60,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Runs a turn to its end and prints what happens in it.
+/// Runs a turn to its end and prints its events.
 async fn watched(runner: &Runner, prompt: Prompt) -> Result<Arc<TurnRecord>, Box<dyn std::error::Error>> {
     let mut turn = runner.start(prompt).await?.lossless();
     while let Some(item) = turn.next().await {

@@ -1,11 +1,11 @@
-//! A turn that is interrupted when it takes too long.
+//! Interrupts a turn that takes too long.
 //!
 //! ```sh
 //! cargo run --example interrupt -- [SECONDS]
 //! ```
 //!
-//! After five seconds, unless said otherwise, the turn is asked to end. The task works in a new directory under the folder
-//! for temporary files, on the model that opencode takes by itself.
+//! The turn is interrupted after five seconds by default. The task works in a new directory under the system's temp
+//! directory, with opencode's default model.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
@@ -29,7 +29,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         runner.interrupt();
     }
 
-    // It returns when no process of the turn is left, those of its tools included.
+    // Returns when no process of the turn is left, including those of its tools.
     let turn = runner.wait().await.ok_or("there was no turn")?;
     println!("{} in {:?}, with {} entries so far", turn.state, turn.duration, turn.entries.len());
     println!("interrupting again: {}", runner.interrupt());

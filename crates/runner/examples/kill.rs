@@ -1,11 +1,11 @@
-//! A turn that is ended at once.
+//! Kills a turn.
 //!
 //! ```sh
 //! cargo run --example kill -- [SECONDS]
 //! ```
 //!
-//! After five seconds, unless said otherwise, the turn is killed. The task works in a new directory under the folder for
-//! temporary files, on the model that opencode takes by itself.
+//! The turn is killed after five seconds by default. The task works in a new directory under the system's temp
+//! directory, with opencode's default model.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 

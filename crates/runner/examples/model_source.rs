@@ -1,12 +1,12 @@
-//! A model for each kind of work, set in the program.
+//! Sets a model source for a role in the program.
 //!
 //! ```sh
 //! cargo run --example model_source -- PROVIDER/MODEL                         # a model that opencode knows
 //! BASE_URL=http://localhost:11434/v1 cargo run --example model_source -- MODEL   # any OpenAI-compatible server
 //! ```
 //!
-//! With `BASE_URL` the key, if one is needed, is taken from `API_KEY`. Without arguments no source is set, and the turn uses
-//! the model that opencode takes by itself. The task works in a new directory under the folder for temporary files.
+//! With `BASE_URL`, the key is taken from `API_KEY` if one is needed. Without arguments no source is set, and the
+//! turn uses opencode's default model. The task works in a new directory under the system's temp directory.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 

@@ -1,10 +1,10 @@
-//! A turn that is watched while it runs: its events, its state, its output so far.
+//! Monitors a running turn: its events, its state, its output so far.
 //!
 //! ```sh
 //! cargo run --example monitor
 //! ```
 //!
-//! The task works in a new directory under the folder for temporary files, on the model that opencode takes by itself.
+//! The task works in a new directory under the system's temp directory, with opencode's default model.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
@@ -34,7 +34,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
-    // Watching took nothing away.
+    // Reading does not consume the events.
     for event in runner.recent_events(3) {
         println!("one of the last: {}", event.observed.event.kind());
     }

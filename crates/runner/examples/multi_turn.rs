@@ -1,10 +1,10 @@
-//! Many turns of one session, and the same session continued by another runner.
+//! Runs many turns of one session, and continues the session in another runner.
 //!
 //! ```sh
 //! cargo run --example multi_turn
 //! ```
 //!
-//! The task works in a new directory under the folder for temporary files, on the model that opencode takes by itself.
+//! The task works in a new directory under the system's temp directory, with opencode's default model.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
@@ -27,7 +27,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let conversation = runner.conversation();
     println!("{} turns, {} tokens", conversation.turns.len(), conversation.usage().total());
 
-    // Another runner, or another program, goes on where this one stopped: in the session and in its directory.
+    // Another runner, or another program, continues the session in its directory.
     let session = runner.session_id().ok_or("opencode named no session")?;
     drop(runner);
     let runner = Runner::builder().session(session).build().await?;

@@ -1,10 +1,10 @@
-//! Two turns of one session, and a transcript.
+//! Runs two turns of one session, and saves a transcript.
 //!
 //! ```sh
 //! cargo run --example quick_start
 //! ```
 //!
-//! The task works in a new directory under the folder for temporary files, on the model that opencode takes by itself.
+//! The task works in a new directory under the system's temp directory, with opencode's default model.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 

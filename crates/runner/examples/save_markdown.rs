@@ -1,10 +1,10 @@
-//! The conversation as Markdown: in the task's directory, elsewhere, and as a text.
+//! Saves the conversation as Markdown, in the task's directory and elsewhere.
 //!
 //! ```sh
 //! cargo run --example save_markdown -- [PATH]
 //! ```
 //!
-//! The task works in a new directory under the folder for temporary files, on the model that opencode takes by itself.
+//! The task works in a new directory under the system's temp directory, with opencode's default model.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
@@ -24,7 +24,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let turn = runner.run("List three colours.").await?;
     println!("{}: {}", turn.state, turn.answer()?);
 
-    // `conversation.md` in the task's directory, or a path of one's own.
+    // `conversation.md` in the task's directory, or the given path.
     let saved = runner.save_markdown(None).await?;
     println!("saved to {}", saved.display());
     if let Some(path) = std::env::args().nth(1).map(PathBuf::from) {

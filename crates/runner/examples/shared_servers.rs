@@ -1,11 +1,12 @@
-//! Runners of many tenants, each with a key of its own, that share a bounded number of servers.
+//! Runs tasks of many tenants, each with its own key, on a bounded number of shared servers.
 //!
 //! ```sh
-//! cargo run --example shared_servers                            # three tenants, with the model that opencode takes by itself
-//! cargo run --example shared_servers -- BASE_URL MODEL KEY...   # a tenant for each key of any OpenAI-compatible server
+//! cargo run --example shared_servers                            # three tenants, with opencode's default model
+//! cargo run --example shared_servers -- BASE_URL MODEL KEY... # a tenant for each key of any OpenAI-compatible
+//! server
 //! ```
 //!
-//! The tasks work in new directories under the folder for temporary files.
+//! The tasks work in new directories under the system's temp directory.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 

@@ -1,10 +1,10 @@
-//! Why a prompt has no answer.
+//! The error of a prompt without an answer.
 
 use crate::RunnerError;
 use opencode_run_core::{FailureKind, Remedy, TurnError, TurnRecord};
 use std::sync::Arc;
 
-/// Why [`Runner::ask`](crate::Runner::ask) has no answer.
+/// The reason for which [`Runner::ask`](crate::Runner::ask) returned no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
@@ -17,7 +17,7 @@ pub enum AskError {
 }
 
 impl AskError {
-    /// Returns the record of the turn, if it ran: what it produced is there.
+    /// Returns the record of the turn, including its output, if the turn ran.
     #[must_use]
     pub fn record(&self) -> Option<&Arc<TurnRecord>> {
         match self {

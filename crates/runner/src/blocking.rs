@@ -1,7 +1,8 @@
 //! The library for synchronous programs: the same hosts, runners and turns, whose methods block the calling thread.
 //!
-//! All handles share one runtime in the background, on a thread of its own, which ends with the last of them. They work on any thread,
-//! also on one of an async runtime, which they block meanwhile. A handler of permissions must not call them: it runs on that runtime.
+//! All handles share one background runtime on its own thread, which ends with the last handle. They work on any
+//! thread, also on one of an async runtime, which they block meanwhile. A handler of permissions must not call
+//! them: it runs on that runtime.
 //!
 //! ```no_run
 //! use opencode_runner::blocking::Runner;
@@ -35,23 +36,23 @@ use std::time::Duration;
 pub struct Host(OnRuntime<crate::Host>);
 
 impl Host {
-    /// Finds opencode. No server is started before the first turn.
+    /// Locates opencode. Starts no server before the first turn.
     ///
     /// # Errors
     ///
-    /// If there is no opencode that can be driven in this way.
+    /// If no opencode is found that can be driven in this way.
     pub fn build(builder: HostBuilder) -> Result<Self, BuildError> {
         OnRuntime::new(builder.build()).map(Self)
     }
 
-    /// Begins to describe a runner on this host, for [`Runner::build`].
+    /// Returns a builder for a runner on this host, for [`Runner::build`].
     #[must_use]
     pub fn runner(&self) -> RunnerBuilder {
         self.0.get().runner()
     }
 
-    /// Ends all servers of this host with all that they started, and returns when nothing of them is left. Turns that still run
-    /// fail.
+    /// Ends all servers of this host with all that they started, and returns when nothing of them is left. Turns
+    /// that still run fail.
     pub fn shutdown(&self) {
         self.0.call(|host| async move { host.shutdown().await });
     }
@@ -65,12 +66,12 @@ impl Host {
 
 /// A [`Runner`](crate::Runner) for synchronous programs. A clone is another handle to the same task.
 ///
-/// When the last handle is dropped, and the last [`Turn`] of it, a running turn is killed; the drop waits for that.
+/// Dropping the last handle and the last [`Turn`] kills a running turn and waits for its end.
 #[derive(Debug, Clone)]
 pub struct Runner(OnRuntime<crate::Runner>);
 
 impl Runner {
-    /// Finds opencode and makes the task's directory, as [`RunnerBuilder::build`] does.
+    /// Locates opencode and creates the task's directory, like [`RunnerBuilder::build`].
     ///
     /// # Errors
     ///
@@ -89,7 +90,7 @@ impl Runner {
         self.0.call(|runner| async move { runner.ask(prompt).await })
     }
 
-    /// Runs a turn to its end and returns its record, whatever the end was.
+    /// Runs a turn to its end and returns its record, whether it succeeded or not.
     ///
     /// # Errors
     ///
@@ -110,35 +111,35 @@ impl Runner {
         Ok(Turn::new(self.0.with(turn)))
     }
 
-    /// Waits until no turn is running and returns the record of the last one; `None` if there was none.
+    /// Waits until no turn is running and returns the record of the last one; `None` before the first turn.
     #[must_use]
     pub fn wait(&self) -> Option<Arc<TurnRecord>> {
         self.0.call(|runner| async move { runner.wait().await })
     }
 
-    /// Waits as [`wait`](Self::wait) does, but no longer than `limit`.
+    /// Waits like [`wait`](Self::wait), but not longer than `limit`.
     ///
     /// # Errors
     ///
-    /// If the turn is still running then.
+    /// If the turn is still running at the limit.
     pub fn wait_timeout(&self, limit: Duration) -> Result<Option<Arc<TurnRecord>>, StillRunning> {
         self.0.call(move |runner| async move { runner.wait_timeout(limit).await })
     }
 
-    /// Interrupts the running turn. Returns whether there was one.
+    /// Interrupts the running turn. Returns whether a turn was running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     #[doc(alias = "cancel")]
     pub fn interrupt(&self) -> bool {
         self.0.get().interrupt()
     }
 
-    /// Kills the running turn. Returns whether there was one.
+    /// Kills the running turn. Returns whether a turn was running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn kill(&self) -> bool {
         self.0.get().kill()
     }
 
-    /// Ends what was started for this runner, see [`crate::Runner::close`].
+    /// Ends the runner's own processes and releases its resources, see [`crate::Runner::close`].
     ///
     /// # Errors
     ///
@@ -157,8 +158,8 @@ impl Runner {
         self.0.call(|runner| async move { runner.save_markdown(path.as_deref()).await })
     }
 
-    /// Returns the handle for async code, which also has all that never waits: the state, the output so far, the conversation, the
-    /// report.
+    /// Returns the handle for async code, which also has all methods that never block: the state, the output so
+    /// far, the conversation, the report.
     #[must_use]
     pub fn as_async(&self) -> &crate::Runner {
         self.0.get()

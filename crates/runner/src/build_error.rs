@@ -1,4 +1,4 @@
-//! Why a [`Runner`](crate::Runner) could not be put together.
+//! The error of building a [`Runner`](crate::Runner).
 
 use opencode_run_core::{FailureKind, ModelNameError, Remedy, SessionId, StartError};
 use opencode_run_journal::JournalError;
@@ -6,75 +6,75 @@ use opencode_run_process::{LocateError, SessionLookupError, TaskDirError};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-/// Why a runner could not be built.
+/// The reason for which a runner could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There is no opencode to drive.
+    /// No usable opencode was found.
     #[error(transparent)]
     Opencode(#[from] LocateError),
-    /// There is no directory for the task.
+    /// The task's directory cannot be created or used.
     #[error(transparent)]
     TaskDir(#[from] TaskDirError),
-    /// The model's name is none.
+    /// The name of the model is invalid.
     #[error(transparent)]
     Model(#[from] ModelNameError),
-    /// opencode cannot be driven in the way that was asked for.
+    /// opencode cannot be driven in the requested way.
     #[error(transparent)]
     Executor(#[from] StartError),
     /// The session to continue cannot be found.
     #[error(transparent)]
     Session(#[from] SessionLookupError),
-    /// The journal of the conversation to go on with cannot be used.
+    /// The journal of the conversation to resume cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// There is no conversation to go on with.
-    #[error("there is no conversation{} to go on with in {}", session.as_ref().map(|session| format!(" in session {session}")).unwrap_or_default(), directory.display())]
+    /// There is no conversation to resume.
+    #[error("there is no conversation{} to resume in {}", session.as_ref().map(|session| format!(" in session {session}")).unwrap_or_default(), directory.display())]
     NothingToResume {
-        /// Where it should have been at work.
+        /// The directory in which it was expected.
         directory: PathBuf,
-        /// The session that it should have been in, where one was named.
+        /// The session that was requested, if any.
         session: Option<SessionId>,
     },
-    /// The conversation was in a session that is there no more.
-    #[error("the conversation in {} cannot be gone on with: opencode was isolated, and its home was deleted with the session", directory.display())]
+    /// The session of the conversation was deleted.
+    #[error("cannot resume the conversation in {}: it was isolated, and its session has been deleted", directory.display())]
     SessionGone {
-        /// Where it was at work.
+        /// The directory of the conversation.
         directory: PathBuf,
     },
-    /// The directory of the session to continue is not there.
+    /// The directory of the session to continue does not exist.
     #[error("session {session} belongs to {}, which does not exist any more", directory.display())]
     SessionDirectoryGone {
         /// The session.
         session: SessionId,
-        /// Where it belongs.
+        /// The directory of the session.
         directory: PathBuf,
     },
     /// A setting would have no effect.
     #[error("`{setting}` has no effect with {with}")]
     Conflict {
-        /// The setting, by the name of its method.
+        /// The name of the setting's method.
         setting: &'static str,
-        /// The setting or executor that makes it meaningless.
+        /// The setting or executor with which it has no effect.
         with: &'static str,
     },
-    /// There is no place to look for the conversation.
-    #[error("`resume` has no `journal` to look for a conversation in")]
+    /// There is no directory of journals to resume from.
+    #[error("`resume` requires `journal`, the directory of the journals")]
     ResumeWithoutJournal,
-    /// The session to continue belongs to another directory than the one that was named.
+    /// The session to continue belongs to another directory than the given one.
     #[error("session {session} belongs to {}, not to {}", directory.display(), asked.display())]
     SessionElsewhere {
         /// The session.
         session: SessionId,
-        /// Where it belongs.
+        /// The directory of the session.
         directory: PathBuf,
-        /// Where it was to be continued.
+        /// The directory that was given.
         asked: PathBuf,
     },
 }
 
 impl BuildError {
-    /// Returns what kind of failure it is.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -116,11 +116,11 @@ impl BuildError {
             Self::NothingToResume { .. } => Remedy::NameJournalledTask,
             Self::SessionGone { .. } => Remedy::BeginNewSession,
             Self::SessionDirectoryGone { .. } => Remedy::advice(
-                "opencode keeps a session in the directory where it began: move that back, or begin a new session",
+                "a session belongs to the directory where it began: restore that directory, or begin a new session",
             ),
             Self::SessionElsewhere { .. } => Remedy::OmitDirectory,
-            Self::ResumeWithoutJournal => Remedy::advice("set the folder of the journals"),
-            Self::Conflict { .. } => Remedy::advice("leave one of the two out"),
+            Self::ResumeWithoutJournal => Remedy::advice("set the directory of the journals"),
+            Self::Conflict { .. } => Remedy::advice("remove one of the two settings"),
             Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => return None,
         })
     }
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forbidden_directory_has_its_own_remedy() {
+    fn unreadable_directory_has_own_remedy() {
         let remedy = |kind: ErrorKind| {
             BuildError::from(TaskDirError::Existing { path: "/root".into(), source: kind.into() }).remedy()
         };

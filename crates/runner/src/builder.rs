@@ -1,4 +1,4 @@
-//! How a [`Runner`](crate::Runner) is put together.
+//! The settings of a [`Runner`](crate::Runner).
 
 mod build;
 mod conflicts;
@@ -19,19 +19,19 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The settings of a [`Runner`](crate::Runner); every one of them can be left out.
+/// The settings of a [`Runner`](crate::Runner), all of which are optional.
 ///
-/// A setting that would have no effect beside another is refused when the runner is built.
+/// Settings that would have no effect in combination are rejected when the runner is built.
 #[derive(Debug, Clone)]
 pub struct RunnerBuilder {
     place: PlaceSettings,
     cleanup: DirectoryCleanup,
-    /// A model as text, which is checked when the runner is built.
+    /// The name of a model, which is validated when the runner is built.
     model: Option<String>,
     options: TurnOptions,
     sources: ModelSource,
     pub(crate) attach: Option<String>,
-    /// How opencode is started, if the runner has no host.
+    /// The launch options of opencode, if the runner has no host.
     pub(crate) launch: LaunchOptions,
     host: Option<Host>,
     ephemeral: bool,
@@ -58,19 +58,20 @@ impl Default for RunnerBuilder {
 }
 
 impl RunnerBuilder {
-    /// Runs the turns on this host, which decides how opencode is started and reached.
+    /// Runs the turns on this host, which determines how opencode is started and reached.
     #[must_use]
     pub fn host(mut self, host: &Host) -> Self {
         self.host = Some(host.clone());
         self
     }
 
-    /// Sets the place that the task works in: a new directory, an existing one, that of a session, or that of a conversation that is
+    /// Sets the directory of the task: a new one, an existing one, that of a session, or that of a conversation that is
     /// continued.
     ///
-    /// [`task_name`](Self::task_name), [`workspace`](Self::workspace), [`dir`](Self::dir), [`session`](Self::session) and
-    /// [`resume`](Self::resume) are shorthands for a place or add to it. One that would have no effect beside the others is refused by
-    /// [`build`](Self::build) as a [`BuildError::Conflict`](crate::BuildError::Conflict).
+    /// [`task_name`](Self::task_name), [`workspace`](Self::workspace), [`dir`](Self::dir),
+    /// [`session`](Self::session) and [`resume`](Self::resume) are shorthands for a place or add to it. Settings
+    /// without effect are rejected by [`build`](Self::build) as a
+    /// [`BuildError::Conflict`](crate::BuildError::Conflict).
     #[must_use]
     #[doc(alias = "cwd")]
     #[doc(alias = "working directory")]
@@ -79,30 +80,31 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets the treatment of the task's new directory when the runner is [closed](crate::Runner::close) or dropped; it stays by
-    /// default. An existing directory always stays, so that this is refused beside one.
+    /// Sets whether the task's new directory is removed when the runner is [closed](crate::Runner::close) or
+    /// dropped; it stays by default. An existing directory always stays, so this setting is rejected in combination
+    /// with one.
     #[must_use]
     pub fn cleanup(mut self, cleanup: DirectoryCleanup) -> Self {
         self.cleanup = cleanup;
         self
     }
 
-    /// Names the task, and with it its directory, `task_<name>_<8 hex>`; `task` unless said.
+    /// Sets the task's name, and with it that of its directory, `task_<name>_<8 hex>`; `task` by default.
     #[must_use]
     pub fn task_name(mut self, name: impl Into<String>) -> Self {
         self.place.task_name = Some(name.into());
         self
     }
 
-    /// Sets the folder in which the task's directory is made, which is made itself where it does not exist; the current
-    /// directory unless said.
+    /// Sets the parent of the task's new directory, which is created if it does not exist; the current directory by
+    /// default.
     #[must_use]
     pub fn workspace(mut self, workspace: impl Into<PathBuf>) -> Self {
         self.place.workspace = Some(workspace.into());
         self
     }
 
-    /// Works in a directory that exists, instead of making one.
+    /// Works in an existing directory instead of creating one.
     #[must_use]
     #[doc(alias = "cwd")]
     #[doc(alias = "working directory")]
@@ -118,15 +120,14 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets the model of all turns that do not name another, `provider/model`. The name is checked by
-    /// [`build`](Self::build).
+    /// Sets the default model of the turns, `provider/model`. The name is validated by [`build`](Self::build).
     #[must_use]
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.model = Some(model.into());
         self
     }
 
-    /// Sets the model of all turns that do not name another.
+    /// Sets the default model of the turns.
     #[must_use]
     pub fn model_choice(mut self, model: impl Into<ModelChoice>) -> Self {
         self.model = None;
@@ -141,8 +142,7 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets the kind of work of all turns that do not name another; its model source comes before
-    /// [`model`](Self::model).
+    /// Sets the default role of the turns; its model source takes precedence over [`model`](Self::model).
     #[must_use]
     #[doc(alias = "role")]
     pub fn source_type(mut self, source_type: ModelSourceType) -> Self {
@@ -150,7 +150,7 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets a system prompt, beside opencode's own, for all turns that do not bring theirs.
+    /// Sets the default system prompt of the turns, which is added to opencode's own.
     #[must_use]
     #[doc(alias = "system prompt")]
     pub fn context(mut self, context: impl Into<String>) -> Self {
@@ -158,28 +158,28 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets opencode's agent of all turns that do not name another.
+    /// Sets the default agent of the turns.
     #[must_use]
     pub fn agent(mut self, agent: impl Into<String>) -> Self {
         self.options.agent = Some(agent.into());
         self
     }
 
-    /// Sets the model's variant of all turns that do not name another.
+    /// Sets the default variant of the model.
     #[must_use]
     pub fn variant(mut self, variant: impl Into<String>) -> Self {
         self.options.variant = Some(variant.into());
         self
     }
 
-    /// Sets the title of the session; the name of the task's directory unless said.
+    /// Sets the title of the session; the name of the task's directory by default.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.options.title = Some(title.into());
         self
     }
 
-    /// Sets how long a turn may take, for all turns that bring no timeout; unlimited by default.
+    /// Sets the default limit on a whole turn; unlimited by default.
     #[must_use]
     #[doc(alias = "deadline")]
     pub fn timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
@@ -187,23 +187,23 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets how long a turn may make no progress, for all turns that bring no idle timeout; [`Limits::DEFAULT_IDLE`] unless
-    /// said. [`Limit::Off`] switches it off.
+    /// Sets the default limit on the time without progress; [`Limits::DEFAULT_IDLE`] by default. [`Limit::Off`]
+    /// switches it off.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Limit<Duration>>) -> Self {
         self.options.idle_timeout = Some(timeout.into());
         self
     }
 
-    /// Sets the time limits that are given, for all turns that bring none. One that is `None` stays as it is: use
-    /// [`Limit::Off`] with [`timeout`](Self::timeout) or [`idle_timeout`](Self::idle_timeout) to switch one off.
+    /// Sets the given default time limits; a `None` changes nothing. To switch one off, pass [`Limit::Off`] to
+    /// [`timeout`](Self::timeout) or [`idle_timeout`](Self::idle_timeout).
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.set_limits(limits);
         self
     }
 
-    /// Sets the options that are given, for all turns that do not bring their own; one that is `None` stays as it is.
+    /// Sets the given default options of the turns; a `None` changes nothing.
     #[must_use]
     pub fn options(mut self, options: TurnOptions) -> Self {
         if options.model.is_some() {
@@ -213,7 +213,7 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets what is answered in all turns when opencode asks whether a tool may do something; no unless said.
+    /// Sets the default policy for permission requests; deny by default.
     #[must_use]
     #[doc(alias = "approve")]
     pub fn permissions(mut self, permissions: PermissionPolicy) -> Self {
@@ -221,7 +221,7 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets how opencode is driven. Unless said it is by a server, or by processes where that version's server cannot be
+    /// Sets how opencode is driven. The default is a server, or processes if the server of that version cannot be
     /// used; [`Runner::transport`](crate::Runner::transport) returns it.
     #[must_use]
     pub fn transport(mut self, transport: Transport) -> Self {
@@ -229,10 +229,10 @@ impl RunnerBuilder {
         self
     }
 
-    /// Uses the server that somebody else runs at this address, `http://HOST:PORT`, with the credentials that
-    /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` of the [environment](Self::environment) hold. The server
-    /// works in the same file system, and is never ended. Nothing that it starts is ended either, but for what a turn's
-    /// abort ends.
+    /// Uses a server that is already running at this address, `http://HOST:PORT`, with the credentials in
+    /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` of the [environment](Self::environment). The
+    /// server must share the file system, and is never stopped. Processes that it starts are ended only by aborting
+    /// a turn.
     #[must_use]
     #[doc(alias = "connect")]
     pub fn attach(mut self, url: impl Into<String>) -> Self {
@@ -240,40 +240,40 @@ impl RunnerBuilder {
         self
     }
 
-    /// Leaves out what costs opencode most time and memory: language servers, formatters, plugins, the sharing of sessions,
-    /// the watch over files, and the snapshots by which changes could be undone. opencode's runtime, Bun, keeps its memory down,
-    /// by a setting that a program on Bun which the agent starts inherits. It is for many short tasks.
+    /// Disables the features that cost opencode most time and memory: language servers, formatters, plugins,
+    /// session sharing, file watching, and snapshots for undo. It also limits the memory of opencode's runtime,
+    /// Bun, by a variable that Bun programs started by the agent inherit. Intended for many short tasks.
     #[must_use]
     pub fn lean(mut self, lean: bool) -> Self {
         self.launch.lean = lean;
         self
     }
 
-    /// Sets whether opencode reads the configuration of the task's directory and of the repository around it: settings, plugins,
-    /// tools, commands, agents, and instructions. It does by default. `false` is for directories whose author you do not trust with
-    /// more than text; your own configuration still applies.
+    /// Sets whether opencode reads the configuration of the task's directory and of the repository around it:
+    /// settings, plugins, tools, commands, agents, and instructions; `true` by default. Use `false` for directories
+    /// whose author you do not trust beyond text; your own configuration still applies.
     #[must_use]
     pub fn project_config(mut self, project_config: bool) -> Self {
         self.launch.project_config = project_config;
         self
     }
 
-    /// Deletes the session from opencode's history, and the journal, when the runner is [closed](crate::Runner::close). Only a server
-    /// can do that.
+    /// Deletes the session from opencode's history, and the journal, when the runner is
+    /// [closed](crate::Runner::close). Requires a server.
     #[must_use]
     pub fn ephemeral(mut self, ephemeral: bool) -> Self {
         self.ephemeral = ephemeral;
         self
     }
 
-    /// Takes this opencode instead of the one that is found on `PATH` or was installed by `opencode-run setup`.
+    /// Uses this opencode instead of the one on `PATH` or the one installed by `opencode-run setup`.
     #[must_use]
     pub fn opencode(mut self, path: impl Into<PathBuf>) -> Self {
         self.launch.opencode = Some(path.into());
         self
     }
 
-    /// Sets the environment that opencode is started with; that of this process unless said.
+    /// Sets the environment of opencode; that of this process by default.
     #[must_use]
     #[doc(alias = "env")]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
@@ -281,16 +281,17 @@ impl RunnerBuilder {
         self
     }
 
-    /// Has opencode reach model sources through a gateway in this process, which has their keys; on by default. If it is off, opencode is
-    /// given the keys, and so are the commands that the agent runs.
+    /// Routes requests to model sources through a credential gateway in this process, which holds their keys; on by
+    /// default. If it is off, opencode and the commands that the agent runs have the keys.
     #[must_use]
     pub fn gateway(mut self, gateway: bool) -> Self {
         self.launch.gateway = gateway;
         self
     }
 
-    /// Gives opencode a home of its own, with its own configuration, logins, history and database, which is gone when the
-    /// runner is. Only the project's own configuration applies. A session of it cannot be continued by another runner.
+    /// Gives opencode an isolated home, with its own configuration, logins, history and database, which is deleted
+    /// with the runner. Only the project's own configuration applies. Its sessions cannot be continued by another
+    /// runner.
     #[must_use]
     #[doc(alias = "sandbox")]
     pub fn isolated(mut self, isolated: bool) -> Self {
@@ -298,17 +299,17 @@ impl RunnerBuilder {
         self
     }
 
-    /// Sets the limits on the use of the model that are given, for all turns that do not bring their own. One that is `None`
-    /// stays as it is. It needs a model source with a base URL.
+    /// Sets the given default limits on the use of the model; a `None` changes nothing. Requires a model source
+    /// with a base URL.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.options.set_budget(budget);
         self
     }
 
-    /// Starts opencode, and the commands that print keys, under this supervisor, or under none. By default it is the program
-    /// itself, if that has called [`supervisor::init`](crate::supervisor::init). A supervisor ends all that they leave, also when this process is ended by
-    /// SIGKILL.
+    /// Starts opencode, and the commands that print keys, under this supervisor, or without one. The default is the
+    /// program itself, if it has called [`supervisor::init`](crate::supervisor::init). A supervisor ends all
+    /// processes that they leave behind, even if this process is killed by SIGKILL.
     #[must_use]
     #[doc(alias = "supervisor")]
     pub fn watcher(mut self, watcher: impl Into<Option<Supervisor>>) -> Self {
@@ -316,24 +317,25 @@ impl RunnerBuilder {
         self
     }
 
-    /// Keeps a journal of the conversation in a folder below this one, such as
-    /// [`default_journals`](crate::default_journals), so that nothing of it is lost whatever happens to this process. None
-    /// is kept unless said.
+    /// Records the conversation in a journal below this directory, such as
+    /// [`default_journals`](crate::default_journals), so that nothing of it is lost whatever happens to this
+    /// process. By default there is no journal.
     ///
-    /// A journal that cannot be written harms no turn: see [`Runner::journal_error`](crate::Runner::journal_error). A [`session`](Self::session) that has
-    /// one goes on in it, with the turns that it holds. When one is begun, those below the folder that nobody has written to for
-    /// [30 days](opencode_run_journal::RETENTION_PERIOD) are deleted.
+    /// A journal that cannot be written does not affect turns: see
+    /// [`Runner::journal_error`](crate::Runner::journal_error). A [`session`](Self::session) with a journal
+    /// continues it, including its turns. Starting a journal deletes those below the directory that were not
+    /// written to for [30 days](opencode_run_journal::RETENTION_PERIOD).
     #[must_use]
     pub fn journal(mut self, journals: impl Into<PathBuf>) -> Self {
         self.journals = Some(journals.into());
         self
     }
 
-    /// Goes on with the conversation that was last at work in the directory of [`dir`](Self::dir), the current one unless
-    /// said, from its [`journal`](Self::journal); a [`session`](Self::session) picks one of several.
+    /// Resumes the most recent conversation in the directory of [`dir`](Self::dir), by default the current one,
+    /// from its [`journal`](Self::journal). A [`session`](Self::session) selects one of several.
     ///
-    /// A turn that was cut short is there with what it had produced, as a failed one. The agent and the context of the last
-    /// turn apply to further ones that bring none, which opencode would forget.
+    /// A turn that was cut off is included as a failed one, with its output. The agent and the system prompt of the
+    /// last turn are the defaults for further turns, because opencode would forget them.
     #[must_use]
     pub fn resume(mut self) -> Self {
         self.place.resume = true;
@@ -348,7 +350,7 @@ mod tests {
     use opencode_run_core::ModelConfig;
 
     #[test]
-    fn no_secret_is_shown() {
+    fn builder_debug_hides_secrets() {
         let config = ModelConfig { api_key: Some("sk-of-a-source".into()), ..ModelConfig::new("m") };
         let builder = Runner::builder()
             .model_source([(ModelSourceType::Code, config)].into_iter().collect())

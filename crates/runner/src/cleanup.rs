@@ -1,26 +1,27 @@
-//! The end of a task's directory.
+//! Removing a task's directory.
 
 use opencode_run_core::{FailureKind, RunState, StartError, TurnHandle};
 use opencode_run_process::TaskDir;
 use std::io;
 
-/// The treatment of the directory that was made for a task, when its runner is closed or dropped.
+/// Whether the directory that was created for a task is removed when its runner is closed or dropped.
 ///
-/// Journals are kept elsewhere and stay; transcripts are in the directory unless they were saved to another path.
+/// Journals are stored elsewhere and stay; transcripts are in the directory unless they were saved to another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DirectoryCleanup {
     /// The directory stays.
     #[default]
     Keep,
-    /// The directory is removed with all in it.
+    /// The directory is removed with its content.
     Remove,
-    /// The directory is removed if the last turn completed, and stays for inspection if it failed, was interrupted, or never ran.
+    /// The directory is removed if the last turn completed, and stays for inspection if it failed, was interrupted,
+    /// or never ran.
     RemoveIfSuccessful,
 }
 
 impl DirectoryCleanup {
-    /// Returns whether a directory is removed after a conversation in this state.
+    /// Returns whether the directory is removed after a conversation in this state.
     fn removes(self, state: RunState) -> bool {
         match self {
             Self::Keep => false,
@@ -29,7 +30,7 @@ impl DirectoryCleanup {
         }
     }
 
-    /// Removes the directory, if it is to be removed in this state. Returns whether it was.
+    /// Removes the directory if this state requires it. Returns whether it was removed.
     ///
     /// # Errors
     ///
@@ -47,8 +48,8 @@ impl DirectoryCleanup {
         })
     }
 
-    /// Removes the directory in the background, after the turn that still runs there, if it is to be removed. The conversation is in
-    /// this state now. It works without a runtime.
+    /// Removes the directory in the background if required, after the turn that still runs there has ended. The
+    /// conversation is in this state now. Works without a runtime.
     pub(crate) fn apply_in_background(self, directory: TaskDir, state: RunState, running: Option<TurnHandle>) {
         if self == Self::Keep {
             return;

@@ -1,4 +1,4 @@
-//! What a turn falls back to.
+//! The defaults of a runner's turns.
 
 use crate::RunnerError;
 use crate::keys::Keys;
@@ -9,7 +9,7 @@ use opencode_run_core::{ModelChoice, ModelSourceType, Prompt, TurnOptions, TurnR
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a runner's turns have in common, unless one says otherwise.
+/// The options that a runner's turns share unless they set their own.
 #[derive(Debug)]
 pub(crate) struct Defaults {
     pub(crate) options: TurnOptions,
@@ -18,21 +18,21 @@ pub(crate) struct Defaults {
 }
 
 impl Defaults {
-    /// Takes over what a conversation went by when it was left off, where nothing else was set.
-    pub(crate) fn go_on_from(&mut self, last: Option<&TurnRecord>) {
+    /// Adopts the options of the last turn of a resumed conversation, unless others are set.
+    pub(crate) fn adopt_options_of(&mut self, last: Option<&TurnRecord>) {
         let Some(last) = last else { return };
         let options = &mut self.options;
         options.context = options.context.take().or_else(|| last.context.clone());
         options.agent = options.agent.take().or_else(|| last.agent.clone());
     }
 
-    /// Fills in what a turn leaves open. `previous` is the model of the session's previous turn.
+    /// Fills in the unset options of a prompt. `previous` is the model of the session's previous turn.
     ///
     /// # Errors
     ///
-    /// If there is no model for what is asked for, or its key cannot be had.
+    /// If there is no model for the request, or its key is not available.
     pub(crate) async fn complete(&self, mut prompt: Prompt, previous: Option<Previous>) -> Result<Prompt, RunnerError> {
-        // The model falls back along a chain of its own.
+        // The model has its own chain of fallbacks.
         let (model, role) = (prompt.options.model.take(), prompt.options.source_type);
         let mut options = prompt.options.or(&self.options);
         options.model = self.model_of(model, role, previous.as_ref(), options.limits().total).await?;
@@ -40,11 +40,11 @@ impl Defaults {
         Ok(prompt)
     }
 
-    /// Returns the model of a turn that wishes for this, with its key, which is waited for no longer than `limit`.
+    /// Returns the model for a turn with these options, including its key, for which it waits at most `limit`.
     ///
     /// # Errors
     ///
-    /// If there is none for what is asked for, or its key cannot be had.
+    /// If there is no model for the request, or its key is not available.
     pub(crate) async fn model_of(
         &self,
         model: Option<ModelChoice>,

@@ -1,39 +1,39 @@
-//! What drives opencode for a runner: a server of its own, one that somebody else runs, or a process for each turn.
+//! The ways to drive opencode: the runner's own servers, an attached server, or a process per turn.
 
 use crate::BuildError;
 use opencode_run_core::{ErrorChain, Executor, ModelChoice, SessionId};
 use opencode_run_process::{Launch, RunExecutor, ServeExecutor, SessionInfo, SessionLookupError};
 use std::sync::Arc;
 
-/// How opencode is driven.
+/// The way in which opencode is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transport {
-    /// A warm server, `opencode serve`: many turns, token by token.
+    /// A warm server, `opencode serve`: many turns, streamed token by token.
     Serve,
-    /// A process for each turn, `opencode run`.
+    /// One process per turn, `opencode run`.
     Run,
 }
 
-/// What a runner's turns are started by.
+/// The executor of a runner's turns.
 #[derive(Debug)]
 pub(crate) enum Driver {
-    /// Servers that are started for the host, and end with it.
+    /// Servers that are started for the host and end with it.
     Server(ServeExecutor),
-    /// A server that somebody else runs.
+    /// A running server that was attached to.
     Attached(ServeExecutor),
-    /// A process for each turn. Where nobody asked for that, it is said why it is no server.
+    /// One process per turn, with the reason for which it is not a server, unless it was requested.
     Process(RunExecutor, Option<String>),
-    /// What the caller brought.
+    /// An executor provided by the caller.
     Brought(Arc<dyn Executor>),
 }
 
 impl Driver {
-    /// Drives opencode in the way that is wished, else by a server, else by processes.
+    /// Creates the requested driver; by default a server, or processes if that is not possible.
     ///
     /// # Errors
     ///
-    /// If that version of opencode cannot be driven in the way that is wished.
+    /// If this version of opencode cannot be driven in the requested way.
     pub(crate) fn new(launch: Launch, wished: Option<Transport>) -> Result<Self, BuildError> {
         match (wished, ServeExecutor::new(launch.clone())) {
             (Some(Transport::Run), _) => Ok(Self::Process(RunExecutor::new(launch), None)),
@@ -53,8 +53,8 @@ impl Driver {
         }
     }
 
-    /// Returns what opencode knows of a session; `None` if the caller brought the executor, which knows itself. `model` and
-    /// `agent` are those of the turns to come.
+    /// Returns opencode's information about a session; `None` for an executor provided by the caller. `model` and
+    /// `agent` are those of the following turns.
     pub(crate) async fn session_info(
         &self,
         session: &SessionId,
@@ -68,7 +68,7 @@ impl Driver {
         }
     }
 
-    /// Returns how opencode is driven; none where the caller brought what drives it.
+    /// Returns the transport; `None` for an executor provided by the caller.
     pub(crate) fn transport(&self) -> Option<Transport> {
         match self {
             Self::Server(_) | Self::Attached(_) => Some(Transport::Serve),
@@ -77,7 +77,7 @@ impl Driver {
         }
     }
 
-    /// Returns why opencode is not driven as a server, where it was to be.
+    /// Returns the reason for which opencode is not driven as a server although no transport was requested.
     pub(crate) fn why_no_server(&self) -> Option<&str> {
         match self {
             Self::Process(_, why) => why.as_deref(),

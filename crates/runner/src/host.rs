@@ -1,4 +1,4 @@
-//! Resources that many tasks share: opencode and its servers, the gateway, keys.
+//! The resources that many tasks share: opencode and its servers, the gateway, keys.
 
 use crate::driver::Driver;
 use crate::isolation::Isolation;
@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// opencode and what belongs to it, for any number of tasks: its servers, the gateway to the models, the keys that commands
-/// printed.
+/// opencode and its resources for any number of tasks: its servers, the gateway to the models, the keys printed by
+/// commands.
 ///
-/// A clone is another handle to the same host. When the last handle and the last [`Runner`](crate::Runner) of a host are dropped,
-/// its servers end in the background; [`shutdown`](Self::shutdown) waits for that.
+/// A clone is another handle to the same host. When the last handle and the last [`Runner`](crate::Runner) of a
+/// host are dropped, its servers end in the background; [`shutdown`](Self::shutdown) waits for that.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,24 +41,25 @@ struct Inner {
     driver: Driver,
     opencode: Option<Opencode>,
     keys: Arc<Keys>,
-    /// After the driver: opencode may still write there when it is ended.
+    // Field order is drop order: opencode may still write to its home while the driver ends it.
     isolation: Option<Isolation>,
 }
 
 impl Host {
-    /// Begins to describe a host.
+    /// Returns a builder for a host.
     #[must_use]
     pub fn builder() -> HostBuilder {
         HostBuilder::default()
     }
 
-    /// Makes a host of an executor that exists already, such as a mock or one for another agent.
+    /// Creates a host with an existing executor, such as a mock or one for another agent.
     #[must_use]
     pub fn with_executor(executor: Arc<dyn Executor>) -> Self {
         Self::with_supervised_executor(executor, supervisor::current())
     }
 
-    /// As [`with_executor`](Self::with_executor); commands that print keys are started under this supervisor.
+    /// Creates a host like [`with_executor`](Self::with_executor); commands that print keys run under this
+    /// supervisor.
     pub(crate) fn with_supervised_executor(executor: Arc<dyn Executor>, supervisor: Option<Supervisor>) -> Self {
         Self::new(Driver::Brought(executor), None, None, supervisor)
     }
@@ -73,8 +74,8 @@ impl Host {
         Self { inner: Arc::new(Inner { driver, opencode, keys, isolation }) }
     }
 
-    /// Starts opencode with these options, or attaches to a server. `is_shared` means that the host outlives its runners: a server that
-    /// has no turn ends after a while.
+    /// Starts opencode with these options, or attaches to a server. `is_shared` is whether the host outlives its
+    /// runners; then an idle server ends after a while.
     pub(crate) async fn reach(reach: Reach, is_shared: bool) -> Result<Self, BuildError> {
         match reach {
             Reach::Attach { url, environment, supervisor } => {
@@ -92,7 +93,7 @@ impl Host {
         let (max_servers, idle_timeout) = (options.max_servers, options.server_idle_timeout);
         let variables = variables(environment);
         let isolation = isolated.then(Isolation::new).transpose().map_err(|error| {
-            StartError::new(FailureKind::Io, "there is no place for a home of its own")
+            StartError::new(FailureKind::Io, "the isolated home cannot be created")
                 .hint("set TMPDIR to a directory that exists, is writable and has room")
                 .caused_by(error)
         })?;
@@ -101,7 +102,7 @@ impl Host {
             Some(isolation) => isolation.apply(variables),
             None => variables,
         };
-        // It may try out the user's shell.
+        // It may run the user's shell.
         let found = opencode.clone();
         let launch = tokio::task::spawn_blocking(move || Launch::new(found, variables)).await;
         let mut launch = launch
@@ -113,7 +114,7 @@ impl Host {
         }
         launch = match idle_timeout {
             Some(timeout) => launch.server_idle_timeout(timeout),
-            // The runner's own server ends with the runner: a person who thinks for a minute finds it warm.
+            // The runner's own server ends with the runner, so that it stays warm while a user thinks.
             None if !is_shared => launch.server_idle_timeout(None),
             None => launch,
         };
@@ -129,27 +130,27 @@ impl Host {
         Ok(Self::new(Driver::new(launch, transport)?, Some(opencode), isolation, supervisor))
     }
 
-    /// Begins to describe a runner on this host.
+    /// Returns a builder for a runner on this host.
     #[must_use]
     pub fn runner(&self) -> RunnerBuilder {
         RunnerBuilder::default().host(self)
     }
 
-    /// Ends all servers of this host with all that they started, and returns when nothing of them is left. Turns that still run
-    /// fail. A further turn starts a server again. An attached server is not ended.
+    /// Ends all servers of this host and all processes that they started, and returns when none is left. Turns that
+    /// still run fail. A later turn starts a new server. An attached server is not ended.
     pub async fn shutdown(&self) {
         if let Some(server) = self.inner.driver.own_server() {
             server.shutdown().await;
         }
     }
 
-    /// Returns the opencode that is driven; `None` for an executor of the caller's, and for an attached server.
+    /// Returns opencode; `None` for an executor provided by the caller and for an attached server.
     #[must_use]
     pub fn opencode(&self) -> Option<&Opencode> {
         self.inner.opencode.as_ref()
     }
 
-    /// Returns how opencode is driven; `None` for an executor of the caller's.
+    /// Returns the transport; `None` for an executor provided by the caller.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
         self.inner.driver.transport()
@@ -181,21 +182,21 @@ async fn attach(url: &str, variables: &[(OsString, OsString)]) -> Result<Driver,
     Ok(Driver::Attached(ServeExecutor::attach(url, user, password).await?))
 }
 
-/// The settings of a [`Host`]; each can be left out.
+/// The settings of a [`Host`], all of which are optional.
 #[derive(Debug, Clone, Default)]
 pub struct HostBuilder {
     options: LaunchOptions,
 }
 
 impl HostBuilder {
-    /// Takes this opencode instead of the one that is found on `PATH` or was installed by `opencode-run setup`.
+    /// Uses this opencode instead of the one on `PATH` or the one installed by `opencode-run setup`.
     #[must_use]
     pub fn opencode(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.opencode = Some(path.into());
         self
     }
 
-    /// Sets the environment that opencode is started with; that of this process by default.
+    /// Sets the environment of opencode; that of this process by default.
     #[must_use]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         self.options.environment = Some(variables.into_iter().collect());
@@ -209,7 +210,7 @@ impl HostBuilder {
         self
     }
 
-    /// Leaves out what costs opencode most time and memory, see [`RunnerBuilder::lean`].
+    /// Disables the features that cost opencode most time and memory, see [`RunnerBuilder::lean`].
     #[must_use]
     pub fn lean(mut self, lean: bool) -> Self {
         self.options.lean = lean;
@@ -223,36 +224,36 @@ impl HostBuilder {
         self
     }
 
-    /// Gives opencode a home of its own, see [`RunnerBuilder::isolated`]. It is deleted with the host.
+    /// Gives opencode an isolated home, see [`RunnerBuilder::isolated`]. It is deleted with the host.
     #[must_use]
     pub fn isolated(mut self, isolated: bool) -> Self {
         self.options.isolated = isolated;
         self
     }
 
-    /// Has opencode reach model sources through a gateway in this process, see [`RunnerBuilder::gateway`].
+    /// Routes requests to model sources through a credential gateway, see [`RunnerBuilder::gateway`].
     #[must_use]
     pub fn gateway(mut self, gateway: bool) -> Self {
         self.options.gateway = gateway;
         self
     }
 
-    /// Limits how many servers are alive, eight by default: turns need one for each key of a model source. A turn that needs
-    /// another waits.
+    /// Sets the maximum number of live servers, eight by default: each key of a model source needs one. A turn that
+    /// needs another one waits.
     #[must_use]
     pub fn max_servers(mut self, most: usize) -> Self {
         self.options.max_servers = Some(most);
         self
     }
 
-    /// Sets how long a server without a turn lives, a minute by default.
+    /// Sets the time after which an idle server ends, a minute by default.
     #[must_use]
     pub fn server_idle_timeout(mut self, timeout: Duration) -> Self {
         self.options.server_idle_timeout = Some(timeout);
         self
     }
 
-    /// Starts opencode under this supervisor, or under none.
+    /// Starts opencode under this supervisor, or without one.
     #[must_use]
     pub fn watcher(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
         self.options.supervisor = supervisor.into();
@@ -266,20 +267,20 @@ impl HostBuilder {
         self
     }
 
-    /// Finds opencode. No server is started before the first turn.
+    /// Locates opencode. Starts no server before the first turn.
     ///
     /// # Errors
     ///
-    /// If there is no opencode that can be driven in this way.
+    /// If no opencode is found that can be driven in this way.
     pub async fn build(self) -> Result<Host, BuildError> {
         Host::reach(Reach::Spawn(self.options), true).await
     }
 
-    /// Attaches to a running server at this address, `http://HOST:PORT`. It is never ended.
+    /// Attaches to a running server at this address, `http://HOST:PORT`. It is never stopped.
     ///
     /// # Errors
     ///
-    /// If another setting than [`environment`](Self::environment) is set, or the server does not answer.
+    /// If a setting other than [`environment`](Self::environment) is set, or the server does not answer.
     pub async fn attach(self, url: impl Into<String>) -> Result<Host, BuildError> {
         let url = url.into();
         let mut builder = RunnerBuilder::default().attach(&url);

@@ -1,11 +1,11 @@
-//! A home of its own for a run: without the user's configuration of opencode, its logins and its history.
+//! The isolated home of a run, without the user's configuration of opencode, logins and history.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// Where a program looks for what belongs to the user, and what is there in the home of its own.
+/// The variables of a user's directories, and their values relative to the isolated home.
 const HOMES: [(&str, &str); 5] = [
     ("HOME", ""),
     ("XDG_CONFIG_HOME", ".config"),
@@ -14,7 +14,7 @@ const HOMES: [(&str, &str); 5] = [
     ("XDG_STATE_HOME", ".local/state"),
 ];
 
-/// What brings the user's configuration of opencode by another way, or opencode's database.
+/// Variables that bring in the user's configuration of opencode, or its database, in another way.
 const CONFIGURED: [&str; 6] = [
     "OPENCODE_CONFIG",
     "OPENCODE_CONFIG_CONTENT",
@@ -24,23 +24,23 @@ const CONFIGURED: [&str; 6] = [
     "OPENCODE_DB",
 ];
 
-/// A home that is gone when this is dropped.
+/// An isolated home, which is deleted when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Isolation {
     home: TempDir,
 }
 
 impl Isolation {
-    /// Makes a home that only the user can look into.
+    /// Creates a home that only the user can access.
     pub(crate) fn new() -> io::Result<Self> {
         let mut builder = tempfile::Builder::new();
-        // opencode keeps its database there, with the way to the gateway in it.
+        // opencode's database in it contains the route to the gateway.
         #[cfg(unix)]
         let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
         Ok(Self { home: builder.prefix("opencode-run-home-").tempdir()? })
     }
 
-    /// Returns the variables with which a program finds this home, and nothing of the user's.
+    /// Returns the environment with this home instead of the user's directories and configuration.
     pub(crate) fn apply(&self, variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
         let is = |name: &OsStr, known: &str| name == known;
         let kept = variables.into_iter().filter(|(name, _)| {
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_of_the_users_is_found() {
+    fn isolated_home_hides_user_configuration() {
         let isolation = Isolation::new().unwrap();
         let home = isolation.home.path().to_owned();
         #[cfg(unix)]

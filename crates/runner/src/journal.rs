@@ -1,4 +1,4 @@
-//! Where a runner's conversation begins: anew, or where its journal ends.
+//! The beginning of a runner's conversation: a new one, or the continuation of its journal.
 
 use crate::BuildError;
 use opencode_run_core::{Conversation, ErrorChain, SessionId, Task};
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// A conversation and who keeps it.
+/// A conversation and its journal.
 pub(crate) struct Beginning {
     pub(crate) conversation: Conversation,
     pub(crate) journal: Option<Arc<Journal>>,
 }
 
 impl Beginning {
-    /// Begins a conversation, in this session if one is continued.
+    /// Begins a conversation; `session` is the session that is continued, if any.
     ///
-    /// A session that has a journal goes on in it, with the turns that it holds. Where that journal cannot be used, which is
-    /// no reason not to run a turn, another is begun. Where one is begun, those that are old are deleted.
+    /// A session with a journal continues it, including its turns. If that journal cannot be used, a new one is
+    /// started, because that must not prevent a turn. Starting a journal deletes old ones.
     ///
     /// # Errors
     ///
-    /// If the session is still at work elsewhere: opencode takes the messages of two commands for those of one turn.
+    /// If the session is in use elsewhere: opencode would merge the messages of two commands into one turn.
     pub(crate) fn new(journals: Option<&Path>, task: Task, session: Option<SessionId>) -> Result<Self, BuildError> {
         let Some(journals) = journals else {
             return Ok(Self { conversation: conversation(task, session), journal: None });
@@ -32,7 +32,7 @@ impl Beginning {
                 Ok(Some((journal, recovered))) => return Ok(Self::of(journal, recovered)),
                 Ok(None) => {}
                 Err(error @ JournalError::Busy { .. }) => return Err(error.into()),
-                Err(error) => tracing::warn!("the session's earlier turns are left out: {}", ErrorChain::new(&error)),
+                Err(error) => tracing::warn!("the session's earlier turns are skipped: {}", ErrorChain::new(&error)),
             }
         }
         prune(journals, SystemTime::now());
@@ -40,11 +40,11 @@ impl Beginning {
         Ok(Self { conversation: conversation(task, session), journal: Some(Arc::new(journal)) })
     }
 
-    /// Goes on with the conversation that was last at work in a directory, or the one of this session.
+    /// Resumes the most recent conversation in a directory, or the one of this session.
     ///
     /// # Errors
     ///
-    /// If there is none, it is still at work elsewhere, its session is there no more, or its journal cannot be used.
+    /// If no conversation is found, it is in use elsewhere, its session was deleted, or its journal cannot be used.
     pub(crate) fn resume(
         journals: Option<&Path>,
         directory: &Path,
@@ -64,7 +64,7 @@ impl Beginning {
             tracing::warn!("the journal ended in the middle of a line: {truncated_bytes} bytes were dropped");
         }
         if skipped_lines > 0 {
-            tracing::warn!("{skipped_lines} lines of the journal cannot be read and are left out");
+            tracing::warn!("{skipped_lines} lines of the journal cannot be read and were skipped");
         }
         Self { conversation, journal: Some(Arc::new(journal)) }
     }
@@ -76,7 +76,7 @@ fn conversation(task: Task, session: Option<SessionId>) -> Conversation {
     conversation
 }
 
-/// Finds the journal of the conversation that last worked in a directory, or of this session's.
+/// Finds the journal of the most recent conversation in a directory, or of this session.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ mod tests {
     use opencode_run_core::{FailureKind, Prompt, Recorder, TurnStart};
 
     #[test]
-    fn a_conversation_whose_session_is_gone_is_not_gone_on_with() {
+    fn deleted_session_cannot_be_resumed() {
         let (journals, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for isolated in [false, true] {
             let task = Task::new("t", directory.path()).isolated(isolated);

@@ -1,4 +1,4 @@
-//! The keys that stand elsewhere than with their model source, each asked for when it is needed and once.
+//! Keys from files or commands: each is read when it is first needed, and only once.
 
 use crate::{RunnerError, Supervisor};
 use opencode_run_config::{KeyError, MAX_KEY_BYTES, with_key};
@@ -10,18 +10,18 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 
-/// How long a command or a pipe may take to give a key: the user may have to unlock a password manager first.
+/// The timeout for a command or pipe that yields a key: the user may have to unlock a password manager first.
 const KEY_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// The keys that were asked for. A key lives as long as its runner.
+/// The keys that were read. A key lives as long as its runner.
 #[derive(Debug)]
 pub(crate) struct Keys {
     watcher: Option<Supervisor>,
-    // Held while a key is asked for: two turns must not unlock a password manager twice.
+    // Held while a key is read, so that two turns do not unlock a password manager twice.
     known: Mutex<Vec<Known>>,
 }
 
-/// A key, and where it came from.
+/// A key and its origin.
 #[derive(Debug)]
 struct Known {
     file: Option<PathBuf>,
@@ -41,17 +41,17 @@ impl Known {
 }
 
 impl Keys {
-    /// Asks for keys by commands that are started under a watcher, where there is one.
+    /// Creates an empty cache whose commands run under the given supervisor, if any.
     pub(crate) fn new(watcher: Option<Supervisor>) -> Self {
         Self { watcher, known: Mutex::default() }
     }
 
-    /// Returns a model with its key in it, if it is one that has a key. It waits for the key no longer than `limit`, which is
-    /// that on the turn.
+    /// Returns a model with its key, if it is a source with one. Waits for the key at most `limit`, the rest of the
+    /// turn's time limit.
     ///
     /// # Errors
     ///
-    /// If the key cannot be had. The next turn asks again.
+    /// If the key is not available. The next turn tries again.
     pub(crate) async fn with_key(
         &self,
         choice: ModelChoice,
@@ -65,9 +65,9 @@ impl Keys {
         let asking = self.ask(source, config);
         match limit {
             None => asking.await,
-            Some(limit) => {
-                tokio::time::timeout(limit, asking).await.unwrap_or_else(|_| Err(too_late(source, is_file, limit)))
-            }
+            Some(limit) => tokio::time::timeout(limit, asking)
+                .await
+                .unwrap_or_else(|_| Err(err_key_timeout(source, is_file, limit))),
         }
     }
 
@@ -84,12 +84,12 @@ impl Keys {
     }
 }
 
-/// Makes the error of a turn whose time went by while a key was waited for.
-fn too_late(source: ModelSourceType, is_file: bool, limit: Duration) -> RunnerError {
+/// Returns the error of a turn whose time limit was reached while it waited for a key.
+fn err_key_timeout(source: ModelSourceType, is_file: bool, limit: Duration) -> RunnerError {
     let (what, hint) = if is_file {
         ("file", "if the file is a pipe, check that its writer has started and closes it")
     } else {
-        ("command", "give it more time, or run the command by hand to see what it waits for")
+        ("command", "raise the time limit, or run the command by hand to see what it waits for")
     };
     let message = format!(
         "the {what} for the key of the model source `{source}` did not end within {limit:?}, which is the limit on the turn"
@@ -97,25 +97,25 @@ fn too_late(source: ModelSourceType, is_file: bool, limit: Duration) -> RunnerEr
     RunError::Start(StartError::new(FailureKind::Timeout, message).hint(hint)).into()
 }
 
-/// Returns a model source with its key, as [`with_key`] does, from a file or a command that answers in time.
+/// Returns a model source with its key, like [`with_key`], from a file or a command within a time limit.
 ///
 /// # Errors
 ///
-/// If the key cannot be had.
+/// If the key is not available.
 pub async fn read_key(config: &Arc<ModelConfig>, watcher: Option<&Supervisor>) -> Result<Arc<ModelConfig>, KeyError> {
     let reading = with_key(config, async |command| run_key_command(command, watcher).await);
     match &config.api_key_file {
-        // The command has a time limit of its own.
+        // The command has its own timeout.
         None => reading.await,
         Some(path) => tokio::time::timeout(KEY_TIMEOUT, reading).await.unwrap_or_else(|_| {
-            let why = format!("nothing came within {KEY_TIMEOUT:?}");
+            let why = format!("no data within {KEY_TIMEOUT:?}");
             Err(KeyError::File { path: path.clone(), source: std::io::Error::other(why) })
         }),
     }
 }
 
-/// Runs a command for a key, and returns what it printed. If the future is dropped, the command is ended with all that it has
-/// started.
+/// Runs a command that prints a key, and returns its output. If the future is dropped, the command and all
+/// processes that it started are killed.
 ///
 /// # Errors
 ///
@@ -123,7 +123,7 @@ pub async fn read_key(config: &Arc<ModelConfig>, watcher: Option<&Supervisor>) -
 async fn run_key_command(command: &str, watcher: Option<&Supervisor>) -> Result<Vec<u8>, KeyError> {
     let mut helper = Helper::shell(command, watcher).map_err(KeyError::NotStarted)?;
     let stdout = helper.take_stdout();
-    // It takes its output with it: what has printed too much is not to wait for somebody who reads on.
+    // Drops stdout at the limit, so that a command with too much output does not block on a full pipe.
     let read = async {
         let mut text = Vec::new();
         match stdout {
@@ -146,7 +146,7 @@ mod tests {
     use opencode_run_core::{ErrorChain, ExposeSecret};
 
     #[tokio::test]
-    async fn a_key_is_asked_for_once() {
+    async fn key_is_read_once() {
         let folder = tempfile::tempdir().unwrap();
         let counter = folder.path().join("counter");
         let command = format!("echo >> {0}; printf sk-; wc -l < {0}", counter.display());
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_source_of_the_same_type_has_a_key_of_its_own() {
+    async fn each_source_has_own_key() {
         let keys = Keys::new(None);
         for (model, key) in [("a", "sk-1"), ("b", "sk-2")] {
             let config = ModelConfig { api_key_command: Some(format!("echo {key}")), ..ModelConfig::new(model) };
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_cannot_be_had_names_its_source() {
+    async fn key_error_names_source() {
         let config = Arc::new(ModelConfig { api_key_file: Some("/nowhere/key".into()), ..ModelConfig::new("m") });
         let choice = ModelChoice::Source { source: ModelSourceType::Plan, config };
         let error = Keys::new(None).with_key(choice, None).await.unwrap_err();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_is_waited_for_no_longer_than_the_turn_may_take() {
+    async fn key_wait_is_limited_by_turn() {
         let config = Arc::new(ModelConfig { api_key_command: Some("sleep 600".to_owned()), ..ModelConfig::new("m") });
         for (limit, kind, named) in [
             (Some(3), FailureKind::Timeout, "the key of the model source `code` did not end within 3s"),
@@ -199,9 +199,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_is_believed_if_it_succeeds() {
+    async fn failed_key_command_is_an_error() {
         assert_eq!(run_key_command("printf 'sk-%s' 1", None).await.unwrap(), b"sk-1");
-        // What goes on in the background is ended, and does not keep the key from being taken.
+        // Background processes are killed and do not delay the key.
         assert_eq!(run_key_command("echo sk-2; sleep 60 &", None).await.unwrap(), b"sk-2\n");
         let failed = run_key_command("echo sk-secret; exit 3", None).await.unwrap_err();
         assert!(matches!(failed, KeyError::Failed(_)) && !failed.to_string().contains("sk-secret"), "{failed}");

@@ -1,4 +1,4 @@
-//! How opencode is started: what is fixed for a server's life.
+//! The launch options of opencode, which are fixed for the lifetime of a server.
 
 use crate::Transport;
 use opencode_run_process::{Supervisor, supervisor};
@@ -7,31 +7,31 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How opencode is started. It is fixed when a server starts, so it belongs to a [`Host`](crate::Host).
+/// The launch options of opencode. They are fixed when a server starts, so they belong to a [`Host`](crate::Host).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct LaunchOptions {
-    /// The executable; `None` takes the first on `PATH`, or the one that `opencode-run setup` has installed.
+    /// The executable; `None` means the first on `PATH`, or the one installed by `opencode-run setup`.
     pub opencode: Option<PathBuf>,
-    /// The environment of opencode; `None` is that of this process.
+    /// The environment of opencode; `None` means that of this process.
     pub environment: Option<Variables>,
-    /// How opencode is driven; `None` is by a server, or by processes if that version's server cannot be used.
+    /// The transport; `None` means a server, or processes if the server of that version cannot be used.
     pub transport: Option<Transport>,
-    /// Leave out what costs opencode most time and memory.
+    /// Whether the features that cost opencode most time and memory are disabled.
     pub lean: bool,
-    /// Have opencode read the configuration of the task's directory and of the repository around it.
+    /// Whether opencode reads the configuration of the task's directory and of the repository around it.
     pub project_config: bool,
-    /// Give opencode a home of its own, which is deleted with the host.
+    /// Whether opencode gets an isolated home, which is deleted with the host.
     pub isolated: bool,
-    /// Keep the keys of model sources in this process: opencode reaches the models through a gateway.
+    /// Whether requests to model sources go through a credential gateway, so that their keys stay in this process.
     pub gateway: bool,
-    /// At most this many servers are alive; `None` is eight. A turn that needs another waits.
+    /// The maximum number of live servers; `None` means eight. A turn that needs another one waits.
     pub max_servers: Option<usize>,
-    /// A server without a turn ends after this time; `None` is a minute.
+    /// The time after which an idle server ends; `None` means a minute.
     pub server_idle_timeout: Option<Duration>,
-    /// The supervisor that opencode, and the commands that print keys, are started under. By default it is the program itself, if that
-    /// has called [`supervisor::init`].
+    /// The supervisor of opencode and of commands that print keys. The default is the program itself, if it has
+    /// called [`supervisor::init`].
     pub supervisor: Option<Supervisor>,
 }
 
@@ -52,7 +52,7 @@ impl Default for LaunchOptions {
     }
 }
 
-/// The variables of an environment. `Debug` shows their names alone: values may be secrets.
+/// The variables of an environment. `Debug` shows only their names, because values may be secrets.
 #[derive(Clone)]
 pub struct Variables(pub(crate) Vec<(OsString, OsString)>);
 
@@ -68,20 +68,21 @@ impl fmt::Debug for Variables {
     }
 }
 
-/// How opencode is reached.
+/// The way in which opencode is reached.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Reach {
     /// It is started by the host.
     Spawn(LaunchOptions),
-    /// A running server of another owner at this address, `http://HOST:PORT`. The credentials are those that
-    /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` hold in the environment, which is this process's unless given.
+    /// A running server at this address, `http://HOST:PORT`. The credentials are taken from
+    /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` in the environment, by default that of this
+    /// process.
     Attach {
         /// The address.
         url: String,
-        /// The environment that holds the credentials.
+        /// The environment that contains the credentials.
         environment: Option<Variables>,
-        /// The supervisor that commands which print keys are started under.
+        /// The supervisor of commands that print keys.
         supervisor: Option<Supervisor>,
     },
 }

@@ -1,14 +1,14 @@
-//! Drives the opencode AI coding agent from Rust: isolated tasks, many turns in one session, live watching, interrupt and
-//! kill that leave nothing behind, honest outcomes, Markdown transcripts.
+//! Drives the opencode AI coding agent from Rust: isolated tasks, many turns in one session, live events, interrupt
+//! and kill that leave nothing behind, reliable outcomes, Markdown transcripts.
 //!
-//! [`Runner`] is the front door. It composes the layers below, each of which is a crate that can be used alone:
-//! [`core`](opencode_run_core) (what a turn is), [`process`](opencode_run_process) (what makes one happen),
-//! [`config`](opencode_run_config) (model sources), [`journal`](opencode_run_journal) (what is kept of a conversation while
-//! it grows) and [`markdown`](opencode_run_markdown) (transcripts). What they
-//! define and a user of the runner needs is re-exported here.
+//! [`Runner`] is the main entry point. It composes other crates, each of which can be used alone:
+//! [`core`](opencode_run_core) (the model of a turn), [`process`](opencode_run_process) (driving opencode),
+//! [`config`](opencode_run_config) (model sources), [`journal`](opencode_run_journal) (crash-safe logs of
+//! conversations) and [`markdown`](opencode_run_markdown) (transcripts). Their types that users of the runner need
+//! are re-exported here.
 //!
-//! The library prints nothing, reads no terminal, installs no signal handler and changes nothing in its process. The command
-//! `opencode-run` is a crate of its own, built on this one.
+//! The library prints nothing, reads no terminal, installs no signal handler and changes nothing global in its
+//! process. The command `opencode-run` is a separate crate that uses this one.
 //!
 //! # Example
 //!
@@ -70,7 +70,8 @@ pub use task_place::TaskPlace;
 pub use transcript::{SaveError, TRANSCRIPT_NAME};
 pub use turn::{Turn, TurnControl};
 
-// All that the interface of this crate names, and all that an `Executor` or a `Recorder` needs. A test holds it complete.
+// Every type in the interface of this crate, and every type that an `Executor` or a `Recorder` needs. A test checks
+// that none is missing.
 pub use async_trait::async_trait;
 pub use opencode_run_config::{
     DiscoveredEnvFile, EnvFileError, EnvKey, EnvProblem, EnvProblemKind, Ignored, KeyError, ModelSource, SourceSummary,

@@ -1,4 +1,4 @@
-//! Executors for the tests of programs that use the library; behind the feature `mock`.
+//! Executors for the tests of programs that use the library, enabled by the feature `mock`.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -18,8 +18,8 @@ pub use opencode_run_core::mock::{Act, MockExecutor, ScriptedExecutor};
 use opencode_run_journal::JournalError;
 use std::path::Path;
 
-/// Returns an executor that plays the turns of a journal: the texts, the reasoning and the tool calls of each, with its usage and its
-/// end.
+/// Returns an executor that plays the turns of a journal: the texts, the reasoning and the tool calls of each, with
+/// its usage and its end.
 ///
 /// # Errors
 ///

@@ -1,36 +1,37 @@
-//! Which model a turn uses.
+//! Chooses the model of a turn.
 
 use crate::previous::Previous;
 use opencode_run_config::ModelSource;
 use opencode_run_core::{ModelChoice, ModelSourceType, Remedy};
 use std::sync::Arc;
 
-/// Why there is no model for a turn.
+/// The reason for which there is no model for a turn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelChoiceError {
-    /// A kind of work was asked for that no model is configured for, and there is nothing to fall back to.
+    /// The requested role has no model source, and there is nothing to fall back to.
     #[error(
         "no model source is configured for `{asked}`, and there is neither a model nor a `default` source to fall back to; {}",
         listed(configured)
     )]
     NotConfigured {
-        /// The kind of work.
+        /// The requested role.
         asked: ModelSourceType,
-        /// The kinds that a model is configured for.
+        /// The roles with a model source.
         configured: Vec<ModelSourceType>,
     },
-    /// The session's previous turn ran on a model source that is not configured any more, and nothing else was asked for.
+    /// The previous turn of the session used a model source that is no longer configured, and nothing else was
+    /// requested.
     #[error(
         "the previous turn of this session ran on the model source `{source_type}` ({model}), which is not configured any more; {}",
         listed(configured)
     )]
     PreviousSource {
-        /// The type of the source.
+        /// The role of the source.
         source_type: ModelSourceType,
         /// The name of its model.
         model: String,
-        /// The kinds that a model is configured for.
+        /// The roles with a model source.
         configured: Vec<ModelSourceType>,
     },
 }
@@ -54,7 +55,7 @@ fn listed(configured: &[ModelSourceType]) -> String {
     format!("configured: {}", names.join(", "))
 }
 
-/// The models and roles that a turn and its runner ask for.
+/// The models and roles that a turn and its runner request.
 #[derive(Debug, Default)]
 pub(crate) struct Asked<'a> {
     pub(crate) turns_model: Option<ModelChoice>,
@@ -63,13 +64,13 @@ pub(crate) struct Asked<'a> {
     pub(crate) runners_model: Option<&'a ModelChoice>,
 }
 
-/// Chooses: the turn's model, else the source of the turn's role, else that of the runner's role, else the runner's model, else
-/// the source `default`, else the model of the session's previous turn, else opencode's own default, which is `None` here.
+/// Chooses the first available of: the turn's model, the source of the turn's role, that of the runner's role, the
+/// runner's model, the source `default`, the model of the session's previous turn, opencode's own default (`None`).
 ///
 /// # Errors
 ///
-/// If a role was asked for and neither its source nor anything before the previous turn is there; or if the previous turn's
-/// source is not configured any more.
+/// If a role was requested and neither its source nor another choice before the previous turn is available, or if
+/// the previous turn's source is no longer configured.
 pub(crate) fn choose(
     asked: Asked<'_>,
     sources: &ModelSource,
@@ -87,7 +88,7 @@ pub(crate) fn choose(
         .or_else(|| of_source(ModelSourceType::Default));
     match (chosen, turns_role.or(runners_role), previous) {
         (Some(chosen), ..) => Ok(Some(chosen)),
-        // A model that was asked for by its role is not replaced by an earlier one.
+        // A model that was requested by its role is not replaced by an earlier one.
         (None, Some(asked), _) => Err(ModelChoiceError::NotConfigured { asked, configured: sources.configured() }),
         (None, None, Some(previous)) => previous.resolve(sources).map(Some),
         (None, None, None) => Ok(None),
@@ -111,7 +112,7 @@ mod tests {
         ModelChoice::Named(name.parse().unwrap())
     }
 
-    /// Returns the choice for these; the previous turn ran on `previous/p`.
+    /// Returns the choice for these requests; the previous turn used `previous/p`.
     fn chosen(
         model: Option<&str>,
         roles: [Option<ModelSourceType>; 2],
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn each_falls_to_the_next() {
+    fn model_choices_fall_back_in_order() {
         use ModelSourceType::{Code, Default, Plan, Write};
         let is = |name: &str| Some(name.to_owned());
         let all = [Code, Write, Default];
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_without_a_model_and_without_a_next_lists_what_is_configured() {
+    fn missing_model_error_lists_sources() {
         use ModelSourceType::{Code, Plan, Write};
         let error = |configured: &[ModelSourceType]| {
             let asked = Asked { turns_role: Some(Plan), ..Asked::default() };

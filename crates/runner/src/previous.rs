@@ -1,4 +1,4 @@
-//! The model of the session's previous turn, which a turn falls back to before opencode's own default.
+//! The model of the session's previous turn, the fallback before opencode's own default.
 
 use crate::model_choice::ModelChoiceError;
 use opencode_run_config::ModelSource;
@@ -6,14 +6,14 @@ use opencode_run_core::{ModelChoice, ModelSourceType, TurnFailure, TurnRecord};
 use opencode_run_process::SessionModel;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The model of a previous turn, with as much of it as is known.
+/// The model of a previous turn, as far as it is known.
 #[derive(Debug, Clone)]
 pub(crate) enum Previous {
-    /// All of it.
+    /// The complete model.
     Choice(ModelChoice),
-    /// A model source, by its type and the name of its model: its endpoint and its key are in no record.
+    /// A model source, with its role and the name of its model, because records contain neither endpoints nor keys.
     Source {
-        /// The type.
+        /// The role.
         source_type: ModelSourceType,
         /// The model's name.
         model: String,
@@ -25,7 +25,7 @@ impl Previous {
     ///
     /// # Errors
     ///
-    /// If the model source is not configured any more. Another model is never taken in its place.
+    /// If the model source is no longer configured. Another model is never used instead.
     pub(crate) fn resolve(&self, sources: &ModelSource) -> Result<ModelChoice, ModelChoiceError> {
         let (source_type, model) = match self {
             Self::Choice(choice) => return Ok(choice.clone()),
@@ -42,8 +42,7 @@ impl Previous {
         Ok(ModelChoice::Source { source: source_type, config: Arc::clone(config) })
     }
 
-    /// Returns the model of the last of these turns that was given one. A model that opencode did not find is not one to go on
-    /// with.
+    /// Returns the model of the last of these turns that had one. A model that opencode did not find is skipped.
     fn of_turns(turns: &[Arc<TurnRecord>]) -> Option<Self> {
         let not_found = |turn: &TurnRecord| matches!(turn.failure, Some(TurnFailure::ModelNotFound { .. }));
         turns.iter().rev().filter(|turn| !not_found(turn)).find_map(|turn| {
@@ -70,17 +69,18 @@ impl Previous {
 pub(crate) struct History {
     /// The model of the turns before the runner's first.
     inherited: Option<Previous>,
-    /// How many turns of the conversation are not the runner's own.
+    /// The number of turns of the conversation before the runner's own.
     others: usize,
-    /// The model sources of the runner's own turns. One that a turn brings itself is known nowhere else.
+    /// The model sources of the runner's own turns, because sources set by a turn are not known elsewhere.
     used: Mutex<Vec<ModelChoice>>,
 }
 
 impl History {
-    /// Takes over what the journal has of the earlier turns, and what opencode reported of the session, if it was asked.
+    /// Creates the history from the earlier turns in the journal, and from opencode's information about the
+    /// session, if available.
     ///
-    /// Where the two differ, opencode is right: another client may have continued the session. A model that opencode knows by
-    /// itself is left to opencode unless the journal shows that it was asked for.
+    /// If the two differ, opencode is right: another client may have continued the session. A model that opencode
+    /// knows itself is left to opencode unless the journal shows that it was requested.
     pub(crate) fn new(turns: &[Arc<TurnRecord>], session: Option<&SessionModel>) -> Self {
         let journalled = Previous::of_turns(turns);
         let inherited = match session {
@@ -97,7 +97,7 @@ impl History {
         Self { inherited, others: turns.len(), used: Mutex::default() }
     }
 
-    /// Notes the model of a turn that is about to start.
+    /// Records the model of a turn that is about to start.
     pub(crate) fn note(&self, choice: &ModelChoice) {
         if choice.source_type().is_some() {
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,8 +106,8 @@ impl History {
         }
     }
 
-    /// Returns the model of the previous turn, given the turns of the conversation so far; `None` if it was left to opencode,
-    /// which remembers it.
+    /// Returns the model of the previous turn, given the turns of the conversation so far; `None` if opencode chose
+    /// it, because it remembers its choice.
     pub(crate) fn previous(&self, turns: &[Arc<TurnRecord>]) -> Option<Previous> {
         let Some(own) = Previous::of_turns(turns.get(self.others..).unwrap_or_default()) else {
             return self.inherited.clone();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn source_that_a_turn_brought_is_kept() {
+    fn source_of_a_turn_is_remembered() {
         let history = History::default();
         let brought = source(ModelSourceType::Code, "m");
         history.note(&brought);
@@ -176,11 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn opencode_is_right_about_earlier_turns() {
+    fn opencode_overrides_journal() {
         let journal = [done(Some(source(ModelSourceType::Plan, "stub/p")))];
         let inherited = |turns: &[_], session: Option<SessionModel>| {
             let history = History::new(turns, session.as_ref());
-            // A turn of the journal is not one of the runner's own.
+            // A turn from the journal is not one of the runner's own.
             shown(history.previous(turns))
         };
         let of_source =
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn source_that_is_gone_is_an_error_that_names_it() {
+    fn removed_source_is_an_error() {
         let previous = Previous::Source { source_type: ModelSourceType::Code, model: "large".to_owned() };
         let mut sources: ModelSource = [(ModelSourceType::Plan, ModelConfig::new("a/b"))].into_iter().collect();
         let error = previous.resolve(&sources).unwrap_err().to_string();

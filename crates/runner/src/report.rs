@@ -1,4 +1,4 @@
-//! The result of a turn, as the object that the command prints as JSON.
+//! The result of a turn, as the JSON object that the command prints.
 
 use crate::{AskError, Runner};
 use opencode_run_core::{
@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// The result of a turn, or the reason that no turn ran: the result object of `--output-format json` and `stream-json`.
+/// The result of a turn, or the reason for which no turn ran: the result object of `--output-format json` and
+/// `stream-json`.
 ///
-/// `O` is the answer: a text, or a [view](ReportOutput) of it that copies nothing. Fields that a later version adds are ignored when
-/// an object is read, and fields that an earlier version lacks have their default.
+/// `O` is the answer: a text, or a [view](ReportOutput) of it without a copy. When an object is deserialized,
+/// unknown fields of later versions are ignored, and fields that earlier versions lack get their defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report<O = String> {
@@ -20,29 +21,29 @@ pub struct Report<O = String> {
     pub schema_version: u32,
     /// The name of the task.
     pub task_name: String,
-    /// The directory of the task; `None` if it was not made, or was removed.
+    /// The directory of the task; `None` if it was not created or was removed.
     pub task_dir: Option<PathBuf>,
     /// opencode's session, once it is known.
     pub session_id: Option<String>,
-    /// How the turn ended.
+    /// The state in which the turn ended.
     pub state: RunState,
-    /// The answer: the value as JSON if a schema was given and met, else the model's text.
+    /// The answer: the value as JSON if a schema was given and matched, otherwise the model's text.
     pub output: O,
-    /// The value that meets the schema, if one was given.
+    /// The value that matches the schema, if one was given.
     pub structured: Option<Value>,
-    /// The model that was asked for; `None` if the choice was opencode's.
+    /// The requested model; `None` if opencode chose it.
     pub model: Option<String>,
-    /// Why the last step ended: `stop`, `length`, …
+    /// The finish reason of the last step: `stop`, `length`, …
     pub finish_reason: Option<String>,
-    /// How many requests the agent made of the model.
+    /// The number of requests of the agent to the model.
     pub steps: u32,
-    /// The tokens that were used, as opencode counts them.
+    /// The used tokens, as counted by opencode.
     pub usage: Usage,
-    /// In USD, as opencode counts it.
+    /// The cost in USD, as counted by opencode.
     pub cost: f64,
-    /// From the start of the turn to its end, in milliseconds.
+    /// The duration of the turn in milliseconds.
     pub duration_ms: u64,
-    /// The traffic with the model source, as the gateway saw it.
+    /// The traffic with the model source, as counted by the gateway.
     pub model_traffic: Option<ModelTraffic>,
     /// The path of the saved transcript.
     pub transcript: Option<PathBuf>,
@@ -51,49 +52,49 @@ pub struct Report<O = String> {
     /// The turns of the conversation before this one.
     #[serde(default = "Vec::new")]
     pub earlier_turns: Vec<EarlierTurn<O>>,
-    /// How many bytes of opencode's output were dropped.
+    /// The number of bytes of opencode's output that were dropped.
     #[serde(default)]
     pub dropped_bytes: u64,
-    /// Why the turn failed, or why no turn ran.
+    /// The reason for which the turn failed or no turn ran.
     pub error: Option<ReportError>,
 }
 
-/// A turn of the conversation that was over before.
+/// An earlier turn of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EarlierTurn<O = String> {
     /// The prompt.
     pub message: String,
-    /// How it ended.
+    /// The state in which it ended.
     pub state: RunState,
     /// Its answer.
     pub output: O,
-    /// The model that was asked for.
+    /// The requested model.
     pub model: Option<String>,
-    /// The tokens that were used.
+    /// The used tokens.
     pub usage: Usage,
-    /// In USD.
+    /// The cost in USD.
     pub cost: f64,
-    /// From its start to its end, in milliseconds.
+    /// The duration in milliseconds.
     pub duration_ms: u64,
-    /// Why it failed.
+    /// The reason for which it failed.
     pub error: Option<ReportError>,
 }
 
-/// What went wrong.
+/// An error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReportError {
     /// The kind of the failure.
     pub kind: FailureKind,
-    /// What went wrong.
+    /// The error message.
     pub message: String,
-    /// A hint at a remedy.
+    /// A hint how to fix it.
     pub hint: Option<String>,
 }
 
 impl ReportError {
-    /// Makes an error of its parts.
+    /// Creates an error.
     pub fn new(kind: FailureKind, message: impl Into<String>, hint: Option<String>) -> Self {
         Self { kind, message: message.into(), hint }
     }
@@ -111,7 +112,7 @@ impl From<&TurnFailure> for ReportError {
 pub enum ReportOutput<'t> {
     /// The model's text.
     Text(OutputView<'t>),
-    /// The value that meets the schema, as JSON.
+    /// The value that matches the schema, as JSON.
     Value(String),
 }
 
@@ -123,7 +124,7 @@ impl<'t> ReportOutput<'t> {
         }
     }
 
-    /// Returns the pieces that the answer is made of.
+    /// Returns the pieces of the answer.
     #[must_use]
     pub fn pieces(&self) -> Box<dyn Iterator<Item = &str> + Send + '_> {
         match self {
@@ -167,10 +168,10 @@ impl Serialize for ReportOutput<'_> {
 }
 
 impl Report {
-    /// The version of the object that this version of the library makes.
+    /// The schema version of this library's reports.
     pub const SCHEMA_VERSION: u32 = 1;
 
-    /// Reports a turn, the last of its conversation, without a copy of its answer.
+    /// Returns the report of a turn, the last of its conversation, without a copy of its answer.
     #[must_use]
     pub fn of_turn<'t>(conversation: &'t Conversation, turn: &'t TurnRecord) -> Report<ReportOutput<'t>> {
         Report {
@@ -192,7 +193,8 @@ impl Report {
         }
     }
 
-    /// Reports that no turn ran: [`RunState::Error`] if it could not, [`RunState::Interrupted`] if it was not to.
+    /// Returns a report without a turn: [`RunState::Error`] if it failed to start, [`RunState::Interrupted`] if it
+    /// was cancelled.
     #[must_use]
     pub fn without_turn<O: Default>(task_name: &str, state: RunState) -> Report<O> {
         Report {
@@ -269,7 +271,8 @@ fn millis(turn: &TurnRecord) -> u64 {
 }
 
 impl Runner {
-    /// Reports the last turn, a running one as far as it goes. Before the first turn the state is [`RunState::Idle`].
+    /// Returns the report of the last turn, of a running one so far. Before the first turn the state is
+    /// [`RunState::Idle`].
     #[must_use]
     pub fn report(&self) -> Report {
         let conversation = self.conversation();
@@ -287,7 +290,7 @@ impl Runner {
 }
 
 impl AskError {
-    /// Returns the error as it stands in a [`Report`]; `None` if the turn was interrupted.
+    /// Returns the error in the form of a [`Report`]; `None` if the turn was interrupted.
     #[must_use]
     pub fn report_error(&self) -> Option<ReportError> {
         let hint = self.remedy().as_ref().map(Remedy::to_string);
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn report_is_read_as_it_was_written() {
+    fn report_survives_json() {
         let mut conversation = Conversation::new(Task::new("t", "/w/t"));
         let failure = TurnFailure::Opencode { message: "no luck".to_owned() };
         conversation.turns = vec![turn("one", Ending::Failed(failure)), turn("two", Ending::Finished)];
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn report_of_another_version_is_read() {
+    fn report_of_other_version_is_read() {
         let report: Report = Report::without_turn("t", RunState::Error);
         let mut json = serde_json::to_value(&report).unwrap();
         json["of_a_later_version"] = Value::from(1);

@@ -1,4 +1,4 @@
-//! The front door: one task, its turns, and all that can be asked of them.
+//! The runner: one task and its turns.
 
 use crate::ask_error::AskError;
 use crate::builder::RunnerBuilder;
@@ -27,11 +27,11 @@ use tracing::Instrument;
 
 /// Runs the turns of one task on opencode, one at a time, in one session.
 ///
-/// A clone is another handle to the same task, so that any number of tasks can watch, wait and interrupt. Watching takes nothing away.
+/// A clone is another handle to the same task, so any number of tasks can read events, wait and interrupt.
 ///
-/// When the last handle is dropped, and the last [`Turn`] of it, a running turn is killed, and the servers of a runner without a
-/// [`Host`] of its own end in the background; [`close`](Self::close) waits for that. The
-/// task's directory stays unless its [cleanup](RunnerBuilder::cleanup) removes it.
+/// When the last handle and the last [`Turn`] are dropped, a running turn is killed, and the servers of a runner
+/// without a separate [`Host`] end in the background; [`close`](Self::close) waits for that. The task's directory
+/// stays unless its [cleanup](RunnerBuilder::cleanup) removes it.
 #[derive(Debug, Clone)]
 pub struct Runner {
     inner: Arc<Inner>,
@@ -39,7 +39,7 @@ pub struct Runner {
 
 #[derive(Debug)]
 struct Inner {
-    // Before the host: dropping it ends the turn that runs there.
+    // Field order is drop order: dropping the turns ends the turn that runs on the host.
     turns: TurnRunner,
     host: Host,
     directory: TaskDir,
@@ -52,12 +52,12 @@ struct Inner {
     journal: Option<Arc<Journal>>,
 }
 
-/// The things that end with a runner.
+/// The resources that end with a runner.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtEnd {
-    /// The host was made for this runner and ends with it.
+    /// Whether the host was created for this runner and ends with it.
     pub(crate) owns_host: bool,
-    /// The session and the journal are deleted.
+    /// Whether the session and the journal are deleted.
     pub(crate) ephemeral: bool,
     pub(crate) cleanup: DirectoryCleanup,
 }
@@ -70,12 +70,12 @@ impl Drop for Inner {
     }
 }
 
-/// A turn that has all that it needs, and can be started.
+/// A completed prompt that can be started.
 #[derive(Debug)]
 pub struct PreparedTurn {
     prompt: Prompt,
     now: SystemTime,
-    /// Since when its time counts.
+    /// The instant from which its time limits count.
     since: Instant,
 }
 
@@ -83,27 +83,27 @@ pub struct PreparedTurn {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunnerError {
-    /// No model is configured for what was asked for.
+    /// No model is configured for the request.
     #[error(transparent)]
     Model(#[from] ModelChoiceError),
-    /// The key of the model source cannot be had.
+    /// The key of the model source is not available.
     #[error("the model source `{source_type}` cannot be used")]
     Key {
         /// The source.
         source_type: ModelSourceType,
-        /// Why not.
+        /// The cause.
         source: KeyError,
     },
-    /// A turn is running, or it could not be started.
+    /// A turn is running, or the turn could not be started.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// What was to be given back in the end was not.
+    /// The session could not be deleted, or the task's resources could not be released.
     #[error(transparent)]
     Close(StartError),
 }
 
 impl RunnerError {
-    /// Returns what kind of failure it is.
+    /// Returns the kind of the failure.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -125,7 +125,7 @@ impl RunnerError {
 }
 
 impl Runner {
-    /// Begins to put a runner together.
+    /// Returns a builder for a runner.
     #[must_use]
     pub fn builder() -> RunnerBuilder {
         RunnerBuilder::default()
@@ -153,47 +153,48 @@ impl Runner {
 
     /// Runs a turn to its end and returns the answer, or the value as JSON if the prompt has a schema.
     ///
-    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it again.
+    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it.
     ///
     /// # Errors
     ///
-    /// If the turn could not be started, failed or was interrupted. Of a turn that ran the error holds the
+    /// If the turn could not be started, failed or was interrupted. If the turn ran, the error holds its
     /// [record](AskError::record).
     pub async fn ask(&self, prompt: impl Into<Prompt>) -> Result<String, AskError> {
         Ok(self.run(prompt).await?.answer()?)
     }
 
-    /// Runs a turn to its end and returns its record, whatever the end was; [`ask`](Self::ask) makes a failed turn an error.
+    /// Runs a turn to its end and returns its record, whether it succeeded or not; [`ask`](Self::ask) returns
+    /// failures as errors.
     ///
-    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it again.
+    /// Dropping the future leaves the turn running; [`wait`](Self::wait) waits for it.
     ///
     /// # Errors
     ///
-    /// If the turn could not be started, or one is running. A turn that ran and failed is no error here: see
-    /// [`TurnRecord::failure`] and [`TurnRecord::answer`].
+    /// If the turn could not be started, or another one is running. A turn that ran and failed is not an error
+    /// here: see [`TurnRecord::failure`] and [`TurnRecord::answer`].
     pub async fn run(&self, prompt: impl Into<Prompt>) -> Result<Arc<TurnRecord>, RunnerError> {
         let PreparedTurn { prompt, now, since } = self.prepare(prompt.into(), Instant::now()).await?;
         let running = Box::pin(self.inner.turns.run_since(prompt, now, since));
         Ok(running.instrument(self.inner.span.clone()).await?)
     }
 
-    /// Starts a turn and returns as soon as it is under way.
+    /// Starts a turn and returns as soon as it runs.
     ///
-    /// It must be called on a tokio runtime; the turn goes on whether anybody waits for it or not.
+    /// Must be called on a tokio runtime. The turn runs whether or not anything waits for it.
     ///
     /// # Errors
     ///
-    /// If the turn could not be started, or one is running.
+    /// If the turn could not be started, or another one is running.
     pub async fn start(&self, prompt: impl Into<Prompt>) -> Result<Turn, RunnerError> {
         self.start_prepared(self.prepare(prompt.into(), Instant::now()).await?).await
     }
 
-    /// Completes a prompt with the runner's defaults and fetches the key of its model, which may run a command. Time limits count
+    /// Fills in the runner's defaults and reads the key of the model, which may run a command. Time limits count
     /// from `since`.
     ///
     /// # Errors
     ///
-    /// If no model can be chosen, or the key cannot be had.
+    /// If no model can be chosen, or the key is not available.
     pub async fn prepare(&self, prompt: Prompt, since: Instant) -> Result<PreparedTurn, RunnerError> {
         let now = SystemTime::now();
         let previous = self.inner.history.previous(&self.inner.turns.conversation().turns);
@@ -205,7 +206,7 @@ impl Runner {
         Ok(PreparedTurn { prompt, now, since })
     }
 
-    /// Starts a turn that [`prepare`](Self::prepare) has completed.
+    /// Starts a turn that was completed by [`prepare`](Self::prepare).
     ///
     /// # Errors
     ///
@@ -217,19 +218,20 @@ impl Runner {
         Ok(Turn::new(handle, self.clone()))
     }
 
-    /// Ends what was started for this runner and gives back what is kept for its task; returns when nothing of it is left.
+    /// Ends the runner's own processes and releases the resources of its task; returns when none is left.
     ///
-    /// A running turn is killed. The session of an [ephemeral](RunnerBuilder::ephemeral) runner is deleted from opencode's
-    /// history, and its journal as well. A server that was started for the runner ends. A further turn would start another.
+    /// A running turn is killed. The session of an [ephemeral](RunnerBuilder::ephemeral) runner is deleted from
+    /// opencode's history, and so is its journal. The runner's own server ends. A further turn would start a new
+    /// one.
     ///
-    /// The task's directory is removed if the [cleanup](RunnerBuilder::cleanup) asks for it.
+    /// The task's directory is removed if the [cleanup](RunnerBuilder::cleanup) setting requires it.
     ///
-    /// A runner that is dropped does the same in the background, but deletes no session. A process that exits meanwhile may leave the
-    /// directory.
+    /// Dropping the runner does the same in the background, but deletes no session. A process that exits meanwhile
+    /// may leave the directory.
     ///
     /// # Errors
     ///
-    /// If the session or the directory could not be deleted. The server has ended all the same.
+    /// If the session or the directory could not be deleted. The server has ended nevertheless.
     pub async fn close(&self) -> Result<(), RunnerError> {
         if self.kill() {
             self.wait().await;
@@ -238,7 +240,7 @@ impl Runner {
         let session = conversation.session.as_ref().filter(|_| !conversation.turns.is_empty());
         let forget = self.inner.end.ephemeral && session.is_some();
         let own_host = self.inner.end.owns_host && self.inner.host.driver().own_server().is_some();
-        // With a server that ends, all ends that it keeps.
+        // A server that ends releases its resources itself.
         let released = if forget || !own_host {
             self.inner.host.driver().executor().release(&conversation.task, session, forget).await
         } else {
@@ -254,23 +256,23 @@ impl Runner {
         released.and(removed.map(drop)).map_err(RunnerError::Close)
     }
 
-    /// Waits until no turn is running and returns the record of the last one; none if there was none.
+    /// Waits until no turn is running and returns the record of the last one; `None` before the first turn.
     pub async fn wait(&self) -> Option<Arc<TurnRecord>> {
         self.inner.turns.wait().await
     }
 
-    /// Waits as [`wait`](Self::wait) does, but no longer than `limit`. `Ok(None)` means that there was no turn.
+    /// Waits like [`wait`](Self::wait), but not longer than `limit`. `Ok(None)` means that there was no turn.
     ///
-    /// The turn itself is not touched.
+    /// The turn itself is not affected.
     ///
     /// # Errors
     ///
-    /// If the turn is still running then.
+    /// If the turn is still running at the limit.
     pub async fn wait_timeout(&self, limit: Duration) -> Result<Option<Arc<TurnRecord>>, StillRunning> {
         self.inner.turns.wait_timeout(limit).await
     }
 
-    /// Returns where the last turn stands.
+    /// Returns the state of the last turn.
     #[must_use]
     pub fn state(&self) -> RunState {
         self.inner.turns.state()
@@ -282,7 +284,7 @@ impl Runner {
         self.inner.turns.is_running()
     }
 
-    /// Returns the output of the last turn as far as it goes. It is a view: nothing is taken away.
+    /// Returns a copy of the last turn's output so far.
     #[must_use]
     pub fn current_output(&self) -> String {
         self.inner.turns.current_output()
@@ -294,91 +296,92 @@ impl Runner {
         self.inner.turns.current_output_len()
     }
 
-    /// Returns the last events of the last turn, at most `count`, the oldest first.
+    /// Returns the last events of the last turn, at most `count`, oldest first.
     #[must_use]
     pub fn recent_events(&self, count: usize) -> Vec<Arc<TurnEvent>> {
         self.inner.turns.recent_events(count)
     }
 
-    /// Returns a reader of the last turn's events, from the oldest in the window on. A slow reader learns how many it
-    /// missed.
+    /// Returns a reader of the last turn's events, from the oldest in the window. A slow reader is informed how
+    /// many it missed.
     #[must_use]
     pub fn events(&self) -> Events {
         self.inner.turns.events()
     }
 
-    /// Returns a reader of the last turn's events that misses nothing that comes: the turn waits for it.
+    /// Returns a lossless reader of the last turn's events: the turn waits for it (backpressure).
     #[must_use]
     pub fn lossless_events(&self) -> Events {
         self.inner.turns.lossless_events()
     }
 
-    /// Asks the running turn to end, gently first. Returns whether there was one.
+    /// Ends the running turn gracefully. Returns whether a turn was running.
     ///
-    /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn interrupt(&self) -> bool {
         self.inner.turns.interrupt()
     }
 
-    /// Ends the running turn at once. Returns whether there was one.
+    /// Kills the running turn. Returns whether a turn was running.
     ///
-    /// It returns at once; [`wait`](Self::wait) returns when nothing of the turn is left.
+    /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn kill(&self) -> bool {
         self.inner.turns.kill()
     }
 
-    /// Returns the conversation as far as it goes, the running turn included.
+    /// Returns the conversation so far, including the running turn.
     #[must_use]
     pub fn conversation(&self) -> Conversation {
         self.inner.turns.conversation()
     }
 
-    /// Returns opencode's session, `ses_…`, once it is known.
+    /// Returns opencode's session, `ses_…`; `None` until it is known.
     #[must_use]
     pub fn session_id(&self) -> Option<SessionId> {
         self.inner.turns.session_id()
     }
 
-    /// Returns the model that was chosen for the last turn; none where it was left to opencode.
+    /// Returns the model that was chosen for the last turn; `None` if opencode chose it.
     #[must_use]
     pub fn model_of_last_turn(&self) -> Option<ModelChoice> {
         self.inner.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns the directory that the agent works in.
+    /// Returns the working directory of the agent.
     #[must_use]
     pub fn task_dir(&self) -> &TaskDir {
         &self.inner.directory
     }
 
-    /// Returns how opencode is driven; none where the executor was brought by the caller.
+    /// Returns the transport; `None` if the caller provided the executor.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
         self.inner.host.driver().transport()
     }
 
-    /// Returns why opencode is not driven by a server, where it was left to the runner and that version's cannot be used.
+    /// Returns the reason for which no server is used, if the choice was left to the runner and that version's
+    /// cannot be used.
     #[must_use]
     pub fn why_no_server(&self) -> Option<&str> {
         self.inner.host.driver().why_no_server()
     }
 
-    /// Returns the opencode that is driven; none where the executor was brought by the caller, or the server is somebody
-    /// else's.
+    /// Returns the opencode that is driven; `None` if the caller provided the executor, or the server was attached
+    /// to.
     #[must_use]
     pub fn opencode(&self) -> Option<&Opencode> {
         self.inner.host.opencode()
     }
 
-    /// Returns the journal of the conversation; none before its first turn, and none where none is kept.
+    /// Returns the path of the conversation's journal; `None` before its first turn and without a journal.
     #[must_use]
     pub fn journal_path(&self) -> Option<PathBuf> {
         self.inner.journal.as_ref()?.path()
     }
 
-    /// Returns why the conversation is no longer journalled, where that is so. It is also said once in the log.
+    /// Returns the error that stopped the journal, if there was one. It is also logged once.
     #[must_use]
     pub fn journal_error(&self) -> Option<Arc<JournalError>> {
         self.inner.journal.as_ref()?.error()
@@ -390,14 +393,14 @@ impl Runner {
         conversation_markdown(&self.conversation(), &MarkdownOptions::default())
     }
 
-    /// Writes the conversation as Markdown, to `conversation.md` in the task's directory unless said otherwise, and
-    /// returns where it is. A relative path is relative to the current directory.
+    /// Writes the conversation as Markdown, by default to `conversation.md` in the task's directory, and returns
+    /// the path. A relative path is relative to the current directory.
     ///
-    /// The file changes at once or not at all.
+    /// The file is replaced atomically.
     ///
     /// # Errors
     ///
-    /// If it cannot be written. Nothing is lost then: it can be written elsewhere.
+    /// If it cannot be written. The conversation is not lost and can be written elsewhere.
     pub async fn save_markdown(&self, path: Option<&Path>) -> Result<PathBuf, SaveError> {
         let path = path.map_or_else(|| self.inner.directory.path().join(TRANSCRIPT_NAME), Path::to_owned);
         let markdown = self.conversation_markdown();

@@ -1,21 +1,21 @@
-//! The place that a task works in.
+//! The directory of a task.
 
 use crate::BuildError;
 use opencode_run_core::SessionId;
 use std::path::PathBuf;
 
-/// The place that a task works in, see [`RunnerBuilder::place`](crate::RunnerBuilder::place).
+/// The directory of a task, see [`RunnerBuilder::place`](crate::RunnerBuilder::place).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskPlace {
     /// A new directory, `task_<name>_<8 hex>`.
     New {
-        /// The directory in which it is made; it is made as well if it does not exist.
+        /// Its parent directory, which is created if it does not exist.
         workspace: PathBuf,
         /// The name of the task.
         name: String,
     },
-    /// A directory that exists.
+    /// An existing directory.
     Existing(PathBuf),
     /// The directory of a session of opencode, which is continued.
     Session(SessionId),
@@ -23,7 +23,7 @@ pub enum TaskPlace {
     Resume(PathBuf),
 }
 
-/// The place of a task, as the setters of a builder describe it.
+/// The directory of a task, as set by the setters of a builder.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PlaceSettings {
     pub(crate) place: Option<TaskPlace>,
@@ -34,7 +34,7 @@ pub(crate) struct PlaceSettings {
     pub(crate) resume: bool,
 }
 
-/// The place of a task, with what further setters add to it.
+/// The directory of a task, combined from all setters.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Resolved {
     New {
@@ -43,7 +43,7 @@ pub(crate) enum Resolved {
     Existing(PathBuf),
     Session {
         session: SessionId,
-        /// The directory that the session has to belong to.
+        /// The directory to which the session must belong.
         expected: Option<PathBuf>,
     },
     Resume {
@@ -61,11 +61,11 @@ impl PlaceSettings {
         }
     }
 
-    /// Returns the place that all settings together describe.
+    /// Combines all settings.
     ///
     /// # Errors
     ///
-    /// If one of them would have no effect beside another.
+    /// If one of them would have no effect in combination with another.
     pub(crate) fn resolve(&self) -> Result<Resolved, BuildError> {
         let Self { place, task_name, workspace, dir, session, resume } = self;
         let setters = [

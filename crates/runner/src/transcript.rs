@@ -1,31 +1,31 @@
-//! The transcript of a conversation as a file.
+//! Writes the transcript of a conversation to a file.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// The name of a transcript that no other name was given.
+/// The default file name of a transcript.
 pub const TRANSCRIPT_NAME: &str = "conversation.md";
 
-/// A transcript could not be written. The conversation is still there: it can be written elsewhere.
+/// A transcript could not be written. The conversation is not lost and can be written elsewhere.
 #[derive(Debug, thiserror::Error)]
 #[error("the transcript cannot be written to {}", path.display())]
 #[non_exhaustive]
 pub struct SaveError {
-    /// Where it was to go.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Why it did not.
+    /// The cause.
     pub source: std::io::Error,
 }
 
-/// Why nothing is written to a device or a pipe: the file is put in place of what is there.
+/// The error for devices and pipes, which must not be replaced by a file.
 const NOT_REGULAR: &str = "it is not a regular file";
 
-/// Returns the mode of a file that is to take the place of what is at this path: that of a regular file, without what lets it be
-/// executed or act for its owner. A link is replaced, not followed, so that it lends neither its mode nor that of its target.
+/// Returns the mode for a file that replaces the one at this path: that of a regular file, without its executable
+/// and set-id bits. A link is replaced, not followed, so neither its mode nor that of its target is used.
 ///
 /// # Errors
 ///
-/// If it is something else that is not to be replaced: a directory, a pipe or a device, also at the end of a link.
+/// If there is something that must not be replaced: a directory, a pipe or a device, even at the end of a link.
 pub fn check_place(path: &Path) -> io::Result<u32> {
     const USUAL: u32 = 0o666;
     match path.metadata() {
@@ -43,11 +43,11 @@ pub fn check_place(path: &Path) -> io::Result<u32> {
     Ok(USUAL)
 }
 
-/// Writes a file so that a reader sees the old text or the new one, never a part.
+/// Writes a file atomically: a reader sees either the old text or the new one.
 ///
 /// # Errors
 ///
-/// If it cannot be written; then what was there before still is.
+/// If it cannot be written. The old file is unchanged then.
 pub fn write_atomically(path: &Path, text: &str) -> Result<(), SaveError> {
     let failed = |source| SaveError { path: path.to_owned(), source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -57,7 +57,7 @@ pub fn write_atomically(path: &Path, text: &str) -> Result<(), SaveError> {
     }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".conversation-").suffix(".tmp");
-    // Temporary files are for their owner alone; a transcript is a file like any other. The umask applies.
+    // Temporary files are private by default, but a transcript is an ordinary file. The umask applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
     #[cfg(not(unix))]
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_write_leaves_what_was_there_and_nothing_else() {
+    fn failed_write_keeps_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.md");
         write_atomically(&path, "one").unwrap();
@@ -86,7 +86,7 @@ mod tests {
     }
     #[cfg(unix)]
     #[test]
-    fn mode_of_a_link_or_of_its_target_is_not_taken_over() {
+    fn link_modes_are_not_copied() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);

@@ -1,4 +1,4 @@
-//! One turn, watched and controlled.
+//! A handle to one turn.
 
 use crate::Runner;
 use futures_util::stream::{Stream, StreamExt, unfold};
@@ -11,13 +11,14 @@ use std::time::Duration;
 
 type Items = Pin<Box<dyn Stream<Item = EventItem> + Send + Sync>>;
 
-/// A turn that was started: a stream of its events, which can be awaited and controlled from anywhere.
+/// A started turn: a stream of its events, which can be awaited and controlled from anywhere.
 ///
-/// The stream skips events of an unknown kind unless it is [asked for them](Self::with_unknown), and never slows the turn down: a reader that is too slow learns how many events it missed, unless it is
-/// [`lossless`](Self::lossless). [`wait`](Self::wait) does not depend on the stream being read.
+/// The stream skips events of an unknown kind unless [requested](Self::with_unknown), and never slows the turn
+/// down: a reader that is too slow learns how many events it missed, unless it is [`lossless`](Self::lossless).
+/// [`wait`](Self::wait) works without reading the stream.
 ///
-/// It is a handle to its [`Runner`] as well: dropping it detaches the turn, which continues; the turn is killed when the last handle of
-/// both is dropped.
+/// It is also a handle to its [`Runner`]. Dropping it detaches the turn, which continues; the turn is killed when
+/// the last handle of both is dropped.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,11 +43,11 @@ pub struct Turn {
     with_unknown: bool,
 }
 
-/// Ends or awaits a turn from anywhere. It is a handle to the turn's [`Runner`] as well, which keeps the turn alive.
+/// Ends or awaits a turn from anywhere. It is also a handle to the turn's [`Runner`], which keeps the turn alive.
 #[derive(Debug, Clone)]
 pub struct TurnControl {
     handle: TurnHandle,
-    // Kept for its drop.
+    // Keeps the runner alive.
     _runner: Runner,
 }
 
@@ -56,16 +57,16 @@ impl Turn {
         Self { control: TurnControl { handle, _runner: runner }, items, is_lossless: false, with_unknown: false }
     }
 
-    /// Makes the stream one that misses no event from now on: the turn waits for its reader.
+    /// Makes the stream lossless from now on: the turn waits for its reader (backpressure).
     ///
-    /// Such a wait does not count as idle. A turn that is being ended waits for no reader.
+    /// Such a wait does not count as idle. A turn that is being ended does not wait for readers.
     #[must_use]
     pub fn lossless(mut self) -> Self {
         self.is_lossless = true;
         self.reopened()
     }
 
-    /// Makes the stream one that returns events of an unknown kind as well. They are most of a small turn's events, and change
+    /// Includes events of an unknown kind in the stream. They are most of a small turn's events, and change
     /// nothing.
     #[must_use]
     pub fn with_unknown(mut self) -> Self {
@@ -80,20 +81,20 @@ impl Turn {
         self
     }
 
-    /// Returns the next item as soon as there is one, and `None` when the turn is over and all was read. Dropping the future
-    /// loses nothing.
+    /// Returns the next item as soon as there is one; `None` when the turn is over and every item was read. Cancel
+    /// safe: dropping the future loses no item.
     pub async fn next(&mut self) -> Option<EventItem> {
         self.items.next().await
     }
 
-    /// Returns a handle that ends or awaits the turn from anywhere.
+    /// Returns a handle that can end or await the turn from anywhere.
     #[must_use]
     #[doc(alias = "cancel")]
     pub fn control(&self) -> TurnControl {
         self.control.clone()
     }
 
-    /// Waits until nothing of the turn is left and returns its record, whatever the end was.
+    /// Waits until nothing of the turn is still running and returns its record, whether it succeeded or not.
     pub async fn wait(&self) -> Arc<TurnRecord> {
         self.control.wait().await
     }
@@ -107,13 +108,13 @@ impl Turn {
         self.wait().await.answer()
     }
 
-    /// Asks the turn to end, gently first; its session can be continued. Returns whether it was running.
+    /// Ends the turn gracefully; its session can be continued. Returns whether it was running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn interrupt(&self) -> bool {
         self.control.interrupt()
     }
 
-    /// Ends the turn at once. Returns whether it was running.
+    /// Kills the turn. Returns whether it was running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn kill(&self) -> bool {
         self.control.kill()
@@ -126,18 +127,18 @@ impl Turn {
 }
 
 impl TurnControl {
-    /// Waits until nothing of the turn is left and returns its record, whatever the end was.
+    /// Waits until nothing of the turn is still running and returns its record, whether it succeeded or not.
     pub async fn wait(&self) -> Arc<TurnRecord> {
         self.handle.wait().await
     }
 
-    /// Asks the turn to end, gently first; its session can be continued. Returns whether it was running.
+    /// Ends the turn gracefully; its session can be continued. Returns whether it was running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn interrupt(&self) -> bool {
         self.handle.interrupt()
     }
 
-    /// Ends the turn at once. Returns whether it was running.
+    /// Kills the turn. Returns whether it was running.
     #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
     pub fn kill(&self) -> bool {
         self.handle.kill()

@@ -1,4 +1,4 @@
-//! The directory that was made for a task, after its runner.
+//! The directory of a task after the end of its runner.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 

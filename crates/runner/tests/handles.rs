@@ -1,4 +1,4 @@
-//! Hosts, runners and turns as handles: what a clone shares, and what dropping one ends.
+//! Hosts, runners and turns as handles: shared state and drop behaviour.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -18,7 +18,7 @@ fn answer(text: &str) -> Vec<Act> {
     vec![event(Event::StepStart), event(text), event(stop), Act::Send(Signal::Ended(Ending::Finished))]
 }
 
-/// A turn that works until it is ended in this way.
+/// A turn that runs until it receives this control.
 fn until(control: Control) -> Vec<Act> {
     vec![event(Event::StepStart), Act::Await(control), Act::Send(Signal::Ended(Ending::Stopped))]
 }
@@ -28,7 +28,7 @@ async fn runner(executor: &ScriptedExecutor, folder: &tempfile::TempDir) -> Runn
 }
 
 #[test]
-fn handles_can_be_sent_shared_and_cloned() {
+fn handles_are_send_sync_clone() {
     fn is_shared<T: Send + Sync>() {}
     fn is_handle<T: Clone + Send + Sync>() {}
     is_handle::<Host>();
@@ -57,7 +57,7 @@ async fn turn_is_a_stream_of_its_own_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_turn_goes_on_and_last_handle_ends_it() {
+async fn dropping_last_handle_ends_turn() {
     let folder = tempfile::tempdir().unwrap();
     let executor = ScriptedExecutor::new().turn(until(Control::Kill)).turn(until(Control::Kill));
     let runner = runner(&executor, &folder).await;
@@ -77,7 +77,7 @@ async fn dropped_turn_goes_on_and_last_handle_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn temporary_runner_lives_as_long_as_its_turn() {
+async fn temporary_runner_outlives_its_expression() {
     let folder = tempfile::tempdir().unwrap();
     let executor = ScriptedExecutor::new().turn(answer("done"));
     let turn = runner(&executor, &folder).await.start("go").await.unwrap();
@@ -85,7 +85,7 @@ async fn temporary_runner_lives_as_long_as_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stop_kills_after_its_grace_period() {
+async fn stop_kills_after_grace_period() {
     let folder = tempfile::tempdir().unwrap();
     let executor = ScriptedExecutor::new().turn(until(Control::Interrupt)).turn(until(Control::Kill));
     let runner = runner(&executor, &folder).await;
@@ -97,7 +97,7 @@ async fn stop_kills_after_its_grace_period() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn control_of_an_ended_turn_leaves_the_next_alone() {
+async fn control_of_ended_turn_is_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let executor = ScriptedExecutor::new().turn(answer("one")).turn(until(Control::Kill));
     let runner = runner(&executor, &folder).await;
@@ -110,7 +110,7 @@ async fn control_of_an_ended_turn_leaves_the_next_alone() {
 }
 
 #[tokio::test]
-async fn runner_on_a_host_refuses_settings_of_its_start() {
+async fn runner_on_host_rejects_launch_settings() {
     let host = Host::with_executor(Arc::new(ScriptedExecutor::new()));
     let error = host.runner().lean(true).build().await.unwrap_err();
     assert!(matches!(error, BuildError::Conflict { setting: "lean", .. }), "{error}");

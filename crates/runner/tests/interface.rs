@@ -1,4 +1,4 @@
-//! The interface of the library, by the names of this crate alone.
+//! The interface of the library, using only names of this crate.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 

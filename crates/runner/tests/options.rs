@@ -1,4 +1,4 @@
-//! The options of a turn and the defaults of its runner: what is set beats the default, and nothing else does.
+//! The options of a turn override the defaults of its runner.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Returns the options that an executor is given for this prompt on a runner that is built so.
+/// Returns the options that an executor receives for this prompt from a runner with these settings.
 async fn given(build: impl FnOnce(RunnerBuilder) -> RunnerBuilder, prompt: Prompt) -> TurnOptions {
     let folder = tempfile::tempdir().unwrap();
     let executor = ScriptedExecutor::new().signals([Signal::Ended(Ending::Stopped)]);
@@ -30,7 +30,7 @@ fn hello() -> Prompt {
 }
 
 #[tokio::test]
-async fn deny_of_a_turn_beats_allow_of_its_runner() {
+async fn turn_deny_overrides_runner_allow() {
     use PermissionPolicy::{Allow, Deny};
     let shown = |options: TurnOptions| format!("{:?}", options.permission_policy());
     assert_eq!(shown(given(|b| b.permissions(Allow), hello().permissions(Deny)).await), "Deny");
@@ -40,7 +40,7 @@ async fn deny_of_a_turn_beats_allow_of_its_runner() {
 }
 
 #[tokio::test]
-async fn limits_of_a_turn_are_set_lifted_or_left() {
+async fn turn_limits_override_runner_limits() {
     let runners = |b: RunnerBuilder| b.limits(Limits { total: Some(HOUR), idle: Some(MINUTE) });
     let limits = async |prompt| {
         let Limits { total, idle } = given(runners, prompt).await.limits();
@@ -54,7 +54,7 @@ async fn limits_of_a_turn_are_set_lifted_or_left() {
 }
 
 #[tokio::test]
-async fn default_idle_limit_stays_until_it_is_switched_off() {
+async fn default_idle_limit_can_be_off() {
     let idle = |options: TurnOptions| options.limits().idle;
     let total_alone = Limits { total: Some(HOUR), ..Limits::default() };
     assert_eq!(idle(given(|b| b, hello()).await), Some(Limits::DEFAULT_IDLE));
@@ -66,32 +66,32 @@ async fn default_idle_limit_stays_until_it_is_switched_off() {
 }
 
 #[tokio::test]
-async fn budget_of_a_turn_is_set_lifted_or_left() {
+async fn turn_budget_overrides_runner_budget() {
     let cost = Budget { max_cost_usd: Some(1.0), ..Budget::default() };
     let requests = Budget { max_requests: Some(3), ..Budget::default() };
     let budget = async |prompt| given(|b| b.budget(cost), prompt).await.budget();
     assert_eq!(budget(hello()).await, cost);
     assert_eq!(budget(hello().budget(Budget::default())).await, cost);
-    // A limit on the requests does not lift that on the cost.
+    // A limit on requests does not remove the one on the cost.
     assert_eq!(budget(hello().budget(requests)).await, Budget { max_cost_usd: Some(1.0), ..requests });
     assert!(budget(hello().without_budget()).await.is_unlimited());
     assert_eq!(budget(hello().without_budget().budget(requests)).await, requests);
 }
 
 #[tokio::test]
-async fn texts_of_a_turn_beat_those_of_its_runner() {
+async fn turn_texts_override_runner_texts() {
     let runners = |b: RunnerBuilder| b.context("be brief").agent("plan").variant("high").title("runner's");
     let texts = async |prompt| {
         let TurnOptions { context, agent, variant, title, .. } = given(runners, prompt).await;
         [context, agent, variant, title].map(Option::unwrap_or_default)
     };
     assert_eq!(texts(hello()).await, ["be brief", "plan", "high", "runner's"]);
-    // An empty system prompt counts as absent, and does not fall back to the runner's.
+    // An empty system prompt means none, and does not fall back to the runner's.
     assert_eq!(texts(hello().context("").agent("build").title("turn's")).await, ["", "build", "high", "turn's"]);
 }
 
 #[tokio::test]
-async fn model_that_is_set_last_counts() {
+async fn last_set_model_wins() {
     let model = async |build: fn(RunnerBuilder) -> RunnerBuilder| {
         given(build, hello()).await.model.map(|model| model.to_string()).unwrap_or_default()
     };

@@ -112,7 +112,7 @@ fn a_conversation_whose_session_went_with_its_home_is_shown_only() {
     let shown = resume(&case, &dir, &[]);
     shown.assert_code(0);
     assert_eq!(shown.stdout, format!("{PLAIN_TEXT}\n"));
-    shown.assert_says(&["cannot be gone on with", "--isolated"]);
+    shown.assert_says(&["cannot be resumed", "--isolated"]);
     assert!(!shown.stderr.contains("to go on"), "{shown:?}");
 
     let [journal] = journals(&case).try_into().unwrap();
@@ -246,7 +246,7 @@ fn no_journal_is_kept_where_none_is_wanted() {
     let [dir] = case.task_dirs().try_into().unwrap();
     let refused = resume(&case, &dir, &["go on"]);
     refused.assert_code(2);
-    refused.assert_says(&["there is no conversation to go on with", "hint: "]);
+    refused.assert_says(&["there is no conversation to resume", "hint: "]);
     resume(&case, &case.sandbox.path("none"), &[]).assert_code(2);
 }
 

@@ -100,7 +100,7 @@ async fn show(
     console.note(&if found.in_use {
         "it is at work now".to_owned()
     } else if found.conversation.task.isolated {
-        "it cannot be gone on with: its session went with the home that opencode had for it (--isolated)".to_owned()
+        "it cannot be resumed: its session was deleted with the isolated home (--isolated)".to_owned()
     } else {
         format!("to go on: opencode-run resume {} MESSAGE", task_dir.display())
     });

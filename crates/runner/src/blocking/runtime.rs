@@ -1,11 +1,11 @@
-//! The runtime that all blocking handles share.
+//! The runtime shared by all blocking handles.
 
 use crate::BuildError;
 use opencode_run_core::{FailureKind, StartError};
 use opencode_run_process::Background;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// The runtime, as long as there is a handle.
+/// The shared runtime, which exists as long as there is a handle.
 static SHARED: Mutex<Weak<Background>> = Mutex::new(Weak::new());
 
 fn shared() -> Result<Arc<Background>, StartError> {
@@ -25,12 +25,12 @@ fn shared() -> Result<Arc<Background>, StartError> {
 #[derive(Debug, Clone)]
 pub(super) struct OnRuntime<T> {
     handle: T,
-    // After the handle: dropping it waits for what the handle has left.
+    // Field order is drop order: dropping the runtime waits for the background work of the handle.
     runtime: Arc<Background>,
 }
 
 impl<T: Send + 'static> OnRuntime<T> {
-    /// Makes the handle on the runtime.
+    /// Creates the handle on the runtime.
     pub(super) fn new(
         making: impl Future<Output = Result<T, BuildError>> + Send + 'static,
     ) -> Result<Self, BuildError> {
@@ -51,12 +51,12 @@ impl<T: Send + 'static> OnRuntime<T> {
         &self.handle
     }
 
-    /// Blocks the thread until the future has its output.
+    /// Blocks the thread until the future is ready.
     pub(super) fn wait<U: Send + 'static>(&self, future: impl Future<Output = U> + Send + 'static) -> U {
         self.runtime.block_on(future)
     }
 
-    /// Calls a method of a clone of the handle, and blocks the thread until it has its output.
+    /// Calls a method of a clone of the handle, and blocks the thread until it returns.
     pub(super) fn call<U: Send + 'static, F>(&self, method: impl FnOnce(T) -> F) -> U
     where
         T: Clone,

@@ -21,27 +21,27 @@ impl Turn {
         Self { stream: Some(turn.into_inner()), control }
     }
 
-    /// Misses no event from now on: the turn waits for its reader, see [`crate::Turn::lossless`].
+    /// Makes the iterator lossless from now on: the turn waits for its reader, see [`crate::Turn::lossless`].
     #[must_use]
     pub fn lossless(mut self) -> Self {
         self.stream = self.stream.map(crate::Turn::lossless);
         self
     }
 
-    /// Returns events of an unknown kind as well, see [`crate::Turn::with_unknown`].
+    /// Includes events of an unknown kind, see [`crate::Turn::with_unknown`].
     #[must_use]
     pub fn with_unknown(mut self) -> Self {
         self.stream = self.stream.map(crate::Turn::with_unknown);
         self
     }
 
-    /// Returns a handle that ends or awaits the turn from async code.
+    /// Returns a handle that can end or await the turn from async code.
     #[must_use]
     pub fn control(&self) -> TurnControl {
         self.control.get().clone()
     }
 
-    /// Waits until nothing of the turn is left and returns its record, whatever the end was.
+    /// Waits until nothing of the turn is still running and returns its record, whether it succeeded or not.
     #[must_use]
     pub fn wait(&self) -> Arc<TurnRecord> {
         self.control.call(|control| async move { control.wait().await })
@@ -80,7 +80,7 @@ impl Iterator for Turn {
     type Item = EventItem;
 
     fn next(&mut self) -> Option<EventItem> {
-        // It has to be moved to the runtime and back.
+        // The stream is moved to the runtime and back.
         let mut stream = self.stream.take()?;
         let reading = async move { (stream.next().await, stream) };
         let (item, stream) = self.control.wait(reading);

@@ -1,4 +1,4 @@
-//! From the settings to a runner: locates opencode, makes the task's directory and the executor.
+//! Builds a runner: locates opencode, creates the task's directory and the executor.
 
 use super::RunnerBuilder;
 use crate::defaults::Defaults;
@@ -19,14 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl RunnerBuilder {
-    /// Finds opencode and makes the task's directory.
+    /// Locates opencode and creates the task's directory.
     ///
-    /// If a session will be continued, this asks opencode for its directory, which starts the server that the turns will
-    /// run on.
+    /// If a session is continued, this asks opencode for its directory, which starts the server for the turns.
     ///
     /// # Errors
     ///
-    /// If there is no opencode to drive, or a setting cannot be used. Then no task directory is left behind.
+    /// If no usable opencode is found, or a setting cannot be used. No task directory is left behind then.
     pub async fn build(mut self) -> Result<Runner, BuildError> {
         let place = self.check_conflicts(false)?;
         self.check_names()?;
@@ -49,14 +48,14 @@ impl RunnerBuilder {
         }
     }
 
-    /// Makes the task's directory and takes an executor that is there already, such as a mock.
+    /// Builds a runner with an existing executor, such as a mock, and creates the task's directory.
     ///
-    /// A session that is set is taken at its word: whether it belongs to the directory is for the executor to know.
+    /// A given session is not checked: whether it belongs to the directory is up to the executor.
     ///
     /// # Errors
     ///
-    /// If a setting cannot be used, or is one of opencode or of how it is started and reached: those are the executor's
-    /// business. Then no task directory is left behind.
+    /// If a setting cannot be used, or concerns opencode or how it is started and reached, which is up to the
+    /// executor. No task directory is left behind then.
     pub async fn build_with(self, executor: Arc<dyn Executor>) -> Result<Runner, BuildError> {
         let place = self.check_conflicts(true)?;
         self.check_names()?;
@@ -64,7 +63,7 @@ impl RunnerBuilder {
         self.assemble(place, host, true).await
     }
 
-    /// A name that cannot be used is wrong also where no directory is made after it.
+    /// Checks the names, even if no directory is named after the task.
     fn check_names(&self) -> Result<(), BuildError> {
         self.place.name().parse::<TaskName>().map_err(TaskDirError::from)?;
         if let Some(text) = &self.model {
@@ -86,7 +85,7 @@ impl RunnerBuilder {
         let task = Task::new(name, directory.path()).isolated(is_isolated);
         let journals = self.journals.take();
         let resumes = matches!(place, Resolved::Resume { .. });
-        // The file system of the journals may take long to answer.
+        // Blocking: the file system of the journals may be slow.
         let begin = move || match place {
             Resolved::Resume { session, .. } => {
                 Beginning::resume(journals.as_deref(), &task.directory, session.as_ref())
@@ -98,7 +97,7 @@ impl RunnerBuilder {
             .await
             .map_err(|error| StartError::new(FailureKind::Io, error.to_string()))??;
         if resumes {
-            defaults.go_on_from(beginning.conversation.turns.last().map(AsRef::as_ref));
+            defaults.adopt_options_of(beginning.conversation.turns.last().map(AsRef::as_ref));
         }
         let history = History::new(&beginning.conversation.turns, session_model.as_ref());
         let end = AtEnd { owns_host, ephemeral: self.ephemeral, cleanup: self.cleanup };
@@ -112,7 +111,7 @@ struct Located {
     session_model: Option<SessionModel>,
 }
 
-/// Makes or opens the directory of a task.
+/// Creates or opens the directory of a task.
 async fn locate_task(
     place: &Resolved,
     name: &str,
@@ -139,13 +138,13 @@ async fn locate_session(
 ) -> Result<Located, BuildError> {
     // If no model is available, the turn reports it.
     let model = match defaults.model_of(None, None, None, defaults.options.limits().total).await {
-        // The time of the turn went by.
+        // The time limit of the turn was reached.
         Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
         model => model.ok().flatten(),
     };
     let info = driver.session_info(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
     let Some(SessionInfo { directory, model, .. }) = info else {
-        // An executor of the caller's knows the session by itself.
+        // An executor provided by the caller handles the session itself.
         let directory = match expected {
             Some(directory) => TaskDir::open(directory).await?,
             None => TaskDir::create(Path::new("."), name).await?,
@@ -170,12 +169,12 @@ fn wrong(message: &str) -> StartError {
     StartError::new(FailureKind::Usage, message)
 }
 
-/// Finds the opencode of a user with these environment variables: the one at `explicit`, else the first on `PATH`, else the one
-/// that `opencode-run setup` has installed.
+/// Locates opencode for a user with these environment variables: at `explicit`, otherwise the first on `PATH`,
+/// otherwise the one installed by `opencode-run setup`.
 ///
 /// # Errors
 ///
-/// If there is no opencode, or the one found cannot be used.
+/// If no opencode is found, or the one found cannot be used.
 pub async fn locate_opencode(
     explicit: Option<PathBuf>,
     variables: &[(OsString, OsString)],

@@ -1,4 +1,4 @@
-//! Settings that would have no effect beside others: refused, so that none is silently ignored.
+//! Rejects settings that would have no effect in combination, so that none is silently ignored.
 
 use super::RunnerBuilder;
 use crate::cleanup::DirectoryCleanup;
@@ -6,17 +6,18 @@ use crate::launch_options::LaunchOptions;
 use crate::task_place::Resolved;
 use crate::{BuildError, Transport};
 
-/// A setting by the name of its method, and whether it is set.
+/// The name of a setting's method, and whether it is set.
 type Setting = (&'static str, bool);
 
 impl RunnerBuilder {
-    /// Checks the settings against each other, and returns the place of the task. `brought` means that the caller brings the executor.
+    /// Checks the settings against each other, and returns the place of the task. `brought` is whether the caller
+    /// provides the executor.
     ///
     /// # Errors
     ///
     /// If a setting would have no effect. The error names it.
     pub(crate) fn check_conflicts(&self, brought: bool) -> Result<Resolved, BuildError> {
-        // Every field is looked at: of a new one it has to be decided what it conflicts with.
+        // No `..`: a new field does not compile until its conflicts are decided.
         let Self { place, cleanup, model: _, options: _, sources: _, attach, launch, host, ephemeral: _, journals } =
             self;
         let resolved = place.resolve()?;
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn executor_that_is_brought_refuses_settings_of_opencode() {
+    async fn custom_executor_rejects_launch_settings() {
         let settings: [(&str, Set); 9] = [
             ("opencode", |b| b.opencode("/bin/true")),
             ("lean", |b| b.lean(true)),
@@ -123,14 +124,14 @@ mod tests {
             assert_names(&error, name, "the caller's executor");
             assert!(!folder.path().join("made").exists(), "{name}: a directory is left");
         }
-        // These have an effect on any executor.
+        // These have an effect with every executor.
         let builder =
             Runner::builder().dir(folder.path()).journal(folder.path().join("j")).ephemeral(true).watcher(None);
         builder.build_with(Arc::new(ScriptedExecutor::new())).await.unwrap();
     }
 
     #[tokio::test]
-    async fn attached_server_refuses_settings_of_its_start() {
+    async fn attached_server_rejects_launch_settings() {
         let settings: [(&str, Set); 6] = [
             ("opencode", |b| b.opencode("/bin/true")),
             ("lean", |b| b.lean(true)),
