@@ -116,7 +116,7 @@ impl BuildError {
             Self::NothingToResume { .. } => Remedy::NameJournalledTask,
             Self::SessionGone { .. } => Remedy::BeginNewSession,
             Self::SessionDirectoryGone { .. } => Remedy::advice(
-                "a session belongs to the directory where it began: restore that directory, or begin a new session",
+                "a session belongs to the directory in which it began: restore that directory, or begin a new session",
             ),
             Self::SessionElsewhere { .. } => Remedy::OmitDirectory,
             Self::ResumeWithoutJournal => Remedy::advice("set the directory of the journals"),
