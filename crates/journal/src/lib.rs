@@ -25,10 +25,9 @@
 //!
 //! # Guarantees
 //!
-//! - Everything that a reader has seen when the turn waits for more input has been passed to the operating system,
-//!   so it survives the end of our process by any signal. It is synced to disk when the journal is closed; before
-//!   that a
-//! power failure can lose the last seconds.
+//! - Everything that a reader has seen when the turn waits for more input has been passed to the operating system, so
+//!   it survives the end of our process by any signal. It is synced to disk when the journal is closed; before that a
+//!   power failure can lose the last seconds.
 //! - A file that was truncated anywhere after its first line is read up to the last complete line, and repaired
 //!   when it is continued. The dropped bytes are counted.
 //! - There is one writer: [`Journal::open`] of a file that is open elsewhere fails with [`JournalError::Busy`].

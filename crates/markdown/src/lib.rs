@@ -11,18 +11,15 @@
 //!
 //! A transcript quotes people, models and tools. None of these texts can pass for a part of the transcript itself:
 //!
-//! - **Everything outside of quotes and code blocks is written by the transcript.** Messages, answers and reasoning
-//!   are block quotes: their Markdown renders, but a heading in an answer is a heading in a quote, never a turn,
-//!   and an
-//! unclosed code fence ends with its quote. Tool calls, system prompts, errors and structured values are fenced
-//! code.
+//! - **Everything outside of quotes and code blocks is written by the transcript.** Messages, answers and reasoning are
+//!   block quotes: their Markdown renders, but a heading in an answer is a heading in a quote, never a turn, and an
+//!   unclosed code fence ends with its quote. Tool calls, system prompts, errors and structured values are fenced code.
 //! - A fence is longer than any run of backticks within it.
-//! - HTML in a quote is shown as text, so that no `</details>` and no open `<!--` has an effect beyond its quote.
-//!   Link and footnote definitions are shown as text too: they apply to the whole document, so one answer could
-//!   redirect the
-//! `[1]` of another. A remote image becomes a link, so that opening a transcript loads nothing. The escapes are
-//! backslashes, and are added only to active Markdown, by the rules of `CommonMark` with GitHub's extensions;
-//! fenced code is never changed.
+//! - HTML in a quote is shown as text, so that no `</details>` and no open `<!--` has an effect beyond its quote. Link
+//!   and footnote definitions are shown as text too: they apply to the whole document, so one answer could redirect the
+//!   `[1]` of another. A remote image becomes a link, so that opening a transcript loads nothing. The escapes are
+//!   backslashes, and are added only to active Markdown, by the rules of `CommonMark` with GitHub's extensions; fenced
+//!   code is never changed.
 //! - Control characters, including those of ANSI escapes, and characters that change the direction of text are
 //!   shown as symbols such as `␛`. A lone carriage return becomes `␍` and a line break.
 //! - Omitted text is counted and reported outside of the quotes.

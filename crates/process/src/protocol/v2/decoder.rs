@@ -341,7 +341,6 @@ pub(crate) fn form_of(raw: &str) -> Option<Form> {
     data::<Created>(raw).map(|created| created.form)
 }
 /// Returns the error of a failed execution.
-/// Returns the error of an execution that failed.
 pub(crate) fn error_of(raw: &str) -> Option<ErrorInfo> {
     data::<Failed>(raw).map(|failed| failed.error)
 }
