@@ -4,4 +4,4 @@
 //! Not part of the public interface. Each function panics if its property is violated.
 
 pub use crate::lines::fuzzing::lines;
-pub use crate::protocol::fuzzing::{run_output, serve_stream};
+pub use crate::protocol::fuzzing::{run_output, serve_stream, serve2_stream};

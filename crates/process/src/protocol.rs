@@ -28,7 +28,10 @@ pub(crate) use v1::api::KnownModel;
 pub(crate) use v1::ending::{EndEvidence, failure_of};
 pub(crate) use v1::events::Decoded;
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use v1::fuzzing;
+pub(crate) mod fuzzing {
+    pub use super::v1::fuzzing::{run_output, serve_stream};
+    pub use super::v2::fuzzing::serve2_stream;
+}
 pub(crate) use v1::refusals::Refusals;
 pub(crate) use v1::stderr::{StderrLine, plain};
 pub(crate) use v1::stream::{AnswerEnd, MessageWithParts, TurnDecoder, read_message, read_messages};

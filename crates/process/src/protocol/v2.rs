@@ -5,6 +5,8 @@ pub(crate) mod client;
 pub(crate) mod configuration;
 pub(crate) mod decoder;
 pub(crate) mod failures;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub(crate) mod messages;
 pub(crate) mod routing;
 pub(crate) mod shape;

@@ -146,12 +146,12 @@ impl Watched {
     }
 }
 
-fn new_turn() -> TurnMachine {
+pub(in crate::protocol) fn new_turn() -> TurnMachine {
     TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH)
 }
 
 /// Asserts that the turn ends, and that its record is consistent and can be stored.
-fn assert_sound(mut turn: TurnMachine) {
+pub(in crate::protocol) fn assert_sound(mut turn: TurnMachine) {
     let changes = turn.apply(Duration::ZERO, &Input::Ended(Ending::Finished));
     assert_eq!(changes.ended, Some(turn.state()));
     let record = turn.into_record();
