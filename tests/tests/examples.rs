@@ -1,4 +1,4 @@
-//! Every example of `opencode-run`, run on the real opencode with a scripted model that the user's own configuration names.
+//! Runs every example of `opencode-run` on the real opencode, with a scripted model in the user's configuration.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long an example may take, on a machine that is busy with others.
+/// The time limit of an example on a busy machine.
 const LIMIT: Duration = Duration::from_mins(3);
 
-/// The binary of an example, as new as this test.
+/// The binary of an example, from the same build as this test.
 macro_rules! example {
     ($name:literal) => {
         locate(concat!("example-", $name), env!(concat!("CARGO_BIN_EXE_example-", $name)))
@@ -46,7 +46,8 @@ impl User {
         Self { sandbox, model }
     }
 
-    /// Runs an example to its successful end, in time, and returns what it printed. Nothing of it is left.
+    /// Runs an example to its successful end within the time limit, and returns its output. Asserts that no process is
+    /// left.
     #[track_caller]
     fn run(&self, example: PathBuf, arguments: &[&str]) -> String {
         let (status, stdout, stderr) = self.end(example, arguments);
@@ -55,7 +56,8 @@ impl User {
         stdout
     }
 
-    /// Runs an example to its end, in time, and returns its status and what it printed. Nothing of it is left.
+    /// Runs an example to its end within the time limit, and returns its status and output. Asserts that no process is
+    /// left.
     #[track_caller]
     fn end(&self, example: PathBuf, arguments: &[&str]) -> (ExitStatus, String, String) {
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.sandbox.path(name));
@@ -81,7 +83,7 @@ impl User {
         (status, stdout, stderr)
     }
 
-    /// Returns the directory that an example says it works in.
+    /// Returns the directory that an example prints.
     #[track_caller]
     fn task_dir(&self, stdout: &str) -> PathBuf {
         let line = stdout.lines().find_map(|line| line.strip_prefix("working in ")).unwrap();
@@ -90,7 +92,7 @@ impl User {
         directory
     }
 
-    /// Returns the models that turns asked for.
+    /// Returns the requested models.
     fn models_asked(&self) -> Vec<String> {
         let requests = self.model.requests();
         requests.iter().filter(|request| request.has_tools()).map(|request| request.model().to_owned()).collect()
@@ -273,7 +275,7 @@ fn full() {
     let own = "opencode's own choice";
     assert_printed(&user.run(example!("full"), &[]), [own, own, own]);
 
-    // The third turn stays on the model of the second: there is no source `default`.
+    // The third turn keeps the model of the second: there is no source `default`.
     let url = user.model.base_url();
     let of = |role: &str, model: &str| format!("MODEL_{role}_BASEURL={url}\nMODEL_{role}_MODEL={model}\n");
     fs::write(user.sandbox.workspace().join(".env"), of("CODE", "coder") + &of("WRITE", "writer")).unwrap();
@@ -284,7 +286,7 @@ fn full() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn failed_turn_fails_the_program_and_says_why() {
+fn failed_turn_fails_the_program() {
     let refusal = ErrorReply::new(400).message("the stub refuses this");
     let user = User::new([When::agent().reply(refusal)]);
     for example in [

@@ -1,4 +1,4 @@
-//! What the fake does, act by act: the other suites rely on it.
+//! Tests each act of the fake, on which the other suites rely.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
@@ -14,7 +14,7 @@ fn script(sandbox: &Sandbox) -> FakeScript {
     FakeScript::new(sandbox, fake_opencode_bin!())
 }
 
-/// A fake whose `run` does these acts.
+/// Returns a fake whose `run` does these acts.
 fn doing(sandbox: &Sandbox, acts: impl IntoIterator<Item = Act>) -> Fake {
     script(sandbox).on("run", acts).write()
 }
@@ -47,7 +47,7 @@ fn spawn(kind: SpawnKind) -> Act {
 }
 
 #[test]
-fn version_is_the_scripts() {
+fn version_is_from_the_script() {
     let sandbox = Sandbox::new();
     let fake = script(&sandbox).version("1.2.3").write();
     for flag in ["--version", "-v"] {
@@ -58,7 +58,7 @@ fn version_is_the_scripts() {
 }
 
 #[test]
-fn the_script_is_found_by_the_link_the_path_and_the_variable() {
+fn script_is_found_in_three_ways() {
     let sandbox = Sandbox::new();
     let fake = doing(&sandbox, [text("here")]);
     assert_eq!(command(&sandbox, &fake).output().unwrap().stdout, b"here");
@@ -144,7 +144,7 @@ fn bytes_halves_and_stderr() {
 }
 
 #[test]
-fn floods_have_the_bytes_and_lines_asked_for() {
+fn floods_have_the_requested_size() {
     let sandbox = Sandbox::new();
     let flood = |stream, line_length, one_line| Act::Flood { stream, bytes: 1_000_000, line_length, one_line };
     let output = run(&sandbox, [flood(Stream::Stdout, Some(50), false), flood(Stream::Stderr, None, true)]);
@@ -154,7 +154,7 @@ fn floods_have_the_bytes_and_lines_asked_for() {
 }
 
 #[test]
-fn stdin_is_read_first_unless_told_otherwise() {
+fn stdin_is_read_first_by_default() {
     let sandbox = Sandbox::new();
     let fake = script(&sandbox).on("run", [text("read")]).on("run", [Act::NoReadStdin {}, text("not read")]).write();
     let mut first = command(&sandbox, &fake).stdin(Stdio::piped()).spawn().unwrap();
@@ -170,7 +170,7 @@ fn stdin_is_read_first_unless_told_otherwise() {
     sandbox.assert_nothing_alive();
 }
 
-/// Starts a fake that stalls after these acts, and waits until it does.
+/// Starts a fake that stalls after these acts, and waits until it stalls.
 fn stalled(sandbox: &Sandbox, acts: impl IntoIterator<Item = Act>) -> Child {
     let acts = acts.into_iter().chain([text("ready\n"), Act::Stall {}]);
     let mut child = command(sandbox, &doing(sandbox, acts)).spawn().unwrap();
@@ -181,7 +181,7 @@ fn stalled(sandbox: &Sandbox, acts: impl IntoIterator<Item = Act>) -> Child {
 }
 
 #[test]
-fn signals_end_it_unless_told_otherwise() {
+fn signals_end_it_by_default() {
     use rustix::process::Signal;
     let sandbox = Sandbox::new();
     let mut plain = stalled(&sandbox, []);
@@ -273,7 +273,7 @@ fn family(pid: i32) -> (i32, i32) {
 }
 
 #[test]
-fn spawned_processes_get_away_in_their_own_ways() {
+fn spawned_processes_escape_as_requested() {
     for kind in [
         SpawnKind::Child,
         SpawnKind::Setsid,
@@ -307,7 +307,7 @@ fn spawned_processes_get_away_in_their_own_ways() {
 }
 
 #[test]
-fn a_storm_replaces_its_dead_and_stays_in_its_bounds() {
+fn storm_is_bounded_and_replaces_exits() {
     let sandbox = Sandbox::new();
     let output = {
         let fake = doing(&sandbox, [spawn(SpawnKind::ForkStorm), Act::Pause { ms: 500 }]);
@@ -322,7 +322,7 @@ fn a_storm_replaces_its_dead_and_stays_in_its_bounds() {
 }
 
 #[test]
-fn a_storm_ends_by_itself() {
+fn storm_ends_by_itself() {
     let sandbox = Sandbox::new();
     let kind = SpawnKind::ForkStorm;
     run(&sandbox, [Act::Spawn { kind, duration_s: 1, ignore_signals: true, hold_output: false, count: Some(30) }]);
@@ -364,7 +364,7 @@ fn every_recording_can_be_replayed() {
 }
 
 #[test]
-fn a_recording_is_emitted_in_part_and_with_the_session_that_is_asked_for() {
+fn partial_recording_uses_requested_session() {
     let sandbox = Sandbox::new();
     let name = "1.18.33/plain-text";
     let recording = Recording::named(name).unwrap();

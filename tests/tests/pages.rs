@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The options of cargo's commands that the page names.
+/// The options of cargo's commands that the pages name.
 const CARGOS_OPTIONS: [&str; 4] = ["--release", "--locked", "--path", "--example"];
 
 const SUBCOMMANDS: [&str; 10] =
@@ -35,13 +35,13 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap()
 }
 
-/// Returns the text under a heading, up to the next one.
+/// Returns the text below a heading, up to the next one.
 fn section<'a>(page: &'a str, heading: &str) -> &'a str {
     let (_, text) = page.split_once(&format!("\n## {heading}\n")).unwrap();
     text.split("\n## ").next().unwrap()
 }
 
-/// Returns the rows of the tables in a text, without their heads.
+/// Returns the rows of the tables in a text, without their headings.
 fn rows(text: &str) -> Vec<Vec<String>> {
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
     let is_rule = |line: &str| line.starts_with("| ---");
@@ -57,7 +57,7 @@ fn block<'a>(text: &'a str, language: &str) -> &'a str {
     block.split("```").next().unwrap()
 }
 
-/// Returns what stands in backquotes.
+/// Returns the texts in backquotes.
 fn quoted(text: &str) -> BTreeSet<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -73,7 +73,7 @@ fn stdout(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_exit_codes_are_those_of_the_help() {
+fn exit_codes_match_the_help() {
     let help = stdout(&["--help"]);
     let listed: Vec<&str> = help.split_once("Exit codes:\n").unwrap().1.lines().collect();
     let page = page("docs/json.md");
@@ -86,7 +86,7 @@ fn the_exit_codes_are_those_of_the_help() {
 }
 
 #[test]
-fn the_keys_of_the_env_file_are_all_there_and_no_others() {
+fn env_file_keys_are_complete() {
     let section = page("docs/model-sources.md");
     let keys: Vec<String> = rows(&section).into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(keys, ModelParameter::ALL.map(|parameter| format!("`MODEL_<TYPE>_{}`", parameter.suffix())));
@@ -96,7 +96,7 @@ fn the_keys_of_the_env_file_are_all_there_and_no_others() {
 }
 
 #[test]
-fn the_example_of_an_env_file_is_one() {
+fn env_file_example_is_valid() {
     let page = page("docs/model-sources.md");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("models.env");
@@ -217,7 +217,7 @@ fn counterparts_of_the_original_exist() {
 }
 
 #[test]
-fn the_json_object_has_these_fields() {
+fn json_result_has_these_fields() {
     let printed = stdout(&["--no-env", "--output-format", "json", "--opencode", "/nonexistent/opencode", "message"]);
     let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
     let page = page("docs/json.md");
@@ -233,7 +233,7 @@ fn the_json_object_has_these_fields() {
 }
 
 #[test]
-fn the_kinds_of_errors_are_kinds() {
+fn error_kinds_are_valid() {
     let page = page("docs/json.md");
     let (_, list) = page.split_once("`error.kind` is one of ").unwrap();
     for name in quoted(list.split("\n\n").next().unwrap()) {
@@ -243,7 +243,7 @@ fn the_kinds_of_errors_are_kinds() {
 }
 
 #[test]
-fn every_piece_of_rust_stands_in_the_example_that_is_linked() {
+fn rust_snippets_are_in_linked_examples() {
     let lines = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
     };
@@ -304,7 +304,7 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
-fn the_tested_version_is_named() {
+fn tested_version_is_named() {
     let page = page("docs/versions.md");
     assert!(page.contains(&format!("The tests run on {TESTED_OPENCODE}")));
 }

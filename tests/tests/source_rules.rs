@@ -1,4 +1,4 @@
-//! Rules over the sources of all crates that no compiler and no lint checks.
+//! Source rules for all crates that neither the compiler nor a lint checks.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
@@ -25,7 +25,7 @@ fn sources() -> Vec<(String, String)> {
     files.into_iter().map(read).map(|(name, path)| (name, std::fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Returns the format string of an `error` attribute with its arguments, and the item behind it.
+/// Returns the format string of an `error` attribute with its arguments, and the item after it.
 fn error_attributes(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split("#[error(").skip(1).map(|rest| {
         let (attribute, item) = rest.split_once(")]\n").unwrap_or((rest, ""));
@@ -35,7 +35,7 @@ fn error_attributes(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Returns whether the text of an error holds the text of its source, which an error chain then prints twice.
+/// Returns whether the text of an error contains the text of its source, which an error chain then prints twice.
 fn repeats_its_source(attribute: &str, item: &str) -> bool {
     let has_source = item.contains(" source: ") || item.contains("#[source]") || item.contains("#[from]");
     let is_transparent = attribute == "transparent";
@@ -65,7 +65,7 @@ fn error_text_does_not_repeat_its_source() {
     assert!(attributes > 80, "only {attributes} attributes");
 }
 
-/// Returns the statement that ends with this call, as far as it stands on the lines before.
+/// Returns the statement that ends with this call, up to the call.
 fn statement(text: &str) -> &str {
     let starts = ["|error", "|mut error", "=> "];
     starts.iter().filter_map(|start| text.rfind(start)).max().map_or(text, |start| &text[start..])
@@ -104,7 +104,7 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
     text[..end.unwrap_or(text.len())].lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
-/// Returns whether a line has a sentence that names an option or a subcommand of the command.
+/// Returns whether a line contains a sentence that names an option or a subcommand of the command.
 fn names_the_command(line: &str) -> bool {
     // opencode has these options of its own.
     let is_option = |rest: &str| {

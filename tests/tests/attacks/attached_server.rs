@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The head of a JSON answer of unknown length.
 const ENDLESS_JSON: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
 
-/// A server that answers each request as it likes. Its threads end with their connections.
+/// A server with arbitrary answers. Its threads end with their connections.
 struct Hostile {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -31,7 +31,7 @@ impl Hostile {
                     let head = read_head(&stream);
                     let line = head.lines().next().unwrap_or_default().to_owned();
                     seen.lock().unwrap().push(head);
-                    // A client that goes away ends the answer.
+                    // A closed connection ends the answer.
                     answer(&line, &mut { stream }).ok();
                 });
             }
@@ -60,7 +60,7 @@ fn json(stream: &mut TcpStream, body: &str) -> std::io::Result<()> {
     write!(stream, "{ENDLESS_JSON}{body}")
 }
 
-/// Sends bytes until the client goes away.
+/// Sends bytes until the client disconnects.
 fn flood(stream: &mut TcpStream, head: &str, byte: u8) -> std::io::Result<()> {
     stream.write_all(head.as_bytes())?;
     let chunk = vec![byte; 1 << 20];
@@ -69,7 +69,7 @@ fn flood(stream: &mut TcpStream, head: &str, byte: u8) -> std::io::Result<()> {
     }
 }
 
-/// Sends a byte now and then.
+/// Sends a byte from time to time.
 fn drip(stream: &mut TcpStream, head: &str) -> std::io::Result<()> {
     stream.write_all(head.as_bytes())?;
     loop {
@@ -78,7 +78,7 @@ fn drip(stream: &mut TcpStream, head: &str) -> std::io::Result<()> {
     }
 }
 
-/// Runs a turn on the server, which has to end within a minute.
+/// Runs a turn on the server, which must end within a minute.
 fn attach(sandbox: &Sandbox, server: &Hostile, arguments: &[&str]) -> Ended {
     let mut command = sandbox.command(opencode_run_bin!());
     let output: &[_] = if arguments.contains(&"--output-format") { &[] } else { &["--output-format", "json"] };
@@ -87,7 +87,7 @@ fn attach(sandbox: &Sandbox, server: &Hostile, arguments: &[&str]) -> Ended {
     run_within(&mut command, Duration::from_mins(1))
 }
 
-/// Answers as a server does until a session is made.
+/// Answers like a real server until a session is created.
 fn until_session(line: &str, stream: &mut TcpStream) -> Option<std::io::Result<()>> {
     match line.split(' ').nth(1)?.split('?').next()? {
         "/global/health" => Some(json(stream, r#"{"version":"1.18.33"}"#)),
@@ -120,7 +120,7 @@ fn endless_answer_ends_within_bounds() {
 }
 
 #[test]
-fn time_limit_counts_while_the_server_is_met() {
+fn time_limit_includes_connecting() {
     let sandbox = Sandbox::new();
     let silent = Hostile::start(|_, _| {
         std::thread::sleep(Duration::from_mins(1));
@@ -163,7 +163,7 @@ fn redirect_is_not_followed() {
 }
 
 #[test]
-fn ids_that_name_other_routes_are_refused() {
+fn ids_naming_routes_are_refused() {
     let sandbox = Sandbox::new();
     for id in ["ses_../../x", "../x", "ses_1/message", "ses_1?x=1", "ses_%2e%2e", "", "ses_\\u001b[2J"] {
         let body = format!(r#"{{"id":"{id}","directory":"/tmp"}}"#);
@@ -182,7 +182,8 @@ fn ids_that_name_other_routes_are_refused() {
     sandbox.assert_nothing_alive();
 }
 
-/// A server that has a session `ses_1`, and names others and what they ask by texts that are no ids.
+/// Returns a server that has a session `ses_1`, and uses an invalid text as the id of others and of permission
+/// requests.
 fn naming(id: &str) -> Hostile {
     let ask = format!(r#"{{"sessionID":"ses_1","id":"{id}","permission":"bash","patterns":["*"],"questions":[]}}"#);
     let child = format!(r#"{{"sessionID":"{id}","info":{{"id":"{id}","parentID":"ses_1","directory":"/tmp"}}}}"#);
@@ -199,7 +200,7 @@ fn naming(id: &str) -> Hostile {
     let children = format!(r#"[{{"id":"{id}","directory":"/tmp"}}]"#);
     let streams = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     Hostile::start(move |line, stream| match line.split([' ', '?']).nth(1).unwrap_or_default() {
-        // The first stream breaks behind the events, so that the lists are asked for as well.
+        // The first stream breaks after the events, so that the lists are requested as well.
         "/global/event" if streams.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 => {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
             stream.write_all(head.as_bytes())?;
@@ -221,7 +222,7 @@ fn naming(id: &str) -> Hostile {
 }
 
 #[test]
-fn ids_that_are_none_are_followed_by_no_request_and_reach_no_consumer() {
+fn invalid_ids_are_ignored() {
     let sandbox = Sandbox::new();
     for id in ["ses_../../x", "\\u001b[2J"] {
         let server = naming(id);
@@ -248,11 +249,11 @@ fn ids_that_are_none_are_followed_by_no_request_and_reach_no_consumer() {
 /// The head of a stream of events, and its first event.
 const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
                       data: {\"payload\":{\"type\":\"server.connected\",\"properties\":{}}}\n\n";
-/// The answer to a message of a turn that completed.
+/// The answer to the message of a completed turn.
 const COMPLETED: &str =
     r#"{"info":{"id":"msg_zzz","role":"assistant","finish":"stop","time":{"completed":1}},"parts":[]}"#;
 
-/// Answers a whole turn in the session `ses_1`, whose stream breaks before its answer comes.
+/// Answers a whole turn in the session `ses_1`, whose stream breaks before its answer arrives.
 fn a_turn(line: &str, stream: &mut TcpStream) -> std::io::Result<()> {
     match line.split([' ', '?']).nth(1).unwrap_or_default() {
         "/global/event" => stream.write_all(STREAM.as_bytes()),
@@ -267,7 +268,7 @@ fn a_turn(line: &str, stream: &mut TcpStream) -> std::io::Result<()> {
 }
 
 #[test]
-fn slow_answers_around_a_turn_do_not_outlast_its_limit() {
+fn slow_answers_end_with_the_limit() {
     let sandbox = Sandbox::new();
     for slow in [
         "GET /agent",
@@ -290,7 +291,7 @@ fn slow_answers_around_a_turn_do_not_outlast_its_limit() {
                 drip(stream, ENDLESS_JSON)
             });
             let ended = attach(&sandbox, &server, &["--timeout", "4s", "--agent", "build", "--model", "a/b"]);
-            // A limit, and up to 5 s to release the directory.
+            // The limit, and up to 5 s to release the directory.
             assert!(ended.elapsed < Duration::from_secs(20), "{slow}, silent: {silent}: {ended:?}");
             assert!(ended.json()["task_name"].is_string(), "{ended:?}");
         }
@@ -299,7 +300,7 @@ fn slow_answers_around_a_turn_do_not_outlast_its_limit() {
 }
 
 #[test]
-fn endless_stream_of_events_ends_with_the_limit_in_bounded_memory() {
+fn endless_event_stream_is_bounded() {
     let sandbox = Sandbox::new();
     let text = r#"{"type":"message.part.updated","properties":{"part":{"id":"prt_1","sessionID":"ses_1","messageID":"msg_1","type":"text","text":"x"}}}"#;
     let own = format!("data: {{\"payload\":{text}}}\n\n").repeat(1000);

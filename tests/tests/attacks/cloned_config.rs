@@ -1,11 +1,11 @@
-//! A cloned repository whose configuration of opencode starts programs, chooses the model or changes permissions: there is a warning,
-//! once for each content, and an option that has opencode ignore it.
+//! A cloned repository whose configuration of opencode starts programs, chooses the model or changes permissions: it
+//! causes one warning for each content, and an option makes opencode ignore it.
 
 use crate::faults_support::{Case, PLAIN};
 use std::fs;
 use std::path::PathBuf;
 
-/// A case with a repository that holds these files.
+/// Returns a case with a repository that contains these files.
 fn cloned(files: &[(&str, &str)]) -> (Case, PathBuf) {
     let case = Case::replaying(PLAIN);
     let clone = case.sandbox.workspace().join("clone");
@@ -22,7 +22,7 @@ fn cloned(files: &[(&str, &str)]) -> (Case, PathBuf) {
 const WARNING: &str = "warning: opencode obeys ";
 
 #[test]
-fn powerful_configuration_is_announced_once_for_each_content() {
+fn powerful_configuration_is_announced_once() {
     let (case, clone) = cloned(&[(".opencode/plugin/x.js", "a"), ("opencode.json", r#"{"model": "a/b"}"#)]);
     let sub = clone.join("sub");
     let run = |arguments: &[&str]| {
@@ -47,7 +47,7 @@ fn powerful_configuration_is_announced_once_for_each_content() {
 }
 
 #[test]
-fn configuration_that_only_advises_is_not_announced() {
+fn advisory_configuration_is_not_announced() {
     let (case, clone) = cloned(&[
         ("opencode.json", r#"{"theme": "dark", "instructions": ["x.md"]}"#),
         (".opencode/command/x.md", "x"),
@@ -56,7 +56,7 @@ fn configuration_that_only_advises_is_not_announced() {
     let outcome = case.run(&["--dir", clone.to_str().unwrap(), "hello"]);
     outcome.assert_code(0);
     assert!(!outcome.stderr.contains("warning"), "{outcome:?}");
-    // A directory that was made for the task has none.
+    // A directory that was created for the task has no configuration.
     let outcome = case.run(&["hello"]);
     assert!(!outcome.stderr.contains(WARNING), "{outcome:?}");
 }

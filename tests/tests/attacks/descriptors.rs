@@ -1,4 +1,4 @@
-//! Files that the caller opened for the command or the program: what it starts does not get them.
+//! Files that the caller opened for the command or the program must not reach its child processes.
 
 use crate::faults_support::wait_until;
 use opencode_run_tests::script::Act;
@@ -20,7 +20,7 @@ fn sandbox() -> (Sandbox, Fake) {
     (sandbox, fake)
 }
 
-/// Returns what the descriptors of a process lead to.
+/// Returns the targets of a process's descriptors.
 fn open_files(pid: i32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     entries.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned())).collect()
@@ -31,7 +31,7 @@ fn parent_of(pid: i32) -> i32 {
     stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Asserts that neither opencode nor any process between it and `child` has a file open that cannot be reached by a path.
+/// Asserts that neither opencode nor any process between it and `child` has an open file without a path.
 #[track_caller]
 fn assert_withheld(child: &Child, fake: &Fake) {
     let own = i32::try_from(child.id()).unwrap();
@@ -39,7 +39,7 @@ fn assert_withheld(child: &Child, fake: &Fake) {
     let mut process = i32::try_from(fake.log_of("run")[0].pid).unwrap();
     loop {
         let comm = fs::read_to_string(format!("/proc/{process}/comm")).unwrap();
-        // The command's worker is the one that reads the file.
+        // The command's worker reads the file.
         if process == own || comm.starts_with("opencode-run-un") {
             break;
         }
@@ -53,7 +53,7 @@ fn is_secret(file: &str) -> bool {
     file.contains("memfd:keys") || file.contains("secret.env (deleted)")
 }
 
-/// An open file without a path, which a child inherits.
+/// Returns an open file without a path, which a child inherits.
 fn memfd() -> OwnedFd {
     let memory = memfd_create("keys", MemfdFlags::empty()).unwrap();
     let mut file = File::from(memory);
@@ -63,7 +63,7 @@ fn memfd() -> OwnedFd {
 }
 
 #[test]
-fn descriptors_of_the_caller_reach_the_command_alone() {
+fn callers_descriptors_reach_only_the_command() {
     for unlinked in [false, true] {
         let (sandbox, fake) = sandbox();
         let memory = memfd();
@@ -85,7 +85,7 @@ fn descriptors_of_the_caller_reach_the_command_alone() {
         let model = fake.log_of("run")[0].flag("--model").map(str::to_owned);
         assert!(model.as_deref().is_some_and(|model| model.ends_with("/m-of-the-file")), "{model:?}");
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        // The command for the key has listed what it has open.
+        // The key command has listed its open files.
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(stderr.contains("/dev/null") && !stderr.lines().any(is_secret), "{stderr}");
@@ -94,7 +94,7 @@ fn descriptors_of_the_caller_reach_the_command_alone() {
 }
 
 #[test]
-fn descriptors_of_an_embedding_program_are_its_own() {
+fn embedding_programs_descriptors_stay_private() {
     for line in ["first", "none"] {
         let (sandbox, fake) = sandbox();
         let memory = memfd();

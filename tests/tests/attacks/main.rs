@@ -1,7 +1,7 @@
-//! Attacks on what SECURITY.md promises, carried out for real: an agent that runs commands as the same user, a malicious
-//! provider, a cloned repository, a hostile server behind `--attach`, and another local user.
+//! Attacks on the promises of SECURITY.md: by an agent that runs commands as the same user, a malicious provider, a
+//! cloned repository, a hostile server behind `--attach`, and another local user.
 //!
-//! Each module is one attacker's means. A test plays the attack and asserts that it fails.
+//! Each module is one means of an attacker. A test plays the attack and asserts that it fails.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]

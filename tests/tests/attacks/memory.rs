@@ -1,6 +1,7 @@
-//! A process of the same user that opens the command's memory at the moment of its start, and one that traces it.
+//! A process of the same user that opens the command's memory at its start, and one that traces it.
 //!
-//! Permissions do not hold for the superuser: if the tests run as root, the command and the attacker run as an unprivileged user.
+//! Permissions do not apply to the superuser: if the tests run as root, the command and the attacker run as an
+//! unprivileged user.
 
 use crate::faults_support::{Case, Running, wait_until};
 use crate::users::{as_plain_user, give_away};
@@ -16,7 +17,7 @@ use std::process::{Child, Command, Stdio};
 
 const KEY: &str = "sk-of-the-attacked-0123456789";
 
-/// A command that is about to start, with its id: a shell that becomes it once it has read a line.
+/// Returns a command that is about to start, with its id: a shell that becomes it once it has read a line.
 fn about_to_start(sandbox: &Sandbox, fake: &Fake) -> Child {
     let mut command = sandbox.command("/bin/sh");
     command.args(["-c", "read -r _; exec \"$@\"", "sh"]).arg(opencode_run_bin!());
@@ -61,7 +62,7 @@ fn memory_opened_at_the_start_holds_no_key() {
 }
 
 #[test]
-fn program_that_cannot_be_read_is_closed_from_the_start() {
+fn unreadable_program_is_protected_from_start() {
     let Some((sandbox, fake)) = sandbox() else { return };
     if !geteuid().is_root() {
         writeln!(std::io::stderr(), "not held: only root can install a program of another owner").ok();
@@ -88,7 +89,7 @@ fn program_that_cannot_be_read_is_closed_from_the_start() {
 }
 
 #[test]
-fn tracer_that_attaches_at_the_start_is_noticed() {
+fn tracer_is_noticed_at_start() {
     // PTRACE_SEIZE, and PTRACE_CONT with the signal that the tracee stopped for.
     let script = "import ctypes, os, sys\n\
                   libc = ctypes.CDLL(None)\n\
@@ -126,7 +127,7 @@ fn tracer_that_attaches_at_the_start_is_noticed() {
 }
 
 #[test]
-fn worker_ends_with_its_monitor_and_the_other_way_round() {
+fn worker_and_monitor_end_together() {
     for kill_worker in [false, true] {
         let Some((sandbox, fake)) = sandbox() else { return };
         let mut victim = about_to_start(&sandbox, &fake);
@@ -143,7 +144,7 @@ fn worker_ends_with_its_monitor_and_the_other_way_round() {
 }
 
 #[test]
-fn supervisor_and_worker_killed_at_once_leave_nothing() {
+fn supervisor_and_worker_kill_leaves_nothing() {
     let escape =
         |kind, count| Act::Spawn { kind, duration_s: 60, ignore_signals: true, hold_output: false, count: Some(count) };
     for kind in [SpawnKind::DoubleForkClearsEnvironment, SpawnKind::ForkStorm, SpawnKind::Chain] {

@@ -15,7 +15,7 @@ fn set_mode(path: &Path, mode: u32) {
     set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// Returns the same command, started with a umask that takes no permission away.
+/// Returns the same command, started with a umask that removes no permission.
 fn with_open_umask(sandbox: &Sandbox, command: &Command) -> Command {
     let mut shell = sandbox.command("sh");
     shell.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
@@ -23,7 +23,8 @@ fn with_open_umask(sandbox: &Sandbox, command: &Command) -> Command {
     shell
 }
 
-/// Puts a program where `setup` installs opencode. It leaves a file when it is run, which is returned with the directories above it.
+/// Puts a program where `setup` installs opencode. The program creates a file, which is returned with the directories
+/// above it.
 fn install(sandbox: &mut Sandbox) -> (PathBuf, Vec<PathBuf>) {
     sandbox.set("PATH", "/usr/bin:/bin");
     let cache = sandbox.home().join(".cache");
@@ -43,7 +44,7 @@ fn install(sandbox: &mut Sandbox) -> (PathBuf, Vec<PathBuf>) {
 }
 
 #[test]
-fn installed_opencode_that_others_can_change_is_not_run() {
+fn exposed_opencode_is_not_run() {
     let mut sandbox = Sandbox::new();
     let (proof, places) = install(&mut sandbox);
     let run = |sandbox: &Sandbox, arguments: &[&str]| {
@@ -68,13 +69,13 @@ fn installed_opencode_that_others_can_change_is_not_run() {
 }
 
 #[test]
-fn open_umask_opens_no_directory_of_ours() {
+fn open_umask_opens_no_directory() {
     let case = Case::replaying(PLAIN);
     for dir in [".cache", ".config", ".local"] {
         std::fs::remove_dir_all(case.sandbox.home().join(dir)).unwrap();
     }
     Running::spawn(&mut with_open_umask(&case.sandbox, &case.command(&["hello"]))).wait().assert_code(0);
-    // An npm that fails: the directories are made before.
+    // The npm fails after the directories are created.
     let bin = case.sandbox.path("bin");
     std::fs::create_dir(&bin).unwrap();
     std::fs::write(bin.join("npm"), "#!/bin/sh\nexit 1\n").unwrap();
@@ -83,7 +84,7 @@ fn open_umask_opens_no_directory_of_ours() {
     setup.arg("setup");
     let mut setup = with_open_umask(&case.sandbox, &setup);
     Running::spawn(setup.env("PATH", format!("{}:/usr/bin:/bin", bin.display()))).wait().assert_code(4);
-    // The real opencode makes the others by the umask.
+    // The real opencode creates the others according to the umask.
     let of_opencode = [".config", ".local", ".local/share", ".local/share/opencode"];
     let ours = [".cache", ".cache/opencode-run", ".cache/opencode-run/opencode", ".local/state/opencode-run/journals"];
     for dir in ours.into_iter().chain(of_opencode) {
@@ -93,7 +94,7 @@ fn open_umask_opens_no_directory_of_ours() {
 }
 
 #[test]
-fn journals_that_others_can_change_are_not_believed() {
+fn exposed_journals_are_not_trusted() {
     let case = Case::replaying(PLAIN);
     case.run(&["hello"]).assert_code(0);
     let [task] = case.task_dirs().try_into().unwrap();
@@ -111,7 +112,7 @@ fn journals_that_others_can_change_are_not_believed() {
 }
 
 #[test]
-fn transcript_takes_over_no_planted_mode() {
+fn transcript_ignores_planted_mode() {
     let case = Case::replaying(PLAIN);
     let task = case.sandbox.workspace().join("mine");
     std::fs::create_dir(&task).unwrap();
@@ -141,7 +142,7 @@ fn transcript_replaces_no_pipe_and_no_device() {
         outcome.assert_says(&["it is not a regular file", "--print-markdown"]);
     }
     assert!(case.fake.log_of("run").is_empty(), "no turn is paid for");
-    // The agent plants it during the turn: the answer is there all the same, and the transcript elsewhere.
+    // The agent plants it during the turn: the answer is printed all the same, and the transcript is saved elsewhere.
     std::fs::create_dir(case.sandbox.workspace().join("mine")).unwrap();
     symlink(&fifo, case.sandbox.workspace().join("mine/conversation.md")).unwrap();
     let outcome = case.run(&["--dir", "mine", "--save-markdown", "hello"]);
@@ -151,7 +152,7 @@ fn transcript_replaces_no_pipe_and_no_device() {
 }
 
 #[test]
-fn sessions_that_others_can_read_are_reported_once() {
+fn readable_sessions_are_reported_once() {
     let case = Case::replaying(PLAIN);
     let data = case.sandbox.home().join(".local/share/opencode");
     std::fs::create_dir_all(&data).unwrap();

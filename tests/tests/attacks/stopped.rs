@@ -1,5 +1,5 @@
-//! A process of the same user that stops the monitor, the worker or the supervisor: neither limits nor signals wait for ever, and nothing
-//! survives.
+//! A process of the same user that stops the monitor, the worker or the supervisor: limits and signals still work, and
+//! no process survives.
 
 use crate::faults_support::{Case, PLAIN, Running, spawn, wait_until};
 use opencode_run_tests::script::{Act, SpawnKind};
@@ -18,13 +18,13 @@ fn is_stopped(process: u32) -> bool {
     stat.rsplit_once(") ").unwrap().1.starts_with('T')
 }
 
-/// Stops a process and waits until it is.
+/// Stops a process and waits until it has stopped.
 fn stop(process: u32) {
     kill_process(pid(process), Signal::STOP).unwrap();
     wait_until("it is stopped", || is_stopped(process));
 }
 
-/// Starts a stalling turn with a process that cleared its environment and was orphaned.
+/// Starts a stalling turn with an untagged orphan.
 fn start(arguments: &[&str]) -> (Case, Running, u32) {
     let case = Case::stalling([spawn(SpawnKind::DoubleForkClearsEnvironment)]);
     let running = Running::spawn(case.command(arguments).process_group(0));
@@ -44,7 +44,7 @@ fn stopped_monitor_ends_with_its_turn() {
     let running = case.start(&["hello"]);
     case.wait_until_ready();
     stop(running.child.id());
-    // At once, so that the worker has not looked at the monitor yet.
+    // At once, so that the worker has not noticed the monitor yet.
     std::fs::write(case.sandbox.path("go"), "").unwrap();
     running.wait().assert_code(0);
     case.sandbox.assert_nothing_alive();
@@ -75,7 +75,7 @@ fn time_limit_holds_for_a_stopped_worker() {
 }
 
 #[test]
-fn signal_ends_a_turn_whose_worker_is_stopped() {
+fn signal_ends_turn_of_stopped_worker() {
     let (case, running, worker) = start(&["hello"]);
     stop(worker);
     running.signal(Signal::TERM);
@@ -84,14 +84,14 @@ fn signal_ends_a_turn_whose_worker_is_stopped() {
 }
 
 #[test]
-fn killed_command_leaves_nothing_though_all_of_it_is_stopped() {
+fn fully_stopped_command_is_killed_cleanly() {
     let (case, mut running, worker) = start(&["hello"]);
     let monitor = running.child.id();
     for process in children_of(worker).into_iter().chain([worker, monitor]) {
         kill_process(pid(process), Signal::STOP).unwrap();
     }
     wait_until("both are stopped", || is_stopped(monitor) && is_stopped(worker));
-    // Nothing of it runs that could continue it.
+    // No process of it runs that could continue it.
     sleep(Duration::from_secs(3));
     assert!(is_stopped(monitor) && is_stopped(worker));
     running.signal(Signal::KILL);
@@ -100,7 +100,7 @@ fn killed_command_leaves_nothing_though_all_of_it_is_stopped() {
 }
 
 #[test]
-fn command_that_its_caller_stopped_stays_stopped() {
+fn command_stopped_by_caller_stays_stopped() {
     let (case, running, worker) = start(&["hello"]);
     let group = pid(running.child.id());
     kill_process_group(group, Signal::STOP).unwrap();

@@ -1,5 +1,5 @@
-//! A process of another local user that knows the gateway's route. It uses the model at the owner's cost, or fills the gateway
-//! with connections.
+//! A process of another local user that knows the gateway's route. It requests the model at the owner's cost, or fills
+//! the gateway with connections.
 
 use crate::faults_support::{HANG, wait_until};
 use crate::users::as_plain_user;
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// More connections than the gateway serves at a time.
+/// More connections than the gateway serves in parallel.
 const CONNECTIONS: usize = 600;
 
 /// A provider that lists its models, and counts the requests.
@@ -35,7 +35,7 @@ fn provider() -> (SocketAddr, Arc<AtomicUsize>) {
     (address, requests)
 }
 
-/// Returns the status line that a request for the models is answered with.
+/// Returns the status line of the answer to a request for the models.
 fn status_of(gateway: SocketAddr, route: &str) -> String {
     let mut stream = BufReader::new(TcpStream::connect(gateway).unwrap());
     stream.get_ref().set_read_timeout(Some(HANG)).unwrap();
@@ -46,7 +46,7 @@ fn status_of(gateway: SocketAddr, route: &str) -> String {
 }
 
 #[test]
-fn another_user_gets_neither_answers_nor_places() {
+fn other_user_gets_no_answers() {
     if !geteuid().is_root() {
         writeln!(std::io::stderr(), "not held: only root can play another user").ok();
         return;
@@ -72,7 +72,7 @@ fn another_user_gets_neither_answers_nor_places() {
     let mut output = BufReader::new(stranger.stdout.take().unwrap());
     output.read_line(&mut said).unwrap();
     assert_eq!(said, "done\n", "no answer came");
-    // It has its connections open still.
+    // Its connections are still open.
     assert!(status_of(address, &format!("/{route}")).contains("200"), "the owner has a place");
     wait_until("all connections are refused", || gateway.refused() >= u64::try_from(CONNECTIONS).unwrap());
     assert_eq!(requests.load(Ordering::Relaxed), 2, "the owner's alone");

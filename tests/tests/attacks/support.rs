@@ -1,18 +1,18 @@
-//! Running the command under attack, within a time limit and with its memory watched.
+//! Runs the command under attack, with a time limit and its memory measured.
 
 use serde_json::Value;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// Its exit code; -1 if a signal ended it.
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) elapsed: Duration,
-    /// The most memory that it had, in KiB.
+    /// Its highest memory, in KiB.
     pub(crate) peak_kib: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A model, a tool or a file name that tries to drive the user's terminal.
+//! A model, a tool or a file name that tries to control the user's terminal.
 
 use crate::faults_support::{Case, Running, plain, stdout, wait_until};
 use opencode_run_tests::opencode_run_bin;
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
-/// Text that sets the title, writes the clipboard, clears the screen, conceals what follows, asks the terminal for an answer that
-/// it types in, moves the cursor, and changes the direction; in both spellings of control sequences.
+/// Text that sets the title, writes the clipboard, clears the screen, conceals further text, makes the terminal type a
+/// reply, moves the cursor, and changes the direction; in both encodings of control sequences.
 const HOSTILE: &str = "before\u{1b}]0;title\u{7}\u{1b}]52;c;cm0gLXJmIH4=\u{1b}\\\u{1b}[2J\u{1b}[H\u{1b}[8m\u{1b}[c\u{1b}P+q544e\u{1b}\\\
     \u{9b}2J\u{9d}0;title\u{9c}\u{90}q\u{9c}\u{5}\u{8}\u{b}\u{c}\u{e}\u{7f}\u{202e}\u{2066}\u{200f}\u{85}\rafter";
 
-/// Asserts that a terminal got nothing that it obeys but line ends and our own styling.
+/// Asserts that a terminal received no control sequences except line ends and our own styling.
 #[track_caller]
 fn assert_harmless(screen: &str) {
     let shown = without_erasures(screen);
@@ -35,7 +35,7 @@ fn assert_harmless(screen: &str) {
     }
 }
 
-/// Removes what erases the live view: a return, a number of rows up, and the rest of the screen.
+/// Removes the sequences that erase the live view: a return, a number of rows up, and clearing the rest of the screen.
 fn without_erasures(screen: &str) -> String {
     let mut pieces = screen.split('\r');
     let mut rest = pieces.next().unwrap_or_default().to_owned();
@@ -53,7 +53,7 @@ fn without_erasures(screen: &str) -> String {
     rest
 }
 
-/// A turn in which everything that the agent controls is hostile.
+/// Returns a turn in which everything under the agent's control is hostile.
 fn hostile_turn() -> Case {
     let line = |value: Value| stdout(&format!("{value}\n"));
     let tool = |id: &str, state: Value| {
@@ -94,7 +94,7 @@ fn agent_cannot_drive_the_terminal() {
 }
 
 #[test]
-fn pipe_gets_the_text_as_it_is() {
+fn pipe_gets_the_text_unchanged() {
     let case = hostile_turn();
     let outcome = case.run(&["x"]);
     assert!(outcome.stdout.contains(HOSTILE), "{outcome:?}");
@@ -102,7 +102,7 @@ fn pipe_gets_the_text_as_it_is() {
 }
 
 #[test]
-fn names_of_files_cannot_drive_the_terminal() {
+fn file_names_cannot_drive_the_terminal() {
     let case = hostile_turn();
     let directory = case.sandbox.workspace().join(HOSTILE.replace('/', ""));
     std::fs::create_dir(&directory).unwrap();
@@ -137,7 +137,8 @@ fn event(kind: &str, properties: &Value) -> TurnAct {
     TurnAct::Event { data }
 }
 
-/// The text of an answer piece by piece, then tool calls with the ids that a provider chose, then a request for the first of them.
+/// Returns the text of an answer in pieces, then tool calls with the provider's ids, then a permission request for the
+/// first one.
 fn asking(pieces: &[&str], calls: &[(&str, Value)]) -> Vec<TurnAct> {
     let session = "{{session}}";
     let head = |id: &str, kind: &str| json!({"id": id, "messageID": "{{answer}}", "sessionID": session, "type": kind});
@@ -172,7 +173,7 @@ fn asking(pieces: &[&str], calls: &[(&str, Value)]) -> Vec<TurnAct> {
     acts
 }
 
-/// Returns what a chat's terminal shows until its question, which is then answered by no.
+/// Returns the output of a chat's terminal up to its question, which is then answered with no.
 fn question(acts: Vec<TurnAct>) -> String {
     let case = Case::new(|script, _| script.on("serve", [Serving::doing(acts).act()]));
     let mut command = case.sandbox.command(opencode_run_bin!());
@@ -202,10 +203,10 @@ fn question(acts: Vec<TurnAct>) -> String {
 }
 
 #[test]
-fn question_is_not_disguised_and_shows_the_command() {
+fn question_shows_the_real_command() {
     let command = format!("ls\nrm -rf precious{HOSTILE}{}Allow it?", " ".repeat(300));
     let input = json!({"command": command, "description": "List the files"});
-    // A control sequence that is split between two pieces is one for the terminal.
+    // A control sequence that is split between two pieces still works on a terminal.
     let screen = question(asking(&["Allow it? [y]es: \u{1b}", "[8m", "\u{9b}", "8m\r"], &[("call_1", input)]));
     let (before, question) = screen.split_once("The agent asks for bash (ls).").unwrap();
     assert!(before.ends_with("\u{1b}[0m\u{1b}[?25h\r\n"), "{before:?}");
@@ -219,7 +220,7 @@ fn question_is_not_disguised_and_shows_the_command() {
 }
 
 #[test]
-fn command_of_another_call_is_not_shown() {
+fn foreign_calls_command_is_not_shown() {
     let calls = [("call_1", json!({"command": "rm -rf precious"})), ("call_1", json!({"command": "ls"}))];
     let screen = question(asking(&[], &calls));
     assert!(

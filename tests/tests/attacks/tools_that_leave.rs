@@ -1,5 +1,5 @@
-//! Processes of a turn that leave the task's directory, in a chat whose server lives on: they do not outlive their turn. The
-//! server's own processes do.
+//! Processes of a turn that leave the task's directory, in a chat whose server continues: they end with their turn. The
+//! server's own processes do not.
 
 use crate::faults_support::{Case, PLAIN, Running, spawn, wait_until};
 use opencode_run_tests::opencode_run_bin;
@@ -12,13 +12,13 @@ fn elsewhere(kind: SpawnKind) -> TurnAct {
     Act::In { directory: "/".into(), act: Box::new(spawn(kind)) }.into()
 }
 
-/// Returns which of the processes that the fake spawned are alive, in the order in which they were.
+/// Returns for each process that the fake spawned, in order, whether it is alive.
 fn alive(case: &Case) -> Vec<bool> {
     case.fake.spawned().iter().map(opencode_run_tests::pids::Spawned::is_alive).collect()
 }
 
 #[test]
-fn process_outside_of_the_directory_ends_with_its_turn() {
+fn escaped_process_ends_with_its_turn() {
     let away = [
         SpawnKind::Setsid,
         SpawnKind::DoubleFork,
@@ -28,7 +28,7 @@ fn process_outside_of_the_directory_ends_with_its_turn() {
     let case = Case::new(|script, sandbox| {
         let file = |name: &str| Act::WriteFile { path: sandbox.path(name), text: String::new() };
         let go = |name: &str| Act::WaitForFile { path: sandbox.path(name) };
-        // One in the server's process group, as an MCP server is.
+        // One process in the server's process group, like an MCP server.
         let first = [spawn(SpawnKind::Child).into()].into_iter().chain(away.map(elsewhere));
         let first = first.chain([file("first").into(), go("end first").into(), TurnAct::replay(PLAIN)]);
         let second = [elsewhere(SpawnKind::Setsid), file("second").into(), go("end second").into()];
@@ -38,7 +38,7 @@ fn process_outside_of_the_directory_ends_with_its_turn() {
             .turn(TurnRule::every(first).turn(0))
             .turn(TurnRule::every(second).turn(1))
             .turn(TurnRule::every(third));
-        // Before any turn, in a session of its own.
+        // One that was started before any turn, in its own session.
         script.on("serve", [spawn(SpawnKind::Setsid), serving.act()])
     });
     let mut command = case.sandbox.command(opencode_run_bin!());
@@ -69,7 +69,7 @@ fn process_outside_of_the_directory_ends_with_its_turn() {
 }
 
 #[test]
-fn fork_bomb_outside_of_the_directory_ends_with_its_turn() {
+fn escaped_fork_bomb_ends_with_turn() {
     let case = Case::new(|script, sandbox| {
         let second = Act::WriteFile { path: sandbox.path("second"), text: String::new() };
         let go = Act::WaitForFile { path: sandbox.path("go") };

@@ -1,4 +1,4 @@
-//! A case, and what is done with it.
+//! A conformance case, and how it is played.
 
 use crate::second;
 use crate::stage::{LIMIT, Opencode, Stage, Transport};
@@ -18,31 +18,31 @@ use std::time::{Duration, SystemTime};
 
 /// The version whose recordings are played.
 const VERSION: &str = "1.18.33";
-/// How long after what it waits for a deed is done on the real opencode, which is then well at work on the next thing.
+/// The delay of an action on the real opencode, which by then works on the next step.
 const WELL_AT_WORK: Duration = Duration::from_millis(1500);
 
-/// What is done with a turn under way.
+/// The action on a running turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deed {
-    /// Nothing: it ends by itself.
+    /// No action: it ends by itself.
     Wait,
     Interrupt,
     Kill,
     /// The runner is dropped.
     Drop,
-    /// Nothing: the turn has taken too long.
+    /// No action: the turn takes too long.
     TimeOut,
-    /// Nothing: for too long there is no progress.
+    /// No action: there is no progress for too long.
     Starve,
 }
 
 impl Deed {
-    /// Returns whether somebody does it.
+    /// Returns whether the test performs an action.
     fn is_done(self) -> bool {
         matches!(self, Self::Interrupt | Self::Kill | Self::Drop)
     }
 
-    /// Returns the limits of a turn that it is to end so.
+    /// Returns the limits of a turn with this end.
     fn limits(self, opencode: Opencode) -> Limits {
         let patience = Some(patience(opencode));
         match self {
@@ -53,7 +53,7 @@ impl Deed {
     }
 }
 
-/// How long until a limit is reached: on the real opencode, not before it is well at work.
+/// Returns the time until a limit is reached: on the real opencode, after the turn is well under way.
 fn patience(opencode: Opencode) -> Duration {
     match opencode {
         Opencode::Fake => Duration::from_secs(2),
@@ -61,26 +61,26 @@ fn patience(opencode: Opencode) -> Duration {
     }
 }
 
-/// One case: a recording, what is asked and what is done. It builds itself like a sentence.
+/// One case: a recording, the prompt and the action, with a builder.
 pub(crate) struct Case {
     name: &'static str,
     run: Vec<&'static str>,
     messages: Vec<&'static str>,
     prompt: fn(Prompt, &Stage) -> Prompt,
     deed: Deed,
-    /// The deed is done when this was seen.
+    /// The event after which the action is performed.
     when: fn(&Event) -> bool,
     session: Option<&'static str>,
-    /// `run` is ended for what it says on stderr.
+    /// `run` ends because of its stderr.
     is_warned: bool,
-    /// Why the two transports tell different stories here.
+    /// The reason why the two transports differ in this case.
     differs: Option<&'static str>,
-    /// What else is to be seen on the stage in the end.
+    /// A further check of the stage at the end.
     check: fn(&Stage),
 }
 
 impl Case {
-    /// The case of this recording.
+    /// Returns the case of this recording.
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -96,7 +96,7 @@ impl Case {
         }
     }
 
-    /// `run` has recordings of other names for it, one a turn.
+    /// Sets the names of the recordings of `run`, one per turn, if they differ.
     pub(crate) fn run_recordings(mut self, run: &[&'static str]) -> Self {
         self.run = run.to_vec();
         self
@@ -112,13 +112,13 @@ impl Case {
         self
     }
 
-    /// The turn is ended so, by a limit.
+    /// Ends the turn by a limit.
     pub(crate) fn limited(mut self, deed: Deed) -> Self {
         self.deed = deed;
         self
     }
 
-    /// The turn is ended so when this was seen.
+    /// Ends the turn by an action after this event.
     pub(crate) fn ended_by(mut self, deed: Deed, when: fn(&Event) -> bool) -> Self {
         (self.deed, self.when) = (deed, when);
         self
@@ -129,7 +129,7 @@ impl Case {
         self
     }
 
-    /// `run` is ended as soon as it says on stderr what it does, before it says anything else.
+    /// Makes `run` end for a line on stderr, before any output.
     pub(crate) fn warned(mut self) -> Self {
         self.is_warned = true;
         self
@@ -149,7 +149,7 @@ impl Case {
         self.deed != Deed::Wait
     }
 
-    /// A fake that does what the real one did.
+    /// Returns a fake that replays the real opencode.
     fn fake(&self) -> Stage {
         let runs = self.run.iter().map(|name| {
             let recording = format!("{VERSION}/{name}");
@@ -180,7 +180,7 @@ impl Case {
         stage
     }
 
-    /// Plays it, and holds what came of it against the snapshot that all stages and transports share.
+    /// Plays the case, and compares the result with the snapshot that all stages and transports share.
     pub(crate) fn play(&self, name: &str, opencode: Opencode, transport: Transport) {
         if opencode == Opencode::Real2
             && let Some(why) = second::skipped(name)
@@ -236,7 +236,7 @@ impl Case {
         settings.bind(|| insta::assert_snapshot!(name, told));
     }
 
-    /// Runs all turns; tells the story of the last.
+    /// Runs all turns; returns the story of the last.
     async fn turns(&self, stage: &mut Stage, opencode: Opencode, transport: Transport, asks: Order) -> String {
         let executor = stage.executor(transport).await;
         let mut conversation = Conversation::new(Task::new("task", stage.sandbox.workspace()));
@@ -260,7 +260,7 @@ impl Case {
                 break;
             }
         }
-        // On the real one names and times differ.
+        // On the real opencode names and times differ.
         let root = stage.sandbox.root().to_string_lossy().into_owned();
         let told = told.replace(&root, "{{root}}");
         let told = match stage.model.as_ref().map(ScriptedModel::base_url) {
@@ -268,7 +268,7 @@ impl Case {
             None => told,
         };
         let told = without_moments(&told.replace(&format!(" {:?}", patience(opencode)), " {{limit}}"));
-        // How many words there are until somebody interrupts is by chance.
+        // The number of words before an interrupt depends on timing.
         told.replace("word ", "").replace("\"\"", "\"word …\"")
     }
 
@@ -297,7 +297,7 @@ impl Case {
     }
 }
 
-/// Takes out when the last event came that is told of with a limit.
+/// Removes the times from messages of limits about the last event.
 fn without_moments(told: &str) -> String {
     let is_moment = |moment: &str| moment.strip_suffix(" s").is_some_and(|seconds| seconds.parse::<f64>().is_ok());
     let lines = told.lines().map(|line| match line.rsplit_once(" after ") {
@@ -312,7 +312,7 @@ fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-/// Takes events until one of them is the last that is wanted, or the turn is over.
+/// Takes events until the last wanted one, or the end of the turn.
 async fn take(events: &mut Events, into: &mut Vec<Arc<TurnEvent>>, is_last: impl Fn(&TurnEvent) -> bool) {
     let read = async {
         while let Some(item) = events.next().await {

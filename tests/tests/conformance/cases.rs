@@ -1,4 +1,4 @@
-//! The cases.
+//! The conformance cases.
 
 use crate::case::{Case, Deed};
 use crate::stage::{Opencode, Stage, Transport};
@@ -6,7 +6,8 @@ use opencode_run_core::{Event, ModelChoice, ModelConfig, ModelSourceType, Prompt
 use opencode_run_scripted_model::ScriptedModel;
 use std::sync::Arc;
 
-/// Five tests a case: both executors on the fake and on opencode 1, and the server of opencode 2. Attributes of a case are those of its tests on the real opencode.
+/// Five tests per case: both executors on the fake and on opencode 1, and the server of opencode 2. Attributes of a
+/// case apply to its tests on the real opencode.
 macro_rules! cases {
     ($($(#[$real:meta])* $name:ident: $case:expr;)*) => {
         /// The names of all cases.
@@ -135,7 +136,7 @@ fn no_session_was_made(stage: &Stage) {
 
 fn the_context_arrived(stage: &Stage) {
     if let Some(model) = &stage.model {
-        // Beside it some versions ask for a title.
+        // Some versions request a title in parallel.
         let asked: Vec<_> = model.requests().into_iter().filter(|request| request.has_tools()).collect();
         assert!(asked[0].system_text().contains("BE-BRIEF"));
     }

@@ -1,10 +1,10 @@
-//! What the two transports cannot have in common. All else must be the same.
+//! The differences between the two transports. Everything else must be the same.
 
 use crate::stage::Transport;
 use crate::versions::Order;
 use opencode_run_core::{Event, Observed, ToolState};
 
-/// Something that only one of the transports tells.
+/// A signal that only one of the transports emits.
 pub(crate) struct Difference {
     pub(crate) only_on: Transport,
     pub(crate) what: &'static str,
@@ -12,7 +12,7 @@ pub(crate) struct Difference {
     applies: fn(&Observed) -> bool,
 }
 
-/// What only one of the transports tells in any turn.
+/// The signals that only one of the transports emits in any turn.
 pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         only_on: Transport::Serve,
@@ -55,8 +55,8 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     },
 ];
 
-/// Returns whether an event has no counterpart on the other transport. What only one of them may have is not to come from
-/// the other.
+/// Returns whether an event has no counterpart on the other transport. Asserts that such an event does not come from
+/// the other transport.
 pub(crate) fn has_no_counterpart(transport: Transport, seen: &Observed) -> bool {
     let Some(difference) = DIFFERENCES.iter().find(|difference| (difference.applies)(seen)) else { return false };
     assert_eq!(
@@ -67,9 +67,9 @@ pub(crate) fn has_no_counterpart(transport: Transport, seen: &Observed) -> bool 
     true
 }
 
-/// Returns whether it is by chance where among the others an event comes: `run` writes refused permissions to stderr and all
-/// else to stdout, and which of two pipes is read first is nobody's choice. Some versions
-/// ask at any time on a server, too.
+/// Returns whether the position of an event depends on timing: `run` writes refused permissions to stderr and all other
+/// events to stdout, and the two pipes are read in any order. Some versions request permissions at any time on a
+/// server, too.
 pub(crate) fn is_anywhere(transport: Transport, asks: Order, seen: &Observed) -> bool {
     let by_chance = transport == Transport::Run || asks == Order::AtAnyTime;
     by_chance && matches!(seen.event, Event::Permission(_) | Event::Question(_))

@@ -1,4 +1,4 @@
-//! What can be wrong with a server: each ends in a failure that says so, or is survived. Nothing hangs.
+//! Faults of a server: each ends in a failure that names it, or is survived. Nothing hangs.
 
 mod answers;
 mod asks;

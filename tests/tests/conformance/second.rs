@@ -1,10 +1,10 @@
-//! opencode 2 beside opencode 1: the same cases on its server, with what differs as data.
+//! opencode 2 in comparison with opencode 1: the same cases on its server, with the differences as data.
 
 use serde_json::{Value, json};
 
-/// The tools that opencode 2 calls otherwise, each with its name in opencode 1.
+/// The tools with another name in opencode 2, each with its name in opencode 1.
 const TOOLS: [(&str, &str); 2] = [("shell", "bash"), ("subagent", "task")];
-/// The arguments of tools that it calls otherwise, by opencode 1's name.
+/// The arguments of tools with another name, by opencode 1's name.
 const ARGUMENTS: [(&str, &str); 2] = [("filePath", "path"), ("subagent_type", "agent")];
 
 /// The cases that differ on opencode 2, with the reason.
@@ -21,12 +21,12 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("unknown_agent", "opencode reports by itself that there is no such agent"),
 ];
 
-/// An answer that ends without a finish reason is one that was cut off.
+/// The reason for an answer without a finish reason: opencode 2 treats it as cut off.
 const CUT: &str = "what was cut off stays, and the agent is asked to go on from there";
 const EARLY: &str = "a step begins before its provider has answered, and errors have names of their own";
 const INTERRUPTED: &str = "a tool that is interrupted has failed";
 
-/// The cases that are not played, with the reason.
+/// The skipped cases, with the reason.
 const SKIPPED: &[(&str, &str)] = &[
     ("question_ends", "a question is answered on every server"),
     ("error_500", "opencode retries for more than a minute"),
@@ -34,7 +34,7 @@ const SKIPPED: &[(&str, &str)] = &[
     ("stream_error", "opencode retries for more than a minute"),
 ];
 
-/// Returns the name that a tool has in opencode 1.
+/// Returns the name of a tool in opencode 1.
 pub(crate) fn tool(name: &str) -> &str {
     TOOLS.iter().find(|(second, _)| *second == name).map_or(name, |(_, first)| first)
 }
@@ -44,12 +44,12 @@ pub(crate) fn difference(case: &str) -> Option<&'static str> {
     DIFFERENCES.iter().find(|(name, _)| *name == case).map(|(_, why)| *why)
 }
 
-/// Returns why a case is not played on opencode 2.
+/// Returns why a case is skipped on opencode 2.
 pub(crate) fn skipped(case: &str) -> Option<&'static str> {
     SKIPPED.iter().find(|(name, _)| *name == case).map(|(_, why)| *why)
 }
 
-/// Returns the rules of a recording of opencode 1 for the tools of opencode 2.
+/// Returns the rules of a recording of opencode 1, adapted to the tools of opencode 2.
 pub(crate) fn rules(rules: &Value) -> Value {
     match rules {
         Value::Array(items) => items.iter().map(self::rules).collect(),
@@ -57,7 +57,7 @@ pub(crate) fn rules(rules: &Value) -> Value {
             let name = fields["name"].as_str().unwrap_or_default();
             let name = TOOLS.iter().find(|(_, first)| *first == name).map_or(name, |(second, _)| second);
             let arguments = fields["arguments"].as_object().into_iter().flatten();
-            // The schema of the shell has no description, and opencode 2 refuses what a schema does not have.
+            // The shell's schema has no description, and opencode 2 rejects unknown properties.
             let arguments = arguments.filter(|(argument, _)| name != "shell" || *argument != "description");
             let arguments: serde_json::Map<_, _> = arguments
                 .map(|(argument, value)| {

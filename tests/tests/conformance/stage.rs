@@ -1,4 +1,4 @@
-//! Where a case plays: an opencode, fake or real, and an executor on it.
+//! The stage of a case: an opencode, fake or real, and an executor on it.
 
 use crate::second;
 use opencode_run_core::Executor;
@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// The longest that anything is waited for.
+/// The longest wait for anything.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
-/// How an executor talks to opencode.
+/// The way in which an executor drives opencode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Transport {
@@ -25,7 +25,7 @@ pub(crate) enum Transport {
     Serve,
 }
 
-/// Which opencode.
+/// The opencode on a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opencode {
     Fake,
@@ -45,12 +45,12 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// A stage with a fake whose `run` does this, invocation by invocation, and whose `serve` is this.
+    /// Returns a stage with a fake: the acts of each invocation of `run`, and the behaviour of `serve`.
     pub(crate) fn fake(run: impl IntoIterator<Item = Vec<Act>>, serving: Serving) -> Self {
         Self::fake_doing(run, vec![serving.act()])
     }
 
-    /// A stage with a fake whose `serve` does these acts.
+    /// Returns a stage with a fake whose `serve` does these acts.
     pub(crate) fn fake_doing(run: impl IntoIterator<Item = Vec<Act>>, serve: Vec<Act>) -> Self {
         let sandbox = Sandbox::new();
         let script = FakeScript::new(&sandbox, fake_opencode_bin!()).on("serve", serve);
@@ -59,7 +59,7 @@ impl Stage {
         Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
     }
 
-    /// A stage with a fake whose first `serve` does the first of these acts, and whose second the second.
+    /// Returns a stage with a fake whose first `serve` does the first act, and whose second does the second.
     pub(crate) fn fake_serving_in_turn(first: Act, second: Act) -> Self {
         let sandbox = Sandbox::new();
         let script = FakeScript::new(&sandbox, fake_opencode_bin!());
@@ -68,13 +68,14 @@ impl Stage {
         Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
     }
 
-    /// A stage with the real opencode, a model that answers by these rules as `stub/gpt-4`, and more configuration.
+    /// Returns a stage with the real opencode, a model that answers by these rules as `stub/gpt-4`, and more
+    /// configuration.
     #[track_caller]
     pub(crate) fn real(rules: &Value, config: &Value) -> Self {
         Self::real_on(real_opencode(), rules, config)
     }
 
-    /// A stage with a real opencode 2.
+    /// Returns a stage with a real opencode 2.
     #[track_caller]
     pub(crate) fn real2(rules: &Value, config: &Value) -> Self {
         Self::real_on(real_opencode2(), &second::rules(rules), config)
@@ -105,7 +106,7 @@ impl Stage {
     async fn located(&self) -> &opencode_run_process::Opencode {
         let mut locator = Locator::from_path_variable(None).explicit(Some(self.opencode.clone()));
         if self.model.is_some() {
-            // The real one takes a second to report its version.
+            // The real opencode takes a second to report its version.
             locator = locator.version_cache(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("opencode-version.json"));
         }
         self.located.get_or_init(|| async { locator.locate().await.unwrap() }).await
@@ -133,33 +134,33 @@ impl Stage {
         }
     }
 
-    /// Lets go of the executor that was handed out.
+    /// Drops the executor that was returned before.
     pub(crate) fn forget_server(mut self) -> Self {
         self.serve = None;
         self
     }
 
-    /// Returns an executor that replaces a server after its first turn.
+    /// Returns an executor that recycles a server after its first turn.
     pub(crate) async fn replacing_executor(&mut self) -> Arc<dyn Executor> {
         let executor = ServeExecutor::new(self.launch().await).unwrap().memory_limit(1);
         self.serve = Some(executor.clone());
         Arc::new(executor)
     }
 
-    /// Returns the ids of the servers that are alive, the eldest first.
+    /// Returns the ids of the living servers, the oldest first.
     pub(crate) fn live_servers(&self) -> Vec<u32> {
         let alive = self.sandbox.suspects().alive();
         let started = self.fake.iter().flat_map(|fake| fake.log_of("serve")).map(|server| server.pid);
         started.filter(|server| alive.iter().any(|(pid, _)| i64::from(*pid) == i64::from(*server))).collect()
     }
 
-    /// Ends the servers, and asserts that nothing is alive, at once where there was an executor of servers to end.
+    /// Ends the servers, and asserts that no process is alive, at once if there was an executor with servers to end.
     pub(crate) async fn end(mut self) {
         if let Some(serve) = self.serve.take() {
             tokio::time::timeout(LIMIT, serve.shutdown()).await.unwrap();
             self.sandbox.assert_nothing_alive_within(Duration::ZERO);
         }
-        // What is ended in the background needs the runtime's thread.
+        // The cleanup in the background needs the runtime's thread.
         tokio::task::spawn_blocking(move || self.sandbox.assert_nothing_alive()).await.unwrap();
     }
 }

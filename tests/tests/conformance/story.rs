@@ -1,4 +1,4 @@
-//! A turn as a text that is the same whichever way it was watched.
+//! Describes a turn as a text that does not depend on the transport.
 
 use crate::differences::{has_no_counterpart, is_anywhere};
 use crate::second::tool;
@@ -8,7 +8,7 @@ use opencode_run_core::{EntryContent, Event, Observed, PartId, ToolState, TurnEv
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Tells what was seen, without what only one transport can tell, and with what comes at any time behind all else.
+/// Describes the events, without those of only one transport, and with those of arbitrary position at the end.
 pub(crate) fn events(transport: Transport, asks: Order, events: &[Arc<TurnEvent>]) -> String {
     let (mut story, mut anywhere) = (Vec::new(), Vec::new());
     for (place, event) in events.iter().enumerate() {
@@ -22,8 +22,8 @@ pub(crate) fn events(transport: Transport, asks: Order, events: &[Arc<TurnEvent>
     text(story)
 }
 
-/// Joins lines, with tools that were called together in the order of their names: which of them ends first is by chance, and
-/// which began first is what `run` does not know.
+/// Joins lines, with parallel tools sorted by name: the order of their ends depends on timing, and `run` does not
+/// report the order of their starts.
 fn text(mut lines: Vec<String>) -> String {
     let is_tool = |line: &String| line.starts_with("tool ") || line.starts_with("=> tool ");
     for together in lines.chunk_by_mut(|one, next| is_tool(one) && is_tool(next)) {
@@ -63,7 +63,7 @@ fn state(state: &ToolState) -> &'static str {
     }
 }
 
-/// Tells how a turn ended and what is left of it. Figures of sub-agents are left out: `run` does not see them.
+/// Describes the end and the record of a turn, without the figures of sub-agents, which `run` does not report.
 pub(crate) fn record(record: &TurnRecord) -> String {
     let failure = record.failure.as_ref().map(|failure| format!(", {}: {failure}", failure.kind())).unwrap_or_default();
     let finish = record.finish.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
@@ -80,7 +80,7 @@ pub(crate) fn record(record: &TurnRecord) -> String {
     text(lines)
 }
 
-/// Asserts that what grew is what was there in the end.
+/// Asserts that the deltas of each text add up to the final text.
 pub(crate) fn assert_deltas_add_up(events: &[Arc<TurnEvent>]) {
     let mut grown: HashMap<&PartId, String> = HashMap::new();
     for event in events {
@@ -89,9 +89,9 @@ pub(crate) fn assert_deltas_add_up(events: &[Arc<TurnEvent>]) {
                 grown.entry(part).or_default().push_str(delta);
             }
             Event::Text { part, text } | Event::Reasoning { part, text } => {
-                // An empty one was given up.
+                // An empty text was discarded.
                 if let Some(grown) = grown.get(part).filter(|_| !text.is_empty()) {
-                    // opencode strips the end of a finished text.
+                    // opencode trims the end of a finished text.
                     assert_eq!(grown.trim_end(), text.trim_end());
                 }
             }

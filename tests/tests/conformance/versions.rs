@@ -1,5 +1,5 @@
-//! What a version of opencode does in a way of its own: the table in `tests/versions.json`, which the script
-//! `tests/versions` reads too. Where it says nothing, every version tells the story of the pinned one.
+//! Version-specific behaviour of opencode: the table in `tests/versions.json`, which the script `tests/versions` reads
+//! too. Without an entry, every version behaves like the pinned one.
 
 use crate::cases;
 use crate::stage::Transport;
@@ -7,44 +7,44 @@ use opencode_run_process::Version;
 use serde::{Deserialize, Deserializer};
 use std::sync::LazyLock;
 
-/// What a range of versions does in a way of its own.
+/// The deviation of a range of versions.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Deviation {
-    /// The first version that was seen to do so.
+    /// The first version with this behaviour.
     #[serde(deserialize_with = "version")]
     from: Version,
-    /// The last version that was seen to do so.
+    /// The last version with this behaviour.
     #[serde(deserialize_with = "version")]
     through: Version,
-    /// On this transport alone.
+    /// The only transport with this behaviour, if it is set.
     transport: Option<Transport>,
-    /// In these cases, by name; in all of them, if there are none.
+    /// The cases with this behaviour; empty for all cases.
     #[serde(default)]
     cases: Vec<String>,
-    /// When permissions and questions are asked for, where that is by chance.
+    /// The position of permission requests and questions, if it depends on timing.
     #[serde(default)]
     pub(crate) asks: Order,
-    /// What comes of it.
+    /// The consequence for the suite.
     #[serde(rename = "does")]
     pub(crate) way: Way,
-    /// What it is, for those who read.
+    /// A description for readers.
     pub(crate) why: String,
 }
 
-/// What comes of a case.
+/// The consequence for a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Way {
-    /// Another story, in a snapshot of its own.
+    /// The case has another snapshot.
     Differ,
-    /// Nothing: the version cannot do it at all.
+    /// The case is skipped: the version does not support it.
     Skip,
     /// The version is refused before anything starts.
     Refuse,
 }
 
-/// When something comes.
+/// The position of an event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
@@ -55,7 +55,7 @@ pub(crate) enum Order {
 
 #[derive(Deserialize)]
 struct Table {
-    /// The versions that are promised to work, or to be refused before anything starts.
+    /// The versions that must work, or must be refused before anything starts.
     #[serde(deserialize_with = "all_versions")]
     promised: Vec<Version>,
     deviations: Vec<Deviation>,
@@ -65,7 +65,7 @@ static TABLE: LazyLock<Table> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../versions.json")).expect("the table can be read"));
 
 impl Deviation {
-    /// Returns how a version deviates in a case, if it does. That it is refused comes first in the table.
+    /// Returns the deviation of a version in a case. Refusals come first in the table.
     pub(crate) fn of(version: Version, transport: Transport, case: &str) -> Option<&'static Self> {
         TABLE.deviations.iter().find(|deviation| deviation.covers(version, transport, case))
     }
@@ -76,7 +76,7 @@ impl Deviation {
             && (self.cases.is_empty() || self.cases.iter().any(|name| name == case))
     }
 
-    /// Returns what the snapshot of a case is called: `NAME@VERSION`, with the transport where it is told on one alone.
+    /// Returns the name of a case's snapshot: `NAME@VERSION`, with the transport if the deviation concerns only one.
     pub(crate) fn snapshot(&self, case: &str) -> String {
         let transport = match self.transport {
             Some(Transport::Run) => "@run",
@@ -97,7 +97,7 @@ fn all_versions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Version>, D::E
 }
 
 #[test]
-fn the_table_speaks_of_versions_and_cases_that_there_are() {
+fn table_names_existing_versions_and_cases() {
     for deviation in &TABLE.deviations {
         for bound in [deviation.from, deviation.through] {
             assert!(TABLE.promised.contains(&bound), "{bound} is not tried: {deviation:?}");
@@ -114,7 +114,7 @@ fn the_table_speaks_of_versions_and_cases_that_there_are() {
 }
 
 #[test]
-fn a_version_deviates_in_one_way_at_a_time() {
+fn deviations_do_not_overlap() {
     for (version, case) in
         TABLE.promised.iter().flat_map(|version| cases::NAMES.iter().map(move |case| (*version, case)))
     {
@@ -130,7 +130,7 @@ fn a_version_deviates_in_one_way_at_a_time() {
 }
 
 #[test]
-fn what_deviates_is_documented() {
+fn deviations_are_documented() {
     let page = include_str!("../../../ARCHITECTURE.md");
     for Deviation { why, .. } in &TABLE.deviations {
         assert!(page.contains(why.as_str()), "ARCHITECTURE.md does not say: {why}");

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Asserts that these arguments are refused in text and in JSON, and that no task's directory is left.
+/// Asserts that these arguments are refused in text and in JSON, and that no task directory is left.
 #[track_caller]
 fn assert_refused(case: &Case, arguments: &[&str], code: i32, kind: &str, words: &[&str]) {
     let text = case.run(arguments);
@@ -26,7 +26,7 @@ fn assert_refused(case: &Case, arguments: &[&str], code: i32, kind: &str, words:
 }
 
 #[test]
-fn a_workspace_that_is_a_file() {
+fn file_as_workspace_is_refused() {
     let case = Case::replaying(PLAIN);
     let file = case.sandbox.path("file");
     fs::write(&file, "kept").unwrap();
@@ -38,9 +38,9 @@ fn a_workspace_that_is_a_file() {
 }
 
 #[test]
-fn a_workspace_that_cannot_be_written() {
+fn unwritable_workspace_is_refused() {
     let case = Case::replaying(PLAIN);
-    // Nobody can write there, the superuser included, whom permissions would not hold up.
+    // The kernel lets no user write there, not even the superuser, to whom permissions do not apply.
     assert_refused(&case, &["--workspace", "/proc", "hello"], 3, "config", &["cannot make a task directory in /proc"]);
     assert_refused(&case, &["--workspace", "/proc/new", "hello"], 3, "config", &["cannot make a task directory"]);
     if rustix::process::geteuid().is_root() {
@@ -54,7 +54,7 @@ fn a_workspace_that_cannot_be_written() {
 }
 
 #[test]
-fn a_directory_to_work_in_that_is_none() {
+fn invalid_working_directory_is_refused() {
     let case = Case::replaying(PLAIN);
     assert_refused(&case, &["--dir", "nowhere", "hello"], 2, "usage", &["cannot work in nowhere", "hint: "]);
     fs::write(case.sandbox.workspace().join("file"), "").unwrap();
@@ -62,7 +62,7 @@ fn a_directory_to_work_in_that_is_none() {
 }
 
 #[test]
-fn files_that_cannot_be_attached() {
+fn unreadable_attachments_are_refused() {
     let case = Case::replaying(PLAIN);
     fs::create_dir(case.sandbox.workspace().join("folder")).unwrap();
     let files = [
@@ -77,7 +77,7 @@ fn files_that_cannot_be_attached() {
 }
 
 #[test]
-fn a_configuration_that_is_missing_or_none() {
+fn missing_or_invalid_env_file_is_refused() {
     let case = Case::replaying(PLAIN);
     assert_refused(&case, &["--config", "missing.env", "hello"], 3, "config", &["missing.env", "hint: "]);
     assert_refused(&case, &["--config", ".", "hello"], 3, "config", &["error: "]);
@@ -86,7 +86,7 @@ fn a_configuration_that_is_missing_or_none() {
 }
 
 #[test]
-fn invalid_utf8_in_a_found_env_file_is_a_warning() {
+fn invalid_utf8_in_discovered_env_warns() {
     let case = Case::replaying(PLAIN);
     fs::write(case.sandbox.workspace().join(".env"), b"OTHER=caf\xe9\nMODEL_CODE_MODEL=caf\xe9\n").unwrap();
     let outcome = case.run(&["hello"]);
@@ -95,7 +95,7 @@ fn invalid_utf8_in_a_found_env_file_is_a_warning() {
 }
 
 #[test]
-fn a_context_file_that_is_missing_or_no_text() {
+fn missing_or_binary_context_is_refused() {
     let case = Case::replaying(PLAIN);
     assert_refused(&case, &["--context-file", "missing.md", "hello"], 2, "usage", &["missing.md"]);
     fs::write(case.sandbox.workspace().join("latin1.md"), b"caf\xe9").unwrap();
@@ -103,14 +103,14 @@ fn a_context_file_that_is_missing_or_no_text() {
 }
 
 #[test]
-fn a_transcript_that_cannot_be_written() {
+fn unwritable_transcript_is_reported() {
     let case = Case::replaying(PLAIN);
     assert_refused(&case, &["--save-markdown=no/folder/x.md", "hello"], 2, "usage", &["cannot be written"]);
     assert_refused(&case, &["--save-markdown=.", "hello"], 2, "usage", &["it is a directory"]);
 }
 
 #[test]
-fn an_opencode_that_is_none() {
+fn invalid_opencode_is_refused() {
     let case = Case::replaying(PLAIN);
     let plain = case.sandbox.path("plain");
     fs::write(&plain, "text").unwrap();
@@ -132,7 +132,7 @@ fn an_opencode_that_is_none() {
 }
 
 #[test]
-fn an_opencode_that_answers_otherwise() {
+fn program_other_than_opencode_is_refused() {
     for (acts, words) in [
         (vec![Act::Exit { code: 3 }], "does not answer --version"),
         (vec![Act::Stdout { text: "hello\n".into() }], "does not answer --version"),
@@ -147,15 +147,15 @@ fn an_opencode_that_answers_otherwise() {
 }
 
 #[test]
-fn an_interrupt_before_the_turn_leaves_nothing_and_is_told() {
-    // The last of them is a server that does not come to listen.
+fn interrupt_before_the_turn_is_reported() {
+    // The last one is a server that never listens.
     for (command, session) in [("--version", None), ("export", Some("--session=ses_1")), ("serve", None)] {
         for signal in [Signal::INT, Signal::KILL] {
             let case = Case::new(|script, sandbox| {
                 let child = spawn(SpawnKind::DoubleForkClearsEnvironment);
                 script.on(command, [child].into_iter().chain(ready_and_stall(sandbox)))
             });
-            // On a server it is the server that is asked for the session.
+            // In server mode the server is queried for the session.
             let case = if session.is_some() { case } else { case.on(Transport::Serve) };
             let running = case.start(&["--output-format", "json", session.unwrap_or("--quiet"), "hello"]);
             case.wait_until_ready();
@@ -172,7 +172,7 @@ fn an_interrupt_before_the_turn_leaves_nothing_and_is_told() {
 }
 
 #[test]
-fn a_command_for_a_key_has_no_more_time_than_the_turn() {
+fn key_command_obeys_the_time_limit() {
     let case = Case::replaying(PLAIN);
     let config = case.sandbox.path("models.env");
     let asked = "setsid sleep 600; echo sk-1";
@@ -224,7 +224,7 @@ fn key_file_may_be_a_pipe() {
     case.sandbox.assert_nothing_alive();
 }
 
-/// Waits until a process opens a FIFO to read it. That process waits on while the returned file is open.
+/// Waits until a process opens a FIFO for reading. That process keeps waiting while the returned file is open.
 fn wait_for_reader(fifo: &Path) -> fs::File {
     let mut options = fs::OpenOptions::new();
     options.write(true);
@@ -235,7 +235,7 @@ fn wait_for_reader(fifo: &Path) -> fs::File {
 }
 
 #[test]
-fn a_command_for_a_key_ends_with_the_run() {
+fn key_command_ends_with_the_run() {
     for (signal, code) in [(Signal::INT, Some(130)), (Signal::TERM, Some(143)), (Signal::KILL, None)] {
         let case = Case::replaying(PLAIN);
         let (config, ready) = (case.sandbox.path("models.env"), case.sandbox.path("ready"));
@@ -258,13 +258,13 @@ fn a_command_for_a_key_ends_with_the_run() {
 }
 
 #[test]
-fn an_interrupt_while_a_file_is_waited_for_is_heard() {
+fn interrupt_ends_the_wait_for_files() {
     for option in ["--context-file", "--config"] {
         let case = Case::replaying(PLAIN);
         let path = case.sandbox.path("fifo");
         fifo(&path);
         let mut running = case.start(&[option, path.to_str().unwrap(), "hello"]);
-        // Nothing shows that it waits; a signal that comes before is heard as well.
+        // The wait is not visible; a signal that arrives before it is handled as well.
         std::thread::sleep(Duration::from_millis(700));
         running.began = Instant::now();
         running.signal(Signal::INT);

@@ -1,4 +1,4 @@
-//! Arguments that cannot be used: each gets a clear message and its exit code, and leaves nothing behind.
+//! Invalid arguments: each gets a clear message and its exit code, and leaves no files behind.
 
 use crate::support::{Case, Outcome, PLAIN, PLAIN_TEXT};
 use opencode_runner::{FailureKind, Runner, Transport};
@@ -25,19 +25,19 @@ fn assert_refused(case: &Case, arguments: &[&str], code: i32, kind: &str, words:
 }
 
 #[test]
-fn blank_messages() {
+fn blank_message_is_refused() {
     let case = Case::replaying(PLAIN);
     for message in ["", " ", " \t\n  "] {
         assert_refused(&case, &[message], 2, "usage", &["the message is blank", "hint: say what to do"]);
         assert_refused(&case, &["--message", message], 2, "usage", &["the message is blank"]);
     }
-    // Nothing on stdin is no message either.
+    // An empty stdin is no message either.
     assert_refused(&case, &[], 2, "usage", &["the message is blank"]);
     assert_refused(&case, &["-"], 2, "usage", &["the message is blank"]);
 }
 
 #[test]
-fn a_message_that_is_no_text() {
+fn binary_message_is_refused() {
     let case = Case::replaying(PLAIN);
     for (bytes, words) in [(&b"caf\xe9"[..], "not UTF-8 from byte 3 on"), (&b"a\0b"[..], "holds a NUL byte")] {
         let mut child = case.command(&[]).stdin(Stdio::piped()).spawn().unwrap();
@@ -52,7 +52,7 @@ fn a_message_that_is_no_text() {
 }
 
 #[test]
-fn task_names_that_leave_the_workspace_or_fit_in_none() {
+fn invalid_task_names_are_refused() {
     let case = Case::replaying(PLAIN);
     let long = "x".repeat(300);
     for (name, why) in [
@@ -70,12 +70,12 @@ fn task_names_that_leave_the_workspace_or_fit_in_none() {
     assert_refused(&case, &["--task-name=-x", "hello"], 3, "config", &["begins with a dash"]);
     let siblings = std::fs::read_dir(case.sandbox.root()).unwrap();
     assert!(siblings.flatten().all(|entry| !entry.file_name().to_string_lossy().contains("task")));
-    // A dash without an equals sign is an option to the parser of arguments: wrong usage, and it says so.
+    // The argument parser takes a dash without an equals sign for an option, and reports wrong usage.
     case.run(&["--task-name", "-x", "hello"]).assert_code(2);
 }
 
 #[tokio::test]
-async fn a_nul_in_what_the_library_is_given() {
+async fn nul_byte_is_refused_by_library() {
     let case = Case::replaying(PLAIN);
     let builder = || {
         let environment = case.sandbox.env().iter().map(|(name, value)| (name.clone(), value.clone()));
@@ -91,7 +91,7 @@ async fn a_nul_in_what_the_library_is_given() {
         assert_eq!(error.kind(), FailureKind::Usage, "opencode is not to blame: {error}");
         assert!(error.to_string().contains("NUL"), "{error}");
     }
-    // A message goes by stdin, where a NUL is a byte like any other.
+    // A message is written to stdin, where a NUL is an ordinary byte.
     let runner = builder().build().await.unwrap();
     assert_eq!(runner.run("a\0b").await.unwrap().output(), PLAIN_TEXT);
     assert_eq!(case.fake.log_of("run")[0].stdin.as_deref(), Some("a\0b"));
@@ -99,7 +99,7 @@ async fn a_nul_in_what_the_library_is_given() {
 }
 
 #[test]
-fn limits_that_are_none() {
+fn invalid_limits_are_refused() {
     let case = Case::replaying(PLAIN);
     for value in ["0s", "10", "soon", "-5s"] {
         let outcome = case.run(&[&format!("--timeout={value}"), "hello"]);
@@ -110,7 +110,7 @@ fn limits_that_are_none() {
 }
 
 #[test]
-fn models_and_sources_that_are_none() {
+fn invalid_models_and_sources_are_refused() {
     let case = Case::replaying(PLAIN);
     let outcome = case.run(&["--model", "no-slash", "hello"]);
     outcome.assert_code(2);
@@ -125,7 +125,7 @@ fn models_and_sources_that_are_none() {
 }
 
 #[test]
-fn a_session_that_is_not_there() {
+fn unknown_session_is_refused() {
     for (session, stderr) in [
         ("ses_0000", "Exporting session: ses_0000\n\u{1b}[91m\u{1b}[1mError: \u{1b}[0mSession not found: ses_0000\n"),
         (
@@ -147,7 +147,7 @@ fn a_session_that_is_not_there() {
 }
 
 #[test]
-fn a_directory_that_is_not_the_sessions() {
+fn directory_of_another_session_is_refused() {
     use opencode_run_tests::script::Act;
     let case = Case::new(|script, sandbox| {
         let home = sandbox.home();

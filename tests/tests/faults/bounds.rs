@@ -1,9 +1,9 @@
-//! What the command keeps in memory, whatever opencode writes.
+//! Bounds of the command's memory, whatever opencode writes.
 
 use crate::support::{Case, Outcome, PLAIN_TEXT, flood, plain, stdout};
 use opencode_run_tests::script::{Act, Stream};
 
-/// The most memory that the command may have, in KiB.
+/// The highest memory that the command may use, in KiB.
 const MOST_KIB: u64 = 100 << 10;
 
 #[track_caller]
@@ -13,7 +13,7 @@ fn assert_bounded(outcome: &Outcome, more_kib: u64) {
 }
 
 #[test]
-fn a_json_line_of_50_mb() {
+fn json_line_of_50_mb_is_skipped() {
     let begins = stdout("{\"type\":\"text\",\"part\":{\"id\":\"p\",\"text\":\"");
     let case = Case::doing([plain(0, 2), begins, flood(Stream::Stdout, 50_000_000, true), plain(2, 3)]);
     let (outcome, object) = case.run_json(&["hello"]);
@@ -25,7 +25,7 @@ fn a_json_line_of_50_mb() {
 }
 
 #[test]
-fn a_json_line_of_50_mb_and_nothing_else_is_no_success() {
+fn only_a_skipped_line_is_no_success() {
     let case = Case::doing([flood(Stream::Stdout, 50_000_000, true)]);
     let (outcome, object) = case.run_json(&["hello"]);
     outcome.assert_code(1);
@@ -38,7 +38,7 @@ fn a_json_line_of_50_mb_and_nothing_else_is_no_success() {
 }
 
 #[test]
-fn stderr_of_100_mb() {
+fn stderr_of_100_mb_is_bounded() {
     let case = Case::doing([plain(0, 2), flood(Stream::Stderr, 100_000_000, false), plain(2, 3)]);
     let (outcome, object) = case.run_json(&["hello"]);
     outcome.assert_code(0);
@@ -47,7 +47,7 @@ fn stderr_of_100_mb() {
 }
 
 #[test]
-fn stderr_of_100_mb_in_one_line() {
+fn single_stderr_line_is_bounded() {
     let acts = [plain(0, 2), flood(Stream::Stderr, 100_000_000, true), Act::Exit { code: 5 }];
     let (outcome, object) = Case::doing(acts).run_json(&["hello"]);
     outcome.assert_code(1);
@@ -56,7 +56,7 @@ fn stderr_of_100_mb_in_one_line() {
 }
 
 #[test]
-fn many_lines_that_are_no_json() {
+fn many_invalid_lines_are_bounded() {
     let acts = [plain(0, 2), flood(Stream::Stdout, 20_000_000, false), plain(2, 3)];
     let (outcome, object) = Case::doing(acts).run_json(&["hello"]);
     outcome.assert_code(0);
@@ -65,8 +65,8 @@ fn many_lines_that_are_no_json() {
 }
 
 #[test]
-fn long_lines_within_the_limit() {
-    // Fifty lines of 8 MB: each is read, none may stay.
+fn long_lines_are_not_retained() {
+    // Fifty lines of 8 MB: each is read, and none may stay in memory.
     let line = Act::Flood { stream: Stream::Stdout, bytes: 400_000_000, line_length: Some(8_000_000), one_line: false };
     let (outcome, object) = Case::doing([plain(0, 2), line, plain(2, 3)]).run_json(&["hello"]);
     outcome.assert_code(0);

@@ -1,4 +1,4 @@
-//! A person in a chat: what they type, and what they see.
+//! A person in a chat: input on the terminal, and its output.
 
 use crate::support::{Case, Running, ready_and_stall, wait_until};
 use opencode_run_tests::opencode_run_bin;
@@ -23,7 +23,7 @@ struct Chat {
 }
 
 impl Chat {
-    /// Begins a chat and waits until a message can be typed.
+    /// Starts a chat and waits for the prompt.
     fn begin(case: &Case) -> Self {
         let mut command = case.sandbox.command(opencode_run_bin!());
         command.args(["chat", "--transport", "serve", "--opencode"]).arg(case.fake.executable());
@@ -33,7 +33,7 @@ impl Chat {
         let (mut output, shown) = (terminal.try_clone().unwrap(), Arc::clone(&screen));
         let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // It ends in an error when nobody has the other end any more.
+            // Reading fails when the other end is closed.
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 shown.lock().unwrap().extend_from_slice(&bytes[..count]);
             }
@@ -47,7 +47,7 @@ impl Chat {
         String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
     }
 
-    /// Waits until this has been shown so many times.
+    /// Waits until a text has been shown so many times.
     #[track_caller]
     fn wait_for(&self, text: &str, times: usize) {
         wait_until(text, || self.screen().matches(text).count() >= times);
@@ -57,14 +57,14 @@ impl Chat {
         (&self.terminal).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Lets the terminal give what was typed line by line, as it does unless it was told otherwise, or all at once.
+    /// Switches the terminal's line mode on or off.
     fn give_by_line(&self, by_line: bool) {
         let mut modes = tcgetattr(&self.terminal).unwrap();
         modes.local_modes.set(LocalModes::ICANON, by_line);
         tcsetattr(&self.terminal, OptionalActions::Now, &modes).unwrap();
     }
 
-    /// Ends the chat at its prompt, and returns all that was shown.
+    /// Ends the chat at its prompt, and returns all of its output.
     fn end(self) -> String {
         self.type_in("\u{4}");
         self.running.wait().assert_code(0);
@@ -77,14 +77,14 @@ fn playing(acts: impl IntoIterator<Item = TurnAct>) -> Case {
     Case::new(|script, _| script.on("serve", [Serving::doing(acts).act()]))
 }
 
-/// Returns what the agent was answered.
+/// Returns the agent's received replies.
 fn replies(case: &Case) -> Vec<Value> {
     let [server] = case.fake.log_of("serve").try_into().unwrap();
     server.requests_of("POST /permission/*/reply").into_iter().map(|request| request.body["reply"].clone()).collect()
 }
 
 #[test]
-fn nobody_agrees_to_what_they_have_not_seen() {
+fn early_input_grants_no_permission() {
     for by_line in [true, false] {
         let case = playing([TurnAct::replay("1.18.33/allowed")]);
         let chat = Chat::begin(&case);
@@ -103,7 +103,7 @@ fn nobody_agrees_to_what_they_have_not_seen() {
 }
 
 #[test]
-fn what_is_typed_where_nothing_is_shown_is_no_answer() {
+fn input_to_stopped_terminal_is_no_answer() {
     let case = playing([TurnAct::replay("1.18.33/allowed")]);
     let chat = Chat::begin(&case);
     // Ctrl-S, and after a while Ctrl-Q.
@@ -114,7 +114,8 @@ fn what_is_typed_where_nothing_is_shown_is_no_answer() {
             .first()
             .is_some_and(|server| !server.requests_of("POST /session/*/message").is_empty())
     });
-    // Time for the agent to ask, and for the answer to be taken if it is. Where that is not enough, nothing fails here.
+    // Time for the agent's request, and for the answer if it is accepted. If the time is too short, the test passes all
+    // the same.
     sleep(Duration::from_secs(1));
     chat.type_in("y\n");
     sleep(Duration::from_millis(500));
@@ -128,7 +129,7 @@ fn what_is_typed_where_nothing_is_shown_is_no_answer() {
 }
 
 #[test]
-fn a_question_comes_behind_what_was_said_before_it() {
+fn question_follows_the_earlier_text() {
     let part = json!({
         "id": "prt_{{answer}}", "messageID": "{{answer}}", "sessionID": "{{session}}", "type": "text", "text": "",
         "time": {"start": 1},
@@ -148,7 +149,7 @@ fn a_question_comes_behind_what_was_said_before_it() {
         event("message.updated", json!({"sessionID": session, "info": info})),
         event("message.part.updated", json!({"sessionID": session, "part": part, "time": 1})),
     ];
-    // Each of them is written by itself, which takes its time.
+    // Each is written separately, which takes time.
     acts.extend((1..=200).map(|n| piece(format!("call {n}. "))));
     acts.push(TurnAct::replay("1.18.33/allowed"));
     let case = playing(acts);
@@ -166,7 +167,7 @@ fn a_question_comes_behind_what_was_said_before_it() {
 }
 
 #[test]
-fn a_message_does_not_vanish_without_a_word() {
+fn discarded_message_is_reported() {
     let case = Case::new(|script, sandbox| script.on("serve", ready_and_stall(sandbox)));
     let chat = Chat::begin(&case);
     chat.type_in("hello\n");

@@ -67,7 +67,7 @@ fn full_stdout_fails_the_help() {
 }
 
 #[test]
-fn closed_stderr_costs_no_answer() {
+fn closed_stderr_loses_no_answer() {
     for redirection in ["2>&-", "2>&- <&-"] {
         let case = Case::replaying(PLAIN);
         let outcome = Running::spawn(&mut redirected(&case, redirection, &case.command(&["-v", "hello"]))).wait();
@@ -92,9 +92,9 @@ fn closed_stdin_is_no_message() {
 }
 
 #[test]
-fn null_device_is_no_closed_stdout() {
+fn null_device_is_a_valid_stdout() {
     let case = Case::replaying(PLAIN);
-    // As Python's `subprocess.DEVNULL` opens it, and Rust's runtime in place of a closed stream.
+    // Python's `subprocess.DEVNULL` opens it like this, and Rust's runtime in place of a closed stream.
     let null = File::options().read(true).write(true).open("/dev/null").unwrap();
     let mut command = case.command(&["hello"]);
     command.stdout(null);

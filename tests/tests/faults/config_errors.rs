@@ -1,4 +1,4 @@
-//! A configuration that opencode refuses as it starts, before there is a session.
+//! Configurations that opencode rejects at its start, before there is a session.
 
 use crate::support::{Case, Transport};
 use opencode_run_tests::script::Act;
@@ -8,7 +8,7 @@ const REFUSED: &str = "\u{1b}[91m\u{1b}[1mError: \u{1b}[0mConfig file at /w/open
                        CommaExpected at line 1, column 25\n   Line 1: { \"apiKey\": \"sk-hidden\" \"x\": 1 }\n         ^\n--- End ---\n";
 
 #[test]
-fn refused_configuration_has_its_reason_on_both_transports() {
+fn refused_configuration_has_its_reason() {
     for (transport, command) in [(Transport::Serve, "serve"), (Transport::Run, "run")] {
         let acts = || [Act::Stderr { text: REFUSED.to_owned() }, Act::Exit { code: 1 }];
         let case = Case::new(|script, _| script.on(command, acts())).on(transport);
@@ -26,7 +26,7 @@ fn refused_configuration_has_its_reason_on_both_transports() {
 }
 
 #[test]
-fn crash_before_a_session_has_no_hint_at_one() {
+fn crash_without_session_hints_at_none() {
     for code in [1, 132] {
         let acts = [Act::Stderr { text: "TypeError: undefined is not a function\n".to_owned() }, Act::Exit { code }];
         let case = Case::doing(acts);

@@ -1,4 +1,4 @@
-//! Task directories whose path opencode changes or cannot be given.
+//! Task directories whose path opencode changes or rejects.
 
 use crate::support::{Case, Running, Transport};
 use opencode_run_tests::serve_script::Serving;
@@ -12,7 +12,7 @@ fn server_case(version: &str) -> Case {
 }
 
 #[test]
-fn server_gets_each_directory_as_it_is_named() {
+fn server_gets_each_directory_unchanged() {
     for name in NAMES {
         let case = server_case("1.1.65");
         let directory = case.sandbox.workspace().join(name);
@@ -27,7 +27,7 @@ fn server_gets_each_directory_as_it_is_named() {
 }
 
 #[test]
-fn server_that_decodes_stored_paths_is_not_started() {
+fn path_decoding_server_is_not_started() {
     for name in NAMES {
         let case = server_case("1.18.33");
         let directory = case.sandbox.workspace().join(name);
@@ -40,7 +40,7 @@ fn server_that_decodes_stored_paths_is_not_started() {
 }
 
 #[test]
-fn run_refuses_a_directory_with_a_percent_escape_before_it_starts() {
+fn run_refuses_percent_escape_in_directory() {
     for name in NAMES {
         let case = Case::replaying("1.18.33/plain-text").on(Transport::Run);
         let directory = case.sandbox.workspace().join(name);
@@ -56,7 +56,7 @@ fn run_refuses_a_directory_with_a_percent_escape_before_it_starts() {
 }
 
 #[test]
-fn directory_or_file_that_is_not_utf_8_is_refused() {
+fn non_utf8_path_is_refused() {
     for transport in [Transport::Serve, Transport::Run] {
         let case = Case::replaying("1.18.33/plain-text").on(transport);
         let name = case.sandbox.workspace().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));

@@ -1,4 +1,4 @@
-//! A program that embeds the library and ends in the middle of a turn, by every cause: a tool is at work then.
+//! A program that embeds the library and ends during a turn in every possible way, while a tool is running.
 
 use crate::support::{Case, PLAIN, Running, Transport, deaf, plain, ready_and_stall, spawn};
 use opencode_run_tests::locate;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// How long what a program leaves may live after it.
+/// How long processes of a program may outlive it.
 const PROMISED: Duration = Duration::from_secs(5);
 
 /// How a program ends.
@@ -29,7 +29,7 @@ const ENDS: [End; 8] = [
     End::Itself("panic"),
 ];
 
-/// A turn that has done these acts and stalls, of an opencode that ignores signals.
+/// Returns a turn that does these acts and stalls, of an opencode that ignores signals.
 fn case(transport: Transport, acts: Vec<Act>) -> Case {
     Case::new(|script, sandbox| {
         let rest = acts.into_iter().chain(ready_and_stall(sandbox));
@@ -43,7 +43,7 @@ fn case(transport: Transport, acts: Vec<Act>) -> Case {
     })
 }
 
-/// Ends the program in the middle of a turn that has done these acts, on both transports. Nothing is left after that.
+/// Ends the program during a turn that has done these acts, on both transports, and asserts that no process is left.
 #[track_caller]
 fn nothing_is_left(line: &str, ends: &[End], acts: &[Act]) {
     for transport in [Transport::Run, Transport::Serve] {
@@ -70,13 +70,13 @@ fn nothing_is_left(line: &str, ends: &[End], acts: &[Act]) {
     }
 }
 
-/// Shown if the test fails.
+/// Printed only if the test fails.
 #[expect(clippy::print_stderr, reason = "a test says what it was doing when it failed")]
 fn eprintln_on_failure(line: &str, transport: Transport, end: End, stderr: &str) {
     eprintln!("supervisor::init {line}, {transport:?}, {end:?}: {stderr}");
 }
 
-/// Everything that tries to stay, up to a daemon that has cleared its environment.
+/// Returns acts that try to survive, up to a daemon that has cleared its environment.
 fn escapes() -> Vec<Act> {
     let kinds = [
         SpawnKind::Child,
@@ -94,7 +94,7 @@ fn program_with_supervisor_leaves_nothing() {
 }
 
 #[test]
-fn program_that_becomes_supervisor_in_a_runtime_leaves_nothing() {
+fn supervisor_initialized_in_runtime_leaves_nothing() {
     let ends = [End::Signal(Signal::INT), End::Signal(Signal::KILL), End::Itself("exit")];
     nothing_is_left("within", &ends, &escapes());
     nothing_is_left("within", &ends[1..2], &[spawn(SpawnKind::ForkStorm)]);

@@ -1,4 +1,4 @@
-//! Ways of ending, and what is said of them. That nobody survives them is the matter of `no_survivor`.
+//! Ways of ending, and their messages. That no process survives them is tested in `no_survivor`.
 
 use crate::support::{Case, HANG, PLAIN_TEXT, Running, plain, ready_and_stall, spawn};
 use opencode_run_tests::opencode_run_bin;
@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 #[test]
-fn an_interrupt_that_opencode_obeys_is_quick() {
+fn obeyed_interrupt_is_quick() {
     let case = Case::stalling([plain(0, 2), Act::OnSignal { signal: SignalName::Int, code: 130 }]);
     let mut running = case.start(&["hello"]);
     case.wait_until_ready();
@@ -24,7 +24,7 @@ fn an_interrupt_that_opencode_obeys_is_quick() {
 }
 
 #[test]
-fn a_limit_says_which_it_was_and_what_was_last_seen() {
+fn limit_names_itself_and_last_activity() {
     for (option, words) in [("--timeout", "the time limit of 2s was reached"), ("--idle-timeout", "no progress for 2s")]
     {
         let case = Case::stalling([plain(0, 2)]);
@@ -36,7 +36,7 @@ fn a_limit_says_which_it_was_and_what_was_last_seen() {
 }
 
 #[test]
-fn progress_keeps_the_idle_limit_away() {
+fn progress_resets_the_idle_limit() {
     let pauses = (0..6).flat_map(|_| [plain(0, 1), Act::Pause { ms: 700 }]);
     let case = Case::doing(pauses.chain([plain(1, 3)]));
     let outcome = case.run(&["--idle-timeout", "3s", "hello"]);
@@ -45,7 +45,7 @@ fn progress_keeps_the_idle_limit_away() {
 }
 
 #[test]
-fn nothing_of_somebody_elses_is_ended() {
+fn foreign_processes_are_spared() {
     let case = Case::stalling([plain(0, 2), spawn(SpawnKind::ForkStorm)]);
     let other = Case::doing([]);
     let mut bystander = other.sandbox.command("sleep").arg("60").spawn().unwrap();
@@ -60,7 +60,7 @@ fn nothing_of_somebody_elses_is_ended() {
 }
 
 #[test]
-fn a_chat_ends_without_survivors() {
+fn chat_leaves_no_survivors() {
     let case = Case::new(|script, sandbox| {
         script.on("run", [plain(0, 2), spawn(SpawnKind::Setsid)].into_iter().chain(ready_and_stall(sandbox)))
     });

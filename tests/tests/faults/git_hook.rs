@@ -1,10 +1,10 @@
-//! The command in a git hook, which git gives the repository that it works on by variables.
+//! The command in a git hook, to which git passes its repository by variables.
 
 use crate::support::{Case, PLAIN};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Makes a repository whose `pre-commit` hook runs this command, and returns how the commit of a file ends.
+/// Creates a repository whose `pre-commit` hook runs this command, and returns the output of a commit.
 fn commit_with_hook(case: &Case, repository: &Path, hook: &Command) -> Output {
     let git = |arguments: &[&str]| {
         let mut git = case.sandbox.command("git");
@@ -22,7 +22,7 @@ fn commit_with_hook(case: &Case, repository: &Path, hook: &Command) -> Output {
     std::fs::write(repository.join("wanted"), "wanted").unwrap();
     std::fs::write(repository.join("unwanted"), "unwanted").unwrap();
     assert!(git(&["add", "wanted"]).status.success());
-    // A path and an index of its own: git gives the hook both.
+    // With a path and an index: git passes both to the hook.
     let committed = git(&["commit", "--quiet", "-m", "x", "wanted"]);
     let tree = git(&["ls-tree", "--name-only", "HEAD"]);
     assert_eq!(String::from_utf8_lossy(&tree.stdout), "wanted\n", "{committed:?}");
@@ -30,7 +30,7 @@ fn commit_with_hook(case: &Case, repository: &Path, hook: &Command) -> Output {
 }
 
 #[test]
-fn repository_of_a_hook_does_not_reach_opencode() {
+fn hooks_repository_is_hidden_from_opencode() {
     let mut case = Case::replaying(PLAIN);
     case.sandbox.set("GIT_CONFIG_COUNT", "1");
     case.sandbox.set("GIT_CONFIG_KEY_0", "safe.directory");

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Returns the same command, started by a shell that ignores these signals, as `nohup` and `&` do.
+/// Returns the same command, started by a shell that ignores these signals, like `nohup` and `&`.
 fn ignoring(case: &Case, signals: &str, arguments: &[&str]) -> Command {
     let command = case.command(arguments);
     let mut shell = case.sandbox.command("sh");
@@ -34,7 +34,7 @@ fn ignored_signals_stay_ignored() {
         case.wait_until_ready();
         let opencode = case.fake.log_of("run")[0].pid;
         running.signal(signal);
-        // The signal would have had this time to end the turn.
+        // Without the fix the signal would have ended the turn in this time.
         sleep(Duration::from_millis(500));
         let status = std::fs::read_to_string(format!("/proc/{opencode}/status")).unwrap();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
@@ -72,7 +72,7 @@ fn other_signals_are_still_handled() {
 }
 
 #[test]
-fn stderr_that_takes_nothing_costs_no_answer() {
+fn blocked_stderr_loses_no_answer() {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let closed = || {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
@@ -110,7 +110,7 @@ fn nonblocking_stdout_is_waited_for() {
         let mut command = case.command(&["--output-format", format, "hello"]);
         command.stdout(writer);
         let running = Running::spawn(&mut command);
-        // The command holds the only writer from here on.
+        // From here on the command has the only writer.
         drop(command);
         let reading = std::thread::spawn(move || {
             sleep(Duration::from_millis(300));
@@ -141,7 +141,7 @@ fn nonblocking_stdin_is_waited_for() {
     case.sandbox.assert_nothing_alive();
 }
 
-/// Makes a FIFO without a writer.
+/// Creates a FIFO without a writer.
 fn fifo(case: &Case, name: &str) -> String {
     let path = case.sandbox.path(name);
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -149,14 +149,14 @@ fn fifo(case: &Case, name: &str) -> String {
 }
 
 #[test]
-fn fifo_without_a_writer_holds_nothing_up() {
+fn fifo_without_writer_delays_nothing() {
     for option in ["--json-schema", "--context-file", "--config", "--file"] {
         let case = Case::replaying(PLAIN);
         let fifo = fifo(&case, "fifo");
         for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
             let running = case.start(&[option, &fifo, "hello"]);
             let status = format!("/proc/{}/status", running.child.id());
-            // It waits for the file once it listens for signals.
+            // The command opens the file after its signal handlers are installed.
             wait_until("the command catches signals", || {
                 std::fs::read_to_string(&status).is_ok_and(|status| {
                     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0").trim();
@@ -191,7 +191,7 @@ fn endless_input_is_refused() {
 }
 
 #[test]
-fn schema_may_come_by_a_pipe() {
+fn schema_may_be_a_pipe() {
     let case = Case::replaying(PLAIN);
     let fifo = fifo(&case, "schema");
     let writer = std::thread::spawn({
@@ -205,7 +205,7 @@ fn schema_may_come_by_a_pipe() {
 }
 
 #[test]
-fn server_killed_at_its_start_says_how() {
+fn server_killed_at_start_is_explained() {
     let case = Case::new(|script, _| script.on("serve", [Act::KillSelf { signal: SignalName::Kill }]))
         .on(crate::support::Transport::Serve);
     let (outcome, object) = case.run_json(&["hello"]);
@@ -235,7 +235,7 @@ fn ignored_sigchld_hides_no_end() {
 }
 
 #[test]
-fn umask_priority_and_limits_are_those_of_the_parent() {
+fn umask_priority_and_limits_are_inherited() {
     let case = Case::stalling([]);
     let command = case.command(&["hello"]);
     let mut shell = case.sandbox.command("sh");
@@ -251,7 +251,7 @@ fn umask_priority_and_limits_are_those_of_the_parent() {
     let limits = about("limits");
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(files.split_whitespace().nth(4), Some("321"), "{limits}");
-    // The name of the program ends with a parenthesis; the 17th field behind it is the priority.
+    // The name of the program ends with a parenthesis; the 17th field after it is the priority.
     let stat = about("stat");
     assert_eq!(stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16), Some("7"), "{stat}");
     running.signal(Signal::TERM);
@@ -264,7 +264,7 @@ fn nonblocking_stderr_loses_no_message() {
     let case = Case::replaying(PLAIN);
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
     rustix::fs::fcntl_setfl(&reader, OFlags::empty()).unwrap();
-    // Longer than what a pipe holds.
+    // Longer than the capacity of a pipe.
     let missing = "x".repeat(100_000);
     let mut command = case.command(&["--title", &missing, "--max-cost", &missing, "hello"]);
     command.stderr(writer);
@@ -278,7 +278,7 @@ fn nonblocking_stderr_loses_no_message() {
 }
 
 #[test]
-fn fifo_without_a_writer_holds_no_other_command_up() {
+fn fifo_delays_no_other_command() {
     let case = Case::replaying(PLAIN);
     let fifo = fifo(&case, "fifo");
     for arguments in [&["doctor", "--offline", "--config", &fifo][..], &["models", "--config", &fifo]] {
@@ -319,7 +319,7 @@ fn signal_ends_the_wait_for_stdin() {
         command.stdin(Stdio::piped());
         let mut running = Running::spawn(&mut command);
         let _open = running.child.stdin.take();
-        // Gives the command time to listen for signals. If that is too short, the signal itself ends it.
+        // Gives the command time to install its handlers. If that is too short, the signal itself ends the command.
         sleep(Duration::from_secs(1));
         running.signal(signal);
         let outcome = running.wait_for(HANG);

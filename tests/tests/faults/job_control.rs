@@ -1,4 +1,4 @@
-//! The command is two processes, and one job: what is done to one of them reaches the other.
+//! Job control: the command is two processes and one job, so an action on one of them reaches the other.
 
 use crate::support::{Case, Running, plain, wait_until};
 use opencode_run_tests::worker_of;
@@ -14,7 +14,7 @@ fn pid(id: u32) -> Pid {
     Pid::from_raw(id.try_into().unwrap()).unwrap()
 }
 
-/// Starts a turn in a process group of its own, as a shell does. Returns the command and its worker.
+/// Starts a turn in its own process group, like a shell. Returns the command and its worker.
 fn start(case: &Case) -> (Running, u32) {
     let running = Running::spawn(case.command(&["--output-format", "json", "hello"]).process_group(0));
     case.wait_until_ready();
@@ -28,7 +28,8 @@ fn stopped_command_is_continued_as_a_whole() {
     let (running, worker) = start(&case);
     let monitor = running.child.id();
     let both = |stopped: bool| is_stopped(monitor) == stopped && is_stopped(worker) == stopped;
-    // From `kill`, and from a terminal; each time the shell continues the group, or only what it has started.
+    // From `kill`, and from a terminal; each time the shell continues the group, or only the process that it has
+    // started.
     for _ in 0..3 {
         for (to_group, continue_group) in [(false, false), (true, true), (true, false), (false, true)] {
             let send = |to_group, signal| {
@@ -82,8 +83,8 @@ fn signal_without_a_handler_ends_both() {
 }
 
 #[test]
-fn child_of_the_caller_is_left_alone() {
-    // A shell that becomes the command has children already.
+fn callers_child_is_spared() {
+    // A program that replaces a shell already has children.
     let case = Case::replaying(crate::support::PLAIN);
     let command = case.command(&["hello"]);
     let file = case.sandbox.path("child");

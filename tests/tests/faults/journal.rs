@@ -1,4 +1,4 @@
-//! What is kept of a conversation whose process was killed, and how it goes on.
+//! Journals of conversations whose process was killed, and their continuation.
 
 use crate::support::{Case, Outcome, PLAIN, PLAIN_TEXT, Running, Transport, plain, ready_and_stall, wait_until};
 use opencode_run_tests::opencode_run_bin;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-/// A case whose first turn says a text and stalls, and whose further ones are whole.
+/// Returns a case whose first turn writes a text and stalls, and whose later turns are complete.
 fn stalling_once() -> Case {
     Case::new(|script, sandbox| {
         let stalling = [plain(0, 2)].into_iter().chain(ready_and_stall(sandbox));
@@ -21,13 +21,13 @@ fn stalling_once() -> Case {
     })
 }
 
-/// Says of every session that it belongs to this directory.
+/// Returns an act that reports this directory for every session.
 fn says_where_sessions_belong(directory: &Path) -> Act {
     let info = serde_json::json!({"id": "{{session}}", "directory": directory});
     Act::Stdout { text: serde_json::json!({ "info": info }).to_string() }
 }
 
-/// Begins a turn, waits until its text is in the journal, and kills the command; returns the task's directory.
+/// Starts a turn, waits until its text is in the journal, and kills the command; returns the task's directory.
 fn killed_in_the_middle(case: &Case) -> PathBuf {
     let running = case.start(&["hello"]);
     case.wait_until_ready();
@@ -39,7 +39,7 @@ fn killed_in_the_middle(case: &Case) -> PathBuf {
     dir
 }
 
-/// Returns a subcommand with the fake for its opencode and nothing on stdin.
+/// Returns a subcommand with the fake as its opencode and an empty stdin.
 fn subcommand(case: &Case, name: &str, arguments: &[&str]) -> Command {
     let mut command = case.sandbox.command(opencode_run_bin!());
     command.args([name, "--transport", "run", "--opencode"]).arg(case.fake.executable()).args(arguments);
@@ -59,7 +59,7 @@ fn resume(case: &Case, dir: &Path, arguments: &[&str]) -> Outcome {
 fn journals(case: &Case) -> Vec<PathBuf> {
     let folders = case.sandbox.home().join(".local/state/opencode-run/journals").read_dir();
     let folders = folders.into_iter().flatten().map(|folder| folder.unwrap().path());
-    // What says when it was last looked for old ones is no folder.
+    // The file with the time of the last cleanup is not a directory.
     let entries = folders.filter(|path| path.is_dir()).flat_map(|folder| folder.read_dir().unwrap());
     let mut journals: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     journals.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
@@ -71,7 +71,7 @@ fn text(path: &Path) -> String {
 }
 
 #[test]
-fn a_killed_turn_is_shown_and_its_session_goes_on() {
+fn killed_turn_is_shown_and_continued() {
     let case = stalling_once();
     let dir = killed_in_the_middle(&case);
     let session = case.fake.log_of("run")[0].flag("--session").map(str::to_owned);
@@ -105,7 +105,7 @@ fn a_killed_turn_is_shown_and_its_session_goes_on() {
 }
 
 #[test]
-fn a_conversation_whose_session_went_with_its_home_is_shown_only() {
+fn isolated_conversation_can_only_be_shown() {
     let case = Case::replaying(PLAIN);
     case.run(&["--isolated", "hello"]).assert_code(0);
     let [dir] = case.task_dirs().try_into().unwrap();
@@ -125,7 +125,7 @@ fn a_conversation_whose_session_went_with_its_home_is_shown_only() {
 }
 
 #[test]
-fn what_a_killed_command_has_printed_is_kept_to_the_letter() {
+fn printed_output_survives_a_kill() {
     let pieces = TurnAct::Speak { delta: "word ".to_owned(), count: 2000, at_once: 7, pause_ms: 10 };
     let case = Case::new(|script, _| script.on("serve", [Serving::doing([pieces]).act()]));
     let mut command = case.sandbox.command(opencode_run_bin!());
@@ -147,7 +147,7 @@ fn what_a_killed_command_has_printed_is_kept_to_the_letter() {
 }
 
 #[test]
-fn a_torn_last_line_is_cut_off_and_told() {
+fn truncated_last_line_is_reported() {
     let case = stalling_once();
     let dir = killed_in_the_middle(&case);
     let [journal] = journals(&case).try_into().unwrap();
@@ -167,7 +167,7 @@ fn a_torn_last_line_is_cut_off_and_told() {
 }
 
 #[test]
-fn a_conversation_at_work_can_be_looked_at_and_not_gone_on_with() {
+fn active_conversation_can_only_be_shown() {
     let case = Case::new(|script, sandbox| {
         let stalling = [plain(0, 2)].into_iter().chain(ready_and_stall(sandbox));
         script.on("run", stalling).on("export", [says_where_sessions_belong(&sandbox.workspace())])
@@ -194,7 +194,7 @@ fn a_conversation_at_work_can_be_looked_at_and_not_gone_on_with() {
         "json",
         "go on",
     ];
-    // Whatever is alive is the other's.
+    // The living processes belong to the other command.
     let refused = case.start(&by_session).wait();
     refused.assert_code(1);
     assert_eq!(refused.object()["error"]["kind"], "busy");
@@ -206,11 +206,11 @@ fn a_conversation_at_work_can_be_looked_at_and_not_gone_on_with() {
 }
 
 #[test]
-fn two_at_once_in_one_directory_have_a_journal_each() {
+fn parallel_turns_have_separate_journals() {
     let case = stalling_once();
     let first = case.start(&["--dir", ".", "hello"]);
     case.wait_until_ready();
-    // Whatever is alive here is the first one's.
+    // The living processes belong to the first command.
     let second = case.start(&["--output-format", "json", "--dir", ".", "and hello again"]).wait();
     assert_eq!(second.object()["state"], "completed");
     wait_until("both are in journals", || journals(&case).len() == 2);
@@ -222,7 +222,7 @@ fn two_at_once_in_one_directory_have_a_journal_each() {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_written_is_a_warning() {
+fn unwritable_state_directory_warns() {
     let mut case = Case::replaying(PLAIN);
     let file = case.sandbox.path("file");
     fs::write(&file, "").unwrap();
@@ -238,7 +238,7 @@ fn a_state_directory_that_cannot_be_written_is_a_warning() {
 }
 
 #[test]
-fn no_journal_is_kept_where_none_is_wanted() {
+fn no_journal_on_request() {
     let case = Case::replaying(PLAIN);
     let (outcome, object) = case.run_json(&["--no-journal", "hello"]);
     outcome.assert_code(0);
@@ -251,7 +251,7 @@ fn no_journal_is_kept_where_none_is_wanted() {
 }
 
 #[test]
-fn the_journal_is_its_owners_and_not_where_the_agent_works() {
+fn journal_is_private_and_elsewhere() {
     let case = Case::replaying("1.18.33/tool-then-text");
     let (outcome, object) = case.run_json(&["hello"]);
     outcome.assert_code(0);
@@ -264,7 +264,7 @@ fn the_journal_is_its_owners_and_not_where_the_agent_works() {
 }
 
 #[test]
-fn a_turn_that_came_to_nothing_leaves_no_journal() {
+fn empty_turn_leaves_no_journal() {
     let case = Case::replaying("1.18.33/unknown-model");
     let (_, object) = case.run_json(&["--model", "nope/x", "hello"]);
     assert_eq!((object["error"]["kind"].as_str(), &object["journal"]), (Some("model_not_found"), &Value::Null));
@@ -272,7 +272,7 @@ fn a_turn_that_came_to_nothing_leaves_no_journal() {
 }
 
 #[test]
-fn a_session_that_is_continued_goes_on_in_its_journal() {
+fn continued_session_keeps_its_journal() {
     let case = Case::new(|script, sandbox| {
         script.on("export", [says_where_sessions_belong(&sandbox.home())]).replay("run", PLAIN)
     });
@@ -285,7 +285,7 @@ fn a_session_that_is_continued_goes_on_in_its_journal() {
 }
 
 #[test]
-fn a_chat_is_journalled_turn_by_turn_and_resume_reads_its_message_from_stdin() {
+fn chat_is_journalled_and_resumed() {
     let case = Case::replaying(PLAIN);
     tell(subcommand(&case, "chat", &[]), "one\ntwo\n");
     let [dir] = case.task_dirs().try_into().unwrap();
@@ -297,7 +297,7 @@ fn a_chat_is_journalled_turn_by_turn_and_resume_reads_its_message_from_stdin() {
     case.sandbox.assert_nothing_alive();
 }
 
-/// Runs a command with this on stdin and returns what is on its stdout.
+/// Runs a command with this stdin and returns its stdout.
 fn tell(mut command: Command, stdin: &str) -> String {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
@@ -307,7 +307,7 @@ fn tell(mut command: Command, stdin: &str) -> String {
 }
 
 #[test]
-fn an_ephemeral_conversation_leaves_no_journal() {
+fn ephemeral_conversation_leaves_no_journal() {
     for ends in [vec![TurnAct::replay(PLAIN)], vec![TurnAct::replay("1.18.33/error-401")]] {
         let case = Case::new(|script, _| script.on("serve", [Serving::doing(ends).act()])).on(Transport::Serve);
         let outcome = case.run(&["--ephemeral", "--output-format", "json", "hello"]);
@@ -318,7 +318,7 @@ fn an_ephemeral_conversation_leaves_no_journal() {
 }
 
 #[test]
-fn an_old_journal_is_deleted_when_another_is_begun() {
+fn old_journal_is_deleted() {
     let case = Case::replaying(PLAIN);
     case.run(&["hello"]).assert_code(0);
     let [old] = journals(&case).try_into().unwrap();
@@ -336,7 +336,7 @@ fn journal_that_does_not_answer_is_interrupted() {
     case.run(&["hello"]).assert_code(0);
     let [dir] = case.task_dirs().try_into().unwrap();
     let [journal] = journals(&case).try_into().unwrap();
-    // As a network file system whose server is gone: every read waits.
+    // Simulates a network file system whose server is gone: every read blocks.
     fs::remove_file(&journal).unwrap();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
     rustix::fs::mknodat(rustix::fs::CWD, &journal, rustix::fs::FileType::Fifo, mode, 0).unwrap();

@@ -1,4 +1,4 @@
-//! The library alone: a runner, a runtime or a caller that goes away in the middle of a turn.
+//! The library without the command: a runner, a runtime or a caller that goes away during a turn.
 
 use crate::support::{Case, HANG, PLAIN_TEXT, deaf, plain, spawn};
 use opencode_run_core::{Prompt, RunState, Task, TurnRecord, TurnRunner};
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
 
-/// What marker and descent find, and what a watcher alone finds, which adopts it: a daemon that clears its environment.
+/// Returns processes that the environment tag and descent find, and with a supervisor also an untagged daemon, which
+/// only the supervisor finds.
 fn escapes(watched: bool) -> Vec<Vec<Act>> {
     let mut single = vec![SpawnKind::Child, SpawnKind::Setsid, SpawnKind::DoubleFork, SpawnKind::ClearsEnvironment];
     if watched {
@@ -41,7 +42,7 @@ async fn start(runner: &TurnRunner, case: &Case) {
     }
 }
 
-/// Runs `end` on a stalling turn of each kind, with and without a watcher, each on a runtime of its own.
+/// Runs `end` on a stalling turn of each kind, with and without a supervisor, each on its own runtime.
 fn each(end: impl Fn(Runtime, TurnRunner)) {
     for watched in [false, true] {
         for escape in escapes(watched) {
@@ -66,7 +67,7 @@ fn assert_interrupted(record: Option<Arc<TurnRecord>>) {
 }
 
 #[test]
-fn interrupt() {
+fn interrupt_leaves_nothing() {
     each(|runtime, runner| {
         assert!(runner.interrupt());
         assert_interrupted(runtime.block_on(runner.wait()));
@@ -75,7 +76,7 @@ fn interrupt() {
 }
 
 #[test]
-fn kill() {
+fn kill_leaves_nothing() {
     each(|runtime, runner| {
         assert!(runner.kill());
         assert_interrupted(runtime.block_on(runner.wait()));
@@ -83,17 +84,17 @@ fn kill() {
 }
 
 #[test]
-fn a_runner_that_is_dropped() {
+fn dropped_runner_leaves_nothing() {
     each(|runtime, runner| {
         drop(runner);
-        // The runtime stays: the cleanup goes on in the background.
+        // The runtime stays: the cleanup continues in the background.
         runtime.block_on(async { tokio::time::sleep(Duration::from_secs(3)).await });
         runtime.shutdown_background();
     });
 }
 
 #[test]
-fn a_runtime_that_is_dropped() {
+fn dropped_runtime_leaves_nothing() {
     each(|runtime, runner| {
         drop(runtime);
         assert_ne!(runner.state(), RunState::Running);
@@ -102,7 +103,7 @@ fn a_runtime_that_is_dropped() {
 }
 
 #[test]
-fn a_caller_that_panics() {
+fn panicking_caller_leaves_nothing() {
     each(|runtime, runner| {
         let panicking = std::thread::spawn(move || {
             let _runtime = runtime;
@@ -114,7 +115,7 @@ fn a_caller_that_panics() {
 }
 
 #[test]
-fn a_second_turn_while_one_runs_is_refused_and_harmless() {
+fn second_parallel_turn_is_refused() {
     let case = Case::stalling([plain(0, 2)]);
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
@@ -130,7 +131,7 @@ fn a_second_turn_while_one_runs_is_refused_and_harmless() {
 }
 
 #[test]
-fn a_file_that_blocks_its_reader_is_refused_at_once() {
+fn blocking_file_is_refused_at_once() {
     let case = Case::doing([plain(0, 3)]);
     let fifo = case.sandbox.path("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());

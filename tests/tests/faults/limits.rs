@@ -1,4 +1,4 @@
-//! Limits on resources (`ulimit`), which are reported with the reason and what to do.
+//! Resource limits (`ulimit`), which are reported with the reason and a remedy.
 
 use crate::support::{Case, PLAIN, Running, Transport, plain, stdout};
 use serde_json::json;
@@ -44,7 +44,7 @@ fn missing_thread_is_reported_as_json() {
     for format in ["text", "json", "stream-json"] {
         let case = Case::replaying(PLAIN);
         let mut command = case.command(&["--output-format", format, "hello"]);
-        // No system has room for such a stack, which fails as a limit on threads does.
+        // No system has room for such a stack, which fails like a limit on threads.
         command.env("RUST_MIN_STACK", (1_u64 << 46).to_string());
         let outcome = Running::spawn(&mut command).wait();
         outcome.assert_code(1);

@@ -8,7 +8,7 @@ use opencode_run_tests::serve_script::{Serving, TurnAct};
 use serde_json::{Value, json};
 use std::process::Command;
 
-/// A character that only the view shows.
+/// A character that only the live view prints.
 const SPINNER: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
 
 fn playing(acts: impl IntoIterator<Item = TurnAct>) -> Case {
@@ -26,7 +26,7 @@ fn event(kind: &str, properties: &Value) -> TurnAct {
     TurnAct::Event { data }
 }
 
-/// A tool that runs until the file `go` is there, then a text.
+/// Returns a tool that runs until the file `go` exists, then a text.
 fn running_tool(case_go: &std::path::Path) -> Vec<TurnAct> {
     let session = "{{session}}";
     let info = json!({"id": "{{answer}}", "role": "assistant", "sessionID": session, "parentID": "{{message}}"});
@@ -83,7 +83,7 @@ fn view_survives_resizing() {
     case.sandbox.assert_nothing_alive();
 }
 
-/// A spoken answer of this delta.
+/// Returns an answer that repeats this delta.
 fn speaking(delta: &str, count: u64, at_once: usize) -> Case {
     playing([TurnAct::Speak { delta: delta.to_owned(), count, at_once, pause_ms: 0 }])
 }
@@ -121,7 +121,7 @@ fn view_respects_terminal_and_user() {
     case.sandbox.assert_nothing_alive();
 }
 
-/// Presses Ctrl-C when the screen shows this, and asserts that the view is gone and the terminal as it was.
+/// Presses Ctrl-C when the screen shows this, and asserts that the view is removed and the terminal restored.
 #[track_caller]
 fn interrupt_at(case: &Case, stage: &str) {
     let screen = Screen::start(&on_terminal(case, &["x"]), 24, 100);
@@ -152,7 +152,7 @@ fn interrupt_leaves_clean_terminal() {
 }
 
 #[test]
-fn mistyped_subcommand_is_asked_about() {
+fn mistyped_subcommand_is_confirmed() {
     let case = Case::replaying("1.18.33/plain-text");
     let asked = |answer: &str| {
         let mut command = case.sandbox.command(opencode_run_bin!());
@@ -170,7 +170,7 @@ fn mistyped_subcommand_is_asked_about() {
     let ran = asked("y\n");
     ran.outcome.assert_code(2);
     assert!(ran.contents.contains("--transport"), "{}", ran.contents);
-    // Off a terminal it is a message.
+    // Without a terminal it is a message.
     case.run(&["docter"]).assert_code(0);
     case.sandbox.assert_nothing_alive();
 }

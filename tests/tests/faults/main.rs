@@ -1,6 +1,7 @@
-//! Faults and bad input: what the command and the library do when opencode, its caller or the machine misbehave.
+//! Faults and bad input: the behaviour of the command and the library if opencode, the caller or the machine
+//! misbehaves.
 //!
-//! Each test bounds the time that it may take, and ends by asserting that nothing that it started is alive.
+//! Each test has a time limit, and ends by asserting that no process that it started is alive.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
@@ -31,8 +32,8 @@ mod privacy;
 mod recorded_failures;
 mod screen;
 mod setup;
+mod supervisor;
 mod support;
 mod surrogates;
 mod terminal;
 mod unwritable;
-mod watcher;

@@ -1,6 +1,5 @@
-//! Every way in which a run can come to its end × every way in which a process can get away × both transports: three seconds
-//! later nothing that the run started is alive, nor is the command. What was said until then is kept, and the exit code is
-//! the right one.
+//! Every way in which a run can end × every way in which a process can escape × both transports: three seconds later no
+//! process of the run is alive, nor is the command. Output up to then is kept, and the exit code is right.
 
 use crate::support::{Case, Outcome, PLAIN, PLAIN_TEXT, Running, Transport, deaf, plain, ready_and_stall, spawn};
 use opencode_run_tests::script::{Act, SignalName, SpawnKind};
@@ -9,10 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What is promised.
+/// The promised time until all processes are gone.
 const PROMISED: Duration = Duration::from_secs(3);
 
-/// What opencode leaves behind or does to stay. Whatever it spawns is deaf to all but SIGKILL.
+/// Returns ways to survive: processes that opencode leaves behind. They ignore all signals but SIGKILL.
 fn escapes() -> [(&'static str, Vec<Act>); 4] {
     let single = [
         SpawnKind::Child,
@@ -37,30 +36,30 @@ fn signal_supervisor(signal: SignalName) -> Act {
     Act::SignalParent { signal }
 }
 
-/// A way in which a run comes to its end.
+/// A way in which a run ends.
 struct Fault<'a> {
     arguments: &'a [&'a str],
-    /// What opencode does in the end; it stalls unless said.
+    /// The last acts of opencode; it stalls by default.
     last: Option<Vec<Act>>,
-    /// What happens to the command once opencode stalls, or has begun to come to its end.
+    /// The action on the command once opencode stalls, or has begun to end.
     happens: &'a dyn Fn(&mut Running),
-    /// How long that takes to have an effect.
+    /// The time until the action has an effect.
     takes: Duration,
     on_terminal: bool,
 }
 
 impl<'a> Fault<'a> {
-    /// Something happens to the command.
+    /// Returns an ending by an action on the command.
     fn of(happens: &'a dyn Fn(&mut Running)) -> Self {
         Self { arguments: &[], last: None, happens, takes: Duration::ZERO, on_terminal: false }
     }
 
-    /// A limit on the time is reached.
+    /// Returns an ending by a time limit.
     fn limit(arguments: &'a [&'a str], limit: Duration) -> Self {
         Self { arguments, takes: limit, ..Self::of(&|_| {}) }
     }
 
-    /// opencode comes to its end by itself.
+    /// Returns an ending of opencode by itself.
     fn end(last: Vec<Act>) -> Self {
         Self { last: Some(last), ..Self::of(&|_| {}) }
     }
@@ -100,7 +99,7 @@ impl<'a> Fault<'a> {
                 let turn: Vec<_> = match ends {
                     None => said().into_iter().chain(escape).chain(acts(vec![stall])).collect(),
                     Some(last) if last.is_empty() => escape.chain([TurnAct::replay(PLAIN)]).collect(),
-                    // What was said is told by the stream alone, and before the end of the process is.
+                    // Streamed text appears only in the stream, before the end of the process.
                     Some(last) => said()
                         .into_iter()
                         .chain(escape)
@@ -165,30 +164,30 @@ fn sigkill() {
 }
 
 #[test]
-fn a_terminal_that_is_closed() {
+fn closed_terminal() {
     let fault = Fault { on_terminal: true, ..Fault::of(&Running::close_terminal) };
     fault.play(|_, outcome| outcome.assert_code(129));
 }
 
 #[test]
-fn a_limit_on_the_turn() {
+fn turn_limit() {
     let fault = Fault::limit(&["--timeout", "3s"], Duration::from_secs(3));
     fault.play(|_, outcome| assert_ended(outcome, 124, "error"));
 }
 
 #[test]
-fn a_limit_on_the_time_without_progress() {
+fn idle_limit() {
     let fault = Fault::limit(&["--idle-timeout", "2s"], Duration::from_secs(2));
     fault.play(|_, outcome| assert_ended(outcome, 124, "error"));
 }
 
 #[test]
-fn the_end_of_the_turn() {
+fn end_of_turn() {
     Fault::end(Vec::new()).play(|_, outcome| assert_ended(outcome, 0, "completed"));
 }
 
 #[test]
-fn a_crash_of_opencode() {
+fn crash_of_opencode() {
     Fault::end(vec![Act::KillSelf { signal: SignalName::Segv }]).play(|transport, outcome| {
         assert_ended(outcome, 1, "error");
         let kind = match transport {
@@ -215,14 +214,14 @@ fn killed_supervisor() {
 }
 
 #[test]
-fn killed_supervisor_before_the_process_that_gets_away() {
+fn supervisor_killed_before_escape() {
     let kinds = [SpawnKind::DoubleForkClearsEnvironment, SpawnKind::ForkStorm, SpawnKind::DoubleForkClearsEnvironment];
     let kill = [signal_supervisor(SignalName::Kill)].into_iter().chain(kinds.map(spawn)).chain([Act::Stall {}]);
     Fault::end(kill.collect()).play(assert_supervisor_was_killed);
 }
 
 #[test]
-fn killed_supervisor_and_a_command_that_is_killed_later() {
+fn supervisor_killed_before_command() {
     let kill = vec![signal_supervisor(SignalName::Kill), Act::Stall {}];
     let happens = |running: &mut Running| {
         // The command notices the supervisor's end within milliseconds.

@@ -1,10 +1,10 @@
-//! What opencode writes that it should not, and ends that say nothing.
+//! Unexpected output of opencode, and exits without a reason.
 
 use crate::support::{Case, PLAIN_TEXT, flood, plain, stdout};
 use opencode_run_tests::script::{Act, SignalName, Stream};
 use serde_json::Value;
 
-/// Runs these acts in JSON and asserts how the turn ended.
+/// Runs these acts in JSON and asserts the turn's outcome.
 #[track_caller]
 fn assert_ends(acts: impl IntoIterator<Item = Act>, code: i32, kind: Option<&str>, words: &str) -> Value {
     let case = Case::doing(acts);
@@ -18,7 +18,7 @@ fn assert_ends(acts: impl IntoIterator<Item = Act>, code: i32, kind: Option<&str
 }
 
 #[test]
-fn exit_0_without_any_event_is_no_success() {
+fn exit_0_without_events_is_no_success() {
     let words = "without a single finished step";
     let object = assert_ends([], 1, Some("protocol"), words);
     assert!(object["task_dir"].is_null(), "nothing happened in it: {object}");
@@ -27,7 +27,7 @@ fn exit_0_without_any_event_is_no_success() {
 }
 
 #[test]
-fn exit_0_in_the_middle_of_a_turn_is_no_success() {
+fn exit_0_within_turn_is_no_success() {
     let half = assert_ends([plain(0, 2)], 1, Some("protocol"), "in the middle of a step");
     assert_eq!(half["output"], PLAIN_TEXT, "what was said is kept");
     let tools =
@@ -37,11 +37,11 @@ fn exit_0_in_the_middle_of_a_turn_is_no_success() {
 }
 
 #[test]
-fn a_stdout_that_ends_in_the_middle_of_a_line() {
+fn truncated_last_line_is_reported() {
     let half = stdout("{\"type\":\"step_finish\",\"part\":{\"reason\":\"sto");
     let object = assert_ends([plain(0, 2), half], 1, Some("protocol"), "in the middle of a step");
     assert_eq!(object["output"], PLAIN_TEXT);
-    // A whole last line without its newline is a line.
+    // A complete last line without its newline is a line.
     let line = recorded_line(2);
     assert_ends([plain(0, 2), stdout(&line)], 0, None, "");
 }
@@ -51,7 +51,7 @@ fn recorded_line(number: usize) -> String {
 }
 
 #[test]
-fn a_line_in_pieces_is_a_line() {
+fn line_in_pieces_is_read() {
     let line = recorded_line(1) + "\n";
     let halves = Act::Split { text: line, at: None, pause_ms: 300 };
     let object = assert_ends([plain(0, 1), halves, plain(2, 3)], 0, None, "");
@@ -59,7 +59,7 @@ fn a_line_in_pieces_is_a_line() {
 }
 
 #[test]
-fn invalid_utf8_on_stdout() {
+fn invalid_utf8_on_stdout_is_read() {
     let noise = Act::StdoutBytes { hex: "ff fe 00 c3 28 0a".into() };
     let object = assert_ends([plain(0, 2), noise.clone(), plain(2, 3)], 0, None, "");
     assert_eq!(object["output"], PLAIN_TEXT);
@@ -67,7 +67,7 @@ fn invalid_utf8_on_stdout() {
 }
 
 #[test]
-fn lines_of_another_kind_are_passed_on() {
+fn unknown_lines_are_passed_on() {
     let case = Case::doing([plain(0, 2), stdout("{\"type\":\"new.kind\",\"x\":1}\nnot json\n"), plain(2, 3)]);
     let outcome = case.run(&["--output-format", "stream-json", "hello"]);
     outcome.assert_code(0);
@@ -79,7 +79,7 @@ fn lines_of_another_kind_are_passed_on() {
 }
 
 #[test]
-fn a_crash_by_a_signal_in_the_middle_of_a_turn() {
+fn crash_by_signal_is_reported() {
     for (signal, words) in [
         (SignalName::Segv, "signal 11"),
         (SignalName::Abrt, "signal 6"),
@@ -95,14 +95,14 @@ fn a_crash_by_a_signal_in_the_middle_of_a_turn() {
 }
 
 #[test]
-fn a_non_zero_exit_without_an_error_event() {
+fn nonzero_exit_without_error_fails() {
     let object = assert_ends([Act::Exit { code: 7 }], 1, Some("crashed"), "exit code 7");
     assert!(object["task_dir"].is_null(), "{object}");
     assert_ends([plain(0, 3), Act::Exit { code: 1 }], 1, Some("crashed"), "exit code 1");
 }
 
 #[test]
-fn a_flood_of_stderr_hides_neither_the_answer_nor_the_reason() {
+fn noisy_stderr_hides_nothing() {
     let object = assert_ends([flood(Stream::Stderr, 5_000_000, false), plain(0, 3)], 0, None, "");
     assert_eq!(object["output"], PLAIN_TEXT);
     let reason = Act::Stderr { text: "the reason\n".into() };
@@ -113,7 +113,7 @@ fn a_flood_of_stderr_hides_neither_the_answer_nor_the_reason() {
 }
 
 #[test]
-fn a_stdout_that_is_closed_early_is_no_end() {
+fn early_closed_stdout_is_no_end() {
     let acts = [plain(0, 3), Act::CloseStdout {}, Act::Pause { ms: 500 }, Act::Exit { code: 0 }];
     assert_ends(acts, 0, None, "");
     let acts = [plain(0, 3), Act::CloseStdout {}, Act::Pause { ms: 500 }, Act::Exit { code: 3 }];
@@ -121,7 +121,7 @@ fn a_stdout_that_is_closed_early_is_no_end() {
 }
 
 #[test]
-fn steps_without_a_reason_are_not_gone_on_with_for_ever() {
+fn endless_steps_without_reason_end() {
     let unknown =
         Act::EmitRecording { recording: "1.18.33/finish-unknown".into(), from: 0, to: Some(3), line_pause_ms: 10 };
     let acts: Vec<Act> = std::iter::repeat_n(unknown, 40).chain([Act::Stall {}]).collect();

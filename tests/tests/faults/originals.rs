@@ -1,4 +1,4 @@
-//! What the original runner got wrong, one test each.
+//! Faults of the original runner, one test each.
 
 use crate::support::{Case, PLAIN, PLAIN_TEXT, plain, spawn, wait_until};
 use opencode_run_tests::Sandbox;
@@ -18,7 +18,7 @@ async fn runner(case: &Case) -> Runner {
 }
 
 #[tokio::test]
-async fn the_session_is_continued() {
+async fn session_is_continued() {
     let case = Case::replaying(PLAIN);
     let runner = runner(&case).await;
     runner.run("first").await.unwrap();
@@ -32,7 +32,7 @@ async fn the_session_is_continued() {
 }
 
 #[test]
-fn opencode_works_in_the_tasks_directory() {
+fn opencode_works_in_task_directory() {
     let mut case = Case::replaying(PLAIN);
     let elsewhere = case.sandbox.home();
     case.sandbox.set("PWD", &elsewhere);
@@ -46,7 +46,7 @@ fn opencode_works_in_the_tasks_directory() {
 }
 
 #[tokio::test]
-async fn a_turn_runs_until_its_last_step() {
+async fn turn_runs_until_last_step() {
     let recording = "1.18.33/tool-then-text";
     let emit = |from, to| Act::EmitRecording { recording: recording.into(), from, to: Some(to), line_pause_ms: 0 };
     let case = Case::new(|script, sandbox| {
@@ -67,7 +67,7 @@ async fn a_turn_runs_until_its_last_step() {
 }
 
 #[tokio::test]
-async fn watching_takes_nothing_away() {
+async fn watching_loses_no_output() {
     let case = Case::stalling([plain(0, 2)]);
     let runner = runner(&case).await;
     runner.start("hello").await.unwrap();
@@ -84,7 +84,7 @@ async fn watching_takes_nothing_away() {
 }
 
 #[test]
-fn an_interrupt_ends_the_tools_process() {
+fn interrupt_kills_the_tool() {
     let case = Case::stalling([plain(0, 2), spawn(SpawnKind::Setsid)]);
     let running = case.start(&["hello"]);
     case.wait_until_ready();
@@ -96,7 +96,7 @@ fn an_interrupt_ends_the_tools_process() {
 }
 
 #[test]
-fn a_model_source_brings_its_url_its_key_and_its_parameters() {
+fn model_source_configures_opencode() {
     let case = Case::replaying(PLAIN);
     let text = "MODEL_CODE_BASEURL=http://127.0.0.1:9/v1\nMODEL_CODE_APIKEY=sk-secret\nMODEL_CODE_MODEL=m-1\n\
                 MODEL_CODE_TEMPERATURE=0.25\nMODEL_CODE_MAX_TOKENS=321\n";
@@ -109,7 +109,7 @@ fn a_model_source_brings_its_url_its_key_and_its_parameters() {
         for value in ["m-1", "0.25"] {
             assert!(configuration.contains(value), "{value}: {configuration}");
         }
-        // Through the gateway, the address and the key are seen by the provider alone: the suite on the real one shows it.
+        // With the gateway only the provider sees the address and the key: the suite `real` tests that.
         assert_eq!(configuration.contains("http://127.0.0.1:9/v1"), has_key, "{configuration}");
         assert_eq!(run.env.values().any(|value| value.contains("sk-secret")), has_key, "the key");
         assert!(run.env.values().any(|value| value.contains("321")), "the limit of tokens");
@@ -119,7 +119,7 @@ fn a_model_source_brings_its_url_its_key_and_its_parameters() {
 }
 
 #[test]
-fn a_prompt_arrives_as_it_is() {
+fn prompt_arrives_verbatim() {
     for prompt in ["two words", "\"quoted\" 'too' \\ $HOME `x`", "--help me", "a\nb\n", "ünï ✓"] {
         let case = Case::replaying(PLAIN);
         case.run(&[&format!("--message={prompt}")]).assert_code(0);
@@ -130,21 +130,21 @@ fn a_prompt_arrives_as_it_is() {
 }
 
 #[test]
-fn an_empty_message_does_not_complete() {
+fn empty_message_does_not_complete() {
     let case = Case::replaying("1.18.33/empty-message");
     case.run(&[""]).assert_code(2);
     assert!(case.fake.log_of("run").is_empty());
 }
 
 #[test]
-fn a_non_zero_exit_does_not_complete() {
+fn nonzero_exit_does_not_complete() {
     let (outcome, object) = Case::doing([plain(0, 3), Act::Exit { code: 1 }]).run_json(&["hello"]);
     outcome.assert_code(1);
     assert_eq!(object["state"], "error");
 }
 
 #[test]
-fn a_transcript_is_saved_where_it_was_asked_for() {
+fn transcript_is_saved_as_requested() {
     let case = Case::replaying(PLAIN);
     let (outcome, object) = case.run_json(&["--save-markdown=here.md", "hello"]);
     outcome.assert_code(0);
@@ -156,7 +156,7 @@ fn a_transcript_is_saved_where_it_was_asked_for() {
 }
 
 #[test]
-fn a_transcript_that_is_saved_elsewhere_is_named() {
+fn fallback_transcript_is_named() {
     let case = Case::replaying(PLAIN);
     fs::create_dir(case.sandbox.workspace().join("conversation.md")).unwrap();
     let (outcome, object) = case.run_json(&["--dir", ".", "--save-markdown", "hello"]);
@@ -169,14 +169,14 @@ fn a_transcript_that_is_saved_elsewhere_is_named() {
 }
 
 #[test]
-fn a_task_stays_in_its_workspace() {
+fn task_stays_in_its_workspace() {
     let case = Case::replaying(PLAIN);
     case.run(&["--task-name", "../x", "hello"]).assert_code(3);
     assert!(case.fake.log_of("run").is_empty() && case.task_dirs().is_empty());
 }
 
 #[test]
-fn an_isolated_run_has_a_home_of_its_own_that_is_gone_afterwards() {
+fn isolated_home_is_deleted_afterwards() {
     let mut case = Case::replaying(PLAIN);
     case.sandbox.set("OPENCODE_CONFIG_CONTENT", "{\"theme\": \"mine\"}");
     case.run(&["--isolated", "hello"]).assert_code(0);

@@ -1,5 +1,5 @@
-//! No false success and no false failure: the rows of `docs/outcomes.md` that no other suite holds at the command itself, and
-//! that each row is held by a test.
+//! No false success and no false failure: the rows of `docs/outcomes.md` that no other suite tests through the command,
+//! and a check that each row has a test.
 
 use crate::support::{Case, HANG, Outcome, PLAIN, PLAIN_TEXT, Transport, plain, ready_and_stall, stdout};
 use opencode_run_tests::recording::Recording;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// How a turn is to end: the exit code, the state, the kind of failure.
+/// The expected end of a turn: exit code, state, kind of failure.
 type End = (i32, &'static str, Option<&'static str>);
 
 const COMPLETED: End = (0, "completed", None);
@@ -23,7 +23,7 @@ fn assert_end(outcome: &Outcome, (code, state, kind): End) -> Value {
     object
 }
 
-/// Plays these acts of `run`.
+/// Plays these acts on `run`.
 #[track_caller]
 fn run(acts: impl IntoIterator<Item = Act>, end: End) -> Value {
     assert_end(&Case::doing(acts).run(&["--output-format", "json", "hello"]), end)
@@ -40,7 +40,7 @@ fn recorded(name: &str) -> String {
     format!("1.18.33/{name}")
 }
 
-/// The lines of stdout of a recording, without its end.
+/// Returns the stdout of a recording, without its exit.
 fn lines_of(name: &str) -> Act {
     Act::EmitRecording { recording: recorded(name), from: 0, to: None, line_pause_ms: 0 }
 }
@@ -50,7 +50,7 @@ fn answer(status: u16, content_type: &str, body: &str) -> TurnAct {
 }
 
 #[test]
-fn exit_0_after_an_error_event_is_no_success() {
+fn exit_0_after_error_is_no_success() {
     let failed = (1, "error", Some("provider"));
     run([lines_of("error-401"), Act::Exit { code: 0 }], failed);
     let object = run([plain(0, 2), lines_of("error-401"), Act::Exit { code: 0 }], failed);
@@ -58,17 +58,17 @@ fn exit_0_after_an_error_event_is_no_success() {
 }
 
 #[test]
-fn an_error_event_after_a_whole_answer_is_no_success() {
+fn error_after_answer_is_no_success() {
     run([plain(0, 3), lines_of("error-401"), Act::Exit { code: 0 }], (1, "error", Some("provider")));
 }
 
 #[test]
-fn exit_1_after_a_whole_answer_is_no_success() {
+fn exit_1_after_answer_is_no_success() {
     run([plain(0, 3), Act::Exit { code: 1 }], (1, "error", Some("crashed")));
 }
 
 #[test]
-fn the_silent_success_of_1_15_13_is_none() {
+fn silent_exit_of_1_15_13_fails() {
     for recording in ["1.15.13/plain-text", "1.15.13/error-400"] {
         let replay = Act::Replay { recording: recording.to_owned() };
         let object = run([replay], (1, "error", Some("protocol")));
@@ -77,14 +77,14 @@ fn the_silent_success_of_1_15_13_is_none() {
 }
 
 #[test]
-fn exit_1_after_an_error_that_opencode_got_over_is_no_failure() {
+fn exit_1_after_recovery_is_no_failure() {
     let recording = Recording::named(&recorded("error-context-recovered")).unwrap();
     assert_eq!(recording.about.end, opencode_run_tests::recording::End::Code(1));
     assert_ne!(run([Act::Replay { recording: recorded("error-context-recovered") }], COMPLETED)["output"], "");
 }
 
 #[test]
-fn what_a_server_got_over_is_no_failure() {
+fn recovered_server_error_is_no_failure() {
     let recovered =
         ["error-429-recovered", "error-context-recovered", "stream-cut-once", "failed-tool", "denied-by-rule"];
     for name in recovered {
@@ -94,7 +94,7 @@ fn what_a_server_got_over_is_no_failure() {
 }
 
 #[test]
-fn status_200_for_a_turn_that_failed_is_no_success() {
+fn status_200_with_error_is_no_success() {
     for (name, kind) in [
         ("error-400", "provider"),
         ("error-401", "provider"),
@@ -114,13 +114,13 @@ fn status_200_for_a_turn_that_failed_is_no_success() {
 }
 
 #[test]
-fn a_refusal_that_the_agent_is_told_of_is_no_failure() {
+fn explained_refusal_is_no_failure() {
     let object = serve(Serving::replaying(&recorded("refused")), COMPLETED);
     assert_eq!(object["output"], "All done.");
 }
 
 #[test]
-fn a_transcript_of_a_value_that_meets_a_schema_shows_it_as_the_answer() {
+fn transcript_shows_the_structured_answer() {
     let serving = Serving::replaying(&recorded("structured"));
     let case = Case::new(|script, _| script.on("serve", [serving.act()])).on(Transport::Serve);
     std::fs::write(case.sandbox.workspace().join("city.json"), r#"{"type":"object"}"#).unwrap();
@@ -132,7 +132,7 @@ fn a_transcript_of_a_value_that_meets_a_schema_shows_it_as_the_answer() {
 }
 
 #[test]
-fn an_answer_of_a_server_that_is_none_is_no_success() {
+fn invalid_server_answer_is_no_success() {
     let json = "application/json";
     for (act, kind) in [
         (answer(500, json, r#"{"name":"UnknownError","data":{"message":"oh"}}"#), "opencode"),
@@ -147,7 +147,7 @@ fn an_answer_of_a_server_that_is_none_is_no_success() {
 }
 
 #[test]
-fn a_server_that_cannot_begin_a_turn_is_opencodes_failure() {
+fn failed_server_start_is_opencodes_failure() {
     for fault in [Fault::page(), Fault::internal(), Fault::HangUp {}] {
         let serving = Serving::replaying(PLAIN).fault(RouteFault::new("POST /session", fault));
         serve(serving, (4, "error", Some("opencode")));
@@ -155,19 +155,19 @@ fn a_server_that_cannot_begin_a_turn_is_opencodes_failure() {
 }
 
 #[test]
-fn a_stream_that_is_lost_is_no_failure() {
+fn lost_stream_is_no_failure() {
     let acts = [TurnAct::CutStreams {}, TurnAct::replay(PLAIN).unheard()];
     assert_eq!(serve(Serving::doing(acts), COMPLETED)["output"], PLAIN_TEXT);
 }
 
 #[test]
-fn a_stream_that_said_all_is_no_success_without_the_answer() {
+fn stream_without_answer_is_no_success() {
     let acts = [TurnAct::replay(PLAIN).until("session.idle"), TurnAct::Idle {}, TurnAct::HangUp {}];
     let object = serve(Serving::doing(acts), (1, "error", Some("server_lost")));
     assert_eq!(object["output"], PLAIN_TEXT, "what was said is kept");
 }
 
-/// Starts this, interrupts it when it is ready, and returns how it ended.
+/// Starts a turn, interrupts it when it is ready, and returns its outcome.
 #[track_caller]
 fn interrupted(case: &Case) -> Outcome {
     let running = case.start(&["--output-format", "json", "hello"]);
@@ -179,14 +179,14 @@ fn interrupted(case: &Case) -> Outcome {
 }
 
 #[test]
-fn exit_0_after_an_interrupt_is_no_success() {
+fn exit_0_after_interrupt_is_no_success() {
     let case = Case::stalling([plain(0, 2), Act::OnSignal { signal: SignalName::Int, code: 0 }]);
     let object = assert_end(&interrupted(&case), (130, "interrupted", None));
     assert_eq!(object["output"], PLAIN_TEXT, "what was said is kept");
 }
 
 #[test]
-fn an_interrupt_that_comes_after_the_answer_is_no_failure() {
+fn interrupt_after_answer_is_no_failure() {
     let case = Case::new(|script, sandbox| {
         let [ready, _] = ready_and_stall(sandbox);
         let deaf = Act::IgnoreSignals { signals: vec![SignalName::Int] };
@@ -196,7 +196,7 @@ fn an_interrupt_that_comes_after_the_answer_is_no_failure() {
 }
 
 #[test]
-fn an_abort_in_the_wait_for_another_try_is_an_interrupt() {
+fn abort_between_retries_is_an_interrupt() {
     let case = Case::new(|script, sandbox| {
         let [ready, _] = ready_and_stall(sandbox);
         script.on("serve", [Serving::doing([ready.into(), TurnAct::replay(&recorded("abort-retry"))]).act()])
@@ -206,7 +206,7 @@ fn an_abort_in_the_wait_for_another_try_is_an_interrupt() {
 }
 
 #[test]
-fn a_finished_step_that_was_torn_is_no_success() {
+fn cut_finished_step_is_no_success() {
     let line = Recording::named(PLAIN).unwrap().stdout[2].clone();
     for cut in [1, line.len() / 2, line.len() - 1] {
         let object = run([plain(0, 2), stdout(&line[..cut])], (1, "error", Some("protocol")));
@@ -228,8 +228,8 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Returns the sources that hold a test of this name: `faults::pipes::name` is of the suites, `core::turn::tests::name` of a
-/// crate.
+/// Returns the sources that contain a test of this name: `faults::pipes::name` in the suites, `core::turn::tests::name`
+/// in a crate.
 fn source_of(modules: &[&str]) -> String {
     let root = repository();
     let suite = root.join("tests/tests").join(modules[0]);
@@ -243,7 +243,7 @@ fn source_of(modules: &[&str]) -> String {
 }
 
 #[test]
-fn each_row_of_the_table_is_held_by_a_test() {
+fn each_row_has_a_test() {
     for cells in rows() {
         let [_, _, state, kind, code, tests] = cells.as_slice() else { panic!("{cells:?}") };
         assert!(["completed", "interrupted", "error"].contains(&state.as_str()), "{cells:?}");

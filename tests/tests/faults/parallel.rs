@@ -1,4 +1,4 @@
-//! Many commands at once.
+//! Many parallel commands.
 
 use crate::support::{Case, PLAIN, PLAIN_TEXT, Running, Transport, plain, spawn};
 use opencode_run_tests::FakeScript;
@@ -6,11 +6,11 @@ use opencode_run_tests::script::{Act, SpawnKind};
 use opencode_run_tests::serve_script::{Serving, TurnAct};
 use std::collections::BTreeSet;
 
-/// How many commands run at once.
+/// The number of parallel commands.
 const AT_ONCE: usize = 16;
 
 #[test]
-fn sixteen_commands_in_one_workspace() {
+fn sixteen_commands_share_a_workspace() {
     let answers = [plain(0, 2), Act::Pause { ms: 300 }, spawn(SpawnKind::Setsid), plain(2, 3)];
     // Some of them find the database locked by another.
     let locks = |script: FakeScript, command: &str| (0..4).fold(script, |script, _| script.on(command, locked()));
@@ -41,7 +41,7 @@ fn all_complete(case: &Case, command: &str) {
 }
 
 #[test]
-fn the_end_of_one_command_leaves_the_others_alone() {
+fn end_of_one_command_spares_others() {
     let case = Case::new(|script, sandbox| {
         let file = |name: &str| Act::WriteFile { path: sandbox.path(name), text: String::new() };
         let go = Act::WaitForFile { path: sandbox.path("go") };
@@ -62,12 +62,12 @@ fn the_end_of_one_command_leaves_the_others_alone() {
     case.sandbox.assert_nothing_alive();
 }
 
-/// What opencode says when another one writes to the database for too long, and its end.
+/// Returns opencode's output if another one writes to the database for too long, and its exit.
 fn locked() -> [Act; 2] {
     fails("database is locked")
 }
 
-/// What it says when another one makes the tables of a new database at the same time, and its end.
+/// Returns its output if another one creates the tables of a new database at the same time, and its exit.
 fn racing() -> [Act; 2] {
     fails("Failed query: \n        CREATE TABLE `workspace` (\n          `id` text PRIMARY KEY,\nparams: ")
 }
@@ -78,7 +78,7 @@ fn fails(why: &str) -> [Act; 2] {
 }
 
 #[test]
-fn a_database_that_another_is_at_work_on_is_waited_for() {
+fn locked_database_is_waited_for() {
     let run = || Case::new(|script, _| script.on("run", locked()).on("run", racing()).replay("run", PLAIN));
     let serve = || {
         Case::new(|script, _| {
@@ -94,7 +94,7 @@ fn a_database_that_another_is_at_work_on_is_waited_for() {
 }
 
 #[test]
-fn a_database_that_stays_locked_is_not_waited_for_without_end() {
+fn wait_for_locked_database_ends() {
     let run = Case::doing(locked());
     let serve = Case::new(|script, _| script.on("serve", locked())).on(Transport::Serve);
     for (case, code, kind) in [(run, 1, "crashed"), (serve, 4, "opencode")] {
@@ -106,7 +106,7 @@ fn a_database_that_stays_locked_is_not_waited_for_without_end() {
 }
 
 #[test]
-fn a_turn_that_has_begun_is_not_begun_again() {
+fn begun_turn_is_not_restarted() {
     let case =
         Case::new(|script, _| script.on("run", [vec![plain(0, 2)], locked().into()].concat()).replay("run", PLAIN));
     let (outcome, object) = case.run_json(&["hello"]);

@@ -1,4 +1,4 @@
-//! Readers that are slow, blocked or gone, and pipes that nobody closes.
+//! Readers that are slow, blocked or gone, and pipes that are never closed.
 
 use crate::support::{Case, HANG, PLAIN, PLAIN_TEXT, Running, plain, wait_until};
 use opencode_run_tests::opencode_run_bin;
@@ -11,17 +11,17 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Three events, so many times.
+/// Returns three events, so many times.
 fn many(times: usize) -> impl Iterator<Item = Act> {
     std::iter::repeat_n(plain(0, 3), times)
 }
 
 #[test]
-fn a_slow_reader_of_stream_json_gets_every_event() {
+fn slow_reader_gets_every_event() {
     let case = Case::doing(many(3334));
     let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
     let mut stdout = BufReader::with_capacity(4096, running.child.stdout.take().unwrap());
-    // Long enough for opencode to be gone, with its pipe full, before the first byte is read.
+    // Long enough for opencode to exit, with its pipe full, before the first byte is read.
     sleep(Duration::from_secs(8));
     let (mut lines, mut line) = (0, String::new());
     while stdout.read_line(&mut line).unwrap() > 0 {
@@ -41,9 +41,9 @@ fn a_slow_reader_of_stream_json_gets_every_event() {
 }
 
 #[test]
-fn a_reader_that_pauses_after_opencode_has_ended_loses_nothing() {
-    // More than what is on the way to us holds (1,024 events that the reader lags, and our own pipe), less than that and
-    // opencode's pipe: some of it is still in there when opencode ends.
+fn pausing_reader_loses_nothing() {
+    // More than the buffers on our side hold (1,024 events and our own pipe), less than that plus opencode's pipe: some
+    // of it is still in that pipe when opencode exits.
     let case = Case::doing(many(450));
     let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
     let mut stdout = running.child.stdout.take().unwrap();
@@ -57,7 +57,7 @@ fn a_reader_that_pauses_after_opencode_has_ended_loses_nothing() {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_the_turn_quietly() {
+fn closed_reader_ends_the_turn_quietly() {
     let case = Case::doing([plain(0, 3), Act::Pause { ms: 500 }].into_iter().chain(many(200)).chain([Act::Stall {}]));
     let mut running = Running::spawn_unread(&mut case.command(&["-q", "--output-format", "stream-json", "hello"]));
     let mut line = String::new();
@@ -70,7 +70,7 @@ fn a_reader_that_goes_away_ends_the_turn_quietly() {
 }
 
 #[test]
-fn head_ends_a_turn_that_goes_on_saying_things() {
+fn head_ends_a_talkative_turn() {
     let text = |number: usize| {
         let part = serde_json::json!({"id": format!("prt_{number}"), "text": format!("line {number}\n")});
         let line = serde_json::json!({"type": "text", "sessionID": "ses_1", "part": part});
@@ -90,7 +90,7 @@ fn head_ends_a_turn_that_goes_on_saying_things() {
 }
 
 #[test]
-fn a_reader_that_is_gone_from_the_start() {
+fn reader_gone_from_the_start() {
     let case = Case::replaying(PLAIN);
     for format in ["text", "json", "stream-json"] {
         let mut running = Running::spawn_unread(&mut case.command(&["--quiet", "--output-format", format, "hello"]));
@@ -103,8 +103,8 @@ fn a_reader_that_is_gone_from_the_start() {
 }
 
 #[test]
-fn a_signal_is_heard_while_nobody_reads_stdout() {
-    // Nobody reads the rest, which is waited for a while; less long after a second signal.
+fn signal_works_while_stdout_is_blocked() {
+    // The remaining output waits for a reader for a while, and for less time after a second signal.
     for (signal, times, code, limit) in [(Signal::TERM, 1, 143, 30), (Signal::INT, 2, 130, 14)] {
         let case = Case::doing(many(3000).chain([Act::Stall {}]));
         let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
@@ -114,7 +114,7 @@ fn a_signal_is_heard_while_nobody_reads_stdout() {
         running.began = Instant::now();
         for _ in 0..times {
             running.signal(signal);
-            // The turn's processes are long gone before the command is.
+            // The turn's processes are killed long before the command exits.
             case_without_fake(&case);
             // The same signal within 50 ms counts once: `timeout` sends it to its child and to the group.
             sleep(Duration::from_millis(200));
@@ -128,7 +128,7 @@ fn a_signal_is_heard_while_nobody_reads_stdout() {
     }
 }
 
-/// Waits until the fake has ended, the command may go on.
+/// Waits until the fake has exited; the command may continue.
 fn case_without_fake(case: &Case) {
     let began = Instant::now();
     let pid = case.fake.log_of("run")[0].pid;
@@ -137,7 +137,7 @@ fn case_without_fake(case: &Case) {
 }
 
 #[test]
-fn a_limit_holds_while_nobody_reads_stdout() {
+fn limit_holds_while_stdout_is_blocked() {
     let case = Case::doing(many(3000).chain([Act::Stall {}]));
     let arguments = ["--output-format", "stream-json", "--timeout", "4s", "hello"];
     let mut running = Running::spawn_unread(&mut case.command(&arguments));
@@ -150,7 +150,7 @@ fn a_limit_holds_while_nobody_reads_stdout() {
 }
 
 #[test]
-fn a_full_stderr_pipe_of_opencodes_blocks_nothing() {
+fn opencodes_full_stderr_blocks_nothing() {
     let flood = Act::Flood { stream: Stream::Stderr, bytes: 1_000_000, line_length: None, one_line: false };
     let case = Case::doing([flood.clone(), plain(0, 2), flood, plain(2, 3)]);
     let outcome = case.run(&["hello"]);
@@ -159,7 +159,7 @@ fn a_full_stderr_pipe_of_opencodes_blocks_nothing() {
 }
 
 #[test]
-fn a_stderr_of_ours_that_nobody_reads_blocks_nothing() {
+fn unread_stderr_blocks_nothing() {
     let tools =
         Act::EmitRecording { recording: "1.18.33/tool-then-text".into(), from: 0, to: Some(4), line_pause_ms: 0 };
     let acts: Vec<Act> = std::iter::repeat_n(tools, 6000).chain([plain(0, 3)]).collect();
@@ -174,7 +174,7 @@ fn a_stderr_of_ours_that_nobody_reads_blocks_nothing() {
 }
 
 #[test]
-fn an_open_stdin_holds_nothing_up() {
+fn open_stdin_delays_nothing() {
     let case = Case::replaying(PLAIN);
     let mut command = case.command(&["hello"]);
     command.stdin(Stdio::piped());
@@ -188,7 +188,7 @@ fn an_open_stdin_holds_nothing_up() {
 }
 
 #[test]
-fn a_large_message_comes_by_stdin_whole() {
+fn large_stdin_message_is_complete() {
     let case = Case::doing([Act::Pause { ms: 500 }, Act::ReadStdin {}, plain(0, 3)]);
     let message = "0123456789abcdef\n".repeat(60_000);
     let mut command = case.command(&["-"]);
@@ -201,7 +201,7 @@ fn a_large_message_comes_by_stdin_whole() {
 }
 
 #[test]
-fn an_opencode_that_reads_no_message_holds_nothing_up() {
+fn unread_message_delays_nothing() {
     let case = Case::doing([Act::NoReadStdin {}, plain(0, 3)]);
     let mut command = case.command(&["-"]);
     command.stdin(Stdio::piped());
@@ -212,7 +212,7 @@ fn an_opencode_that_reads_no_message_holds_nothing_up() {
 }
 
 #[test]
-fn chat_on_a_full_stdout_stops_with_the_reason() {
+fn chat_stops_on_full_stdout() {
     for transport in ["run", "serve"] {
         let serving = Serving::replaying(PLAIN);
         let case = Case::new(|script, _| script.replay("run", PLAIN).on("serve", [serving.act()]));

@@ -6,7 +6,7 @@ use std::fs;
 
 const SOURCE: &str = "MODEL_CODE_BASEURL=http://127.0.0.1:9/v1\nMODEL_CODE_MODEL=m-1\n";
 
-/// A session whose last turn ran on this model, in the words of an export.
+/// Returns a session whose last turn ran on this model, in the format of an export.
 fn case(session_model: &str) -> Case {
     let session_model = session_model.to_owned();
     Case::new(move |script, sandbox| {
@@ -19,7 +19,7 @@ fn case(session_model: &str) -> Case {
 }
 
 #[test]
-fn session_names_its_source_to_a_later_command() {
+fn later_command_continues_the_source() {
     let case = case(r#"{"providerID": "opencode-run-code", "id": "m-1"}"#);
     let file = case.sandbox.path("models.env");
     fs::write(&file, SOURCE).unwrap();
@@ -27,7 +27,7 @@ fn session_names_its_source_to_a_later_command() {
     case.run(&[&["--config", file.to_str().unwrap()][..], &continued].concat()).assert_code(0);
     assert_eq!(case.fake.log_of("run")[0].flag("--model"), Some("opencode-run-code/m-1"));
 
-    // With a journal by now, and without one.
+    // First with a journal, then without one.
     for arguments in [&["--no-env"][..], &["--no-env", "--no-journal"]] {
         let refused = case.run(&[arguments, &continued].concat());
         refused.assert_code(3);
@@ -38,7 +38,7 @@ fn session_names_its_source_to_a_later_command() {
 }
 
 #[test]
-fn model_that_opencode_knows_is_left_to_opencode() {
+fn known_model_is_left_to_opencode() {
     let case = case(r#"{"providerID": "stub", "id": "m-1"}"#);
     case.run(&["--session", "ses_1", "hello"]).assert_code(0);
     assert_eq!(case.fake.log_of("run")[0].flag("--model"), None);

@@ -1,7 +1,7 @@
-//! What other processes of the same user can learn of the command: the agent's tools are such. What they can learn from its files
-//! is said.
+//! Information about the command that other processes of the same user, such as the agent's tools, can read. Readable
+//! files are reported.
 //!
-//! The superuser can learn all. Where the tests run as one, the command runs as nobody here.
+//! The superuser can read everything: if the tests run as root, the command runs as `nobody`.
 
 use crate::support::{Case, PLAIN, Running, deaf, plain, spawn};
 use opencode_run_tests::script::{Act, SpawnKind};
@@ -13,15 +13,15 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The user that has no rights, by the custom of every Linux.
+/// The id of `nobody`, an unprivileged user of every Linux.
 const NOBODY: u32 = 65534;
 
-/// Makes a command run as a user whom permissions hold.
+/// Makes a command run as an unprivileged user.
 fn as_plain_user(command: &mut Command) -> &mut Command {
     if geteuid().is_root() { command.uid(NOBODY).gid(NOBODY) } else { command }
 }
 
-/// Gives the sandbox to that user; false where that user cannot reach the programs under test.
+/// Gives the sandbox to that user. Returns false if that user cannot reach the programs under test.
 fn give_away(case: &Case) -> bool {
     fn give(path: &Path) {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -58,7 +58,7 @@ fn start(case: &Case) -> Running {
 }
 
 #[test]
-fn nobody_reads_its_environment_or_its_memory() {
+fn environment_and_memory_are_unreadable() {
     let case = Case::stalling([plain(0, 2)]);
     if !give_away(&case) {
         return;
@@ -71,7 +71,7 @@ fn nobody_reads_its_environment_or_its_memory() {
             assert!(!output.status.success() && output.stdout.is_empty(), "{file} was read: {output:?}");
         }
     }
-    // The same way leads to what the agent has anyway: so it is the command that keeps to itself.
+    // The agent's own data is readable in the same way: so the test proves that the command protects itself.
     let opencode = read(case.fake.log_of("run")[0].pid, "environ");
     assert!(String::from_utf8_lossy(&opencode.stdout).contains("OPENCODE_RUN_MARKER="), "{opencode:?}");
     running.signal(Signal::TERM);
@@ -80,7 +80,7 @@ fn nobody_reads_its_environment_or_its_memory() {
 }
 
 #[test]
-fn keeping_to_itself_keeps_it_from_nothing() {
+fn protected_command_works_as_usual() {
     let kinds = [SpawnKind::Setsid, SpawnKind::DoubleFork, SpawnKind::DoubleForkClearsEnvironment];
     let case = Case::stalling([deaf(), plain(0, 2)].into_iter().chain(kinds.map(spawn)));
     if !give_away(&case) {
@@ -100,7 +100,7 @@ fn keeping_to_itself_keeps_it_from_nothing() {
 }
 
 #[test]
-fn a_key_that_the_agent_or_others_come_upon_is_warned_of_once() {
+fn exposed_key_is_reported_once() {
     let case = Case::replaying(PLAIN);
     let file = case.sandbox.workspace().join(".env");
     std::fs::write(

@@ -1,8 +1,8 @@
-//! What the real opencode does when something is wrong, replayed: the exit code and the kind of failure of each.
+//! Replays failures of the real opencode: the exit code and the kind of failure of each.
 
 use crate::support::Case;
 
-/// The recording; the exit code; the kind of failure; what is said.
+/// The recording; the exit code; the kind of failure; the message.
 const FAILURES: [(&str, i32, &str, &str); 17] = [
     ("unknown-model", 1, "model_not_found", "Model not found: stub/nope"),
     ("unknown-provider", 1, "model_not_found", "Model not found: nope/x"),
@@ -24,7 +24,7 @@ const FAILURES: [(&str, i32, &str, &str); 17] = [
 ];
 
 #[test]
-fn each_recorded_failure_is_told_for_what_it_is() {
+fn each_recorded_failure_has_its_kind() {
     for (recording, code, kind, words) in FAILURES {
         let case = Case::replaying(&format!("1.18.33/{recording}"));
         let (outcome, object) = case.run_json(&["hello"]);
@@ -37,7 +37,7 @@ fn each_recorded_failure_is_told_for_what_it_is() {
 }
 
 #[test]
-fn an_unknown_agent_is_an_error_although_opencode_takes_another() {
+fn unknown_agent_is_an_error() {
     let case = Case::replaying("1.18.33/unknown-agent");
     let (outcome, object) = case.run_json(&["--agent", "nope", "hello"]);
     outcome.assert_code(2);
@@ -46,7 +46,7 @@ fn an_unknown_agent_is_an_error_although_opencode_takes_another() {
 }
 
 #[test]
-fn what_opencode_recovered_from_is_no_failure() {
+fn recovered_error_is_no_failure() {
     for recording in ["error-429-recovered", "stream-cut-once", "failed-tool", "failed-command", "denied-by-rule"] {
         let case = Case::replaying(&format!("1.18.33/{recording}"));
         let (outcome, object) = case.run_json(&["hello"]);
@@ -57,7 +57,7 @@ fn what_opencode_recovered_from_is_no_failure() {
 }
 
 #[test]
-fn an_answer_that_was_cut_is_completed_with_a_warning() {
+fn cut_answer_completes_with_warning() {
     let case = Case::replaying("1.18.33/finish-length");
     let (outcome, object) = case.run_json(&["hello"]);
     outcome.assert_code(0);

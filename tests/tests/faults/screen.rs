@@ -1,4 +1,4 @@
-//! The command on a terminal whose screen is followed.
+//! The command on a terminal with an emulated screen.
 
 use crate::support::{HANG, Outcome, Running};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use vt100::Parser;
 
-/// How many lines above the screen are kept.
+/// The number of lines kept above the screen.
 const SCROLLBACK: usize = 200;
 
 /// A command on a terminal.
@@ -35,7 +35,7 @@ impl Screen {
         let (mut output, shown) = (terminal.try_clone().unwrap(), Arc::clone(&state));
         let reader = std::thread::spawn(move || {
             let mut bytes = [0; 65536];
-            // It ends in an error when the other end is closed.
+            // Reading fails when the other end is closed.
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 let mut state = shown.lock().unwrap();
                 state.parser.process(&bytes[..count]);
@@ -45,12 +45,12 @@ impl Screen {
         Self { running, terminal, state, reader }
     }
 
-    /// Returns the lines that are on the screen.
+    /// Returns the lines on the screen.
     pub(crate) fn contents(&self) -> String {
         self.state.lock().unwrap().parser.screen().contents()
     }
 
-    /// Waits until the screen shows this.
+    /// Waits until the screen shows a text.
     #[track_caller]
     pub(crate) fn wait_for(&self, text: &str) {
         self.wait_until(text, |contents| contents.contains(text));
@@ -70,20 +70,20 @@ impl Screen {
         (&self.terminal).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Returns whether the terminal echoes what is typed and gives it line by line.
+    /// Returns whether the terminal echoes input and is in line mode.
     pub(crate) fn is_restored(&self) -> bool {
         use rustix::termios::LocalModes;
         let modes = tcgetattr(&self.terminal).unwrap().local_modes;
         modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
-    /// Gives the window another size.
+    /// Resizes the window.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
         tcsetwinsize(&self.terminal, size(rows, columns)).unwrap();
         self.state.lock().unwrap().parser.screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
     }
 
-    /// Waits for the end, and returns it with what the terminal shows then and all that it got.
+    /// Waits for the exit; returns it with the final screen and all output.
     #[track_caller]
     pub(crate) fn end(self) -> Ended {
         let Self { running, terminal, state, reader } = self;

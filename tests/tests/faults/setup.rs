@@ -1,4 +1,4 @@
-//! The installation, with a program for npm that starts others.
+//! The installation, with an npm that starts other programs.
 
 use crate::support::{HANG, Running, wait_until};
 use opencode_run_tests::{Sandbox, opencode_run_bin};
@@ -7,8 +7,9 @@ use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-/// A sandbox whose npm leaves a process in a session of its own, one without an environment, and one that is deaf, says that it
-/// is ready, and then does this. Each sleeps for so many seconds, by which it is found: every test has its own.
+/// Returns a sandbox whose npm leaves three processes: one in its own session, one without an environment, and one that
+/// ignores signals, reports that it is ready, and does `last`. Each sleeps for so many seconds, which identify the
+/// test's processes.
 fn with_npm(seconds: &str, last: &str) -> Sandbox {
     let mut sandbox = Sandbox::new();
     let bin = sandbox.path("bin");
@@ -31,14 +32,14 @@ fn start(sandbox: &Sandbox) -> Running {
     Running::spawn(command.arg("setup").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 
-/// Asserts that nothing of npm's is alive, one that has cleared its environment included.
+/// Asserts that no process of npm is alive, including one that has cleared its environment.
 fn assert_over(sandbox: &Sandbox, seconds: &str) {
     sandbox.assert_nothing_alive();
-    assert_eq!(crate::watcher::sleepers(seconds), 0);
+    assert_eq!(crate::supervisor::sleepers(seconds), 0);
 }
 
 #[test]
-fn a_signal_ends_npm_and_all_that_it_started() {
+fn signal_kills_npm_and_its_descendants() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let sandbox = with_npm("71.25", "sleep 71.25");
         let running = start(&sandbox);
@@ -53,7 +54,7 @@ fn a_signal_ends_npm_and_all_that_it_started() {
 }
 
 #[test]
-fn an_npm_that_fails_says_why_and_leaves_nothing() {
+fn failed_npm_is_explained() {
     let sandbox = with_npm("71.75", "echo 'npm error no such registry' >&2; exit 7");
     let outcome = start(&sandbox).wait();
     outcome.assert_code(4);
@@ -62,7 +63,7 @@ fn an_npm_that_fails_says_why_and_leaves_nothing() {
 }
 
 #[test]
-fn a_machine_without_npm_is_told_so() {
+fn missing_npm_is_reported() {
     let mut sandbox = Sandbox::new();
     sandbox.set("PATH", sandbox.home());
     let outcome = start(&sandbox).wait();

@@ -1,4 +1,4 @@
-//! Running the command on the fake, within a time limit and with its memory watched.
+//! Runs the command on the fake, with a time limit and its memory measured.
 
 use opencode_run_tests::script::{Act, SignalName, SpawnKind, Stream};
 use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, opencode_run_bin};
@@ -15,13 +15,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// How long anything here may take on a machine that does much else: what takes longer hangs.
+/// The time limit on a busy machine: longer is a hang.
 pub(crate) const HANG: Duration = Duration::from_mins(1);
 
-/// How often it is looked.
+/// The interval of polling.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The recording that most scripts are made of: a step's start, a text, the step's end.
+/// The recording used by most scripts: a step's start, a text, the step's end.
 pub(crate) const PLAIN: &str = "1.18.33/plain-text";
 pub(crate) const PLAIN_TEXT: &str = "Hello from the model.";
 
@@ -32,7 +32,7 @@ pub(crate) struct Case {
     transport: Transport,
 }
 
-/// How opencode is driven.
+/// The way in which opencode is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Run,
@@ -46,17 +46,17 @@ impl Case {
         Self { sandbox, fake, transport: Transport::Run }
     }
 
-    /// The same case on another transport than `run`, which most scripts are written for.
+    /// Returns the same case on another transport than `run`, for which most scripts are written.
     pub(crate) fn on(self, transport: Transport) -> Self {
         Self { transport, ..self }
     }
 
-    /// A case whose `run` does these acts.
+    /// Returns a case whose `run` does these acts.
     pub(crate) fn doing(acts: impl IntoIterator<Item = Act>) -> Self {
         Self::new(|script, _| script.on("run", acts))
     }
 
-    /// A case whose `run` does these acts, says that it is ready, and stalls.
+    /// Returns a case whose `run` does these acts, reports that it is ready, and stalls.
     pub(crate) fn stalling(acts: impl IntoIterator<Item = Act>) -> Self {
         Self::new(|script, sandbox| script.on("run", acts.into_iter().chain(ready_and_stall(sandbox))))
     }
@@ -65,7 +65,7 @@ impl Case {
         Self::new(|script, _| script.replay("run", recording))
     }
 
-    /// Returns the command with the fake for its opencode; stdin is empty.
+    /// Returns the command with the fake as its opencode and an empty stdin.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.sandbox.command(opencode_run_bin!());
         let transport = match self.transport {
@@ -81,7 +81,7 @@ impl Case {
         Running::spawn(&mut self.command(arguments))
     }
 
-    /// Runs the command to its end, and asserts that nothing is alive then.
+    /// Runs the command to its end, and asserts that no process is alive then.
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         let outcome = self.start(arguments).wait();
@@ -89,7 +89,7 @@ impl Case {
         outcome
     }
 
-    /// Runs the command with `--output-format json` and returns its object too.
+    /// Runs the command with `--output-format json`, and returns its object too.
     #[track_caller]
     pub(crate) fn run_json(&self, arguments: &[&str]) -> (Outcome, Value) {
         let outcome = self.run(&[&["--output-format", "json"], arguments].concat());
@@ -101,26 +101,26 @@ impl Case {
         self.sandbox.path("ready")
     }
 
-    /// Waits until the fake has come to where it says that it is ready.
+    /// Waits until the fake reports that it is ready.
     #[track_caller]
     pub(crate) fn wait_until_ready(&self) {
         let file = self.ready_file();
         wait_until("the fake is ready", || file.exists());
     }
 
-    /// Returns the directories of tasks in the workspace.
+    /// Returns the task directories in the workspace.
     pub(crate) fn task_dirs(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.sandbox.workspace()).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("task")).collect()
     }
 }
 
-/// Acts that tell a test that the fake has come so far.
+/// Returns acts that report to the test that the fake is ready, and stall.
 pub(crate) fn ready_and_stall(sandbox: &Sandbox) -> [Act; 2] {
     [Act::WriteFile { path: sandbox.path("ready"), text: String::new() }, Act::Stall {}]
 }
 
-/// Lines of the plain recording.
+/// Returns lines of the plain recording.
 pub(crate) fn plain(from: usize, to: usize) -> Act {
     Act::EmitRecording { recording: PLAIN.to_owned(), from, to: Some(to), line_pause_ms: 0 }
 }
@@ -133,7 +133,7 @@ pub(crate) fn flood(stream: Stream, bytes: u64, one_line: bool) -> Act {
     Act::Flood { stream, bytes, line_length: None, one_line }
 }
 
-/// A process that sleeps for a minute, deaf to everything but SIGKILL.
+/// Returns a process that sleeps for a minute and ignores all signals but SIGKILL.
 pub(crate) fn spawn(kind: SpawnKind) -> Act {
     Act::Spawn { kind, duration_s: 60, ignore_signals: true, hold_output: false, count: Some(60) }
 }
@@ -151,13 +151,13 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// The command under way, its output being read.
+/// A running command whose output is read.
 pub(crate) struct Running {
     pub(crate) child: Child,
     pub(crate) began: Instant,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
-    /// The other end of the terminal that it is on, if it is on one.
+    /// The other end of its terminal, if it has one.
     terminal: Option<OwnedFd>,
 }
 
@@ -166,7 +166,7 @@ impl Running {
         Self::from_child(command.spawn().unwrap())
     }
 
-    /// Takes a started command, and reads what of its output the test has not taken.
+    /// Takes a started command, and reads the outputs that the test has not taken.
     pub(crate) fn from_child(mut child: Child) -> Self {
         let stdout = child.stdout.take().map(read);
         let stderr = child.stderr.take().map(read);
@@ -180,7 +180,7 @@ impl Running {
         Self { child, began: Instant::now(), stdout: None, stderr, terminal: None }
     }
 
-    /// Starts the command on a terminal of its own, which reads its stdout and stderr.
+    /// Starts the command on its own terminal, whose output is read.
     pub(crate) fn spawn_on_terminal(command: &Command) -> Self {
         Self::spawn_on_terminal_of(command, Winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 })
     }
@@ -192,7 +192,7 @@ impl Running {
         unlockpt(&terminal).unwrap();
         tcsetwinsize(&terminal, size).unwrap();
         let end = || ioctl_tiocgptpeer(&terminal, flags).unwrap();
-        // It makes a session of its own, whose terminal is the one on stdin, and becomes the command.
+        // The shell creates a session with the terminal on stdin, and becomes the command.
         let mut on_terminal = Command::new("setsid");
         on_terminal.arg("--ctty").arg(command.get_program()).args(command.get_args());
         on_terminal.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -201,23 +201,23 @@ impl Running {
         Self { child, began: Instant::now(), stdout: None, stderr: None, terminal: Some(terminal) }
     }
 
-    /// Waits for the end of a command that is on a terminal, and returns what is to be seen there.
+    /// Waits for the exit of a command on a terminal, and returns the terminal's output.
     pub(crate) fn screen(mut self) -> String {
         let terminal = self.take_terminal();
         let reader = std::thread::spawn(move || {
-            // It ends in an error when nobody has the other end any more.
+            // Reading fails when the other end is closed.
             BufReader::new(terminal).bytes().map_while(Result::ok).collect::<Vec<u8>>()
         });
         self.wait();
         String::from_utf8_lossy(&reader.join().unwrap()).into_owned()
     }
 
-    /// Leaves the other end of the terminal that it is on to the test.
+    /// Returns the other end of its terminal.
     pub(crate) fn take_terminal(&mut self) -> File {
         File::from(self.terminal.take().unwrap())
     }
 
-    /// Closes the terminal that it is on.
+    /// Closes its terminal.
     pub(crate) fn close_terminal(&mut self) {
         drop(self.terminal.take().unwrap());
     }
@@ -231,7 +231,7 @@ impl Running {
         self.wait_for(HANG)
     }
 
-    /// Waits for the end; a command that takes longer is killed, and the test has failed.
+    /// Waits for the exit; a command that takes longer is killed, and the test fails.
     #[track_caller]
     pub(crate) fn wait_for(mut self, limit: Duration) -> Outcome {
         let deadline = Instant::now() + limit;
@@ -265,7 +265,7 @@ fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// How the command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
@@ -273,12 +273,12 @@ pub(crate) struct Outcome {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) elapsed: Duration,
-    /// The most memory that it had, in KiB.
+    /// Its highest memory, in KiB.
     pub(crate) peak_kib: u64,
 }
 
 impl Outcome {
-    /// Returns the one object on stdout.
+    /// Returns the only object on stdout.
     #[track_caller]
     pub(crate) fn object(&self) -> Value {
         assert_eq!(self.stdout.lines().count(), 1, "one object on one line: {self:?}");
@@ -290,14 +290,14 @@ impl Outcome {
         object
     }
 
-    /// Asserts the exit code, and that no panic was on the way there.
+    /// Asserts the exit code, and that there was no panic.
     #[track_caller]
     pub(crate) fn assert_code(&self, code: i32) {
         assert_eq!((self.code, self.signal), (Some(code), None), "{self:?}");
         assert!(!self.stderr.contains("panicked"), "{self:?}");
     }
 
-    /// Asserts that stderr says all of this.
+    /// Asserts that stderr contains all of these texts.
     #[track_caller]
     pub(crate) fn assert_says(&self, words: &[&str]) {
         for word in words {

@@ -1,4 +1,4 @@
-//! JSON of opencode's that holds half of a UTF-16 surrogate pair, which no Rust string can hold.
+//! JSON from opencode with half of a UTF-16 surrogate pair, which no Rust string can contain.
 
 use crate::support::{Case, Transport, plain, stdout};
 use opencode_run_tests::recording::Recording;
@@ -14,7 +14,7 @@ fn events(stream: &str) -> Vec<Value> {
 }
 
 #[test]
-fn tool_with_half_a_pair_is_read_on_run() {
+fn half_pair_in_tool_is_read() {
     let recording = Recording::named("1.18.33/tool-then-text").unwrap();
     let acts = recording.stdout.iter().map(|line| {
         stdout(&(line.replace("made by a tool\\n\",\"metadata", &format!("made by a tool{HALF}\",\"metadata")) + "\n"))
@@ -29,7 +29,7 @@ fn tool_with_half_a_pair_is_read_on_run() {
 }
 
 #[test]
-fn error_with_half_a_pair_fails_the_turn() {
+fn half_pair_in_error_fails_turn() {
     let error = format!(r#"{{"type":"error","error":{{"name":"APIError","data":{{"message":"too long{HALF}"}}}}}}"#);
     let (outcome, object) = Case::doing([plain(0, 1), stdout(&(error + "\n"))]).run_json(&["hello"]);
     outcome.assert_code(1);
@@ -38,7 +38,7 @@ fn error_with_half_a_pair_fails_the_turn() {
 }
 
 #[test]
-fn events_with_half_a_pair_are_read_on_serve() {
+fn half_pair_is_read_on_serve() {
     let part = |status: &str| {
         format!(
             r#"{{"directory":"{{{{cwd}}}}","payload":{{"type":"message.part.updated","properties":{{"part":{{"id":"prt_{{{{answer}}}}","sessionID":"{{{{session}}}}","messageID":"{{{{answer}}}}","type":"tool","tool":"read","callID":"c","state":{{"status":"{status}","input":{{"filePath":"a{HALF}"}},"output":"cut{HALF}","title":"{HALF}"}}}}}}}}}}"#

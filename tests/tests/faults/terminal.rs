@@ -1,9 +1,9 @@
-//! stdout and stderr on one terminal.
+//! stdout and stderr on the same terminal.
 
 use crate::support::{Case, Running};
 
 #[test]
-fn a_message_does_not_begin_in_the_middle_of_the_answers_line() {
+fn message_starts_on_its_own_line() {
     let case = Case::replaying("1.18.33/tool-then-text");
     let screen = Running::spawn_on_terminal(&case.command(&["hello"])).screen();
     let lines: Vec<_> = screen.lines().collect();

@@ -1,10 +1,10 @@
-//! Directories that are gone or cannot be written to.
+//! Directories that are deleted or not writable.
 
 use crate::support::{Case, PLAIN, Running};
 use opencode_run_tests::opencode_run_bin;
 use std::process::{Command, Stdio};
 
-/// Returns a command that a shell starts in a directory which it has deleted.
+/// Returns a command that a shell starts in a directory that it has deleted.
 fn in_deleted_directory(case: &Case, command: &Command) -> Command {
     let mut shell = case.sandbox.command("sh");
     shell.args(["-c", "mkdir gone; cd gone; rmdir ../gone; exec \"$0\" \"$@\""]).arg(command.get_program());

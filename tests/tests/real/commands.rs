@@ -1,4 +1,4 @@
-//! What the command can do beside a turn.
+//! Commands that run no turn.
 
 use crate::stage::{Stage, entries, name};
 use opencode_run_scripted_model::Script;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn the_demonstration_runs_two_turns_and_leaves_a_transcript() {
+fn demo_runs_turns_and_saves_transcript() {
     let mut stage = Stage::new(Script::new());
-    // It has nothing to do with what the user has configured.
+    // The user's own configuration does not matter for it.
     stage.sandbox.set("OPENCODE_CONFIG_CONTENT", "{}");
     let done = stage.run(["demo", "--workspace", "shown"]).with_code(0);
     assert!(
@@ -32,9 +32,9 @@ fn the_demonstration_runs_two_turns_and_leaves_a_transcript() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn setup_does_nothing_where_the_tested_opencode_is_whole() {
+fn setup_keeps_a_complete_installation() {
     let mut stage = Stage::new(Script::always("Done."));
-    // What `setup` installed is `VERSION/node_modules/.bin/opencode`; another opencode cannot show this.
+    // `setup` installs to `VERSION/node_modules/.bin/opencode`; another installation cannot show this.
     let Some(installed) = stage.opencode.ancestors().nth(3).filter(|dir| dir.join("installed.json").is_file()) else {
         return stage.end();
     };
@@ -54,7 +54,7 @@ fn setup_does_nothing_where_the_tested_opencode_is_whole() {
     assert_eq!(Path::new(done.stdout.trim_end()), path);
     assert!(done.stderr.contains("installed already"), "{}", done.stderr);
 
-    // It is found there when it is not on PATH.
+    // It is found there if it is not on PATH.
     let done = stage.run(["doctor"]);
     assert!(done.stdout.contains(PINNED_OPENCODE) && done.stdout.contains(path.to_str().unwrap()), "{}", done.stdout);
     assert_eq!(stage.turn(["hello"]).with_code(0).json()["output"], "Done.");
@@ -63,7 +63,7 @@ fn setup_does_nothing_where_the_tested_opencode_is_whole() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn the_doctor_says_what_is_there_and_what_is_wrong() {
+fn doctor_reports_state_and_problems() {
     let stage = Stage::new(Script::new());
     stage.dot_env("MODEL_CODE_BASEURL={url}\nMODEL_CODE_APIKEY=sk-1234\nMODEL_CODE_MODEL=m\n");
     let done = stage.run(["doctor", "--output-format", "json"]).with_code(0);

@@ -1,4 +1,4 @@
-//! Configuration files that opencode does not accept: the reason is the same on both transports, whole, and quotes no key.
+//! Configuration files that opencode rejects: the reason is the same on both transports, complete, and quotes no key.
 
 use crate::stage::{Done, Stage};
 use opencode_run_scripted_model::Script;
@@ -45,7 +45,7 @@ fn broken_project_configuration_is_explained() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn other_broken_configuration_files_are_explained() {
+fn other_broken_files_are_explained() {
     let stage = Stage::new(Script::always("Done."));
     assert_reason(&stage, "home/.config/opencode/opencode.json", "{ nonsense", &["InvalidSymbol at line 1, column 3"]);
     assert_reason(&stage, "workspace/.opencode/agent/bad.md", "---\nmode: nosuch\n---\nx", &["nosuch", "mode"]);
@@ -55,7 +55,7 @@ fn other_broken_configuration_files_are_explained() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn configuration_that_is_a_directory_or_names_no_agent_is_explained() {
+fn directory_or_unknown_agent_is_explained() {
     let stage = Stage::new(Script::always("Done."));
     let file = stage.sandbox.workspace().join("opencode.json");
     let message = |transport: &str| {
@@ -78,7 +78,7 @@ fn configuration_that_is_a_directory_or_names_no_agent_is_explained() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn configuration_with_a_byte_order_mark_is_used() {
+fn byte_order_mark_is_accepted() {
     let stage = Stage::new(Script::always("Done."));
     stage.write("workspace/opencode.json", "\u{feff}{\"instructions\": [\"marked.md\"]}");
     stage.write("workspace/marked.md", "INSTRUCTIONS-OF-THE-FILE");

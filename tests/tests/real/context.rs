@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_context_from_a_file_reaches_the_model_beside_the_users_own_instructions() {
+fn context_file_reaches_the_model() {
     let mut stage = Stage::new(Script::always("Understood."));
     let own = stage.write("own.md", "THE-USERS-OWN");
     stage.configure(&serde_json::json!({"instructions": [own]}));

@@ -3,7 +3,7 @@
 use crate::stage::{Running, Stage, shell};
 use std::process::Command;
 
-/// Paths as they occur: Jenkins' branch folders, and all that means something in a URL.
+/// Realistic paths: Jenkins' branch folders, and all characters with a meaning in a URL.
 const ESCAPES: [&str; 2] = ["a%2Fb %ff", "a%20b"];
 const OTHERS: [&str; 2] = ["100%", "a b+c#d?e=f&g \u{1f600}"];
 
@@ -48,7 +48,7 @@ fn assert_refused(stage: &Stage, name: &str, transport: &str) {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn server_works_in_directories_with_signs() {
+fn server_works_in_escaped_directories() {
     let stage = Stage::new(shell("pwd; echo made > made.txt", "Done."));
     for name in OTHERS {
         assert_works_in(&stage, name, "serve");
@@ -62,7 +62,7 @@ fn server_works_in_directories_with_signs() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn run_works_in_directories_without_escapes_and_refuses_others() {
+fn run_refuses_directories_with_escapes() {
     let stage = Stage::new(shell("pwd; echo made > made.txt", "Done."));
     for name in OTHERS {
         assert_works_in(&stage, name, "run");

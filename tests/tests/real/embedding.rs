@@ -1,4 +1,4 @@
-//! A program that embeds the library and ends while a tool is at work.
+//! A program that embeds the library and ends while a tool is running.
 
 use crate::stage::{Stage, bash, until};
 use opencode_run_scripted_model::{Script, When};
@@ -7,10 +7,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long what a program leaves may live after it.
+/// How long processes of a program may outlive it.
 const PROMISED: Duration = Duration::from_secs(5);
 
-/// Starts the program and waits until its tool is at work, in the background too, in sessions and without an environment.
+/// Starts the program and waits until its tool is running, also in the background, in sessions and without an
+/// environment.
 fn at_work(line: &str, transport: &str, end: &str) -> (Stage, Child) {
     let tool = "setsid sleep 120 & (env -i setsid sleep 120 &) ; touch ready; sleep 120";
     let stage = Stage::new(Script::new().rule(When::agent().reply(bash(tool))));
@@ -29,7 +30,7 @@ fn end(stage: &Stage, program: &mut Child, signal: Option<Signal>) {
     program.wait().unwrap();
 }
 
-/// A turn takes seconds, so the fake plays all other ends: for a supervisor and a guard they are the same.
+/// A turn takes seconds, so the fake plays all other ends: for a supervisor and a watchdog they are the same.
 const ENDS: [(&str, Option<Signal>); 3] = [("run", Some(Signal::INT)), ("serve", Some(Signal::KILL)), ("serve", None)];
 
 #[test]

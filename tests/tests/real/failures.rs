@@ -1,10 +1,10 @@
-//! Turns that fail, and what is said about it.
+//! Turns that fail, and their messages.
 
 use crate::stage::{Done, Stage, shell};
 use opencode_run_scripted_model::{Answer, ErrorReply, Part, Script, Usage, When};
 use serde_json::{Value, json};
 
-/// Asserts that a turn failed in this way, and returns what was said.
+/// Asserts that a turn failed in this way, and returns its message.
 #[track_caller]
 fn failed(done: Done, kind: &str) -> (Value, String) {
     let done = done.with_code(1);
@@ -16,7 +16,7 @@ fn failed(done: Done, kind: &str) -> (Value, String) {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_key_that_is_refused_is_told_with_the_source_it_belongs_to() {
+fn rejected_key_names_its_source() {
     let stage = Stage::new(Script::always(ErrorReply::new(401).message("no such key")));
     stage.dot_env("MODEL_CODE_BASEURL={url}\nMODEL_CODE_APIKEY=sk-1\nMODEL_CODE_MODEL=m\n");
     let arguments = ["--model-source-type", "code", "--output-format", "json", "--save-markdown=t.md", "hello"];
@@ -31,7 +31,7 @@ fn a_key_that_is_refused_is_told_with_the_source_it_belongs_to() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_base_url_that_lacks_its_v1_is_suspected() {
+fn missing_v1_in_base_url_is_suspected() {
     let stage = Stage::new(Script::always("Done."));
     let url = stage.model.base_url().replace("/v1", "");
     stage.dot_env(&format!("MODEL_DEFAULT_BASEURL={url}\nMODEL_DEFAULT_MODEL=m\n"));
@@ -44,7 +44,7 @@ fn a_base_url_that_lacks_its_v1_is_suspected() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_provider_that_recovers_is_no_failure() {
+fn recovering_provider_is_no_failure() {
     let script = Script::new()
         .rule(When::agent().reply(ErrorReply::new(500).message("broken").header("retry-after", "1")).times(1))
         .rule(When::agent().reply("Recovered."));
@@ -57,7 +57,7 @@ fn a_provider_that_recovers_is_no_failure() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_error_after_a_step_keeps_what_was_produced() {
+fn error_after_step_keeps_output() {
     let script =
         Script::new()
             .rule(When::agent().after_tools(0).reply(
@@ -73,7 +73,7 @@ fn an_error_after_a_step_keeps_what_was_produced() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_unknown_model_is_told_with_what_is_known() {
+fn unknown_model_fails_with_suggestions() {
     let stage = Stage::new(Script::always("Done."));
     let (json, stderr) = failed(stage.run(["-m", "stub/gpt", "--output-format", "json", "hello"]), "model_not_found");
     let message = &json["error"]["message"];
@@ -89,7 +89,7 @@ fn an_unknown_model_is_told_with_what_is_known() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_unknown_variant_is_wrong_usage_and_the_message_reaches_nobody() {
+fn unknown_variant_is_wrong_usage() {
     let stage = Stage::new(Script::always("Done."));
     let arguments = ["-m", "stub/gpt-4", "--variant", "nope", "--output-format", "json", "hello"];
     let done = stage.run(arguments).with_code(2);
@@ -101,7 +101,7 @@ fn an_unknown_variant_is_wrong_usage_and_the_message_reaches_nobody() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn no_session_is_made_for_an_unknown_model_where_a_server_can_be_asked() {
+fn unknown_model_creates_no_session() {
     let stage = Stage::new(Script::always("Done."));
     let sessions = || {
         let mut list = stage.sandbox.command(&stage.opencode);
@@ -117,7 +117,7 @@ fn no_session_is_made_for_an_unknown_model_where_a_server_can_be_asked() {
     };
     unknown("serve");
     assert_eq!(sessions(), 0);
-    // The documented difference: a process of its own cannot be asked in passing.
+    // The documented difference: opencode's own process is not queried for models.
     unknown("run");
     assert_eq!(sessions(), 1);
     assert_eq!(stage.requests().len(), 0);
@@ -126,7 +126,7 @@ fn no_session_is_made_for_an_unknown_model_where_a_server_can_be_asked() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_unknown_agent_is_wrong_usage_and_the_message_reaches_nobody() {
+fn unknown_agent_is_wrong_usage() {
     let stage = Stage::new(Script::always("Done."));
     for agent in ["nope", "general"] {
         let done = stage.turn(["--agent", agent, "hello"]).with_code(2);
@@ -139,7 +139,7 @@ fn an_unknown_agent_is_wrong_usage_and_the_message_reaches_nobody() {
     stage.end();
 }
 
-/// A model that reads outside of its directory, again and again or until it is refused.
+/// A model that reads outside of its directory, repeatedly or until it is refused.
 fn reads_outside(gives_up: bool) -> Script {
     let read = || Part::tool_call("read", json!({"filePath": "/etc/hostname"}));
     let script =
@@ -149,7 +149,7 @@ fn reads_outside(gives_up: bool) -> Script {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_refused_permission_is_told_to_the_agent_which_goes_on() {
+fn agent_continues_after_refused_permission() {
     let stage = Stage::new(reads_outside(true));
     let done = stage.turn(["read"]).with_code(0);
     assert_eq!(done.json()["output"], "I read.\n\nI gave up.");
@@ -161,7 +161,7 @@ fn a_refused_permission_is_told_to_the_agent_which_goes_on() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_agent_that_insists_on_what_is_refused_ends_with_an_error() {
+fn insisting_agent_ends_with_error() {
     let stage = Stage::new(reads_outside(false));
     let (json, stderr) = failed(stage.turn(["read"]), "permission");
     assert!(json["output"].as_str().unwrap().starts_with("I read."), "{json}");
@@ -171,7 +171,7 @@ fn an_agent_that_insists_on_what_is_refused_ends_with_an_error() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_permission_is_allowed_where_all_are() {
+fn permission_is_allowed_by_policy() {
     let stage = Stage::new(reads_outside(true));
     let host = std::fs::read_to_string("/etc/hostname").unwrap();
     for transport in ["serve", "run"] {
@@ -185,7 +185,7 @@ fn a_permission_is_allowed_where_all_are() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_process_for_each_turn_ends_on_a_refused_permission() {
+fn run_ends_on_refused_permission() {
     let stage = Stage::new(reads_outside(false));
     let (json, stderr) = failed(stage.turn(["--transport", "run", "read"]), "permission");
     assert_eq!(json["output"], "I read.");
@@ -195,9 +195,9 @@ fn a_process_for_each_turn_ends_on_a_refused_permission() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_tool_that_fails_is_no_failure_of_the_turn() {
+fn failed_tool_is_no_failed_turn() {
     let mut stage = Stage::new(shell("echo out; exit 3", "It failed, and that is fine."));
-    // A dead proxy in the environment keeps nobody from a provider on loopback.
+    // A dead proxy in the environment does not block a provider on loopback.
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
         stage.sandbox.set(name, "http://127.0.0.1:9");
     }

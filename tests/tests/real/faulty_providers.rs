@@ -1,4 +1,4 @@
-//! Providers that do not answer in the requested format, break off after the answer, or never end it.
+//! Providers that answer in another format, break off after the answer, or never end it.
 
 use crate::stage::Stage;
 use opencode_run_scripted_model::Script;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A provider that does the same with each request.
+/// A provider that answers each request in the same way.
 struct Provider {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -19,7 +19,8 @@ struct Provider {
 }
 
 impl Provider {
-    /// Answers each request by a function, until the client leaves or the provider is dropped.
+    /// Starts a provider that answers each request by a function, until the client disconnects or the provider is
+    /// dropped.
     fn start(answer: impl Fn(&mut TcpStream, &AtomicBool) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -49,7 +50,7 @@ impl Provider {
         Self { address, requests, is_over, thread: Some(thread) }
     }
 
-    /// Answers each request with these bytes and closes the connection.
+    /// Returns a provider that answers each request with these bytes and closes the connection.
     fn bytes(answer: impl Into<String>) -> Self {
         let answer = answer.into();
         Self::start(move |stream, _| stream.write_all(answer.as_bytes()))
@@ -86,13 +87,13 @@ fn read_request(stream: &mut TcpStream) -> Option<()> {
     }
 }
 
-/// Plays a turn on the provider, and returns its result and what it took.
+/// Plays a turn on the provider, and returns its result and its duration.
 #[track_caller]
 fn turn(stage: &Stage, provider: &Provider, code: i32, arguments: &[&str]) -> (Value, Duration) {
     turn_of(stage, provider, "@ai-sdk/openai-compatible", code, arguments)
 }
 
-/// The same with another provider package.
+/// Does the same with another provider package.
 #[track_caller]
 fn turn_of(stage: &Stage, provider: &Provider, package: &str, code: i32, arguments: &[&str]) -> (Value, Duration) {
     stage.dot_env(&format!(
@@ -106,7 +107,7 @@ fn turn_of(stage: &Stage, provider: &Provider, package: &str, code: i32, argumen
     (done.json(), since.elapsed())
 }
 
-/// The same for a turn that fails by the provider's fault, with this message.
+/// Does the same for a turn that fails with this message because of the provider.
 #[track_caller]
 fn fails(stage: &Stage, provider: &Provider, arguments: &[&str], says: &str) -> Value {
     let (json, _) = turn(stage, provider, 1, arguments);
@@ -133,7 +134,7 @@ const LATE_NAME: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_call
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn whole_answer_is_accepted_although_the_connection_breaks_behind_it() {
+fn complete_answer_survives_broken_connection() {
     let stage = Stage::new(Script::always("unused"));
     let provider = Provider::bytes(format!("{EVENTS}{}", chunk(&format!("{HELLO}{STOP}"))));
     let (json, _) = turn(&stage, &provider, 0, &["--max-cost", "1"]);
@@ -143,7 +144,7 @@ fn whole_answer_is_accepted_although_the_connection_breaks_behind_it() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn answer_in_another_form_costs_two_requests_at_most_and_is_told_in_its_own_words() {
+fn answer_in_other_format_is_reported() {
     let stage = Stage::new(Script::always("unused"));
     let page = "<!doctype html><html><head><title>Sign in</title></head><body>to the portal</body></html>";
     for (answer, says, requests) in [
@@ -166,7 +167,7 @@ fn answer_in_another_form_costs_two_requests_at_most_and_is_told_in_its_own_word
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn error_within_a_stream_is_part_of_the_message() {
+fn error_within_stream_is_reported() {
     let stage = Stage::new(Script::always("unused"));
     for error in [r#"{"error":{"message":"GPU fell over","code":"gpu"}}"#, r#"{"error":"GPU fell over"}"#] {
         let provider = Provider::bytes(with_length("text/event-stream", &format!("{HELLO}data: {error}\n\n")));
@@ -179,7 +180,7 @@ fn error_within_a_stream_is_part_of_the_message() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn base_url_that_ends_in_a_route_is_refused_before_anything_is_paid() {
+fn base_url_with_route_is_refused() {
     let stage = Stage::new(Script::always("unused"));
     stage.dot_env("MODEL_DEFAULT_BASEURL={url}/chat/completions\nMODEL_DEFAULT_MODEL=m\n");
     for arguments in [&["--config", ".env", "hello"][..], &["doctor", "--config", ".env"]] {
@@ -192,7 +193,7 @@ fn base_url_that_ends_in_a_route_is_refused_before_anything_is_paid() {
     stage.end();
 }
 
-/// Sends the same piece every half second.
+/// Returns a provider that sends the same piece every half second.
 fn trickle(piece: &'static str) -> Provider {
     Provider::start(move |stream, is_over| {
         stream.write_all(EVENTS.as_bytes())?;
@@ -206,12 +207,12 @@ fn trickle(piece: &'static str) -> Provider {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn signs_of_life_without_content_hold_off_no_idle_limit() {
+fn liveness_does_not_delay_idle_limit() {
     let mixed = ": x\n\ndata: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"}}]}\n\n";
     let block = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\
                  \"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
                  event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n";
-    // The gateway's own tests have more of them.
+    // The gateway's own tests cover more of them.
     let cases = [("@ai-sdk/openai-compatible", mixed, "serve"), ("@ai-sdk/anthropic", block, "serve")];
     let play = |(package, piece, transport)| {
         let stage = Stage::new(Script::always("unused"));
@@ -222,13 +223,13 @@ fn signs_of_life_without_content_hold_off_no_idle_limit() {
         assert!(provider.requests() > 0, "{package}, {piece}: {json}");
         stage.end();
     };
-    // Each waits most of the time.
+    // Each test waits most of the time.
     std::thread::scope(|scope| cases.iter().for_each(|case| drop(scope.spawn(|| play(*case)))));
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn answer_without_an_end_is_a_failure_of_the_provider_after_one_request() {
+fn endless_answer_fails_after_one_request() {
     let stage = Stage::new(Script::always("unused"));
     let provider = Provider::start(move |stream, is_over| {
         stream.write_all(EVENTS.as_bytes())?;
@@ -246,7 +247,7 @@ fn answer_without_an_end_is_a_failure_of_the_provider_after_one_request() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn line_without_an_end_is_a_failure_of_the_provider_after_one_request() {
+fn endless_line_fails_after_one_request() {
     let stage = Stage::new(Script::always("unused"));
     let text = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"";
     for (first, transport) in [("data: ", "serve"), (text, "serve"), (text, "run")] {
@@ -266,7 +267,7 @@ fn line_without_an_end_is_a_failure_of_the_provider_after_one_request() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn echoed_key_reaches_no_output_and_no_file_in_any_form() {
+fn echoed_key_reaches_no_output() {
     const KEY: &str = "sk-1234567890";
     let stage = Stage::new(Script::always("unused"));
     for (form, transport) in [

@@ -1,4 +1,5 @@
-//! The gateway between the real opencode and the model: what the gateway builds on, measured where it could change.
+//! The gateway between the real opencode and the model: measures the assumptions of the gateway that a release could
+//! change.
 
 use crate::stage::{Stage, bash};
 use opencode_run_gateway::{
@@ -9,10 +10,10 @@ use serde_json::{Value, json};
 
 const KEY: &str = "sk-only-the-gateway-knows";
 
-/// The headers in which opencode names the session, for a provider of any id and for one whose id begins with its own name.
+/// The headers in which opencode names the session, for any provider, and for one whose id has opencode's own prefix.
 const PROVIDERS: [(&str, &str); 2] = [("somewhere", "x-session-id"), ("opencode-run-code", "x-opencode-session")];
 
-/// A gateway in front of the stage's model, and opencode configured to use it as this provider.
+/// Returns a gateway before the stage's model, and configures opencode to use it as this provider.
 struct Behind {
     path: Route,
     account: UsageBudget,
@@ -47,7 +48,7 @@ fn turn(stage: &Stage, provider: &str, code: i32) -> Value {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn the_model_sees_the_key_and_a_tool_does_not() {
+fn tools_do_not_see_the_key() {
     let script = Script::new()
         .rule(When::agent().after_tools(0).reply(bash("printenv; cat /proc/$PPID/environ /proc/$PPID/cmdline")))
         .rule(When::agent().after_tools(1).reply(Answer::text("Done.").usage(Usage::new(100, 10))));
@@ -70,7 +71,7 @@ fn the_model_sees_the_key_and_a_tool_does_not() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn the_key_and_every_parameter_reach_the_other_providers() {
+fn key_and_parameters_reach_other_providers() {
     let parameters = Parameters { temperature: Some(0.3), top_p: Some(0.85), top_k: Some(7), max_tokens: Some(999) };
     for (protocol, package, header) in [
         (Protocol::Anthropic, "@ai-sdk/anthropic", "x-api-key"),
@@ -100,7 +101,7 @@ fn the_key_and_every_parameter_reach_the_other_providers() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn each_request_names_its_session_and_that_of_its_parent() {
+fn requests_name_session_and_parent() {
     let delegate =
         Part::tool_call("task", json!({"description": "Look", "prompt": "look around", "subagent_type": "general"}));
     let script = Script::new()
@@ -123,7 +124,7 @@ fn each_request_names_its_session_and_that_of_its_parent() {
         for request in own {
             assert_eq!((named(request).as_deref(), request.header("x-parent-session-id")), (Some(session), None));
         }
-        // One before 1.18 names the session by the older header, and the parent to providers of other names only.
+        // Before 1.18 the session is in the older header, and the parent is sent only to providers with other names.
         is_older |= named(children[0]).is_some() && children[0].header(header).is_none();
         let parent = (!is_older || provider == "somewhere").then_some(session);
         assert_eq!(children[0].header("x-parent-session-id"), parent, "{provider}");
@@ -134,8 +135,8 @@ fn each_request_names_its_session_and_that_of_its_parent() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_limit_that_is_reached_ends_the_turn_without_another_try() {
-    // A value in which opencode would see a passing fault, if it stood in the error.
+fn reached_limit_is_not_retried() {
+    // The value contains the text of a transient error, which opencode would retry if it were in the message.
     let usage = Usage::new(500, 3);
     let script = Script::new().rule(When::agent().reply(Answer::new([bash("true")]).usage(usage)));
     for (limits, reached) in [
@@ -157,7 +158,7 @@ fn a_limit_that_is_reached_ends_the_turn_without_another_try() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_redirect_ends_the_turn_without_another_try() {
+fn redirect_is_not_retried() {
     let redirect = opencode_run_scripted_model::ErrorReply::new(307).header("location", "http://127.0.0.1:1/");
     let mut stage = Stage::new(Script::always(redirect));
     let behind = Behind::new(&mut stage, "somewhere", UsageLimits::default());

@@ -1,4 +1,4 @@
-//! Ending a turn before its time: nothing that was produced is lost, and nothing is left alive.
+//! Ending a turn early: no output is lost, and no process survives.
 
 use crate::stage::{Running, Stage, bash, until};
 use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// A turn whose first step is finished and whose second step has a tool that goes on for long, with processes that want
+/// Returns a turn whose first step is finished and whose second step has a long-running tool, with processes that try
 /// to survive.
 fn long_tool() -> Script {
     let survivors = "trap '' INT TERM HUP; setsid sleep 300 & echo $! > new; \
@@ -20,7 +20,7 @@ fn long_tool() -> Script {
         .rule(When::agent().after_tools(1).reply(vec![Part::text("I wait."), bash(survivors)]))
 }
 
-/// Starts the turn of [`long_tool`] and waits until its tool is at work.
+/// Starts the turn of [`long_tool`] and waits until its tool is running.
 fn at_work(stage: &Stage, more: &[&str]) -> Running {
     let arguments = ["-m", "stub/gpt-4", "--save-markdown=../talk.md"].into_iter().chain(more.iter().copied());
     let running = Running::start(stage.command(arguments.chain(["look"])));
@@ -41,7 +41,7 @@ fn survivors_are_gone(stage: &Stage) {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_interrupt_keeps_what_was_produced_and_leaves_nothing_alive() {
+fn interrupt_keeps_output_without_survivors() {
     let stage = Stage::new(long_tool());
     let running = at_work(&stage, &["--output-format", "json"]);
     running.signal(Signal::INT);
@@ -63,7 +63,7 @@ fn an_interrupt_keeps_what_was_produced_and_leaves_nothing_alive() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_second_interrupt_does_not_wait() {
+fn second_interrupt_does_not_wait() {
     let stage = Stage::new(long_tool());
     let running = at_work(&stage, &[]);
     running.signal(Signal::INT);
@@ -78,7 +78,7 @@ fn a_second_interrupt_does_not_wait() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_signal_to_terminate_ends_a_stream_of_json_with_its_result() {
+fn sigterm_ends_stream_json_with_result() {
     let stage = Stage::new(long_tool());
     let running = at_work(&stage, &["--output-format", "stream-json"]);
     running.signal(Signal::TERM);
@@ -91,7 +91,7 @@ fn a_signal_to_terminate_ends_a_stream_of_json_with_its_result() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_interrupt_ends_a_chat_that_nobody_sees() {
+fn interrupt_ends_chat_without_terminal() {
     let script = Script::new()
         .rule(When::agent().turn(1).reply(vec![Part::text("Half of "), Part::stall()]))
         .rule(When::agent().reply("Turn {turn}."));
@@ -102,7 +102,7 @@ fn an_interrupt_ends_a_chat_that_nobody_sees() {
     chat.say("first\nsecond\n");
     stage.wait_for_requests(1);
     chat.signal(Signal::INT);
-    // Off a terminal nobody is there to see it and to go on.
+    // Without a terminal no person could continue the chat.
     chat.end().with_code(130);
     assert_eq!(stage.requests().len(), 1);
     stage.end();
@@ -110,7 +110,7 @@ fn an_interrupt_ends_a_chat_that_nobody_sees() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn limits_of_time_end_a_turn_with_their_own_code() {
+fn time_limits_have_their_exit_code() {
     let stage = Stage::new(Script::always(vec![Part::text("Half of "), Part::stall()]));
     let began = Instant::now();
     let done = stage.turn(["--timeout", "8s", "look"]).with_code(124);

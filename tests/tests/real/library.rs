@@ -1,4 +1,4 @@
-//! The library's front door.
+//! The public interface of the library.
 
 use crate::stage::{LIMIT, Stage, bash, entries};
 use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
@@ -14,20 +14,20 @@ fn builder(stage: &Stage) -> RunnerBuilder {
     Runner::builder().workspace(stage.sandbox.workspace()).environment(variables).opencode(&stage.opencode)
 }
 
-/// Returns the command lines of all that is alive but the warm server.
+/// Returns the command lines of all living processes except the warm server.
 fn alive_but_servers(stage: &Stage) -> Vec<String> {
     let alive = stage.sandbox.suspects().alive();
     alive.into_iter().map(|(_, command)| command).filter(|command| !command.contains(" serve ")).collect()
 }
 
-/// Waits for the running turn, but not for ever.
+/// Waits for the running turn, with a time limit.
 async fn end(runner: &Runner) -> TurnRecord {
     Arc::unwrap_or_clone(runner.wait_timeout(LIMIT).await.unwrap().unwrap())
 }
 
 #[tokio::test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-async fn many_turns_with_a_context_and_a_model_each() {
+async fn turns_have_own_context_and_model() {
     let script = Script::new().rule(When::agent().reply(Answer::text("Answer {turn}.").usage(Usage::new(100, 10))));
     let stage = Stage::new(script);
     let mut sources = ModelSource::new();
@@ -72,7 +72,7 @@ async fn many_turns_with_a_context_and_a_model_each() {
 
 #[tokio::test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-async fn a_turn_is_watched_without_taking_anything_away() {
+async fn watching_a_turn_loses_no_output() {
     let wait = "until [ -e ../go ]; do sleep 0.1; done; echo out";
     let script = Script::new()
         .rule(When::agent().after_tools(0).reply(vec![Part::text("I wait."), bash(wait)]))
@@ -89,7 +89,7 @@ async fn a_turn_is_watched_without_taking_anything_away() {
     let mut events = runner.events();
     let mut seen = Vec::new();
     while let Some(EventItem::Event(event)) = events.next().await {
-        // A text is finished at about the time when the tool behind it begins.
+        // A text is finished at about the time when the following tool begins.
         if !matches!(event.observed.event, Event::Text { .. } | Event::Unknown { .. }) {
             seen.push(event.observed.event.kind());
         }
@@ -115,7 +115,7 @@ async fn a_turn_is_watched_without_taking_anything_away() {
 
 #[tokio::test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-async fn a_turn_is_interrupted_killed_or_dropped_and_the_next_goes_on() {
+async fn next_turn_works_after_any_end() {
     let wait = vec![Part::text("I wait."), bash("touch at-work; setsid sleep 300 & sleep 300")];
     let script =
         Script::new().rule(When::agent().said("wait").reply(wait)).rule(When::agent().reply("You said: {last_user}"));

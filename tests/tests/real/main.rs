@@ -1,7 +1,7 @@
-//! The command and the library on the real opencode, with a scripted model in the place of a provider.
+//! The command and the library on the real opencode, with a scripted model as the provider.
 //!
-//! Each test is skipped, and says so, where there is no real opencode. What is asserted is what reached the model, what
-//! came out of the command, and that nothing is left alive.
+//! Each test is skipped, and reported as ignored, without a real opencode. The tests assert the requests to the model,
+//! the output of the command, and that no process is left.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]

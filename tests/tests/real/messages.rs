@@ -1,4 +1,4 @@
-//! The message of a turn, wherever it comes from, reaches the model as it is.
+//! The message of a turn reaches the model unchanged from every source.
 
 use crate::stage::{Running, Stage};
 use opencode_run_scripted_model::Script;
@@ -10,7 +10,7 @@ fn answering() -> Script {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_message_is_verbatim() {
+fn message_is_verbatim() {
     let stage = Stage::new(answering());
     let messages = [
         "two  words, \"double\" and 'single' quotes, a \\ and $HOME and `ls` and {env:HOME}",
@@ -29,7 +29,7 @@ fn a_message_is_verbatim() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_long_message_arrives_whole_by_a_pipe() {
+fn long_piped_message_is_complete() {
     let stage = Stage::new(answering());
     let message = (0..20_000).map(|line| format!("line {line:05}\n")).collect::<Vec<_>>().concat();
     assert!(message.len() > 200_000);
@@ -52,7 +52,7 @@ fn a_long_message_arrives_whole_by_a_pipe() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_pipe_that_nobody_closes_holds_nothing_up() {
+fn open_pipe_delays_nothing() {
     let stage = Stage::new(answering());
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = stage.command(["-m", "stub/gpt-4", "hello"]);
@@ -65,7 +65,7 @@ fn a_pipe_that_nobody_closes_holds_nothing_up() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_message_that_says_nothing_is_wrong_usage() {
+fn empty_message_is_wrong_usage() {
     let stage = Stage::new(answering());
     for message in ["--message=", "--message=  \n\t", "", "   "] {
         let done = stage.turn([message]).with_code(2);
@@ -91,14 +91,14 @@ fn content_of_a_pipe_is_attached() {
         for part in ["what is in them?", "ALPHA-IN-A-PIPE", "BETA-IN-A-FILE"] {
             assert!(messages.contains(part), "{part} is not in {messages}");
         }
-        // No copy is left behind.
+        // No copy is left.
         stage.end();
     }
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn files_are_attached_and_a_title_is_given() {
+fn files_and_title_reach_opencode() {
     let stage = Stage::new(answering());
     stage.write("workspace/a b.txt", "ALPHA-IN-A-FILE\n");
     stage.write("other/-f.md", "BETA-IN-A-FILE\n");

@@ -1,4 +1,4 @@
-//! Model sources of OpenAI-compatible providers, and which model a turn uses.
+//! Model sources of OpenAI-compatible providers, and the choice of a turn's model.
 
 use crate::stage::Stage;
 use opencode_run_scripted_model::Script;
@@ -29,7 +29,7 @@ fn answering() -> Script {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn everything_of_a_source_reaches_the_model() {
+fn source_settings_reach_the_model() {
     let stage = Stage::new(answering());
     stage.dot_env(SOURCES);
     let done = stage.run(["--model-source-type", "code", "hello"]).with_code(0);
@@ -49,9 +49,9 @@ fn everything_of_a_source_reaches_the_model() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn more_tokens_than_opencode_allows_by_itself_reach_the_model_and_nothing_that_is_not_set_does() {
+fn large_token_limit_reaches_the_model() {
     let mut stage = Stage::new(answering());
-    // A user who wants only some providers still gets the one of the source.
+    // A user who enables only some providers still gets that of the source.
     stage.configure(&json!({"enabled_providers": ["stub"], "agent": {"build": {"prompt": "PROMPT-OF-THE-USER"}}}));
     stage.dot_env(SOURCES);
     stage.run(["--model-source-type", "write", "-m", "stub/gpt-5", "hello"]).with_code(0);
@@ -73,7 +73,7 @@ fn more_tokens_than_opencode_allows_by_itself_reach_the_model_and_nothing_that_i
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_kind_of_work_without_a_source_falls_to_the_model_then_to_the_default_then_is_an_error() {
+fn role_without_source_falls_back() {
     let stage = Stage::new(answering());
     stage.write("named.env", &SOURCES.replace("{url}", &stage.model.base_url()));
     let only_code = SOURCES.split("MODEL_WRITE").next().unwrap().replace("{url}", &stage.model.base_url());
@@ -97,7 +97,7 @@ fn a_kind_of_work_without_a_source_falls_to_the_model_then_to_the_default_then_i
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_file_that_is_named_is_held_to_the_letter() {
+fn named_env_file_is_strict() {
     let stage = Stage::new(answering());
     let file = stage.sandbox.path("named.env");
     for (text, told) in [
@@ -113,7 +113,7 @@ fn a_file_that_is_named_is_held_to_the_letter() {
         assert_eq!(done.json()["error"]["kind"], "config");
         assert!(done.stderr.contains("named.env") && done.stderr.contains(told), "{told}: {}", done.stderr);
     }
-    // Where the file was only found, what is doubtful is a warning.
+    // In an auto-discovered file, an ambiguous setting is a warning.
     stage.dot_env("DATABASE=x\nMODEL_CDOE_MODEL=a/b\n");
     let done = stage.turn(["hello"]).with_code(0);
     assert!(done.stderr.contains("MODEL_CODE_MODEL") && !done.stderr.contains("DATABASE"), "{}", done.stderr);
@@ -123,7 +123,7 @@ fn a_file_that_is_named_is_held_to_the_letter() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_users_configuration_that_cannot_be_read_is_refused_without_showing_it() {
+fn unreadable_user_configuration_is_not_quoted() {
     let mut stage = Stage::new(answering());
     stage
         .sandbox

@@ -1,5 +1,5 @@
-//! A tool whose processes try everything to stay, and every kind of end, on both transports: three seconds later nothing that
-//! the run started is alive, nor is the command.
+//! A tool whose processes try everything to survive, and every kind of end, on both transports: three seconds later no
+//! process of the run is alive, nor is the command.
 
 use crate::sessions::mcp_server;
 use crate::stage::{Running, Stage, bash, until};
@@ -9,11 +9,11 @@ use serde_json::json;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// What is promised.
+/// The promised time until all processes are gone.
 const PROMISED: Duration = Duration::from_secs(3);
 
-/// Returns a command for the shell that starts a process in each way that there is to get away, and a storm of them. All
-/// sleep for so long, deaf to all but SIGKILL.
+/// Returns a shell command that starts a process for each way to escape, and a fork bomb. All sleep for this time, and
+/// ignore all signals but SIGKILL.
 fn escapes(sleep: &str) -> String {
     let stay = format!("exec sleep {sleep} >/dev/null 2>&1");
     let ways = [
@@ -27,12 +27,12 @@ fn escapes(sleep: &str) -> String {
     format!("trap '' INT TERM HUP\n{}\nsleep 0.3; touch ready;", ways.join("\n"))
 }
 
-/// Plays a turn whose tool starts all of that and goes on with `then`, on both transports, lets `happen` happen, and asserts
-/// the exit code and that nobody survives.
+/// Plays a turn whose tool starts all of these and continues with `then`, on both transports, calls `happen`, and
+/// asserts the exit code and that no process survives.
 #[track_caller]
 fn nobody_survives(then: &str, more: &[&str], happen: impl Fn(&Running), code: i32, takes: Duration) {
     for transport in ["run", "serve"] {
-        // Nobody else sleeps for just so long.
+        // A unique time, which identifies the processes of this test.
         let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
         let sleep = format!("120.{}{nanos:09}", std::process::id());
         let tool = bash(&format!("{} {then}", escapes(&sleep)));
@@ -56,7 +56,7 @@ fn nobody_survives(then: &str, more: &[&str], happen: impl Fn(&Running), code: i
     }
 }
 
-/// Returns how many processes sleep for so long.
+/// Returns the number of processes that sleep for this time.
 fn sleepers(sleep: &str) -> usize {
     let wanted = format!("sleep\0{sleep}\0");
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -67,38 +67,39 @@ fn sleepers(sleep: &str) -> usize {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_interrupt() {
+fn interrupt_ends_all() {
     nobody_survives("sleep 120", &[], |running| running.signal(Signal::INT), 130, Duration::ZERO);
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn the_end_of_the_command_itself() {
+fn end_of_the_command() {
     nobody_survives("sleep 120", &[], |running| running.signal(Signal::KILL), -1, Duration::ZERO);
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_limit_on_the_time() {
+fn time_limit_ends_all() {
     let limit = Duration::from_secs(30);
     nobody_survives("sleep 120", &["--timeout", "30s"], |_| {}, 124, limit);
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_crash_of_opencode() {
+fn crash_of_opencode() {
     // The parent of a tool's shell is opencode.
     nobody_survives("kill -KILL $PPID; sleep 120", &[], |_| {}, 1, Duration::ZERO);
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn the_end_of_the_turn() {
+fn end_of_turn() {
     let more_of_the_turn = Duration::from_secs(10);
     nobody_survives("true", &[], |_| {}, 0, more_of_the_turn);
 }
 
-/// Returns a command for the shell that sends its supervisor a signal: the parent of opencode, which is the parent of the shell.
+/// Returns a shell command that sends a signal to its supervisor: the parent of opencode, which is the parent of the
+/// shell.
 fn signal_supervisor(signal: &str) -> String {
     format!("read -r _ _ _ supervisor _ </proc/$PPID/stat; kill -{signal} $supervisor;")
 }
@@ -118,7 +119,7 @@ fn stopped_supervisor_and_an_interrupt() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn process_outside_of_the_directory_ends_with_its_turn_and_an_mcp_server_does_not() {
+fn escaped_process_ends_and_mcp_server_stays() {
     let sleep = format!("121.{}", std::process::id());
     let leave = format!("exec sleep {sleep} >/dev/null 2>&1");
     let leave = [

@@ -1,4 +1,4 @@
-//! What is printed and saved.
+//! Printed and saved output.
 
 use crate::stage::{Running, Stage, bash, entries, until};
 use opencode_run_scripted_model::{Answer, Finish, Part, Script, Usage, When};
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-/// A turn of two steps with reasoning, text and a tool, whose tokens are counted.
+/// Returns a turn of two steps with reasoning, text and a tool, whose tokens are counted.
 fn two_steps(command: &str) -> Script {
     let first = Answer::new([Part::reasoning("Let me think."), Part::text("I look."), bash(command)]);
     Script::new()
@@ -17,7 +17,7 @@ fn two_steps(command: &str) -> Script {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn text_is_streamed_as_it_comes() {
+fn text_is_streamed_immediately() {
     let stage = Stage::new(two_steps("until [ -e ../go ]; do sleep 0.1; done; echo out"));
     let mut running = Running::start(stage.command(["-m", "stub/gpt-4", "look"]));
     until("the first text", || running.stdout_so_far() == "I look.");
@@ -31,7 +31,7 @@ fn text_is_streamed_as_it_comes() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn watching_says_where_the_turn_stands_and_takes_nothing_away() {
+fn watching_shows_state_without_loss() {
     let stage = Stage::new(two_steps("sleep 2"));
     let done = stage.run(["-m", "stub/gpt-4", "--no-wait", "--quiet", "look"]).with_code(0);
     assert_eq!(done.stdout, "I look.\n\nI saw.\n");
@@ -46,7 +46,7 @@ fn watching_says_where_the_turn_stands_and_takes_nothing_away() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn the_json_object_has_every_field_with_sums_over_the_steps() {
+fn json_result_sums_the_steps() {
     let stage = Stage::new(two_steps("echo out"));
     stage.dot_env(
         "MODEL_DEFAULT_BASEURL={url}\nMODEL_DEFAULT_MODEL=priced\n\
@@ -76,7 +76,7 @@ fn the_json_object_has_every_field_with_sums_over_the_steps() {
     assert_eq!((json["state"].take(), json["output"].take()), ("completed".into(), "I look.\n\nI saw.".into()));
     assert_eq!((json["error"].take(), json["steps"].take()), (Value::Null, 2.into()));
     assert!(json["model"].as_str().unwrap().contains("priced"), "{}", json["model"]);
-    // Reasoning costs what output costs; no price was said for what comes from the cache.
+    // Reasoning costs as much as output; cached input has no configured price.
     let cost = (3000.0 * 1.5 + 55.0 * 10.0) / 1e6;
     assert!((json["cost"].as_f64().unwrap() - cost).abs() < 1e-9, "{} is not {cost}", json["cost"]);
     assert!(json["duration_ms"].as_u64().unwrap() > 100);
@@ -94,7 +94,7 @@ fn the_json_object_has_every_field_with_sums_over_the_steps() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_stream_of_json_tells_of_every_token_and_every_state_of_a_tool() {
+fn stream_json_has_tokens_and_tool_states() {
     let stage = Stage::new(two_steps("echo out"));
     let done = stage.run(["-m", "stub/gpt-4", "--output-format", "stream-json", "look"]).with_code(0);
     let lines: Vec<Value> = done.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -116,7 +116,7 @@ fn a_stream_of_json_tells_of_every_token_and_every_state_of_a_tool() {
         ("text_delta", None),
         ("step_finish", None),
     ];
-    // When opencode says that a text is finished, the tool behind it may be at work, and it says more than once that it is.
+    // When opencode reports that a text is finished, the next tool may be running; and it reports that more than once.
     let whole = |kind: &str| ["text", "reasoning"].contains(&kind);
     let mut grown: Vec<_> = told.iter().filter(|(kind, _)| !whole(kind)).copied().collect();
     grown.dedup();
@@ -128,9 +128,9 @@ fn a_stream_of_json_tells_of_every_token_and_every_state_of_a_tool() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_stream_of_json_holds_every_line_of_opencodes_and_ends_with_the_result() {
+fn stream_json_contains_opencodes_lines() {
     let stage = Stage::new(two_steps("echo out"));
-    // An opencode that also writes down what it says.
+    // An opencode that also writes its output to a file.
     let raw = stage.sandbox.path("raw.jsonl");
     let real = stage.opencode.display();
     let script = format!(
@@ -159,7 +159,7 @@ fn a_stream_of_json_holds_every_line_of_opencodes_and_ends_with_the_result() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_transcript_is_printed_instead_of_the_answer_and_saved_where_it_was_asked_for() {
+fn transcript_is_printed_and_saved() {
     let stage = Stage::new(two_steps("echo out"));
     let arguments =
         ["-m", "stub/gpt-4", "--print-markdown", "--save-markdown=../talk.md", "--context", "Be kind.", "look"];
@@ -175,7 +175,7 @@ fn a_transcript_is_printed_instead_of_the_answer_and_saved_where_it_was_asked_fo
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_answer_that_was_cut_is_completed_with_a_warning() {
+fn cut_answer_completes_with_warning() {
     let cut = Answer::text("Cut at the limit of").finish(Finish::Length);
     let stage = Stage::new(Script::always(cut));
     let done = stage.turn(["--quiet", "write"]).with_code(0);
@@ -187,7 +187,7 @@ fn an_answer_that_was_cut_is_completed_with_a_warning() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_reader_of_stdout_that_goes_away_interrupts_the_turn_quietly() {
+fn broken_pipe_interrupts_quietly() {
     let first = vec![Part::text("I look."), bash("sleep 1")];
     let script = Script::new()
         .rule(When::agent().after_tools(0).reply(first))
@@ -210,7 +210,7 @@ fn a_reader_of_stdout_that_goes_away_interrupts_the_turn_quietly() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn value_of_a_schema_is_alone_on_stdout() {
+fn structured_value_is_alone_on_stdout() {
     let said = [Part::text("Here you are."), Part::tool_call("StructuredOutput", json!({"count": 3}))];
     let stage = Stage::new(Script::new().rule(When::agent().reply(Answer::new(said))));
     stage.write(

@@ -1,10 +1,10 @@
-//! Many commands at once in one workspace, whose opencodes share one database. There is none when they start.
+//! Many parallel commands in one workspace, whose opencodes share one database, which does not exist at the start.
 
 use crate::stage::{Running, Stage};
 use opencode_run_scripted_model::{Script, When};
 use std::collections::BTreeSet;
 
-/// How many commands run at once. Each has an opencode of half a gigabyte.
+/// The number of parallel commands. Each has an opencode of half a gigabyte.
 const AT_ONCE: usize = 4;
 
 #[track_caller]
@@ -28,12 +28,12 @@ fn all_complete(transport: &str) {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn processes_of_their_own() {
+fn parallel_processes_work() {
     all_complete("run");
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn servers_of_their_own() {
+fn parallel_servers_work() {
     all_complete("serve");
 }

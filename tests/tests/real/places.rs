@@ -1,4 +1,4 @@
-//! Where opencode works, and whose instructions it reads there.
+//! opencode's working directory, and the instructions that it reads there.
 
 use crate::stage::{Running, Stage, entries, name, shell};
 use std::path::Path;
@@ -10,7 +10,7 @@ fn git(folder: &Path, arguments: &[&str]) {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_task_works_in_a_directory_of_its_own_within_a_repository() {
+fn task_in_repository_has_own_directory() {
     let stage = Stage::new(shell("pwd; git rev-parse --show-toplevel", "Done."));
     git(&stage.sandbox.workspace(), &["init", "--quiet"]);
     stage.write("workspace/AGENTS.md", "INSTRUCTIONS-OF-THE-REPOSITORY");
@@ -39,7 +39,7 @@ fn a_task_works_in_a_directory_of_its_own_within_a_repository() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_workspace_is_where_task_directories_are_made() {
+fn task_directories_are_in_workspace() {
     let stage = Stage::new(shell("pwd", "Done."));
     let done = stage.turn(["--workspace", "new/place", "where?"]).with_code(0);
     let directory = stage.sandbox.workspace().join("new/place");
@@ -53,7 +53,7 @@ fn a_workspace_is_where_task_directories_are_made() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_directory_that_is_named_is_worked_in_with_its_own_instructions() {
+fn named_directory_keeps_its_instructions() {
     let stage = Stage::new(shell("pwd; echo made > made.txt", "Done."));
     stage.write("project/AGENTS.md", "INSTRUCTIONS-OF-THE-PROJECT");
     let project = stage.sandbox.path("project");
@@ -76,7 +76,7 @@ fn a_directory_that_is_named_is_worked_in_with_its_own_instructions() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn what_cannot_be_a_task_leaves_nothing_behind_and_asks_nobody() {
+fn invalid_task_leaves_nothing_behind() {
     let stage = Stage::new(shell("pwd", "Done."));
     let long = "x".repeat(300);
     let file = stage.write("file", "");
@@ -109,7 +109,7 @@ fn what_cannot_be_a_task_leaves_nothing_behind_and_asks_nobody() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn git_of_an_agent_in_a_hook_works_on_its_own_repository() {
+fn agents_git_ignores_the_hooks_repository() {
     let stage = Stage::new(shell("echo x > made && git add -A && git status --short", "Done."));
     let repository = stage.sandbox.path("repository");
     std::fs::create_dir(&repository).unwrap();
@@ -141,7 +141,7 @@ fn git_of_an_agent_in_a_hook_works_on_its_own_repository() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn commands_run_although_the_login_shell_runs_none() {
+fn commands_run_despite_unusable_shell() {
     let mut stage = Stage::new(shell("echo ran", "Done."));
     stage.sandbox.set("SHELL", "/usr/sbin/nologin");
     let done = stage.turn(["go"]).with_code(0);

@@ -59,7 +59,7 @@ fn text(value: &Value) -> String {
 /// The full example of the original runner: `code`, then `write`, then no model.
 #[tokio::test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-async fn runner_continues_with_previous_source_on_both_transports() {
+async fn runner_continues_with_previous_source() {
     for transport in [Transport::Run, Transport::Serve] {
         let stage = stage();
         let runner = builder(&stage, transport).model_source(sources(&stage)).build().await.unwrap();
@@ -71,7 +71,7 @@ async fn runner_continues_with_previous_source_on_both_transports() {
         assert_eq!(models(&stage), ["meta/coder", "writer", "writer"]);
         assert_eq!(stage.requests()[2].header("authorization"), Some("Bearer sk-of-write"));
 
-        // A source of a single turn is continued with as well, and so is a named model.
+        // The source of a single turn is continued too, and so is a named model.
         let own = ModelConfig { base_url: Some(stage.model.base_url()), ..ModelConfig::new("own") };
         let own = opencode_runner::ModelChoice::Source { source: ModelSourceType::Think, config: own.into() };
         runner.run(Prompt::new("Go on.").model(own)).await.unwrap();
@@ -90,7 +90,7 @@ async fn runner_continues_with_previous_source_on_both_transports() {
 
 #[tokio::test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-async fn session_without_journal_continues_with_its_source_on_both_transports() {
+async fn unjournalled_session_continues_with_source() {
     for transport in [Transport::Run, Transport::Serve] {
         let stage = stage();
         let first = builder(&stage, transport).model_source(sources(&stage)).build().await.unwrap();
@@ -120,7 +120,7 @@ async fn session_without_journal_continues_with_its_source_on_both_transports() 
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn command_continues_with_previous_source_on_both_transports() {
+fn command_continues_with_previous_source() {
     for transport in ["run", "serve"] {
         let stage = stage();
         let with = ["--config", "../models.env"];
@@ -136,7 +136,7 @@ fn command_continues_with_previous_source_on_both_transports() {
         by_session(&[&with[..], &["--no-journal", "Fourth."]].concat()).with_code(0);
         assert_eq!(models(&stage), ["meta/coder"; 4]);
 
-        // Without the source: refused, and never another model.
+        // Without the source the turn is refused, and never runs on another model.
         for refused in [
             by_session(&["--no-env", "--no-journal", "More."]),
             by_session(&["--no-env", "More."]),
@@ -162,7 +162,7 @@ fn command_continues_with_previous_source_on_both_transports() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn chat_continues_with_the_source_of_its_session() {
+fn chat_continues_with_previous_source() {
     for transport in ["run", "serve"] {
         let stage = stage();
         let first = ["--config", "../models.env", "--model-source-type", "write", "First."];
@@ -186,7 +186,7 @@ fn chat_continues_with_the_source_of_its_session() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn source_that_changed_its_model_is_used_with_a_warning() {
+fn changed_source_is_used_with_warning() {
     let stage = stage();
     let first = ["--config", "../models.env", "--model-source-type", "write", "First."];
     let dir = text(&run(&stage, "serve", &first).with_code(0).json()["task_dir"]);

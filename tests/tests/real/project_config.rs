@@ -1,4 +1,4 @@
-//! The configuration of opencode that a cloned repository brings along, and the option that ignores it.
+//! opencode's configuration in a cloned repository, and the option that ignores it.
 
 use crate::stage::Stage;
 use opencode_run_scripted_model::Script;

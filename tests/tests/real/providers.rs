@@ -1,4 +1,4 @@
-//! Model sources of other providers' packages, and models that opencode knows by itself.
+//! Model sources with other provider packages, and models that opencode knows by itself.
 
 use crate::stage::Stage;
 use opencode_run_scripted_model::{Answer, Protocol, Script, Usage};
@@ -20,7 +20,7 @@ const COST: f64 = (1000.0 * 3.0 + 100.0 * 15.0) / 1e6;
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn an_anthropic_source_reaches_the_model() {
+fn anthropic_source_reaches_the_model() {
     let stage = Stage::new(answering());
     stage.dot_env(&source("@ai-sdk/anthropic"));
     let arguments = ["--model-source-type", "code", "--output-format", "json", "--context", "CONTEXT", "hello"];
@@ -39,7 +39,7 @@ fn an_anthropic_source_reaches_the_model() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_google_source_reaches_the_model() {
+fn google_source_reaches_the_model() {
     let stage = Stage::new(answering());
     stage.dot_env(&source("@ai-sdk/google").replace("{url}", &stage.model.google_base_url()));
     let done = stage.run(["--model-source-type", "code", "--output-format", "json", "hello"]).with_code(0);
@@ -57,7 +57,7 @@ fn a_google_source_reaches_the_model() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_parameter_that_a_package_drops_reaches_the_model_by_the_gateway_alone() {
+fn gateway_restores_dropped_parameters() {
     let stage = Stage::new(answering());
     for package in ["@ai-sdk/anthropic", "@ai-sdk/google"] {
         let url = if package.ends_with("google") { stage.model.google_base_url() } else { stage.model.base_url() };
@@ -75,7 +75,7 @@ fn a_parameter_that_a_package_drops_reaches_the_model_by_the_gateway_alone() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_source_without_a_url_sets_the_parameters_of_a_model_that_opencode_knows() {
+fn source_without_url_configures_known_model() {
     let mut stage = Stage::new(answering());
     stage.with_catalogue();
     stage.configure(&json!({"provider": {"deepseek": {"options": {"baseURL": stage.model.base_url()}}}}));

@@ -1,4 +1,4 @@
-//! A conversation whose command was killed goes on in the same session.
+//! A conversation whose command was killed continues in the same session.
 
 use crate::stage::{Running, Stage, bash, until};
 use opencode_run_scripted_model::{Part, Script, When};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_killed_turn_goes_on_in_its_session_on_both_transports() {
+fn killed_turn_continues_in_its_session() {
     for transport in ["run", "serve"] {
         let script = Script::new()
             .rule(When::agent().said("What did I ask").reply("You asked for the number."))

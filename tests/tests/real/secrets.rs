@@ -1,4 +1,4 @@
-//! Keys are nowhere but in the request.
+//! Keys appear only in requests to the provider.
 
 use crate::stage::{Running, Stage, bash, until};
 use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const KEY: &str = "sk-very-secret-0123456789";
 
-/// Returns the files below a folder that hold the key.
+/// Returns the files below a directory that contain the key.
 fn files_with_key(folder: &Path) -> Vec<String> {
     let output = std::process::Command::new("grep").args(["-rlaF", KEY]).arg(folder).output().unwrap();
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
@@ -15,7 +15,7 @@ fn files_with_key(folder: &Path) -> Vec<String> {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_key_is_in_no_output_no_transcript_no_file_and_no_command_line() {
+fn key_is_in_no_output_or_file() {
     let wait = "until [ -e ../go ]; do sleep 0.1; done";
     let script = Script::new()
         .rule(When::agent().after_tools(0).reply(vec![Part::text("I wait."), bash(wait)]))
@@ -48,7 +48,7 @@ fn a_key_is_in_no_output_no_transcript_no_file_and_no_command_line() {
 
 const TRANSPORTS: [&str; 2] = ["serve", "run"];
 
-/// Writes a file of model sources outside of all that the agent is shown, and returns it.
+/// Writes a file of model sources outside of the agent's directories, and returns it.
 fn keys(stage: &Stage) -> String {
     let text = format!(
         "MODEL_DEFAULT_BASEURL={}\nMODEL_DEFAULT_APIKEY={KEY}\nMODEL_DEFAULT_MODEL=m\n",
@@ -57,15 +57,15 @@ fn keys(stage: &Stage) -> String {
     stage.write("keys/named.env", &text).to_str().unwrap().to_owned()
 }
 
-/// The agent may read what it likes, so that it is not opencode's own care that keeps the key from it.
+/// Allows the agent to read everything, so that not opencode's own rules protect the key.
 fn all_allowed() -> serde_json::Value {
     serde_json::json!({"permission": {"*": "allow", "external_directory": "allow"}})
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn the_agent_finds_no_key() {
-    // The key itself is not named in the command, or the command would find itself.
+fn agent_finds_no_key() {
+    // The command does not contain the key itself, or it would find itself.
     let look = "{ printenv; cat /proc/*/environ /proc/*/cmdline; grep -ra 'very-[s]ecret-0123456789' $HOME . $TMPDIR; } \
                 2>/dev/null | grep -ac 'very-[s]ecret-0123456789'; echo looked";
     for transport in TRANSPORTS {
@@ -89,7 +89,7 @@ fn the_agent_finds_no_key() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_key_that_the_agent_found_is_told_nobody() {
+fn found_key_is_redacted() {
     let pieces = Part::chunked_text(format!("It is {KEY}, I think."), 3, Duration::from_millis(1));
     for transport in TRANSPORTS {
         let script = Script::new()
@@ -103,7 +103,7 @@ fn a_key_that_the_agent_found_is_told_nobody() {
             let done = stage.run(common.into_iter().chain(["--output-format", format, "-vvv", "look"])).with_code(0);
             assert!(done.stdout.contains("It is [redacted], I think."), "{transport}: {}", done.stdout);
             assert!(!done.stdout.contains(KEY) && !done.stderr.contains(KEY), "{transport}: {}", done.stderr);
-            // Nor in pieces, one after the other.
+            // Nor in consecutive pieces.
             let lines = done.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
             let pieces = lines.filter(|line| line["type"] == "text_delta");
             let raws: String =
@@ -115,7 +115,7 @@ fn a_key_that_the_agent_found_is_told_nobody() {
             talk.contains("MODEL_DEFAULT_APIKEY=[redacted]") && talk.contains("It is [redacted], I think."),
             "{talk}"
         );
-        // opencode's own history has what opencode saw; nothing of ours has.
+        // opencode's own history contains opencode's input; our files do not.
         let of_ours: Vec<_> =
             files_with_key(stage.sandbox.root()).into_iter().filter(|path| !path.contains("/opencode/")).collect();
         assert_eq!(of_ours, [file.as_str()], "{transport}");
@@ -125,7 +125,7 @@ fn a_key_that_the_agent_found_is_told_nobody() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_budget_ends_a_turn_with_its_own_kind_and_the_traffic_is_told() {
+fn budget_ends_a_turn() {
     for transport in TRANSPORTS {
         let usage = || Usage::new(100, 10);
         let calls = Answer::new([bash("true")]).usage(usage());

@@ -6,21 +6,21 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// A model that counts the turns of a session.
+/// Returns a model that counts the turns of a session.
 fn counting() -> Script {
     Script::new().rule(When::agent().reply("Answer {turn} to: {last_user}"))
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_session_goes_on_in_its_own_directory() {
+fn session_continues_in_its_directory() {
     let stage = Stage::new(counting());
     let first = stage.turn(["first question"]).with_code(0).json();
     let session = first["session_id"].as_str().unwrap();
     assert!(session.starts_with("ses_"), "{session}");
     assert_eq!(stage.task_dirs().len(), 1);
 
-    // From another directory, without --dir: it works where it belongs, and no directory is made.
+    // From another directory, without --dir: it works in its own directory, and none is created.
     stage.write("other/file", "");
     let mut command = stage.command(["-m", "stub/gpt-4", "--output-format", "json", "-s", session, "second question"]);
     command.current_dir(stage.sandbox.path("other")).env("PWD", "/");
@@ -34,7 +34,7 @@ fn a_session_goes_on_in_its_own_directory() {
     assert_eq!(stage.task_dirs().len(), 1);
     assert_eq!(crate::stage::entries(&stage.sandbox.path("other")).len(), 1);
 
-    // Its own directory may be named; another is an error, and nobody is asked.
+    // Its own directory may be named; another is an error, and no request is sent.
     let own = first["task_dir"].as_str().unwrap();
     stage.turn(["--session", session, "--dir", own, "third question"]).with_code(0);
     let elsewhere = stage.turn(["--session", session, "--dir", "../other", "x"]).with_code(2);
@@ -47,7 +47,7 @@ fn a_session_goes_on_in_its_own_directory() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_session_that_does_not_exist_is_not_found() {
+fn unknown_session_is_not_found() {
     let stage = Stage::new(counting());
     for session in ["ses_000000000000000000000000", "nonsense", "--help"] {
         let option = format!("--session={session}");
@@ -62,7 +62,7 @@ fn a_session_that_does_not_exist_is_not_found() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_chat_off_a_terminal_takes_a_line_as_a_turn() {
+fn piped_chat_runs_line_by_line() {
     let stage = Stage::new(counting());
     let mut command = stage.command(["chat", "-m", "stub/gpt-4", "--save-markdown"]);
     command.stdin(Stdio::piped());
@@ -80,7 +80,7 @@ fn a_chat_off_a_terminal_takes_a_line_as_a_turn() {
     stage.end();
 }
 
-/// Writes an MCP server that has one tool. It notes its id in a file beside it when it starts.
+/// Writes an MCP server with one tool. It writes its process id to a file beside it when it starts.
 pub(crate) fn mcp_server(stage: &Stage) -> PathBuf {
     stage.write(
         "tools.sh",
@@ -98,11 +98,11 @@ pub(crate) fn mcp_server(stage: &Stage) -> PathBuf {
     )
 }
 
-/// A server of tools that the user's configuration starts works in the task's directory, as what a turn leaves does. It is
+/// An MCP server from the user's configuration works in the task's directory, like processes that a turn leaves, but is
 /// not left by a turn.
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn a_server_of_tools_is_there_for_the_next_turn_as_well() {
+fn mcp_server_survives_between_turns() {
     let mut stage = Stage::new(Script::new().rule(When::agent().reply("Turn {turn}.")));
     let tools = mcp_server(&stage);
     stage.configure(&json!({"mcp": {"ruler": {"type": "local", "command": ["sh", tools]}}}));

@@ -1,4 +1,4 @@
-//! Where a test plays: a sandbox, the real opencode on its `PATH`, a scripted model, and few turns at a time.
+//! The stage of a test: a sandbox, the real opencode on its `PATH`, a scripted model, and few turns at a time.
 
 use opencode_run_scripted_model::{Part, RecordedRequest, Rule, Script, ScriptedModel, When};
 use opencode_run_tests::{Sandbox, opencode_run_bin, real_opencode};
@@ -11,15 +11,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How many tests play at a time: a turn of opencode takes both of a small machine's processors.
+/// The number of parallel tests: a turn of opencode takes both processors of a small machine.
 const PLACES: usize = 2;
-/// The longest that anything is waited for. It is for a machine that is busy with other things; nothing should need it.
+/// The longest wait for anything on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 static TAKEN: Mutex<usize> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();
 
-/// The right to play; dropping it lets the next one play.
+/// The right to run a test; dropping it lets the next one run.
 #[derive(Debug)]
 struct Place;
 
@@ -39,14 +39,14 @@ impl Drop for Place {
     }
 }
 
-/// The version of the real opencode as the command remembers it, for all tests: to ask it takes a second of a processor.
+/// The cached version of the real opencode, for all tests: querying it takes a second of processor time.
 const SHARED_VERSION: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/version.json");
 
 fn remembered_version(sandbox: &Sandbox) -> PathBuf {
     sandbox.path("home/.cache/opencode-run/version.json")
 }
 
-/// Lets the command remember the version, if an earlier test has asked for it.
+/// Copies the cached version into a sandbox, if an earlier test has queried it.
 fn remember_version(sandbox: &Sandbox) {
     let remembered = remembered_version(sandbox);
     if Path::new(SHARED_VERSION).exists() {
@@ -55,7 +55,7 @@ fn remember_version(sandbox: &Sandbox) {
     }
 }
 
-/// Keeps what the command remembers for the tests to come.
+/// Keeps the command's cached version for later tests.
 fn share_version(sandbox: &Sandbox) {
     let own = format!("{SHARED_VERSION}.{}", std::process::id());
     if std::fs::copy(remembered_version(sandbox), &own).is_ok() {
@@ -73,16 +73,16 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Sets the stage.
+    /// Returns a stage with the installed opencode.
     ///
-    /// The user's own configuration of opencode, with a comment and a trailing comma, knows the model `stub/gpt-4`.
-    /// opencode's catalogue of models is empty, which halves the time of a turn.
+    /// The user's own configuration of opencode, with a comment and a trailing comma, defines the model `stub/gpt-4`.
+    /// opencode's catalog is empty, which halves the time of a turn.
     #[track_caller]
     pub(crate) fn new(script: Script) -> Self {
         Self::on(real_opencode(), script)
     }
 
-    /// Sets the stage with this opencode.
+    /// Returns a stage with this opencode.
     #[track_caller]
     pub(crate) fn on(opencode: PathBuf, script: Script) -> Self {
         let place = Place::take();
@@ -106,7 +106,7 @@ impl Stage {
         stage
     }
 
-    /// Sets the user's own configuration of opencode: the provider `stub`, and this.
+    /// Sets the user's own configuration of opencode: the provider `stub`, and more.
     pub(crate) fn configure(&mut self, more: &Value) {
         let stub = json!({
             "npm": "@ai-sdk/openai-compatible",
@@ -122,7 +122,7 @@ impl Stage {
         self.sandbox.set("OPENCODE_CONFIG_CONTENT", text);
     }
 
-    /// Gives opencode its own catalogue of models.
+    /// Gives opencode its own catalog.
     pub(crate) fn with_catalogue(&mut self) {
         self.sandbox.set("OPENCODE_MODELS_PATH", "");
     }
@@ -132,7 +132,7 @@ impl Stage {
         self.write("workspace/.env", &text.replace("{url}", &self.model.base_url()));
     }
 
-    /// Writes a file of the sandbox, with its folders.
+    /// Writes a file of the sandbox, with its directories.
     pub(crate) fn write(&self, relative: &str, text: &str) -> PathBuf {
         let path = self.sandbox.path(relative);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -172,7 +172,7 @@ impl Stage {
         Arc::clone(&requests[0])
     }
 
-    /// Waits until so many requests have come.
+    /// Waits for this number of requests.
     #[track_caller]
     pub(crate) fn wait_for_requests(&self, count: usize) {
         until("the model's requests", || self.model.request_count() >= count);
@@ -183,8 +183,8 @@ impl Stage {
         entries(&self.sandbox.workspace()).into_iter().filter(|path| name(path).starts_with("task_")).collect()
     }
 
-    /// Ends a test: nothing is alive, no file of ours is left in the folder for temporary ones, and opencode was given no
-    /// reason to ask for a title.
+    /// Ends a test: asserts that no process is alive, the temp directory contains no file of ours, and opencode had no
+    /// reason to request a title.
     #[track_caller]
     pub(crate) fn end(self) {
         self.sandbox.assert_nothing_alive();
@@ -197,7 +197,7 @@ impl Stage {
     }
 }
 
-/// A command at work.
+/// A running command.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -205,7 +205,7 @@ pub(crate) struct Running {
     stderr: Reader,
 }
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: i32,
@@ -252,7 +252,7 @@ impl Running {
         Self { child, stdout, stderr }
     }
 
-    /// Writes to its stdin, which has to be a pipe, and closes it.
+    /// Writes to its stdin, which must be a pipe, and closes it.
     pub(crate) fn say(&mut self, text: &str) {
         self.child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     }
@@ -290,7 +290,7 @@ impl Running {
 }
 
 impl Done {
-    /// Asserts how it ended.
+    /// Asserts the exit code.
     #[track_caller]
     pub(crate) fn with_code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
@@ -304,7 +304,7 @@ impl Done {
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 #[track_caller]
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
@@ -314,7 +314,7 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Returns the rules for a call of the tool `bash` and an answer behind it.
+/// Returns the rules for a call of the tool `bash` and an answer after it.
 pub(crate) fn shell(command: &str, answer: &str) -> Script {
     Script::new().rule(calls_shell(command)).rule(When::agent().after_tools(1).reply(answer))
 }
@@ -329,7 +329,7 @@ pub(crate) fn bash(command: &str) -> Part {
     Part::tool_call("bash", json!({"command": command, "description": "Do it"}))
 }
 
-/// Returns what is in a folder.
+/// Returns the entries of a directory.
 pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();

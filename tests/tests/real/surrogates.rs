@@ -1,10 +1,10 @@
-//! Text that opencode cuts in the middle of an emoji.
+//! Text that opencode cuts within an emoji.
 
 use crate::stage::Stage;
 use opencode_run_scripted_model::{Part, Script, When};
 use serde_json::{Value, json};
 
-/// opencode's `read` cuts a line after 2,000 UTF-16 code units; this line has a pair across that place.
+/// Returns a line with a pair across the place where opencode's `read` cuts it, after 2,000 UTF-16 code units.
 fn long_line() -> String {
     "x".repeat(1999) + &"\u{1f600}".repeat(40)
 }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn turns_run_on_a_server_of_somebody_else() {
+fn turns_run_on_attached_server() {
     let stage = stage(Script::new().rule(When::agent().reply("Answer {turn}.")));
     let mut server = stage.sandbox.command(real_opencode2());
     server.args(["serve", "--stdio", "--port", "0"]).env("OPENCODE_PASSWORD", "theirs");
@@ -25,7 +25,7 @@ fn turns_run_on_a_server_of_somebody_else() {
     assert_eq!(attached("theirs", 0)["output"], "Answer 1.");
     assert_eq!(attached("wrong", 3)["error"]["kind"], "config");
     assert!(server.try_wait().unwrap().is_none(), "it is never ended by us");
-    // It ends with its stdin.
+    // It exits when its stdin is closed.
     drop(server.stdin.take());
     server.wait().unwrap();
     assert_eq!(stage.requests().len(), 1);

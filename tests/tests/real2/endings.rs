@@ -1,4 +1,4 @@
-//! How turns end, and that nothing is left then.
+//! Ends of turns, without survivors.
 
 use crate::stage;
 use crate::stage::{Running, until};
@@ -11,7 +11,7 @@ fn slow() -> Script {
     Script::always(Answer::new([Part::chunked_text("word ".repeat(600), 5, Duration::from_millis(100))]))
 }
 
-/// A tool that ignores SIGTERM, and has a child in a session of its own.
+/// Returns a tool that ignores SIGTERM, and has a child in its own session.
 fn stubborn() -> Script {
     let command = "trap '' TERM INT HUP; setsid sh -c 'exec sleep 300' & touch ready; sleep 300";
     Script::new()
@@ -54,7 +54,7 @@ fn stubborn_tool_survives_no_ending() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn background_command_ends_with_its_turn_and_starts_no_other() {
+fn background_command_ends_with_its_turn() {
     let command = json!({"command": "sleep 300; echo later", "background": true});
     let script = Script::new()
         .rule(When::agent().after_tools(0).reply(Part::tool_call("shell", command)))
@@ -62,7 +62,7 @@ fn background_command_ends_with_its_turn_and_starts_no_other() {
     let stage = stage(script);
     stage.dot_env("MODEL_DEFAULT_BASEURL={url}\nMODEL_DEFAULT_APIKEY=sk-1\nMODEL_DEFAULT_MODEL=m\n");
     assert_eq!(stage.run(["--output-format", "json", "go"]).with_code(0).json()["output"], "Started it.");
-    // The gateway refuses what the execution asks that opencode starts when the command has ended.
+    // The gateway refuses the requests of the execution that opencode starts when the command has ended.
     assert_eq!(stage.requests().len(), 2);
     stage.end();
 }

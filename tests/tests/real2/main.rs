@@ -1,7 +1,7 @@
-//! The command on a real opencode 2, with a scripted model in the place of a provider.
+//! The command on a real opencode 2, with a scripted model as the provider.
 //!
-//! Each test is skipped, and reported as ignored, unless `OPENCODE_RUN_TEST_OPENCODE2` names an opencode 2. What is asserted is what
-//! reached the model, what came out of the command, and that nothing is left alive.
+//! Each test is skipped, and reported as ignored, unless `OPENCODE_RUN_TEST_OPENCODE2` names an opencode 2. The tests
+//! assert the requests to the model, the output of the command, and that no process is left.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
@@ -21,7 +21,7 @@ use opencode_run_scripted_model::Script;
 use opencode_run_tests::real_opencode2;
 use stage::Stage;
 
-/// Sets the stage with an opencode 2.
+/// Returns a stage with an opencode 2.
 #[track_caller]
 fn stage(script: Script) -> Stage {
     Stage::on(real_opencode2(), script)

@@ -1,4 +1,5 @@
-//! Never another model than the one asked for: opencode 2 falls back to a model that it hosts itself if a configuration is broken.
+//! Only the requested model is used: opencode 2 falls back to a model that it hosts itself if a configuration is
+//! broken.
 
 use crate::stage;
 use crate::stage::Stage;
@@ -8,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-/// A proxy that records what it is asked for, and connects nobody.
+/// A proxy that records requests, and connects to no host.
 struct Network {
     address: String,
     asked: Arc<Mutex<Vec<String>>>,
@@ -38,7 +39,7 @@ impl Network {
     }
 }
 
-/// Sets the stage with the bundled catalog and a network that only records.
+/// Returns a stage with the bundled catalog and a network that only records.
 fn recorded() -> (Stage, Network) {
     let mut stage = stage(Script::always("Hello."));
     let network = Network::new();
@@ -95,7 +96,7 @@ const WAYS: [&str; 8] = [
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn broken_configuration_is_refused_and_no_prompt_leaves() {
+fn broken_configuration_sends_no_prompt() {
     for way in WAYS {
         let (mut stage, network) = recorded();
         break_it(&mut stage, way);
@@ -109,7 +110,7 @@ fn broken_configuration_is_refused_and_no_prompt_leaves() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn named_model_is_asked_or_nobody() {
+fn only_the_named_model_is_requested() {
     for way in WAYS {
         let (mut stage, network) = recorded();
         break_it(&mut stage, way);
@@ -123,7 +124,7 @@ fn named_model_is_asked_or_nobody() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn source_is_asked_whatever_the_configuration() {
+fn source_is_used_despite_broken_configuration() {
     for way in ["no model", "a file that is not JSON", "a model that does not exist"] {
         let (mut stage, network) = recorded();
         break_it(&mut stage, way);
@@ -136,10 +137,10 @@ fn source_is_asked_whatever_the_configuration() {
     }
 }
 
-/// The recording works: a hosted model that is asked for by name is asked.
+/// Proves that the recording works: a hosted model that is requested by name is requested.
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn hosted_model_is_asked_if_it_is_named() {
+fn named_hosted_model_is_requested() {
     let (mut stage, network) = recorded();
     break_it(&mut stage, "no model");
     let models = stage.run(["models"]).with_code(0).stdout;

@@ -6,7 +6,7 @@ use opencode_run_scripted_model::{Script, When};
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn session_goes_on_in_its_own_directory() {
+fn session_continues_in_its_directory() {
     let stage = stage(Script::new().rule(When::agent().reply("Answer {turn} to: {last_user}")));
     let first = stage.turn(["first question"]).with_code(0).json();
     let session = first["session_id"].as_str().unwrap();
@@ -17,7 +17,7 @@ fn session_goes_on_in_its_own_directory() {
     assert_eq!((&second["session_id"], &second["task_dir"]), (&first["session_id"], &first["task_dir"]));
     assert_eq!(second["output"], "Answer 2 to: second question");
     assert_eq!(stage.requests()[1].model(), "gpt-5", "the model of this turn");
-    // Without a model it is that of the previous turn.
+    // Without a model, the turn uses that of the previous turn.
     let third = stage.run(["--output-format", "json", "-s", session, "third question"]).with_code(0).json();
     assert_eq!(third["output"], "Answer 3 to: third question");
     assert_eq!(stage.requests()[2].model(), "gpt-5");
@@ -33,7 +33,7 @@ fn context_holds_for_one_turn() {
     stage.turn(["-s", session, "second"]).with_code(0);
     let requests = stage.requests();
     assert!(requests[0].system_text().contains("BE-BRIEF-AND-KIND"));
-    // opencode keeps the system prompt of the first turn, and tells the agent what has changed since.
+    // opencode keeps the system prompt of the first turn, and informs the agent of changes.
     let withdrawn = |request: usize| requests[request].messages_text().contains("no longer applies");
     assert!(!withdrawn(0) && withdrawn(1), "{}", requests[1].messages_text());
     stage.end();
@@ -41,7 +41,7 @@ fn context_holds_for_one_turn() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn session_that_does_not_exist_is_not_found() {
+fn unknown_session_is_not_found() {
     let stage = stage(Script::always("x"));
     let error = stage.turn(["-s", "ses_000000000000000000000000", "hello"]).with_code(1).json()["error"].take();
     assert_eq!(error["kind"], "session_not_found", "{error}");

@@ -1,4 +1,4 @@
-//! Model sources: what reaches the provider, and what opencode and its tools see.
+//! Model sources: the requests to the provider, and the visibility for opencode and its tools.
 
 use crate::stage;
 use opencode_run_scripted_model::{Answer, Part, RecordedRequest, Script, Usage, When};
@@ -24,7 +24,7 @@ fn parameters(request: &RecordedRequest, names: [&str; 3]) -> [Option<f64>; 3] {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn every_parameter_reaches_every_provider_with_and_without_the_gateway() {
+fn parameters_reach_every_provider() {
     for gateway in [true, false] {
         for (package, header, names) in [
             ("@ai-sdk/openai-compatible", "authorization", ["temperature", "top_p", "max_tokens"]),

@@ -1,4 +1,4 @@
-//! What happens in a turn.
+//! The course of a turn.
 
 use crate::stage;
 use opencode_run_scripted_model::{Answer, ErrorReply, Part, Script, Usage, When};
@@ -44,7 +44,7 @@ fn events_are_those_of_opencode_1() {
     let expected =
         ["step_start", "tool", "tool", "tool", "step_finish", "step_start", "text_delta", "text", "step_finish"];
     let mut told = kinds(&done.stdout);
-    // A text may come in any number of pieces, of which the first has no text.
+    // A text may be split into any number of pieces, of which the first has no text.
     told.dedup_by(|one, next| one == next && one == "text_delta");
     assert_eq!(told, expected, "{}", done.stdout);
     stage.end();
@@ -64,7 +64,7 @@ fn permission_is_refused_or_allowed_by_policy() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn permission_of_a_sub_agent_is_answered_in_its_session() {
+fn sub_agents_permission_is_answered() {
     let delegate =
         Part::tool_call("subagent", json!({"description": "Look", "prompt": "SUBTASK: look", "agent": "general"}));
     let script = Script::new()
@@ -86,7 +86,7 @@ fn permission_of_a_sub_agent_is_answered_in_its_session() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn question_is_answered_so_that_the_agent_goes_on() {
+fn answered_question_lets_agent_continue() {
     let options = json!([{"label": "A", "description": "a"}]);
     let question = json!({"questions": [{"question": "Which?", "header": "Which", "options": options}]});
     let stage = stage(tools_then("I decided.", vec![Part::tool_call("question", question)]));
@@ -126,7 +126,7 @@ fn failures_are_typed_and_send_nothing_more() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn answer_meets_a_schema_after_one_repair() {
+fn answer_matches_schema_after_repair() {
     let script = Script::new()
         .rule(When::agent().reply("The city is Bern.").times(1))
         .rule(When::agent().reply("{\"city\": \"Bern\"}"));

@@ -1,4 +1,4 @@
-//! Answers that are not what they should be.
+//! Faulty answers of a server.
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, on_a_source};
 use crate::stage::{LIMIT, Stage};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 const MESSAGE: &str = "POST /session/*/message";
 
-/// What a turn whose every request of this route gets this ends in: the kind, whether it began or not.
+/// Returns the kind of failure of a turn whose requests to this route all get this fault.
 async fn kind_of(route: &str, fault: Fault) -> FailureKind {
     let play = Play::new(Serving::replaying(PLAIN).fault(RouteFault::new(route, fault))).await;
     let kind = match play.try_turn("hello").await {
@@ -36,7 +36,7 @@ fn unauthorized() -> Fault {
 }
 
 #[tokio::test]
-async fn each_has_its_kind() {
+async fn each_fault_has_its_kind() {
     for (route, fault, kind) in [
         ("POST /session", Fault::page(), FailureKind::Opencode),
         ("POST /session", Fault::internal(), FailureKind::Opencode),
@@ -53,9 +53,9 @@ async fn each_has_its_kind() {
     }
 }
 
-/// What 1.18.33 answers to a message with a `.png` that is no image.
+/// The answer of 1.18.33 to a message with a `.png` that is no image.
 #[tokio::test]
-async fn a_refusal_without_a_reason_names_the_attached_files() {
+async fn unexplained_refusal_names_attached_files() {
     let body = r#"{"_tag":"BadRequest"}"#.to_owned();
     let refusal = Fault::Reply { status: 400, content_type: "application/json".to_owned(), body };
     let play = Play::new(Serving::replaying(PLAIN).fault(RouteFault::new(MESSAGE, refusal))).await;
@@ -69,7 +69,7 @@ async fn a_refusal_without_a_reason_names_the_attached_files() {
     play.end().await;
 }
 
-/// What a server of 1.18.33 answers and logs after it has waited for its database for five seconds.
+/// The answer and the log of a server of 1.18.33 after it has waited for its database for five seconds.
 fn locked_session(times: usize) -> Stage {
     let log = "timestamp=2026-01-01T00:00:00.000Z level=ERROR message=failed ref=err_01 error=\"effect/sql/SqlError: Failed to \
                execute statement (cause: effect/sql/SqlError/LockTimeoutError: Failed to execute statement (cause: \
@@ -81,7 +81,7 @@ fn locked_session(times: usize) -> Stage {
 }
 
 #[tokio::test]
-async fn a_session_is_asked_for_again_where_the_database_is_locked() {
+async fn session_is_retried_on_locked_database() {
     let play = Play::on(locked_session(2)).await;
     assert_answered(&play.turn("hello").await, PLAIN_TEXT);
     assert_eq!(play.server(0).requests_of("POST /session").len(), 3);
@@ -95,9 +95,9 @@ async fn a_session_is_asked_for_again_where_the_database_is_locked() {
     play.end().await;
 }
 
-/// Before 1.15 it is how a message is refused.
+/// Before 1.15 a message is refused in this way.
 #[tokio::test]
-async fn nothing_is_the_answer_where_there_is_no_session() {
+async fn empty_answer_means_unknown_session() {
     let reply = |status, body: &str| {
         let content_type = "application/json".to_owned();
         Fault::Reply { status, content_type, body: body.to_owned() }
@@ -113,7 +113,7 @@ async fn nothing_is_the_answer_where_there_is_no_session() {
 }
 
 #[tokio::test]
-async fn a_late_answer_is_waited_for_though_the_stream_said_all() {
+async fn late_answer_is_waited_for() {
     let play = Play::new(Serving::doing([TurnAct::replay(PLAIN).late(1500)])).await;
     let began = Instant::now();
     let record = play.turn("hello").await;
@@ -123,7 +123,7 @@ async fn a_late_answer_is_waited_for_though_the_stream_said_all() {
 }
 
 #[tokio::test]
-async fn no_answer_is_what_the_limits_are_for() {
+async fn missing_answer_ends_by_limit() {
     for (total, idle, kind) in [(2, 0, FailureKind::Timeout), (0, 2, FailureKind::IdleTimeout)] {
         let play = Play::new(Serving::replaying("1.18.33/abort-text")).await;
         let seconds = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
@@ -137,7 +137,7 @@ async fn no_answer_is_what_the_limits_are_for() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_not_there_is_refused_before_the_message_is_sent() {
+async fn unknown_agent_is_refused_before_sending() {
     let play = Play::new(Serving::replaying(PLAIN)).await;
     let record = play.turn(Prompt::new("hello").agent("nope")).await;
     assert_eq!(record.failure.unwrap().to_string(), "agent `nope` was not found by opencode");
@@ -147,7 +147,7 @@ async fn an_agent_that_is_not_there_is_refused_before_the_message_is_sent() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_never_ready_is_given_up_and_ended() {
+async fn server_that_never_listens_is_killed() {
     let play = Play::on(crate::stage::Stage::fake_doing([], vec![Act::Stall {}])).await;
     let runner = play.runner("task");
     let fake = play.fake();
@@ -155,7 +155,7 @@ async fn a_server_that_is_never_ready_is_given_up_and_ended() {
         while fake.log_of("serve").is_empty() {
             super::support::pause(10).await;
         }
-        // With the clock stopped, whoever waits for nothing else has waited long enough.
+        // With the clock stopped, a pure wait ends at once.
         tokio::time::pause();
     };
     let (error, ()) = tokio::join!(runner.run("hello".into(), std::time::SystemTime::now()), patience);
@@ -168,7 +168,7 @@ async fn a_server_that_is_never_ready_is_given_up_and_ended() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_before_it_listens_has_said_why() {
+async fn early_server_exit_is_explained() {
     let acts = vec![Act::Stderr { text: "Error: port 4096 is taken\n".to_owned() }, Act::Exit { code: 1 }];
     let play = Play::on(crate::stage::Stage::fake_doing([], acts)).await;
     let error = play.try_turn("hello").await.unwrap_err();
@@ -179,7 +179,7 @@ async fn a_server_that_ends_before_it_listens_has_said_why() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_it_listens_and_does_not() {
+async fn unreachable_announced_server_fails() {
     let text = "opencode server listening on http://127.0.0.1:1\n".to_owned();
     let play = Play::on(crate::stage::Stage::fake_doing([], vec![Act::Stdout { text }, Act::Stall {}])).await;
     let error = play.try_turn("hello").await.unwrap_err();
@@ -189,8 +189,8 @@ async fn a_server_that_says_it_listens_and_does_not() {
 }
 
 #[tokio::test]
-async fn a_session_of_a_turn_that_is_given_up_before_it_begins_is_deleted() {
-    // Without the stream of events no turn begins.
+async fn session_of_abandoned_turn_is_deleted() {
+    // Without the event stream no turn begins.
     let fault = RouteFault::new("GET /global/event", Fault::internal());
     let play = Play::new(Serving::replaying(PLAIN).fault(fault)).await;
     let asked = |route: &str| play.fake().log_of("serve").first().map_or(0, |server| server.requests_of(route).len());
@@ -198,7 +198,7 @@ async fn a_session_of_a_turn_that_is_given_up_before_it_begins_is_deleted() {
         while asked("POST /session") == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        // Its answer is there a moment later.
+        // The answer arrives a moment later.
         tokio::time::sleep(Duration::from_millis(500)).await;
     };
     tokio::select! {
@@ -212,7 +212,7 @@ async fn a_session_of_a_turn_that_is_given_up_before_it_begins_is_deleted() {
     };
     tokio::time::timeout(LIMIT, deleted).await.unwrap();
     assert_eq!(asked(MESSAGE), 0);
-    // The directory was asked for all the same, and the server lets go of it with the task.
+    // The directory was used all the same, and the server releases it with the task.
     let task = Task::new("task", play.stage.sandbox.workspace().join("task"));
     play.executor.release(&task, None, false).await.unwrap();
     assert_eq!(asked("POST /instance/dispose"), 1);
@@ -220,7 +220,7 @@ async fn a_session_of_a_turn_that_is_given_up_before_it_begins_is_deleted() {
 }
 
 #[tokio::test]
-async fn the_agents_of_each_directory_are_looked_at_once() {
+async fn agents_are_checked_once_per_directory() {
     let play = Play::new(Serving::replaying(PLAIN)).await;
     for (task, looks) in [("a", 1), ("b", 2), ("a", 2), ("b", 2)] {
         let runner = play.runner(task);
@@ -237,7 +237,7 @@ fn on(model: &str) -> Prompt {
 }
 
 #[tokio::test]
-async fn a_model_is_looked_for_once_and_one_that_is_not_there_each_time() {
+async fn known_model_is_checked_once() {
     let play = Play::new(Serving::replaying(PLAIN)).await;
     let asked = || play.server(0).requests_of("GET /config/providers").len();
     for count in [1, 2] {
@@ -250,14 +250,14 @@ async fn a_model_is_looked_for_once_and_one_that_is_not_there_each_time() {
         assert_answered(&play.turn(on("stub/gpt-4")).await, PLAIN_TEXT);
         assert_eq!(asked(), 3);
     }
-    // What is left to opencode is not looked for.
+    // Models that are left to opencode are not checked.
     assert_answered(&play.turn("hello").await, PLAIN_TEXT);
     assert_eq!(asked(), 3);
     play.end().await;
 }
 
 #[tokio::test]
-async fn a_variant_that_the_model_does_not_have_is_refused_before_there_is_a_session() {
+async fn unknown_variant_is_refused_without_session() {
     let models = json!({"many": {"variants": {"low": {}, "high": {}}}, "none": {"variants": {}}, "unsaid": {}});
     let of_source = json!({"id": "opencode-run-default", "models": {"m": {"variants": {}}}});
     let body = json!({"providers": [{"id": "stub", "models": models}, of_source], "default": {}}).to_string();
@@ -288,7 +288,7 @@ async fn a_variant_that_the_model_does_not_have_is_refused_before_there_is_a_ses
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_say_which_models_it_has_is_sent_the_message() {
+async fn unlisted_models_are_left_to_opencode() {
     for fault in [Fault::page(), Fault::internal(), garbage(), Fault::HangUp {}] {
         let serving = Serving::replaying(PLAIN).fault(RouteFault::new("GET /config/providers", fault));
         let play = Play::new(serving).await;

@@ -1,4 +1,4 @@
-//! What opencode asks, and what it is answered.
+//! opencode's permission requests and questions, and their answers.
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, on_a_source};
 use crate::stage::LIMIT;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const REPLY: &str = "POST /permission/*/reply";
 
-/// Somebody who takes a moment.
+/// A handler that takes a moment.
 #[derive(Debug, Default)]
 struct Person {
     asked: Mutex<Vec<PermissionRequest>>,
@@ -31,7 +31,7 @@ impl PermissionHandler for Person {
 }
 
 #[tokio::test]
-async fn a_permission_is_given_when_the_policy_or_a_person_says_so() {
+async fn permission_is_granted_by_policy_or_handler() {
     let person = Arc::new(Person::default());
     for policy in [PermissionPolicy::Allow, PermissionPolicy::Ask(Arc::clone(&person) as Arc<dyn PermissionHandler>)] {
         let play = Play::new(Serving::replaying("1.18.33/allowed")).await;
@@ -48,7 +48,7 @@ async fn a_permission_is_given_when_the_policy_or_a_person_says_so() {
 }
 
 #[tokio::test]
-async fn who_is_asked_does_not_see_the_key() {
+async fn permission_handler_does_not_see_key() {
     let asked = json!({"directory": "{{cwd}}", "payload": {"id": "evt_1", "type": "permission.asked", "properties": {
         "id": "per_1", "sessionID": "{{session}}", "permission": "bash", "metadata": {}, "always": [],
         "patterns": ["curl -H 'Authorization: sk-of-the-source' http://x"],
@@ -65,7 +65,7 @@ async fn who_is_asked_does_not_see_the_key() {
     assert_eq!(asked[0].patterns, ["curl -H 'Authorization: [redacted]' http://x"]);
 }
 
-/// Somebody who does not know what to say.
+/// A handler that panics.
 struct Helpless;
 
 #[async_trait]
@@ -76,7 +76,7 @@ impl PermissionHandler for Helpless {
 }
 
 #[tokio::test]
-async fn who_panics_instead_of_answering_has_not_allowed_it() {
+async fn panicking_handler_grants_nothing() {
     let play = Play::new(Serving::replaying("1.18.33/refused")).await;
     let policy = PermissionPolicy::Ask(Arc::new(Helpless));
     assert_answered(&play.turn(Prompt::new("hello").permissions(policy)).await, "All done.");
@@ -86,7 +86,7 @@ async fn who_panics_instead_of_answering_has_not_allowed_it() {
 }
 
 #[tokio::test]
-async fn whoever_counts_the_time_learns_when_an_ask_was_answered() {
+async fn reply_to_permission_is_reported() {
     for (recording, ask) in [("1.18.33/allowed", "permission"), ("1.18.33/question", "question")] {
         let play = Play::new(Serving::replaying(recording)).await;
         let directory = play.stage.sandbox.workspace();
@@ -114,13 +114,13 @@ async fn whoever_counts_the_time_learns_when_an_ask_was_answered() {
 }
 
 #[tokio::test]
-async fn answer_to_a_question_is_reported_before_the_end() {
+async fn answered_question_is_reported_before_end() {
     let turn = TurnAct::Replay {
         recording: "1.18.33/question".to_owned(),
         until: None,
         unheard: false,
         foreign: false,
-        // Well after the answer to the rejection.
+        // Well after the reply to the rejection.
         late_ms: 900,
     };
     let late = RouteFault::new("POST /question/*/reject", Fault::Late { ms: 300 });
@@ -144,7 +144,7 @@ async fn answer_to_a_question_is_reported_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_permission_is_refused_with_a_reason_by_default() {
+async fn permission_is_refused_by_default() {
     let play = Play::new(Serving::replaying("1.18.33/refused")).await;
     assert_answered(&play.turn("hello").await, "All done.");
     let server = play.server(0);
@@ -156,7 +156,7 @@ async fn a_permission_is_refused_with_a_reason_by_default() {
 }
 
 #[tokio::test]
-async fn a_turn_that_ended_on_a_refusal_failed_on_it() {
+async fn turn_ended_by_refusal_fails() {
     let play = Play::new(Serving::replaying("1.18.33/refused-without-reason")).await;
     let record = play.turn("hello").await;
     assert_eq!(record.failure.unwrap().kind(), opencode_run_core::FailureKind::Permission);
@@ -164,7 +164,7 @@ async fn a_turn_that_ended_on_a_refusal_failed_on_it() {
 }
 
 #[tokio::test]
-async fn a_question_is_rejected() {
+async fn question_is_rejected() {
     let play = Play::new(Serving::replaying("1.18.33/question")).await;
     assert_answered(&play.turn("hello").await, "All done.");
     assert_eq!(play.server(0).requests_of("POST /question/*/reject").len(), 1);
@@ -178,7 +178,7 @@ async fn a_question_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_schema_is_met_or_missed() {
+async fn schema_is_matched_or_missed() {
     let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]});
     let play = Play::new(Serving::replaying("1.18.33/structured")).await;
     let record = play.turn(Prompt::new("hello").schema(schema.clone())).await;
@@ -201,9 +201,9 @@ async fn a_schema_is_met_or_missed() {
     play.end().await;
 }
 
-/// opencode takes what the model hands in as it is.
+/// opencode accepts the model's value without validation.
 #[tokio::test]
-async fn a_value_that_does_not_meet_the_schema_is_no_success() {
+async fn mismatching_value_is_no_success() {
     let play = Play::new(Serving::replaying("1.18.33/structured")).await;
     let of = |kind: &str| json!({"type": "object", "properties": {"city": {"type": kind}}});
     let record = play.turn(Prompt::new("hello").schema(of("integer"))).await;
@@ -219,7 +219,7 @@ async fn a_value_that_does_not_meet_the_schema_is_no_success() {
 }
 
 #[tokio::test]
-async fn a_context_is_the_turns_system_prompt() {
+async fn context_is_the_system_prompt() {
     let play = Play::new(Serving::replaying("1.18.33/context")).await;
     assert_answered(&play.turn(Prompt::new("hello").context("BE-BRIEF")).await, PLAIN_TEXT);
     assert_eq!(play.server(0).requests_of("POST /session/*/message")[0].body["system"], "BE-BRIEF");

@@ -1,4 +1,4 @@
-//! A server that somebody else runs.
+//! An attached server.
 
 use super::support::{PLAIN, PLAIN_TEXT, assert_answered, ended, start_until};
 use crate::stage::LIMIT;
@@ -11,7 +11,7 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Somebody else's server.
+/// A server that the executor did not start.
 struct Theirs {
     sandbox: Sandbox,
     child: Child,
@@ -47,7 +47,7 @@ impl Theirs {
 }
 
 #[tokio::test]
-async fn it_is_used_and_left_alone() {
+async fn attached_server_is_left_alone() {
     let theirs = Theirs::start("1.18.33", Serving::replaying(PLAIN));
     let executor = theirs.attach(Some("theirs")).await.unwrap();
     let runner = TurnRunner::new(Arc::new(executor.clone()), Task::new("task", theirs.sandbox.workspace()));
@@ -58,7 +58,7 @@ async fn it_is_used_and_left_alone() {
 }
 
 #[tokio::test]
-async fn it_is_seen_whether_somebody_else_is_at_work_in_a_session() {
+async fn foreign_turn_in_session_is_noticed() {
     let long = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]).said("long");
     let theirs =
         Theirs::start("1.18.33", Serving::default().turn(long).turn(TurnRule::every([TurnAct::replay(PLAIN)])));
@@ -68,7 +68,7 @@ async fn it_is_seen_whether_somebody_else_is_at_work_in_a_session() {
     for _ in 0..4 {
         assert_answered(&runner.run("hello".into(), SystemTime::now()).await.unwrap(), PLAIN_TEXT);
     }
-    // Never of a new session, and of a known one only where the stream was late.
+    // A new session needs no check, and a known one only if the stream was late.
     let asked = theirs.fake.log_of("serve")[0].requests_of("GET /session/status").len();
     assert!((1..=3).contains(&asked), "{asked}");
 
@@ -87,7 +87,7 @@ async fn it_is_seen_whether_somebody_else_is_at_work_in_a_session() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_said_to_be_wrong() {
+async fn wrong_credentials_are_reported() {
     let theirs = Theirs::start("1.18.33", Serving::replaying(PLAIN));
     for password in [None, Some("mine")] {
         let error = theirs.attach(password).await.unwrap_err();
@@ -100,7 +100,7 @@ async fn wrong_credentials_are_said_to_be_wrong() {
 }
 
 #[tokio::test]
-async fn a_version_that_cannot_be_driven_is_refused() {
+async fn unsupported_version_is_refused() {
     for (version, why) in [("1.0.185", "1.0.185"), ("2.0.0", "2.0.0"), ("soon", "version")] {
         let theirs = Theirs::start(version, Serving::replaying(PLAIN));
         let error = theirs.attach(Some("theirs")).await.unwrap_err();
@@ -111,7 +111,7 @@ async fn a_version_that_cannot_be_driven_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_opencode_is_refused() {
+async fn other_server_is_refused() {
     let theirs =
         Theirs::start("1.18.33", Serving::default().fault(RouteFault::new("GET /global/health", Fault::page())));
     assert_eq!(theirs.attach(Some("theirs")).await.unwrap_err().kind, FailureKind::Opencode);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 #[tokio::test]
-async fn each_of_many_turns_gets_its_own_events() {
+async fn each_turn_gets_its_own_events() {
     const TURNS: usize = 40;
     let rule = |n: usize| {
         let speak = TurnAct::Speak { delta: format!("<{n}>"), count: 200, at_once: 1, pause_ms: 0 };
@@ -30,7 +30,7 @@ async fn each_of_many_turns_gets_its_own_events() {
 
 /// 18 MB of deltas for a consumer that reads none of them, and a few for the turns of another task on the same server.
 #[tokio::test]
-async fn turn_whose_consumer_never_reads_delays_no_other() {
+async fn stuck_consumer_delays_no_other_turn() {
     let flood = TurnAct::Speak { delta: "0123456789".repeat(1000), count: 1800, at_once: 18, pause_ms: 20 };
     let speak = TurnAct::Speak { delta: "word ".to_owned(), count: 200, at_once: 1, pause_ms: 5 };
     let flooded = TurnRule::every([flood]).said("flood");
@@ -44,7 +44,7 @@ async fn turn_whose_consumer_never_reads_delays_no_other() {
         assert_answered(&ended(&quick).await, &"word ".repeat(200));
     }
     assert_eq!(play.fake().log_of("serve").len(), 1);
-    // A consumer that reads at last gets the whole text and the end.
+    // A consumer that finally reads gets the whole text and the end.
     let (mut text, mut ending) = (0, None);
     while let Some(signal) = tokio::time::timeout(LIMIT, stuck.signals.recv()).await.unwrap() {
         match signal {
@@ -63,7 +63,7 @@ async fn turn_whose_consumer_never_reads_delays_no_other() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_at_work_takes_no_second_turn() {
+async fn busy_session_refuses_second_turn() {
     let play = Play::new(Serving::replaying("1.18.33/abort-text")).await;
     let one = play.runner("task");
     start_until(&one, "hello", |event| matches!(event.observed.event, Event::TextDelta { .. })).await;
@@ -80,7 +80,7 @@ async fn a_session_that_is_at_work_takes_no_second_turn() {
 }
 
 #[tokio::test]
-async fn sub_agents_of_many_turns_do_not_mix() {
+async fn sub_agents_do_not_mix() {
     let play = Play::new(Serving::replaying("1.18.33/subagent-with-tool")).await;
     let runners: Vec<TurnRunner> = (0..10).map(|n| play.runner(&format!("task{n}"))).collect();
     for runner in &runners {
@@ -100,7 +100,7 @@ async fn sub_agents_of_many_turns_do_not_mix() {
 }
 
 #[tokio::test]
-async fn turns_that_begin_at_once_share_one_start() {
+async fn parallel_turns_share_one_start() {
     let play = Play::new(Serving::replaying(PLAIN)).await;
     let runners: Vec<TurnRunner> = (0..8).map(|n| play.runner(&format!("task{n}"))).collect();
     let turns = runners.iter().map(|runner| runner.run("hello".into(), SystemTime::now()));

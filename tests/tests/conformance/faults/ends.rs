@@ -1,4 +1,4 @@
-//! Servers and turns that end before their time.
+//! Servers and turns that end early.
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, ended, start_until};
 use opencode_run_core::{Event, FailureKind, RunState, TurnEvent, TurnFailure};
@@ -23,7 +23,7 @@ fn survivors() -> Vec<TurnAct> {
 }
 
 #[tokio::test]
-async fn a_server_that_dies_in_the_middle_of_a_turn() {
+async fn server_crash_during_turn() {
     for end in [Act::KillSelf { signal: SignalName::Segv }, Act::Exit { code: 3 }] {
         let dying = TurnRule::every(survivors().into_iter().chain([
             TurnAct::replay(PLAIN).until("session.idle"),
@@ -43,7 +43,7 @@ async fn a_server_that_dies_in_the_middle_of_a_turn() {
 }
 
 #[tokio::test]
-async fn an_interrupt_that_the_server_does_not_answer_ends_the_server() {
+async fn unanswered_interrupt_kills_the_server() {
     let play = Play::new(stalling().fault(RouteFault::new("POST /session/*/abort", Fault::Nothing {}))).await;
     let runner = play.runner("task");
     start_until(&runner, "hello", said).await;
@@ -57,7 +57,7 @@ async fn an_interrupt_that_the_server_does_not_answer_ends_the_server() {
 }
 
 #[tokio::test]
-async fn an_interrupt_keeps_the_session() {
+async fn interrupt_keeps_the_session() {
     let first = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]).turn(0);
     let play = Play::new(Serving::default().turn(first).turn(TurnRule::every([TurnAct::replay(PLAIN)]))).await;
     let runner = play.runner("task");
@@ -72,9 +72,9 @@ async fn an_interrupt_keeps_the_session() {
     play.end().await;
 }
 
-/// Where the stream broke, what the turn has said is read again; of one that was stopped not for long.
+/// If the stream broke, the turn's output is read again; for a stopped turn only briefly.
 #[tokio::test]
-async fn what_an_interrupted_turn_leaves_is_ended_though_the_server_does_not_tell_what_it_said() {
+async fn leftovers_are_killed_despite_slow_server() {
     let acts = survivors().into_iter().chain([TurnAct::replay("1.18.33/abort-text")]);
     let serving = Serving { close_stream_after_events: Some(60), ..Serving::doing(acts) };
     let play = Play::new(serving.fault(RouteFault::new("GET /session/*/message", Fault::Nothing {}))).await;
@@ -91,10 +91,10 @@ async fn what_an_interrupted_turn_leaves_is_ended_though_the_server_does_not_tel
     play.end().await;
 }
 
-/// A tool has a session of its own. What is in the server's is its helpers': language servers and servers of tools, which
-/// the next turn needs.
+/// A tool has its own session. Processes in the server's session are its helpers, language servers and MCP servers,
+/// which the next turn needs.
 #[tokio::test]
-async fn what_a_turn_leaves_in_its_directory_is_ended_and_the_server_and_its_helpers_live() {
+async fn leftovers_are_killed_and_helpers_spared() {
     let first = TurnRule::every([spawn(SpawnKind::Child), TurnAct::replay(PLAIN)]).said("help");
     let tools = TurnRule::every(survivors().into_iter().chain([TurnAct::replay(PLAIN)]));
     let play = Play::new(Serving::default().turn(first).turn(tools)).await;
@@ -113,7 +113,7 @@ async fn what_a_turn_leaves_in_its_directory_is_ended_and_the_server_and_its_hel
 }
 
 #[tokio::test]
-async fn the_server_ends_with_its_executor() {
+async fn server_ends_with_its_executor() {
     let play = Play::new(Serving::replaying(PLAIN)).await;
     assert_answered(&play.turn("hello").await, PLAIN_TEXT);
     let Play { stage, executor } = play;
@@ -124,7 +124,7 @@ async fn the_server_ends_with_its_executor() {
 }
 
 #[tokio::test]
-async fn one_turn_of_many_is_killed() {
+async fn kill_ends_only_its_turn() {
     let stall = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]);
     let slow = TurnAct::Speak { delta: "word ".to_owned(), count: 100, at_once: 1, pause_ms: 20 };
     let play = Play::new(Serving::default().turn(stall.said("stall")).turn(TurnRule::every([slow]))).await;

@@ -1,4 +1,4 @@
-//! The servers of one executor: whose runtime they need, when they end, and how many there are.
+//! The servers of one executor: their runtime, their end, and their number.
 
 use super::super::stage::Stage;
 use opencode_run_core::{Executor, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunState, Task, TurnRunner};
@@ -16,14 +16,14 @@ fn plain() -> Stage {
     Stage::fake([], Serving::replaying("1.18.33/plain-text"))
 }
 
-/// Runs a turn of a task of its own.
+/// Runs a turn of a new task.
 pub(super) async fn turn(executor: &ServeExecutor, stage: &Stage, prompt: Prompt) -> RunState {
     let executor: Arc<dyn Executor> = Arc::new(executor.clone());
     let runner = TurnRunner::new(executor, Task::new("t", stage.sandbox.workspace()));
     runner.run(prompt, SystemTime::now()).await.unwrap().state
 }
 
-/// A prompt for a model source with a key of its own, which needs a server of its own.
+/// Returns a prompt for a model source with its own key, which needs its own server.
 pub(super) fn of_tenant(key: &str) -> Prompt {
     let mut config = ModelConfig::new("gpt-4");
     config.base_url = Some("http://127.0.0.1:9/v1".to_owned());
@@ -41,7 +41,7 @@ pub(super) async fn until_alive(stage: &Stage, count: usize) {
 }
 
 #[test]
-fn turns_outlive_the_runtime_of_the_first() {
+fn turns_outlive_the_first_runtime() {
     let stage = plain();
     let executor = current_thread().block_on(async { ServeExecutor::new(stage.launch().await).unwrap() });
     let several = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -49,7 +49,7 @@ fn turns_outlive_the_runtime_of_the_first() {
         assert_eq!(runtime.block_on(turn(&executor, &stage, Prompt::new("hello"))), RunState::Completed);
     }
     assert_eq!(stage.live_servers().len(), 1, "one server for all of them");
-    // Several runtimes at once, of which each ends when its turn is over.
+    // Several runtimes at once, each of which ends after its turn.
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -66,7 +66,7 @@ fn turns_outlive_the_runtime_of_the_first() {
 }
 
 #[test]
-fn runtime_that_ends_in_a_turn_harms_no_other() {
+fn runtime_end_harms_no_other_turn() {
     let stage = plain();
     let executor = current_thread().block_on(async { ServeExecutor::new(stage.launch().await).unwrap() });
     let doomed = current_thread();
@@ -92,7 +92,7 @@ fn executor_dropped_outside_a_runtime_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn idle_server_ends_and_the_next_turn_starts_one() {
+async fn idle_server_ends_and_is_restarted() {
     let stage = plain();
     let launch = stage.launch().await.server_idle_timeout(Duration::from_millis(300));
     let executor = ServeExecutor::new(launch).unwrap();
@@ -114,7 +114,7 @@ async fn idle_servers_of_tenants_make_room() {
         assert_eq!(turn(&executor, &stage, of_tenant(&format!("sk-tenant-{tenant}"))).await, RunState::Completed);
         until_alive(&stage, 2.min(tenant + 1)).await;
     }
-    // The last two are warm still.
+    // The last two are still warm.
     let started = || stage.fake.as_ref().unwrap().log_of("serve").len();
     let before = started();
     turn(&executor, &stage, of_tenant("sk-tenant-4")).await;
@@ -125,7 +125,7 @@ async fn idle_servers_of_tenants_make_room() {
 }
 
 #[tokio::test]
-async fn turn_waits_for_a_server_that_is_at_work() {
+async fn turn_waits_for_a_busy_server() {
     let stage = plain();
     let executor = ServeExecutor::new(stage.launch().await.max_servers(1)).unwrap();
     let turns = (0..4).map(|tenant| turn(&executor, &stage, of_tenant(&format!("sk-tenant-{tenant}"))));

@@ -1,4 +1,4 @@
-//! Servers that have grown too large: they end when their last turn is over, and no turn is lost.
+//! Recycling of servers that have grown too large: they end after their last turn, and no turn is lost.
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, ended, pause};
 use crate::stage::{LIMIT, Stage};
@@ -28,7 +28,7 @@ async fn until_alive(play: &Play, servers: usize) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn one_that_is_idle_waits_for_the_one_in_its_place() {
+async fn idle_server_waits_for_its_successor() {
     let play = replacing(|_| Serving::replaying(PLAIN)).await;
     assert_answered(&play.turn("hello").await, PLAIN_TEXT);
     let first = play.server(0).pid;
@@ -46,7 +46,7 @@ async fn one_that_is_idle_waits_for_the_one_in_its_place() {
 }
 
 #[tokio::test]
-async fn one_with_turns_gets_no_more_and_ends_with_the_last() {
+async fn draining_server_ends_with_last_turn() {
     let go = tempfile::tempdir().unwrap();
     let file = go.path().join("go");
     let wait = || Act::WaitForFile { path: file.clone() };
@@ -86,7 +86,7 @@ async fn one_with_turns_gets_no_more_and_ends_with_the_last() {
 }
 
 #[tokio::test]
-async fn one_in_its_place_that_is_being_started_ends_with_all_others() {
+async fn starting_successor_ends_on_shutdown() {
     let mut stage = Stage::fake_serving_in_turn(Serving::replaying(PLAIN).act(), Act::Stall {});
     let executor = stage.replacing_executor().await;
     let play = Play { stage, executor };

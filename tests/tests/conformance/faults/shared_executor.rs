@@ -1,4 +1,4 @@
-//! Users of a shared executor whose turns fail, block, are lost with their runtime or are never read, and the turns of others.
+//! Users of a shared executor whose turns fail, block, lose their runtime or are never read, and the turns of others.
 
 use super::super::stage::{LIMIT, Stage, Transport};
 use super::pool::{current_thread, of_tenant, turn, until_alive};
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 #[tokio::test]
-async fn turn_that_cannot_start_makes_room_for_one_that_waits() {
+async fn failed_start_makes_room_for_waiting_turn() {
     let late = RouteFault::new("GET /config/providers", Fault::Late { ms: 1000 });
     let stage = Stage::fake([], Serving::replaying(PLAIN).fault(late));
     let launch = stage.launch().await.server_idle_timeout(None).max_servers(1);
@@ -37,15 +37,15 @@ async fn turn_that_cannot_start_makes_room_for_one_that_waits() {
     stage.end().await;
 }
 
-/// Such a turn needs another server, while it holds the only one that there may be.
+/// Such a turn needs another server, while it uses the only one that is allowed.
 #[tokio::test]
-async fn turn_whose_agent_needs_the_catalog_does_not_wait_for_itself() {
+async fn catalog_turn_does_not_wait_for_itself() {
     let agents = r#"[{"name":"build","mode":"primary","model":{"providerID":"elsewhere","modelID":"m"}}]"#;
     let answer = Fault::Reply { status: 200, content_type: "application/json".to_owned(), body: agents.to_owned() };
     let stage = Stage::fake([], Serving::replaying(PLAIN).fault(RouteFault::new("GET /agent", answer)));
     let executor = ServeExecutor::new(stage.launch().await.max_servers(1)).unwrap();
     tokio::time::timeout(LIMIT, turn(&executor, &stage, of_tenant("sk-tenant"))).await.unwrap();
-    // The second one of the fake does not know the session of the first.
+    // The fake's second server does not know the session of the first.
     assert_eq!(stage.fake.as_ref().unwrap().log_of("serve").len(), 2);
     until_alive(&stage, 1).await;
     drop(executor);
@@ -53,7 +53,7 @@ async fn turn_whose_agent_needs_the_catalog_does_not_wait_for_itself() {
 }
 
 #[tokio::test]
-async fn consumer_that_never_reads_the_end_keeps_no_server() {
+async fn unread_end_keeps_no_server() {
     let speak = TurnAct::Speak { delta: "word ".to_owned(), count: 2000, at_once: 100, pause_ms: 0 };
     let stage = Stage::fake([], Serving::doing([speak]));
     let launch = stage.launch().await.server_idle_timeout(Duration::from_millis(300)).max_servers(usize::MAX);
@@ -86,7 +86,7 @@ impl PermissionHandler for Blocking {
 }
 
 #[tokio::test]
-async fn permission_handler_that_blocks_delays_no_other_turn() {
+async fn blocking_permission_handler_delays_no_turn() {
     let asking = TurnRule::every([TurnAct::replay("1.18.33/allowed")]).said("ask");
     let plain = TurnRule::every([TurnAct::replay(PLAIN)]);
     let stage = Stage::fake([], Serving::default().turn(asking).turn(plain));
@@ -105,9 +105,9 @@ async fn permission_handler_that_blocks_delays_no_other_turn() {
     stage.end().await;
 }
 
-/// A runner in a `static`, whose runtime ends in the middle of a turn.
+/// A runner in a `static`, whose runtime ends during a turn.
 #[test]
-fn runner_outlives_the_runtime_of_a_running_turn() {
+fn runner_outlives_its_runtime() {
     for transport in [Transport::Serve, Transport::Run] {
         let stalls = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]).said("first");
         let serving = Serving::default().turn(stalls).turn(TurnRule::every([TurnAct::replay(PLAIN)]));

@@ -1,4 +1,4 @@
-//! Starts of opencode that stall: each is made again once, as nothing was begun.
+//! Stalled starts of opencode: each is retried once, since the turn had not begun.
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, pause};
 use crate::stage::{Stage, Transport};
@@ -13,7 +13,7 @@ fn replay() -> Vec<Act> {
     vec![Act::Replay { recording: PLAIN.to_owned() }]
 }
 
-/// Runs a turn whose first start of opencode stalls, and lets the time run until that is given up.
+/// Runs a turn whose first start of opencode stalls, and advances the clock until that start is killed.
 async fn turn_that_stalls_at_first(play: &Play, command: &str) -> TurnRecord {
     let runner = play.runner("task");
     let hurry = async {
@@ -21,7 +21,7 @@ async fn turn_that_stalls_at_first(play: &Play, command: &str) -> TurnRecord {
             pause(10).await;
         }
         let stalled = PathBuf::from(format!("/proc/{}/environ", play.fake().log_of(command)[0].pid));
-        // With the clock stopped, a sleep is over as soon as nobody has anything to do.
+        // With the clock stopped, a sleep ends as soon as all tasks are idle.
         tokio::time::pause();
         while std::fs::read(&stalled).is_ok_and(|environment| !environment.is_empty()) {
             pause(1000).await;
@@ -32,7 +32,7 @@ async fn turn_that_stalls_at_first(play: &Play, command: &str) -> TurnRecord {
 }
 
 #[tokio::test]
-async fn a_process_that_says_nothing_is_started_again() {
+async fn silent_process_is_restarted() {
     let mut stage = Stage::fake([vec![Act::Stall {}], replay()], Serving::default());
     let executor = stage.executor(Transport::Run).await;
     let play = Play { stage, executor };
@@ -44,7 +44,7 @@ async fn a_process_that_says_nothing_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_listen_is_started_again() {
+async fn silent_server_is_restarted() {
     let mut stage = Stage::fake_serving_in_turn(Act::Stall {}, Serving::replaying(PLAIN).act());
     let executor = stage.executor(Transport::Serve).await;
     let play = Play { stage, executor };

@@ -1,4 +1,4 @@
-//! Streams that break, lie or flood. The answer to the message is the truth.
+//! Broken, wrong or overlong streams. The answer to the message is authoritative.
 
 use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered};
 use opencode_run_core::{Event, EventItem, Prompt, RunState, SessionId};
@@ -11,7 +11,7 @@ fn speak(count: u64, pause_ms: u64) -> TurnAct {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_closed_again_and_again() {
+async fn repeatedly_closed_stream_is_survived() {
     for closing in [
         Serving { close_stream_after_ms: Some(100), ..Serving::doing([speak(100, 10)]) },
         Serving { close_stream_after_events: Some(3), ..Serving::doing([speak(100, 10)]) },
@@ -26,7 +26,7 @@ async fn a_stream_that_is_closed_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_gone_while_the_answer_comes() {
+async fn missing_stream_at_answer_is_survived() {
     for (recording, state) in [
         (PLAIN, RunState::Completed),
         ("1.18.33/tool-then-text", RunState::Completed),
@@ -49,7 +49,7 @@ async fn a_stream_that_is_gone_while_the_answer_comes() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_gone_for_a_part_of_the_turn() {
+async fn interrupted_stream_is_survived() {
     for recording in ["1.18.33/tool-then-text", "1.18.33/several-tools", "1.18.33/finish-missing", "1.18.33/question"] {
         let whole = Play::new(Serving::replaying(recording)).await;
         let wanted = whole.turn("hello").await;
@@ -66,7 +66,7 @@ async fn a_stream_that_is_gone_for_a_part_of_the_turn() {
 }
 
 #[tokio::test]
-async fn a_stream_that_cannot_be_opened_for_a_while() {
+async fn late_stream_is_survived() {
     let fault = RouteFault::new("GET /global/event", Fault::internal()).times(3);
     let play = Play::new(Serving::replaying(PLAIN).fault(fault)).await;
     assert_answered(&play.turn("hello").await, PLAIN_TEXT);
@@ -74,14 +74,14 @@ async fn a_stream_that_cannot_be_opened_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_frame_of_50_mb() {
+async fn frame_of_50_mb_is_skipped() {
     let play = Play::new(Serving::doing([TurnAct::Frame { bytes: 50 << 20 }, TurnAct::replay(PLAIN)])).await;
     assert_answered(&play.turn("hello").await, PLAIN_TEXT);
     play.end().await;
 }
 
 #[tokio::test]
-async fn events_that_are_no_json_or_of_nobody() {
+async fn invalid_and_unrouted_events_are_ignored() {
     let events = [
         "no json",
         "{}",
@@ -96,7 +96,7 @@ async fn events_that_are_no_json_or_of_nobody() {
 }
 
 #[tokio::test]
-async fn events_of_another_session() {
+async fn foreign_events_are_ignored() {
     let acts = [
         TurnAct::replay("1.18.33/tool-then-text").foreign(),
         TurnAct::replay(PLAIN),
@@ -119,7 +119,7 @@ async fn events_of_another_session() {
 }
 
 #[tokio::test]
-async fn idle_before_the_final_message_and_twice_after_it() {
+async fn misplaced_idle_events_are_ignored() {
     let idle = || TurnAct::Idle {};
     let play = Play::new(Serving::doing([idle(), TurnAct::replay(PLAIN).late(300), idle(), idle()])).await;
     let record = play.turn("hello").await;
@@ -129,7 +129,7 @@ async fn idle_before_the_final_message_and_twice_after_it() {
 }
 
 #[tokio::test]
-async fn the_end_of_an_earlier_turn_that_comes_late() {
+async fn late_end_of_earlier_turn() {
     let first = opencode_run_tests::serve_script::TurnRule::every([TurnAct::replay(PLAIN)]).turn(0);
     let late = [TurnAct::Idle {}, TurnAct::Event { data: late_error() }, TurnAct::replay(PLAIN)];
     let play =
@@ -149,7 +149,7 @@ fn late_error() -> String {
 }
 
 #[tokio::test]
-async fn a_flood_of_deltas_is_told_in_order_and_added_up() {
+async fn many_deltas_keep_their_order() {
     let count = 50_000;
     let act = TurnAct::Speak { delta: "0123456789".to_owned(), count, at_once: 200, pause_ms: 0 };
     let play = Play::new(Serving::doing([act])).await;
@@ -169,7 +169,7 @@ async fn a_flood_of_deltas_is_told_in_order_and_added_up() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_is_no_progress() {
+async fn heartbeat_is_no_progress() {
     let serving = Serving {
         heartbeat_ms: 50,
         ..Serving::doing([TurnAct::replay(PLAIN).until("step-start"), Act::Stall {}.into()])

@@ -34,7 +34,7 @@ impl Play {
         self.stage.fake.as_ref().unwrap()
     }
 
-    /// Returns a runner of a task that works in a directory of its own.
+    /// Returns a runner of a task in its own directory.
     pub(crate) fn runner(&self, task: &str) -> TurnRunner {
         let directory = self.stage.sandbox.workspace().join(task);
         std::fs::create_dir_all(&directory).unwrap();
@@ -46,7 +46,7 @@ impl Play {
         self.try_turn(prompt).await.unwrap()
     }
 
-    /// Runs a turn to its end, or to the error that kept it from beginning.
+    /// Runs a turn to its end, or to the error that prevented its start.
     pub(crate) async fn try_turn(&self, prompt: impl Into<Prompt>) -> Result<TurnRecord, StartError> {
         let ended = tokio::time::timeout(LIMIT, self.runner("task").run(prompt.into(), SystemTime::now())).await;
         ended.expect("the turn hangs").map(Arc::unwrap_or_clone).map_err(|error| match error {
@@ -55,13 +55,12 @@ impl Play {
         })
     }
 
-    /// Returns what the n-th server saw, once it is there.
+    /// Returns the log of the n-th server, once there is one.
     pub(crate) fn server(&self, n: usize) -> Invocation {
         self.fake().log_of("serve").swap_remove(n)
     }
 
-    /// Returns how many servers were started, and asserts that there is no process of theirs, not even a dead one that nobody
-    /// has taken note of.
+    /// Returns the number of started servers, and asserts that no process of theirs exists, not even a zombie.
     #[track_caller]
     pub(crate) fn count_servers_all_gone(&self) -> usize {
         let started = self.fake().log_of("serve");
@@ -78,7 +77,7 @@ impl Play {
     }
 }
 
-/// Returns a prompt on a model that is fully described, at an address where nobody is, with this key.
+/// Returns a prompt on a fully described model, at an address without a server, with this key.
 pub(crate) fn on_a_source(key: &str) -> Prompt {
     let config = ModelConfig {
         base_url: Some("http://127.0.0.1:1/v1".to_owned()),
@@ -94,7 +93,7 @@ pub(crate) fn assert_answered(record: &TurnRecord, text: &str) {
     assert_eq!((record.state, record.output().as_str()), (RunState::Completed, text), "{:?}", record.failure);
 }
 
-/// Starts a turn and waits until something of it was seen.
+/// Starts a turn and waits for an event.
 pub(crate) async fn start_until(runner: &TurnRunner, prompt: impl Into<Prompt>, seen: impl Fn(&TurnEvent) -> bool) {
     runner.start(prompt.into(), SystemTime::now()).await.unwrap();
     let mut events = runner.events();
@@ -109,7 +108,7 @@ pub(crate) async fn start_until(runner: &TurnRunner, prompt: impl Into<Prompt>, 
     tokio::time::timeout(LIMIT, look).await.unwrap();
 }
 
-/// Waits for the end of a turn, but not for ever.
+/// Waits for the end of a turn, with a time limit.
 pub(crate) async fn ended(runner: &TurnRunner) -> TurnRecord {
     Arc::unwrap_or_clone(tokio::time::timeout(LIMIT, runner.wait()).await.expect("the turn hangs").unwrap())
 }

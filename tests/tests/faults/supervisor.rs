@@ -1,4 +1,4 @@
-//! The command as a watcher, by itself: it is not seen in what its child reads, writes and ends with.
+//! The supervisor alone: it does not show in its child's input, output and exit status.
 
 use crate::support::{HANG, Running, wait_until};
 use opencode_run_tests::{Sandbox, opencode_run_bin};
@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Returns the command that runs a shell script under a watcher, as the child of `parent`.
-fn watched_by(sandbox: &Sandbox, parent: u32, script: &str) -> Command {
+/// Returns the command that runs a shell script under a supervisor, as the child of `parent`.
+fn supervised_by(sandbox: &Sandbox, parent: u32, script: &str) -> Command {
     let mut command = sandbox.command(opencode_run_bin!());
     command.arg("__watch").arg(parent.to_string()).args(["/bin/sh", "-c", script]).process_group(0);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -17,7 +17,7 @@ fn watched_by(sandbox: &Sandbox, parent: u32, script: &str) -> Command {
 }
 
 fn watched(sandbox: &Sandbox, script: &str) -> Command {
-    watched_by(sandbox, std::process::id(), script)
+    supervised_by(sandbox, std::process::id(), script)
 }
 
 /// Waits until the child has written a line.
@@ -32,7 +32,7 @@ fn first_line(child: &mut Child) -> String {
 }
 
 #[test]
-fn it_ends_as_its_child_does() {
+fn supervisor_exits_like_its_child() {
     let sandbox = Sandbox::new();
     for (script, code, signal) in [
         ("exit 0", Some(0), None),
@@ -52,11 +52,11 @@ fn it_ends_as_its_child_does() {
 }
 
 #[test]
-fn what_goes_in_and_out_is_the_childs() {
+fn standard_streams_belong_to_the_child() {
     let sandbox = Sandbox::new();
     let mut child = watched(&sandbox, "cat; echo err >&2; exec >&- 2>&-; exec sleep 60").spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"in").unwrap();
-    // Each ends when the child closes it, while both still run.
+    // Each ends when the child closes it, while both are still running.
     let (mut stdout, mut stderr) = (String::new(), String::new());
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
@@ -68,7 +68,7 @@ fn what_goes_in_and_out_is_the_childs() {
 }
 
 #[test]
-fn a_signal_to_the_group_is_for_the_child_to_judge() {
+fn group_signal_is_for_the_child() {
     let sandbox = Sandbox::new();
     for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15), (Signal::HUP, 1)] {
         let script = format!("trap 'echo heard; exit {number}' {number}; echo ready; while :; do sleep 0.01; done");
@@ -82,7 +82,7 @@ fn a_signal_to_the_group_is_for_the_child_to_judge() {
 }
 
 #[test]
-fn a_signal_that_comes_early_is_not_lost() {
+fn early_signal_is_not_lost() {
     let sandbox = Sandbox::new();
     for delay in (0..40).map(|tenths| Duration::from_micros(tenths * 250)) {
         let child = watched(&sandbox, "exec sleep 60").spawn().unwrap();
@@ -95,7 +95,7 @@ fn a_signal_that_comes_early_is_not_lost() {
 }
 
 #[test]
-fn what_the_child_leaves_is_ended_before_it_is_told_that_it_ended() {
+fn survivors_are_killed_before_exit() {
     let sandbox = Sandbox::new();
     let script = "(env -i setsid sleep 61.5 & env -i setsid sh -c 'sleep 61.5 & sleep 61.5' &) & sleep 0.2; exit 3";
     let outcome = Running::spawn(&mut watched(&sandbox, script)).wait();
@@ -106,13 +106,13 @@ fn what_the_child_leaves_is_ended_before_it_is_told_that_it_ended() {
 }
 
 #[test]
-fn one_that_forks_and_ends_for_ever_is_caught() {
+fn forking_chain_is_caught() {
     let sandbox = Sandbox::new();
-    // Each forks the next and ends, without a marker, in a session of their own. Without the file they are over.
+    // Each forks the next and exits, without a tag, in its own session. Without the file they stop.
     let (file, chain) = (sandbox.path("go-on"), sandbox.path("chain.sh"));
     std::fs::write(&file, "").unwrap();
     let (go_on, again) = (file.display(), chain.display());
-    // The shell allows a thousand calls within each other.
+    // The shell allows a thousand nested calls.
     let text = format!("f() {{ [ -e {go_on} ] || exit; n=$((n+1)); [ $n = 500 ] && exec sh {again}; f & }}\nf\n");
     std::fs::write(&chain, text).unwrap();
     let script = format!("env -i setsid sh {again} & echo ready; exec sleep 60");
@@ -132,17 +132,17 @@ fn one_that_forks_and_ends_for_ever_is_caught() {
 }
 
 #[test]
-fn a_parent_that_is_gone_is_noticed_whenever_it_went() {
+fn ended_parent_is_noticed() {
     let sandbox = Sandbox::new();
-    // Gone before the watcher was there: nothing is started.
+    // The parent ended before the supervisor started: nothing is started.
     let mut gone = Command::new("true").spawn().unwrap();
     gone.wait().unwrap();
-    let outcome = Running::spawn(&mut watched_by(&sandbox, gone.id(), "echo started")).wait();
+    let outcome = Running::spawn(&mut supervised_by(&sandbox, gone.id(), "echo started")).wait();
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{outcome:?}");
-    // One that lives and is not the parent is none either.
-    let outcome = Running::spawn(&mut watched_by(&sandbox, 1, "echo started")).wait();
+    // A living process that is not the parent counts as none.
+    let outcome = Running::spawn(&mut supervised_by(&sandbox, 1, "echo started")).wait();
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(1), ""), "{outcome:?}");
-    // Gone while it watches.
+    // The parent ends while the supervisor runs.
     let script = format!("{} __watch $$ sleep 60 & echo ready; wait", opencode_run_bin!().display());
     let mut parent = sandbox.command("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
     assert_eq!(first_line(&mut parent), "ready");
@@ -155,7 +155,7 @@ fn a_parent_that_is_gone_is_noticed_whenever_it_went() {
 }
 
 #[test]
-fn what_cannot_be_started_is_told() {
+fn unstartable_program_is_reported() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command(opencode_run_bin!());
     command.arg("__watch").arg(std::process::id().to_string()).arg("/nowhere/opencode");
@@ -172,12 +172,12 @@ fn what_cannot_be_started_is_told() {
     sandbox.assert_nothing_alive();
 }
 
-/// Returns how many processes of `sleep` there are with this argument.
+/// Returns the number of `sleep` processes with this argument.
 pub(crate) fn sleepers(argument: &str) -> usize {
     running(&format!("sleep\0{argument}\0"))
 }
 
-/// Returns how many processes there are whose command line contains this.
+/// Returns the number of processes whose command line contains this text.
 fn running(text: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
