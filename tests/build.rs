@@ -1,4 +1,5 @@
-//! Sets `real_opencode` if there is a real opencode, and `real_opencode2` if there is a real opencode 2. Without it, tests that need one are reported as ignored.
+//! Sets `real_opencode` if there is a real opencode, and `real_opencode2` if there is a real opencode 2. Without it,
+//! tests that need one are reported as ignored.
 
 #[path = "src/find_opencode.rs"]
 mod find_opencode;
@@ -7,7 +8,7 @@ use find_opencode::{CHOSEN, CHOSEN2, REQUIRED, find};
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(real_opencode, real_opencode2)");
-    // Not `PATH`: it changes too often to build the tests again for it.
+    // Not for `PATH`: it changes too often to rebuild the tests for it.
     for variable in [CHOSEN, CHOSEN2, REQUIRED, "HOME", "XDG_CACHE_HOME"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }

@@ -1,4 +1,4 @@
-//! Asserting that nothing is left alive.
+//! Asserts that no process is left alive.
 
 use crate::pids::{Pids, Spawned};
 use crate::process_table::{ProcessId, with_variable};
@@ -7,13 +7,13 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How often a living process is looked for.
+/// The interval of checking for living processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How long what is killed has to be gone.
+/// How long killed processes may take to disappear.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a test may have started: an environment marker, pids files, single processes.
+/// The processes that a test may have started: by an environment marker, in pids files, or single ones.
 #[derive(Debug, Clone, Default)]
 pub struct Suspects {
     markers: Vec<(String, String)>,
@@ -22,46 +22,46 @@ pub struct Suspects {
 }
 
 impl Suspects {
-    /// Suspects nothing yet.
+    /// Returns an empty set of suspects.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Suspects every process with this environment variable and value.
+    /// Adds every process with this environment variable and value.
     #[must_use]
     pub fn marker(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.markers.push((name.into(), value.into()));
         self
     }
 
-    /// Suspects every process that is recorded in this file of a fake.
+    /// Adds every process that is recorded in this file of a fake.
     #[must_use]
     pub fn pids_file(mut self, path: impl AsRef<Path>) -> Self {
         self.pids.push(Pids::new(path.as_ref().to_path_buf()));
         self
     }
 
-    /// Suspects these processes.
+    /// Adds these processes.
     #[must_use]
     pub fn processes(mut self, processes: impl IntoIterator<Item = Spawned>) -> Self {
         self.processes.extend(processes);
         self
     }
 
-    /// Returns the suspects that are alive, each with its command line.
+    /// Returns the living suspects, each with its command line.
     #[must_use]
     pub fn alive(&self) -> Vec<(i32, String)> {
         self.living().into_iter().map(|process| (process.pid, process.command_line())).collect()
     }
 
-    /// Waits until none of them is alive.
+    /// Waits until no suspect is alive.
     ///
-    /// `limit` is the limit of all the waiting together, however many there are and whatever they do.
+    /// `limit` bounds the total wait, however many suspects there are.
     ///
     /// # Panics
     ///
-    /// If one is alive when the time is over: with the pids and command lines, after having killed them.
+    /// If one is alive after that: with the pids and command lines, after killing them.
     #[track_caller]
     pub fn assert_nothing_alive(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
@@ -80,7 +80,7 @@ impl Suspects {
         }
     }
 
-    /// Kills all that are alive, until none is or a few seconds are over.
+    /// Kills all living suspects, until none is alive or a few seconds have passed.
     pub fn kill_all(&self) {
         let deadline = Instant::now() + KILL_LIMIT;
         while Instant::now() < deadline {
@@ -105,7 +105,7 @@ impl Suspects {
 ///
 /// # Panics
 ///
-/// If one is alive when the time is over.
+/// If one is alive after the time limit.
 #[track_caller]
 pub fn assert_no_marker_alive(name: &str, value: &str, limit: Duration) {
     Suspects::new().marker(name, value).assert_nothing_alive(limit);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lives_is_named_and_killed_and_what_is_dead_is_not() {
+    fn living_process_is_named_and_killed() {
         let value = format!("named-{}", std::process::id());
         let mut child = sleeper(&value);
         while !with_variable(NAME, &value).iter().any(|process| process.command_line().starts_with("sleep")) {
@@ -133,13 +133,13 @@ mod tests {
         let panic = std::panic::catch_unwind(move || assert_no_marker_alive(NAME, &asked, Duration::from_millis(50)));
         let message = *panic.unwrap_err().downcast::<String>().unwrap();
         assert!(message.contains(&format!("{} sleep 60", child.id())), "{message}");
-        // Dead and not reaped: it does not count as alive.
+        // A zombie does not count as alive.
         assert_no_marker_alive(NAME, &value, Duration::from_secs(5));
         child.wait().unwrap();
     }
 
     #[test]
-    fn another_value_is_not_ours() {
+    fn other_value_is_ignored() {
         let value = format!("mine-{}", std::process::id());
         let mut child = sleeper(&format!("{value}-not"));
         assert_no_marker_alive(NAME, &value, Duration::ZERO);

@@ -1,12 +1,12 @@
-//! The binaries of the same build.
+//! The paths of the binaries of the same build.
 
 use std::env;
 use std::path::PathBuf;
 
 /// Returns the path of `fake-opencode` of the same build, for the integration tests of this package.
 ///
-/// Cargo builds the binaries of a package before its integration tests and tells them the paths while it compiles them: a
-/// binary that is older than its sources cannot be meant, in any profile, target directory or target.
+/// Cargo builds the binaries of a package before its integration tests and compiles their paths into the tests, so an
+/// outdated binary is impossible, in any profile, target directory or target.
 #[macro_export]
 macro_rules! fake_opencode_bin {
     () => {
@@ -16,8 +16,8 @@ macro_rules! fake_opencode_bin {
 
 /// Returns the path of the command `opencode-run` of the same build, for the integration tests of this package.
 ///
-/// It is the binary `opencode-run-under-test` of this package, which is the command's own entry point and nothing else.
-/// Cargo knows it as a binary of this package, so it is as new as the tests; see the directory's `README.md`.
+/// It is the binary `opencode-run-under-test` of this package, which only calls the command's own entry point. As a
+/// binary of this package it is as new as the tests; see the directory's `README.md`.
 #[macro_export]
 macro_rules! opencode_run_bin {
     () => {
@@ -25,7 +25,7 @@ macro_rules! opencode_run_bin {
     };
 }
 
-/// Returns the path that cargo compiled in, or the one that nextest gives where an archive was unpacked elsewhere.
+/// Returns the path that cargo compiled in, or the one from nextest if an archive was unpacked elsewhere.
 #[doc(hidden)]
 #[must_use]
 pub fn locate(name: &str, compiled_in: &str) -> PathBuf {

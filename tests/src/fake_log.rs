@@ -1,4 +1,4 @@
-//! What the fake wrote down: a record a line, and the invocations that they add up to.
+//! The fake's log: one record per line, and the invocations that the records describe.
 
 use crate::or_panic::OrPanic;
 use crate::serve_script::is_route;
@@ -16,34 +16,34 @@ pub enum Record {
     Start {
         /// The fake's pid.
         pid: u32,
-        /// The key of the script that fitted.
+        /// The matching key of the script.
         command: String,
-        /// How many invocations of this key there were before.
+        /// The number of earlier invocations with this key.
         number: usize,
         /// The command line without the program.
         argv: Vec<String>,
         /// The working directory.
         cwd: PathBuf,
-        /// All of the environment.
+        /// The whole environment.
         env: BTreeMap<String, String>,
     },
-    /// It read stdin to its end.
+    /// It read stdin to the end.
     Stdin {
         /// The fake's pid.
         pid: u32,
-        /// What was read; the first MiB of it.
+        /// The content, up to 1 MiB.
         text: String,
-        /// How many bytes were read.
+        /// The number of bytes.
         bytes: usize,
     },
-    /// It was asked something as a server.
+    /// It received a request as a server.
     Request {
         /// The fake's pid.
         pid: u32,
-        /// What.
+        /// The request.
         request: Request,
     },
-    /// It ends by itself.
+    /// It exits by itself.
     Exit {
         /// The fake's pid.
         pid: u32,
@@ -60,46 +60,46 @@ pub struct Request {
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// The directory that the query names.
+    /// The directory in the query.
     pub directory: Option<PathBuf>,
-    /// The body; `null` where it was none of JSON.
+    /// The body; `null` if it was not JSON.
     pub body: serde_json::Value,
 }
 
-/// One start of the fake, as its log tells.
+/// One start of the fake, according to its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Invocation {
     /// The fake's pid.
     pub pid: u32,
-    /// The key of the script that fitted.
+    /// The matching key of the script.
     pub command: String,
-    /// How many invocations of this key there were before.
+    /// The number of earlier invocations with this key.
     pub number: usize,
     /// The command line without the program.
     pub argv: Vec<String>,
     /// The working directory.
     pub cwd: PathBuf,
-    /// All of the environment.
+    /// The whole environment.
     pub env: BTreeMap<String, String>,
-    /// What stdin held, if it was read to its end; the first MiB of it.
+    /// The content of stdin, if it was read to the end; up to 1 MiB.
     pub stdin: Option<String>,
-    /// How many bytes stdin held, if it was read to its end.
+    /// The size of stdin in bytes, if it was read to the end.
     pub stdin_bytes: Option<usize>,
-    /// What it was asked as a server, in the order in which it came.
+    /// The received requests as a server, in order.
     pub requests: Vec<Request>,
-    /// The exit code, if it ended by itself.
+    /// The exit code, if it exited by itself.
     pub exit: Option<i32>,
 }
 
 impl Invocation {
-    /// Returns the requests of this route, such as `POST /session`; `*` is any one part.
+    /// Returns the requests to this route, such as `POST /session`; `*` matches any one segment.
     #[must_use]
     pub fn requests_of(&self, route: &str) -> Vec<&Request> {
         self.requests.iter().filter(|request| is_route(route, &request.method, &request.path)).collect()
     }
 
-    /// Returns the word behind this flag, or behind `flag=`.
+    /// Returns the word after this flag, or after `flag=`.
     #[must_use]
     pub fn flag(&self, flag: &str) -> Option<&str> {
         let mut words = self.argv.iter();
@@ -115,7 +115,7 @@ impl Invocation {
     }
 }
 
-/// Reads the log of a fake, in the order in which the invocations began; nothing if it was never started.
+/// Reads the log of a fake, in the order of the invocations' starts; empty if it was never started.
 ///
 /// # Panics
 ///
@@ -136,7 +136,7 @@ pub fn fake_log(log: &Path) -> Vec<Invocation> {
     invocations
 }
 
-/// Adds a record to the last invocation of its pid: a pid may be used again.
+/// Adds a record to the last invocation of its pid: a pid may be reused.
 fn add(invocations: &mut Vec<Invocation>, record: Record) {
     let last = |invocations: &mut Vec<Invocation>, wanted: u32, change: &dyn Fn(&mut Invocation)| {
         if let Some(invocation) = invocations.iter_mut().rev().find(|invocation| invocation.pid == wanted) {

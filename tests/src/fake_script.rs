@@ -1,4 +1,4 @@
-//! Building a script for `fake-opencode`.
+//! Builds a script for `fake-opencode`.
 
 use crate::Sandbox;
 use crate::fake_log::{Invocation, fake_log};
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// A script that grows.
+/// A script under construction.
 #[derive(Debug, Clone)]
 pub struct FakeScript {
     script: Script,
@@ -19,44 +19,44 @@ pub struct FakeScript {
 }
 
 impl FakeScript {
-    /// Begins a script in this sandbox; `bin` is `fake_opencode_bin!()`.
+    /// Starts a script in this sandbox; `bin` is `fake_opencode_bin!()`.
     pub fn new(sandbox: &Sandbox, bin: impl Into<PathBuf>) -> Self {
         Self::named(sandbox, bin, "fake")
     }
 
-    /// Begins a script with a name of its own, so that a sandbox can hold several.
+    /// Starts a script with a name, so that a sandbox can have several.
     pub fn named(sandbox: &Sandbox, bin: impl Into<PathBuf>, name: &str) -> Self {
         Self { script: Script::default(), path: sandbox.path(format!("{name}.json")), bin: bin.into() }
     }
 
-    /// Says what `--version` prints.
+    /// Sets the output of `--version`.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.script.version = version.into();
         self
     }
 
-    /// Says what `{{session}}` stands for where the command line has no `--session`.
+    /// Sets the value of `{{session}}` for command lines without `--session`.
     #[must_use]
     pub fn session(mut self, session: impl Into<String>) -> Self {
         self.script.session = session.into();
         self
     }
 
-    /// Says what the next invocation of a subcommand does, such as `run` or `session list`.
+    /// Adds the acts of the next invocation of a subcommand such as `run` or `session list`.
     #[must_use]
     pub fn on(mut self, command: &str, acts: impl IntoIterator<Item = Act>) -> Self {
         self.script.commands.entry(command.to_owned()).or_default().push(acts.into_iter().collect());
         self
     }
 
-    /// Lets the next invocation of a subcommand do what a recording holds.
+    /// Makes the next invocation of a subcommand replay a recording.
     #[must_use]
     pub fn replay(self, command: &str, recording: &str) -> Self {
         self.on(command, [Act::Replay { recording: recording.to_owned() }])
     }
 
-    /// Writes the script, and an executable beside it that is the fake with this script.
+    /// Writes the script, and beside it an executable that is the fake with this script.
     ///
     /// # Panics
     ///
@@ -68,7 +68,7 @@ impl FakeScript {
         fs::write(&self.path, json).or_panic(format_args!("write {}", self.path.display()));
         let dir = self.path.with_extension("bin");
         fs::create_dir_all(&dir).or_panic(format_args!("make {}", dir.display()));
-        // A link and not a shell script: a shell would repair `PWD` and so hide a wrong one.
+        // A link instead of a shell script: a shell would repair `PWD` and so hide a wrong one.
         let link = dir.join("opencode");
         symlink(&self.bin, &link).or_panic(format_args!("link {}", link.display()));
         let pointer = beside(&link, POINTER_SUFFIX);
@@ -86,22 +86,22 @@ pub struct Fake {
 }
 
 impl Fake {
-    /// Returns an executable named `opencode` that is the fake with this script, whatever the environment says.
+    /// Returns an executable named `opencode` that is the fake with this script, regardless of the environment.
     ///
-    /// It is a symbolic link, and the file beside it names the script: a program that resolves the link has to pass
+    /// It is a symbolic link, and the file beside it names the script: a program that resolves the link must pass
     /// [`Fake::env`].
     #[must_use]
     pub fn executable(&self) -> &Path {
         &self.link
     }
 
-    /// Returns the directory that holds that executable and no other, to be put into `PATH`.
+    /// Returns the directory that contains only that executable, for use in `PATH`.
     #[must_use]
     pub fn bin_dir(&self) -> &Path {
         self.link.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Returns the compiled fake, for those who pass [`Fake::env`] themselves.
+    /// Returns the compiled fake, for callers that pass [`Fake::env`] themselves.
     #[must_use]
     pub fn raw_bin(&self) -> &Path {
         &self.bin
@@ -113,13 +113,13 @@ impl Fake {
         (SCRIPT_VARIABLE, &self.path)
     }
 
-    /// Returns where the script is; its log, its pids file and its state are beside it.
+    /// Returns the path of the script; its log, its pids file and its state are beside it.
     #[must_use]
     pub fn script_path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns what the invocations so far wrote down.
+    /// Returns the logged invocations so far.
     ///
     /// # Panics
     ///

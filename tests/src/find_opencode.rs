@@ -1,4 +1,4 @@
-//! Looks for a real opencode. The build script includes this file too.
+//! Finds a real opencode. The build script includes this file too.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,13 +7,13 @@ use std::path::PathBuf;
 /// The version of opencode that `opencode-run setup` installs and the recordings were made with.
 pub(crate) const PINNED_OPENCODE: &str = "1.18.33";
 
-/// Names an opencode to test with; it is taken as it is.
+/// The variable that names an opencode for the tests, which is used without a check.
 pub(crate) const CHOSEN: &str = "OPENCODE_RUN_TEST_OPENCODE";
 
-/// Names an opencode 2 to test with. Without it, tests on a real opencode 2 are ignored.
+/// The variable that names an opencode 2 for the tests. Without it, tests on a real opencode 2 are ignored.
 pub(crate) const CHOSEN2: &str = "OPENCODE_RUN_TEST_OPENCODE2";
 
-/// Set to `1` if a missing opencode is a failure, and to `0` to use none.
+/// The variable that is `1` if a missing opencode is a failure, and `0` to use no real opencode.
 pub(crate) const REQUIRED: &str = "OPENCODE_RUN_REQUIRE_REAL";
 
 /// Finds a real opencode, or returns why it is missing.

@@ -1,9 +1,9 @@
-//! Support for the end-to-end tests: a sandbox, a scripted `fake-opencode`, recordings of the real opencode, and helpers
-//! that assert that nothing is left alive.
+//! Support for the end-to-end tests: a sandbox, a scripted `fake-opencode`, recordings of the real opencode, and
+//! helpers that assert that no process is left alive.
 //!
-//! The directory's `README.md` tells how the pieces fit, with an example.
+//! The directory's `README.md` explains the parts, with an example.
 //!
-//! Everything here panics with what failed, as its callers are tests.
+//! All functions panic on failure, as their callers are tests.
 
 #![expect(clippy::exhaustive_structs, clippy::exhaustive_enums, reason = "only the tests of this package use them")]
 

@@ -1,4 +1,4 @@
-//! Ending a test with what failed.
+//! Ends a test with the reason of a failure.
 
 use std::fmt::Display;
 

@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 pub struct Spawned {
     /// Its pid.
     pub pid: i32,
-    /// When it started, in clock ticks since the machine did: tells it from a later process with the same pid.
+    /// Its start time, in clock ticks since boot: distinguishes it from a later process with the same pid.
     pub start: u64,
-    /// What it does.
+    /// Its purpose.
     pub kind: String,
-    /// By what its starter finds it here.
+    /// A tag with which its starter finds it here.
     pub tag: String,
 }
 
 impl Spawned {
-    /// Returns whether it is this very process that lives; one that is dead and not reaped does not.
+    /// Returns whether this very process is alive; a zombie is not.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.id().is_alive()
@@ -32,20 +32,20 @@ impl Spawned {
     }
 }
 
-/// The pids file of a script, one JSON object a line.
+/// The pids file of a script, with one JSON object per line.
 #[derive(Debug, Clone)]
 pub struct Pids {
     path: PathBuf,
 }
 
 impl Pids {
-    /// Names the file, which need not exist.
+    /// Returns the file at a path, which need not exist.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Returns where the file is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -62,15 +62,15 @@ impl Pids {
         let spawned = Spawned { pid, start: own.start, kind: kind.to_owned(), tag: tag.to_owned() };
         let mut line = serde_json::to_vec(&spawned)?;
         line.push(b'\n');
-        // One write a line: lines of parallel processes do not mix.
+        // One write per line, so that lines of parallel processes do not mix.
         OpenOptions::new().create(true).append(true).open(&self.path)?.write_all(&line)
     }
 
-    /// Reads all that is recorded so far; nothing if there is no file.
+    /// Reads all records so far; empty if the file does not exist.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or a whole line is not an entry.
+    /// If the file cannot be read, or a complete line is not a record.
     pub fn read(&self) -> io::Result<Vec<Spawned>> {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,

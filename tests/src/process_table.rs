@@ -1,20 +1,20 @@
-//! The processes of this machine, as Linux shows them under `/proc`.
+//! The processes of this machine, from `/proc`.
 
 use std::fs;
 
-/// One process; the start time tells it from a later one with the same pid.
+/// The identity of a process; the start time distinguishes it from a later one with the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ProcessId {
     pub(crate) pid: i32,
-    /// In clock ticks since the machine started.
+    /// In clock ticks since boot.
     pub(crate) start: u64,
 }
 
 impl ProcessId {
-    /// Returns the living process with this pid; one that is dead and not reaped does not live.
+    /// Returns the living process with this pid; a zombie is not alive.
     pub(crate) fn of_living(pid: i32) -> Option<Self> {
         let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in parentheses, may hold blanks and parentheses: the fields begin behind the last one.
+        // The name in parentheses may contain blanks and parentheses: the fields begin after the last one.
         let mut fields = line.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?;
         // The state is field 3, the start time field 22.
@@ -22,7 +22,7 @@ impl ProcessId {
         (!matches!(state, "Z" | "X" | "x")).then_some(Self { pid, start })
     }
 
-    /// Returns whether it is this very process that lives.
+    /// Returns whether this very process is alive.
     pub(crate) fn is_alive(self) -> bool {
         Self::of_living(self.pid) == Some(self)
     }
@@ -50,7 +50,7 @@ pub(crate) fn with_variable(name: &str, value: &str) -> Vec<ProcessId> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|&pid| pid != own)
         .filter_map(|pid| {
-            // The identity first: an environment that was read later is that process's or no longer there.
+            // The identity first: an environment that was read later belongs to that process or is gone.
             let process = ProcessId::of_living(pid)?;
             let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
             let has = environment.split(|&byte| byte == 0).any(|variable| variable == wanted);

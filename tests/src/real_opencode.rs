@@ -23,7 +23,7 @@ pub fn real_opencode() -> PathBuf {
     find(variable).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// Returns a real opencode as [`real_opencode`] does, or `None` if it is missing.
+/// Returns a real opencode like [`real_opencode`], or `None` if it is missing.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! Recordings of the real opencode: a directory each, with what it was asked and what it did.
+//! Recordings of the real opencode: one directory each, with the input and the output.
 
 use crate::script::SignalName;
 use serde::{Deserialize, Serialize};
@@ -12,11 +12,11 @@ pub fn recordings_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/process/recordings/run")
 }
 
-/// What one run of the real opencode did.
+/// A recorded run of the real opencode.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Recording {
-    /// How it was made and how it ended; the file `about.json`.
+    /// How it was recorded and how it ended; the file `about.json`.
     pub about: About,
     /// The lines of stdout without their newlines; the file `stdout.jsonl`.
     pub stdout: Vec<String>,
@@ -32,24 +32,24 @@ pub struct About {
     pub version: String,
     /// The command line without the program.
     pub argv: Vec<String>,
-    /// What stdin held.
+    /// The content of stdin.
     pub stdin: String,
-    /// How it ended.
+    /// How the process ended.
     pub end: End,
-    /// How long it took, in milliseconds.
+    /// The duration in milliseconds.
     pub duration_ms: u64,
-    /// After how many seconds it was killed, if it was because it did not end.
+    /// The time limit in seconds after which it was killed, if it was.
     #[serde(default)]
     pub killed_after_s: Option<u64>,
-    /// How many requests the model got, of an earlier turn too.
+    /// The number of requests to the model, including those of an earlier turn.
     pub model_requests: usize,
-    /// What to know about it.
+    /// A note for readers.
     #[serde(default)]
     pub note: Option<String>,
-    /// What was merged into the configuration.
+    /// The additional configuration.
     #[serde(default)]
     pub config: serde_json::Value,
-    /// The signal that was sent, and how many seconds behind the first line.
+    /// The signal that was sent, and the seconds after the first line.
     #[serde(default)]
     pub signal: Option<(SignalName, u64)>,
     /// The rules of the scripted model.
@@ -71,7 +71,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// If a file is missing or is not what it should be.
+    /// If a file is missing or invalid.
     pub fn read(dir: &Path) -> io::Result<Self> {
         let about = serde_json::from_str(&fs::read_to_string(dir.join("about.json"))?)?;
         let stdout = fs::read_to_string(dir.join("stdout.jsonl"))?.lines().map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! A place of its own for one test.
+//! An isolated environment for one test.
 
 use crate::alive::Suspects;
 use crate::or_panic::OrPanic;
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
-/// The environment variable that everything started in a sandbox inherits.
+/// The environment variable that all processes of a sandbox inherit.
 const MARKER: &str = "OPENCODE_RUN_TEST_SANDBOX";
 
-/// How long processes have to be gone at the end of a test, unless it says another limit.
+/// The default time limit for processes to exit at the end of a test.
 const ALIVE_LIMIT: Duration = Duration::from_secs(3);
 
-/// Variables of the host that a sandbox keeps: to find programs, and to report coverage.
+/// The variables of the host that a sandbox keeps: to find programs, and to report coverage.
 const KEPT: &[&str] = &["PATH", "LLVM_PROFILE_FILE", "RUST_BACKTRACE", "LD_LIBRARY_PATH"];
 
-/// A temporary directory with its own home, XDG directories and workspace, and an environment that knows nothing else.
+/// A temporary directory with its own home, XDG directories and workspace, and an isolated environment.
 ///
-/// Dropping it kills what is still alive of it and deletes the directory.
+/// Dropping it kills its living processes and deletes the directory.
 #[derive(Debug)]
 pub struct Sandbox {
     root: TempDir,
@@ -37,11 +37,11 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// Makes the directories.
+    /// Creates the directories.
     ///
     /// # Panics
     ///
-    /// If they cannot be made.
+    /// If they cannot be created.
     #[must_use]
     #[track_caller]
     pub fn new() -> Self {
@@ -72,7 +72,7 @@ impl Sandbox {
         let marker = sandbox.marker.clone();
         sandbox.set(MARKER, marker);
         sandbox.set("LANG", "C.UTF-8");
-        // No repository above the sandbox is ever found.
+        // So that no repository above the sandbox is found.
         let ceiling = sandbox.root().to_path_buf();
         sandbox.set("GIT_CEILING_DIRECTORIES", ceiling);
         sandbox.set("GIT_CONFIG_NOSYSTEM", "1");
@@ -102,7 +102,7 @@ impl Sandbox {
         self.path("workspace")
     }
 
-    /// Returns the environment that commands get; it is all that they get.
+    /// Returns the whole environment of commands.
     #[must_use]
     pub fn env(&self) -> &BTreeMap<OsString, OsString> {
         &self.env
@@ -118,20 +118,20 @@ impl Sandbox {
         self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
     }
 
-    /// Returns the name and the value of the variable that everything started here inherits.
+    /// Returns the name and the value of the variable that all processes here inherit.
     #[must_use]
     pub fn marker(&self) -> (&'static str, &str) {
         (MARKER, &self.marker)
     }
 
-    /// Returns a command with this environment and nothing else, in the workspace.
+    /// Returns a command with only this environment, in the workspace.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(&self.env).current_dir(self.workspace()).env("PWD", self.workspace());
         command
     }
 
-    /// Returns all that was started here, as far as it can be known: by the marker and by the fakes' pids files.
+    /// Returns all known processes of the sandbox: by the marker and by the fakes' pids files.
     #[must_use]
     pub fn suspects(&self) -> Suspects {
         let scripts = fs::read_dir(self.root()).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -140,21 +140,21 @@ impl Sandbox {
             .fold(Suspects::new().marker(MARKER, &self.marker), Suspects::pids_file)
     }
 
-    /// Asserts that nothing that was started here is alive in three seconds.
+    /// Asserts that no process of the sandbox is alive after three seconds.
     ///
     /// # Panics
     ///
-    /// If something is; see [`Suspects::assert_nothing_alive`].
+    /// If one is; see [`Suspects::assert_nothing_alive`].
     #[track_caller]
     pub fn assert_nothing_alive(&self) {
         self.suspects().assert_nothing_alive(ALIVE_LIMIT);
     }
 
-    /// Asserts that nothing that was started here is alive in this time.
+    /// Asserts that no process of the sandbox is alive after this time.
     ///
     /// # Panics
     ///
-    /// If something is; see [`Suspects::assert_nothing_alive`].
+    /// If one is; see [`Suspects::assert_nothing_alive`].
     #[track_caller]
     pub fn assert_nothing_alive_within(&self, limit: Duration) {
         self.suspects().assert_nothing_alive(limit);

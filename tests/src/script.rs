@@ -1,4 +1,4 @@
-//! The script of `fake-opencode`: what it does for which subcommand, as JSON.
+//! The script of `fake-opencode`: its acts for each subcommand, as JSON.
 
 use crate::serve_script::Serving;
 use serde::{Deserialize, Serialize};
@@ -9,25 +9,25 @@ use std::path::{Path, PathBuf};
 pub const SCRIPT_VARIABLE: &str = "FAKE_OPENCODE_SCRIPT";
 
 /// An executable `opencode` that is a link to the fake finds its script's path in the file `opencode.script` beside it,
-/// whatever the environment says; this is the suffix.
+/// regardless of the environment; this is the suffix.
 pub const POINTER_SUFFIX: &str = "script";
 
-/// The version that the fake answers `--version` with unless its script says another.
+/// The default version that the fake prints for `--version`.
 pub const DEFAULT_VERSION: &str = "1.18.33";
 
-/// All that one `fake-opencode` does.
+/// The script of a `fake-opencode`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Script {
-    /// What `--version` prints.
+    /// The output of `--version`.
     pub version: String,
-    /// What `{{session}}` stands for where the command line has no `--session`.
+    /// The value of `{{session}}` for command lines without `--session`.
     pub session: String,
     /// The acts by subcommand.
     ///
-    /// A key is the first words of the command line (`run`, `session list`); the longest key that fits is taken, and the
-    /// empty key fits everything. A value holds one list of acts an invocation, in the order of the invocations; further
-    /// invocations do what the last list says.
+    /// A key is the first words of the command line (`run`, `session list`); the longest matching key is used, and the
+    /// empty key matches everything. A value contains one list of acts per invocation, in order; further invocations
+    /// use the last list.
     pub commands: BTreeMap<String, Vec<Vec<Act>>>,
 }
 
@@ -57,9 +57,10 @@ impl Script {
     }
 }
 
-/// One thing that the fake does.
+/// One act of the fake.
 ///
-/// In every text `{{session}}`, `{{cwd}}`, `{{home}}` and `{{pid}}` are replaced. After the last act the fake exits with 0.
+/// In every text `{{session}}`, `{{cwd}}`, `{{home}}` and `{{pid}}` are replaced. After the last act the fake exits
+/// with 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Act {
@@ -73,16 +74,16 @@ pub enum Act {
         /// The line to stop before; the end if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<usize>,
-        /// How long to wait after each line, in milliseconds.
+        /// The pause after each line, in milliseconds.
         #[serde(default)]
         line_pause_ms: u64,
     },
-    /// Does what a recording holds: its stdout, its stderr, its end (exit code or signal).
+    /// Replays a recording: its stdout, its stderr, and its exit code or signal.
     Replay {
         /// The recording: a directory relative to the script or to `crates/process/recordings/run`.
         recording: String,
     },
-    /// Writes a text to stdout, as it stands, without a newline of its own.
+    /// Writes a text to stdout, without adding a newline.
     Stdout {
         /// The text.
         text: String,
@@ -92,16 +93,16 @@ pub enum Act {
         /// The bytes as hexadecimal digits; blanks are skipped.
         hex: String,
     },
-    /// Writes a text to stderr, as it stands, without a newline of its own.
+    /// Writes a text to stderr, without adding a newline.
     Stderr {
         /// The text.
         text: String,
     },
-    /// Writes a lot.
+    /// Writes a large amount of output.
     Flood {
-        /// Where to.
+        /// The stream.
         stream: Stream,
-        /// How many bytes, newlines included.
+        /// The number of bytes, newlines included.
         bytes: u64,
         /// The length of a line in bytes, its newline included; 100 if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,107 +111,107 @@ pub enum Act {
         #[serde(default)]
         one_line: bool,
     },
-    /// Does nothing for a while.
+    /// Pauses.
     Pause {
-        /// How long, in milliseconds.
+        /// The pause in milliseconds.
         ms: u64,
     },
     /// Writes a text to stdout in two halves with a pause between them.
     Split {
         /// The text.
         text: String,
-        /// Where to split, in bytes; in the middle if absent. It may be inside a character.
+        /// The place of the split, in bytes; the middle if absent. It may be inside a character.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<usize>,
-        /// How long to wait between the halves, in milliseconds.
+        /// The pause between the halves, in milliseconds.
         pause_ms: u64,
     },
-    /// Does nothing for ever, which is [`STALL_LIMIT_S`] so that a forgotten one ends.
+    /// Stalls, at most [`STALL_LIMIT_S`], so that a forgotten fake ends.
     Stall {},
-    /// Reads stdin to its end and logs it. `run` begins with it unless its list has this or [`Act::NoReadStdin`].
+    /// Reads stdin to the end and logs it. `run` begins with it unless its list has this or [`Act::NoReadStdin`].
     ReadStdin {},
     /// Does nothing, and keeps `run` from reading stdin first.
     NoReadStdin {},
     /// Ignores signals from now on.
     IgnoreSignals {
-        /// Which.
+        /// The signals.
         signals: Vec<SignalName>,
     },
-    /// Ends at once when a signal comes, from now on.
+    /// Exits as soon as a signal arrives, from now on.
     OnSignal {
-        /// Which signal.
+        /// The signal.
         signal: SignalName,
         /// The exit code.
         code: i32,
     },
-    /// Starts a process that sleeps, and goes on when that process has recorded itself in the pids file.
+    /// Starts a sleeping process, and continues when that process has recorded itself in the pids file.
     Spawn {
-        /// How the process gets away.
+        /// How the process escapes.
         kind: SpawnKind,
-        /// When it ends by itself, in seconds; at most [`SLEEP_LIMIT_S`].
+        /// The time until it exits by itself, in seconds; at most [`SLEEP_LIMIT_S`].
         duration_s: u64,
-        /// It ignores `INT`, `TERM` and `HUP`.
+        /// Whether it ignores `INT`, `TERM` and `HUP`.
         #[serde(default)]
         ignore_signals: bool,
-        /// It keeps stdout and stderr open; otherwise its streams are `/dev/null`.
+        /// Whether it keeps stdout and stderr open; otherwise its streams are `/dev/null`.
         #[serde(default)]
         hold_output: bool,
-        /// For [`SpawnKind::ForkStorm`] and [`SpawnKind::Chain`]: how many processes there are in all at most; at most [`STORM_LIMIT`].
+        /// For [`SpawnKind::ForkStorm`] and [`SpawnKind::Chain`]: the most processes in total; at most [`STORM_LIMIT`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u32>,
     },
-    /// Starts a process that keeps stdout and stderr open after the fake has ended.
+    /// Starts a process that keeps stdout and stderr open after the fake has exited.
     HoldStdoutOpen {
-        /// When it ends by itself, in seconds; at most [`SLEEP_LIMIT_S`].
+        /// The time until it exits by itself, in seconds; at most [`SLEEP_LIMIT_S`].
         duration_s: u64,
     },
     /// Writes a file, relative to the working directory.
     WriteFile {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// The text.
         text: String,
     },
-    /// Waits until a file exists, relative to the working directory: a test decides when the fake goes on.
+    /// Waits until a file exists, relative to the working directory: the test decides when the fake continues.
     WaitForFile {
-        /// Which file.
+        /// The path.
         path: PathBuf,
     },
-    /// Closes stdout: its reader sees the end of it.
+    /// Closes stdout.
     CloseStdout {},
-    /// Answers HTTP on loopback until it is ended. It says on stdout where it listens, as the real one does.
+    /// Answers HTTP on loopback until it is killed. It prints its address on stdout like the real opencode.
     Serve(Box<Serving>),
     /// Exits.
     Exit {
         /// The exit code.
         code: i32,
     },
-    /// Does an act of these in a directory.
+    /// Does another act in a directory.
     In {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
-        /// What.
+        /// The act.
         act: Box<Act>,
     },
-    /// Sends its parent a signal, which is its supervisor if it has one.
+    /// Sends a signal to its parent, which is its supervisor if it has one.
     SignalParent {
-        /// Which.
+        /// The signal.
         signal: SignalName,
     },
     /// Sends itself a signal.
     KillSelf {
-        /// Which.
+        /// The signal.
         signal: SignalName,
     },
 }
 
-/// After how many seconds a stalled or waiting fake gives up.
+/// The time in seconds after which a stalled or waiting fake gives up.
 pub const STALL_LIMIT_S: u64 = 600;
 
-/// After how many seconds a sleeping process ends at the latest.
+/// The longest life of a sleeping process, in seconds.
 pub const SLEEP_LIMIT_S: u64 = 300;
 
-/// How many processes a storm has at most.
+/// The most processes of a fork bomb.
 pub const STORM_LIMIT: u32 = 400;
 
 /// An output stream.
@@ -227,39 +228,39 @@ pub enum Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SignalName {
-    /// The terminal is gone.
+    /// The terminal was closed.
     Hup,
     /// Ctrl-C.
     Int,
-    /// Please end.
+    /// A request to exit.
     Term,
     /// Crash: abort.
     Abrt,
     /// Crash: bad memory access.
     Segv,
-    /// End at once.
+    /// Immediate end.
     Kill,
     /// Stop until continued.
     Stop,
 }
 
-/// How a spawned process gets away from who looks for it.
+/// How a spawned process escapes its starter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpawnKind {
     /// It does not: a plain child.
     Child,
-    /// A session of its own, as opencode's shell tool gives its commands.
+    /// A session of its own, like the commands of opencode's shell tool.
     Setsid,
-    /// A session of its own, and its parent has ended.
+    /// A session of its own, and its parent has exited.
     DoubleFork,
-    /// Many processes that start further ones as fast as they can, and replace those that die.
+    /// A fork bomb: processes that start others as fast as they can, and replace those that exit.
     ForkStorm,
-    /// Many processes, each in a session of its own and the parent of the next one.
+    /// Many processes, each in its own session and the parent of the next one.
     Chain,
     /// A session of its own and an empty environment.
     ClearsEnvironment,
-    /// A session of its own, its parent has ended, and its environment is empty.
+    /// A session of its own, its parent has exited, and its environment is empty.
     DoubleForkClearsEnvironment,
 }
 
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_key_that_fits_is_taken() {
+    fn longest_matching_key_is_used() {
         let json = r#"{"commands": {"session": [], "session list": [[]], "": [[], []]}}"#;
         let script: Script = serde_json::from_str(json).unwrap();
         let key = |argv: &[&str]| script.find(&words(argv)).map(|(key, _)| key.to_owned());

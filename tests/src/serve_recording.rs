@@ -1,4 +1,4 @@
-//! Recordings of the real server: a file each, with all requests, responses and events in the order in which they came.
+//! Recordings of the real server: one file each, with all requests, responses and events in order.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,17 +12,17 @@ pub fn serve_recordings_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/process/recordings/serve")
 }
 
-/// What one real server did.
+/// A recorded run of a real server.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServeRecording {
-    /// How it was made.
+    /// How it was recorded.
     pub about: serde_json::Value,
-    /// What happened.
+    /// The recorded entries.
     pub entries: Vec<Entry>,
 }
 
-/// One thing that happened.
+/// One recorded entry.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Entry {
@@ -30,11 +30,11 @@ pub enum Entry {
     Stdout(String),
     /// The server wrote a line to stderr.
     Stderr(String),
-    /// A client asked.
+    /// A client sent a request.
     Request(Request),
-    /// The server answered.
+    /// The server sent a response.
     Response(Response),
-    /// The stream had an event; the text behind `data:`.
+    /// The stream contained an event; the text after `data:`.
     Event(String),
 }
 
@@ -48,7 +48,7 @@ pub struct Request {
     pub method: String,
     /// The path, without a query.
     pub path: String,
-    /// The body; `null` where there was none.
+    /// The body; `null` if it was absent.
     #[serde(default)]
     pub body: serde_json::Value,
 }
@@ -61,14 +61,14 @@ pub struct Response {
     pub n: u64,
     /// The status.
     pub status: u16,
-    /// The kind of the body.
+    /// The content type of the body.
     pub content_type: String,
-    /// The body: JSON as it came, anything else as a string.
+    /// The body: JSON as received, anything else as a string.
     pub body: Box<RawValue>,
 }
 
 impl Response {
-    /// Returns the body as it came.
+    /// Returns the body as received.
     #[must_use]
     pub fn text(&self) -> String {
         if self.content_type != "application/json"
@@ -149,8 +149,8 @@ impl ServeRecording {
         Ok(names)
     }
 
-    /// Returns the n-th turn, from 0: what happened from its message on until the next message. What happened since the
-    /// session was made counts to the first.
+    /// Returns the n-th turn, from 0: the entries from its message to the next message. Entries since the creation of
+    /// the session belong to the first turn.
     #[must_use]
     pub fn turn(&self, n: usize) -> Option<Turn<'_>> {
         let messages: Vec<(usize, &Request)> = self
@@ -181,9 +181,9 @@ impl Request {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Turn<'a> {
-    /// The message that began it.
+    /// The message that started it.
     pub message: &'a Request,
-    /// What happened in it.
+    /// Its entries.
     pub entries: &'a [Entry],
     recording: &'a ServeRecording,
 }
@@ -195,7 +195,7 @@ impl Turn<'_> {
         self.message.path.split('/').nth(2).unwrap_or_default()
     }
 
-    /// Returns the id that the client gave its message.
+    /// Returns the id of the client's message.
     #[must_use]
     pub fn message_id(&self) -> &str {
         self.message.body["messageID"].as_str().unwrap_or_default()
@@ -210,7 +210,7 @@ impl Turn<'_> {
         })
     }
 
-    /// Returns the session's messages as the server had them in the end, as JSON; an empty list where nobody asked.
+    /// Returns the session's final messages as JSON; an empty list if no client requested them.
     #[must_use]
     pub fn messages(&self) -> String {
         let lists = |entry: &Entry| matches!(entry, Entry::Request(request) if request.method == "GET" && request.path == self.message.path);

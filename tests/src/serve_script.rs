@@ -1,30 +1,30 @@
-//! The script of a `fake-opencode serve`: what its server answers and streams.
+//! The script of a `fake-opencode serve`: its answers and its event stream.
 
 use crate::script::Act;
 use serde::{Deserialize, Serialize};
 
-/// A server: what it does with a message, and what is wrong with it.
+/// A server: its behaviour on messages, and its faults.
 ///
-/// Without any rule of its own it answers as the real one does: sessions can be made, listed and deleted, a message to one
-/// that does not exist is a 404, a route that does not exist is a page, and the stream begins with `server.connected`.
+/// Without any rule it answers like the real server: sessions can be created, listed and deleted, a message to an
+/// unknown session gets a 404, an unknown route gets a page, and the stream begins with `server.connected`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Serving {
     /// The port; `0` for a free one.
     pub port: u16,
-    /// What happens on a message: the first rule that fits.
+    /// The rules for messages; the first matching one applies.
     pub turns: Vec<TurnRule>,
-    /// Requests that are not answered as they should be: the first that fits.
+    /// The faults of requests; the first matching one applies.
     pub faults: Vec<RouteFault>,
-    /// How long after its last word the stream has a heartbeat, in milliseconds.
+    /// The silence of the stream before a heartbeat, in milliseconds.
     pub heartbeat_ms: u64,
-    /// After how many milliseconds each stream is closed.
+    /// The time after which each stream is closed, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_stream_after_ms: Option<u64>,
-    /// After how many events each stream is closed, the first one not counted.
+    /// The number of events after which each stream is closed, without the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_stream_after_events: Option<u64>,
-    /// The agents that can lead a turn.
+    /// The agents that can run a turn.
     pub agents: Vec<String>,
     /// The models that can be used, each `provider/model`.
     pub models: Vec<String>,
@@ -46,13 +46,13 @@ impl Default for Serving {
 }
 
 impl Serving {
-    /// Makes a server whose turns replay a recording, each session's n-th turn the recording's n-th.
+    /// Returns a server whose turns replay a recording: the n-th turn of each session is the n-th of the recording.
     #[must_use]
     pub fn replaying(recording: &str) -> Self {
         Self::doing([TurnAct::replay(recording)])
     }
 
-    /// Makes a server whose every turn does this.
+    /// Returns a server whose every turn does this.
     #[must_use]
     pub fn doing(acts: impl IntoIterator<Item = TurnAct>) -> Self {
         Self::default().turn(TurnRule::every(acts))
@@ -79,35 +79,35 @@ impl Serving {
     }
 }
 
-/// What happens on which messages; what is absent always fits.
+/// A rule: conditions on a message, and the acts of its turn. An absent condition always holds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TurnRule {
-    /// The message contains this.
+    /// A text that the message contains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub said: Option<String>,
-    /// It is the session's n-th message, from 0.
+    /// The index of the message in the session, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub turn: Option<usize>,
-    /// What happens. A turn whose acts never answer is never answered.
+    /// The acts. A turn whose acts never answer is never answered.
     pub acts: Vec<TurnAct>,
 }
 
 impl TurnRule {
-    /// Makes the rule for every message.
+    /// Returns the rule for every message.
     #[must_use]
     pub fn every(acts: impl IntoIterator<Item = TurnAct>) -> Self {
         Self { acts: acts.into_iter().collect(), ..Self::default() }
     }
 
-    /// Demands that the message contains this.
+    /// Requires that the message contains this.
     #[must_use]
     pub fn said(mut self, text: impl Into<String>) -> Self {
         self.said = Some(text.into());
         self
     }
 
-    /// Demands that it is the session's n-th message, from 0.
+    /// Requires that it is the session's n-th message, from 0.
     #[must_use]
     pub fn turn(mut self, turn: usize) -> Self {
         self.turn = Some(turn);
@@ -115,57 +115,57 @@ impl TurnRule {
     }
 }
 
-/// One thing that happens in a turn.
+/// One act of a turn.
 ///
-/// In every text `{{session}}`, `{{message}}` (the id that the client gave its message), `{{answer}}` (an id behind it),
-/// `{{cwd}}` (the session's directory) and `{{home}}` are replaced.
+/// In every text `{{session}}`, `{{message}}` (the id of the client's message), `{{answer}}` (a later id), `{{cwd}}`
+/// (the session's directory) and `{{home}}` are replaced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TurnAct {
-    /// Does what the turn of a recording did: its events, and its answer. Where the recording's client aborted or replied,
-    /// it waits until this one has.
+    /// Replays the turn of a recording: its events, and its answer. It waits for the client at the places where the
+    /// recording's client aborted or replied.
     ///
-    /// Ids are the client's own: the session, its message, and all others in the same order behind it.
+    /// The ids are those of the client: the session, its message, and all others after it in the same order.
     Replay {
         /// The recording: `VERSION/NAME` of `crates/process/recordings/serve`.
         recording: String,
-        /// It ends before the first event that contains this; neither that nor the answer is given.
+        /// It ends before the first event that contains this, without an answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<String>,
-        /// The events are lost: no stream gets them. The session's messages are there all the same.
+        /// The events are lost: no stream gets them. The session's messages exist all the same.
         #[serde(default)]
         unheard: bool,
-        /// The events have the session and the message of somebody else, and nothing is answered.
+        /// The events have another session and message, and nothing is answered.
         #[serde(default)]
         foreign: bool,
-        /// How much later than it should the answer comes, in milliseconds.
+        /// The delay of the answer, in milliseconds.
         #[serde(default)]
         late_ms: u64,
     },
     /// Sends one event.
     Event {
-        /// The whole of it, envelope included.
+        /// The whole event, envelope included.
         data: String,
     },
-    /// Sends an event of a kind that nobody knows.
+    /// Sends an event of an unknown kind.
     Frame {
-        /// How many bytes it has.
+        /// Its size in bytes.
         bytes: usize,
     },
-    /// Does a whole turn of one step and one text, with as many deltas as wished, as fast as they are read.
+    /// Does a whole turn of one step and one text, with this many deltas, as fast as they are read.
     Speak {
-        /// What each delta holds.
+        /// The text of each delta.
         delta: String,
-        /// How many deltas.
+        /// The number of deltas.
         count: u64,
-        /// How many of them go out together; one if absent.
+        /// The number of deltas that are sent together; one if absent.
         #[serde(default = "one")]
         at_once: usize,
-        /// How long to wait after each bundle, in milliseconds.
+        /// The pause after each bundle, in milliseconds.
         #[serde(default)]
         pause_ms: u64,
     },
-    /// Says that the session is idle.
+    /// Reports that the session is idle.
     Idle {},
     /// Closes all streams.
     CutStreams {},
@@ -173,17 +173,17 @@ pub enum TurnAct {
     Answer {
         /// The status.
         status: u16,
-        /// The kind of the body.
+        /// The content type of the body.
         content_type: String,
         /// The body.
         body: String,
     },
-    /// Answers with the beginning of an answer and cuts the connection.
+    /// Sends the beginning of an answer and closes the connection.
     HangUp {},
-    /// Does with the process what a script can do with any: pauses, files, spawned processes, its end. Spawned processes work
-    /// in the session's directory.
+    /// Does any act of a script: pauses, files, spawned processes, exit. Spawned processes work in the session's
+    /// directory.
     Do {
-        /// What.
+        /// The act.
         act: Act,
     },
 }
@@ -199,7 +199,7 @@ impl TurnAct {
         Self::Replay { recording: recording.to_owned(), until: None, unheard: false, foreign: false, late_ms: 0 }
     }
 
-    /// Lets a replay end before the first event that contains this, without an answer.
+    /// Ends a replay before the first event that contains this, without an answer.
     #[must_use]
     pub fn until(mut self, text: &str) -> Self {
         if let Self::Replay { until, .. } = &mut self {
@@ -208,7 +208,7 @@ impl TurnAct {
         self
     }
 
-    /// Lets the events of a replay be lost.
+    /// Drops the events of a replay.
     #[must_use]
     pub fn unheard(mut self) -> Self {
         if let Self::Replay { unheard, .. } = &mut self {
@@ -217,7 +217,7 @@ impl TurnAct {
         self
     }
 
-    /// Lets the events of a replay be somebody else's.
+    /// Sends the events of a replay for another session.
     #[must_use]
     pub fn foreign(mut self) -> Self {
         if let Self::Replay { foreign, .. } = &mut self {
@@ -226,7 +226,7 @@ impl TurnAct {
         self
     }
 
-    /// Lets the answer of a replay come so much later.
+    /// Delays the answer of a replay.
     #[must_use]
     pub fn late(mut self, ms: u64) -> Self {
         if let Self::Replay { late_ms, .. } = &mut self {
@@ -242,37 +242,37 @@ impl From<Act> for TurnAct {
     }
 }
 
-/// A request that is not answered as it should be.
+/// A request with a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteFault {
-    /// Its route, such as `POST /session` or `GET /session/*/message`; `*` is any one part.
+    /// Its route, such as `POST /session` or `GET /session/*/message`; `*` matches any one segment.
     pub route: String,
-    /// How many such requests are answered well before.
+    /// The number of such requests that are answered normally before.
     #[serde(default)]
     pub after: usize,
-    /// How many such requests get this; all if absent.
+    /// The number of such requests with the fault; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<usize>,
-    /// What it gets.
+    /// The fault.
     pub answer: Fault,
 }
 
 impl RouteFault {
-    /// Answers every such request so.
+    /// Applies the fault to every such request.
     #[must_use]
     pub fn new(route: &str, answer: Fault) -> Self {
         Self { route: route.to_owned(), after: 0, times: None, answer }
     }
 
-    /// Answers only so many of them so.
+    /// Applies the fault to this many of them.
     #[must_use]
     pub fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Answers so many of them well before.
+    /// Answers this many of them normally before.
     #[must_use]
     pub fn after(mut self, requests: usize) -> Self {
         self.after = requests;
@@ -280,7 +280,7 @@ impl RouteFault {
     }
 }
 
-/// Returns whether a request is of this route, such as `GET /session/*/message`; `*` is any one part.
+/// Returns whether a request is to this route, such as `GET /session/*/message`; `*` matches any one segment.
 #[must_use]
 pub fn is_route(route: &str, method: &str, path: &str) -> bool {
     let Some((wanted, route)) = route.split_once(' ') else { return false };
@@ -290,39 +290,39 @@ pub fn is_route(route: &str, method: &str, path: &str) -> bool {
         && route.iter().zip(path).all(|(wanted, part)| *wanted == "*" || *wanted == part)
 }
 
-/// What a request gets instead of its answer.
+/// The fault of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// This.
+    /// Another answer.
     Reply {
         /// The status.
         status: u16,
-        /// The kind of the body.
+        /// The content type of the body.
         content_type: String,
         /// The body.
         body: String,
     },
-    /// Its answer, but so many milliseconds later.
+    /// The normal answer, delayed.
     Late {
-        /// How much later.
+        /// The delay.
         ms: u64,
     },
-    /// Nothing, for ever.
+    /// No answer.
     Nothing {},
     /// The beginning of an answer and the end of the connection.
     HangUp {},
 }
 
 impl Fault {
-    /// The page that the real one answers unknown routes with.
+    /// Returns the page with which the real server answers unknown routes.
     #[must_use]
     pub fn page() -> Self {
         let body = "<!doctype html><html><body>opencode</body></html>".to_owned();
         Self::Reply { status: 200, content_type: "text/html".to_owned(), body }
     }
 
-    /// The answer of a server that fails.
+    /// Returns the answer of a failing server.
     #[must_use]
     pub fn internal() -> Self {
         let body =
@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_is_any_one_part() {
+    fn star_matches_one_segment() {
         let fits = |method, path| is_route("GET /session/*/message", method, path);
         assert!(fits("GET", "/session/ses_1/message"));
         assert!(!fits("POST", "/session/ses_1/message"));

@@ -1,4 +1,4 @@
-//! The two processes of a command: the monitor, which its caller has started, and the worker below it.
+//! The two processes of a command: the monitor, which the caller has started, and the worker below it.
 
 use std::fs;
 
@@ -15,8 +15,8 @@ pub fn worker_of(monitor: u32) -> Option<u32> {
     children_of(monitor).first().copied()
 }
 
-/// Returns the most memory that a command has had so far, in KiB: of its monitor or its worker, whichever took more. `None` if it
-/// is gone.
+/// Returns the highest memory of a command so far, in KiB: of its monitor or its worker, whichever used more. `None` if
+/// it is gone.
 #[must_use]
 pub fn peak_kib(monitor: u32) -> Option<u64> {
     std::iter::once(monitor).chain(worker_of(monitor)).filter_map(peak_of).max()

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The id of `nobody`, an unprivileged user of every Linux.
+/// The user id of an unprivileged account that every Linux has.
 const NOBODY: u32 = 65534;
 
 /// Makes a command run as an unprivileged user.

@@ -40,7 +40,7 @@ fn file_as_workspace_is_refused() {
 #[test]
 fn unwritable_workspace_is_refused() {
     let case = Case::replaying(PLAIN);
-    // The kernel lets no user write there, not even the superuser, to whom permissions do not apply.
+    // The kernel lets no user write there, not even the superuser, for whom permissions are ignored.
     assert_refused(&case, &["--workspace", "/proc", "hello"], 3, "config", &["cannot make a task directory in /proc"]);
     assert_refused(&case, &["--workspace", "/proc/new", "hello"], 3, "config", &["cannot make a task directory"]);
     if rustix::process::geteuid().is_root() {

@@ -1,7 +1,7 @@
 //! Information about the command that other processes of the same user, such as the agent's tools, can read. Readable
 //! files are reported.
 //!
-//! The superuser can read everything: if the tests run as root, the command runs as `nobody`.
+//! The superuser can read everything: if the tests run as root, the command runs as an unprivileged user.
 
 use crate::support::{Case, PLAIN, Running, deaf, plain, spawn};
 use opencode_run_tests::script::{Act, SpawnKind};
@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The id of `nobody`, an unprivileged user of every Linux.
+/// The user id of an unprivileged account that every Linux has.
 const NOBODY: u32 = 65534;
 
 /// Makes a command run as an unprivileged user.

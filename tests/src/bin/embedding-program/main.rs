@@ -1,7 +1,7 @@
-//! A program that embeds the library, for tests that end it in the middle of a turn.
+//! A program that embeds the library, for tests that end it during a turn.
 //!
-//! `LINE=first|within|none embedding-program TRANSPORT OPENCODE END`: `LINE` is the place in which it calls `supervisor::init`, a variable
-//! because a supervisor has it too, and `END` is how the program ends once its directory has a file `end`. A variable
+//! `LINE=first|within|none embedding-program TRANSPORT OPENCODE END`: `LINE` is the place of the call of `supervisor::init`, a variable
+//! because a supervisor inherits it, and `END` is how the program ends once its directory has a file `end`. A variable
 //! `MODEL` chooses the model.
 
 use opencode_runner::{Runner, Transport, supervisor};

@@ -1,4 +1,4 @@
-//! Doing what the script says.
+//! Performs the acts of the script.
 
 use crate::invocation::Invocation;
 use crate::output::{flood, from_hex, write};
@@ -16,10 +16,10 @@ use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How often the fake looks whether a file that it waits for is there.
+/// The interval of checking for an awaited file.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Does all acts and returns the exit code.
+/// Performs all acts and returns the exit code.
 pub(crate) fn perform_all(invocation: &Arc<Invocation>) -> Result<i32, Box<dyn Error>> {
     for act in &invocation.acts {
         let ended = match act {
@@ -36,7 +36,7 @@ pub(crate) fn perform_all(invocation: &Arc<Invocation>) -> Result<i32, Box<dyn E
     Ok(0)
 }
 
-/// Does one act; returns the exit code if it was the last. What it spawns works in `directory`.
+/// Performs one act; returns the exit code if it was the last. Spawned processes work in `directory`.
 pub(crate) fn perform(invocation: &Invocation, act: &Act, directory: &Path) -> Result<Option<i32>, Box<dyn Error>> {
     match act {
         Act::EmitRecording { recording, from, to, line_pause_ms } => {
@@ -143,7 +143,7 @@ fn wait_for(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Ends by the signal's default action, whatever was registered for it.
+/// Ends by the signal's default action, regardless of registered handlers.
 fn kill_self(signal: SignalName) -> Result<(), Box<dyn Error>> {
     if signal == SignalName::Kill {
         kill_process(getpid(), Signal::KILL)?;

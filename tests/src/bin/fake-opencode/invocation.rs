@@ -1,4 +1,4 @@
-//! One start of the fake: its script, its place in the script, and what it knows of itself.
+//! One start of the fake: its script, its place in the script, and its own data.
 
 use crate::journal::Journal;
 use crate::script_path;
@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 
 /// One start of the fake.
 pub(crate) struct Invocation {
-    /// Where the script is.
+    /// The path of the script.
     pub(crate) script_path: PathBuf,
-    /// What was to be done, in this order.
+    /// The acts, in order.
     pub(crate) acts: Vec<Act>,
-    /// What is written down about it.
+    /// Its log.
     pub(crate) journal: Journal,
-    /// The session that the command line names, if it does.
+    /// The session in the command line, if any.
     pub(crate) asked_session: Option<String>,
-    /// The version that it says it is.
+    /// The version that it reports.
     pub(crate) version: String,
     session: String,
     cwd: PathBuf,
 }
 
 impl Invocation {
-    /// Reads the script, claims this invocation's place in it and writes down that it began.
+    /// Reads the script, claims this invocation's place in it and logs the start.
     pub(crate) fn begin(argv: &[String]) -> Result<Self, Box<dyn Error>> {
         let script_path = script_path::find()?;
         let json = fs::read_to_string(&script_path)
@@ -55,12 +55,12 @@ impl Invocation {
         Ok(Self { script_path, acts, journal, asked_session, version: script.version, session, cwd })
     }
 
-    /// Returns the directory that the script is in.
+    /// Returns the directory of the script.
     pub(crate) fn script_dir(&self) -> &Path {
         self.script_path.parent().unwrap_or(Path::new("."))
     }
 
-    /// Returns the directory that it was started in.
+    /// Returns the directory in which it was started.
     pub(crate) fn directory(&self) -> &Path {
         &self.cwd
     }
@@ -70,7 +70,7 @@ impl Invocation {
         self.fill_with(text, str::to_owned)
     }
 
-    /// Replaces the placeholders in JSON, where their values stand inside strings.
+    /// Replaces the placeholders in JSON, whose values are escaped for strings.
     pub(crate) fn fill_json(&self, text: &str) -> String {
         self.fill_with(text, |value| serde_json::Value::from(value).to_string().trim_matches('"').to_owned())
     }
@@ -83,7 +83,7 @@ impl Invocation {
     }
 }
 
-/// Returns the session that `--session`, `--session=` or `-s` names.
+/// Returns the session from `--session`, `--session=` or `-s`.
 fn asked_session(argv: &[String]) -> Option<String> {
     let mut words = argv.iter();
     while let Some(word) = words.next() {
@@ -97,7 +97,7 @@ fn asked_session(argv: &[String]) -> Option<String> {
     None
 }
 
-/// Takes the next number of a subcommand, from 0; no two invocations get the same one, parallel ones included.
+/// Claims the next number of a subcommand, from 0; no two invocations get the same one, parallel ones included.
 fn claim(state: &Path, key: &str) -> Result<usize, Box<dyn Error>> {
     fs::create_dir_all(state)?;
     let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();

@@ -1,4 +1,4 @@
-//! What the fake writes down about itself, for the test to read.
+//! The fake's log, for the test to read.
 
 use opencode_run_tests::fake_log::{Record, Request};
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// How much of stdin is kept in the log.
+/// The most bytes of stdin in the log.
 const STDIN_KEPT: usize = 1024 * 1024;
 
 /// The log file, to which every invocation appends.
@@ -15,7 +15,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Writes down that an invocation began.
+    /// Logs the start of an invocation.
     pub(crate) fn begin(log: &Path, command: &str, number: usize, argv: &[String], cwd: &Path) -> io::Result<Self> {
         let journal = Self { file: OpenOptions::new().create(true).append(true).open(log)? };
         let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
@@ -32,24 +32,24 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Writes down what stdin held.
+    /// Logs the content of stdin.
     pub(crate) fn stdin(&self, bytes: &[u8]) -> io::Result<()> {
         let kept = &bytes[..bytes.len().min(STDIN_KEPT)];
         let text = String::from_utf8_lossy(kept).into_owned();
         self.append(&Record::Stdin { pid: std::process::id(), text, bytes: bytes.len() })
     }
 
-    /// Writes down what was asked.
+    /// Logs a request.
     pub(crate) fn request(&self, request: Request) -> io::Result<()> {
         self.append(&Record::Request { pid: std::process::id(), request })
     }
 
-    /// Writes down that it ends by itself.
+    /// Logs the exit.
     pub(crate) fn exit(&self, code: i32) -> io::Result<()> {
         self.append(&Record::Exit { pid: std::process::id(), code })
     }
 
-    /// One write a line: lines of parallel invocations do not mix.
+    /// Appends with one write per line, so that lines of parallel invocations do not mix.
     fn append(&self, record: &Record) -> io::Result<()> {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');

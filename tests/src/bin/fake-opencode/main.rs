@@ -1,4 +1,4 @@
-//! `fake-opencode`: stands in for the `opencode` executable and does what a script says.
+//! `fake-opencode`: stands in for the `opencode` executable and plays a script.
 //!
 //! The script is the JSON file that `FAKE_OPENCODE_SCRIPT` names, or the one that the file `opencode.script` beside a
 //! link to this executable names; see [`opencode_run_tests::script`].
@@ -19,7 +19,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// The exit code of a fake that could not do what its script says: a mistake of the test.
+/// The exit code of a fake that could not play its script: a mistake in the test.
 pub(crate) const BROKEN: u8 = 70;
 
 fn main() -> ExitCode {
@@ -39,6 +39,6 @@ fn play(argv: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     let invocation = Arc::new(Invocation::begin(argv)?);
     let code = acts::perform_all(&invocation)?;
     invocation.journal.exit(code)?;
-    // The low byte is what a parent sees.
+    // A parent sees only the low byte.
     Ok(ExitCode::from(code.to_le_bytes()[0]))
 }

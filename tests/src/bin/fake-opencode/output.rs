@@ -1,12 +1,12 @@
-//! Writing to stdout and stderr.
+//! Writes to stdout and stderr.
 
 use opencode_run_tests::script::Stream;
 use std::io::{self, Write};
 
-/// The length of a flood's lines unless the script says another.
+/// The default length of a flood's lines.
 const FLOOD_LINE: usize = 100;
 
-/// How many bytes a flood writes at a time.
+/// The size of a flood's writes, in bytes.
 const FLOOD_CHUNK: usize = 64 * 1024;
 
 /// Writes bytes and flushes them.
@@ -38,7 +38,7 @@ pub(crate) fn flood(stream: Stream, total: u64, line_length: Option<usize>, one_
     Ok(())
 }
 
-/// Reads hexadecimal digits; blanks are skipped.
+/// Parses hexadecimal digits; blanks are skipped.
 pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
     digits

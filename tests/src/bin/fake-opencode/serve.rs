@@ -19,9 +19,9 @@ use std::error::Error;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// Says where it listens, and answers until the process is ended.
+/// Prints the address, and answers until the process is killed.
 pub(crate) fn serve(invocation: &Arc<Invocation>, serving: &Serving) -> Result<(), Box<dyn Error>> {
-    // One thread: what a client measures of itself has the other processor.
+    // One thread, so that the client's own measurements have the other processor.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", serving.port)).await?;
@@ -29,7 +29,7 @@ pub(crate) fn serve(invocation: &Arc<Invocation>, serving: &Serving) -> Result<(
         let server = Arc::new(Server::new(Arc::clone(invocation), serving.clone()));
         let app = Router::new().fallback(routes::answer).with_state(server);
         write(Stream::Stdout, format!("opencode server listening on http://{address}\n").as_bytes())?;
-        // Without this an event waits for the one before it to be acknowledged.
+        // Without this an event waits for the acknowledgement of the previous one.
         let listener = listener.tap_io(|connection| {
             connection.set_nodelay(true).ok();
         });

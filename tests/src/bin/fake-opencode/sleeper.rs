@@ -1,4 +1,4 @@
-//! The hidden mode in which the fake is a process that was spawned and sleeps.
+//! The hidden mode in which the fake is a spawned, sleeping process.
 
 use opencode_run_tests::pids::Pids;
 use serde::{Deserialize, Serialize};
@@ -13,22 +13,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The first word of the command line in this mode; the second is the [`Orders`] as JSON.
 pub(crate) const HIDDEN: &str = "__fake_opencode_sleeper";
 
-/// How many children a process of a storm has at a time.
+/// The number of parallel children of a process in a fork bomb.
 const STORM_WIDTH: usize = 2;
 
-/// What a spawned process is to do.
+/// The orders of a spawned process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Orders {
-    /// Where to record its own pid.
+    /// The file in which to record its pid.
     pub(crate) pids: PathBuf,
     pub(crate) mode: Mode,
-    /// When to end, in milliseconds since 1970: absolute, so that no descendant lives longer.
+    /// The time of its exit, in milliseconds since 1970: absolute, so that no descendant lives longer.
     pub(crate) deadline_ms: u64,
     pub(crate) ignore_signals: bool,
     pub(crate) hold_output: bool,
-    /// How many processes this one may stand for, itself included.
+    /// The budget of processes, itself included.
     pub(crate) budget: u32,
-    /// By what its starter finds it in the pids file.
+    /// A tag with which its starter finds it in the pids file.
     pub(crate) tag: String,
 }
 
@@ -36,18 +36,18 @@ pub(crate) struct Orders {
 pub(crate) enum Mode {
     /// Sleeps.
     Sleep,
-    /// Makes a session of its own, then sleeps.
+    /// Creates a session, then sleeps.
     SetsidSleep,
-    /// Makes a session of its own, starts a sleeping process, ends.
+    /// Creates a session, starts a sleeping process, and exits.
     Daemon,
-    /// Starts further ones of its kind and replaces those that die.
+    /// Starts others of its kind and replaces those that exit.
     Storm,
     /// Starts the next one of its kind, then sleeps.
     Chain,
 }
 
 impl Orders {
-    /// Returns the command that carries these orders out.
+    /// Returns the command that executes these orders.
     pub(crate) fn command(&self) -> Result<Command, Box<dyn Error>> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(HIDDEN).arg(serde_json::to_string(self)?).stdin(Stdio::null());
@@ -58,7 +58,7 @@ impl Orders {
     }
 }
 
-/// Carries out the orders on the command line.
+/// Executes the orders on the command line.
 pub(crate) fn main(argv: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     let orders: Orders = serde_json::from_str(argv.first().map_or("", String::as_str))?;
     if orders.mode != Mode::Sleep {
@@ -85,7 +85,7 @@ pub(crate) fn main(argv: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Time is looked at again and again: a machine that was asleep must not lengthen it.
+/// Sleeps in short steps, since a suspended machine must not lengthen the sleep.
 fn sleep_until_deadline(orders: &Orders) {
     while !is_over(orders) {
         sleep(Duration::from_millis(20));
@@ -97,9 +97,9 @@ fn is_over(orders: &Orders) -> bool {
     now >= Duration::from_millis(orders.deadline_ms)
 }
 
-/// Has [`STORM_WIDTH`] children of its kind as long as the budget and the time allow.
+/// Keeps [`STORM_WIDTH`] children of its kind while the budget and the time allow.
 ///
-/// Each child is given a share of the budget for good, so that the whole storm never counts more than the first budget.
+/// Each child gets a fixed share of the budget, so that the total never exceeds the initial budget.
 fn storm(orders: &Orders) -> Result<(), Box<dyn Error>> {
     let mut left = orders.budget.saturating_sub(1);
     let share = (left / 4).max(1);

@@ -1,4 +1,4 @@
-//! Starting processes that get away.
+//! Starts processes that escape.
 
 use crate::sleeper::{Mode, Orders};
 use opencode_run_tests::pids::Pids;
@@ -8,10 +8,10 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long a new process has to record itself.
+/// How long a new process may take to record itself.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// What is the same for every kind of spawned process.
+/// The settings of every kind of spawned process.
 pub(crate) struct How<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) ignore_signals: bool,
@@ -52,13 +52,13 @@ pub(crate) fn spawn(script: &Path, kind: SpawnKind, duration_s: u64, how: &How<'
     }
     let mut child = command.spawn()?;
     if orders.mode == Mode::Daemon {
-        // The one in the middle ends at once; the process that stays has another parent from then on.
+        // The process in the middle exits at once, so that the remaining process is reparented.
         child.wait()?;
     }
     wait_until_recorded(&pids, &tag)
 }
 
-/// The process may run far earlier than it is in the file; a test that reads the file must find it there.
+/// Waits until the process is in the pids file, in which a test must find it; it may run well before that.
 fn wait_until_recorded(pids: &Pids, tag: &str) -> Result<(), Box<dyn Error>> {
     let limit = Instant::now() + START_LIMIT;
     while !pids.read()?.iter().any(|process| process.tag == tag) {

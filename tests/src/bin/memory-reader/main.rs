@@ -1,10 +1,11 @@
-//! An attacker: `memory-reader FILE SECRET PROGRAM ARGUMENT...` opens the memory of a program at the moment of its start, and looks
-//! for a secret in it once a file is there.
+//! An attacker: `memory-reader FILE SECRET PROGRAM ARGUMENT...` opens the memory of a program at its start, and
+//! searches it for a secret once the file exists.
 //!
-//! It does not depend on luck: a shell of its own becomes the program, and it traces that shell until just then. Before the
-//! program's first instruction it has opened the memory and traces nothing any more. It also looks at the processes that the
-//! program has started by then.
+//! It does not depend on timing: it starts a shell that becomes the program, and traces that shell until just then.
+//! Before the program's first instruction it has opened the memory and stopped tracing. It also searches the processes
+//! that the program has started by then.
 //!
+//! It prints the processes in which it found the secret, and kills the program.
 //! It prints in which processes it found the secret, and kills the program.
 
 use nix::sys::ptrace::{self, Event, Options};
@@ -21,10 +22,10 @@ use std::time::{Duration, Instant};
 
 /// The largest mapping that is read, in bytes.
 const MAX_MAPPING: u64 = 64 << 20;
-/// How long the file may be awaited.
+/// How long to wait for the file.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// The memory of a process, opened once and for all.
+/// The memory of a process, opened once.
 struct Memory {
     bytes: File,
     maps: File,
@@ -36,7 +37,7 @@ impl Memory {
         Ok(Self { bytes: open("mem")?, maps: open("maps")? })
     }
 
-    /// Returns whether a text is in it, and how many bytes could be read.
+    /// Returns whether it contains a text, and the number of readable bytes.
     fn find(&mut self, text: &[u8]) -> std::io::Result<(bool, usize)> {
         let mut maps = String::new();
         self.maps.read_to_string(&mut maps)?;
@@ -86,7 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     shell.args(["-c", "echo; read -r _; exec \"$@\" > /dev/null", "sh"]).args(arguments);
     let mut program = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let id = Pid::from_raw(i32::try_from(program.id())?);
-    // The shell has become one itself.
+    // The shell has become a process of the program itself.
     program.stdout.take().ok_or("no stdout")?.read_exact(&mut [0])?;
     // If the memory cannot be opened, the program ends with this process.
     ptrace::seize(id, Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_EXITKILL)?;

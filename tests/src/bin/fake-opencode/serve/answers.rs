@@ -1,4 +1,4 @@
-//! Making responses.
+//! Builds responses.
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use std::io;
 
-/// What a message or a request is answered with.
+/// The answer to a message or a request.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Reply { status: u16, content_type: String, body: String },
@@ -37,14 +37,14 @@ pub(crate) fn json(body: &Value) -> Response {
     reply(200, "application/json", body.to_string())
 }
 
-/// What the real one says of a session that is not there.
+/// Returns the real server's answer for an unknown session.
 pub(crate) fn no_session(session: &str) -> Response {
     let body =
         serde_json::json!({"name": "NotFoundError", "data": {"message": format!("Session not found: {session}")}});
     reply(404, "application/json", body.to_string())
 }
 
-/// The beginning of an answer, and the end of the connection.
+/// Returns the beginning of an answer, and closes the connection.
 pub(crate) fn hang_up() -> Response {
     let broken = [Ok(Bytes::from_static(b"{\"info\":")), Err(io::Error::other("hung up, as the script says"))];
     reply(200, "application/json", Body::from_stream(futures_util::stream::iter(broken)))

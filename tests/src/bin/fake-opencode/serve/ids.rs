@@ -1,26 +1,26 @@
-//! Fitting the ids of a recording to those of a client.
+//! Maps the ids of a recording to those of a client.
 
 use std::collections::HashMap;
 
-/// How many hexadecimal digits of an id are its time.
+/// The number of hexadecimal digits for the time in an id.
 const TIME: usize = 12;
-/// How many letters and digits are behind them.
+/// The number of random characters after them.
 const CHANCE: usize = 14;
 
-/// How the ids of a recorded turn become those of a turn that is played.
+/// The mapping of the ids of a recorded turn to those of a played turn.
 ///
-/// An id is a word, a time and something by chance, such as `msg_20f7ef5d0000155544d08abc94`. Clients rely on it that ids
-/// ascend with their time, so all times are moved by what lies between the recorded message and the client's.
+/// An id is a prefix, a time and random characters, such as `msg_20f7ef5d0000155544d08abc94`. Clients rely on ids that
+/// ascend with their time, so all times are shifted by the difference between the recorded message and the client's.
 #[derive(Debug, Clone)]
 pub(crate) struct Ids {
     known: HashMap<String, String>,
     moved_by: u64,
-    /// Sets the sessions of sub-agents apart from those of other turns.
+    /// Distinguishes the sessions of sub-agents from those of other turns.
     number: usize,
 }
 
 impl Ids {
-    /// Lets the recorded session and message be these.
+    /// Maps the recorded session and message to these.
     pub(crate) fn new(recorded: (&str, &str), played: (&str, &str), number: usize) -> Self {
         let time = |id: &str| id.get(4..4 + TIME).and_then(|time| u64::from_str_radix(time, 16).ok());
         let moved_by = match (time(recorded.1), time(played.1)) {
@@ -32,7 +32,7 @@ impl Ids {
         Self { known, moved_by, number }
     }
 
-    /// Returns a text with all its ids fitted.
+    /// Returns a text with all ids mapped.
     pub(crate) fn fit(&self, text: &str) -> String {
         let mut fitted = String::with_capacity(text.len());
         let mut rest = text;
@@ -65,7 +65,7 @@ impl Ids {
         }
         let (time, chance) = body.split_at(TIME);
         if kind == "ses" {
-            // The time of a session runs backwards; nobody relies on it.
+            // The time of a session id runs backwards; no client relies on it.
             return format!("ses_{time}{:014}", self.number);
         }
         let moved = u64::from_str_radix(time, 16).unwrap_or_default().wrapping_add(self.moved_by) & 0xffff_ffff_ffff;
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_keep_their_order_and_all_else_stays() {
+    fn ids_keep_their_order() {
         let recorded = ("ses_df0810a37ffee8yGFt4RkFBlzI", "msg_20f7ef5d0000155544d08abc94");
         let ids = Ids::new(recorded, ("ses_mine", "msg_30000000000000000000000000"), 7);
         let text = r#"{"s":"ses_df0810a37ffee8yGFt4RkFBlzI","m":"msg_20f7ef5d0000155544d08abc94","a":"msg_20f7efa30001F7RYLyzV0ZPcv7","c":"ses_df0810a37aaaaaaaaaaaaaaaaa","x":"call_1 é_"}"#;

@@ -1,4 +1,4 @@
-//! Playing a turn of a recording.
+//! Replays a turn of a recording.
 
 use super::answers::Answer;
 use super::ids::Ids;
@@ -12,7 +12,7 @@ use std::error::Error;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How a turn is played; see the act of this name.
+/// The settings of a replay; see the act of this name.
 pub(crate) struct How<'a> {
     pub(crate) until: Option<&'a str>,
     pub(crate) unheard: bool,
@@ -21,7 +21,7 @@ pub(crate) struct How<'a> {
 }
 
 impl Turn {
-    /// Does what the recorded turn did.
+    /// Replays the recorded turn.
     pub(crate) fn replay(&mut self, name: &str, how: &How<'_>) -> Result<(), Box<dyn Error>> {
         let &How { until, unheard, foreign, late } = how;
         let recording = self.server.recording(name).map_err(|error| format!("read the recording {name}: {error}"))?;
@@ -68,7 +68,7 @@ impl Turn {
                     sleep(late);
                     self.answer(reply);
                 }
-                // From here on the recording's client looked at what it had done.
+                // After this the recording's client examined the results.
                 Entry::Request(request) if request.method == "GET" && request.path == recorded.message.path => break,
                 _ => {}
             }
@@ -76,7 +76,7 @@ impl Turn {
         Ok(())
     }
 
-    /// Notes the session of a sub-agent, for a client that asks for the children.
+    /// Records the session of a sub-agent, for a client that requests the children.
     fn note_child(&self, parent: &str, data: &str, ids: &Ids) {
         if !data.contains("\"session.created\"") || !data.contains("\"parentID\"") {
             return;
@@ -92,14 +92,14 @@ impl Turn {
     }
 }
 
-/// The stream's own events are those of the stream that is open now.
+/// Returns whether an event belongs to a turn: the stream's own events come from the open stream.
 fn is_of_a_turn(data: &str) -> bool {
     !["\"server.connected\"", "\"server.heartbeat\"", "\"server.instance.disposed\""]
         .iter()
         .any(|own| data.contains(own))
 }
 
-/// The turn went on when its client had said something.
+/// Returns whether the turn continued only after this request of its client.
 fn is_waited_for(request: &serve_recording::Request, session: &str) -> bool {
     let path = request.path.as_str();
     request.method == "POST"
@@ -108,7 +108,7 @@ fn is_waited_for(request: &serve_recording::Request, session: &str) -> bool {
             || path.strip_suffix("/abort").is_some_and(|path| path.ends_with(session)))
 }
 
-/// Returns the messages of one turn as the server had them in the end.
+/// Returns the final messages of one turn.
 fn of_turn_only(recording: &ServeRecording, number: usize) -> Vec<Value> {
     let Some(turn) = recording.turn(number) else { return Vec::new() };
     let next = recording.turn(number + 1);

@@ -1,4 +1,4 @@
-//! What a request gets.
+//! Handles requests.
 
 use super::answers::{Answer, hang_up, json, no_session, reply};
 use super::state::{Server, Session};
@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// The largest body that is read.
 const LARGEST: usize = 64 << 20;
-/// The largest body that is written down.
+/// The largest body that is logged.
 const KEPT: usize = 64 << 10;
 
 pub(crate) async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response {
@@ -98,12 +98,12 @@ fn of_session(server: &Server, method: &str, session: &str, rest: &[&str]) -> Re
     }
 }
 
-/// What the real one answers unknown routes with.
+/// Returns the page with which the real server answers unknown routes.
 fn page() -> Response {
     reply(200, "text/html", "<!doctype html><html><body>opencode</body></html>")
 }
 
-/// Whether a request names the password that this server was started with.
+/// Returns whether a request has the password of this server.
 fn is_allowed(headers: &HeaderMap) -> bool {
     let Some(password) = std::env::var("OPENCODE_SERVER_PASSWORD").ok().filter(|password| !password.is_empty()) else {
         return true;
@@ -113,7 +113,7 @@ fn is_allowed(headers: &HeaderMap) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|given| given.as_bytes() == wanted.as_bytes())
 }
 
-/// Decodes a text as JavaScript's `decodeURIComponent`; one that cannot be decoded is kept, as the real opencode does.
+/// Decodes a text like JavaScript's `decodeURIComponent`; an invalid one is kept, as by the real opencode.
 fn decode_uri_component(text: String) -> String {
     let is_escape = |rest: &str| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
     if !text.split('%').skip(1).all(is_escape) {
@@ -129,7 +129,7 @@ fn decode_uri_component(text: String) -> String {
     String::from_utf8(bytes).unwrap_or(text)
 }
 
-/// Returns the directory that the query names. The real opencode decodes it a second time.
+/// Returns the directory in the query. The real opencode decodes it a second time.
 fn directory(uri: &Uri) -> Option<PathBuf> {
     let mut pairs = url::form_urlencoded::parse(uri.query()?.as_bytes());
     pairs
@@ -182,7 +182,7 @@ async fn message(server: Arc<Server>, session: &str, body: &Value) -> Response {
     };
     let (answer, answered) = tokio::sync::oneshot::channel();
     let turn = Turn::new(server, session, directory, body, number, answer);
-    // A thread for each, as its acts may wait.
+    // On its own thread, as its acts may wait.
     if std::thread::Builder::new().stack_size(256 << 10).spawn(move || turn.play()).is_err() {
         return hang_up();
     }

@@ -1,4 +1,4 @@
-//! What a server knows: its sessions, what it was asked, and what is wrong with it.
+//! The state of a server: its sessions, its received requests, and its faults.
 
 use super::streams::Streams;
 use crate::invocation::Invocation;
@@ -19,14 +19,14 @@ pub(crate) struct Server {
     pub(crate) serving: Serving,
     pub(crate) streams: Streams,
     sessions: Mutex<BTreeMap<String, Session>>,
-    /// What was asked, as method and path.
+    /// The received requests, as method and path.
     asked: Mutex<Vec<(String, String)>>,
     more: Condvar,
-    /// How many requests each fault has fitted.
+    /// The number of requests that each fault has matched.
     fitted: Mutex<Vec<usize>>,
     recordings: Mutex<HashMap<String, Arc<ServeRecording>>>,
     count: AtomicUsize,
-    /// What was asked of the client and is not answered: what an event said of it, by its id.
+    /// The pending permission requests and questions: their events, by id.
     asks: Mutex<BTreeMap<String, Value>>,
 }
 
@@ -62,7 +62,7 @@ impl Server {
         }
     }
 
-    /// Returns a number that no other call returns.
+    /// Returns a unique number.
     pub(crate) fn number(&self) -> usize {
         self.count.fetch_add(1, Ordering::Relaxed)
     }
@@ -71,12 +71,12 @@ impl Server {
         lock(&self.sessions)
     }
 
-    /// Changes a session, if it is there.
+    /// Changes a session, if it exists.
     pub(crate) fn with_session<T>(&self, session: &str, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
         self.sessions().get_mut(session).map(change)
     }
 
-    /// Notes that something was asked. Returns what is to be done wrong with it.
+    /// Records a request. Returns its fault, if it has one.
     pub(crate) fn ask(&self, method: &str, path: &str) -> Option<Fault> {
         lock(&self.asked).push((method.to_owned(), path.to_owned()));
         self.more.notify_all();
@@ -94,12 +94,12 @@ impl Server {
         None
     }
 
-    /// Returns how much was asked so far.
+    /// Returns the number of received requests.
     pub(crate) fn asked_so_far(&self) -> usize {
         lock(&self.asked).len()
     }
 
-    /// Waits until a request of this path has come that was not among the first `since`.
+    /// Waits for a request to this path that was not among the first `since`.
     pub(crate) fn wait_for(&self, method: &str, path: &str, since: usize) -> Result<(), String> {
         let is_there = |asked: &Vec<(String, String)>| asked.iter().skip(since).any(|(m, p)| m == method && p == path);
         let limit = Duration::from_secs(STALL_LIMIT_S);
@@ -108,7 +108,7 @@ impl Server {
         if is_there(&asked) { Ok(()) } else { Err(format!("wait any longer for {method} {path}")) }
     }
 
-    /// Notes what an event asks the client, if it does.
+    /// Records the permission request or question in an event, if it contains one.
     pub(crate) fn note_ask(&self, data: &str) {
         if !data.contains("\"permission.asked\"") && !data.contains("\"question.asked\"") {
             return;
@@ -120,17 +120,17 @@ impl Server {
         }
     }
 
-    /// Notes that something that was asked has been answered.
+    /// Records that a permission request or question was answered.
     pub(crate) fn answer_ask(&self, id: &str) {
         lock(&self.asks).remove(id);
     }
 
-    /// Returns what waits for an answer and has an id that begins so.
+    /// Returns the pending permission requests or questions whose id has this prefix.
     pub(crate) fn asks(&self, kind: &str) -> Value {
         lock(&self.asks).iter().filter(|(id, _)| id.starts_with(kind)).map(|(_, ask)| ask.clone()).collect()
     }
 
-    /// Returns what happens on a message that is a session's n-th.
+    /// Returns the acts for a message that is a session's n-th.
     pub(crate) fn acts(&self, message: &str, turn: usize) -> Vec<TurnAct> {
         let fits = self.serving.turns.iter().find(|rule| {
             rule.turn.is_none_or(|wanted| wanted == turn)
@@ -139,7 +139,7 @@ impl Server {
         fits.map(|rule| rule.acts.clone()).unwrap_or_default()
     }
 
-    /// Reads a recording, once.
+    /// Reads a recording, with a cache.
     pub(crate) fn recording(&self, name: &str) -> io::Result<Arc<ServeRecording>> {
         if let Some(recording) = lock(&self.recordings).get(name) {
             return Ok(Arc::clone(recording));
@@ -150,7 +150,7 @@ impl Server {
     }
 }
 
-/// Returns a text as it stands inside a string of JSON.
+/// Returns a text escaped for a JSON string.
 pub(crate) fn in_json(path: &Path) -> String {
     Value::from(path.to_string_lossy().into_owned()).to_string().trim_matches('"').to_owned()
 }

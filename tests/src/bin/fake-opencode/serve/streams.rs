@@ -1,4 +1,4 @@
-//! The streams of events that are open.
+//! The open event streams.
 
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How many frames, or bundles of them, wait for a slow reader before the turns wait for it.
+/// The most frames, or bundles of them, that wait for a slow reader before the turns wait for it.
 const WAITING: usize = 64;
 
-/// The streams that are open.
+/// The open streams.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     open: Mutex<Vec<Open>>,
@@ -20,17 +20,17 @@ pub(crate) struct Streams {
 struct Open {
     number: u64,
     frames: mpsc::Sender<Bytes>,
-    /// How many events it still gets.
+    /// The remaining number of events.
     left: Option<Arc<AtomicU64>>,
 }
 
 impl Streams {
-    // The lock is held for plain look-ups only, never while somebody waits.
+    // Held for plain look-ups only, never while waiting.
     fn open(&self) -> MutexGuard<'_, Vec<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a stream that is closed after so many events. Returns its number and its frames.
+    /// Opens a stream that is closed after this many events. Returns its number and its frames.
     pub(crate) fn add(&self, events: Option<u64>) -> (u64, mpsc::Receiver<Bytes>) {
         let (frames, receiver) = mpsc::channel(WAITING);
         // A new channel has room.
@@ -50,7 +50,7 @@ impl Streams {
         self.open().clear();
     }
 
-    /// Sends frames that hold so many events to all streams, and waits for their readers. Not for async code.
+    /// Sends frames with this many events to all streams, and waits for their readers. Not for async code.
     pub(crate) fn send(&self, frames: &Bytes, events: u64) {
         let open = self.open().clone();
         for stream in open {
@@ -74,13 +74,13 @@ impl Streams {
             tokio::time::sleep(every).await;
             let stream = self.open().iter().find(|open| open.number == number).cloned();
             let Some(stream) = stream else { return };
-            // One that has events to read needs no heartbeat.
+            // A stream with events to read needs no heartbeat.
             stream.frames.try_send(frame(r#"{"payload":{"type":"server.heartbeat","properties":{}}}"#)).ok();
         }
     }
 }
 
-/// Returns an event as it stands in a stream.
+/// Returns an event in the format of the stream.
 pub(crate) fn frame(data: &str) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }

@@ -16,19 +16,19 @@ use std::thread::sleep;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// The length of an id's part behind its kind.
+/// The length of an id after its prefix.
 const ID: usize = 26;
 
-/// A turn to be played, on a thread of its own.
+/// A turn that is played on its own thread.
 pub(crate) struct Turn {
     pub(crate) server: Arc<Server>,
     pub(crate) session: String,
     pub(crate) directory: PathBuf,
-    /// The id that the client gave its message.
+    /// The id of the client's message.
     pub(crate) message: String,
-    /// The session's n-th turn, from 0.
+    /// The index of the turn in the session, from 0.
     pub(crate) number: usize,
-    /// How much the server had been asked before.
+    /// The number of requests that the server had received before.
     pub(crate) since: usize,
     acts: Vec<TurnAct>,
     answer: Option<oneshot::Sender<Answer>>,
@@ -69,7 +69,7 @@ impl Turn {
         self.server.with_session(&self.session, |session| session.busy = false);
     }
 
-    /// Does one act; returns the exit code if the process is to end.
+    /// Does one act; returns the exit code if the process must exit.
     fn perform(&mut self, act: &TurnAct) -> Result<Option<i32>, Box<dyn Error>> {
         match act {
             TurnAct::Replay { recording, until, unheard, foreign, late_ms } => {
@@ -101,10 +101,10 @@ impl Turn {
 
     pub(crate) fn answer(&mut self, answer: Answer) {
         self.idle_again();
-        // The real one is idle before it answers.
+        // The real server is idle before it answers.
         self.idle_again();
         if let Some(sender) = self.answer.take() {
-            // A client that has gone wants no answer.
+            // The client may have disconnected.
             sender.send(answer).ok();
         }
     }
@@ -117,7 +117,7 @@ impl Turn {
             .replace("{{home}}", &std::env::var("HOME").unwrap_or_default())
     }
 
-    /// Returns an id of a message that is so much younger than the client's.
+    /// Returns a message id that is this much younger than the client's.
     fn later(&self, by: u64) -> String {
         let zero = ("ses_", "msg_00000000000000000000000000");
         Ids::new(zero, ("ses_", &self.message), 0).fit(&format!("msg_{by:012x}{by:014}"))
@@ -136,7 +136,7 @@ impl Turn {
         self.event("session.idle", &json!({"sessionID": self.session}));
     }
 
-    /// Does a whole turn: a step and a text that comes in as many pieces as wished.
+    /// Plays a whole turn: a step and a text in this many pieces.
     fn speak(&mut self, delta: &str, count: u64, at_once: usize, pause_ms: u64) {
         let answer = self.later(1);
         let part = |kind: &str, n: u64| {
@@ -190,7 +190,7 @@ impl Turn {
     }
 }
 
-/// Ends the process.
+/// Exits the process.
 #[expect(clippy::exit, reason = "a turn's thread ends the whole server")]
 fn end(server: &Server, code: i32) -> ! {
     server.invocation.journal.exit(code).ok();
