@@ -130,6 +130,10 @@ pub(crate) struct ChatArgs {
     #[arg(long, help_heading = "Output", value_name = "PATH", num_args = 0..=1, require_equals = true)]
     pub(crate) save_markdown: Option<Option<PathBuf>>,
 
+    /// Print text, json or stream-json on stdout: one result for each turn
+    #[arg(long, help_heading = "Output", value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) output_format: OutputFormat,
+
     /// Print the answers as the model wrote them, also on a terminal
     ///
     /// Without it a terminal shows Markdown rendered: headings, lists, tables, code with colours.

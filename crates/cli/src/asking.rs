@@ -24,8 +24,10 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    pub(crate) fn new() -> Self {
-        Self { keyboard: Keyboard::new(), said: Said::default() }
+    /// Asks on stdin. With a line editor it is read only while a question is open.
+    pub(crate) fn new(has_editor: bool) -> Self {
+        let keyboard = if has_editor { Keyboard::beside_editor() } else { Keyboard::new() };
+        Self { keyboard, said: Said::default() }
     }
 }
 

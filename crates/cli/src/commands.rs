@@ -25,6 +25,7 @@ use super::output::{OutputError, Stdout, TextKind, report};
 use super::screen;
 use super::signals::Signals;
 use super::stderr::Stderr;
+use super::terminal_modes;
 use clap::CommandFactory;
 use opencode_run_core::FailureKind;
 use opencode_run_markdown::visible;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
         // Not even the monitor can have what it needs.
         return work(Link::default());
     }
+    terminal_modes::save();
     monitor::run(work)
 }
 
@@ -127,6 +129,7 @@ fn work(link: Link) -> ExitCode {
     };
     let code = runtime.block_on(dispatch(cli, link));
     screen::clear();
+    terminal_modes::restore();
     // A thread that waits for stdin or stdout must not keep the process.
     runtime.shutdown_background();
     code.into()

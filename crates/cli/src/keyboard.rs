@@ -2,20 +2,38 @@
 
 use super::nonblocking::wait_for_stdin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::sync::{Mutex, MutexGuard};
 
+/// How often the terminal is asked for input.
+const POLL_INTERVAL: Duration = Duration::from_millis(30);
+
 /// stdin, for whoever it is the turn of.
 #[derive(Debug, Clone)]
-pub(crate) struct Keyboard(Arc<Mutex<Lines<BufReader<Stdin>>>>);
+pub(crate) struct Keyboard(Arc<Mutex<Source>>);
+
+/// stdin, read in one of two ways.
+#[derive(Debug)]
+enum Source {
+    /// By a thread that waits for the next line, even if the future that wanted it is gone.
+    Lines(Lines<BufReader<Stdin>>),
+    /// Only while a line is wanted: between two lines the terminal belongs to a line editor. Holds the bytes behind the last line.
+    Polled(Vec<u8>),
+}
 
 /// The keyboard while nobody else reads it.
 #[derive(Debug)]
-pub(crate) struct Held<'k>(MutexGuard<'k, Lines<BufReader<Stdin>>>);
+pub(crate) struct Held<'k>(MutexGuard<'k, Source>);
 
 impl Keyboard {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(BufReader::new(tokio::io::stdin()).lines())))
+        Self(Arc::new(Mutex::new(Source::Lines(BufReader::new(tokio::io::stdin()).lines()))))
+    }
+
+    /// Makes a keyboard that reads only while a line is wanted: otherwise a line editor has the terminal.
+    pub(crate) fn beside_editor() -> Self {
+        Self(Arc::new(Mutex::new(Source::Polled(Vec::new()))))
     }
 
     /// Takes the keyboard, as soon as nobody else has it.
@@ -32,8 +50,12 @@ impl Keyboard {
 impl Held<'_> {
     /// Returns the next line as [`Keyboard::next_line`] does.
     pub(crate) async fn next_line(&mut self) -> std::io::Result<Option<String>> {
+        let lines = match &mut *self.0 {
+            Source::Lines(lines) => lines,
+            Source::Polled(typed) => return poll_line(typed).await,
+        };
         loop {
-            match self.0.next_line().await {
+            match lines.next_line().await {
                 // Another process made stdin non-blocking.
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     tokio::task::spawn_blocking(wait_for_stdin).await.map_err(std::io::Error::other)??;
@@ -45,13 +67,60 @@ impl Held<'_> {
 
     /// Drops what was typed and not yet taken. Returns whether there was a line of it.
     pub(crate) fn forget(&mut self) -> bool {
-        let reader = self.0.get_mut();
         // More than a line was read at once: a terminal that gives no lines, but what there is.
-        let read = reader.buffer().len();
-        reader.consume(read);
+        let read = match &mut *self.0 {
+            Source::Lines(lines) => {
+                let reader = lines.get_mut();
+                let read = reader.buffer().len();
+                reader.consume(read);
+                read
+            }
+            Source::Polled(typed) => std::mem::take(typed).len(),
+        };
         let waiting = drop_typed();
         read > 0 || waiting
     }
+}
+
+/// Returns the next line of the terminal; `None` at its end. If the future is dropped, nothing waits for input any more.
+async fn poll_line(typed: &mut Vec<u8>) -> std::io::Result<Option<String>> {
+    loop {
+        if let Some(end) = typed.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = typed.drain(..=end).collect();
+            return Ok(Some(String::from_utf8_lossy(&line[..end]).into_owned()));
+        }
+        match read_typed(typed)? {
+            Some(0) => return Ok(None),
+            Some(_) => {}
+            None => tokio::time::sleep(POLL_INTERVAL).await,
+        }
+    }
+}
+
+/// Appends what was typed, and returns its length in bytes; `None` if nothing was.
+#[cfg(unix)]
+fn read_typed(to: &mut Vec<u8>) -> std::io::Result<Option<usize>> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+    let stdin = std::io::stdin();
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&now)) == Ok(0) {
+        return Ok(None);
+    }
+    let mut bytes = [0; 4096];
+    match rustix::io::read(&stdin, &mut bytes) {
+        Ok(count) => {
+            to.extend_from_slice(&bytes[..count]);
+            Ok(Some(count))
+        }
+        Err(Errno::INTR | Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(unix))]
+fn read_typed(_: &mut Vec<u8>) -> std::io::Result<Option<usize>> {
+    Ok(Some(0))
 }
 
 /// Drops what the terminal holds, a line that was only begun included. Returns whether there was a whole one.

@@ -34,6 +34,7 @@ mod signals;
 mod stderr;
 mod styled;
 mod surroundings;
+mod terminal_modes;
 mod turn;
 mod turn_options;
 mod turn_session;

@@ -1,7 +1,8 @@
 //! The command on a terminal with an emulated screen.
 
 use crate::support::{HANG, Outcome, Running};
-use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use rustix::process::Signal;
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Command;
@@ -72,9 +73,32 @@ impl Screen {
 
     /// Returns whether the terminal echoes input and is in line mode.
     pub(crate) fn is_restored(&self) -> bool {
-        use rustix::termios::LocalModes;
-        let modes = tcgetattr(&self.terminal).unwrap().local_modes;
-        modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+        modes_are_restored(&self.terminal)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
+    /// Kills the second process of the command, which does the work.
+    pub(crate) fn kill_worker(&self) {
+        let monitor = self.running.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+        let worker: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(worker).unwrap(), Signal::KILL).unwrap();
+    }
+
+    /// Waits for the end of the command while its terminal stays open, and asserts that the terminal is restored then.
+    #[track_caller]
+    pub(crate) fn wait_restored(self) -> Ended {
+        let Self { running, terminal, state, reader } = self;
+        let outcome = running.wait();
+        assert!(modes_are_restored(&terminal), "{:?}", state.lock().unwrap().parser.screen().contents());
+        drop(terminal);
+        reader.join().unwrap();
+        let state = state.lock().unwrap();
+        let bytes = String::from_utf8_lossy(&state.bytes).into_owned();
+        Ended { outcome, contents: state.parser.screen().contents(), bytes }
     }
 
     /// Resizes the window.
@@ -101,6 +125,11 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     pub(crate) contents: String,
     pub(crate) bytes: String,
+}
+
+fn modes_are_restored(terminal: &File) -> bool {
+    let modes = tcgetattr(terminal).unwrap().local_modes;
+    modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
 }
 
 fn size(rows: u16, columns: u16) -> Winsize {

@@ -1,27 +1,39 @@
-//! Many turns of one session: each line of stdin is a turn.
+//! Many turns of one session: each line of stdin is a turn, or what is written in a line editor on a terminal.
 
+#[cfg(unix)]
+mod complete;
+#[cfg(unix)]
+mod editor;
+mod input;
+mod settings;
+mod slash;
+
+use self::input::{Input, Next};
+use self::settings::Settings;
+use self::slash::Typed;
 use super::run::{close, read_builder, say_transport, within};
 use crate::args::{ChatArgs, OutputFormat, PermissionArg, TransportArg};
 use crate::asking::Asking;
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
-use crate::output::Printer;
+use crate::output::{OutputError, Printer, report};
 use crate::signals::Signals;
-use crate::stderr::Stderr;
 use crate::turn_session::{Presentation, Presented, TurnSession};
 use crate::{surroundings, turn};
 use opencode_run_core::Prompt;
 use opencode_runner::{PermissionPolicy, Runner};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Runs turns until the input ends. An interrupt ends the turn that is running; with none running it ends the chat.
 pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console) -> Code {
-    // A chat goes on after an interrupt, so that it alone says when it is over.
+    // A chat continues after an interrupt, so that it alone decides when it is over.
     signals.be_patient();
-    let asking = Asking::new();
+    let has_editor = Input::can_edit() && args.output_format == OutputFormat::Text;
+    let asking = Asking::new(has_editor);
     console.wait_for("locating opencode");
     let runner = tokio::select! {
         runner = within(args.task.timeout, Instant::now(), prepare(&args, &asking, console)) => runner,
@@ -32,72 +44,99 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console)
         Ok(runner) => runner,
         Err(error) => {
             Console::error(&error);
+            let report = report::of_error(args.task.name(), None, &error);
+            Printer::new(args.output_format, true).end(&report, Some("")).await.ok();
             return Code::of_kind(error.kind);
         }
     };
-    let code = talk(&runner, &asking, &args, signals, console).await;
+    let input = Input::new(has_editor, &args, &runner, &asking.keyboard);
+    let code = Chat { runner: &runner, asking: &asking, args: &args, console }.run(input, signals).await;
     if runner.conversation().turns.is_empty() {
-        // Nothing was said: the directory is of no use, and does no harm if it stays.
+        // Nothing was asked: the directory is of no use, and does no harm if it stays.
         runner.task_dir().remove_if_untouched().ok();
     }
     close(&runner, code).await
 }
 
-/// Takes the lines, one turn each, until there are no more.
-async fn talk(runner: &Arc<Runner>, asking: &Asking, args: &ChatArgs, mut signals: Signals, console: Console) -> Code {
-    let on_terminal = std::io::stdin().is_terminal();
-    if on_terminal {
-        console.note("Each line is a turn. Ctrl-C ends a turn, Ctrl-D the chat.");
-    }
-    let received = signals.clone();
-    let presentation = Presentation { transcript: args.save_markdown.as_ref(), ..Presentation::default() };
-    let session = TurnSession { runner, signals: &received, console, presentation };
-    let mut code = Code::OK;
-    loop {
+/// A chat under way.
+struct Chat<'a> {
+    runner: &'a Arc<Runner>,
+    asking: &'a Asking,
+    args: &'a ChatArgs,
+    console: Console,
+}
+
+impl Chat<'_> {
+    /// Takes messages, one turn each, until there are no more. Returns the code of the last turn that failed.
+    async fn run(&self, mut input: Input, mut signals: Signals) -> Code {
+        let on_terminal = std::io::stdin().is_terminal();
         if on_terminal {
-            Stderr.write_all(b"> ").ok();
+            self.console.note(input.greeting());
         }
-        let before = signals.count();
-        let line = tokio::select! {
-            line = asking.keyboard.next_line() => line,
-            _ = signals.reach(before + 1) => {
-                code = signals.code().unwrap_or(code);
-                break;
-            }
-        };
-        let message = match line {
-            Ok(Some(line)) if line.trim().is_empty() => continue,
-            Ok(Some(line)) => line,
-            Ok(None) => break,
-            Err(error) => {
-                Console::error(&CommandError::usage(format!("stdin cannot be read: {error}")));
-                return Code::USAGE;
-            }
-        };
-        let mut printer =
-            Printer::new(OutputFormat::Text, false).rendering(args.plain, console).telling(asking.said.clone());
-        match session.turn((Prompt::new(message), Instant::now()), &mut printer).await {
-            Ok(Some(Presented { code: ended, is_stdout_lost: true })) => {
-                code = ended;
-                break;
-            }
-            Ok(presented) => match presented.map_or_else(|| interrupted_early(&signals, console), |turn| turn.code) {
-                Code::OK => {}
-                // On a terminal the user sees the reason and continues.
-                Code::INTERRUPT if on_terminal => {}
-                ended @ (Code::TERMINATE | Code::HANGUP | Code::INTERRUPT | Code::PIPE) => {
-                    code = ended;
-                    break;
+        let received = signals.clone();
+        let mut settings = Settings::default();
+        let mut code = Code::OK;
+        loop {
+            let before = signals.count();
+            let next = tokio::select! {
+                next = input.next(self.console) => next,
+                _ = signals.reach(before + 1) => return signals.code().unwrap_or(code),
+            };
+            let line = match next {
+                Ok(Next::Line(line)) if line.trim().is_empty() => continue,
+                Ok(Next::Line(line)) => line,
+                Ok(Next::Interrupt) => return Code::INTERRUPT,
+                Ok(Next::End) => return code,
+                Err(error) => {
+                    Console::error(&CommandError::usage(format!("stdin cannot be read: {error}")));
+                    return Code::USAGE;
                 }
-                failed => code = failed,
-            },
+            };
+            let typed = if input.has_commands() { Typed::read(&line) } else { Typed::Message(line) };
+            let Some(message) = settings.apply(typed, self.runner, self.console).await else { continue };
+            let Some(message) = message else { return code };
+            let prompt = settings.prompt(message);
+            match self.turn(prompt, &received, on_terminal).await {
+                ControlFlow::Continue(Code::OK) => {}
+                ControlFlow::Continue(failed) => code = failed,
+                ControlFlow::Break(ended) => return ended,
+            }
+        }
+    }
+
+    /// Runs a turn and presents it. Breaks with the code of the chat if that is over.
+    async fn turn(&self, prompt: Prompt, signals: &Signals, on_terminal: bool) -> ControlFlow<Code, Code> {
+        let Self { runner, asking, args, console } = self;
+        let presentation = Presentation { transcript: args.save_markdown.as_ref(), ..Presentation::default() };
+        let session = TurnSession { runner, signals, console: *console, presentation };
+        let mut printer = Printer::new(args.output_format, false).rendering(args.plain, *console);
+        printer = printer.telling(asking.said.clone());
+        let (ended, not_run) = match session.turn((prompt, Instant::now()), &mut printer).await {
+            Ok(Some(Presented { code, is_stdout_lost: true })) => return ControlFlow::Break(code),
+            Ok(Some(presented)) => (presented.code, None),
+            Ok(None) => {
+                turn::say_interrupted_early(*console);
+                let report = report::of_interruption(args.task.name(), Some(runner));
+                (signals.code().unwrap_or(Code::INTERRUPT), Some(report))
+            }
             Err(error) => {
                 Console::error(&error);
-                code = Code::of_kind(error.kind);
+                (Code::of_kind(error.kind), Some(report::of_error(args.task.name(), Some(runner), &error)))
             }
+        };
+        // A program gets one result for each turn, also for one that did not run.
+        if let Some(report) = not_run.filter(|_| args.output_format != OutputFormat::Text)
+            && let Err(OutputError::Gone) = printer.end(&report, None).await
+        {
+            return ControlFlow::Break(Code::PIPE);
+        }
+        match ended {
+            // On a terminal the user sees the reason and continues.
+            Code::INTERRUPT if on_terminal => ControlFlow::Continue(Code::OK),
+            Code::TERMINATE | Code::HANGUP | Code::INTERRUPT | Code::PIPE => ControlFlow::Break(ended),
+            code => ControlFlow::Continue(code),
         }
     }
-    code
 }
 
 async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<Arc<Runner>, CommandError> {
@@ -123,10 +162,4 @@ async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<A
     surroundings::warn(&args.task, &runner).await;
     console.note(&format!("working in {}", runner.task_dir().path().display()));
     Ok(runner)
-}
-
-/// Reports that a signal came before a turn had begun. Returns its exit code.
-fn interrupted_early(signals: &Signals, console: Console) -> Code {
-    turn::say_interrupted_early(console);
-    signals.code().unwrap_or(Code::INTERRUPT)
 }

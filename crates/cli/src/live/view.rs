@@ -156,14 +156,14 @@ impl View {
             tools => format!("running {} tools", tools.len()),
         };
         line.push(&doing, Style::new());
-        let mut facts = format!(" · {}", duration_text(now));
+        let mut facts = vec![duration_text(now)];
         if self.tokens > 0 {
-            facts += &format!(" · {}", tokens_text(self.tokens));
+            facts.push(tokens_text(self.tokens));
         }
         if self.cost > 0.0 {
-            facts += &format!(" · ${:.4}", self.cost);
+            facts.push(format!("${:.4}", self.cost));
         }
-        line.push(&facts, DIM);
+        line.push(&format!(" · {}", facts.join(" · ")), DIM);
         line.cut(columns)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Link;
 use crate::console::Console;
+use crate::terminal_modes;
 use fork::Fork;
 use opencode_run_process::supervisor::{Children, end_descendants};
 use opencode_run_process::{SignalSet, ignored_signals};
@@ -55,6 +56,9 @@ pub(crate) fn run(work: impl FnOnce(Link) -> ExitCode) -> ExitCode {
             Ok(status) => {
                 // Also what a worker left that was killed together with a supervisor: it has become a child of this process.
                 end_descendants(&before);
+                if status.terminating_signal().is_some() {
+                    terminal_modes::restore();
+                }
                 end_as(status)
             }
             Err(error) => {

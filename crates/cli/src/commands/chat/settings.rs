@@ -1,0 +1,137 @@
+//! The settings of a chat's turns, which its commands change.
+
+use super::slash::{Choice, Typed, help};
+use crate::console::Console;
+use crate::error::CommandError;
+use opencode_run_core::{FailureKind, ModelChoice, ModelName, ModelSourceType, Prompt};
+use opencode_runner::Runner;
+
+/// The choices for the next turns. They beat the options of the chat.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    model: Option<ModelName>,
+    role: Option<ModelSourceType>,
+    context: Option<String>,
+    /// The last message that was sent.
+    last: Option<String>,
+}
+
+impl Settings {
+    /// Does what was typed. Returns the message to send; `Some(None)` ends the chat.
+    pub(super) async fn apply(&mut self, typed: Typed, runner: &Runner, console: Console) -> Option<Option<String>> {
+        // A reply to a command, also with --quiet: it was asked for.
+        let reply = |text: &str| Console { quiet: false, ..console }.note(text);
+        match typed {
+            Typed::Message(message) => {
+                self.last = Some(message.clone());
+                return Some(Some(message));
+            }
+            Typed::Retry => match &self.last {
+                Some(message) => return Some(Some(message.clone())),
+                None => reply("there is no message to send again"),
+            },
+            Typed::Exit => return Some(None),
+            Typed::Help => reply(&help()),
+            Typed::Model(choice) => reply(&self.choose_model(choice, runner)),
+            Typed::Role(choice) => {
+                if let Some(Choice::Value(role)) = choice {
+                    (self.role, self.model) = (Some(role), None);
+                }
+                let role = self.role.map_or("not chosen", ModelSourceType::as_str);
+                reply(&format!("model role: {role}"));
+            }
+            Typed::Context(choice) => {
+                match choice {
+                    Some(Choice::Value(text)) => self.context = Some(text),
+                    // An empty one counts as absent, whatever the options of the chat are.
+                    Some(Choice::Default) => self.context = Some(String::new()),
+                    None => {}
+                }
+                reply(&match self.context.as_deref() {
+                    None => "system prompt: that of the options".to_owned(),
+                    Some("") => "system prompt: none of yours".to_owned(),
+                    Some(text) => format!("system prompt: {text}"),
+                });
+            }
+            Typed::Cost => reply(&cost(runner)),
+            Typed::Save(path) => match runner.save_markdown(path.as_deref()).await {
+                Ok(path) => reply(&format!("transcript: {}", path.display())),
+                Err(error) => Console::error(&CommandError::of(FailureKind::Io, &error)),
+            },
+            Typed::Undo => reply(&undo(runner)),
+            Typed::Wrong(why) => Console::error(&CommandError::usage(why)),
+        }
+        None
+    }
+
+    fn choose_model(&mut self, choice: Option<Choice<ModelName>>, runner: &Runner) -> String {
+        match choice {
+            Some(Choice::Value(model)) => (self.model, self.role) = (Some(model), None),
+            Some(Choice::Default) => (self.model, self.role) = (None, None),
+            None => {}
+        }
+        match (&self.model, self.role, runner.model_of_last_turn()) {
+            (Some(model), ..) => format!("model: {model}"),
+            (None, Some(role), _) => format!("model: that of the role `{role}`"),
+            (None, None, Some(ModelChoice::Named(model))) => {
+                format!("model: that of the options; the last turn's was {model}")
+            }
+            (None, None, Some(ModelChoice::Source { source, config })) => {
+                format!("model: that of the options; the last turn's was {} of the source `{source}`", config.model)
+            }
+            _ => "model: that of the options".to_owned(),
+        }
+    }
+
+    /// Returns the prompt of the next turn.
+    pub(super) fn prompt(&self, message: String) -> Prompt {
+        let mut prompt = Prompt::new(message);
+        prompt.options.model = self.model.clone().map(ModelChoice::Named);
+        prompt.options.source_type = self.role;
+        prompt.options.context.clone_from(&self.context);
+        prompt
+    }
+}
+
+/// Returns the tokens and the cost of a chat so far.
+fn cost(runner: &Runner) -> String {
+    let conversation = runner.conversation();
+    let usage = conversation.usage();
+    let input = usage.input + usage.cache_read + usage.cache_write;
+    let (turns, output) = (conversation.turns.len(), usage.output + usage.reasoning);
+    let plural = if turns == 1 { "" } else { "s" };
+    format!("{turns} turn{plural} · {input} tokens in, {output} out · ${:.4}", conversation.cost())
+}
+
+/// Returns why nothing is undone, and how it can be.
+fn undo(runner: &Runner) -> String {
+    let directory = runner.task_dir().path();
+    match runner.session_id() {
+        None => "there is no turn to undo".to_owned(),
+        Some(_) if runner.conversation().task.isolated => {
+            "nothing is undone: the session's snapshots are in the home of --isolated, which is deleted at the end"
+                .to_owned()
+        }
+        Some(session) => format!(
+            "nothing is undone here: opencode reverts a session only in its own interface. After the chat, run `opencode --session \
+             {session}` in {} and use its /undo. It needs a Git repository, and snapshots, which --lean turns off",
+            directory.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choice_of_model_ends_that_of_role() {
+        let mut settings = Settings { role: Some(ModelSourceType::Code), ..Settings::default() };
+        settings.model = Some("a/b".parse().unwrap());
+        settings.role = None;
+        let prompt = settings.prompt("m".to_owned());
+        assert!(matches!(prompt.options.model, Some(ModelChoice::Named(_))) && prompt.options.source_type.is_none());
+        settings.context = Some(String::new());
+        assert_eq!(settings.prompt("m".to_owned()).options.context.as_deref(), Some(""));
+    }
+}

@@ -1,0 +1,138 @@
+//! The commands of a chat: lines that begin with `/`.
+
+use opencode_run_core::{ModelName, ModelSourceType};
+use opencode_run_process::suggestions;
+use std::path::PathBuf;
+
+/// The commands, each with its argument and its purpose.
+pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
+    ("/help", "", "list these commands"),
+    ("/model", "[PROVIDER/MODEL]", "show or choose the model of the next turns; `default` ends the choice"),
+    ("/role", "[ROLE]", "show or choose the model role: plan, think, code, write or default"),
+    ("/context", "[TEXT]", "show or set the system prompt; `none` removes it"),
+    ("/cost", "", "show tokens and cost so far"),
+    ("/save", "[PATH]", "save the transcript as Markdown"),
+    ("/retry", "", "send the last message again"),
+    ("/undo", "", "show how to undo the last turn's changes"),
+    ("/exit", "", "end the chat, as Ctrl-D does"),
+    ("/quit", "", "end the chat, as Ctrl-D does"),
+];
+
+/// A line that was typed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Typed {
+    Message(String),
+    Help,
+    /// The model, or `default`; `None` shows it.
+    Model(Option<Choice<ModelName>>),
+    Role(Option<Choice<ModelSourceType>>),
+    Context(Option<Choice<String>>),
+    Cost,
+    Save(Option<PathBuf>),
+    Retry,
+    Undo,
+    Exit,
+    /// It is not a command, for this reason.
+    Wrong(String),
+}
+
+/// A choice, or its end.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Choice<T> {
+    Value(T),
+    Default,
+}
+
+impl Typed {
+    /// Reads a line. A path such as `/etc/hosts` begins a message, as does a blank before the slash.
+    pub(super) fn read(line: &str) -> Self {
+        let text = line.trim_end();
+        let (name, argument) = match text.split_once(char::is_whitespace) {
+            Some((name, argument)) => (name, argument.trim()),
+            None => (text, ""),
+        };
+        if !name.starts_with('/') || name[1..].contains('/') {
+            return Self::Message(line.to_owned());
+        }
+        let argument = (!argument.is_empty()).then_some(argument);
+        match (name, argument) {
+            ("/help", None) => Self::Help,
+            ("/model", argument) => chosen(argument, "default", str::parse).map_or_else(Self::Wrong, Self::Model),
+            ("/role", argument) => chosen(argument, "", str::parse).map_or_else(Self::Wrong, Self::Role),
+            ("/context", argument) => {
+                let context = chosen(argument, "none", |text| Ok::<_, String>(text.to_owned()));
+                context.map_or_else(Self::Wrong, Self::Context)
+            }
+            ("/cost", None) => Self::Cost,
+            ("/save", path) => Self::Save(path.map(PathBuf::from)),
+            ("/retry", None) => Self::Retry,
+            ("/undo", None) => Self::Undo,
+            ("/exit" | "/quit", None) => Self::Exit,
+            _ => Self::Wrong(wrong(name)),
+        }
+    }
+}
+
+fn chosen<T, E: ToString>(
+    argument: Option<&str>,
+    default: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Option<Choice<T>>, String> {
+    match argument {
+        None => Ok(None),
+        Some(text) if text == default => Ok(Some(Choice::Default)),
+        Some(text) => parse(text).map(|value| Some(Choice::Value(value))).map_err(|error| error.to_string()),
+    }
+}
+
+fn wrong(name: &str) -> String {
+    let names = COMMANDS.map(|(name, ..)| name);
+    if names.contains(&name) {
+        return format!("`{name}` takes no argument");
+    }
+    let similar = suggestions(name, names).first().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+    format!("`{name}` is not a command{similar} (/help lists them; a blank before the slash sends the line)")
+}
+
+/// Returns the help.
+pub(super) fn help() -> String {
+    let row =
+        |(name, argument, purpose): (&str, &str, &str)| format!("  {:<26} {purpose}\n", format!("{name} {argument}"));
+    let commands: String = COMMANDS.into_iter().map(row).collect();
+    format!(
+        "{commands}Enter sends the message; Alt-Enter, or a backslash before Enter, begins a new line. Tab completes commands, models \
+         and files, Ctrl-R searches the history, Ctrl-C stops the turn or clears the line, Ctrl-D ends the chat."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_commands_or_messages() {
+        assert_eq!(Typed::read("/help "), Typed::Help);
+        assert_eq!(Typed::read("/model"), Typed::Model(None));
+        assert_eq!(Typed::read("/model a/b"), Typed::Model(Some(Choice::Value("a/b".parse().unwrap()))));
+        assert_eq!(Typed::read("/model default"), Typed::Model(Some(Choice::Default)));
+        assert_eq!(Typed::read("/role code"), Typed::Role(Some(Choice::Value(ModelSourceType::Code))));
+        assert_eq!(Typed::read("/context be\nbrief"), Typed::Context(Some(Choice::Value("be\nbrief".to_owned()))));
+        assert_eq!(Typed::read("/save a b.md"), Typed::Save(Some("a b.md".into())));
+        for message in ["hello", " /help", "/etc/hosts is wrong", "a /help"] {
+            assert_eq!(Typed::read(message), Typed::Message(message.to_owned()));
+        }
+        for (line, reason) in
+            [("/hlep", "did you mean `/help`"), ("/cost now", "no argument"), ("/role x", "not a model")]
+        {
+            assert!(matches!(Typed::read(line), Typed::Wrong(why) if why.contains(reason)), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_command() {
+        let help = help();
+        for (name, ..) in COMMANDS {
+            assert!(help.contains(name), "{name}");
+        }
+    }
+}
