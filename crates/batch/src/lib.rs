@@ -6,6 +6,7 @@
 mod ledger;
 pub mod policy;
 pub mod report;
+pub mod run;
 pub mod scheduler;
 mod selection;
 mod shard;

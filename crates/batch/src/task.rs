@@ -67,6 +67,25 @@ pub struct BatchTask {
     pub metadata: Map<String, Value>,
 }
 
+impl BatchTask {
+    /// Fills in the options that the task leaves open. A model and a role are one choice.
+    #[must_use]
+    pub fn or(mut self, defaults: &Self) -> Self {
+        if self.model.is_none() && self.model_source_type.is_none() {
+            self.model.clone_from(&defaults.model);
+            self.model_source_type = defaults.model_source_type;
+        }
+        self.context = self.context.or_else(|| defaults.context.clone());
+        self.agent = self.agent.or_else(|| defaults.agent.clone());
+        self.timeout = self.timeout.or(defaults.timeout);
+        self.idle_timeout = self.idle_timeout.or(defaults.idle_timeout);
+        self.permission = self.permission.or(defaults.permission);
+        self.setup = self.setup.or_else(|| defaults.setup.clone());
+        self.check = self.check.or_else(|| defaults.check.clone());
+        self
+    }
+}
+
 /// The JSON Schema of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]

@@ -30,6 +30,8 @@ pub struct LoadOptions {
     pub parse: ParseOptions,
     /// Which tasks are run.
     pub selection: Selection,
+    /// The options that a task leaves open.
+    pub defaults: BatchTask,
 }
 
 /// The tasks of a batch. A task takes about 40 bytes, whatever is in it.
@@ -41,6 +43,7 @@ pub struct TaskSet {
     selected: Vec<Selected>,
     variants: Vec<Variant>,
     options: ParseOptions,
+    defaults: BatchTask,
     base: PathBuf,
     filter: Filter,
 }
@@ -136,7 +139,16 @@ impl TaskSet {
     fn new(source: Source, entries: Entries, base: PathBuf, options: &LoadOptions) -> Self {
         let variants = options.selection.variants();
         let filter = Filter { selection: options.selection.clone(), matched: 0 };
-        Self { source, entries, selected: Vec::new(), variants, options: options.parse.clone(), base, filter }
+        Self {
+            source,
+            entries,
+            selected: Vec::new(),
+            variants,
+            options: options.parse.clone(),
+            defaults: options.defaults.clone(),
+            base,
+            filter,
+        }
     }
 
     /// Adds the task of a line that was streamed. Returns the numbers of the tasks that it became, none if it was not selected.
@@ -240,12 +252,14 @@ impl TaskSet {
         self.entries.priority(self.selected[task].entry)
     }
 
-    /// Returns the name of the model or the role that a task chooses; `None` if it leaves the model to the defaults.
+    /// Returns the name of the model or the role of a task; `None` if the model is left to opencode.
     #[must_use]
     pub fn source(&self, task: usize) -> Option<String> {
         let selected = self.selected[task];
         let model = self.variants[usize::from(selected.variant)].model.as_ref().map(ModelName::to_string);
-        model.or_else(|| self.entries.source(selected.entry).map(ToOwned::to_owned))
+        let own = model.or_else(|| self.entries.source(selected.entry).map(ToOwned::to_owned));
+        let role = || self.defaults.model_source_type.map(|role| role.as_str().to_owned());
+        own.or_else(|| self.defaults.model.as_ref().map(ModelName::to_string)).or_else(role)
     }
 
     /// Returns the models that the tasks name, each once.
@@ -276,6 +290,7 @@ impl TaskSet {
             read.model = Some(model.clone());
             read.model_source_type = None;
         }
+        let mut read = read.or(&self.defaults);
         let hash = TaskHash::of(&read);
         let base = match &self.source {
             Source::Directory { files } => files[selected.entry as usize].path.parent().map(Path::to_owned),

@@ -1,0 +1,19 @@
+//! Runs a batch: moves time, signals and the ends of attempts into the scheduler, and its decisions out of it.
+
+mod attempt;
+mod control;
+mod event;
+mod folder;
+mod host;
+mod plan;
+mod resources;
+mod shell;
+mod steps;
+
+pub use self::attempt::{Activity, Attempt, AttemptEnd, AttemptRunner, Stop};
+pub use self::control::{Control, ControlError, Request, request, serve};
+pub use self::event::{BatchEvent, BatchFailure, Running, Summary};
+pub use self::folder::BatchFolder;
+pub use self::host::{HostRunner, HostRunnerOptions, Keep};
+pub use self::plan::{Plan, PlanError, Redo};
+pub use self::shell::{Batch, BatchOptions, Input};

@@ -1,0 +1,80 @@
+//! The seam between the scheduler and the place where attempts are executed.
+
+use crate::ledger::TaskResult;
+use crate::scheduler::Outcome;
+use crate::shard::Shard;
+use crate::task::{BatchTask, TaskHash};
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+/// Executes attempts. The scheduler and the ledger do not know where that is: in this process, or later on other machines.
+#[async_trait]
+pub trait AttemptRunner: Send + Sync + 'static {
+    /// Executes an attempt to its end, whatever that is, and leaves nothing running.
+    async fn run(&self, attempt: Attempt, stop: watch::Receiver<Stop>) -> AttemptEnd;
+
+    /// Returns what the attempt at a task is doing.
+    fn activity(&self, id: &str) -> Option<Activity> {
+        let _ = id;
+        None
+    }
+
+    /// Ends what is kept for further attempts.
+    async fn shut_down(&self) {}
+}
+
+/// An attempt that was scheduled.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The task; its paths are absolute.
+    pub task: BatchTask,
+    /// The id in the tasks file.
+    pub base_id: String,
+    /// The hash of the task.
+    pub hash: TaskHash,
+    /// The number of the attempt, from 1.
+    pub number: u32,
+    /// The part of the batch.
+    pub shard: Option<Shard>,
+}
+
+/// An attempt that ended.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "every executor makes these")]
+pub struct AttemptEnd {
+    /// The line for the ledger.
+    pub result: TaskResult,
+    /// The outcome for the scheduler.
+    pub outcome: Outcome,
+}
+
+/// Whether an attempt has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[expect(clippy::exhaustive_enums, reason = "an attempt goes on, ends gently or at once")]
+pub enum Stop {
+    /// It goes on.
+    #[default]
+    No,
+    /// It ends gently.
+    Interrupt,
+    /// It ends at once.
+    Kill,
+}
+
+/// What a running attempt is doing.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Activity {
+    /// The step, such as `clone` or the name of a tool.
+    pub step: String,
+    /// The cost so far, in USD.
+    pub cost: f64,
+}
+
+impl Activity {
+    /// Makes an activity.
+    pub fn new(step: impl Into<String>, cost: f64) -> Self {
+        Self { step: step.into(), cost }
+    }
+}

@@ -1,0 +1,169 @@
+//! Control of a running batch, from this process or over a socket.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, oneshot};
+
+/// The longest request and answer in bytes.
+const MAX_LEN: u64 = 1 << 20;
+
+/// A request to a running batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Request {
+    /// Report the figures.
+    Status,
+    /// Start nothing until it is resumed.
+    Pause,
+    /// End a pause.
+    Resume,
+    /// Cancel a task.
+    Cancel {
+        /// The id.
+        id: String,
+    },
+    /// Run a task once more that is over.
+    Requeue {
+        /// The id.
+        id: String,
+    },
+    /// Change how many tasks run at once.
+    Jobs {
+        /// The number.
+        jobs: usize,
+    },
+    /// Add the tasks of a file.
+    Add {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Do as the next Ctrl-C would: finish what runs, interrupt it, kill it.
+    Signal,
+}
+
+/// A request and the way back of its answer.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a request and its answer")]
+pub struct Control {
+    /// The request.
+    pub request: Request,
+    /// The sender of the answer: an object, with `error` if the request was refused.
+    pub answer: oneshot::Sender<Value>,
+}
+
+/// A request that was not answered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// No batch listens.
+    #[error("no batch with these results is running")]
+    NotRunning,
+    /// The socket cannot be used.
+    #[error("the batch cannot be reached")]
+    Io(#[from] io::Error),
+    /// The batch refused the request.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Passes the requests that arrive at a socket to a batch, until the future is dropped; then the socket is removed. Only this user can
+/// connect.
+///
+/// # Errors
+///
+/// If there can be no socket.
+#[cfg(unix)]
+pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<Control>) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    // Made in a folder that only this user can enter, and moved when nobody else can connect to it.
+    let made = private.join("socket");
+    std::fs::remove_file(&made).ok();
+    let listener = tokio::net::UnixListener::bind(&made)?;
+    std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&made, socket)?;
+    let _removed = Removed(socket.to_owned());
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let controls = controls.clone();
+        tokio::spawn(async move {
+            if let Err(error) = answer(stream, controls).await {
+                tracing::debug!("a request to the batch failed: {error}");
+            }
+        });
+    }
+}
+
+/// Passes no requests: there are no such sockets.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(unix))]
+pub async fn serve(_: &Path, _: &Path, _: mpsc::Sender<Control>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+#[cfg(unix)]
+async fn answer(mut stream: tokio::net::UnixStream, controls: mpsc::Sender<Control>) -> io::Result<()> {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    BufReader::new(read).take(MAX_LEN).read_line(&mut line).await?;
+    let answer = match serde_json::from_str(&line) {
+        Err(error) => json!({"error": format!("not a request: {error}")}),
+        Ok(request) => {
+            let (sender, receiver) = oneshot::channel();
+            // A batch that has ended answers nothing.
+            controls.send(Control { request, answer: sender }).await.ok();
+            receiver.await.unwrap_or_else(|_| json!({"error": "the batch has ended"}))
+        }
+    };
+    write.write_all(format!("{answer}\n").as_bytes()).await
+}
+
+/// Sends a request to a running batch and returns its answer.
+///
+/// # Errors
+///
+/// If no batch listens, or it refuses the request.
+#[cfg(unix)]
+pub async fn request(socket: &Path, request: &Request) -> Result<Value, ControlError> {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    let mut stream = match tokio::net::UnixStream::connect(socket).await {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Err(ControlError::NotRunning);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let text = serde_json::to_string(request).map_err(io::Error::other)?;
+    stream.write_all(format!("{text}\n").as_bytes()).await?;
+    let mut line = String::new();
+    BufReader::new(stream).take(MAX_LEN).read_line(&mut line).await?;
+    let answer: Value = serde_json::from_str(&line).map_err(io::Error::other)?;
+    match answer.get("error").and_then(Value::as_str) {
+        Some(error) => Err(ControlError::Refused(error.to_owned())),
+        None => Ok(answer),
+    }
+}
+
+/// Sends no request: there are no such sockets.
+///
+/// # Errors
+///
+/// Always.
+#[cfg(not(unix))]
+pub async fn request(_: &Path, _: &Request) -> Result<Value, ControlError> {
+    Err(ControlError::Io(io::ErrorKind::Unsupported.into()))
+}

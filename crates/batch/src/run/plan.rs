@@ -1,0 +1,127 @@
+//! The tasks of a batch and the results that there are already: which tasks have to run.
+
+use crate::ledger::{History, Standing};
+use crate::scheduler::{Scheduler, Settings};
+use crate::task::IdHash;
+use crate::tasks_file::{Problem, TaskSet};
+use std::collections::HashSet;
+
+/// Which finished tasks run once more.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Redo {
+    /// No task.
+    #[default]
+    No,
+    /// Those that failed, or failed their check.
+    Failed,
+    /// All.
+    All,
+    /// Those of these ids.
+    Ids(HashSet<IdHash>),
+}
+
+impl Redo {
+    fn has(&self, id: &IdHash, standing: Standing) -> bool {
+        match self {
+            Self::No => false,
+            Self::Failed => standing != Standing::Passed,
+            Self::All => true,
+            Self::Ids(ids) => ids.contains(id),
+        }
+    }
+}
+
+/// What a batch will do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The scheduler with all tasks.
+    pub scheduler: Scheduler,
+    /// How many tasks will run.
+    pub to_run: u64,
+    /// How many of them are tried again, since their last attempt was not counted.
+    pub again: u64,
+    /// How many are done and will not run.
+    pub done: u64,
+    /// Done tasks that run again because they were changed.
+    pub changed: Vec<String>,
+    /// Done tasks that run again because the user asked for it.
+    pub redone: u64,
+}
+
+/// A batch that cannot be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// There are results, and the batch was not to be resumed.
+    #[error("there are {lines} results in the file already")]
+    HasResults {
+        /// How many.
+        lines: u64,
+    },
+    /// The tasks file cannot be read any more.
+    #[error(transparent)]
+    Tasks(#[from] Problem),
+    /// No task has the id.
+    #[error("no selected task has the id `{id}`")]
+    UnknownId {
+        /// The id.
+        id: String,
+    },
+}
+
+impl Plan {
+    /// Plans a batch.
+    ///
+    /// # Errors
+    ///
+    /// If there are results and the batch is not resumed, or a task cannot be read.
+    pub fn new(
+        tasks: &TaskSet,
+        history: &History,
+        settings: Settings,
+        resumes: bool,
+        redo: &Redo,
+    ) -> Result<Self, PlanError> {
+        if history.lines > 0 && !resumes {
+            return Err(PlanError::HasResults { lines: history.lines });
+        }
+        let mut plan =
+            Self { scheduler: Scheduler::new(settings), to_run: 0, again: 0, done: 0, changed: Vec::new(), redone: 0 };
+        plan.scheduler.spend(history.cost, history.tokens);
+        for task in 0..tasks.len() {
+            plan.add(tasks, task, history, redo)?;
+        }
+        Ok(plan)
+    }
+
+    fn add(&mut self, tasks: &TaskSet, task: usize, history: &History, redo: &Redo) -> Result<(), Problem> {
+        let id = tasks.id_hash(task);
+        let source = self.scheduler.source(&tasks.source(task).unwrap_or_default());
+        let priority = tasks.priority(task);
+        let Some(past) = history.of(&id) else {
+            self.to_run += 1;
+            self.scheduler.add(source, priority, 0);
+            return Ok(());
+        };
+        if past.standing.is_done() {
+            let is_redone = redo.has(&id, past.standing);
+            let loaded = if is_redone { None } else { Some(tasks.load_task(task)?) };
+            match loaded {
+                Some(loaded) if past.is_of_another(&loaded.hash) => self.changed.push(loaded.task.id),
+                Some(_) => {
+                    self.done += 1;
+                    self.scheduler.add_done(source, priority, past.standing, past.attempt);
+                    return Ok(());
+                }
+                None => self.redone += 1,
+            }
+        } else {
+            self.again += 1;
+        }
+        self.to_run += 1;
+        self.scheduler.add(source, priority, past.attempt);
+        Ok(())
+    }
+}

@@ -1,0 +1,466 @@
+//! The loop of a batch: it translates between the scheduler and the world, and decides nothing.
+
+use super::attempt::{Attempt, AttemptEnd, AttemptRunner, Stop};
+use super::control::{Control, Request};
+use super::event::{BatchEvent, BatchFailure, Running, Summary};
+use super::plan::Plan;
+use super::resources::{free_bytes, memory_in_use};
+use crate::ledger::Standing;
+use crate::ledger::{LedgerState, LedgerWriter, TaskResult, to_line};
+use crate::scheduler::{
+    After, Cancelled, Ended, Escalation, Hold, Next, Outcome, Scheduler, State, Status, StopReason,
+};
+use crate::shard::Shard;
+use crate::task::IdHash;
+use crate::tasks_file::{LoadOptions, TaskSet};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+/// How often limits are looked at, and a tick is sent.
+const TICK: Duration = Duration::from_secs(1);
+/// The part of a limit on memory below which tasks are started again.
+const MEMORY_RELEASE: f64 = 0.9;
+
+/// How a batch runs.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct BatchOptions {
+    /// The part of the batch, for the results.
+    pub shard: Option<Shard>,
+    /// The folder whose file system must have room.
+    pub results_folder: PathBuf,
+    /// Starts no task while the disk has less room than this, in bytes.
+    pub min_free: Option<u64>,
+    /// Starts no task while all processes of the batch take more memory than this, in bytes.
+    pub max_memory: Option<u64>,
+    /// Starts no task after this time, and interrupts those that run.
+    pub max_time: Option<Duration>,
+    /// How the tasks of a file that is added are read.
+    pub load: LoadOptions,
+}
+
+/// A line of tasks that are streamed.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a line and its number")]
+pub struct Input {
+    /// The number of the line, from 1.
+    pub number: u64,
+    /// The line.
+    pub line: String,
+}
+
+/// A batch that was planned.
+pub struct Batch {
+    scheduler: Scheduler,
+    sets: Vec<TaskSet>,
+    /// The set and the number in it of each task.
+    places: Vec<(u16, u32)>,
+    options: BatchOptions,
+    runner: Arc<dyn AttemptRunner>,
+    writer: LedgerWriter,
+    running: HashMap<usize, Live>,
+    attempts: JoinSet<(usize, std::io::Result<AttemptEnd>)>,
+    /// The task of each attempt, for one that panics.
+    owners: HashMap<tokio::task::Id, usize>,
+    began: Instant,
+    failure: Option<BatchFailure>,
+}
+
+struct Live {
+    id: String,
+    attempt: u32,
+    since: Instant,
+    stop: watch::Sender<Stop>,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("scheduler", &self.scheduler).finish_non_exhaustive()
+    }
+}
+
+impl Batch {
+    /// Makes a batch of its plan. It runs when [`run`](Self::run) is called.
+    #[must_use]
+    pub fn new(
+        tasks: TaskSet,
+        plan: Plan,
+        writer: LedgerWriter,
+        runner: Arc<dyn AttemptRunner>,
+        options: BatchOptions,
+    ) -> Self {
+        let places = (0..tasks.len()).map(|task| (0, u32::try_from(task).unwrap_or(u32::MAX))).collect();
+        Self {
+            scheduler: plan.scheduler,
+            sets: vec![tasks],
+            places,
+            options,
+            runner,
+            writer,
+            running: HashMap::new(),
+            attempts: JoinSet::new(),
+            owners: HashMap::new(),
+            began: Instant::now(),
+            failure: None,
+        }
+    }
+
+    /// Runs the batch to its end. `input` streams further tasks, which [`TaskSet::streamed`] takes; `controls` takes requests of the
+    /// user. `observe` is called in the loop of the batch and must return at once.
+    ///
+    /// Dropping the future kills all running attempts; their tasks run again when the batch is resumed.
+    pub async fn run(
+        mut self,
+        mut input: Option<mpsc::Receiver<Input>>,
+        mut controls: mpsc::Receiver<Control>,
+        observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send),
+    ) -> Summary {
+        if input.is_none() {
+            self.scheduler.close_input();
+        }
+        let mut ledger = self.writer.state();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut has_controls = true;
+        while let Next::Wait { until } = self.start_what_may(observe) {
+            let timer = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(self.began + until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(joined) = self.attempts.join_next_with_id(), if !self.attempts.is_empty() => {
+                    self.ended(joined, observe);
+                }
+                control = controls.recv(), if has_controls => match control {
+                    Some(Control { request, answer }) => {
+                        // A client that is gone needs no answer.
+                        answer.send(self.control(&request)).ok();
+                    }
+                    None => has_controls = false,
+                },
+                line = next_line(&mut input), if input.is_some() => {
+                    if let Some(line) = line {
+                        self.take_line(&line, observe);
+                    } else {
+                        input = None;
+                        self.scheduler.close_input();
+                    }
+                }
+                Ok(()) = ledger.changed() => {
+                    let is_full = *ledger.borrow_and_update() == LedgerState::Full;
+                    self.hold(Hold::ResultsFull, is_full, observe);
+                }
+                _ = tick.tick() => self.look(observe),
+                () = timer => {}
+            }
+        }
+        self.runner.shut_down().await;
+        Summary { status: self.scheduler.status(), elapsed: self.began.elapsed(), error: self.failure }
+    }
+
+    /// Returns the figures.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.scheduler.status()
+    }
+
+    /// Returns the running attempts, the oldest first.
+    #[must_use]
+    pub fn running(&self) -> Vec<Running> {
+        let mut running: Vec<_> = self.running.values().collect();
+        running.sort_by_key(|live| live.since);
+        let shown = |live: &Live| Running {
+            id: live.id.clone(),
+            attempt: live.attempt,
+            elapsed: live.since.elapsed(),
+            activity: self.runner.activity(&live.id),
+        };
+        running.into_iter().map(shown).collect()
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Starts all attempts that may start. Returns the next step, which is to wait or to end.
+    fn start_what_may(&mut self, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) -> Next {
+        loop {
+            match self.scheduler.next(self.now()) {
+                Next::Start { task, attempt } => self.start(task, attempt, observe),
+                next => return next,
+            }
+        }
+    }
+
+    fn start(&mut self, task: usize, number: u32, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) {
+        let (set, place) = self.places[task];
+        let loaded = match self.sets[usize::from(set)].load_task(place as usize) {
+            Ok(loaded) => loaded,
+            Err(problem) => {
+                let ended = Ended { outcome: Outcome::Ended(Standing::Interrupted), cost: 0.0, tokens: 0 };
+                self.scheduler.stop(StopReason::Failed);
+                self.scheduler.finished(self.now(), task, ended);
+                self.failure.get_or_insert(problem.into());
+                return;
+            }
+        };
+        let id = loaded.task.id.clone();
+        let attempt = Attempt {
+            task: loaded.task,
+            base_id: loaded.base_id,
+            hash: loaded.hash,
+            number,
+            shard: self.options.shard,
+        };
+        let (stop, stopped) = watch::channel(Stop::No);
+        let (runner, writer) = (Arc::clone(&self.runner), self.writer.clone());
+        let handle = self.attempts.spawn(async move {
+            let end = runner.run(attempt, stopped).await;
+            // The task counts as done when its line is on the disk.
+            let written = writer.append(to_line(&end.result)).await;
+            (task, written.map(|()| end))
+        });
+        self.owners.insert(handle.id(), task);
+        let live = Live { id: id.clone(), attempt: number, since: Instant::now(), stop };
+        self.running.insert(task, live);
+        observe(self, BatchEvent::Started { id: &id, attempt: number });
+    }
+
+    fn ended(
+        &mut self,
+        joined: Result<(tokio::task::Id, (usize, std::io::Result<AttemptEnd>)), JoinError>,
+        observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send),
+    ) {
+        let now = self.now();
+        let lost = Ended { outcome: Outcome::Ended(Standing::Infrastructure), cost: 0.0, tokens: 0 };
+        let (task, end) = match joined {
+            Ok((job, ended)) => {
+                self.owners.remove(&job);
+                ended
+            }
+            Err(error) => {
+                // It panicked, which the panic hook reported.
+                let Some(task) = self.owners.remove(&error.id()) else { return };
+                self.running.remove(&task);
+                self.scheduler.finished(now, task, lost);
+                return;
+            }
+        };
+        self.running.remove(&task);
+        let end = match end {
+            Ok(end) => end,
+            Err(error) => {
+                self.scheduler.stop(StopReason::Failed);
+                self.scheduler.finished(now, task, Ended { outcome: Outcome::Ended(Standing::Interrupted), ..lost });
+                self.failure.get_or_insert(BatchFailure::Results(error));
+                return;
+            }
+        };
+        let (cost, tokens) = spent(&end.result);
+        let after = self.scheduler.finished(now, task, Ended { outcome: end.outcome, cost, tokens });
+        let standing = end.result.standing();
+        let retry_in = match after {
+            After::Done(_) => None,
+            After::Retry { at } => Some(at.saturating_sub(now)),
+        };
+        observe(self, BatchEvent::Ended { result: &end.result, standing, retry_in });
+    }
+
+    /// Looks at the limits of the batch.
+    fn look(&mut self, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) {
+        if let Some(min) = self.options.min_free
+            && let Some(free) = free_bytes(&self.options.results_folder)
+        {
+            self.hold(Hold::Disk, free < min, observe);
+        }
+        if let Some(max) = self.options.max_memory
+            && let Some(used) = memory_in_use()
+        {
+            #[expect(clippy::cast_precision_loss, reason = "a threshold")]
+            let is_released = (used as f64) < max as f64 * MEMORY_RELEASE;
+            // One task at least has to run, or nothing would ever end.
+            if used > max && !self.running.is_empty() {
+                self.hold(Hold::Memory, true, observe);
+            } else if is_released || self.running.is_empty() {
+                self.hold(Hold::Memory, false, observe);
+            }
+        }
+        if self.options.max_time.is_some_and(|max| self.now() >= max) && self.scheduler.stop_reason().is_none() {
+            self.scheduler.stop(StopReason::Deadline);
+            self.stop_all(Stop::Interrupt);
+        }
+        observe(self, BatchEvent::Tick);
+    }
+
+    fn hold(&mut self, hold: Hold, is_set: bool, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) {
+        if self.scheduler.hold(hold, is_set) {
+            observe(self, BatchEvent::Hold { hold, is_set });
+        }
+    }
+
+    fn stop_all(&self, stop: Stop) {
+        for live in self.running.values() {
+            live.stop.send_if_modified(|known| {
+                let is_more = stop > *known;
+                *known = stop.max(*known);
+                is_more
+            });
+        }
+    }
+
+    fn take_line(&mut self, input: &Input, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) {
+        if input.line.trim().is_empty() {
+            return;
+        }
+        match self.sets[0].push_line(&input.line, input.number) {
+            Ok(tasks) => {
+                for task in tasks {
+                    self.add(0, task);
+                }
+            }
+            Err(error) => observe(self, BatchEvent::BadTask { problem: error.to_string() }),
+        }
+    }
+
+    fn add(&mut self, set: usize, task: usize) {
+        let tasks = &self.sets[set];
+        let source = self.scheduler.source(&tasks.source(task).unwrap_or_default());
+        self.scheduler.add(source, tasks.priority(task), 0);
+        self.places.push((u16::try_from(set).unwrap_or(u16::MAX), u32::try_from(task).unwrap_or(u32::MAX)));
+    }
+
+    fn find(&self, id: &str) -> Option<usize> {
+        let hash = IdHash::of(id);
+        self.places.iter().position(|(set, task)| self.sets[usize::from(*set)].id_hash(*task as usize) == hash)
+    }
+
+    fn control(&mut self, request: &Request) -> Value {
+        let unknown = |id: &str| json!({"error": format!("no task has the id `{id}`")});
+        match request {
+            Request::Status => {}
+            Request::Pause => self.scheduler.pause(),
+            Request::Resume => self.scheduler.resume(),
+            Request::Jobs { jobs } if *jobs == 0 => return json!({"error": "at least one task must run"}),
+            Request::Jobs { jobs } => self.scheduler.set_jobs(*jobs),
+            Request::Cancel { id } => {
+                let Some(task) = self.find(id) else { return unknown(id) };
+                match self.scheduler.cancel(task) {
+                    Cancelled::Removed => {}
+                    Cancelled::Interrupt => {
+                        if let Some(live) = self.running.get(&task) {
+                            live.stop.send_replace(Stop::Interrupt);
+                        }
+                    }
+                    Cancelled::Over => return json!({"error": format!("the task `{id}` is over")}),
+                }
+            }
+            Request::Requeue { id } => {
+                let Some(task) = self.find(id) else { return unknown(id) };
+                if !self.scheduler.requeue(task, self.running.contains_key(&task)) {
+                    return json!({"error": format!("the task `{id}` is not over")});
+                }
+            }
+            Request::Add { file } => match TaskSet::load(file, &self.options.load) {
+                Ok(tasks) => return self.add_set(tasks),
+                Err(error) => return json!({"error": error.to_string()}),
+            },
+            Request::Signal => self.signal(),
+        }
+        self.figures()
+    }
+
+    fn signal(&mut self) {
+        match self.scheduler.signal() {
+            Escalation::Drain => {}
+            Escalation::Interrupt => self.stop_all(Stop::Interrupt),
+            Escalation::Kill => {
+                self.stop_all(Stop::Kill);
+                self.writer.give_up();
+            }
+        }
+    }
+
+    fn add_set(&mut self, tasks: TaskSet) -> Value {
+        let known: std::collections::HashSet<_> =
+            self.places.iter().map(|(set, task)| self.sets[usize::from(*set)].id_hash(*task as usize)).collect();
+        if (0..tasks.len()).any(|task| known.contains(&tasks.id_hash(task))) {
+            return json!({"error": "a task of the file has the id of a task of the batch"});
+        }
+        if self.sets.len() > usize::from(u16::MAX) {
+            return json!({"error": "too many files were added"});
+        }
+        let (set, count) = (self.sets.len(), tasks.len());
+        self.sets.push(tasks);
+        for task in 0..count {
+            self.add(set, task);
+        }
+        self.figures()
+    }
+
+    fn figures(&self) -> Value {
+        let Status { tasks, running, delayed, not_run, jobs, is_paused, totals, .. } = self.scheduler.status();
+        let shown = |running: Running| {
+            json!({
+                "id": running.id,
+                "attempt": running.attempt,
+                "elapsed_ms": u64::try_from(running.elapsed.as_millis()).unwrap_or(u64::MAX),
+                "step": running.activity.as_ref().map(|activity| activity.step.clone()),
+                "cost": running.activity.map(|activity| activity.cost),
+            })
+        };
+        json!({
+            "tasks": tasks,
+            "running": running,
+            "delayed": delayed,
+            "not_run": not_run,
+            "passed": totals.passed,
+            "check_failed": totals.check_failed,
+            "failed": totals.failed,
+            "infrastructure": totals.infrastructure,
+            "configuration": totals.configuration,
+            "interrupted": totals.interrupted,
+            "cancelled": totals.cancelled,
+            "cost": totals.cost,
+            "tokens": totals.tokens,
+            "jobs": jobs,
+            "paused": is_paused,
+            "attempts": self.running().into_iter().map(shown).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Returns whether a task is over.
+    #[must_use]
+    pub fn is_over(&self, id: &str) -> bool {
+        self.find(id).is_some_and(|task| matches!(self.scheduler.state(task), State::Done(_) | State::Cancelled))
+    }
+}
+
+async fn next_line(input: &mut Option<mpsc::Receiver<Input>>) -> Option<Input> {
+    match input {
+        Some(input) => input.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the cost and the tokens of all turns of an attempt. opencode and the gateway count both; the higher figure counts.
+fn spent(result: &TaskResult) -> (f64, u64) {
+    let report = &result.report;
+    let cost = report.earlier_turns.iter().map(|turn| turn.cost).sum::<f64>() + report.cost;
+    let tokens = report.earlier_turns.iter().map(|turn| turn.usage.total()).sum::<u64>() + report.usage.total();
+    let traffic = report.model_traffic.as_ref();
+    let seen_cost = traffic.and_then(|traffic| traffic.cost_usd).unwrap_or(0.0);
+    let seen_tokens = traffic.map_or(0, |traffic| traffic.input_tokens.saturating_add(traffic.output_tokens));
+    (cost.max(seen_cost), tokens.max(seen_tokens))
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,200 @@
+use super::*;
+use crate::ledger::{Ledger, read_lines};
+use crate::run::Redo;
+use crate::scheduler::Settings;
+use async_trait::async_trait;
+use opencode_runner::{FailureKind, Report, ReportError, RunState};
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Ends attempts as a function of the id and the attempt says.
+struct Fake {
+    kind: fn(&str, u32) -> Option<FailureKind>,
+    started: Mutex<Vec<(String, u32)>>,
+    time: Duration,
+}
+
+#[async_trait]
+impl AttemptRunner for Fake {
+    async fn run(&self, attempt: Attempt, mut stop: watch::Receiver<Stop>) -> AttemptEnd {
+        let id = attempt.task.id.clone();
+        self.started.lock().unwrap().push((id.clone(), attempt.number));
+        let is_stopped = tokio::select! {
+            () = tokio::time::sleep(self.time) => false,
+            _ = stop.wait_for(|stop| *stop != Stop::No) => true,
+        };
+        let failure = (self.kind)(&id, attempt.number).filter(|_| !is_stopped);
+        let state = match failure {
+            Some(_) => RunState::Error,
+            None if is_stopped => RunState::Interrupted,
+            None => RunState::Completed,
+        };
+        let mut report: Report = Report::without_turn(&id, state);
+        report.error = failure.map(|kind| ReportError::new(kind, "no luck", None));
+        report.cost = 0.1;
+        let result = TaskResult::new(id, attempt.number, attempt.hash, jiff::Timestamp::now(), report);
+        AttemptEnd { outcome: Outcome::Ended(result.standing()), result }
+    }
+}
+
+fn settings() -> Settings {
+    let delay = Duration::from_millis(10);
+    Settings { retry_delay: delay, start_spacing: Duration::ZERO, ..Settings::default() }
+}
+
+struct Stage {
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new(tasks: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("t.jsonl"), tasks).unwrap();
+        Self { folder }
+    }
+
+    fn results(&self) -> std::path::PathBuf {
+        self.folder.path().join("r.jsonl")
+    }
+
+    async fn run(
+        &self,
+        fake: Fake,
+        settings: Settings,
+        redo: Redo,
+        drive: impl AsyncFnOnce(mpsc::Sender<Control>),
+    ) -> (Summary, Vec<(String, u32)>) {
+        let tasks = TaskSet::load(&self.folder.path().join("t.jsonl"), &LoadOptions::default()).unwrap();
+        let (ledger, history, _) = Ledger::open(&self.results()).unwrap();
+        let plan = Plan::new(&tasks, &history, settings, true, &redo).unwrap();
+        let fake = Arc::new(fake);
+        let runner = Arc::clone(&fake);
+        let batch = Batch::new(tasks, plan, ledger.writer().unwrap(), runner, BatchOptions::default());
+        let (sender, controls) = mpsc::channel(4);
+        let mut observe = |_: &Batch, _: BatchEvent<'_>| {};
+        let (summary, ()) = tokio::join!(batch.run(None, controls, &mut observe), drive(sender));
+        ledger.close();
+        let started = std::mem::take(&mut *fake.started.lock().unwrap());
+        (summary, started)
+    }
+}
+
+fn tasks(count: u32) -> String {
+    (0..count).map(|number| format!("{{\"id\":\"t{number}\",\"prompt\":\"m\"}}\n")).collect::<Vec<_>>().concat()
+}
+
+fn fake(kind: fn(&str, u32) -> Option<FailureKind>) -> Fake {
+    Fake { kind, started: Mutex::default(), time: Duration::from_millis(5) }
+}
+
+fn lines(path: &Path) -> Vec<(String, u32)> {
+    read_lines(path).unwrap().map(Result::unwrap).map(|result| (result.id, result.attempt)).collect()
+}
+
+async fn nothing(_: mpsc::Sender<Control>) {}
+
+#[tokio::test]
+async fn every_task_gets_its_lines() {
+    let stage = Stage::new(&tasks(20));
+    let kind = |id: &str, attempt| (id == "t3" && attempt < 3).then_some(FailureKind::ServerLost);
+    let (summary, started) = stage.run(fake(kind), settings(), Redo::No, nothing).await;
+    assert_eq!((summary.status.totals.passed, summary.status.totals.retries), (20, 2));
+    assert_eq!(started.len(), 22);
+    assert_eq!(lines(&stage.results()).iter().filter(|(id, _)| id == "t3").count(), 3);
+    assert!(summary.error.is_none());
+}
+
+#[tokio::test]
+async fn resume_runs_what_is_missing() {
+    let stage = Stage::new(&tasks(5));
+    let kind = |id: &str, _| match id {
+        "t1" => Some(FailureKind::Provider),
+        "t2" => Some(FailureKind::Timeout),
+        _ => None,
+    };
+    let once = Settings { max_attempts: 1, ..settings() };
+    stage.run(fake(kind), once.clone(), Redo::No, nothing).await;
+    let (summary, started) = stage.run(fake(|_, _| None), once.clone(), Redo::No, nothing).await;
+    assert_eq!(started, [("t1".to_owned(), 2)], "infrastructure is not done");
+    assert_eq!((summary.status.totals.passed, summary.status.totals.failed), (4, 1));
+    let (_, started) = stage.run(fake(|_, _| None), once.clone(), Redo::Failed, nothing).await;
+    assert_eq!(started, [("t2".to_owned(), 2)]);
+    let text = tasks(5).replace("\"t4\",\"prompt\":\"m\"", "\"t4\",\"prompt\":\"other\"");
+    std::fs::write(stage.folder.path().join("t.jsonl"), text).unwrap();
+    let (_, started) = stage.run(fake(|_, _| None), once.clone(), Redo::No, nothing).await;
+    assert_eq!(started, [("t4".to_owned(), 2)], "a changed task runs again");
+    let (_, started) = stage.run(fake(|_, _| None), once, Redo::All, nothing).await;
+    assert_eq!(started.len(), 5);
+}
+
+async fn ask(controls: &mpsc::Sender<Control>, request: Request) -> Value {
+    let (answer, receiver) = tokio::sync::oneshot::channel();
+    controls.send(Control { request, answer }).await.unwrap();
+    receiver.await.unwrap()
+}
+
+#[tokio::test]
+async fn controls_reach_the_batch() {
+    let stage = Stage::new(&tasks(6));
+    let added = stage.folder.path().join("more.jsonl");
+    std::fs::write(&added, "{\"id\":\"x\",\"prompt\":\"m\"}").unwrap();
+    let slow = Fake { time: Duration::from_millis(200), ..fake(|_, _| None) };
+    let one = Settings { jobs: 1, ..settings() };
+    let drive = async |controls: mpsc::Sender<Control>| {
+        assert_eq!(ask(&controls, Request::Pause).await["paused"], true);
+        assert_eq!(ask(&controls, Request::Cancel { id: "t5".into() }).await["cancelled"], 1);
+        assert!(ask(&controls, Request::Cancel { id: "no".into() }).await["error"].is_string());
+        assert_eq!(ask(&controls, Request::Add { file: added.clone() }).await["tasks"], 7);
+        assert!(ask(&controls, Request::Add { file: added.clone() }).await["error"].is_string());
+        assert_eq!(ask(&controls, Request::Jobs { jobs: 3 }).await["jobs"], 3);
+        assert_eq!(ask(&controls, Request::Requeue { id: "t5".into() }).await["cancelled"], 0);
+        assert_eq!(ask(&controls, Request::Resume).await["paused"], false);
+    };
+    let (summary, started) = stage.run(slow, one, Redo::No, drive).await;
+    assert_eq!((summary.status.totals.passed, started.len()), (7, 7));
+}
+
+#[tokio::test]
+async fn second_signal_interrupts() {
+    let stage = Stage::new(&tasks(6));
+    let slow = Fake { time: Duration::from_mins(1), ..fake(|_, _| None) };
+    let drive = async |controls: mpsc::Sender<Control>| {
+        ask(&controls, Request::Signal).await;
+        ask(&controls, Request::Signal).await;
+    };
+    let (summary, _) = stage.run(slow, settings(), Redo::No, drive).await;
+    assert_eq!(summary.status.stopped, Some(StopReason::Interrupted));
+    assert!(summary.status.totals.interrupted > 0 && summary.status.totals.passed == 0);
+    let (summary, _) = stage.run(fake(|_, _| None), settings(), Redo::No, nothing).await;
+    assert_eq!(summary.status.totals.passed, 6, "interrupted tasks run again");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn socket_is_private_and_removed() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = Stage::new(&tasks(2));
+    let socket = stage.folder.path().join("s.sock");
+    let drive = async |controls: mpsc::Sender<Control>| {
+        let serving = crate::run::serve(&socket, stage.folder.path(), controls);
+        let asking = async {
+            while !socket.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            let status = crate::run::request(&socket, &Request::Status).await.unwrap();
+            assert_eq!(status["tasks"], 2);
+            let refused = crate::run::request(&socket, &Request::Cancel { id: "no".into() }).await.unwrap_err();
+            assert!(refused.to_string().contains("no task has the id"), "{refused}");
+        };
+        tokio::select! {
+            _ = serving => panic!("it serves until it is dropped"),
+            () = asking => {}
+        }
+    };
+    let slow = Fake { time: Duration::from_millis(300), ..fake(|_, _| None) };
+    stage.run(slow, settings(), Redo::No, drive).await;
+    assert!(!socket.exists());
+    let gone = crate::run::request(&socket, &Request::Status).await.unwrap_err();
+    assert!(matches!(gone, crate::run::ControlError::NotRunning));
+}
