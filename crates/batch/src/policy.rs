@@ -75,7 +75,7 @@ impl Rule {
         Self { class: Class::Interrupted, retry: false, grade: false, counts: false, stops_source: false }
     }
 
-    /// Returns whether the task is done with this outcome: `--resume` does not run it again.
+    /// Returns whether the task is done with this outcome: a resumed batch does not run it again.
     #[must_use]
     pub const fn is_done(self) -> bool {
         self.counts
@@ -106,7 +106,7 @@ pub const KINDS: [FailureKind; 16] = [
 #[must_use]
 pub fn table() -> String {
     let mut text =
-        "| outcome | tried again | graded | counts | done for `--resume` | three in a row stop the model source |\n\
+        "| outcome | tried again | graded | counts | done when resumed | three in a row stop the model source |\n\
                     | --- | --- | --- | --- | --- | --- |\n"
             .to_owned();
     let yes = |value: bool| if value { "yes" } else { "no" };

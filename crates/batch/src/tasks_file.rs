@@ -324,7 +324,7 @@ impl TaskSet {
 
 fn changed() -> Problem {
     let problem = Problem::new(None, "the tasks file was changed while the batch ran");
-    problem.hint("start the batch again with --resume: it reads the file anew and keeps the results")
+    problem.hint("resume the batch: it reads the file anew and keeps the results")
 }
 
 fn read_at(file: &Mutex<File>, path: &Path, offset: u64, len: u32) -> Result<String, Problem> {

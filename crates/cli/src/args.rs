@@ -1,11 +1,13 @@
 //! The arguments of the command.
 
+mod batch;
 mod free_text;
 mod output;
 mod report;
 mod task;
 mod values;
 
+pub(crate) use self::batch::{BatchArgs, BatchCommand, BatchRunArgs, CtlArgs, CtlRequest, ExportArgs, MergeArgs};
 pub(crate) use self::free_text::MissingText;
 pub(crate) use self::output::{ConsoleArgs, OutputArgs};
 pub(crate) use self::report::{BatchReportArgs, EmbedKind};
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Continue or show the conversation of a task's directory, also after a crash
     Resume(ResumeArgs),
+    /// Run many tasks of a file, with retries, limits and checks
+    Batch(Box<BatchArgs>),
     /// Run two turns on a built-in scripted model: needs no account
     Demo(DemoArgs),
     /// Install a private, tested opencode with npm

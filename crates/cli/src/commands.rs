@@ -1,6 +1,7 @@
 //! The subcommands, and the way to them.
 
 mod allow;
+mod batch;
 mod batch_report;
 mod chat;
 mod demo;
@@ -10,7 +11,7 @@ mod resume;
 mod run;
 mod setup;
 
-use super::args::{Cli, Command, ConsoleArgs, MissingText};
+use super::args::{BatchCommand, Cli, Command, ConsoleArgs, MissingText};
 use super::closed_streams::was_stdout_closed;
 use super::console::Console;
 use super::error::CommandError;
@@ -173,6 +174,12 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
         None => &cli.run.output.console,
         Some(Command::Chat(args)) => &args.console,
         Some(Command::Resume(args)) => &args.run.output.console,
+        Some(Command::Batch(args)) => match &args.command {
+            Some(BatchCommand::Ctl(args)) => &args.console,
+            Some(BatchCommand::Export(args)) => &args.console,
+            Some(BatchCommand::Merge(args)) => &args.console,
+            None => &args.run.console,
+        },
         Some(Command::Demo(args)) => &args.console,
         Some(Command::Setup(args)) => &args.console,
         Some(Command::Doctor(args)) => &args.console,
@@ -196,6 +203,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
         match cli.command {
             Some(Command::Chat(args)) => chat::chat(args, signals, console).await,
             Some(Command::Resume(args)) => Box::pin(resume::resume(args, signals, console)).await,
+            Some(Command::Batch(args)) => batch::batch(*args, signals, console).await,
             Some(Command::Demo(args)) => demo::demo(args, signals, console).await,
             Some(Command::Setup(args)) => until_signal(signals, setup::setup(&args, console)).await,
             Some(Command::Doctor(args)) => until_signal(signals, doctor::doctor(&args, console)).await,

@@ -1,7 +1,7 @@
 //! The resources that many tasks share: opencode and its servers, the gateway, keys.
 
 use crate::driver::Driver;
-use crate::isolation::Isolation;
+use crate::isolation::{Isolation, with_database};
 use crate::keys::Keys;
 use crate::launch_options::{LaunchOptions, Reach, Variables};
 use crate::{BuildError, RunnerBuilder, Transport, locate_opencode, paths};
@@ -88,7 +88,16 @@ impl Host {
 
     async fn spawn(options: LaunchOptions, is_shared: bool) -> Result<Self, BuildError> {
         let LaunchOptions {
-            opencode, environment, transport, lean, project_config, isolated, gateway, supervisor, ..
+            opencode,
+            environment,
+            transport,
+            lean,
+            project_config,
+            isolated,
+            database,
+            gateway,
+            supervisor,
+            ..
         } = options;
         let (max_servers, idle_timeout) = (options.max_servers, options.server_idle_timeout);
         let variables = variables(environment);
@@ -100,6 +109,10 @@ impl Host {
         let opencode = locate_opencode(opencode, &variables, supervisor.clone()).await?;
         let variables = match &isolation {
             Some(isolation) => isolation.apply(variables),
+            None => variables,
+        };
+        let variables = match database {
+            Some(path) => with_database(variables, &path),
             None => variables,
         };
         // It may run the user's shell.
@@ -228,6 +241,14 @@ impl HostBuilder {
     #[must_use]
     pub fn isolated(mut self, isolated: bool) -> Self {
         self.options.isolated = isolated;
+        self
+    }
+
+    /// Keeps the sessions in a database of opencode's at this absolute path, which is made, and not in the user's. The user's
+    /// configuration and logins still apply.
+    #[must_use]
+    pub fn database(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.database = Some(path.into());
         self
     }
 

@@ -21,8 +21,17 @@ const CONFIGURED: [&str; 6] = [
     "OPENCODE_CONFIG_DIR",
     "OPENCODE_PERMISSION",
     "OPENCODE_AUTH_CONTENT",
-    "OPENCODE_DB",
+    DATABASE,
 ];
+
+/// The variable with the path of opencode's database.
+const DATABASE: &str = "OPENCODE_DB";
+
+/// Returns the variables with which opencode uses the database at this path.
+pub(crate) fn with_database(variables: Vec<(OsString, OsString)>, path: &Path) -> Vec<(OsString, OsString)> {
+    let kept = variables.into_iter().filter(|(name, _)| name != DATABASE);
+    kept.chain([(DATABASE.into(), path.into())]).collect()
+}
 
 /// An isolated home, which is deleted when this is dropped.
 #[derive(Debug)]

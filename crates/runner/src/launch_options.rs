@@ -24,6 +24,8 @@ pub struct LaunchOptions {
     pub project_config: bool,
     /// Whether opencode gets an isolated home, which is deleted with the host.
     pub isolated: bool,
+    /// The database of opencode for its sessions; `None` means the user's. The configuration and the logins stay the user's.
+    pub database: Option<PathBuf>,
     /// Whether requests to model sources go through a credential gateway, so that their keys stay in this process.
     pub gateway: bool,
     /// The maximum number of live servers; `None` means eight. A turn that needs another one waits.
@@ -44,6 +46,7 @@ impl Default for LaunchOptions {
             lean: false,
             project_config: true,
             isolated: false,
+            database: None,
             gateway: true,
             max_servers: None,
             server_idle_timeout: None,

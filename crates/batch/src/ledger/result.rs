@@ -115,7 +115,7 @@ impl Standing {
         }
     }
 
-    /// Returns whether the task is done: `--resume` does not run it again.
+    /// Returns whether the task is done: a resumed batch does not run it again.
     #[must_use]
     pub fn is_done(self) -> bool {
         matches!(self, Self::Passed | Self::CheckFailed | Self::Failed)

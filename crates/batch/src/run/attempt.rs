@@ -7,7 +7,7 @@ use crate::task::{BatchTask, TaskHash};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-/// Executes attempts. The scheduler and the ledger do not know where that is: in this process, or later on other machines.
+/// Executes attempts. The scheduler and the ledger do not know the place: this process, or later other machines.
 #[async_trait]
 pub trait AttemptRunner: Send + Sync + 'static {
     /// Executes an attempt to its end, whatever that is, and leaves nothing running.
@@ -53,7 +53,7 @@ pub struct AttemptEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[expect(clippy::exhaustive_enums, reason = "an attempt goes on, ends gently or at once")]
 pub enum Stop {
-    /// It goes on.
+    /// It continues.
     #[default]
     No,
     /// It ends gently.
@@ -62,7 +62,7 @@ pub enum Stop {
     Kill,
 }
 
-/// What a running attempt is doing.
+/// The activity of a running attempt.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Activity {

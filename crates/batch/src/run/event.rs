@@ -1,4 +1,4 @@
-//! Events of a batch, for whoever shows its progress.
+//! Events of a batch, for a display of its progress.
 
 use crate::ledger::{LedgerError, Standing, TaskResult};
 use crate::run::Activity;
@@ -20,7 +20,7 @@ pub enum BatchEvent<'a> {
     Ended {
         /// The line.
         result: &'a TaskResult,
-        /// What it means for the task.
+        /// Its meaning for the task.
         standing: Standing,
         /// The task is tried again after this time.
         retry_in: Option<Duration>,
@@ -51,7 +51,7 @@ pub struct Running {
     pub attempt: u32,
     /// The time since its start.
     pub elapsed: Duration,
-    /// What it is doing, if that is known.
+    /// Its activity, if that is known.
     pub activity: Option<Activity>,
 }
 

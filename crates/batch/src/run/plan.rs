@@ -32,7 +32,7 @@ impl Redo {
     }
 }
 
-/// What a batch will do.
+/// The tasks of a batch that will run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Plan {

@@ -37,7 +37,7 @@ struct Failure {
     hint: Option<String>,
 }
 
-/// What an attempt that was stopped gives.
+/// The end of an attempt that was stopped.
 struct Stopped;
 
 impl Failure {
@@ -289,7 +289,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Takes over what the turns came to, and saves the transcript.
+    /// Copies the report of the turns, and saves the transcript.
     async fn report(&mut self, runner: &Runner) {
         let task_dir = self.result.report.task_dir.take();
         self.result.report = runner.report();

@@ -7,7 +7,7 @@ use opencode_runner::{FailureKind, Report, ReportError, RunState};
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Ends attempts as a function of the id and the attempt says.
+/// Ends attempts as a function of the id and the attempt decides.
 struct Fake {
     kind: fn(&str, u32) -> Option<FailureKind>,
     started: Mutex<Vec<(String, u32)>>,

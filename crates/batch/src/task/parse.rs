@@ -121,7 +121,7 @@ fn read(fields: &RawFields<'_>, ordinal: u64, options: &ParseOptions, depth: Dep
     }
     if !has_message && task.messages.is_empty() {
         let error = TaskError::new("the task has no message");
-        return Err(error.hint("give it the field `message` or `prompt`, or all tasks one with --message-template"));
+        return Err(error.hint("give it the field `message` or `prompt`, or all tasks a message template"));
     }
     if task.dir.is_some() && task.repo.is_some() {
         return Err(TaskError::new("`dir` and `repo` exclude each other").hint("keep one of the two"));
@@ -168,7 +168,7 @@ fn read_unknown(
     }
     if options.strict {
         let error = TaskError::new(format!("unknown field `{name}`"));
-        return Err(error.hint("remove it, or leave --strict out to have it as metadata in the result"));
+        return Err(error.hint("remove it, or do not check strictly: then it is metadata in the result"));
     }
     if depth == Depth::Full {
         let value = raw.value().map_err(|why| TaskError::new(format!("`{name}` cannot be read: {why}")))?;

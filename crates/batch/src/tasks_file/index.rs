@@ -182,7 +182,7 @@ impl<'a> Index<'a> {
         for (entry, first) in twice.into_iter().take(MAX_PROBLEMS) {
             let message = format!("the id of this task is that of line {}", self.line(first));
             let problem = Problem::new(Some(self.line(entry)), message);
-            self.problems.push(problem.hint("give each task an id of its own; --repeat runs a task several times"));
+            self.problems.push(problem.hint("give each task an id of its own"));
         }
     }
 }

@@ -28,17 +28,19 @@ impl RunnerBuilder {
             lean,
             project_config,
             isolated,
+            database,
             gateway,
             max_servers,
             server_idle_timeout,
             supervisor: _,
         } = launch;
-        let start_of_opencode: [Setting; 7] = [
+        let start_of_opencode: [Setting; 8] = [
             ("opencode", opencode.is_some()),
             ("lean", *lean),
             ("project_config", !*project_config),
             ("gateway", !*gateway),
             ("isolated", *isolated),
+            ("database", database.is_some()),
             ("max_servers", max_servers.is_some()),
             ("server_idle_timeout", server_idle_timeout.is_some()),
         ];

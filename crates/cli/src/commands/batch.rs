@@ -1,0 +1,69 @@
+//! Many tasks.
+
+mod files;
+mod load;
+mod progress;
+mod run;
+
+use crate::args::{BatchArgs, BatchCommand, CtlArgs, CtlRequest};
+use crate::console::Console;
+use crate::error::CommandError;
+use crate::exit_code::Code;
+use crate::output::{OutputError, Stdout, TextKind};
+use crate::signals::Signals;
+use opencode_run_batch::run::{BatchFolder, ControlError, Request, request};
+use opencode_run_core::{ErrorChain, FailureKind};
+
+/// Runs a batch, or what belongs to one.
+pub(crate) async fn batch(args: BatchArgs, signals: Signals, console: Console) -> Code {
+    match args.command {
+        Some(command) => {
+            super::until_signal(signals, async {
+                let done = match command {
+                    BatchCommand::Ctl(args) => ctl(args).await,
+                    BatchCommand::Export(args) => files::export(args, console).await,
+                    BatchCommand::Merge(args) => files::merge(args, console).await,
+                };
+                ended(done)
+            })
+            .await
+        }
+        None => ended(Box::pin(run::run(args.run, signals, console)).await),
+    }
+}
+
+fn ended(done: Result<Code, CommandError>) -> Code {
+    done.unwrap_or_else(|error| {
+        Console::error(&error);
+        Code::of_kind(error.kind)
+    })
+}
+
+async fn ctl(args: CtlArgs) -> Result<Code, CommandError> {
+    let wanted = match args.request {
+        CtlRequest::Status => Request::Status,
+        CtlRequest::Pause => Request::Pause,
+        CtlRequest::Resume => Request::Resume,
+        CtlRequest::Cancel { id } => Request::Cancel { id },
+        CtlRequest::Requeue { id } => Request::Requeue { id },
+        CtlRequest::Jobs { jobs } => Request::Jobs { jobs: jobs.into() },
+        // The batch may work in another directory.
+        CtlRequest::Add { file } => Request::Add { file: std::path::absolute(&file).unwrap_or(file) },
+    };
+    let folder = BatchFolder::of(&args.results).map_err(|error| CommandError::io(error.to_string()))?;
+    let answer = request(&folder.socket(), &wanted).await.map_err(|error| {
+        let kind = if matches!(error, ControlError::Io(_)) { FailureKind::Io } else { FailureKind::Usage };
+        CommandError::new(kind, ErrorChain::new(&error).to_string())
+    })?;
+    let text = serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n";
+    print(TextKind::Json, text).await
+}
+
+/// Prints a text on stdout.
+async fn print(kind: TextKind, text: String) -> Result<Code, CommandError> {
+    match Stdout::new(kind).write(text).await {
+        Ok(()) => Ok(Code::OK),
+        Err(OutputError::Gone) => Ok(Code::PIPE),
+        Err(error) => Err(CommandError::io(error.to_string())),
+    }
+}

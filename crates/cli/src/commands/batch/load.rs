@@ -1,0 +1,164 @@
+//! The tasks and the settings of a batch, from the arguments.
+
+use crate::args::{BatchRunArgs, PermissionArg};
+use crate::error::CommandError;
+use crate::input_file;
+use opencode_run_batch::run::Redo;
+use opencode_run_batch::scheduler::Settings;
+use opencode_run_batch::{
+    BatchTask, IdHash, LoadOptions, Permission, Problem, Selection, Shard, TaskSet, TasksFileError, Template,
+};
+use opencode_run_core::{FailureKind, Limit, PermissionPolicy, TurnOptions};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The longest template or system prompt that is read.
+const MAX_TEXT: u64 = 16 << 20;
+/// The memory that a task may take beside opencode's servers, for the number of tasks at once.
+const TASK_MEMORY: u64 = 200 << 20;
+
+/// Reads the options by which tasks are loaded.
+pub(super) fn options(args: &BatchRunArgs) -> Result<LoadOptions, CommandError> {
+    let mut options = LoadOptions::default();
+    options.parse.strict = args.strict;
+    if let Some(file) = &args.message_template {
+        let failed =
+            |why: String| CommandError::usage(format!("the template {} cannot be used: {why}", file.display()));
+        let text = input_file::read(file, MAX_TEXT).map_err(failed)?;
+        options.parse.template = Some(Arc::new(Template::new(&text).map_err(|error| failed(error.to_string()))?));
+    }
+    options.selection = selection(args)?;
+    options.defaults = defaults(args)?;
+    Ok(options)
+}
+
+fn selection(args: &BatchRunArgs) -> Result<Selection, CommandError> {
+    let mut selection = Selection::default();
+    if let Some(filter) = &args.filter {
+        let filter = regex::Regex::new(filter)
+            .map_err(|error| CommandError::usage(format!("--filter is no regular expression: {error}")))?;
+        selection.filter = Some(filter);
+    }
+    selection.slice = args.slice;
+    selection.shuffle = args.shuffle;
+    selection.limit = args.limit;
+    selection.repeat = args.repeat;
+    selection.models.clone_from(&args.model);
+    selection.shard = shard(args)?;
+    Ok(selection)
+}
+
+/// Returns the shard, which `auto` takes from the environment.
+pub(super) fn shard(args: &BatchRunArgs) -> Result<Option<Shard>, CommandError> {
+    let Some(text) = &args.shard else { return Ok(None) };
+    let shard = match text.as_str() {
+        "auto" => Shard::of_environment(|name| std::env::var(name).ok()),
+        text => text.parse(),
+    };
+    shard.map(Some).map_err(|error| {
+        CommandError::usage(error.to_string()).hint("name the shard, such as --shard 3/16, or leave --shard out")
+    })
+}
+
+fn defaults(args: &BatchRunArgs) -> Result<BatchTask, CommandError> {
+    let mut task = BatchTask::default();
+    task.model_source_type = args.model_source_type;
+    task.context = match &args.context_file {
+        None => args.context.clone(),
+        Some(file) => Some(input_file::read(file, MAX_TEXT).map_err(|why| {
+            CommandError::usage(format!("the system prompt cannot be read from {}: {why}", file.display()))
+        })?),
+    };
+    task.agent.clone_from(&args.agent);
+    task.permission = match args.permission {
+        Some(PermissionArg::Allow) => Some(Permission::Allow),
+        Some(PermissionArg::Deny) => Some(Permission::Deny),
+        Some(PermissionArg::Ask) => {
+            let error = CommandError::usage("a batch cannot ask for permissions");
+            return Err(error.hint("use --permission allow or deny"));
+        }
+        None => None,
+    };
+    task.setup.clone_from(&args.setup);
+    task.check.clone_from(&args.check);
+    Ok(task)
+}
+
+/// Returns the options of all turns.
+pub(super) fn turn_options(args: &BatchRunArgs) -> TurnOptions {
+    let mut options = TurnOptions::default();
+    options.variant.clone_from(&args.variant);
+    options.permissions = Some(PermissionPolicy::Deny);
+    options.timeout = args.timeout.map(Limit::At);
+    options.idle_timeout = Some(args.idle_timeout);
+    options.max_cost_usd = args.task_max_cost.map(Limit::At);
+    options.max_requests = args.task_max_requests.map(Limit::At);
+    options.max_tokens = args.task_max_tokens.map(Limit::At);
+    options
+}
+
+/// Loads and checks the tasks. `None` as the path means that they are streamed.
+pub(super) fn tasks(path: Option<&Path>, options: &LoadOptions) -> Result<TaskSet, CommandError> {
+    let loaded = match path {
+        Some(path) => TaskSet::load(path, options),
+        None => TaskSet::streamed(options),
+    };
+    loaded.map_err(|error| invalid(&error))
+}
+
+/// Makes the error of an invalid tasks file.
+pub(super) fn invalid(error: &TasksFileError) -> CommandError {
+    let hint = error.hint().map(ToOwned::to_owned);
+    let command_error = CommandError::usage(error.to_string());
+    match hint {
+        Some(hint) => command_error.hint(hint),
+        None => command_error,
+    }
+}
+
+/// Makes the error of a tasks file that was changed.
+pub(super) fn problem(problem: &Problem) -> CommandError {
+    let error = CommandError::new(FailureKind::Usage, problem.to_string());
+    match &problem.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Returns the tasks that run again. `failed` and `all` are no ids.
+pub(super) fn redo(args: &BatchRunArgs) -> Redo {
+    let is = |word: &str| args.redo.iter().any(|which| which == word);
+    if is("all") {
+        Redo::All
+    } else if is("failed") {
+        Redo::Failed
+    } else if args.redo.is_empty() {
+        Redo::No
+    } else {
+        Redo::Ids(args.redo.iter().map(|id| IdHash::of(id)).collect())
+    }
+}
+
+/// Returns the settings of the scheduler.
+pub(super) fn settings(args: &BatchRunArgs) -> Settings {
+    let mut settings = Settings::default();
+    settings.jobs = args.jobs.map_or_else(default_jobs, usize::from);
+    settings.max_attempts = args.max_attempts;
+    settings.retry_delay = args.retry_delay;
+    settings.max_retry_delay = settings.max_retry_delay.max(args.retry_delay);
+    settings.fail_fast = args.fail_fast;
+    settings.max_cost = args.max_cost;
+    settings.max_tokens = args.max_tokens_total;
+    settings
+}
+
+/// Returns how many tasks run at once on this machine: two for each core, as far as the free memory reaches.
+fn default_jobs() -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|info| {
+        let line = info.lines().find(|line| line.starts_with("MemAvailable:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    let by_memory = free.map_or(usize::MAX, |kib| usize::try_from((kib << 10) / TASK_MEMORY).unwrap_or(usize::MAX));
+    (cores * 2).min(by_memory).max(4)
+}
