@@ -82,7 +82,7 @@ pub struct PatchResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "summaries count each of these")]
 pub enum Standing {
-    /// Completed, and the check passed if there was one.
+    /// The check passed, or the task completed without one.
     Passed,
     /// Completed, and the check failed.
     CheckFailed,
@@ -108,6 +108,8 @@ impl Standing {
         match rule.class {
             Class::Completed if passed == Some(false) => Self::CheckFailed,
             Class::Completed => Self::Passed,
+            // The check decides: the agent may have solved the task before a limit ended it.
+            Class::Agent if passed == Some(true) => Self::Passed,
             Class::Agent => Self::Failed,
             Class::Infrastructure => Self::Infrastructure,
             Class::Configuration => Self::Configuration,
