@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 /// The options of cargo's commands that the pages name.
 const CARGOS_OPTIONS: [&str; 4] = ["--release", "--locked", "--path", "--example"];
 
-const SUBCOMMANDS: [&str; 10] =
-    ["allow", "chat", "resume", "demo", "setup", "doctor", "models", "report", "completions", "man"];
+const SUBCOMMANDS: [&str; 11] =
+    ["allow", "chat", "clean", "resume", "demo", "setup", "doctor", "models", "report", "completions", "man"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -34,6 +34,7 @@
 
 mod artifacts;
 mod checkout;
+mod cleanup;
 mod command;
 mod error;
 mod files;
@@ -46,7 +47,8 @@ mod repository;
 mod tests;
 
 pub use artifacts::{ArtifactLimits, Artifacts};
-pub use checkout::{TaskWorkspace, WorkspaceOptions, Workspaces};
+pub use checkout::{REGISTRY, TaskWorkspace, WorkspaceOptions, Workspaces, is_task_name};
+pub use cleanup::{UnusedDirectory, remove_directory, size_of, unused_clones, unused_mirrors};
 pub use command::{CommandOutcome, TaskCommand};
 pub use error::WorkspaceError;
 pub use mirror::Repository;

@@ -1,6 +1,7 @@
 //! The arguments of the command.
 
 mod batch;
+mod clean;
 mod free_text;
 mod output;
 mod report;
@@ -8,6 +9,7 @@ mod task;
 mod values;
 
 pub(crate) use self::batch::{BatchArgs, BatchCommand, BatchRunArgs, CtlArgs, CtlRequest, ExportArgs, MergeArgs};
+pub(crate) use self::clean::{CleanArgs, CleanKind};
 pub(crate) use self::free_text::MissingText;
 pub(crate) use self::output::{ConsoleArgs, OutputArgs};
 pub(crate) use self::report::{BatchReportArgs, EmbedKind};
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Allow(AllowArgs),
     /// Write an HTML page about the results of a batch, or a comparison of two
     Report(BatchReportArgs),
+    /// Remove leftovers, caches, clones, task directories and sessions of ours
+    Clean(CleanArgs),
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -4,6 +4,7 @@ mod allow;
 mod batch;
 mod batch_report;
 mod chat;
+mod clean;
 mod demo;
 mod doctor;
 mod models;
@@ -186,6 +187,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
         Some(Command::Models(args)) => &args.console,
         Some(Command::Allow(args)) => &args.console,
         Some(Command::Report(args)) => &args.console,
+        Some(Command::Clean(args)) => &args.console,
         Some(Command::Completions { shell }) => {
             return until_signal(signals, print(TextKind::Plain, |out| complete(*shell, out))).await;
         }
@@ -209,6 +211,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
             Some(Command::Doctor(args)) => until_signal(signals, doctor::doctor(&args, console)).await,
             Some(Command::Allow(args)) => until_signal(signals, allow::allow(&args, console)).await,
             Some(Command::Models(args)) => until_signal(signals, models::models(&args, console)).await,
+            Some(Command::Clean(args)) => until_signal(signals, Box::pin(clean::clean(args, console))).await,
             Some(Command::Report(args)) => until_signal(signals, batch_report::report(args, console)).await,
             _ => Box::pin(run::run(cli.run, signals, console)).await,
         }

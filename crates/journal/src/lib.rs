@@ -35,6 +35,7 @@
 //! - Reading needs memory for the conversation and one line.
 
 mod error;
+mod inventory;
 mod journal;
 mod line;
 mod lines;
@@ -44,6 +45,7 @@ mod replay;
 mod writer;
 
 pub use error::JournalError;
+pub use inventory::{JournalFile, unused};
 pub use journal::Journal;
 pub use location::{folder_of, latest};
 pub use prune::{RETENTION_PERIOD, prune};

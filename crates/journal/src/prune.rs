@@ -40,18 +40,18 @@ pub fn prune(journals: &Path, now: SystemTime) {
     }
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Returns whether a directory has a name as `folder_of` returns it.
-fn is_folder_of_journals(path: &Path) -> bool {
+pub(crate) fn is_folder_of_journals(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let hash = name.rsplit_once('-').map(|(_, hash)| hash);
     hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())) && path.is_dir()
 }
 
-fn is_journal(path: &Path) -> bool {
+pub(crate) fn is_journal(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "jsonl")
 }
 

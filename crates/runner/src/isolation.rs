@@ -1,6 +1,7 @@
 //! The isolated home of a run, without the user's configuration of opencode, logins and history.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use tempfile::TempDir;
@@ -33,10 +34,17 @@ pub(crate) fn with_database(variables: Vec<(OsString, OsString)>, path: &Path) -
     kept.chain([(DATABASE.into(), path.into())]).collect()
 }
 
+/// The file in a home that is locked as long as the home is used. `clean` deletes the homes of killed processes.
+pub const HOME_LOCK: &str = ".opencode-run-lock";
+/// The beginning of the name of a home.
+pub const HOME_PREFIX: &str = "opencode-run-home-";
+
 /// An isolated home, which is deleted when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Isolation {
     home: TempDir,
+    /// Released after the home is gone.
+    _lock: Option<File>,
 }
 
 impl Isolation {
@@ -46,7 +54,14 @@ impl Isolation {
         // opencode's database in it contains the route to the gateway.
         #[cfg(unix)]
         let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        Ok(Self { home: builder.prefix("opencode-run-home-").tempdir()? })
+        let home = builder.prefix(HOME_PREFIX).tempdir()?;
+        let path = home.path().join(HOME_LOCK);
+        let lock = Some(File::create_new(&path)?).filter(|lock| lock.try_lock().is_ok());
+        if lock.is_none() {
+            // Some network file systems have no locks. An unlocked file would mark the home as unused.
+            std::fs::remove_file(path)?;
+        }
+        Ok(Self { home, _lock: lock })
     }
 
     /// Returns the environment with this home instead of the user's directories and configuration.

@@ -59,6 +59,7 @@ pub use builder::{RunnerBuilder, locate_opencode};
 pub use cleanup::DirectoryCleanup;
 pub use driver::Transport;
 pub use host::{Host, HostBuilder};
+pub use isolation::{HOME_LOCK, HOME_PREFIX};
 pub use journal::find_journal;
 pub use keys::read_key;
 pub use launch_options::{LaunchOptions, Reach, Variables};

@@ -3,6 +3,7 @@
 use super::files::{blocking, open_lock, remove_tree, write_if_changed};
 use super::git::Git;
 use super::mirror::{Mirrors, Repository};
+use super::patch::PRIVATE_PREFIX;
 use super::repository::{hash, slug};
 use super::{RepositorySpec, WorkspaceError};
 use opencode_run_process::{Supervisor, TaskDir, command_environment, create_private_dir_all};
@@ -17,6 +18,9 @@ use std::time::Duration;
 pub(crate) const LEASE: &str = ".opencode-run-batch";
 /// The folder beside the clones with an empty file for each one that is kept.
 pub(crate) const KEPT: &str = ".kept";
+/// The folder in the state directory of the command with an entry for each directory of clones, for
+/// [`registry`](WorkspaceOptions::registry) and [`unused_clones`](super::unused_clones).
+pub const REGISTRY: &str = "batches";
 /// The folder in the cache with the mirrors.
 pub(crate) const MIRRORS: &str = "mirrors";
 /// The beginning of the name of a task's directory; a name and eight hexadecimal digits follow.
@@ -232,10 +236,9 @@ pub(crate) fn leftovers(clones: &Path) -> std::io::Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(clones)? {
         let entry = entry?;
         let name = entry.file_name();
-        if is_task_name(&name.to_string_lossy())
-            && entry.file_type()?.is_dir()
-            && !clones.join(KEPT).join(&name).exists()
-        {
+        let text = name.to_string_lossy();
+        let is_ours = is_task_name(&text) || text.starts_with(PRIVATE_PREFIX);
+        if is_ours && entry.file_type()?.is_dir() && !clones.join(KEPT).join(&name).exists() {
             found.push(entry.path());
         }
     }
@@ -243,7 +246,8 @@ pub(crate) fn leftovers(clones: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// Returns whether a directory's name is that of a task: `task_<name>_<8 hex>`.
-pub(crate) fn is_task_name(name: &str) -> bool {
+#[must_use]
+pub fn is_task_name(name: &str) -> bool {
     let parts = name.strip_prefix(TASK_PREFIX).and_then(|rest| rest.rsplit_once('_'));
     parts.is_some_and(|(name, hex)| {
         !name.is_empty() && hex.len() == 8 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -1,6 +1,7 @@
 //! Workspaces on real repositories.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
+mod cleanup;
 mod commands;
 mod hostile;
 mod mirrors;

@@ -1,0 +1,39 @@
+//! Deletes sessions from opencode's history.
+
+use super::find::Request;
+use crate::watch;
+use opencode_run_core::ErrorChain;
+use opencode_runner::{Host, Runner};
+use std::path::PathBuf;
+
+/// Deletes sessions with one server. Returns how many were deleted, and why not all, if so.
+pub(super) async fn delete(requests: Vec<Request>, opencode: Option<PathBuf>) -> (usize, Option<String>) {
+    let mut builder = Host::builder().lean(true).watcher(watch::watcher());
+    if let Some(opencode) = opencode {
+        builder = builder.opencode(opencode);
+    }
+    let host = match builder.build().await {
+        Ok(host) => host,
+        Err(error) => return (0, Some(format!("sessions cannot be deleted: {}", ErrorChain::new(&error)))),
+    };
+    let (mut deleted, mut problem) = (0, None);
+    for Request { journals, directory, session } in requests {
+        let name = session.to_string();
+        // The journal that holds the session is the proof that it is ours.
+        let runner = host.runner().dir(directory).journal(journals).resume().session(session).ephemeral(true);
+        let closed = match runner.build().await {
+            Ok(runner) => close(runner).await,
+            Err(error) => Err(ErrorChain::new(&error).to_string()),
+        };
+        match closed {
+            Ok(()) => deleted += 1,
+            Err(error) => problem = Some(format!("session {name} cannot be deleted: {error}")),
+        }
+    }
+    host.shutdown().await;
+    (deleted, problem)
+}
+
+async fn close(runner: Runner) -> Result<(), String> {
+    runner.close().await.map_err(|error| ErrorChain::new(&error).to_string())
+}
