@@ -15,7 +15,7 @@ use opencode_run_batch::run::{
     Redo, Request, Summary, serve,
 };
 use opencode_run_batch::scheduler::StopReason;
-use opencode_run_batch::workspace::WorkspaceOptions;
+use opencode_run_batch::workspace::{REGISTRY, WorkspaceOptions};
 use opencode_run_batch::{History, Ledger, LedgerError, LineError, TaskSet, Torn};
 use opencode_run_core::{ErrorChain, FailureKind};
 use opencode_runner::{Host, paths};
@@ -224,6 +224,9 @@ fn runner_options(
         .environment(std::env::vars_os(), keys.iter())
         .supervisor(watch::watcher())
         .fetch_timeout(args.clone_timeout);
+    if let Some(state) = paths::state_dir() {
+        workspaces = workspaces.registry(state.join(REGISTRY));
+    }
     if let Some(base) = &args.repo_base {
         workspaces = workspaces.repository_base(base);
     }
