@@ -121,7 +121,7 @@ fn names_the_command(line: &str) -> bool {
 /// A library states a remedy, and the command turns it into a sentence with options.
 #[test]
 fn library_texts_name_no_option_of_the_command() {
-    assert!(names_the_command("    \"leave --no-gateway out\"") && names_the_command("`opencode-run setup`"));
+    assert!(names_the_command("    \"remove --no-gateway\"") && names_the_command("`opencode-run setup`"));
     assert!(!names_the_command("git.args([\"init\", \"--quiet\"])"));
     let (mut files, mut naming) = (0, Vec::new());
     for (name, text) in sources() {

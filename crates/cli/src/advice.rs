@@ -1,4 +1,4 @@
-//! Advice to the user about a failure: the only place in which remedies become options.
+//! Advice to the user about a failure: the only module that maps remedies to options.
 
 use crate::error::CommandError;
 use opencode_run_core::{Conversation, ModelChoice, Remedy, TurnFailure};
@@ -15,7 +15,7 @@ pub(crate) fn sentence(remedy: &Remedy) -> String {
             "take it from them (`chmod go-w`, or `chown`), install it once more with `opencode-run setup --force`, or name \
              an opencode with --opencode"
         }
-        Remedy::ReinstallOpencode => "reinstall it, or run `opencode-run setup` and leave --opencode out",
+        Remedy::ReinstallOpencode => "reinstall it, or run `opencode-run setup` without --opencode",
         Remedy::UseTestedOpencode => {
             "run `opencode-run setup` for a private, tested opencode 1.x and name it with --opencode, or install that \
              version yourself"
@@ -29,38 +29,38 @@ pub(crate) fn sentence(remedy: &Remedy) -> String {
         }
         Remedy::IsolateDatabase => "start it again later, or with `--isolated`, which has a database of its own",
         Remedy::ListModels => "`opencode-run models` lists the models that can be used",
-        Remedy::UseGateway => "leave --no-gateway out",
-        Remedy::RemoveParameterOrUseGateway => "remove it, or leave --no-gateway out",
-        Remedy::UseSourceWithGateway => "use a model source of a .env file, and leave --no-gateway out",
-        Remedy::BypassGateway => "with --no-gateway opencode reaches the model by itself, and is given the key",
+        Remedy::UseGateway => "remove --no-gateway",
+        Remedy::RemoveParameterOrUseGateway => "remove it, or remove --no-gateway",
+        Remedy::UseSourceWithGateway => "use a model source of a .env file, without --no-gateway",
+        Remedy::BypassGateway => "use --no-gateway: opencode then sends the requests itself and has the key",
         Remedy::RemoveKeyOrBypassGateway => {
-            "take the key out of the variable, or let opencode have it with --no-gateway"
+            "remove the key from the variable, or let opencode have it with --no-gateway"
         }
         Remedy::SetPrices(source) => {
             let role = source.as_str().to_uppercase();
             return format!("set MODEL_{role}_PRICE_INPUT and MODEL_{role}_PRICE_OUTPUT");
         }
         Remedy::UseModelOfServer => {
-            "name a model of the server's with --model, and leave the model sources out with --no-env"
+            "name a model of the server with --model, and ignore the model sources with --no-env"
         }
         Remedy::ChooseWorkspace => {
             "choose a workspace that you can write to with --workspace, or work in a directory with --dir"
         }
         Remedy::NameJournalledTask => {
-            "name the directory of a task whose turns were journalled, which they are unless --no-journal says not to"
+            "name the directory of a task with a journal, which every task has without --no-journal"
         }
         Remedy::BeginNewSession => {
             "without a message, `resume` shows it; begin a new one in the same directory with --dir, and without \
              --isolated if you want to continue it later"
         }
-        Remedy::OmitDirectory => "leave --dir out: a session works in its own directory",
-        Remedy::NameModelOrSource => "give the file that has the source with --config, or a model with --model",
+        Remedy::OmitDirectory => "remove --dir: a session works in its own directory",
+        Remedy::NameModelOrSource => "name the file with the source with --config, or a model with --model",
         other => return other.to_string(),
     }
     .to_owned()
 }
 
-/// Returns the error of a failed turn, with what can be done about it. `model` is the one that the turn was to use.
+/// Returns the error of a failed turn, with a hint. `model` is the one that was requested.
 pub(crate) fn describe(
     failure: &TurnFailure,
     model: Option<&ModelChoice>,
@@ -109,8 +109,8 @@ pub(crate) fn describe(
         {
             error.hint(hint)
         }
-        TurnFailure::Configuration { .. } => error.hint("correct it; opencode itself cannot use it either"),
-        // A session in an isolated home goes with it.
+        TurnFailure::Configuration { .. } => error.hint("correct it: opencode itself rejects it too"),
+        // The session in an isolated home is deleted with it.
         TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
             if conversation.task.isolated || conversation.session.is_none() =>
         {

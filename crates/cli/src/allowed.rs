@@ -1,6 +1,6 @@
-//! The found files that the user has allowed, each by its path and its content.
+//! The auto-discovered files that the user has allowed, each by its path and its content.
 //!
-//! Each is a file of its own in the state directory, so that commands that run at once do not lose each other's.
+//! Each entry is a file in the state directory, so that concurrent commands do not overwrite each other's entries.
 
 use opencode_run_process::{find_untrusted, write_private_file};
 use opencode_runner::paths::state_dir;
@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file as it was when it was allowed.
+/// A file in the state in which it was allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Allowed {
-    /// The path, without links in its directory.
+    /// The path, with symbolic links in its directory resolved.
     pub(crate) path: PathBuf,
     /// The SHA-256 of its content.
     pub(crate) sha256: String,
@@ -29,37 +29,38 @@ impl Allowed {
     }
 }
 
-/// The files that are allowed.
+/// The allowed files.
 #[derive(Debug)]
 pub(crate) struct AllowedFiles(PathBuf);
 
 impl AllowedFiles {
-    /// Returns those of this user; `None` if the system does not know the user's home.
+    /// Returns the allowed files of this user; `None` if the user's home directory is unknown.
     pub(crate) fn of_user() -> Option<Self> {
         Some(Self(state_dir()?.join("allowed")))
     }
 
-    /// Returns those that a warning was printed for; `None` if the system does not know the user's home.
+    /// Returns the files about which a warning was printed; `None` if the user's home directory is unknown.
     pub(crate) fn announced() -> Option<Self> {
         Some(Self(state_dir()?.join("announced")))
     }
 
-    /// Returns whether a file is allowed as it is. Nothing is allowed if other users can write the answer.
+    /// Returns whether a file is allowed in its current state. If other users can write the entries, no file is
+    /// allowed.
     pub(crate) fn has(&self, file: &Allowed) -> bool {
         let entry = self.0.join(file.name());
         find_untrusted(&entry).is_none() && read(&entry).as_ref() == Some(file)
     }
 
-    /// Allows a file as it is.
+    /// Allows a file in its current state.
     ///
     /// # Errors
     ///
-    /// If that cannot be written, or other users can change the directory.
+    /// If the entry cannot be written, or other users can change the directory.
     pub(crate) fn add(&self, file: &Allowed) -> io::Result<()> {
         write_private_file(&self.0.join(file.name()), serde_json::to_string(file)?.as_bytes())
     }
 
-    /// Returns all that is allowed, in the order of the paths.
+    /// Returns all allowed files, in the order of their paths.
     ///
     /// # Errors
     ///
@@ -74,7 +75,7 @@ impl AllowedFiles {
         Ok(files)
     }
 
-    /// Takes back what was allowed of a path, whatever its content, and returns how many entries that were.
+    /// Revokes all entries of a path, whatever their content, and returns their number.
     ///
     /// # Errors
     ///
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_is_allowed_by_path_and_content_until_it_is_revoked() {
+    fn file_is_allowed_by_path_and_content() {
         let folder = tempfile::tempdir().unwrap();
         let allowed = AllowedFiles(folder.path().join("allowed"));
         let file = Allowed::new(Path::new("/w/.env"), b"a");
@@ -121,7 +122,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_others_can_write_is_not_believed() {
+    fn writable_entries_are_ignored() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let allowed = AllowedFiles(folder.path().join("allowed"));

@@ -41,8 +41,8 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Returns the name of a subcommand that was parsed as the first word of a message, because an option stands before it.
-    /// `--` before the word keeps it a message.
+    /// Returns the name of a subcommand that was parsed as the first word of a message, because an option stands
+    /// before it. `--` before the word keeps it a message.
     pub(crate) fn misplaced_subcommand(&self, mut arguments: impl Iterator<Item = OsString>) -> Option<&str> {
         let first = self.run.words.first().filter(|_| self.command.is_none())?;
         let is_subcommand = Self::command().find_subcommand(first).is_some();

@@ -1,4 +1,4 @@
-//! Permissions, asked for on the terminal.
+//! Asks for permissions on the terminal.
 
 use super::keyboard::Keyboard;
 use super::question::{self, CallInput};
@@ -13,44 +13,44 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long is waited for the input of the tool call that needs a permission. It is mostly there before the request.
-const INPUT_LIMIT: Duration = Duration::from_secs(1);
+/// The timeout for the input of the tool call that needs a permission, which usually arrives before the request.
+const INPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks the person at the keyboard.
+/// Asks the user at the keyboard.
 #[derive(Debug, Clone)]
 pub(crate) struct Asking {
     pub(crate) keyboard: Keyboard,
-    pub(crate) said: Said,
+    pub(crate) said: PrintedEvents,
 }
 
 impl Asking {
     /// Asks on stdin. With a line editor it is read only while a question is open.
     pub(crate) fn new(has_editor: bool) -> Self {
         let keyboard = if has_editor { Keyboard::beside_editor() } else { Keyboard::new() };
-        Self { keyboard, said: Said::default() }
+        Self { keyboard, said: PrintedEvents::default() }
     }
 }
 
-/// The parts of a turn that are printed already: its questions and running tool calls.
+/// The requests and running tool calls of a turn that were already printed.
 ///
-/// A permission request reaches the handler that answers it and the printer of the turn independently, and mostly the handler
-/// first. So the handler waits for the printer.
+/// A permission request reaches the handler that answers it and the printer of the turn independently, usually the
+/// handler first. So the handler waits for the printer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Said(Arc<watch::Sender<Printed>>);
+pub(crate) struct PrintedEvents(Arc<watch::Sender<Printed>>);
 
 #[derive(Debug, Default)]
 struct Printed {
-    /// For each permission request the tool call that needs it, if it is known.
+    /// The tool call of each permission request, if it is known.
     asks: HashMap<String, Option<CallKey>>,
     /// The inputs of the running tool calls.
     calls: HashMap<CallKey, CallInput>,
 }
 
-/// A tool call: its agent, and its id among that agent's calls.
+/// The key of a tool call: its agent, and its id among that agent's calls.
 type CallKey = (Option<SessionId>, String);
 
-impl Said {
-    /// Notes that an event is printed.
+impl PrintedEvents {
+    /// Records that an event was printed.
     pub(crate) fn note(&self, event: &TurnEvent) {
         let agent = || event.observed.sub_agent.clone();
         match &event.observed.event {
@@ -64,7 +64,7 @@ impl Said {
                         let given = CallInput { tool: call.tool.clone(), input: call.input.clone() };
                         printed.calls.insert(key, given);
                     }
-                    // The input of a pending call is not whole.
+                    // The input of a pending call is incomplete.
                     _ => drop(printed.calls.remove(&key)),
                 }
             }),
@@ -72,15 +72,15 @@ impl Said {
         }
     }
 
-    /// Waits until what came before a permission request is printed, and returns what the tool call was given that needs it;
-    /// `None` if opencode does not report it in time.
+    /// Waits until everything before a permission request is printed, and returns the input of the tool call that
+    /// needs it; `None` if opencode does not report it in time.
     async fn wait_for(&self, ask: &PermissionRequest) -> Option<CallInput> {
         let id = ask.id.as_ref()?;
         let mut printed = self.0.subscribe();
         // The sender lives as long as `self`, so that waiting cannot fail.
         let key = printed.wait_for(|printed| printed.asks.contains_key(id)).await.ok()?.asks[id].clone()?;
         let known =
-            tokio::time::timeout(INPUT_LIMIT, printed.wait_for(|printed| printed.calls.contains_key(&key))).await;
+            tokio::time::timeout(INPUT_TIMEOUT, printed.wait_for(|printed| printed.calls.contains_key(&key))).await;
         known.ok()?.ok()?.calls.get(&key).cloned()
     }
 }
@@ -89,16 +89,16 @@ impl Said {
 impl PermissionHandler for Asking {
     async fn answer(&self, ask: PermissionRequest) -> PermissionAnswer {
         let input = self.said.wait_for(&ask).await;
-        // One question at a time, also where several tools ask.
+        // One question at a time, even if several tools ask.
         let mut keyboard = self.keyboard.hold().await;
         loop {
-            // Nobody agrees to what they have not seen: from here on nothing is waited for until the question is shown.
+            // The user must see the question before answering: output waits until the question is shown.
             Stderr::room().await;
-            // Nothing is drawn until it is answered.
+            // Nothing else is drawn until it is answered.
             let (_hold, erasure) = screen::hold();
             let dropped = if keyboard.forget() { "(What was typed before this question is dropped.)\n" } else { "" };
             let question = question::of(&ask, input.as_ref(), screen::size().columns);
-            // If the terminal is gone, so is the person: the end of stdin answers.
+            // If the terminal is gone, the end of stdin answers.
             ask_person(&erasure, &format!("{dropped}{question}")).await.ok();
             match keyboard.next_line().await {
                 Ok(Some(line)) => {
@@ -108,19 +108,19 @@ impl PermissionHandler for Asking {
                         return answer;
                     }
                 }
-                Ok(None) | Err(_) => return refusal("Nobody was there to allow it."),
+                Ok(None) | Err(_) => return refusal("There was no user to allow it."),
             }
         }
     }
 }
 
-/// Reads an answer; none if it is not one.
+/// Parses an answer; `None` if it is invalid.
 fn read(line: &str) -> Option<PermissionAnswer> {
     match line.trim().to_lowercase().as_str() {
         "y" | "yes" => Some(PermissionAnswer::Once),
         "a" | "always" => Some(PermissionAnswer::Always),
         "n" | "no" => {
-            Some(refusal("The user does not allow this. Look for another way, or say what you could not do."))
+            Some(refusal("The user does not allow this. Look for another way, or report what you could not do."))
         }
         _ => None,
     }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_answer_is_one() {
+    fn invalid_answers_are_rejected() {
         assert_eq!(read(" Y\n"), Some(PermissionAnswer::Once));
         assert_eq!(read("always"), Some(PermissionAnswer::Always));
         assert!(matches!(read("n"), Some(PermissionAnswer::Reject { .. })));

@@ -1,4 +1,4 @@
-//! Files to attach. The content of a pipe is copied into a file, since opencode opens attachments itself, by their paths.
+//! Attached files. The content of a pipe is copied to a file, because opencode opens attachments by their paths.
 
 use super::error::CommandError;
 use super::nonblocking::Blocking;
@@ -8,16 +8,17 @@ use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The longest content of a pipe or device. It is held in memory until it is complete.
+/// The maximum size of the content of a pipe or device, which is kept in memory until it is complete.
 const MAX_PIPE_BYTES: u64 = 32 << 20;
 
-/// The kinds of files that models read as they are, by their first bytes. opencode knows them by the file name extension.
+/// The file types that models accept directly, by their first bytes. opencode recognises them by the file name
+/// extension.
 const KINDS: [(&[u8], &str); 5] =
     [(b"\x89PNG\r\n", "png"), (b"\xff\xd8\xff", "jpg"), (b"GIF8", "gif"), (b"RIFF", "webp"), (b"%PDF-", "pdf")];
 
 const TEMP_HINT: &str = "set TMPDIR to a directory that exists, is writable and has room";
 
-/// Files that opencode can open. Dropping this deletes the copies, so it has to live as long as the turn.
+/// Files that opencode can open. Dropping this deletes the copies, so it must live as long as the turn.
 #[derive(Debug, Default)]
 pub(crate) struct Attachments {
     pub(crate) files: Vec<PathBuf>,
@@ -26,11 +27,11 @@ pub(crate) struct Attachments {
 }
 
 impl Attachments {
-    /// Checks files, and reads the pipes and devices among them to their end on a thread of its own: the future can be dropped.
+    /// Checks files, and reads the pipes and devices among them to their end on a separate thread. Cancel safe.
     ///
     /// # Errors
     ///
-    /// If one cannot be attached.
+    /// If a file cannot be attached.
     pub(crate) async fn read(files: &[PathBuf]) -> Result<Self, CommandError> {
         let files = files.to_vec();
         let read = tokio::task::spawn_blocking(move || Self::read_now(&files)).await;
@@ -58,8 +59,8 @@ impl Attachments {
     }
 }
 
-/// Returns whether opencode cannot open a file by its path: a pipe, a device, or a file that only a descriptor of this process names,
-/// such as `/dev/stdin`.
+/// Returns whether opencode cannot open a file by its path: a pipe, a device, or a file that exists only as a
+/// descriptor of this process, such as `/dev/stdin`.
 fn needs_copy(file: &Path) -> Result<bool, String> {
     match std::fs::metadata(file) {
         Ok(metadata) if metadata.is_dir() => Err("it is a directory".to_owned()),
@@ -80,7 +81,7 @@ fn read_pipe(file: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Writes the content of a pipe to a file for the user alone.
+/// Writes the content of a pipe to a private file.
 fn copy(file: &Path, bytes: &[u8], number: usize) -> io::Result<(TempDir, PathBuf)> {
     let dir = tempfile::Builder::new().prefix("opencode-run-attached-").tempdir()?;
     let copy = dir.path().join(name(file, bytes, number));

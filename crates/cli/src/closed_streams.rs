@@ -1,8 +1,8 @@
 //! Standard streams that were closed when the program started (`>&-`).
 //!
-//! Rust's runtime opens `/dev/null` in their place before `main`. From then on they look like streams that the caller redirected
-//! there, as Python's `DEVNULL` does, and what is written to them is lost without an error. So they are looked at before the
-//! runtime starts.
+//! Rust's runtime opens `/dev/null` for closed streams before `main`. From then on they look like streams that the
+//! caller redirected to it, as Python's `DEVNULL` does, and output is lost without an error. So they are checked
+//! before the runtime starts.
 
 #[cfg(unix)]
 mod unix {
@@ -11,7 +11,7 @@ mod unix {
     static STDIN: AtomicBool = AtomicBool::new(false);
     static STDOUT: AtomicBool = AtomicBool::new(false);
 
-    /// Notes which streams are closed. It runs before `main`, so it makes system calls only.
+    /// Records which streams are closed. Runs before `main`, so it only makes system calls.
     #[ctor::ctor]
     fn note() {
         let is_closed = |stream| rustix::io::fcntl_getfd(stream).is_err();

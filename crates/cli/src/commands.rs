@@ -1,4 +1,4 @@
-//! The subcommands, and the way to them.
+//! The subcommands and their dispatch.
 
 mod allow;
 mod batch;
@@ -35,16 +35,16 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long may pass between a signal, or a time limit, and the end of the process when nobody reads stdout any more: longer
-/// than the way from an interrupt to the last process of a turn.
-pub(super) const LAST_MOMENT: Duration = Duration::from_secs(15);
-/// The same after a second signal, which kills.
-const AFTER_A_KILL: Duration = Duration::from_secs(5);
+/// The shutdown timeout: the maximum time between a signal or a time limit and the end of the process if stdout is
+/// blocked, longer than interrupting a turn takes.
+pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+/// The shutdown timeout after a second signal, which kills.
+const KILL_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The variable that allows a tracer, such as `strace` or a debugger.
 const ALLOW_TRACER: &str = "OPENCODE_RUN_ALLOW_TRACER";
 
-/// Runs the command with the arguments of this process and returns how it ended.
+/// Runs the command with the arguments of this process and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     opencode_run_process::supervisor::init();
@@ -52,11 +52,11 @@ pub fn main() -> ExitCode {
     if let Err(error) = super::signals::survive_file_size_limit() {
         Console::warning(&format!("a limit on the size of files may end this command: {error}"));
     }
-    // Files that the caller opened for us, such as `--config /dev/fd/3`, are for us alone.
+    // Files that the caller opened, such as `--config /dev/fd/3`, must not be inherited by child processes.
     #[cfg(unix)]
     close_fds::set_fds_cloexec(3, &[]);
     if open_files::problem().is_some() {
-        // Not even the monitor can have what it needs.
+        // There are not even enough descriptors for the monitor.
         return work(Link::default());
     }
     terminal_modes::save();
@@ -71,7 +71,7 @@ fn work(link: Link) -> ExitCode {
             let wanted = !error.use_stderr();
             let printed = print_clap(&error);
             return match printed {
-                // Help whose reader is gone is not a failure.
+                // A broken pipe while printing help is not a failure.
                 Err(error) if wanted && error.kind() != ErrorKind::BrokenPipe => {
                     Console::error(&CommandError::io(OutputError::Failed(error).to_string()));
                     Code::TURN_FAILED
@@ -83,8 +83,8 @@ fn work(link: Link) -> ExitCode {
         }
     };
     if let Some(name) = cli.misplaced_subcommand(std::env::args_os()) {
-        let error = CommandError::usage(format!("`{name}` is a subcommand, and stands behind an option"));
-        let hint = format!("write `opencode-run {name}` first, or `--` before the words where they are a message");
+        let error = CommandError::usage(format!("subcommand `{name}` must come before options"));
+        let hint = format!("write `opencode-run {name}` first, or `--` before the words if they are a message");
         Console::error(&error.hint(hint));
         return Code::USAGE.into();
     }
@@ -118,7 +118,7 @@ fn work(link: Link) -> ExitCode {
         let error = CommandError::new(FailureKind::Io, problem);
         return refuse_early(&cli, &error.hint("raise the limit: `ulimit -n 1024`")).into();
     }
-    // All that this process starts is started by the process crate, so that any other child is an orphan.
+    // The process crate starts all child processes, so any other child is an orphan.
     if let Err(error) = opencode_run_process::supervisor::adopt_orphans() {
         Console::warning(&format!("a process that kills its supervisor may outlive this command: {error}"));
     }
@@ -137,8 +137,8 @@ fn work(link: Link) -> ExitCode {
     code.into()
 }
 
-/// Starts the runtime with one thread for blocking work, which it keeps: tokio panics if it needs the first one and a limit on
-/// threads is reached.
+/// Starts the runtime with one permanent thread for blocking work: tokio panics if it cannot start the first one
+/// because of a limit on threads.
 fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     const KEEP_ALIVE: Duration = Duration::from_hours(24 * 365);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(KEEP_ALIVE).build()?;
@@ -147,7 +147,7 @@ fn start_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     Ok(runtime)
 }
 
-/// Reports that the command cannot begin, also as JSON if that was requested. It needs no runtime and no thread.
+/// Reports that the command cannot start, also as JSON if that was requested. Needs neither a runtime nor a thread.
 fn refuse_early(cli: &Cli, error: &CommandError) -> Code {
     Console::error(error);
     let args = match &cli.command {
@@ -157,7 +157,7 @@ fn refuse_early(cli: &Cli, error: &CommandError) -> Code {
     };
     if let Some(args) = args {
         let report = report::of_error(args.task.name(), None, error);
-        // stderr has the error, and the exit code is that of a failure anyway.
+        // The error was printed on stderr, and the exit code reports a failure in any case.
         write_stdout(report::last_line(&report, args.output.output_format).as_bytes()).ok();
     }
     Code::of_kind(error.kind)
@@ -200,7 +200,7 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
         let error = CommandError::new(FailureKind::Io, "another process traces this one and could read its keys");
         return refuse_early(&cli, &error.hint(format!("to run it under a debugger, set {ALLOW_TRACER}=1")));
     }
-    let impatient = signals.clone();
+    let signals_for_timeout = signals.clone();
     let work = async {
         match cli.command {
             Some(Command::Chat(args)) => chat::chat(args, signals, console).await,
@@ -218,11 +218,11 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
     };
     tokio::select! {
         code = work => code,
-        code = patience(impatient) => code,
+        code = shutdown_timeout(signals_for_timeout) => code,
     }
 }
 
-/// Does what can be dropped in the middle, until a signal comes.
+/// Runs work that can be cancelled until a signal arrives.
 async fn until_signal(mut signals: Signals, work: impl Future<Output = Code>) -> Code {
     tokio::select! {
         code = work => code,
@@ -230,26 +230,26 @@ async fn until_signal(mut signals: Signals, work: impl Future<Output = Code>) ->
     }
 }
 
-/// Returns when a signal has come and what it asked for did not happen in time. Chat counts its own.
-async fn patience(mut signals: Signals) -> Code {
+/// Returns when a signal has arrived and the shutdown timeout is over. Chat handles its own signals.
+async fn shutdown_timeout(mut signals: Signals) -> Code {
     let received = signals.reach(1).await;
     let killed = async {
         signals.reach(2).await;
-        tokio::time::sleep(AFTER_A_KILL).await;
+        tokio::time::sleep(KILL_SHUTDOWN_TIMEOUT).await;
     };
     tokio::select! {
-        () = tokio::time::sleep(LAST_MOMENT) => {}
+        () = tokio::time::sleep(SHUTDOWN_TIMEOUT) => {}
         () = killed => {}
     }
-    if signals.is_patient() {
+    if signals.is_shutdown_timeout_disabled() {
         return std::future::pending().await;
     }
-    // A turn has ended by then, and what it said is on its way out.
+    // The turn has ended by then, and only its output is blocked.
     Console::warning(&OutputError::Stuck.to_string());
     received.code.unwrap_or(Code::INTERRUPT)
 }
 
-/// Sets colours and the log.
+/// Sets up colours and the log.
 fn prepare(args: &ConsoleArgs) -> Console {
     anstream::ColorChoice::from(args.color).write_global();
     log::start(args.verbose);
@@ -262,7 +262,7 @@ fn complete(shell: clap_complete::Shell, out: &mut dyn Write) -> std::io::Result
     out.write_all(&text)
 }
 
-/// Prints what is not the answer of a turn.
+/// Prints output other than the answer of a turn.
 async fn print(kind: TextKind, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Code {
     let mut text = Vec::new();
     let written = match write(&mut text) {
@@ -279,7 +279,8 @@ async fn print(kind: TextKind, write: impl FnOnce(&mut dyn Write) -> std::io::Re
     }
 }
 
-/// Prints the help, or what is wrong with the arguments. These may come from file names, and do not drive the terminal.
+/// Prints the help, or the error in the arguments. The arguments may come from file names, so they are made safe
+/// for terminals.
 fn print_clap(error: &clap::Error) -> std::io::Result<()> {
     let text = error.render();
     let plain = text.to_string();
@@ -293,7 +294,8 @@ fn print_clap(error: &clap::Error) -> std::io::Result<()> {
     write_stdout(&stream.into_inner())
 }
 
-/// Reports a panic as every other message: a stderr that is gone or full ends nothing, and no text drives the terminal.
+/// Reports a panic like every other message: a closed or full stderr has no effect, and the text is made safe for
+/// terminals.
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();

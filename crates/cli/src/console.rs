@@ -1,4 +1,4 @@
-//! What is said to a person, on stderr.
+//! Messages to the user on stderr.
 
 use super::error::CommandError;
 use super::live::Live;
@@ -52,14 +52,14 @@ impl Console {
         }
     }
 
-    /// Prints a line with styles of its own. It must be harmless on a terminal.
+    /// Prints a styled line, which must already be safe for terminals.
     pub(crate) fn styled(self, text: &str) {
         if !self.quiet {
             line(text);
         }
     }
 
-    /// Says something that is good to know.
+    /// Prints an informational message.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {
             line(format_args!("{DIM}{}{DIM:#}", visible(text)));
@@ -67,17 +67,17 @@ impl Console {
     }
 }
 
-/// Words an error.
+/// Formats an error.
 pub(crate) fn error_line(text: &str) -> String {
     format!("{ERROR}error:{ERROR:#} {}", visible(text))
 }
 
-/// Words a warning.
+/// Formats a warning.
 pub(crate) fn warning_line(text: &str) -> String {
     format!("{WARNING}warning:{WARNING:#} {}", visible(text))
 }
 
-/// A stderr that nobody reads any more must not end a turn.
+/// Prints a line. A broken stderr must not end a turn, so errors are ignored.
 fn line(text: impl Display) {
     Stderr.write_all(format!("{text}\n").as_bytes()).ok();
 }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_cannot_drive_the_terminal() {
+    fn messages_are_terminal_safe() {
         let line = warning_line("a\u{1b}[31mb\nc\u{9b}d");
         assert!(line.ends_with("a␛[31mb\nc⟨U+009B⟩d"), "{line:?}");
     }

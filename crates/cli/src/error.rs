@@ -6,7 +6,7 @@ use opencode_run_process::resource_hint;
 use opencode_runner::{BuildError, RunnerError};
 use std::path::Path;
 
-/// Something that keeps the command from doing what it was asked.
+/// The reason for which the command could not do its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CommandError {
     pub(crate) kind: FailureKind,
@@ -23,7 +23,7 @@ impl CommandError {
         Self::new(FailureKind::Usage, message)
     }
 
-    /// Makes the error of something that the system refused, with what to do if a resource is exhausted.
+    /// Creates an error of an I/O operation, with a hint if a resource is exhausted.
     pub(crate) fn io(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Io, message).hint_or_resource(None)
     }
@@ -39,7 +39,7 @@ impl CommandError {
         Self { hint, ..self }
     }
 
-    /// Makes an error of another one and its causes.
+    /// Creates an error from another one and its causes.
     pub(crate) fn of(kind: FailureKind, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(kind, ErrorChain::new(error).to_string())
     }

@@ -1,9 +1,9 @@
-//! Every exit code of the command, in one place.
+//! All exit codes of the command.
 
 use opencode_run_core::{FailureKind, TurnFailure};
 use std::process::ExitCode;
 
-/// How the command ends.
+/// An exit code of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Code(u8);
 
@@ -24,12 +24,12 @@ impl Code {
     pub(crate) const HANGUP: Self = Self(129);
     /// Ended by SIGINT.
     pub(crate) const INTERRUPT: Self = Self(130);
-    /// The reader of stdout went away.
+    /// Broken pipe on stdout.
     pub(crate) const PIPE: Self = Self(141);
     /// Ended by SIGTERM.
     pub(crate) const TERMINATE: Self = Self(143);
 
-    /// The table of the codes for `--help`.
+    /// The table of exit codes for `--help`.
     pub(crate) const HELP: &'static str = "\
 Exit codes:
   0    every turn completed
@@ -41,7 +41,7 @@ Exit codes:
   129, 130, 143  ended by SIGHUP, SIGINT, SIGTERM
   141  the reader of stdout went away";
 
-    /// Returns the code for something that failed before or beside a turn.
+    /// Returns the code for a failure before or outside of a turn.
     pub(crate) fn of_kind(kind: FailureKind) -> Self {
         match kind {
             FailureKind::Usage => Self::USAGE,
@@ -52,7 +52,8 @@ Exit codes:
         }
     }
 
-    /// Returns the code for a turn that failed. An error that opencode reports in a turn says nothing against opencode.
+    /// Returns the code for a failed turn. An error that opencode reports within a turn does not mean that opencode
+    /// is unusable.
     pub(crate) fn of_failure(failure: &TurnFailure) -> Self {
         match failure.kind() {
             FailureKind::Opencode => Self::TURN_FAILED,
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_help_names_every_code() {
+    fn help_lists_every_code() {
         let codes = [
             Code::OK,
             Code::TURN_FAILED,
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_opencode_within_a_turn_is_a_failed_turn() {
+    fn opencode_error_in_turn_fails_turn() {
         let failure = TurnFailure::Opencode { message: String::new() };
         assert_eq!(Code::of_failure(&failure), Code::TURN_FAILED);
         assert_eq!(Code::of_kind(FailureKind::Opencode), Code::OPENCODE);

@@ -1,7 +1,7 @@
-//! Whether a file of model sources in the current directory is used without being named.
+//! Decides whether an auto-discovered file of model sources in the current directory is used.
 //!
-//! Whoever gives the model gives the commands that the agent runs. A repository, an archive or another user can have put the file
-//! there, so it is used without a question only if nothing speaks for that.
+//! The provider of a model determines the commands that the agent runs. A repository, an archive or another user
+//! may have put the file there, so it is used without confirmation only if nothing indicates that.
 
 use super::allowed::{Allowed, AllowedFiles};
 use opencode_run_config::{DiscoveredEnvFile, MAX_FILE_BYTES};
@@ -12,7 +12,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// A file that was found, read once: what is judged is what is used.
+/// An auto-discovered file. It is read once, so that the checked content is the used content.
 #[derive(Debug)]
 pub(crate) struct FoundFile {
     name: PathBuf,
@@ -21,14 +21,14 @@ pub(crate) struct FoundFile {
     pub(crate) content: DiscoveredEnvFile,
 }
 
-/// Whether a found file is used.
+/// Whether an auto-discovered file is used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// It was allowed as it is.
+    /// The user allowed it in this state.
     Allowed,
-    /// It is the user's own as far as can be seen.
+    /// It appears to be the user's own.
     Own,
-    /// It must be allowed first, for this reason.
+    /// The user must allow it first, for this reason.
     Unclear(String),
 }
 
@@ -37,7 +37,7 @@ impl FoundFile {
     ///
     /// # Errors
     ///
-    /// If it is there and cannot be read.
+    /// If it exists and cannot be read.
     pub(crate) fn read(name: &Path) -> io::Result<Option<Self>> {
         if !name.is_file() {
             return Ok(None);
@@ -54,13 +54,13 @@ impl FoundFile {
         Ok(Some(Self { name: name.to_owned(), identity, metadata, content }))
     }
 
-    /// Returns what it brings, a line without secrets.
+    /// Returns a summary of its sources: one line without secrets.
     pub(crate) fn summary(&self) -> String {
         let sources: Vec<String> = self.content.source.summaries().map(|summary| summary.to_string()).collect();
         sources.join("; ")
     }
 
-    /// Judges whether it is used.
+    /// Decides whether it is used.
     pub(crate) async fn trust(&self) -> Trust {
         if AllowedFiles::of_user().is_some_and(|allowed| allowed.has(&self.identity)) {
             return Trust::Allowed;
@@ -82,18 +82,18 @@ impl FoundFile {
             return Some(reason);
         }
         let (source, _) = self.content.source.iter().find(|(_, config)| is_keyless_and_remote(config))?;
-        Some(format!("its model source `{source}` sends to another machine without a key"))
+        Some(format!("its model source `{source}` uses another machine without a key"))
     }
 }
 
-/// Returns the path of a file without links in its directory. The file itself may be a link.
+/// Returns the path of a file with symbolic links in its directory resolved. The file itself may be a link.
 pub(crate) fn place(file: &Path) -> io::Result<PathBuf> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     Ok(folder.canonicalize()?.join(name))
 }
 
-/// Opens a file without waiting, should it have become a pipe.
+/// Opens a file without blocking, in case it has become a pipe.
 fn open(name: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -113,7 +113,7 @@ fn is_foreign(_: &Metadata) -> bool {
     false
 }
 
-/// Whether a source sends to another machine and has no key: the user's own sources have one.
+/// Returns whether a source uses another machine without a key, which the user's own sources would have.
 fn is_keyless_and_remote(config: &ModelConfig) -> bool {
     let has_key = config.api_key.is_some() || config.api_key_file.is_some() || config.api_key_command.is_some();
     config.base_url.as_deref().is_some_and(|url| !has_key && !is_loopback(url))
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_told_from_other_hosts() {
+    fn loopback_is_recognised() {
         for (url, expected) in [
             ("http://127.0.0.1:8000/v1", true),
             ("http://LocalHost/v1", true),
@@ -153,7 +153,7 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn file_is_own_unless_something_speaks_for_another_origin() {
+    async fn suspicious_file_needs_permission() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,24 +1,24 @@
-//! Text from a file that an option names, which may be a pipe or a device.
+//! Reads text from a file that an option names, which may be a pipe or a device.
 
 use super::nonblocking::Blocking;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Reads a file of text that has at most `max` bytes, without a byte order mark that begins it.
+/// Reads a text file of at most `max` bytes, without its byte order mark.
 ///
-/// A pipe is read to its end, however long its writer takes, on a thread of its own: the future can be dropped. A pipe or
-/// device that has more than `max` bytes to give is an error like a file of that size.
+/// A pipe is read to its end, however slow its writer is, on a separate thread. Cancel safe. A pipe or device with
+/// more than `max` bytes is an error, like a file of that size.
 ///
 /// # Errors
 ///
-/// The problem, in words that follow "it cannot be read: ".
+/// The problem, in words that continue "it cannot be read: ".
 pub(crate) async fn read_text(file: &Path, max: u64) -> Result<String, String> {
     let file = file.to_owned();
     tokio::task::spawn_blocking(move || read(&file, max)).await.map_err(|error| error.to_string())?
 }
 
-/// Does what [`read_text`] does, on this thread.
+/// Reads like [`read_text`], on this thread.
 pub(crate) fn read(file: &Path, max: u64) -> Result<String, String> {
     let opened = File::open(file).map_err(|error| error.to_string())?;
     if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bound_holds_for_what_has_no_length() {
+    fn size_limit_applies_to_devices() {
         assert_eq!(read_bounded(std::io::repeat(b'x'), 2 << 20).unwrap_err(), "it is longer than 2 MiB");
         assert_eq!(read_bounded(&b"12345"[..], 5).unwrap(), "12345");
     }

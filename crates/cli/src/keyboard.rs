@@ -1,4 +1,4 @@
-//! The lines that a person writes: the turns of a chat, and the answers in between.
+//! Lines from the user's keyboard: the messages of a chat, and answers to questions.
 
 use super::nonblocking::wait_for_stdin;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, MutexGuard};
 /// How often the terminal is asked for input.
 const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
-/// stdin, for whoever it is the turn of.
+/// stdin, shared by several readers that take turns.
 #[derive(Debug, Clone)]
 pub(crate) struct Keyboard(Arc<Mutex<Source>>);
 
@@ -22,7 +22,7 @@ enum Source {
     Polled(Vec<u8>),
 }
 
-/// The keyboard while nobody else reads it.
+/// Exclusive access to the keyboard.
 #[derive(Debug)]
 pub(crate) struct Held<'k>(MutexGuard<'k, Source>);
 
@@ -36,19 +36,19 @@ impl Keyboard {
         Self(Arc::new(Mutex::new(Source::Polled(Vec::new()))))
     }
 
-    /// Takes the keyboard, as soon as nobody else has it.
+    /// Waits for exclusive access.
     pub(crate) async fn hold(&self) -> Held<'_> {
         Held(self.0.lock().await)
     }
 
-    /// Returns the next line; none at the end. What was begun when the future is dropped is not lost.
+    /// Returns the next line; `None` at the end. Cancel safe: a line that was begun is not lost.
     pub(crate) async fn next_line(&self) -> std::io::Result<Option<String>> {
         self.hold().await.next_line().await
     }
 }
 
 impl Held<'_> {
-    /// Returns the next line as [`Keyboard::next_line`] does.
+    /// Returns the next line, like [`Keyboard::next_line`].
     pub(crate) async fn next_line(&mut self) -> std::io::Result<Option<String>> {
         let lines = match &mut *self.0 {
             Source::Lines(lines) => lines,
@@ -65,7 +65,7 @@ impl Held<'_> {
         }
     }
 
-    /// Drops what was typed and not yet taken. Returns whether there was a line of it.
+    /// Discards pending input. Returns whether it contained a complete line.
     pub(crate) fn forget(&mut self) -> bool {
         // More than a line was read at once: a terminal that gives no lines, but what there is.
         let read = match &mut *self.0 {
@@ -129,7 +129,7 @@ pub(crate) fn drop_typed() -> bool {
     use rustix::termios::{QueueSelector, tcflush};
     let stdin = std::io::stdin();
     let waiting = rustix::io::ioctl_fionread(&stdin).is_ok_and(|bytes| bytes > 0);
-    // A terminal that is gone holds nothing, and the next read says so.
+    // If the terminal is gone, there is no input, and the next read reports that.
     tcflush(&stdin, QueueSelector::IFlush).is_ok() && waiting
 }
 

@@ -1,7 +1,7 @@
 //! The command `opencode-run`: arguments, terminal, signals, exit codes.
 //!
-//! This is no interface: it exists so that the end-to-end suites can build the command as a binary of their own package. To use
-//! opencode from Rust, depend on `opencode-runner`.
+//! Not an interface: it exists so that the end-to-end suites can build the command as a binary of their own
+//! package. To use opencode from Rust, depend on `opencode-runner`.
 
 mod advice;
 mod allowed;

@@ -15,17 +15,17 @@ use view::View;
 
 pub(crate) use view::duration_text;
 
-/// How long nothing is shown: what is over by then needs no view, which would only flash.
+/// The delay before the first frame, so that short waits do not cause flicker.
 const FIRST_FRAME: Duration = Duration::from_millis(150);
-/// The shortest time between two frames.
+/// The minimum interval between two frames.
 const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(50);
-/// How long the view waits for a change after that. It is drawn without one, for its clocks.
+/// The interval of redrawing without changes, for the view's clocks.
 const IDLE_INTERVAL: Duration = Duration::from_millis(70);
 
-/// An answer that the view shows the end of.
+/// An answer whose end the view shows.
 pub(crate) type SharedAnswer = Arc<Mutex<Answer>>;
 
-/// The live view. There is one in a process, as there is one terminal.
+/// The live view. A process has at most one, because it has one terminal.
 #[derive(Debug)]
 pub(crate) struct Live {
     turn: Mutex<Option<Turn>>,
@@ -42,11 +42,11 @@ struct Turn {
 }
 
 impl Live {
-    /// Makes the view if stderr is a terminal that can show it.
+    /// Creates the view if stderr is a terminal that can show it.
     pub(crate) fn new() -> Option<&'static Self> {
         let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
         let live = || Self { turn: Mutex::new(None), changed: Notify::new(), colours };
-        // It lives as long as the process, like the terminal.
+        // It lives as long as the process.
         screen::can_draw().then(|| &*Box::leak(Box::new(live())))
     }
 
@@ -54,14 +54,14 @@ impl Live {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to show what is waited for. It must be called on a runtime.
+    /// Starts the view with the thing that is awaited. Must be called on a runtime.
     pub(crate) fn begin(&'static self, awaited: &str) {
         self.end();
         let drawing = tokio::spawn(self.keep_drawing());
         *self.turn() = Some(Turn { began: Instant::now(), view: View::waiting(awaited), answer: None, drawing });
     }
 
-    /// Shows what is waited for now. It begins the view if that has not begun.
+    /// Shows the thing that is awaited, starting the view if necessary.
     pub(crate) fn wait_for(&'static self, awaited: &str) {
         if self.turn().is_none() {
             self.begin(awaited);
@@ -74,12 +74,12 @@ impl Live {
         self.change(|turn| turn.view.stop());
     }
 
-    /// Shows the end of an answer that is being written.
+    /// Shows the end of an answer while it is written.
     pub(crate) fn show_answer(&self, answer: SharedAnswer) {
         self.change(|turn| turn.answer = Some(answer));
     }
 
-    /// Shows what happened.
+    /// Updates the view with an event.
     pub(crate) fn apply(&self, event: &TurnEvent) {
         self.change(|turn| turn.view.apply(turn.began.elapsed(), event));
     }
@@ -96,7 +96,7 @@ impl Live {
         }
     }
 
-    /// Stops showing the view, and erases it.
+    /// Stops and erases the view.
     pub(crate) fn end(&self) {
         if let Some(turn) = self.turn().take() {
             turn.drawing.abort();
@@ -131,7 +131,7 @@ impl Live {
     }
 }
 
-/// Reports that the process was stopped, as with Ctrl-Z, and continues: the shell has moved the cursor.
+/// Waits for the process to continue after it was stopped, for example with Ctrl-Z: the shell has moved the cursor.
 #[cfg(unix)]
 fn continued() -> Continued {
     use tokio::signal::unix::{SignalKind, signal};

@@ -1,4 +1,4 @@
-//! The log on stderr: at its default level, warnings of this program's own parts read like all others.
+//! The log on stderr. At its default level, this program's own warnings look like the command's other messages.
 
 use super::console::{error_line, warning_line};
 use super::stderr::Stderr;
@@ -12,10 +12,10 @@ use tracing_subscriber::fmt::format::{Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// What the paths of all modules of ours begin with.
+/// The common prefix of our module paths.
 const OURS: &str = "opencode_run";
 
-/// Begins to log, as verbosely as was asked for: by the variable, or by as many `-v`.
+/// Starts the log at the level given by the variable or by the number of `-v`.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
         0 => "warn",
@@ -24,18 +24,18 @@ pub(crate) fn start(verbose: u8) {
         _ => "trace",
     };
     let wanted = EnvFilter::try_from_env("OPENCODE_RUN_LOG").ok();
-    // Who asks for more wants to know where it is said.
+    // At a higher verbosity, each message shows its source.
     let is_plain = verbose == 0 && wanted.is_none();
     let filter = wanted.unwrap_or_else(|| EnvFilter::new(level));
-    // The log reports its own failures to stderr by a macro that panics if stderr is broken.
+    // The subscriber reports its own failures with a macro that panics if stderr is broken.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Stderr).log_internal_errors(false);
-    // A second subscriber in one process is nobody's loss.
+    // A second subscriber in one process is ignored.
     log.event_format(Lines { is_plain }).try_init().ok();
 }
 
-/// The lines of the log. No text in them drives the terminal.
+/// The lines of the log, made safe for terminals.
 struct Lines {
-    /// Words warnings and errors of ours as the command words its own, and everything else as a log does.
+    /// Whether our own warnings and errors look like the command's messages.
     is_plain: bool,
 }
 
@@ -54,13 +54,13 @@ where
         if !self.is_plain || !metadata.target().starts_with(OURS) {
             return log_line(context, to, event);
         }
-        let mut said = Said::default();
+        let mut said = EventText::default();
         event.record(&mut said);
         writeln!(to, "{}", word(&said.into_text()))
     }
 }
 
-/// Writes an event as a log does: its level, its place, its message and its fields.
+/// Writes an event in log format: its level, its target, its message and its fields.
 fn log_line<S, N>(context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -70,7 +70,7 @@ where
     Format::default().without_time().with_ansi(false).format_event(context, Writer::new(&mut line), event)?;
     let level = event.metadata().level();
     let style = style_of(*level);
-    // The format begins with the level, to five columns.
+    // The line begins with the level, padded to five columns.
     let head = format!("{level:>5}");
     match line.strip_prefix(&head) {
         Some(rest) => write!(to, "{style}{head}{style:#}{}", visible(rest)),
@@ -88,14 +88,14 @@ const fn style_of(level: Level) -> Style {
     }
 }
 
-/// What an event says: its message, and its fields behind it.
+/// The message and the fields of an event.
 #[derive(Default)]
-struct Said {
+struct EventText {
     message: String,
     fields: Vec<String>,
 }
 
-impl Said {
+impl EventText {
     fn into_text(self) -> String {
         let Self { message, fields } = self;
         match (message.is_empty(), fields.is_empty()) {
@@ -114,7 +114,7 @@ impl Said {
     }
 }
 
-impl Visit for Said {
+impl Visit for EventText {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.note(field, format_args!("{value:?}"));
     }
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    /// Returns what is logged at the default level, without colours.
+    /// Returns the output at the default level, without colours.
     fn logged(say: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_and_errors_of_ours_read_like_all_others() {
+    fn own_warnings_look_like_messages() {
         let broken = io::Error::other("no space");
         assert_eq!(logged(|| tracing::warn!("the journal {} is gone", "x")), "warning: the journal x is gone\n");
         let said = logged(|| tracing::warn!(error = %broken, bytes = 7, name = "n", "it failed"));
@@ -163,18 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_cannot_drive_the_terminal() {
+    fn warnings_are_terminal_safe() {
         assert_eq!(logged(|| tracing::warn!("a{}b", '\r')), "warning: a␍\nb\n");
     }
 
     #[test]
-    fn log_of_others_cannot_drive_the_terminal() {
+    fn foreign_logs_are_terminal_safe() {
         let said = logged(|| tracing::info!(field = "\u{1b}]52;c;x\u{7}", "a\u{9b}2J\u{202e}\u{1b}[8m"));
         assert!(!said.contains(|c: char| c != '\n' && opencode_run_markdown::is_unsafe_on_terminal(c)), "{said:?}");
     }
 
     #[test]
-    fn what_others_log_says_where() {
+    fn foreign_logs_show_target() {
         let said = logged(|| tracing::warn!(target: "hyper::client", "slow"));
         assert_eq!(said, " WARN hyper::client: slow\n");
         assert_eq!(logged(|| tracing::info!(target: "opencode_run::x", "so")), " INFO opencode_run::x: so\n");

@@ -1,4 +1,4 @@
-//! The message of a turn: from the arguments, from stdin, or from both.
+//! Composes the message of a turn from the arguments and stdin.
 
 use super::closed_streams::was_stdin_closed;
 use super::error::CommandError;
@@ -6,17 +6,17 @@ use super::input_file::read_bounded;
 use super::nonblocking::Blocking;
 use std::io::IsTerminal;
 
-/// The longest message that stdin may hold: more than the context of any model.
+/// The maximum size of a message on stdin in bytes, more than the context of any model.
 const MAX_MESSAGE_BYTES: u64 = 16 << 20;
 
-/// Puts the message together.
+/// Composes the message.
 ///
-/// stdin is read where `-` stands among the words, or where there are none and it is not a terminal; never otherwise, so
-/// that an inherited pipe that nobody closes holds nothing up.
+/// stdin is read only if `-` occurs among the words, or if no words are given and it is not a terminal, so that an
+/// inherited pipe that is never closed does not block.
 ///
 /// # Errors
 ///
-/// If there is no message, or it is blank, or what stdin holds is no text.
+/// If there is no message, it is blank, or stdin is not text.
 pub(crate) async fn compose(words: &[String], option: Option<&str>) -> Result<String, CommandError> {
     let message = if let Some(text) = option {
         if text == "-" { read_stdin().await? } else { text.to_owned() }
@@ -25,7 +25,7 @@ pub(crate) async fn compose(words: &[String], option: Option<&str>) -> Result<St
     } else if words.is_empty() {
         if std::io::stdin().is_terminal() {
             let error = CommandError::usage("there is no message");
-            return Err(error.hint("say what to do: opencode-run \"fix the failing test\" --dir ."));
+            return Err(error.hint("write what to do: opencode-run \"fix the failing test\" --dir ."));
         }
         read_stdin().await?
     } else {
@@ -34,11 +34,11 @@ pub(crate) async fn compose(words: &[String], option: Option<&str>) -> Result<St
     check(message)
 }
 
-/// Puts the message together as [`compose`] does. `None` if there are no words and stdin is empty, closed or a terminal.
+/// Composes the message like [`compose`]. `None` if there are no words and stdin is empty, closed or a terminal.
 ///
 /// # Errors
 ///
-/// If the message is blank although there are words, or what stdin holds is no text.
+/// If the message is blank although there are words, or stdin is not text.
 pub(crate) async fn compose_if_any(words: &[String], option: Option<&str>) -> Result<Option<String>, CommandError> {
     if option.is_some() || !words.is_empty() {
         return compose(words, option).await.map(Some);
@@ -50,19 +50,19 @@ pub(crate) async fn compose_if_any(words: &[String], option: Option<&str>) -> Re
     if message.trim().is_empty() { Ok(None) } else { check(message).map(Some) }
 }
 
-/// Refuses a message that says nothing.
+/// Rejects a blank message.
 pub(crate) fn check(message: String) -> Result<String, CommandError> {
     if message.trim().is_empty() {
         let error = CommandError::usage("the message is blank");
-        return Err(error.hint("say what to do: opencode-run \"fix the failing test\" --dir ."));
+        return Err(error.hint("write what to do: opencode-run \"fix the failing test\" --dir ."));
     }
     if message.contains('\0') {
-        return Err(CommandError::usage("the message holds a NUL byte, so it is no text"));
+        return Err(CommandError::usage("the message contains a NUL byte, so it is not text"));
     }
     Ok(message)
 }
 
-/// Joins words by spaces and what `-` stands for by blank lines, since that is mostly a text of many lines.
+/// Joins words with spaces, and the text for `-` with blank lines, because it usually has many lines.
 fn join(words: &[String], stdin: &str) -> String {
     let parts: Vec<String> = words.split(|word| word == "-").map(|between| between.join(" ")).collect();
     let mut message = String::new();
@@ -85,7 +85,7 @@ async fn read_stdin() -> Result<String, CommandError> {
     tokio::task::spawn_blocking(|| read_bounded(Blocking(std::io::stdin().lock()), MAX_MESSAGE_BYTES))
         .await
         .map_err(|error| failed(error.to_string()))?
-        .map_err(|why| failed(why).hint("attach what is not a message with --file"))
+        .map_err(|why| failed(why).hint("attach data with --file"))
 }
 
 #[cfg(test)]
@@ -97,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dash_stands_for_stdin() {
+    fn dash_inserts_stdin() {
         assert_eq!(joined(&["review", "this", "-"]), "review this\n\n+ line\n- line\n");
         assert_eq!(joined(&["-", "explain"]), "+ line\n- line\n\n\nexplain");
         assert_eq!(joined(&["-"]), "+ line\n- line\n");
     }
 
     #[tokio::test]
-    async fn what_says_nothing_is_refused() {
+    async fn blank_message_is_rejected() {
         for blank in ["", "   ", "\n\t"] {
             assert_eq!(compose(&[blank.to_owned()], None).await.unwrap_err().kind.as_str(), "usage");
             assert_eq!(compose(&[], Some(blank)).await.unwrap_err().kind.as_str(), "usage");

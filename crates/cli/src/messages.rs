@@ -1,4 +1,4 @@
-//! Messages about a turn on stderr: what happens in it, and how it ended.
+//! Messages about a turn on stderr: its events and its end.
 
 use super::console::Console;
 use super::live::duration_text;
@@ -13,10 +13,10 @@ use std::time::Duration;
 const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
-/// The most changed files that are named.
+/// The maximum number of changed files that are named.
 const MAX_FILES: usize = 5;
 
-/// Reports an event that a person would want to see.
+/// Reports an event that is of interest to the user.
 pub(crate) fn report_event(event: &TurnEvent, console: Console) {
     let is_sub_agent = event.observed.sub_agent.is_some();
     let agent = if is_sub_agent { "sub-agent: " } else { "" };
@@ -46,7 +46,7 @@ pub(crate) fn report_event(event: &TurnEvent, console: Console) {
     }
 }
 
-/// Returns the line of a tool call that has ended, below the answer.
+/// Returns the line for a finished tool call, printed below the answer.
 fn ended_tool(call: &ToolCall, is_sub_agent: bool, time: Option<Duration>) -> Line {
     let mut line = Line::plain(if is_sub_agent { "    " } else { "  " });
     match &call.state {
@@ -81,18 +81,18 @@ pub(crate) fn first_line(text: &str) -> String {
     shown
 }
 
-/// Reports how the turn ended.
+/// Reports the end of the turn.
 pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
     match &turn.finish {
         Some(StepReason::Length) => {
-            Console::warning("the answer was cut at the model's limit of output tokens");
+            Console::warning("the answer was cut off at the limit on output tokens");
         }
-        Some(StepReason::ContentFilter) => Console::warning("the answer was cut by the provider's filter"),
+        Some(StepReason::ContentFilter) => Console::warning("the answer was cut off by the provider's content filter"),
         _ => {}
     }
     if turn.dropped.messages > 0 {
         Console::warning(&format!(
-            "{} messages of opencode's ({} bytes) were too long and left out",
+            "{} messages of opencode ({} bytes) were too long and were dropped",
             turn.dropped.messages, turn.dropped.bytes
         ));
     }
@@ -131,7 +131,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn ended_tool_stands_on_one_line() {
+    fn finished_tool_is_one_line() {
         let of = |state| ToolCall::new("1", "bash", Value::Null, state);
         let done = of(ToolState::Completed { title: Some("a\nb".to_owned()), output: String::new() });
         let shown = |call: &ToolCall, is_sub_agent, time| ended_tool(call, is_sub_agent, time).to_text(false);

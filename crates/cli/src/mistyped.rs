@@ -1,4 +1,5 @@
-//! A message that is one word and looks like a subcommand. On a terminal the person is asked before a model gets it.
+//! A message that is a single word and resembles a subcommand. On a terminal the user is asked before a model gets
+//! it.
 
 use super::args::Cli;
 use super::console::Console;
@@ -10,19 +11,19 @@ use opencode_run_process::suggestions;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read, Write};
 
-/// The use of the word.
+/// The decision about the word.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// It is the message.
+    /// Send it as the message.
     Message,
-    /// The subcommand is run in its place.
+    /// Run the subcommand instead.
     Subcommand(String),
-    /// Nothing is done.
+    /// Do nothing.
     Nothing,
 }
 
-/// Asks what the first argument is, if it is the whole message and similar to a subcommand. Off a terminal, and behind `--`, it is the
-/// message.
+/// Asks the user about the first argument if it is the whole message and resembles a subcommand. Without a
+/// terminal, and after `--`, it is the message.
 pub(crate) fn decide(cli: &Cli, arguments: &[OsString]) -> Decision {
     let Some((word, name)) = mistyped(cli, arguments) else { return Decision::Message };
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
@@ -42,7 +43,7 @@ fn answer(line: &str, name: String) -> Decision {
     }
 }
 
-/// Returns the word and the subcommand that it looks like.
+/// Returns the word and the similar subcommand.
 fn mistyped(cli: &Cli, arguments: &[OsString]) -> Option<(String, String)> {
     let [word] = cli.run.words.as_slice() else { return None };
     let is_first = arguments.get(1).is_some_and(|first| **first == **word);
@@ -59,7 +60,7 @@ fn mistyped(cli: &Cli, arguments: &[OsString]) -> Option<(String, String)> {
     Some((word.clone(), name.to_owned()))
 }
 
-/// Reads a line, byte by byte: what follows it is for the subcommand.
+/// Reads a line byte by byte, so that further input is left to the subcommand.
 fn read_line() -> String {
     let mut line = Vec::new();
     let mut byte = [0];

@@ -1,4 +1,4 @@
-//! Model sources from the file that was named, or from a `.env` that is found, and who can read their keys there.
+//! Reads model sources from a named or auto-discovered file, and checks who can read their keys.
 
 use super::args::TaskArgs;
 use super::console::Console;
@@ -8,23 +8,23 @@ use opencode_run_core::FailureKind;
 use opencode_runner::ModelSource;
 use std::path::{Path, PathBuf};
 
-/// The name of the file that is looked for in the current directory.
+/// The name of the auto-discovered file in the current directory.
 pub(crate) const FOUND_FILE: &str = ".env";
 
 /// The model sources of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     pub(crate) source: ModelSource,
-    /// The files in which their keys stand.
+    /// The files that contain their keys.
     pub(crate) key_files: KeyFiles,
 }
 
-/// The files in which the keys of model sources stand.
+/// The files that contain keys of model sources.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyFiles(pub(crate) Vec<PathBuf>);
 
 impl KeyFiles {
-    /// Returns those of the sources of a file: that file itself, and those that it names.
+    /// Returns the key files of the sources of a file: that file itself, and those that it names.
     pub(crate) fn of(file: &Path, source: &ModelSource) -> Self {
         let has_keys = source.iter().any(|(_, config)| config.api_key.is_some());
         let others = source.iter().filter_map(|(_, config)| config.api_key_file.clone());
@@ -34,7 +34,7 @@ impl KeyFiles {
         Self(files)
     }
 
-    /// Warns of the first of them that an agent in this directory comes upon, or that others can read, and names the way out.
+    /// Warns about the first of them that is in the agent's directory or readable for other users, with a fix.
     pub(crate) fn warn(&self, task_dir: &Path) {
         if let Some(warning) = self.0.iter().find_map(|file| warning(file, task_dir)) {
             Console::warning(&warning);
@@ -44,48 +44,49 @@ impl KeyFiles {
 
 fn warning(file: &Path, task_dir: &Path) -> Option<String> {
     let shown = file.display();
-    // What is no file is gone when it has been read.
+    // A pipe or device is gone after it was read.
     let place = file.canonicalize().ok().filter(|place| place.is_file())?;
     if task_dir.canonicalize().is_ok_and(|task_dir| place.starts_with(task_dir)) {
-        let way_out = "keep it elsewhere and name it with --config, or let MODEL_<TYPE>_APIKEY_COMMAND give the key";
-        return Some(format!("{shown} holds a key, and is where the agent works: {way_out}"));
+        let way_out = "keep it elsewhere and name it with --config, or let MODEL_<TYPE>_APIKEY_COMMAND print the key";
+        return Some(format!("{shown} contains a key and is in the agent's working directory: {way_out}"));
     }
-    others_can_read(file).then(|| format!("{shown} holds a key, and other users can read it: chmod 600 {shown}"))
+    others_can_read(file).then(|| format!("{shown} contains a key, and other users can read it: chmod 600 {shown}"))
 }
 
-/// Whether users other than the owner can read a file.
+/// Returns whether users other than the owner can read a file.
 #[cfg(unix)]
 pub(crate) fn others_can_read(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     file.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
 }
 
-/// Whether users other than the owner can read a file, which is not known here.
+/// Returns `false`, because file permissions are unknown on this system.
 #[cfg(not(unix))]
 pub(crate) fn others_can_read(_: &Path) -> bool {
     false
 }
 
-/// How many warnings of one file are shown: a file that is full of them is not for us.
-const MOST_WARNINGS: usize = 20;
+/// The maximum number of warnings about a file: one that is full of them belongs to another program.
+const MAX_WARNINGS: usize = 20;
 
-/// Reads the model sources that the arguments ask for.
+/// Reads the model sources that the arguments select.
 ///
 /// # Errors
 ///
-/// If a file that was named cannot be used to the letter, or one that was only found is not used and a source of it is asked for.
+/// If a named file is invalid, or an auto-discovered one is not used although one of its sources is requested.
 pub(crate) fn read(args: &TaskArgs, console: Console) -> Result<Sources, CommandError> {
     read_from(args.config.as_deref(), args.no_env, args.model_source_type.is_some(), console)
 }
 
-/// Reads the model sources of the file that was named, else of the one that is found. It runs on a thread of its own in a runtime.
+/// Reads the model sources of the named file, otherwise of the auto-discovered one. Must run on a separate thread
+/// of a runtime.
 ///
-/// A file that was only found is announced, and used if it is the user's own or was allowed: a cloned repository may bring
-/// one unnoticed.
+/// An auto-discovered file is announced, and used if it is the user's own or was allowed, because a cloned
+/// repository may contain one.
 ///
 /// # Errors
 ///
-/// If a file that was named cannot be used to the letter, or one that was only found is not used and is needed.
+/// If a named file is invalid, or an auto-discovered one is not used although it is needed.
 pub(crate) fn read_from(
     named: Option<&Path>,
     no_env: bool,
@@ -94,7 +95,7 @@ pub(crate) fn read_from(
 ) -> Result<Sources, CommandError> {
     if let Some(file) = named {
         let source = ModelSource::from_env_file(file).map_err(|error| {
-            CommandError::of(FailureKind::Config, &error).hint("correct the file, or leave --config out")
+            CommandError::of(FailureKind::Config, &error).hint("correct the file, or remove --config")
         })?;
         return Ok(Sources { key_files: KeyFiles::of(file, &source), source });
     }
@@ -114,7 +115,7 @@ pub(crate) fn read_from(
         return Ok(Sources::default());
     }
     let summary = found.summary();
-    // This thread does not belong to the runtime, and may wait for git.
+    // This thread does not belong to the runtime, so it may block on git.
     match tokio::runtime::Handle::current().block_on(found.trust()) {
         Trust::Allowed => console.note(&format!("model sources from ./{FOUND_FILE}: {summary}")),
         Trust::Own => Console::warning(&format!(
@@ -133,21 +134,21 @@ pub(crate) fn read_from(
     Ok(Sources { key_files: KeyFiles::of(Path::new(FOUND_FILE), &source), source })
 }
 
-/// What to do about a found file that is not used.
+/// The hint for an auto-discovered file that is not used.
 pub(crate) const ALLOW_HINT: &str =
     "if you trust it, run `opencode-run allow .env` once, or name it with --config; --no-env ignores it";
 
 fn unclear(reason: &str, summary: &str) -> CommandError {
-    let message = format!("./{FOUND_FILE} is not used, since {reason}: {summary}");
+    let message = format!("./{FOUND_FILE} is not used because {reason}: {summary}");
     CommandError::new(FailureKind::Config, message).hint(ALLOW_HINT)
 }
 
 fn warn_of_lines(found: &FoundFile) {
     let warnings = &found.content.warnings;
-    for warning in warnings.iter().take(MOST_WARNINGS) {
+    for warning in warnings.iter().take(MAX_WARNINGS) {
         Console::warning(&warning.to_string());
     }
-    if let Some(more) = warnings.len().checked_sub(MOST_WARNINGS).filter(|more| *more > 0) {
+    if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
         Console::warning(&format!("{FOUND_FILE}: and {more} more like these"));
     }
 }
@@ -158,7 +159,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_key_that_can_be_read_is_warned_of_with_a_way_out() {
+    fn readable_key_causes_warning() {
         let home = tempfile::tempdir().unwrap();
         let task = home.path().join("task");
         std::fs::create_dir(&task).unwrap();
@@ -170,15 +171,15 @@ mod tests {
         };
         assert_eq!(of("mine.env", 0o600), None);
         assert!(of("open.env", 0o640).unwrap().contains("other users can read it: chmod 600 "));
-        assert!(of("task/.env", 0o600).unwrap().contains("where the agent works: "));
+        assert!(of("task/.env", 0o600).unwrap().contains("in the agent's working directory: "));
         assert_eq!(warning(&home.path().join("gone"), &task), None);
-        // The task's directory may be known by another name.
+        // The task's directory may be reached by another path.
         std::os::unix::fs::symlink(&task, home.path().join("link")).unwrap();
         assert!(warning(&home.path().join("task/.env"), &home.path().join("link")).is_some());
     }
 
     #[test]
-    fn keys_stand_in_the_file_and_in_those_that_it_names() {
+    fn key_files_include_named_files() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("models.env");
         let of = |text: &str| {

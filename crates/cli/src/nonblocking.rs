@@ -1,7 +1,8 @@
 //! Standard streams that another process has made non-blocking.
 //!
-//! Whether a pipe or terminal blocks belongs to the open file, not to the descriptor: a neighbour that shares it, such as a Node.js
-//! server in the same CI step, may switch that for all. `EAGAIN` then means "wait", and is no failure.
+//! Whether a pipe or terminal blocks is a property of the open file, not of the descriptor: another process that
+//! shares it, such as a Node.js server in the same CI step, may change that for all. `EAGAIN` then means "wait" and
+//! is not a failure.
 
 #[cfg(unix)]
 use super::closed_streams::was_stdout_closed;
@@ -88,7 +89,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn empty_nonblocking_stream_is_waited_for() {
+    fn empty_nonblocking_stream_is_awaited() {
         let (mut writer, reader) = UnixStream::pair().unwrap();
         reader.set_nonblocking(true).unwrap();
         let late = std::thread::spawn(move || {

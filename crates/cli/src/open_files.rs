@@ -1,13 +1,14 @@
 //! The limit on open files (`ulimit -n`).
 
-/// The fewest open files with which a turn is tried. opencode 1.18.33 crashes in the middle of a turn with 32, and works with 40.
+/// The minimum number of open files for a turn. opencode 1.18.33 crashes in the middle of a turn with 32, and works
+/// with 40.
 #[cfg(unix)]
 const MIN_OPEN_FILES: u64 = 64;
 
 /// Returns the problem if the limit of this process is too low for a turn.
 ///
-/// It is checked before anything else: where too few files can be open, every part of the command and of opencode fails in a way of
-/// its own, some with a crash.
+/// Must be checked first: if too few files can be open, every part of the command and of opencode fails
+/// differently, some with a crash.
 #[cfg(unix)]
 pub(crate) fn problem() -> Option<String> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;

@@ -1,4 +1,4 @@
-//! What goes to stdout: the answer as it comes, or JSON.
+//! Output on stdout: the answer while it streams, or JSON.
 
 mod answer;
 mod printer;

@@ -1,4 +1,4 @@
-//! The exact name of a package of npm.
+//! The exact name of an npm package.
 
 use std::fmt;
 use std::str::FromStr;

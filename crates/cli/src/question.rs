@@ -1,13 +1,14 @@
-//! A permission request as a person sees it: what would be carried out, complete and visible, in lines of its own.
+//! Formats a permission request for the user: what would be executed, complete and visible, on separate lines.
 
 use opencode_run_core::PermissionRequest;
 use opencode_run_markdown::is_unsafe_on_terminal;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// The most characters of a tool's input that are shown: a dozen screens. The middle of a longer one is omitted, and marked.
+/// The maximum number of shown characters of a tool's input: a dozen screens. The middle of a longer one is omitted
+/// and marked.
 const MAX_SHOWN: usize = 16 << 10;
-/// The beginning of every line of the input. A line that the model wrote cannot look like one of ours.
+/// The prefix of every line of the input, so that a line written by the model cannot imitate one of ours.
 const MARGIN: &str = "  | ";
 
 /// The input of a tool call.
@@ -32,7 +33,7 @@ pub(crate) fn of(ask: &PermissionRequest, input: Option<&CallInput>, width: usiz
         }
     }
     if ask.always.is_empty() {
-        // Nobody agrees to what they have not seen.
+        // `always` is offered only if its patterns are shown.
         question.push_str("Allow it? [y]es, [n]o: ");
         return question;
     }
@@ -45,7 +46,7 @@ pub(crate) fn of(ask: &PermissionRequest, input: Option<&CallInput>, width: usiz
     question
 }
 
-/// Returns a tool's input as text: a field a line, or more if it has line breaks, which are marked.
+/// Returns a tool's input as text, one field per line; line breaks within a field are marked.
 fn text_of(input: &Value) -> String {
     let shown = |value: &Value| match value {
         Value::String(text) => text.replace('\n', "␊\n    "),
@@ -60,7 +61,7 @@ fn text_of(input: &Value) -> String {
     }
 }
 
-/// Replaces the middle of a long text by the number of characters that it has.
+/// Replaces the middle of a long text by its number of characters.
 fn omit_middle(text: &str) -> String {
     let count = text.chars().count();
     if count <= MAX_SHOWN {
@@ -72,7 +73,7 @@ fn omit_middle(text: &str) -> String {
     format!("{head}\n… {} CHARACTERS ARE NOT SHOWN …\n{tail}", count - MAX_SHOWN)
 }
 
-/// Appends a line behind the margin, broken where the terminal would break it: its own breaks have no margin.
+/// Appends a line after the margin, broken before the terminal would break it without a margin.
 fn wrap(to: &mut String, line: &str, width: usize) {
     let room = width.saturating_sub(MARGIN.len() + 1).max(16);
     to.push_str(MARGIN);
@@ -95,7 +96,8 @@ fn one_line(text: &str) -> String {
     visible_strictly(&text.replace('\n', "␊"))
 }
 
-/// Returns a line in which every character can be seen: a blank is an ASCII space, and nothing is without width.
+/// Returns a line in which every character is visible: the only blank is the ASCII space, and nothing has zero
+/// width.
 fn visible_strictly(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
     for c in line.chars() {
@@ -111,7 +113,8 @@ fn visible_strictly(line: &str) -> String {
     shown
 }
 
-/// Returns whether a character is blank or has no width. Joiners and selectors are among them: a command needs none.
+/// Returns whether a character is blank or has zero width, including joiners and selectors, which commands do not
+/// need.
 fn is_invisible(c: char) -> bool {
     (c.is_whitespace() && c != ' ')
         || matches!(
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn command_is_shown_with_its_line_breaks() {
+    fn command_keeps_its_line_breaks() {
         assert_eq!(
             asked(json!({"command": "ls\n  rm -rf x\t", "timeout": 5})),
             "The agent asks for bash (ls *). The tool `bash` is to do:\n  | command: ls␊\n  |       rm -rf x␉\n  | timeout: 5\n\
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_the_model_looks_like_ours() {
+    fn model_lines_have_a_margin() {
         let fake = "ls\nAllow it? [y]es\r\u{1b}[8m\u{9b}A\u{202e}\u{2028}Allow it?";
         let padded = format!("ls{}Allow it? [y]es", " ".repeat(78 * 3));
         for command in [fake.to_owned(), padded, "日本".repeat(200)] {
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn omission_is_marked_and_the_end_is_shown() {
+    fn omission_is_marked() {
         let question = asked(json!({"command": format!("{}; the end", "x".repeat(40_000))}));
         assert!(question.contains("… 23") && question.contains("CHARACTERS ARE NOT SHOWN …"), "{}", question.len());
         assert!(question.contains("; the end\n"), "{question}");

@@ -1,8 +1,8 @@
-//! Markdown on a terminal, rendered as it streams.
+//! Renders Markdown on a terminal while it streams.
 //!
-//! Blocks are recognised line by line, so that the work is linear in the length of the answer and a line is final soon: a heading, an
-//! item or a line of code when it ends, a paragraph when the next block begins. Only the inline text of a block goes through a
-//! parser. No text is ever dropped: what is not understood is shown as it is.
+//! Blocks are recognised line by line, so that the work is linear in the length of the answer and lines become
+//! final early: a heading, an item or a line of code when it ends, a paragraph when the next block begins. Only the
+//! inline text of a block is parsed. No text is ever dropped: unrecognised text is shown unchanged.
 
 mod blocks;
 mod code;
@@ -12,31 +12,31 @@ mod table;
 use crate::styled::Line;
 use blocks::Blocks;
 
-/// The most columns of rendered text: longer lines are hard to read.
+/// The maximum number of columns of rendered text: longer lines are hard to read.
 const MAX_COLUMNS: usize = 100;
-/// The longest line that is waited for, in bytes. A longer one is broken.
+/// The maximum length of a buffered line in bytes. A longer one is broken.
 const MAX_LINE_BYTES: usize = 8 << 10;
 
-/// Renders Markdown that comes piece by piece.
+/// Renders streamed Markdown.
 #[derive(Debug, Clone)]
 pub(crate) struct RichText {
     blocks: Blocks,
-    /// The source line that has no end yet.
+    /// The source line without an end so far.
     open: String,
 }
 
 impl RichText {
-    /// Makes a renderer for a terminal of so many columns.
+    /// Creates a renderer for a terminal of this width.
     pub(crate) fn new(columns: usize) -> Self {
         Self { blocks: Blocks::new(usable(columns)), open: String::new() }
     }
 
-    /// Sets the width of the lines to come.
+    /// Sets the width of the following lines.
     pub(crate) fn resize(&mut self, columns: usize) {
         self.blocks.columns = usable(columns);
     }
 
-    /// Takes a piece and returns the lines that are final now.
+    /// Adds a piece and returns the lines that have become final.
     pub(crate) fn push(&mut self, piece: &str) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut rest = piece;
@@ -52,12 +52,12 @@ impl RichText {
         lines
     }
 
-    /// Returns the lines that are not final yet, as they look now.
+    /// Returns the lines that are not final, in their current form.
     pub(crate) fn tail(&self) -> Vec<Line> {
         self.clone().finish()
     }
 
-    /// Ends the text: returns the lines that were not final.
+    /// Ends the text and returns the remaining lines.
     pub(crate) fn finish(&mut self) -> Vec<Line> {
         let mut lines = Vec::new();
         if !self.open.is_empty() {
@@ -68,7 +68,7 @@ impl RichText {
         lines
     }
 
-    /// Breaks a line that is too long to be held.
+    /// Breaks a line that exceeds the buffer.
     fn break_long(&mut self, lines: &mut Vec<Line>) {
         while self.open.len() > MAX_LINE_BYTES {
             let mut at = MAX_LINE_BYTES;
@@ -85,7 +85,7 @@ impl RichText {
     }
 }
 
-/// Leaves the last column free: a terminal that has filled it is about to wrap.
+/// Returns the usable width. The last column stays empty, because terminals wrap after it in different ways.
 fn usable(columns: usize) -> usize {
     columns.saturating_sub(1).clamp(16, MAX_COLUMNS)
 }

@@ -1,5 +1,5 @@
-//! The terminal that stdout and stderr share: its last lines are a view that is erased before anything else is printed, and drawn
-//! again after it.
+//! The terminal that stdout and stderr share: its last lines are a view that is erased before other output, and
+//! redrawn after it.
 
 use crate::stderr::write_if_room;
 use crate::styled::Line;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 /// The size of a terminal that does not report one.
 const DEFAULT_SIZE: Size = Size { columns: 80, rows: 24 };
 
-/// Columns and rows.
+/// The size of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) columns: usize,
@@ -20,19 +20,19 @@ pub(crate) struct Size {
 
 static SCREEN: Mutex<Screen> = Mutex::new(Screen { drawn: Vec::new(), holds: 0 });
 
-/// Reports that the view is not on the screen any more.
+/// Notified when the view was erased from the screen.
 static ERASED: Notify = Notify::const_new();
 
 #[derive(Debug)]
 struct Screen {
-    /// The widths of the lines that are drawn. The cursor stands behind the last one.
+    /// The widths of the drawn lines. The cursor is after the last one.
     drawn: Vec<usize>,
-    /// How many holders forbid to draw.
+    /// The number of holds, which prevent drawing.
     holds: u32,
 }
 
 impl Screen {
-    /// Returns what erases the lines that are drawn, which then are not.
+    /// Marks the drawn lines as erased, and returns the text that erases them.
     fn erase(&mut self, columns: usize) -> String {
         let text = erasure(&self.drawn, columns);
         self.drawn.clear();
@@ -44,7 +44,8 @@ fn screen() -> MutexGuard<'static, Screen> {
     SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns what erases lines of these widths from the cursor upwards. A terminal that became narrower has broken them.
+/// Returns the text that erases lines of these widths from the cursor upwards. A terminal that became narrower has
+/// wrapped them.
 fn erasure(widths: &[usize], columns: usize) -> String {
     if widths.is_empty() {
         return String::new();
@@ -54,7 +55,7 @@ fn erasure(widths: &[usize], columns: usize) -> String {
     format!("\r{up}\u{1b}[J")
 }
 
-/// Forbids to draw while it lives: another process or the print of an answer has the terminal.
+/// Prevents drawing while it exists: another process or the answer uses the terminal.
 #[derive(Debug)]
 pub(crate) struct Hold(());
 
@@ -65,7 +66,7 @@ impl Drop for Hold {
     }
 }
 
-/// Forbids to draw. Returns what erases the view, to be written before anything else.
+/// Prevents drawing. Returns the text that erases the view, which must be written first.
 pub(crate) fn hold() -> (Hold, String) {
     let mut screen = screen();
     screen.holds += 1;
@@ -73,7 +74,7 @@ pub(crate) fn hold() -> (Hold, String) {
     (Hold(()), erasure)
 }
 
-/// Returns what erases the view, to be written before anything else.
+/// Returns the text that erases the view, which must be written first.
 pub(crate) fn take_erasure() -> String {
     let mut screen = screen();
     if screen.drawn.is_empty() {
@@ -83,7 +84,7 @@ pub(crate) fn take_erasure() -> String {
     screen.erase(size().columns)
 }
 
-/// Waits until the view was erased and can be drawn again.
+/// Waits until the view was erased and can be redrawn.
 pub(crate) async fn erased() {
     ERASED.notified().await;
 }
@@ -96,12 +97,12 @@ pub(crate) fn clear() {
     }
 }
 
-/// Forgets what is drawn: the cursor may be elsewhere.
+/// Forgets the drawn lines, because the cursor may have moved.
 pub(crate) fn forget() {
     screen().drawn.clear();
 }
 
-/// Draws the view in place of the one before. It is skipped if the terminal has no room, or another job has it.
+/// Replaces the drawn view. Does nothing if the terminal has no room, or another job uses it.
 pub(crate) fn draw(lines: &[Line], size: Size, colours: bool) {
     let mut screen = screen();
     if screen.holds > 0 || !is_in_foreground() {
@@ -111,7 +112,7 @@ pub(crate) fn draw(lines: &[Line], size: Size, colours: bool) {
     let lines: Vec<_> = lines.iter().map(|line| line.cut(columns.saturating_sub(1))).collect();
     let mut text = erasure(&screen.drawn, columns);
     for (number, line) in lines.iter().enumerate() {
-        // Writing to a string cannot fail. A tab would not have the width that is counted.
+        // Writing to a string cannot fail. Tabs are replaced, because their width would be wrong.
         let shown = line.to_text(colours).replace('\t', "    ");
         write!(text, "{}{shown}", if number > 0 { "\r\n" } else { "" }).ok();
     }
@@ -146,7 +147,7 @@ pub(crate) fn size() -> Size {
     DEFAULT_SIZE
 }
 
-/// Returns whether this job has the terminal. One in the background does not draw over what the shell shows.
+/// Returns whether this job is in the foreground. A background job must not draw over the shell's output.
 fn is_in_foreground() -> bool {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! Signals that ask the command to end.
+//! Handles signals that ask the command to end.
 
 use super::exit_code::Code;
 use super::monitor::Link;
@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What has come so far.
+/// The signals received so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Received {
-    /// How many signals have come.
+    /// The number of signals.
     pub(crate) count: u32,
-    /// The code that the last one asks for.
+    /// The exit code for the last one.
     pub(crate) code: Option<Code>,
 }
 
-/// How long after or before a signal to this process the same one to the monitor is taken for the same event.
+/// The interval within which the same signal to this process and to the monitor counts as one event.
 #[cfg(unix)]
 const SAME_EVENT: Duration = Duration::from_secs(1);
 
-/// How soon after a signal to the monitor the same one again is taken for the same event: `timeout` signals its child and then
-/// its group.
+/// The interval within which the same signal to the monitor again counts as one event: `timeout` signals its child
+/// and then its group.
 #[cfg(unix)]
 const SAME_SENDER: Duration = Duration::from_millis(50);
 
@@ -34,8 +34,8 @@ fn count(sender: &watch::Sender<Received>, code: Code) {
     });
 }
 
-/// Counts the signals of one kind that this process receives, unless the monitor forwards them too: `forwarded` is the time of the
-/// last one.
+/// Counts the signals of one kind that this process receives, unless the monitor forwards them too. `forwarded` is
+/// the time of the last forwarded one.
 #[cfg(unix)]
 async fn collect(
     mut signals: tokio::signal::unix::Signal,
@@ -54,8 +54,8 @@ async fn collect(
     }
 }
 
-/// Lets a write beyond the limit on the size of files (`ulimit -f`) fail with an error, instead of SIGXFSZ ending the process.
-/// A handler, since an ignored signal would stay ignored in opencode.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail with an error instead of ending the process by
+/// SIGXFSZ. Uses a handler, because an ignored signal would stay ignored in opencode.
 ///
 /// # Errors
 ///
@@ -69,19 +69,19 @@ pub(crate) fn survive_file_size_limit() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Collects signals. The first asks for a gentle end, the second for an immediate one.
+/// Collects signals. The first asks for a graceful end, the second for an immediate one.
 #[derive(Debug, Clone)]
 pub(crate) struct Signals {
     received: watch::Receiver<Received>,
-    patient: Arc<AtomicBool>,
+    no_timeout: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Begins to collect; from here on a signal no longer ends the process by itself. A signal that the process was started to ignore,
-    /// as by `nohup` or as a background job of a script, stays ignored.
+    /// Begins to collect; from then on a signal no longer ends the process itself. A signal that the process was
+    /// started to ignore, for example by `nohup` or as a background job of a script, stays ignored.
     ///
-    /// With a monitor, its signals count. A signal to this process counts only if the monitor does not receive the same one: a
-    /// terminal, and every other sender to the group, sends it to both.
+    /// With a monitor, its signals count. A signal to this process counts only if the monitor does not receive the
+    /// same one: a terminal, and every other sender to the group, sends it to both.
     #[cfg(unix)]
     pub(crate) fn listen(link: Link) -> std::io::Result<Self> {
         use opencode_run_process::ignored_signals;
@@ -95,7 +95,7 @@ impl Signals {
             (SignalKind::terminate(), Code::TERMINATE),
             (SignalKind::hangup(), Code::HANGUP),
         ];
-        // When the monitor received each of them last.
+        // The time at which the monitor last received each of them.
         let mut forwarded = Vec::new();
         for (kind, code) in codes {
             let (forward, last) = watch::channel(None);
@@ -124,7 +124,7 @@ impl Signals {
         Ok(Self::of(receiver))
     }
 
-    /// Begins to collect Ctrl-C; from here on it no longer ends the process by itself.
+    /// Begins to collect Ctrl-C; from then on it no longer ends the process itself.
     #[cfg(not(unix))]
     pub(crate) fn listen(_: Link) -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(Received::default());
@@ -137,37 +137,37 @@ impl Signals {
     }
 
     fn of(received: watch::Receiver<Received>) -> Self {
-        Self { received, patient: Arc::default() }
+        Self { received, no_timeout: Arc::default() }
     }
 
-    /// Returns the code that the last signal asks for, if one has come.
+    /// Returns the exit code for the last signal, if there was one.
     pub(crate) fn code(&self) -> Option<Code> {
         self.received.borrow().code
     }
 
-    /// Waits until so many signals have come, all since the start counted.
+    /// Waits until this many signals have arrived since the start.
     pub(crate) async fn reach(&mut self, count: u32) -> Received {
         let reached = self.received.wait_for(|received| received.count >= count).await.map(|received| *received).ok();
         match reached {
             Some(received) => received,
-            // Nobody collects any more: no signal will come.
+            // The collector has stopped: no signal will arrive.
             None => std::future::pending().await,
         }
     }
 
-    /// Returns how many signals have come.
+    /// Returns the number of received signals.
     pub(crate) fn count(&self) -> u32 {
         self.received.borrow().count
     }
 
-    /// Says that whoever holds this goes on after a signal, and knows when to end.
-    pub(crate) fn be_patient(&self) {
-        self.patient.store(true, Ordering::Relaxed);
+    /// Disables the shutdown timeout, for a caller that continues after a signal and decides itself when to end.
+    pub(crate) fn disable_shutdown_timeout(&self) {
+        self.no_timeout.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether somebody goes on after a signal.
-    pub(crate) fn is_patient(&self) -> bool {
-        self.patient.load(Ordering::Relaxed)
+    /// Returns whether the shutdown timeout is disabled.
+    pub(crate) fn is_shutdown_timeout_disabled(&self) -> bool {
+        self.no_timeout.load(Ordering::Relaxed)
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[tokio::test]
-    async fn signal_sent_twice_at_once_counts_once() {
+    async fn duplicate_signal_counts_once() {
         let (mut monitor, worker) = UnixStream::pair().unwrap();
         let mut signals = Signals::listen(Link { signals: Some(worker), traced: false }).unwrap();
         let term = u8::try_from(tokio::signal::unix::SignalKind::terminate().as_raw_value()).unwrap();

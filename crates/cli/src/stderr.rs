@@ -1,56 +1,58 @@
-//! stderr, which holds nothing up: what its reader has no room for is left out.
+//! Writes to stderr without blocking: output that does not fit is dropped.
 
 use crate::screen;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a full stderr is waited for. Who reads it, if slowly, makes room in less.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often a terminal that is stopped is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The timeout for a full stderr. Even a slow reader makes room in less time.
+const FULL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The polling interval for a stopped terminal.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The pause before the next attempt if the system reports room and then refuses to write.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// Gives a terminal its own look back, whatever was written to it before: no colour, nothing concealed, a visible cursor.
+/// Resets a terminal, whatever was written to it before: no colour, nothing concealed, a visible cursor.
 const CLEAN_STATE: &str = "\u{1b}[0m\u{1b}[?25h";
-/// How much can be written at once where the system says that there is room: a pipe has this much, or says that it is full.
+/// The maximum size of one write when the system reports room: a pipe has at least this much, or reports that it is
+/// full.
 const PIECE: usize = 4096;
 
-/// How many times something was left out since there was room.
-static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+/// The number of dropped messages since there was room.
+static DROPPED_MESSAGES: AtomicU64 = AtomicU64::new(0);
 
-/// What stdout wrote last, to the terminal that stderr is on as well, ends in the middle of a line.
+/// Whether stdout's last output ended in the middle of a line, on a terminal that it shares with stderr.
 static LINE_IS_OPEN: AtomicBool = AtomicBool::new(false);
 
-/// Notes what stdout wrote, so that no message begins in the middle of a line of it where a person sees both.
+/// Records the end of stdout's output, so that no message begins in the middle of one of its lines on a shared
+/// terminal.
 pub(crate) fn note_stdout(text: &str) {
     if io::stdout().is_terminal() && io::stderr().is_terminal() {
         LINE_IS_OPEN.store(!text.ends_with('\n'), Ordering::Relaxed);
     }
 }
 
-/// Writes to stderr, with colours if they are enabled. Each write is taken or dropped as a whole.
+/// Writes to stderr, with colours if they are enabled. Each write is either completed or dropped.
 ///
-/// A write never fails: a reader that is gone, a full disk or a closed descriptor must not end a turn or lose its answer.
+/// A write never fails: a closed pipe, a full disk or a closed descriptor must not end a turn or lose its answer.
 #[derive(Debug)]
 pub(crate) struct Stderr;
 
 impl Stderr {
-    /// Waits until what is written can be seen. A terminal that was stopped, as with Ctrl-S, shows nothing.
+    /// Waits until output is visible. A terminal that was stopped, for example with Ctrl-S, shows nothing.
     pub(crate) async fn room() {
         while !has_room(&io::stderr().lock(), Duration::ZERO) {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-/// Writes a question on a line of its own, in the terminal's own look. Unlike a message it is never dropped: what is typed next
-/// answers it. Nothing in the question may drive the terminal.
+/// Writes a question on a separate line after resetting the terminal's style. Unlike a message it is never dropped,
+/// because the next input answers it. The question must be safe for terminals.
 ///
-/// The caller holds the screen, and passes what erases the view.
+/// The caller holds the screen, and passes the text that erases the view.
 pub(crate) async fn ask_person(erasure: &str, question: &str) -> io::Result<()> {
     LINE_IS_OPEN.store(false, Ordering::Relaxed);
-    // Also if no colours are wanted: another program may have left some.
+    // Even without our own colours, because another program may have left some.
     let obeys = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|name| name != "dumb");
     let text = format!("{erasure}{}\n{question}", if obeys { CLEAN_STATE } else { "" });
     for piece in text.as_bytes().chunks(PIECE) {
@@ -68,7 +70,7 @@ pub(crate) async fn ask_person(erasure: &str, question: &str) -> io::Result<()> 
     Ok(())
 }
 
-/// Writes bytes as they are if there is room now. Returns whether they were written.
+/// Writes the bytes unchanged if there is room now. Returns whether they were written.
 pub(crate) fn write_if_room(bytes: &[u8]) -> bool {
     let mut stderr = io::stderr().lock();
     has_room(&stderr, Duration::ZERO) && write_fully(&mut stderr, bytes).is_ok()
@@ -77,17 +79,17 @@ pub(crate) fn write_if_room(bytes: &[u8]) -> bool {
 impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let mut stderr = io::stderr().lock();
-        let left_out = LEFT_OUT.load(Ordering::Relaxed);
-        // Who had no room before is asked, but not waited for again.
-        let patience = if left_out == 0 { PATIENCE } else { Duration::ZERO };
-        if !has_room(&stderr, patience) {
-            LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+        let dropped = DROPPED_MESSAGES.load(Ordering::Relaxed);
+        // After a dropped message, stderr is checked without waiting.
+        let timeout = if dropped == 0 { FULL_TIMEOUT } else { Duration::ZERO };
+        if !has_room(&stderr, timeout) {
+            DROPPED_MESSAGES.fetch_add(1, Ordering::Relaxed);
             return Ok(text.len());
         }
         let mut message = Vec::new();
-        if left_out > 0 {
-            LEFT_OUT.store(0, Ordering::Relaxed);
-            message.extend(format!("… {left_out} messages were dropped: stderr was full …\n").into_bytes());
+        if dropped > 0 {
+            DROPPED_MESSAGES.store(0, Ordering::Relaxed);
+            message.extend(format!("… {dropped} messages were dropped: stderr was full …\n").into_bytes());
         }
         message.extend(screen::take_erasure().into_bytes());
         if LINE_IS_OPEN.swap(false, Ordering::Relaxed) {
@@ -95,7 +97,7 @@ impl Write for Stderr {
         }
         message.extend(coloured(text)?);
         for piece in message.chunks(PIECE) {
-            if !has_room(&stderr, PATIENCE) || write_fully(&mut stderr, piece).is_err() {
+            if !has_room(&stderr, FULL_TIMEOUT) || write_fully(&mut stderr, piece).is_err() {
                 break;
             }
         }
@@ -107,15 +109,15 @@ impl Write for Stderr {
     }
 }
 
-/// Writes all bytes. If another process made stderr non-blocking and it is full, it is waited for like any other.
+/// Writes all bytes. Waits if another process made stderr non-blocking and it is full.
 fn write_fully(stderr: &mut io::StderrLock<'_>, mut bytes: &[u8]) -> io::Result<()> {
     let began = Instant::now();
     while !bytes.is_empty() {
         match stderr.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if may_succeed_later(&error) && began.elapsed() < PATIENCE => {
-                has_room(stderr, PATIENCE);
+            Err(error) if may_succeed_later(&error) && began.elapsed() < FULL_TIMEOUT => {
+                has_room(stderr, FULL_TIMEOUT);
                 std::thread::sleep(RETRY_PAUSE);
             }
             Err(error) => return Err(error),
@@ -128,7 +130,7 @@ fn may_succeed_later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// Returns the text as this stderr is to show it.
+/// Returns the text with or without styles, as this stderr requires.
 fn coloured(text: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&io::stderr()));
     stream.write_all(text)?;
@@ -136,10 +138,10 @@ fn coloured(text: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(unix)]
-fn has_room(stderr: &io::StderrLock<'_>, patience: Duration) -> bool {
+fn has_room(stderr: &io::StderrLock<'_>, timeout: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let limit = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
-    // Where it cannot be told, or its reader is gone, the write itself shows.
+    let limit = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
+    // If polling is not supported or the reader is gone, the write itself reports it.
     poll(&mut [PollFd::new(stderr, PollFlags::OUT)], Some(&limit)) != Ok(0)
 }
 

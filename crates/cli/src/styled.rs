@@ -1,4 +1,4 @@
-//! Lines of a terminal: styled text with a known width.
+//! Styled text with a known width on a terminal.
 
 use anstyle::Style;
 use opencode_run_markdown::{is_unsafe_on_terminal, visible};
@@ -12,7 +12,7 @@ pub(crate) struct Span {
     pub(crate) style: Style,
 }
 
-/// A line without its end.
+/// A line without its line break.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Line(pub(crate) Vec<Span>);
 
@@ -27,7 +27,7 @@ impl Line {
         line
     }
 
-    /// Appends text in a style. Control characters become visible ones: no line drives the terminal.
+    /// Appends text in a style. Control characters are made visible, so that the line is safe for terminals.
     pub(crate) fn push(&mut self, text: &str, style: Style) {
         let is_safe = |c: char| c == '\t' || !is_unsafe_on_terminal(c);
         let shown = if text.chars().all(is_safe) { text.to_owned() } else { visible(text).replace('\n', "␊") };
@@ -48,12 +48,12 @@ impl Line {
         self.0.is_empty()
     }
 
-    /// Returns how many columns it takes.
+    /// Returns its width in columns.
     pub(crate) fn width(&self) -> usize {
         self.0.iter().map(|span| width(&span.text)).sum()
     }
 
-    /// Returns its beginning, in at most this many columns, with an ellipsis if something is omitted.
+    /// Returns its beginning, at most this wide, with an ellipsis if something is omitted.
     pub(crate) fn cut(&self, columns: usize) -> Self {
         if self.width() <= columns {
             return self.clone();
@@ -81,7 +81,7 @@ impl Line {
         cut
     }
 
-    /// Returns it for a terminal, with colours or without.
+    /// Formats it for a terminal, with or without colours.
     pub(crate) fn to_text(&self, colours: bool) -> String {
         let mut shown = String::new();
         for Span { text, style } in &self.0 {
@@ -96,13 +96,13 @@ impl Line {
     }
 }
 
-/// Returns how many columns a text takes. A tab counts as four.
+/// Returns the width of a text in columns. A tab counts as four.
 pub(crate) fn width(text: &str) -> usize {
     text.chars().map(char_width).sum()
 }
 
-/// Returns how many columns a character takes. A sequence that a terminal joins into one emoji takes fewer than its characters, so
-/// that the sum errs towards a line that is too short.
+/// Returns the width of a character in columns. A sequence that a terminal joins into one emoji is narrower than
+/// the sum, so a line may become too short but never too long.
 pub(crate) fn char_width(c: char) -> usize {
     if c == '\t' { 4 } else { c.width().unwrap_or(0) }
 }

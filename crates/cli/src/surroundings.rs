@@ -1,4 +1,5 @@
-//! The directories around a turn: what opencode obeys there, and who else can read them. Each warning is printed once.
+//! The directories around a turn: which configuration opencode loads there, and who else can read them. Each
+//! warning is printed once.
 
 use crate::allowed::{Allowed, AllowedFiles};
 use crate::args::TaskArgs;
@@ -8,8 +9,8 @@ use opencode_run_process::{ProjectConfig, create_private_dir_all};
 use opencode_runner::Runner;
 use std::path::{Path, PathBuf};
 
-/// Makes the directories that opencode would make in the user's home, for the user alone: opencode makes them by the umask. Those that
-/// exist stay as they are, and what cannot be made is left to opencode.
+/// Creates opencode's directories in the user's home with private permissions, because opencode creates them with
+/// the umask. Existing ones stay unchanged, and failures are left to opencode.
 pub(crate) fn make_private() {
     let Ok(places) = etcetera::choose_base_strategy() else { return };
     let state = places.state_dir().unwrap_or_else(|| places.data_dir());
@@ -23,7 +24,8 @@ fn data_dir(places: &impl BaseStrategy) -> PathBuf {
     places.data_dir().join("opencode")
 }
 
-/// Warns of a project's configuration that does more than advise the model, and of sessions that other users can read.
+/// Warns about project configuration that can do more than instruct the model, and about sessions that other users
+/// can read.
 pub(crate) async fn warn(args: &TaskArgs, runner: &Runner) {
     if args.attach.is_some() {
         return;
@@ -58,7 +60,7 @@ fn warn_of_readers() {
     }
 }
 
-/// Returns whether other users can enter a directory and all those above it.
+/// Returns whether other users can enter a directory and all its parents.
 pub(crate) fn others_can_enter(directory: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -73,7 +75,7 @@ pub(crate) fn others_can_enter(directory: &Path) -> bool {
     }
 }
 
-/// Prints a warning, unless it was printed before. If that cannot be noted, it is printed each time.
+/// Prints a warning unless it was printed before. If that cannot be recorded, it is printed each time.
 fn once(what: &Allowed, message: &str) {
     let announced = AllowedFiles::announced();
     if announced.as_ref().is_some_and(|announced| announced.has(what)) {

@@ -1,7 +1,7 @@
-//! One turn on the terminal: printed as it goes, interrupted by signals, judged at the end.
+//! Runs one turn on the terminal: prints it while it runs, handles signals, and determines the exit code.
 
 use super::advice;
-use super::commands::LAST_MOMENT;
+use super::commands::SHUTDOWN_TIMEOUT;
 use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;
@@ -15,20 +15,21 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often it is said what is waited for before a turn is under way.
-const START_PAUSE: Duration = Duration::from_secs(10);
-/// How often `--no-wait` says where the turn stands.
-const WATCH_PAUSE: Duration = Duration::from_secs(1);
+/// The interval of reports about the start of a turn.
+const START_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval of the progress reports of `--no-wait`.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A turn that ran, as the command sees it.
+/// A turn that ran, with the command's view of it.
 pub(crate) struct Finished {
     pub(crate) turn: Arc<TurnRecord>,
-    /// What stdout had against it.
+    /// The error of stdout, if any.
     pub(crate) output_error: Option<OutputError>,
     pub(crate) error: Option<CommandError>,
 }
 
-/// Runs a turn to its end and prints its progress. Its time counts from `since`. Returns `None` if a signal came before the turn had begun.
+/// Runs a turn to its end and prints its progress. Its time counts from `since`. Returns `None` if a signal came
+/// before it had begun.
 ///
 /// # Errors
 ///
@@ -51,7 +52,7 @@ pub(crate) async fn run(
     if let Some(live) = console.live {
         live.show_answer(printer.shared_answer());
     }
-    // Apart from the printing: a stdout that nobody reads must not keep a signal from being heard.
+    // In a separate task: a blocked stdout must not delay the handling of signals.
     let ending = tokio::spawn(end_on_signals(Arc::clone(runner), signals.clone(), before, console));
     let watching = watched.then(|| tokio::spawn(watch(Arc::clone(runner))));
 
@@ -69,7 +70,7 @@ pub(crate) async fn run(
         };
         let written = tokio::select! {
             written = printing => written,
-            () = too_late_to_print(runner) => Err(OutputError::Stuck),
+            () = output_timeout(runner) => Err(OutputError::Stuck),
         };
         if let Err(error) = written {
             runner.interrupt();
@@ -93,8 +94,8 @@ pub(crate) async fn run(
     Ok(Some(Finished { turn, output_error, error }))
 }
 
-/// Starts a turn, unless a signal comes before that. The first turn of a server waits for the server to start.
-/// A long wait is reported.
+/// Starts a turn, unless a signal arrives before that. The first turn on a server waits for the server to start. A
+/// long wait is reported.
 async fn start(
     runner: &Runner,
     (prompt, since): (Prompt, Instant),
@@ -110,7 +111,8 @@ async fn start(
     start_reporting(runner, (prompt, since), signals, report, |awaited| console.wait_for(awaited)).await
 }
 
-/// Starts a turn as [`start`] does. `report` is called every ten seconds with what is waited for, and `show` when that changes.
+/// Starts a turn like [`start`]. Calls `report` every ten seconds with the awaited thing, and `show` when it
+/// changes.
 async fn start_reporting(
     runner: &Runner,
     (prompt, since): (Prompt, Instant),
@@ -132,22 +134,22 @@ async fn start_reporting(
         tokio::select! {
             started = &mut starting => return Ok(started.map(|_| true)?),
             _ = signals.reach(before + 1) => return Ok(false),
-            () = tokio::time::sleep(START_PAUSE) => report(awaited.get()),
+            () = tokio::time::sleep(START_REPORT_INTERVAL) => report(awaited.get()),
         }
     }
 }
 
-/// Says that a signal came before the turn had begun: nothing of the message is left.
-pub(crate) fn say_interrupted_early(console: Console) {
+/// Reports that a signal arrived before the turn had begun, so that the message had no effect.
+pub(crate) fn note_interrupted_early(console: Console) {
     console.note("interrupted before the turn began");
 }
 
-/// Returns when a limit on the time has ended the turn, and stdout has had some more. A turn that ended by itself has
-/// all the time that its reader takes.
-pub(crate) async fn too_late_to_print(runner: &Runner) {
+/// Returns when a time limit has ended the turn and the shutdown timeout for stdout is over. For a turn that ended
+/// by itself, there is no such timeout.
+pub(crate) async fn output_timeout(runner: &Runner) {
     let turn = runner.wait().await;
     match turn.as_ref().and_then(|turn| turn.failure.as_ref()).map(TurnFailure::kind) {
-        Some(FailureKind::Timeout | FailureKind::IdleTimeout) => tokio::time::sleep(LAST_MOMENT).await,
+        Some(FailureKind::Timeout | FailureKind::IdleTimeout) => tokio::time::sleep(SHUTDOWN_TIMEOUT).await,
         _ => std::future::pending().await,
     }
 }
@@ -165,11 +167,11 @@ async fn end_on_signals(runner: Arc<Runner>, mut signals: Signals, before: u32, 
 async fn watch(runner: Arc<Runner>) {
     loop {
         state_line(&runner);
-        tokio::time::sleep(WATCH_PAUSE).await;
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
     }
 }
 
-/// Says where the turn stands; it was asked for, so quiet does not silence it.
+/// Prints the progress of the turn. Not suppressed by quiet, because it was requested.
 fn state_line(runner: &Runner) {
     Console::default().note(&format!("{}: {} bytes of output", runner.state(), runner.current_output_len()));
 }
@@ -192,7 +194,7 @@ mod tests {
     use opencode_run_core::{Executor, Limits, ModelConfig, ModelSourceType, StartError, StartedTurn, TurnRequest};
     use std::cell::RefCell;
 
-    /// An executor that never comes to start a turn.
+    /// An executor that never finishes starting a turn.
     struct Stuck;
 
     #[async_trait]
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_said_what_a_turn_waits_for() {
+    async fn awaited_thing_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let by_command = ModelConfig { api_key_command: Some("sleep 600".to_owned()), ..ModelConfig::new("m") };
         let with_key = ModelConfig { api_key: Some("sk-1".into()), ..ModelConfig::new("m") };

@@ -1,4 +1,4 @@
-//! The options of a turn, from the arguments of the command.
+//! Converts the command's arguments into the options of a turn.
 
 use super::args::{PermissionArg, TaskArgs};
 use opencode_run_core::{Limit, ModelChoice, PermissionPolicy, TurnOptions};
@@ -13,7 +13,7 @@ impl TaskArgs {
     pub(crate) fn turn_options(&self, context: Option<String>) -> TurnOptions {
         let mut options = TurnOptions::default();
         options.model = self.model.clone().map(ModelChoice::Named);
-        // A model that is named on the command line comes before any role.
+        // A model on the command line takes precedence over any role.
         options.source_type = self.model_source_type.filter(|_| self.model.is_none());
         options.context = context;
         options.agent.clone_from(&self.agent);
@@ -22,7 +22,7 @@ impl TaskArgs {
         options.permissions = match self.permission {
             Some(PermissionArg::Allow) => Some(PermissionPolicy::Allow),
             Some(PermissionArg::Deny) => Some(PermissionPolicy::Deny),
-            // The command that can ask brings the policy itself.
+            // The command that can ask sets the policy itself.
             Some(PermissionArg::Ask) | None => None,
         };
         options.timeout = self.timeout.map(Limit::At);

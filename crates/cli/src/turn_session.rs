@@ -1,4 +1,4 @@
-//! Turns of one runner, presented: printed while they run, summed up at their end, judged by an exit code.
+//! Presents the turns of one runner: prints them while they run, summarises them, and determines the exit code.
 
 use crate::console::Console;
 use crate::error::CommandError;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// The parts of a turn that a command presents.
+/// The options of presenting a turn.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Presentation<'a> {
@@ -25,7 +25,7 @@ pub(crate) struct Presentation<'a> {
     pub(crate) prints_transcript: bool,
     /// Shows on stderr what the model wrote beside the value of a schema, which is alone on stdout.
     pub(crate) notes_text_beside_value: bool,
-    /// The runner has this one turn: if nothing came of it, its directory and its journal are removed.
+    /// The runner has only this turn: if it had no effect, its directory and its journal are removed.
     pub(crate) is_only_turn: bool,
     /// The session and its journal are deleted with the runner.
     pub(crate) is_ephemeral: bool,
@@ -39,16 +39,17 @@ pub(crate) struct TurnSession<'a> {
     pub(crate) presentation: Presentation<'a>,
 }
 
-/// How a turn ended, for the command.
+/// The result of a turn for the command.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Presented {
     pub(crate) code: Code,
-    /// stdout accepts no more output: a further turn would be paid for nothing.
+    /// stdout accepts no more output, so a further turn would be paid for nothing.
     pub(crate) is_stdout_lost: bool,
 }
 
 impl TurnSession<'_> {
-    /// Runs a turn to its end and presents it. Its time counts from `since`. Returns `None` if a signal came before it had begun.
+    /// Runs a turn to its end and presents it. Its time counts from `since`. Returns `None` if a signal came before
+    /// it had begun.
     ///
     /// # Errors
     ///
@@ -68,7 +69,7 @@ impl TurnSession<'_> {
         if saved.error.is_some() && code == Code::OK {
             code = Code::TURN_FAILED;
         }
-        let is_removed = presentation.is_only_turn && remove_if_nothing_came_of_it(runner, &turn);
+        let is_removed = presentation.is_only_turn && remove_if_without_effect(runner, &turn);
         let conversation = runner.conversation();
         let mut report = report::of_turn(&conversation, &turn, error.as_ref().or(saved.error.as_ref()));
         report.transcript.clone_from(&saved.path);
@@ -81,7 +82,7 @@ impl TurnSession<'_> {
         } else {
             tokio::select! {
                 end = printer.end(&report, markdown.as_deref()) => end,
-                () = turn::too_late_to_print(runner) => Err(OutputError::Stuck),
+                () = turn::output_timeout(runner) => Err(OutputError::Stuck),
             }
         };
 
@@ -89,7 +90,7 @@ impl TurnSession<'_> {
             note_text_beside_value(&turn, *console);
         }
         messages::summarise(runner, &turn, *console);
-        // If it could not be written to its place, that was reported.
+        // A failure to write it was already reported.
         if let (Some(path), None) = (&saved.path, &saved.error) {
             console.note(&format!("transcript: {}", path.display()));
         }
@@ -100,7 +101,8 @@ impl TurnSession<'_> {
     }
 }
 
-/// Reports why stdout accepts no more output, unless its reader is gone. Returns the exit code of a turn that would end with `code`.
+/// Reports the reason for which stdout accepts no more output, unless its reader is gone. Returns the exit code of
+/// a turn that would end with `code`.
 pub(crate) fn code_of_output(end: Result<(), OutputError>, code: Code, signals: &Signals) -> Code {
     match end {
         Ok(()) => code,
@@ -117,29 +119,29 @@ pub(crate) fn code_of_output(end: Result<(), OutputError>, code: Code, signals: 
     }
 }
 
-/// Shows what the model wrote beside the value, or in its place: stdout has the value alone.
+/// Shows the model's text beside or instead of the value, because stdout contains only the value.
 fn note_text_beside_value(turn: &TurnRecord, console: Console) {
     let text = turn.output();
     if !text.trim().is_empty() {
-        let relation = if turn.structured.is_some() { "beside the value" } else { "and handed in no value" };
+        let relation = if turn.structured.is_some() { "beside the value" } else { "without submitting a value" };
         console.note(&format!("the model wrote, {relation}: {text}"));
     }
 }
 
-/// Removes the directory and the journal of a task if nothing came of its turn and nothing is in the directory. Returns whether it
-/// did.
-fn remove_if_nothing_came_of_it(runner: &Runner, turn: &TurnRecord) -> bool {
+/// Removes the directory and the journal of a task if its turn had no effect and the directory is empty. Returns
+/// whether it did.
+fn remove_if_without_effect(runner: &Runner, turn: &TurnRecord) -> bool {
     let journal = runner.journal_path();
-    let is_removed = came_to_nothing(turn) && runner.task_dir().remove_if_untouched().is_ok_and(|removed| removed);
+    let is_removed = had_no_effect(turn) && runner.task_dir().remove_if_untouched().is_ok_and(|removed| removed);
     if is_removed {
         journal.as_deref().map(discard);
     }
     is_removed
 }
 
-/// Returns whether a turn failed before anything came of it: what there is of it are errors at most, and where opencode
-/// could not even choose a model, they are no reason to keep the task's directory.
-fn came_to_nothing(turn: &TurnRecord) -> bool {
+/// Returns whether a turn failed without any effect: it recorded at most errors, and if opencode could not even
+/// choose a model, those are no reason to keep the task's directory.
+fn had_no_effect(turn: &TurnRecord) -> bool {
     let only_errors = || turn.entries.iter().all(|entry| matches!(entry.content, EntryContent::Error(_)));
     match &turn.failure {
         Some(TurnFailure::ModelNotFound { .. }) => turn.steps == 0 && only_errors(),
@@ -150,7 +152,7 @@ fn came_to_nothing(turn: &TurnRecord) -> bool {
 
 /// Removes the journal of a conversation without a result.
 fn discard(path: &Path) {
-    // A file that stays does no harm. The directory stays if it holds other journals.
+    // A remaining file is harmless. The directory stays if it contains other journals.
     if std::fs::remove_file(path).is_ok()
         && let Some(folder) = path.parent()
     {
@@ -207,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_kept_for_what_was_begun_in_it() {
+    fn directory_with_session_is_kept() {
         let error = || Event::Error(ReportedError::new("UnknownError", "Unexpected server error"));
         let text = || Event::Text { part: PartId::new("p"), text: "x".to_owned() };
         let no_model = || TurnFailure::ModelNotFound { message: "nope".to_owned() };
         let broken = || TurnFailure::Protocol { message: "broken".to_owned() };
-        assert!(came_to_nothing(&failed([], broken())));
-        assert!(came_to_nothing(&failed([error()], no_model())));
-        assert!(!came_to_nothing(&failed([error()], broken())), "the session may be continued");
-        assert!(!came_to_nothing(&failed([text(), error()], no_model())));
+        assert!(had_no_effect(&failed([], broken())));
+        assert!(had_no_effect(&failed([error()], no_model())));
+        assert!(!had_no_effect(&failed([error()], broken())), "the session may be continued");
+        assert!(!had_no_effect(&failed([text(), error()], no_model())));
     }
 }

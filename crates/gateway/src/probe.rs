@@ -137,7 +137,7 @@ async fn ask(upstream: &Upstream, target: &Target, options: &Options) -> Result<
         Protocol::Google => Some("pageSize=1000"),
         Protocol::OpenAiCompatible | Protocol::Other => None,
     };
-    let no_url = || ProbeError::Unusable(OpenError::BaseUrl("is no URL"));
+    let no_url = || ProbeError::Unusable(OpenError::BaseUrl("is not a URL"));
     let uri = target.uri_of("models", query).ok_or_else(no_url)?;
     let proxies = Arc::new(dial::matcher(&options.proxy).ok_or(ProbeError::Proxy)?);
     let trusted = if dial::is_plain(&proxies, &uri) { tls::of_nobody() } else { tls::of_system(options) };

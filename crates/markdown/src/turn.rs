@@ -137,8 +137,8 @@ fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
 fn finish(reason: &StepReason, submitted: bool) -> String {
     let name = code(&reason.to_string());
     let meaning = match reason {
-        StepReason::Length => "the answer was cut at the model's limit of output tokens",
-        StepReason::ContentFilter => "the provider's filter cut the answer",
+        StepReason::Length => "the answer was cut off at the limit on output tokens",
+        StepReason::ContentFilter => "the provider's content filter cut off the answer",
         StepReason::ToolCalls if submitted => "the answer was submitted by a tool call",
         StepReason::ToolCalls => "the model called tools, and another step should have followed",
         StepReason::Error => "the provider ended the answer with an error",

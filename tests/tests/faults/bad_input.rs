@@ -28,7 +28,7 @@ fn assert_refused(case: &Case, arguments: &[&str], code: i32, kind: &str, words:
 fn blank_message_is_refused() {
     let case = Case::replaying(PLAIN);
     for message in ["", " ", " \t\n  "] {
-        assert_refused(&case, &[message], 2, "usage", &["the message is blank", "hint: say what to do"]);
+        assert_refused(&case, &[message], 2, "usage", &["the message is blank", "hint: write what to do"]);
         assert_refused(&case, &["--message", message], 2, "usage", &["the message is blank"]);
     }
     // An empty stdin is no message either.
@@ -39,7 +39,7 @@ fn blank_message_is_refused() {
 #[test]
 fn binary_message_is_refused() {
     let case = Case::replaying(PLAIN);
-    for (bytes, words) in [(&b"caf\xe9"[..], "not UTF-8 from byte 3 on"), (&b"a\0b"[..], "holds a NUL byte")] {
+    for (bytes, words) in [(&b"caf\xe9"[..], "not UTF-8 from byte 3 on"), (&b"a\0b"[..], "contains a NUL byte")] {
         let mut child = case.command(&[]).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(bytes).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -154,7 +154,7 @@ fn directory_of_another_session_is_refused() {
         let export = format!("{{\"info\": {{\"id\": \"ses_1\", \"directory\": \"{}\"}}}}", home.display());
         script.on("export", [Act::Stdout { text: export }]).replay("run", PLAIN)
     });
-    let words = ["session ses_1 belongs to", "leave --dir out"];
+    let words = ["session ses_1 belongs to", "remove --dir"];
     assert_refused(&case, &["--session", "ses_1", "--dir", ".", "hello"], 2, "usage", &words);
     let gone = Case::new(|script, _| {
         let export = r#"{"info": {"id": "ses_1", "directory": "/nowhere/at/all"}}"#;

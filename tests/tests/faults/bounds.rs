@@ -20,7 +20,7 @@ fn json_line_of_50_mb_is_skipped() {
     outcome.assert_code(0);
     assert_eq!(object["output"], PLAIN_TEXT);
     assert!(object["dropped_bytes"].as_u64().unwrap() >= 50_000_000, "what was left out is counted: {object}");
-    outcome.assert_says(&["warning: ", "left out"]);
+    outcome.assert_says(&["warning: ", "dropped"]);
     assert_bounded(&outcome, 0);
 }
 

@@ -80,7 +80,7 @@ fn killed_turn_is_shown_and_continued() {
     let shown = resume(&case, &dir, &[]);
     shown.assert_code(0);
     assert_eq!(shown.stdout, format!("{PLAIN_TEXT}\n"));
-    shown.assert_says(&["the last turn, “hello”: error after", "cut off", "to go on: opencode-run resume"]);
+    shown.assert_says(&["the last turn, “hello”: error after", "cut off", "to continue: opencode-run resume"]);
     assert_eq!(case.fake.log_of("run").len(), 1, "showing starts nothing");
 
     let went_on = resume(&case, &dir, &["go", "on", "--output-format", "json", "--save-markdown"]);
@@ -113,7 +113,7 @@ fn isolated_conversation_can_only_be_shown() {
     shown.assert_code(0);
     assert_eq!(shown.stdout, format!("{PLAIN_TEXT}\n"));
     shown.assert_says(&["cannot be resumed", "--isolated"]);
-    assert!(!shown.stderr.contains("to go on"), "{shown:?}");
+    assert!(!shown.stderr.contains("to continue"), "{shown:?}");
 
     let [journal] = journals(&case).try_into().unwrap();
     let before = text(&journal);
@@ -179,7 +179,7 @@ fn active_conversation_can_only_be_shown() {
     let mut resume = subcommand(&case, "resume", &[dir.to_str().unwrap()]);
     let shown = resume.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&shown.stdout), format!("{PLAIN_TEXT}\n"));
-    assert!(String::from_utf8_lossy(&shown.stderr).contains("it is at work now"), "{shown:?}");
+    assert!(String::from_utf8_lossy(&shown.stderr).contains("it is running now"), "{shown:?}");
     let refused = resume.args(["go on", "--output-format", "json"]).output().unwrap();
     let object: Value = serde_json::from_slice(&refused.stdout).unwrap();
     assert_eq!((refused.status.code(), object["error"]["kind"].as_str()), (Some(1), Some("busy")), "{refused:?}");
@@ -230,7 +230,7 @@ fn unwritable_state_directory_warns() {
     let (outcome, object) = case.run_json(&["hello"]);
     outcome.assert_code(0);
     assert_eq!((object["output"].as_str(), &object["journal"]), (Some(PLAIN_TEXT), &Value::Null));
-    assert_eq!(outcome.stderr.matches("is not journalled").count(), 1, "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("the journal of the conversation stops").count(), 1, "{outcome:?}");
     let [dir] = case.task_dirs().try_into().unwrap();
     let refused = resume(&case, &dir, &["go on"]);
     refused.assert_code(1);

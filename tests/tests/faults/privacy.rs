@@ -113,12 +113,12 @@ fn exposed_key_is_reported_once() {
         let outcome = case.run(arguments);
         outcome.assert_code(0);
         assert!(!outcome.stderr.contains("sk-1234567890"), "{outcome:?}");
-        outcome.stderr.lines().filter(|line| line.contains("holds a key")).map(str::to_owned).collect::<Vec<_>>()
+        outcome.stderr.lines().filter(|line| line.contains("contains a key")).map(str::to_owned).collect::<Vec<_>>()
     };
     mode(0o600);
     assert_eq!(said(&["hello"]), Vec::<String>::new(), "it is beside the task's directory");
     let within = said(&["--dir", ".", "-q", "hello"]);
-    assert!(within.len() == 1 && within[0].contains("where the agent works: "), "{within:?}");
+    assert!(within.len() == 1 && within[0].contains("in the agent's working directory: "), "{within:?}");
     mode(0o644);
     let open = said(&["hello"]);
     assert!(open.len() == 1 && open[0].contains("chmod 600 .env"), "{open:?}");

@@ -16,7 +16,7 @@ fn assert_reason(stage: &Stage, file: &str, text: &str, words: &[&str]) {
             assert!(message.contains(word), "{transport}: no {word:?} in {json}");
         }
         assert!(!message.contains("sk-hidden") && !message.contains('\n'), "{transport}: {json}");
-        assert_eq!(json["error"]["hint"], "correct it; opencode itself cannot use it either", "{transport}: {json}");
+        assert_eq!(json["error"]["hint"], "correct it: opencode itself rejects it too", "{transport}: {json}");
         assert_eq!(json["task_dir"].as_str(), stage.sandbox.workspace().to_str(), "{transport}: {json}");
         assert!(!done.stderr.contains("--session"), "there is no session: {}", done.stderr);
         assert!(!done.stderr.contains("sk-hidden"), "{}", done.stderr);

@@ -30,7 +30,7 @@ fn killed_turn_continues_in_its_session() {
         let dir = dir.to_str().unwrap();
         let shown = stage.run(["resume", dir]).with_code(0);
         assert_eq!(shown.stdout.trim_end(), printed.trim_end());
-        assert!(shown.stderr.contains("cut short"), "{}", shown.stderr);
+        assert!(shown.stderr.contains("cut off"), "{}", shown.stderr);
 
         let message = ["What did I ask you for?", "--output-format", "json", "--save-markdown"];
         let done = stage.run(["resume", dir].into_iter().chain(on_model).chain(message)).with_code(0);

@@ -1,4 +1,4 @@
-//! Free text among the arguments, which may begin with a hyphen as options do.
+//! Free text among the arguments, which may begin with a hyphen like an option.
 
 use super::{Cli, Command};
 use clap::error::ErrorKind;
@@ -6,20 +6,20 @@ use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 
 impl Cli {
-    /// Reads the arguments. A word of the message may be an item of a list, as `- fix the test` is: no option begins with a hyphen
-    /// and a blank. Other words that begin with a hyphen are misspelled options.
+    /// Parses the arguments. A word of the message may be a list item such as `- fix the test`, because no option
+    /// begins with a hyphen and a blank. Other words that begin with a hyphen are treated as misspelt options.
     ///
     /// # Errors
     ///
-    /// If the arguments are wrong, or ask for the help.
+    /// If the arguments are invalid, or request the help.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<_> = arguments.into_iter().collect();
         let error = match Self::try_parse_from(&arguments) {
             Err(error) if error.kind() == ErrorKind::UnknownArgument => error,
             read => return read,
         };
-        // The parser refuses them, unless something stands before the hyphen. An option that takes something else than free text
-        // would keep the mark.
+        // The parser rejects list items, so they are marked in front of the hyphen. An option whose value is not
+        // free text would keep the mark.
         let command = Self::command();
         let mut belongs_to_option = false;
         let marked = arguments.into_iter().map(|argument| {
@@ -44,10 +44,10 @@ impl Cli {
     }
 }
 
-/// Stands before an item of a list while the arguments are parsed. Unicode has set it aside for uses of that kind.
+/// The mark in front of a list item during parsing, a code point that Unicode reserves for internal use.
 const LIST_ITEM_MARK: char = '\u{fdd0}';
 
-/// Returns whether an argument is a hyphen, a blank and more.
+/// Returns whether an argument is a hyphen followed by a blank and text.
 fn is_list_item(argument: &str) -> bool {
     argument.strip_prefix('-').is_some_and(|rest| rest.starts_with(char::is_whitespace))
 }
@@ -71,18 +71,18 @@ fn takes_other_value(command: &clap::Command, argument: &OsString) -> bool {
     })
 }
 
-/// An option of free text that another option follows instead of its text.
+/// An option of free text that is followed by another option instead of its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MissingText {
-    /// The option that has no text.
+    /// The option without text.
     pub(crate) option: String,
     /// The option that follows it.
     pub(crate) next: String,
 }
 
 impl Cli {
-    /// Returns the option of free text that is followed by a known option. Such text may begin with a hyphen, so the parser took
-    /// that option for it.
+    /// Returns an option of free text that is followed by a known option. Such text may begin with a hyphen, so the
+    /// parser took that option for the text.
     pub(crate) fn missing_text(arguments: impl Iterator<Item = OsString>) -> Option<MissingText> {
         let command = Self::command();
         let all: Vec<_> = all_arguments(&command).collect();

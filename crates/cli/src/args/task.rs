@@ -1,4 +1,4 @@
-//! The options of a task: where it works, its model, its limits, and how opencode is run.
+//! The options of a task: its directory, its model, its limits, and how opencode is run.
 
 use super::values::{PermissionArg, TransportArg, amount, duration, idle_limit};
 use clap::Args;
@@ -99,7 +99,8 @@ pub(crate) struct TaskArgs {
 
     /// Stop a turn that makes no progress for this time; `0` for never
     ///
-    /// A running tool is progress, within opencode's own limits. With `--transport run`, text counts when it is complete.
+    /// A running tool is progress, within opencode's own limits. With `--transport run`, text counts when it is
+    /// complete.
     #[arg(long, value_name = "TIME", value_parser = idle_limit, default_value = "10m", hide_short_help = true, help_heading = LIMITS)]
     pub(crate) idle_timeout: Limit<Duration>,
 
@@ -133,13 +134,15 @@ pub(crate) struct TaskArgs {
 
     /// Start faster and use less memory: no language servers, formatters, plugins, sharing, file watcher and snapshots
     ///
-    /// Without snapshots, opencode cannot undo changes. Programs on Bun that the agent starts inherit the memory setting.
+    /// Without snapshots, opencode cannot undo changes. Programs on Bun that the agent starts inherit the memory
+    /// setting.
     #[arg(long, hide_short_help = true, help_heading = OPENCODE)]
     pub(crate) lean: bool,
 
     /// Run opencode with a home of its own: without your configuration, logins, history and database
     ///
-    /// The home and its session are deleted afterwards. After SIGKILL, `opencode-run-home-*` stays in the temp directory.
+    /// The home and its session are deleted afterwards. After SIGKILL, `opencode-run-home-*` stays in the temp
+    /// directory.
     #[arg(long, conflicts_with_all = ["session", "attach"], hide_short_help = true, help_heading = OPENCODE)]
     pub(crate) isolated: bool,
 

@@ -1,4 +1,4 @@
-//! What the arguments are read as.
+//! Parsing of the arguments.
 
 use super::values::{duration, idle_limit};
 use super::*;
@@ -7,19 +7,19 @@ use opencode_run_core::{Limit, ModelSourceType};
 use std::time::Duration;
 
 #[test]
-fn the_definition_holds_together() {
+fn argument_definition_is_valid() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn a_message_beside_a_subcommands_name_is_a_message() {
+fn message_may_contain_subcommand_name() {
     let cli = Cli::try_parse_from(["opencode-run", "fix", "the", "demo"]).unwrap();
     assert!(cli.command.is_none());
     assert_eq!(cli.run.words, ["fix", "the", "demo"]);
 }
 
 #[test]
-fn a_subcommand_behind_an_option_is_no_message() {
+fn subcommand_after_option_is_rejected() {
     let misplaced = |arguments: &[&str]| {
         let arguments = [&["opencode-run"], arguments].concat();
         let cli = Cli::try_parse_from(&arguments).unwrap();
@@ -33,7 +33,7 @@ fn a_subcommand_behind_an_option_is_no_message() {
 }
 
 #[test]
-fn a_conversation_is_gone_on_with_where_it_was() {
+fn resume_rejects_other_directories() {
     let resume = |more: &[&str]| Cli::try_parse_from([&["opencode-run", "resume"], more].concat());
     let Some(Command::Resume(args)) = resume(&["dir", "go", "on", "--session", "ses_1"]).unwrap().command else {
         panic!("another command");
@@ -45,7 +45,7 @@ fn a_conversation_is_gone_on_with_where_it_was() {
 }
 
 #[test]
-fn save_markdown_takes_its_path_by_an_equals_sign_alone() {
+fn save_markdown_path_requires_equals() {
     let path = |args: &[&str]| Cli::try_parse_from(args).unwrap().run.output.save_markdown;
     assert_eq!(path(&["opencode-run", "m"]), None);
     assert_eq!(path(&["opencode-run", "--save-markdown", "m"]), Some(None));
@@ -53,7 +53,7 @@ fn save_markdown_takes_its_path_by_an_equals_sign_alone() {
 }
 
 #[test]
-fn durations_are_written_with_units() {
+fn durations_require_units() {
     assert_eq!(duration("8s"), Ok(Duration::from_secs(8)));
     assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
     assert!(duration("10").is_err() && duration("0s").is_err() && duration("soon").is_err());
@@ -71,14 +71,14 @@ fn free_text_may_begin_with_a_hyphen() {
         assert_eq!(run(&["--message", text]).message.as_deref(), Some(text));
         assert_eq!(run(&["--title", text, "m"]).task.title.as_deref(), Some(text));
     }
-    // Every option of free text is one of these: a new one is added to the list, and allows a hyphen.
+    // Every option of free text is in this list: a new one must be added, and must allow hyphens.
     let command = Cli::command();
     let texts = command.get_arguments().filter(|arg| arg.is_allow_hyphen_values_set()).map(|arg| arg.get_id().as_str());
     assert_eq!(texts.collect::<Vec<_>>(), ["message", "title", "context"]);
 }
 
 #[test]
-fn option_in_place_of_a_text_is_found() {
+fn option_instead_of_text_is_found() {
     let missing = |arguments: &[&str]| {
         let found = Cli::missing_text(arguments.iter().map(OsString::from))?;
         Some((found.option, found.next))
@@ -92,7 +92,7 @@ fn option_in_place_of_a_text_is_found() {
 }
 
 #[test]
-fn message_may_begin_as_an_item_of_a_list() {
+fn message_may_begin_like_list_item() {
     let read = |arguments: &[&str]| Cli::read([&["opencode-run"], arguments].concat().into_iter().map(OsString::from));
     let run = read(&["--lean", "- fix it\n- test it", "-q", "and", "-"]).unwrap().run;
     assert_eq!(run.words, ["- fix it\n- test it", "and", "-"]);
@@ -103,7 +103,7 @@ fn message_may_begin_as_an_item_of_a_list() {
     assert_eq!((args.run.words, args.run.task.lean), (vec!["- go on".to_owned()], true));
     let run = read(&["--context", "- be brief", "--title=- x", "- fix it"]).unwrap().run;
     assert_eq!((run.task.context.as_deref(), run.task.title.as_deref()), (Some("- be brief"), Some("- x")));
-    // A value of another option keeps its text or is refused, but never gets the mark.
+    // The value of another option keeps its text or is rejected, but never gets the mark.
     for option in ["--file", "--dir", "--workspace", "--agent", "--json-schema", "--task-name"] {
         let read = read(&[option, "- x", "m"]);
         assert!(read.is_err() || !format!("{:?}", read.unwrap()).contains("fdd0"), "{option}");
@@ -136,7 +136,7 @@ fn long_help_groups_every_option() {
 }
 
 #[test]
-fn aliases_mean_the_same_option() {
+fn aliases_set_same_option() {
     let read = |arguments: &[&str]| Cli::try_parse_from([&["opencode-run", "m"], arguments].concat()).unwrap().run;
     assert!(read(&["--progress"]).output.no_wait);
     assert_eq!(read(&["--system-prompt", "- brief"]).task.context.as_deref(), Some("- brief"));

@@ -72,7 +72,7 @@ pub(crate) enum Color {
 }
 
 impl ReportFormat {
-    /// Returns what is printed in this format.
+    /// Returns the kind of text in this format.
     pub(crate) const fn text_kind(self) -> TextKind {
         match self {
             Self::Text => TextKind::Plain,
@@ -102,10 +102,10 @@ pub(super) fn amount(text: &str) -> Result<f64, String> {
     amount.ok_or_else(|| "write an amount of USD above 0, such as 0.50".to_owned())
 }
 
-/// Parses a duration. Zero is refused: such a turn would end before it began.
+/// Parses a duration. Zero is rejected: such a turn would end before it began.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("a time limit is longer than nothing".to_owned()),
+        Ok(Duration::ZERO) => Err("a time limit must be greater than zero".to_owned()),
         Ok(duration) => Ok(duration),
         Err(_) => Err("write it as 90s, 5m or 1h30m".to_owned()),
     }

@@ -1,4 +1,4 @@
-//! Allows a `.env` that was only found to be used, by its path and content.
+//! Allows the use of an auto-discovered `.env` by its path and content.
 
 use crate::allowed::{Allowed, AllowedFiles};
 use crate::args::AllowArgs;
@@ -12,12 +12,11 @@ use opencode_run_markdown::visible;
 use std::io;
 use std::path::Path;
 
-/// Allows a file, takes that back, or lists what is allowed.
+/// Allows a file, revokes that, or lists the allowed files.
 pub(crate) async fn allow(args: &AllowArgs, console: Console) -> Code {
     let done = match AllowedFiles::of_user() {
-        None => {
-            Err(CommandError::new(FailureKind::Config, "there is no home directory to keep this in").hint("set HOME"))
-        }
+        None => Err(CommandError::new(FailureKind::Config, "there is no home directory for the list of allowed files")
+            .hint("set HOME")),
         Some(allowed) if args.list => match list(&allowed) {
             Ok(text) => return super::print(TextKind::Plain, |out| out.write_all(text.as_bytes())).await,
             Err(error) => Err(failed(&error)),
@@ -43,7 +42,7 @@ fn add(allowed: &AllowedFiles, file: &Path, console: Console) -> Result<(), Comm
         return Err(unread("there is no model source in it"));
     }
     allowed.add(&found.identity).map_err(|error| failed(&error))?;
-    console.note(&format!("{} is used from now on as it is: {}", found.identity.path.display(), found.summary()));
+    console.note(&format!("{} is used from now on in this state: {}", found.identity.path.display(), found.summary()));
     Ok(())
 }
 
@@ -57,7 +56,7 @@ fn revoke(allowed: &AllowedFiles, file: &Path, console: Console) -> Result<(), C
     Ok(())
 }
 
-/// Returns the allowed files, a line each.
+/// Returns the allowed files, one per line.
 fn list(allowed: &AllowedFiles) -> io::Result<String> {
     let line = |file: Allowed| {
         let is_same = std::fs::read(&file.path).is_ok_and(|content| Allowed::new(&file.path, &content) == file);

@@ -10,7 +10,7 @@ use opencode_run_core::FailureKind;
 /// A page of this size opens slowly.
 const LARGE_PAGE: u64 = 100 * 1024 * 1024;
 
-/// Writes the page and reports where it is.
+/// Writes the page and prints its path.
 pub(crate) async fn report(args: BatchReportArgs, console: Console) -> Code {
     let output = args.output.clone();
     match tokio::task::spawn_blocking(move || write(&args)).await {

@@ -11,7 +11,7 @@ mod slash;
 use self::input::{Input, Next};
 use self::settings::Settings;
 use self::slash::Typed;
-use super::run::{close, read_builder, say_transport, within};
+use super::run::{close, note_transport, read_builder, within};
 use crate::args::{ChatArgs, OutputFormat, PermissionArg, TransportArg};
 use crate::asking::Asking;
 use crate::console::Console;
@@ -28,10 +28,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Runs turns until the input ends. An interrupt ends the turn that is running; with none running it ends the chat.
+/// Runs turns until the end of the input. An interrupt ends the running turn; without one it ends the chat.
 pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console) -> Code {
     // A chat continues after an interrupt, so that it alone decides when it is over.
-    signals.be_patient();
+    signals.disable_shutdown_timeout();
     let has_editor = Input::can_edit() && args.output_format == OutputFormat::Text;
     let asking = Asking::new(has_editor);
     console.wait_for("locating opencode");
@@ -115,7 +115,7 @@ impl Chat<'_> {
             Ok(Some(Presented { code, is_stdout_lost: true })) => return ControlFlow::Break(code),
             Ok(Some(presented)) => (presented.code, None),
             Ok(None) => {
-                turn::say_interrupted_early(*console);
+                turn::note_interrupted_early(*console);
                 let report = report::of_interruption(args.task.name(), Some(runner));
                 (signals.code().unwrap_or(Code::INTERRUPT), Some(report))
             }
@@ -148,8 +148,8 @@ async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<A
             return Err(error.hint("use --permission allow or deny"));
         }
         Some(PermissionArg::Ask) if args.task.transport == Some(TransportArg::Run) => {
-            let error = CommandError::usage("`opencode run` asks nobody for permissions, it refuses them");
-            return Err(error.hint("leave --transport run out"));
+            let error = CommandError::usage("`opencode run` denies permission requests without asking");
+            return Err(error.hint("remove --transport run"));
         }
         None | Some(PermissionArg::Ask) if can_ask => {
             builder = builder.permissions(PermissionPolicy::Ask(Arc::new(asking.clone())));
@@ -157,7 +157,7 @@ async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<A
         _ => {}
     }
     let runner = Arc::new(builder.build().await?);
-    say_transport(&runner);
+    note_transport(&runner);
     key_files.warn(runner.task_dir().path());
     surroundings::warn(&args.task, &runner).await;
     console.note(&format!("working in {}", runner.task_dir().path().display()));

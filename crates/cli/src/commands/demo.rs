@@ -1,4 +1,4 @@
-//! All of it on a scripted model: no account, and no network but npm's.
+//! A demonstration with a scripted model: needs no account, and the network only for npm.
 
 use super::setup;
 use crate::args::{DemoArgs, OutputFormat};
@@ -19,13 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How fast the scripted model writes.
+/// The interval between the chunks of the scripted model.
 const TYPING: Duration = Duration::from_millis(40);
 
 const FIRST: &str = "Write hello.txt, which says hello from opencode, and show me what is in it.";
 const SECOND: &str = "What did I ask you to write?";
 
-/// Runs two turns of one session on the real opencode and says where the transcript is.
+/// Runs two turns of one session on the real opencode and prints the path of the transcript.
 pub(crate) async fn demo(args: DemoArgs, signals: Signals, console: Console) -> Code {
     match play(args, signals, console).await {
         Ok(code) => code,
@@ -90,7 +90,7 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
     Ok(code)
 }
 
-/// Returns the workspace that was named, or makes one. It stays.
+/// Returns the given workspace, or creates a temporary one that is kept.
 fn workspace(named: Option<&Path>) -> Result<PathBuf, CommandError> {
     if let Some(workspace) = named {
         return Ok(workspace.to_owned());
@@ -108,14 +108,14 @@ fn runner(model: &ScriptedModel, workspace: &Path) -> RunnerBuilder {
         ..ModelConfig::new("scripted")
     };
     sources.set_model(ModelSourceType::Default, config);
-    // Nothing is asked of the network: the model is described in full.
+    // The network is not needed: the model is fully described.
     let variables = std::env::vars_os().chain([("OPENCODE_DISABLE_MODELS_FETCH".into(), "1".into())]);
-    // The user's own configuration and history have no part in a demonstration.
+    // The user's own configuration and history do not belong into a demonstration.
     let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources).isolated(true);
     builder.environment(variables).watcher(watch::watcher())
 }
 
-/// What the model says.
+/// Returns the script of the model.
 fn script() -> Script {
     let write = "printf 'Hello from opencode!\\n' > hello.txt && cat hello.txt";
     Script::new()

@@ -1,4 +1,4 @@
-//! What a turn needs, checked one after the other, each with a way to mend it.
+//! Checks everything that a turn needs, each with a fix.
 
 mod directories;
 mod endpoints;
@@ -22,7 +22,7 @@ struct Findings {
     findings: Vec<Finding>,
 }
 
-/// Checks everything and prints what was found.
+/// Runs all checks and prints the findings.
 pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
     let mut findings =
         vec![programs::opencode(args.opencode.clone()).await, programs::npm(), programs::git(), programs::shell()];

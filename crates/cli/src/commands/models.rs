@@ -1,4 +1,4 @@
-//! The models that can be used: the sources and opencode's own.
+//! Lists the usable models: those of the model sources and opencode's own.
 
 use crate::advice::sentence;
 use crate::args::{ModelsArgs, ReportFormat};
@@ -16,27 +16,27 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
 
-/// What can be used.
+/// The usable models.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Usable {
     sources: Vec<Source>,
-    /// What `--model` takes.
+    /// The values for `--model`.
     models: Vec<String>,
 }
 
 /// A model source.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Source {
-    /// What `--model-source-type` takes.
+    /// The value for `--model-source-type`.
     #[serde(rename = "type")]
     kind: String,
     model: String,
-    /// Where it is reached; none for a model that opencode knows.
+    /// The host of its endpoint; `None` for a model that opencode knows.
     host: Option<String>,
     provider: String,
 }
 
-/// Prints what can be used, a line each, with what to write for it.
+/// Prints the usable models, one per line with the option that selects it.
 pub(crate) async fn models(args: &ModelsArgs, console: Console) -> Code {
     match usable(args, console).await {
         Ok(usable) => {
@@ -59,7 +59,7 @@ async fn usable(args: &ModelsArgs, console: Console) -> Result<Usable, CommandEr
         CommandError::usage(format!("{} is not a directory", directory.display())).hint("name a directory that exists")
     })?;
     let (config, no_env) = (args.config.clone(), args.no_env);
-    // The file may be a pipe without a writer.
+    // Blocking: the file may be a pipe without a writer.
     let read = tokio::task::spawn_blocking(move || read_from(config.as_deref(), no_env, false, console)).await;
     let sources = sources(&read.map_err(|error| CommandError::of(FailureKind::Io, &error))??.source);
     let variables: Vec<_> = std::env::vars_os().collect();
@@ -96,7 +96,7 @@ mod tests {
     use opencode_run_core::{ModelConfig, ModelSourceType};
 
     #[test]
-    fn each_line_says_what_to_write() {
+    fn each_line_has_its_option() {
         let config = ModelConfig { base_url: Some("https://x:1/v1".to_owned()), ..ModelConfig::new("large") };
         let source = [(ModelSourceType::Code, config)].into_iter().collect();
         let usable = Usable { sources: sources(&source), models: vec!["a/b".to_owned(), "a/\u{1b}c".to_owned()] };

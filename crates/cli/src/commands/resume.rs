@@ -1,4 +1,4 @@
-//! A further turn of a conversation that was journalled, or a look at it.
+//! Continues or shows the conversation of a journal.
 
 use super::run::{Prepared, carry_out, check_journals, interrupted, prepare_turn, refuse, within};
 use crate::args::{ResumeArgs, RunArgs};
@@ -16,7 +16,7 @@ use opencode_runner::{BuildError, MarkdownOptions, RunnerBuilder, TaskDir, defau
 use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 
-/// Goes on with a conversation where there is a message, and shows it where there is none.
+/// Continues a conversation if there is a message, otherwise shows it.
 pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Console) -> Code {
     let ResumeArgs { task_dir, run: mut args } = args;
     args.task.dir = Some(task_dir.clone());
@@ -43,7 +43,7 @@ pub(crate) async fn resume(args: ResumeArgs, mut signals: Signals, console: Cons
     }
 }
 
-/// Prepares the turn, and says what it goes on from.
+/// Prepares the turn, and prints the state of the conversation.
 async fn go_on(args: &RunArgs, message: String, console: Console) -> Prepared {
     let (runner, prompt, attachments) = prepare_turn(args, message, console, RunnerBuilder::resume).await?;
     let conversation = runner.conversation();
@@ -52,23 +52,23 @@ async fn go_on(args: &RunArgs, message: String, console: Console) -> Prepared {
         console.note(&how_it_ended(last));
         let output = last.output();
         if !output.is_empty() {
-            console.note(&format!("what it had said: {output}"));
+            console.note(&format!("its output so far: {output}"));
         }
     }
     if conversation.session.is_none() {
-        console.note("opencode had not named its session yet, so a new one is begun");
+        console.note("the session was not known yet, so a new one is started");
     }
     Ok((runner, prompt, attachments))
 }
 
-/// What is known of a conversation that is not at work here.
+/// A conversation that was found in a journal.
 struct Found {
     journal: PathBuf,
     conversation: Conversation,
     in_use: bool,
 }
 
-/// Prints the last turn as it would have been printed, or the whole conversation as Markdown.
+/// Prints the last turn like a finished one, or the whole conversation as Markdown.
 async fn show(
     args: &RunArgs,
     task_dir: &Path,
@@ -78,7 +78,7 @@ async fn show(
     console: Console,
 ) -> Code {
     let Some(last) = found.conversation.turns.last() else {
-        let error = CommandError::new(FailureKind::Io, format!("{} holds no turn", found.journal.display()));
+        let error = CommandError::new(FailureKind::Io, format!("{} contains no turn", found.journal.display()));
         return refuse(args, None, &error, printer).await;
     };
     let saved = save(args, &found.conversation).await;
@@ -98,11 +98,11 @@ async fn show(
         console.note(&format!("transcript: {}", path.display()));
     }
     console.note(&if found.in_use {
-        "it is at work now".to_owned()
+        "it is running now".to_owned()
     } else if found.conversation.task.isolated {
         "it cannot be resumed: its session was deleted with the isolated home (--isolated)".to_owned()
     } else {
-        format!("to go on: opencode-run resume {} MESSAGE", task_dir.display())
+        format!("to continue: opencode-run resume {} MESSAGE", task_dir.display())
     });
     if let Some(error) = save_error {
         Console::error(error);
@@ -111,7 +111,7 @@ async fn show(
     code_of_output(end, Code::OK, signals)
 }
 
-/// Reads the journal on a thread of its own: its file system may take long to answer.
+/// Reads the journal on a separate thread, because its file system may be slow.
 async fn find(args: &RunArgs, task_dir: &Path) -> Result<Found, CommandError> {
     let (task_dir, session) = (task_dir.to_owned(), args.task.session.as_ref().map(SessionId::new));
     let found = tokio::task::spawn_blocking(move || find_now(&task_dir, session.as_ref())).await;
@@ -132,7 +132,7 @@ fn find_now(task_dir: &Path, session: Option<&SessionId>) -> Result<Found, Comma
     Ok(Found { journal, conversation, in_use })
 }
 
-/// Saves the transcript where that was asked for.
+/// Saves the transcript if that was requested.
 async fn save(args: &RunArgs, conversation: &Conversation) -> Result<Option<PathBuf>, CommandError> {
     let Some(path) = &args.output.save_markdown else { return Ok(None) };
     let path = path.clone().unwrap_or_else(|| conversation.directory().join(TRANSCRIPT_NAME));
@@ -148,7 +148,7 @@ fn markdown(conversation: &Conversation) -> String {
     conversation_markdown(conversation, &MarkdownOptions::default())
 }
 
-/// Says which conversation it is.
+/// Describes the conversation.
 fn facts(conversation: &Conversation) -> String {
     let turns = conversation.turns.len();
     let mut facts = vec![format!("{}: {turns} turn{}", conversation.task.name, if turns == 1 { "" } else { "s" })];
@@ -157,7 +157,7 @@ fn facts(conversation: &Conversation) -> String {
     facts.join(" · ")
 }
 
-/// Says how the last turn ended.
+/// Describes the end of the last turn.
 fn how_it_ended(turn: &TurnRecord) -> String {
     let why = turn.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
     let (message, seconds) = (messages::first_line(&turn.message), turn.duration.as_secs_f64());

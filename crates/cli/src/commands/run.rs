@@ -1,4 +1,4 @@
-//! One turn.
+//! Runs one turn.
 
 use crate::args::{OutputArgs, OutputFormat, PermissionArg, RunArgs, TaskArgs, TransportArg};
 use crate::attachments::Attachments;
@@ -21,12 +21,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The longest context that is read from a file: more than any model takes.
-const LONGEST_CONTEXT: u64 = 16 << 20;
-/// The longest schema that is read: it is sent with every turn.
-const LONGEST_SCHEMA: u64 = 1 << 20;
+/// The maximum size of a system prompt from a file in bytes, more than any model accepts.
+const MAX_CONTEXT_BYTES: u64 = 16 << 20;
+/// The maximum size of a schema in bytes; it is sent with every turn.
+const MAX_SCHEMA_BYTES: u64 = 1 << 20;
 
-/// What a turn needs, or why there is none.
+/// The prepared parts of a turn, or the error of preparing it.
 pub(crate) type Prepared = Result<(Arc<Runner>, Prompt, Attachments), CommandError>;
 
 /// Runs one turn and prints it.
@@ -34,7 +34,7 @@ pub(crate) async fn run(args: RunArgs, signals: Signals, console: Console) -> Co
     carry_out(&args, Instant::now(), prepare(&args, console), signals, console).await
 }
 
-/// Runs the turn that is being prepared and prints it. Its time counts from `since`.
+/// Runs a turn once it is prepared, and prints it. Its time counts from `since`.
 pub(crate) async fn carry_out(
     args: &RunArgs,
     since: Instant,
@@ -43,7 +43,7 @@ pub(crate) async fn carry_out(
     console: Console,
 ) -> Code {
     let output = &args.output;
-    // `--no-wait` has reports of its own.
+    // `--no-wait` prints its own progress reports.
     let console = if output.no_wait { console.without_live() } else { console };
     console.wait_for("locating opencode");
     let mut printer = if args.json_schema.is_some() {
@@ -56,7 +56,7 @@ pub(crate) async fn carry_out(
         prepared = within(args.task.timeout, since, Box::pin(preparing)) => prepared,
         _ = signals.reach(1) => return interrupted(args, None, &signals, &mut printer, console).await,
     };
-    // The files that are attached are deleted after the turn.
+    // The copies of attached files are deleted after the turn.
     let (runner, prompt, _attachments) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -64,22 +64,22 @@ pub(crate) async fn carry_out(
             return refuse(args, None, &error, &mut printer).await;
         }
     };
-    let code = turn_of(&runner, (prompt, since), args, &signals, &mut printer, console).await;
+    let code = run_prepared(&runner, (prompt, since), args, &signals, &mut printer, console).await;
     close(&runner, code).await
 }
 
-/// Waits for what comes before a turn, no longer than the turn may take from `since` on: a file that is read may be a pipe without a
-/// writer, a server that is reached may not answer.
+/// Limits the preparation of a turn to its time limit, counted from `since`: a file may be a pipe without a writer,
+/// and a server may not answer.
 ///
 /// # Errors
 ///
-/// The error of `preparing`, or that it took too long.
+/// The error of `preparing`, or a timeout.
 pub(crate) async fn within<T>(
     limit: Option<Duration>,
     since: Instant,
     preparing: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<T, CommandError> {
-    // The task that enforces the limit knows what it waited for, and reports that first.
+    // The task that enforces the limit knows the cause and reports it first.
     let ends = |limit: Duration| since.checked_add(limit.saturating_add(Duration::from_millis(200)));
     let Some((limit, end)) = limit.and_then(|limit| Some((limit, ends(limit)?))) else { return preparing.await };
     tokio::time::timeout_at(end, preparing).await.unwrap_or_else(|_| {
@@ -90,7 +90,7 @@ pub(crate) async fn within<T>(
 }
 
 /// Runs the turn and prints it.
-async fn turn_of(
+async fn run_prepared(
     runner: &Arc<Runner>,
     turn: (Prompt, Instant),
     args: &RunArgs,
@@ -112,7 +112,7 @@ async fn turn_of(
     match (TurnSession { runner, signals, console, presentation }).turn(turn, printer).await {
         Ok(Some(presented)) => presented.code,
         not_begun => {
-            // A directory in which nothing happened is of no use to anybody; if it stays, it does no harm.
+            // A directory in which nothing happened is useless; if it stays, that is harmless.
             runner.task_dir().remove_if_untouched().ok();
             match not_begun {
                 Err(error) => refuse(args, Some(runner), &error, printer).await,
@@ -122,7 +122,7 @@ async fn turn_of(
     }
 }
 
-/// Ends what was started for a runner, and returns the code that the command ends with.
+/// Closes the runner, and returns the exit code of the command.
 pub(crate) async fn close(runner: &Runner, code: Code) -> Code {
     match runner.close().await {
         Ok(()) => code,
@@ -133,7 +133,7 @@ pub(crate) async fn close(runner: &Runner, code: Code) -> Code {
     }
 }
 
-/// Says that no turn ran.
+/// Reports that no turn ran.
 pub(crate) async fn refuse(
     args: &RunArgs,
     runner: Option<&Runner>,
@@ -144,7 +144,7 @@ pub(crate) async fn refuse(
     nothing(&report::of_error(args.task.name(), runner, error), Code::of_kind(error.kind), printer).await
 }
 
-/// Prints a report of nothing.
+/// Prints a report without a turn.
 async fn nothing(report: &report::Report<'_>, code: Code, printer: &mut Printer) -> Code {
     match printer.end(report, Some("")).await {
         Err(OutputError::Gone) => Code::PIPE,
@@ -152,7 +152,7 @@ async fn nothing(report: &report::Report<'_>, code: Code, printer: &mut Printer)
     }
 }
 
-/// Says that a signal came before a turn was under way.
+/// Reports that a signal arrived before a turn ran.
 pub(crate) async fn interrupted(
     args: &RunArgs,
     runner: Option<&Runner>,
@@ -161,18 +161,18 @@ pub(crate) async fn interrupted(
     console: Console,
 ) -> Code {
     console.end_live();
-    turn::say_interrupted_early(console);
+    turn::note_interrupted_early(console);
     let report = report::of_interruption(args.task.name(), runner);
     nothing(&report, signals.code().unwrap_or(Code::INTERRUPT), printer).await
 }
 
-/// Does all that can fail before a turn is begun, the cheap and harmless first.
+/// Does everything that can fail before a turn starts, cheap and harmless steps first.
 async fn prepare(args: &RunArgs, console: Console) -> Prepared {
     let message = message::compose(&args.words, args.message.as_deref()).await?;
     prepare_turn(args, message, console, |builder| builder).await
 }
 
-/// Prepares a turn with this message, on a runner that has been changed so.
+/// Prepares a turn with this message, on a runner that was modified by `change`.
 pub(crate) async fn prepare_turn(
     args: &RunArgs,
     message: String,
@@ -191,11 +191,11 @@ pub(crate) async fn prepare_turn(
     }
     let (builder, key_files) = read_builder(&args.task, console).await?;
     let runner = change(builder).build().await?;
-    say_transport(&runner);
+    note_transport(&runner);
     key_files.warn(runner.task_dir().path());
     surroundings::warn(&args.task, &runner).await;
     if runner.task_dir().was_made() && !runner.task_dir().is_own_root() {
-        Console::warning("there is no git, so the instructions of a repository around the task are not kept out");
+        Console::warning("git is missing, so the instructions of a repository around the task are not excluded");
     }
     let mut prompt = Prompt::new(message);
     prompt.files.clone_from(&attachments.files);
@@ -203,18 +203,18 @@ pub(crate) async fn prepare_turn(
     Ok((Arc::new(runner), prompt, attachments))
 }
 
-/// Says how opencode is driven, where that is not what is to be expected.
-pub(crate) fn say_transport(runner: &Runner) {
+/// Reports how opencode is driven, if that is not the default.
+pub(crate) fn note_transport(runner: &Runner) {
     if let Some(why) = runner.why_no_server() {
-        Console::warning(&format!("{why}; each turn is a process of its own, as with --transport run"));
+        Console::warning(&format!("{why}; each turn runs in its own process, as with --transport run"));
     }
 }
 
 /// Reads a JSON Schema.
 async fn read_schema(file: &Path) -> Result<Value, CommandError> {
-    let failed = |why: String| CommandError::usage(format!("{} holds no JSON Schema: {why}", file.display()));
+    let failed = |why: String| CommandError::usage(format!("{} is not a JSON Schema: {why}", file.display()));
     let unread = |why: String| CommandError::usage(format!("the schema {} cannot be read: {why}", file.display()));
-    let text = input_file::read_text(file, LONGEST_SCHEMA).await.map_err(unread)?;
+    let text = input_file::read_text(file, MAX_SCHEMA_BYTES).await.map_err(unread)?;
     match serde_json::from_str(&text) {
         Ok(schema @ Value::Object(_)) => Ok(schema),
         Ok(_) => Err(failed("it is not a JSON object".to_owned())),
@@ -222,37 +222,37 @@ async fn read_schema(file: &Path) -> Result<Value, CommandError> {
     }
 }
 
-/// A transcript that cannot be written is better known before a turn is paid for.
+// A transcript that cannot be written is detected before a turn is paid for.
 fn check_transcript_path(output: &OutputArgs) -> Result<(), CommandError> {
     let Some(Some(path)) = &output.save_markdown else { return Ok(()) };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let why = match check_place(path) {
         Err(error) if error.kind() == ErrorKind::IsADirectory => "it is a directory".to_owned(),
         Err(error) => error.to_string(),
-        Ok(_) if !folder.is_dir() => "its folder does not exist".to_owned(),
+        Ok(_) if !folder.is_dir() => "its directory does not exist".to_owned(),
         Ok(_) => return Ok(()),
     };
     let error = CommandError::usage(format!("the transcript cannot be written to {}: {why}", path.display()));
     Err(error.hint("name a file; --print-markdown prints the transcript on stdout"))
 }
 
-/// Puts a runner together as the arguments say, on another thread: a file that they name may be a pipe, whose writer takes
-/// its time, and signals are to be heard meanwhile.
+/// Builds a runner from the arguments on another thread: a named file may be a pipe with a slow writer, and signals
+/// must be handled meanwhile.
 ///
 /// # Errors
 ///
-/// If a file that they name cannot be used.
+/// If a named file cannot be used.
 pub(crate) async fn read_builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
     let args = args.clone();
     let read = tokio::task::spawn_blocking(move || builder(&args, console)).await;
     read.map_err(|error| CommandError::of(FailureKind::Io, &error))?
 }
 
-/// Puts a runner together as the arguments say, and tells where the keys of its model sources stand.
+/// Builds a runner from the arguments, and returns the files that contain keys of its model sources.
 ///
 /// # Errors
 ///
-/// If a file that they name cannot be used.
+/// If a named file cannot be used.
 fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles), CommandError> {
     let place = args.dir.as_deref().or(args.workspace.as_deref()).unwrap_or(Path::new("."));
     let is_needed = args.session.is_none() || args.dir.is_some();
@@ -297,7 +297,7 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
     if let Some(journals) = default_journals().filter(|_| !args.no_journal) {
         match check_journals(&journals) {
             Ok(()) => builder = builder.journal(journals),
-            // The turn needs none.
+            // The turn does not need a journal.
             Err(CommandError { message, hint, .. }) => {
                 Console::warning(&format!("{message}: {}", hint.unwrap_or_default()));
             }
@@ -306,7 +306,7 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
     Ok((builder.watcher(watch::watcher()), key_files))
 }
 
-/// Refuses journals that other users can change: `resume` believes what they hold.
+/// Rejects journals that other users can change, because `resume` trusts their content.
 ///
 /// # Errors
 ///
@@ -315,12 +315,13 @@ pub(crate) fn check_journals(journals: &Path) -> Result<(), CommandError> {
     let Some(untrusted) = find_untrusted(journals) else { return Ok(()) };
     let error = CommandError::new(FailureKind::Config, format!("the journals are not used: {untrusted}"));
     let place = untrusted.place.display();
-    Err(error.hint(format!("take it from them (`chmod go-w {place}`), or set XDG_STATE_HOME to another directory")))
+    Err(error
+        .hint(format!("deny them write access (`chmod go-w {place}`), or set XDG_STATE_HOME to another directory")))
 }
 
 fn context(args: &TaskArgs) -> Result<Option<String>, CommandError> {
     let Some(file) = &args.context_file else { return Ok(args.context.clone()) };
     let failed =
-        |why: String| CommandError::usage(format!("the context cannot be read from {}: {why}", file.display()));
-    input_file::read(file, LONGEST_CONTEXT).map(Some).map_err(failed)
+        |why: String| CommandError::usage(format!("the system prompt cannot be read from {}: {why}", file.display()));
+    input_file::read(file, MAX_CONTEXT_BYTES).map(Some).map_err(failed)
 }

@@ -21,8 +21,8 @@ use receipt::Receipt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// The integrity of the tested packages, as npm computes it. Packages of other platforms are missing here: npm compares them with the
-/// registry's own value only.
+/// The integrity of the tested packages, as npm computes it. Packages of other platforms are missing here: npm
+/// compares them with the registry's own value only.
 const TESTED_PACKAGES: [(&str, &str); 3] = [
     ("opencode-ai", "sha512-58P1ffLRXiAY4QeoABqUjqf6DEzm1ihpovvn9Ad+oOLbLiwK/rf88wruT9IATJ7AtNjmi8iA7pC8tN4o5y799Q=="),
     (
@@ -149,7 +149,7 @@ impl Package<'_> {
         let folder = target.parent().unwrap_or(target);
         let io = |error: std::io::Error| {
             CommandError::new(FailureKind::Config, format!("cannot install into {}: {error}", folder.display()))
-                .hint("make room and check the permissions, or set XDG_CACHE_HOME to another folder")
+                .hint("make room and check the permissions, or set XDG_CACHE_HOME to another directory")
         };
         create_private_dir_all(folder).map_err(io)?;
         let receipt = Receipt::read(target);
@@ -202,7 +202,7 @@ impl Package<'_> {
 ///
 /// # Errors
 ///
-/// If other users can still change the folder.
+/// If other users can still change the directory.
 fn revoke_write_access(folder: &Path) -> Result<(), CommandError> {
     #[cfg(unix)]
     if let Some(cache) = paths::cache_dir() {
@@ -216,7 +216,7 @@ fn revoke_write_access(folder: &Path) -> Result<(), CommandError> {
     let error =
         CommandError::new(FailureKind::Config, format!("cannot install into {}: {untrusted}", folder.display()));
     let hint = format!(
-        "take it from them (`chmod go-w {}`), or set XDG_CACHE_HOME to another folder",
+        "deny them write access (`chmod go-w {}`), or set XDG_CACHE_HOME to another directory",
         untrusted.place.display()
     );
     Err(error.hint(hint))

@@ -1,4 +1,4 @@
-//! The view as a pure function: what happened, the time and the size of the terminal give its lines.
+//! The view as a pure function from the events, the time and the terminal size to its lines.
 
 use crate::messages::first_line;
 use crate::screen::Size;
@@ -13,9 +13,9 @@ const NAME: Style = AnsiColor::Cyan.on_default();
 const TROUBLE: Style = AnsiColor::Yellow.on_default();
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const SPINNER_STEP: Duration = Duration::from_millis(120);
-/// The most tools that are shown at a time.
+/// The maximum number of tools that are shown.
 const MAX_TOOLS: usize = 6;
-/// The fields of a tool's input that describe best what it does, the best first.
+/// The fields of a tool's input that describe best what it does, in order of preference.
 const DESCRIBING_FIELDS: [&str; 7] = ["command", "description", "filePath", "path", "pattern", "url", "query"];
 
 /// The activity of a turn.
@@ -55,12 +55,12 @@ impl View {
         awaited.clone_into(&mut self.doing);
     }
 
-    /// Notes that the turn is being ended.
+    /// Records that the turn is being ended.
     pub(super) fn stop(&mut self) {
         self.is_stopping = true;
     }
 
-    /// Takes an event that was seen at this time.
+    /// Processes an event that was received at this time.
     pub(super) fn apply(&mut self, now: Duration, event: &TurnEvent) {
         let agent = &event.observed.sub_agent;
         if !matches!(event.observed.event, Event::Unknown { .. }) {
@@ -114,7 +114,7 @@ impl View {
         Some(now.saturating_sub(tool.since))
     }
 
-    /// Returns the lines of the view. `tail` are those of the answer that are not final.
+    /// Returns the lines of the view. `tail` contains the lines of the answer that are not final.
     pub(super) fn lines(&self, now: Duration, size: Size, tail: Vec<Line>) -> Vec<Line> {
         let columns = size.columns.saturating_sub(1);
         let mut view = Vec::new();
@@ -179,7 +179,7 @@ impl Tool {
     }
 }
 
-/// Returns a line with an end that is not cut.
+/// Returns a line whose end is never truncated.
 fn with_end(line: &Line, end: &str, columns: usize) -> Line {
     let end = Line::styled(end, DIM);
     let mut whole = line.cut(columns.saturating_sub(end.width()).max(4));
@@ -187,7 +187,7 @@ fn with_end(line: &Line, end: &str, columns: usize) -> Line {
     whole.cut(columns)
 }
 
-/// Returns what a tool call does, on one line.
+/// Returns a one-line description of a tool call.
 fn title(call: &ToolCall) -> String {
     if let ToolState::Running { title: Some(title), .. } = &call.state
         && !title.is_empty()
@@ -200,7 +200,7 @@ fn title(call: &ToolCall) -> String {
     described.chain(any).find(|text| !text.trim().is_empty()).map(first_line).unwrap_or_default()
 }
 
-/// Returns a time as people read it.
+/// Formats a duration for people.
 pub(crate) fn duration_text(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {

@@ -18,43 +18,44 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The signals that ask the worker to end. All others but those of job control have their usual effect on the monitor, and its
-/// end ends the worker.
+/// The signals that ask the worker to end. All others except those of job control have their default effect on the
+/// monitor, whose end ends the worker.
 const FORWARDED: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 
 const CHILD: i32 = Signal::CHILD.as_raw();
 const CONT: i32 = Signal::CONT.as_raw();
 const TSTP: i32 = Signal::TSTP.as_raw();
 
-/// How long a worker stays stopped that SIGSTOP stopped alone. A batch system that suspends a job signals all of its processes
-/// within this time.
-const STOPPED_ALONE: Duration = Duration::from_secs(1);
-/// How often a stopped process is looked at.
+/// The time after which a worker that was stopped alone by SIGSTOP is continued. A batch system that suspends a job
+/// signals all of its processes within this time.
+const STOPPED_TIMEOUT: Duration = Duration::from_secs(1);
+/// The polling interval for a stopped process.
 const STOPPED_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Runs the work in a worker and returns the worker's exit code. If no second process can be made, the work is done in
-/// this one.
+/// Runs the work in a worker and returns the worker's exit code. If the fork fails, the work is done in this
+/// process.
 ///
-/// This process must have a single thread.
+/// This process must be single-threaded.
 pub(crate) fn run(work: impl FnOnce(Link) -> ExitCode) -> ExitCode {
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         Console::warning(&format!("other processes of this user can read this one's memory: {error}"));
     }
-    // A tracer of the monitor alone has not attached to the worker, but was early enough to.
+    // A process that traces only the monitor has not attached to the worker, but could have.
     let traced = is_traced();
-    // Before any handler.
+    // Must be read before any handler is installed.
     let ignored = ignored_signals();
     match split() {
         Ok(Role::Worker(signals)) => {
             let code = work(Link { signals: Some(signals), traced: traced || is_traced() });
-            // A stopped monitor would not see the end of this process.
+            // A stopped monitor would not notice the end of this process.
             continue_monitor();
             code
         }
         Ok(Role::Orphan) => ExitCode::FAILURE,
         Ok(Role::Monitor { worker, link, before }) => match watch(worker, &link, ignored) {
             Ok(status) => {
-                // Also what a worker left that was killed together with a supervisor: it has become a child of this process.
+                // Includes orphans of a worker and a supervisor that were killed together, which are now children
+                // of this process.
                 end_descendants(&before);
                 if status.terminating_signal().is_some() {
                     terminal_modes::restore();
@@ -75,12 +76,12 @@ pub(crate) fn run(work: impl FnOnce(Link) -> ExitCode) -> ExitCode {
 
 enum Role {
     Worker(UnixStream),
-    /// A worker whose monitor is gone already.
+    /// A worker whose monitor has already ended.
     Orphan,
     Monitor {
         worker: Pid,
         link: UnixStream,
-        /// The children that this process had before it was this program.
+        /// The children that the process had before it executed this program.
         before: Children,
     },
 }
@@ -90,7 +91,8 @@ fn split() -> io::Result<Role> {
     let monitor = getpid();
     let before = Children::now();
     let (link, signals) = UnixStream::pair()?;
-    // With any handler a worker that ends early is kept for `wait`, also if the caller ignores SIGCHLD.
+    // With a handler for SIGCHLD, an early exit of the worker is kept for `wait`, even if the caller ignores
+    // SIGCHLD.
     signal_hook::flag::register(CHILD, Arc::default())?;
     match fork::fork()? {
         Fork::Parent(worker) => {
@@ -99,7 +101,7 @@ fn split() -> io::Result<Role> {
         }
         Fork::Child => {
             set_parent_process_death_signal(Some(Signal::KILL))?;
-            // It may have ended before that.
+            // The monitor may have ended before that call.
             if getppid() != Some(monitor) {
                 return Ok(Role::Orphan);
             }
@@ -108,26 +110,26 @@ fn split() -> io::Result<Role> {
     }
 }
 
-/// Forwards signals until the worker ends. Returns how it ended.
+/// Forwards signals until the worker ends. Returns its exit status.
 fn watch(worker: Pid, link: &UnixStream, ignored: SignalSet) -> io::Result<WaitStatus> {
     let forwarded = FORWARDED.map(Signal::as_raw).into_iter().chain([TSTP]);
     let forwarded = forwarded.filter(|signal| !ignored.contains(*signal));
     let mut signals = Signals::new(forwarded.chain([CHILD, CONT]))?;
-    // If it fails, such orphans fall to another process.
+    // If this fails, such orphans are reparented to another process.
     set_child_subreaper(Some(getpid())).ok();
-    // A worker that is stopped reads nothing, and must not stop its monitor.
+    // A stopped worker reads nothing and must not block its monitor.
     link.set_nonblocking(true)?;
     loop {
-        // Also children that are not the worker: those of a process that became this one, and orphans.
+        // Includes other children: those of the process that executed this program, and orphans.
         loop {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
                 Ok(Some((id, status))) if id == worker && status.stopping_signal() == Some(Signal::STOP.as_raw()) => {
                     continue_worker(worker);
                 }
                 Ok(Some((id, status))) if id == worker && status.stopped() => {
-                    // A request to stop that came beside that has been obeyed, unless it was taken back.
+                    // A concurrent request to stop is already satisfied, unless it was followed by one to continue.
                     if !forward(signals.pending().filter(|signal| *signal != TSTP), worker, link) {
-                        // The shell sees it, and continues this process later.
+                        // The shell notices this, and continues this process later.
                         emulate_default_handler(Signal::STOP.as_raw())?;
                         kill_process(worker, Signal::CONT).ok();
                         forward(signals.pending().filter(|signal| *signal != CONT), worker, link);
@@ -143,12 +145,12 @@ fn watch(worker: Pid, link: &UnixStream, ignored: SignalSet) -> io::Result<WaitS
     }
 }
 
-/// Continues a worker that SIGSTOP has stopped, unless this process is stopped too. A shell or a batch system stops both; a process of
-/// the agent that stops the worker must not suspend its time limits.
+/// Continues a worker that was stopped by SIGSTOP, unless this process is stopped too. A shell or a batch system
+/// stops both; a process of the agent that stops only the worker must not suspend its time limits.
 fn continue_worker(worker: Pid) {
     let began = Instant::now();
     while is_stopped(worker) {
-        if began.elapsed() >= STOPPED_ALONE {
+        if began.elapsed() >= STOPPED_TIMEOUT {
             kill_process(worker, Signal::CONT).ok();
             return;
         }
@@ -159,11 +161,12 @@ fn continue_worker(worker: Pid) {
 /// Returns whether a signal has stopped a process.
 fn is_stopped(process: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_pid())).unwrap_or_default();
-    // The state follows the name, which may contain anything, in parentheses.
+    // The state follows the name, which is in parentheses and may contain anything.
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
-/// Continues the monitor of this worker if it is stopped: it could not forward signals, nor see the end of the worker.
+/// Continues the monitor of this worker if it is stopped: it could neither forward signals nor notice the worker's
+/// end.
 fn continue_monitor() {
     if let Some(monitor) = getppid().filter(|monitor| is_stopped(*monitor)) {
         kill_process(monitor, Signal::CONT).ok();
@@ -174,7 +177,7 @@ fn continue_monitor() {
 pub(crate) async fn keep_monitor_running() {
     let mut was_stopped = false;
     loop {
-        tokio::time::sleep(STOPPED_ALONE).await;
+        tokio::time::sleep(STOPPED_TIMEOUT).await;
         let is_stopped = getppid().is_some_and(is_stopped);
         if was_stopped && is_stopped {
             continue_monitor();
@@ -183,7 +186,7 @@ pub(crate) async fn keep_monitor_running() {
     }
 }
 
-/// Forwards signals that have come. Returns whether one of them continues the worker; then those that stop it are dropped.
+/// Forwards pending signals. Returns whether one of them continues the worker; then those that stop it are dropped.
 fn forward(signals: impl Iterator<Item = i32>, worker: Pid, mut link: &UnixStream) -> bool {
     let signals: Vec<_> = signals.collect();
     let continues = signals.contains(&CONT);
@@ -191,17 +194,17 @@ fn forward(signals: impl Iterator<Item = i32>, worker: Pid, mut link: &UnixStrea
         match signal {
             CHILD => {}
             TSTP if continues => {}
-            // The worker may have received it too, from a terminal. Then this does nothing.
+            // The worker may also have received it from a terminal; then this has no effect.
             TSTP => drop(kill_process(worker, Signal::TSTP)),
             CONT => drop(kill_process(worker, Signal::CONT)),
-            // A worker that is gone needs none.
+            // Fails if the worker is gone.
             _ => drop(link.write_all(&[u8::try_from(signal).unwrap_or_default()])),
         }
     }
     continues
 }
 
-/// Ends as the worker did. Returns if that was by an exit code.
+/// Ends like the worker. Returns only if the worker exited with a code.
 fn end_as(status: WaitStatus) -> ExitCode {
     let signal = status.terminating_signal();
     if let Some(signal) = signal
@@ -209,12 +212,12 @@ fn end_as(status: WaitStatus) -> ExitCode {
     {
         emulate_default_handler(signal).ok();
     }
-    // The first process of a container cannot end by a signal.
+    // The first process of a container cannot be ended by a signal.
     let code = status.exit_status().or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok());
     code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Returns whether a process traces this one. A tracer that hides itself is not found.
+/// Returns whether another process traces this one. A tracer that hides itself is not detected.
 fn is_traced() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));

@@ -1,19 +1,19 @@
-//! The text of an answer on its way to the terminal: in whole lines, so that a view can stand below them.
+//! The text of an answer on its way to the terminal, in whole lines, so that a view can be drawn below them.
 
 use super::terminal::{TerminalText, TextKind};
 use crate::rich::RichText;
 use crate::screen;
 use crate::styled::Line;
 
-/// The longest line that is held, in bytes. A longer one is broken on the terminal.
+/// The maximum length of a buffered line in bytes. A longer one is broken on the terminal.
 const MAX_LINE_BYTES: usize = 64 << 10;
-/// The longest end of an open line that is shown, in bytes.
+/// The maximum length in bytes of the shown end of an open line.
 const MAX_SHOWN_BYTES: usize = 8 << 10;
 
-/// Turns the pieces of an answer into what is printed.
+/// Converts the pieces of an answer into output.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Each piece as it comes: for a pipe or a file, or if nothing is drawn on the terminal.
+    /// Each piece unchanged: for a pipe or a file, or if nothing is drawn on the terminal.
     Raw,
     /// The text as the model wrote it, line by line.
     Lines { open: String, input: TerminalText },
@@ -22,7 +22,8 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// Makes the form for stdout: rendered on a terminal unless the plain text is wanted. `has_view` if a view is drawn below it.
+    /// Creates the form for stdout: rendered on a terminal unless `plain`. `has_view` is whether a view is drawn
+    /// below it.
     pub(crate) fn for_stdout(plain: bool, has_view: bool) -> Self {
         let input = TerminalText::new(TextKind::Plain);
         if !screen::can_render() {
@@ -37,12 +38,13 @@ impl Answer {
         }
     }
 
-    /// Returns whether the pieces are printed as they are.
+    /// Returns whether the pieces are printed unchanged.
     pub(crate) const fn is_raw(&self) -> bool {
         matches!(self, Self::Raw)
     }
 
-    /// Takes a piece and returns what is printed of it now: whole lines, and harmless on a terminal, unless the form is raw.
+    /// Adds a piece and returns the output for it: whole lines that are safe for terminals, or the piece itself if
+    /// the form is raw.
     pub(crate) fn push(&mut self, piece: &str) -> String {
         match self {
             Self::Raw => piece.to_owned(),
@@ -67,7 +69,7 @@ impl Answer {
         }
     }
 
-    /// Returns what is not printed yet, as it looks now.
+    /// Returns the text that is not printed yet, in its current form.
     pub(crate) fn tail(&self, columns: usize) -> Vec<Line> {
         match self {
             Self::Raw => Vec::new(),
@@ -97,7 +99,7 @@ fn text_of(lines: &[Line], colours: bool) -> String {
     lines.iter().map(|line| line.to_text(colours) + "\n").collect()
 }
 
-/// Breaks a line where the terminal would.
+/// Breaks a line like the terminal would.
 fn broken(text: &str, columns: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut line = String::new();

@@ -1,10 +1,10 @@
-//! The three ways of printing a turn.
+//! The ways of printing a turn.
 
 use super::report::{Report, last_line};
 use super::text::TextStream;
 use super::{Answer, OutputError, Stdout, TextKind, stream_json};
 use crate::args::OutputFormat;
-use crate::asking::Said;
+use crate::asking::PrintedEvents;
 use crate::console::Console;
 use crate::live::SharedAnswer;
 use opencode_run_core::{Event, TurnEvent};
@@ -17,17 +17,17 @@ pub(crate) struct Printer {
     way: Way,
     /// The form of the answer if it is printed as text.
     answer: SharedAnswer,
-    /// Who waits for what comes before a question.
-    said: Option<Said>,
+    /// The record of printed events, for the handler of permission requests.
+    said: Option<PrintedEvents>,
 }
 
 #[derive(Debug)]
 enum Way {
-    /// The answer as it comes.
+    /// The answer while it streams.
     Text(TextStream),
-    /// The answer, or what stands for it, at the end.
+    /// The answer, or its replacement, at the end.
     AtTheEnd,
-    /// The value that meets the schema, alone on stdout so that a JSON parser can read it. Text that the model writes beside it is in
+    /// Only the value that matches the schema, so that a JSON parser can read stdout. Other text of the model is in
     /// the transcript.
     Value,
     Json,
@@ -39,7 +39,7 @@ impl Printer {
         Self::of(format, at_the_end, false)
     }
 
-    /// Prints a turn whose answer has to meet a schema.
+    /// Creates a printer for a turn whose answer must match a schema.
     pub(crate) fn of_schema(format: OutputFormat, markdown: bool) -> Self {
         Self::of(format, markdown, !markdown)
     }
@@ -65,8 +65,8 @@ impl Printer {
         Self { answer: Arc::new(Mutex::new(answer)), ..self }
     }
 
-    /// Tells somebody when all is printed that came before a question.
-    pub(crate) fn telling(self, said: Said) -> Self {
+    /// Records printed events for the handler of permission requests.
+    pub(crate) fn telling(self, said: PrintedEvents) -> Self {
         Self { said: Some(said), ..self }
     }
 
@@ -79,7 +79,8 @@ impl Printer {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prints what is held of the answer if an event comes after it: messages about the event stand below it.
+    /// Prints the buffered part of the answer if an event follows it, so that messages about the event are below
+    /// it.
     pub(crate) async fn before(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
         match event.observed.event {
             Event::Tool(_) | Event::StepFinish { .. } | Event::Permission(_) | Event::Question(_) | Event::Error(_) => {
@@ -94,7 +95,7 @@ impl Printer {
         self.stdout.write_rendered(text).await
     }
 
-    /// Prints what an event adds.
+    /// Prints the output of an event.
     pub(crate) async fn event(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
         match &mut self.way {
             Way::Text(stream) => {
@@ -118,7 +119,7 @@ impl Printer {
         if is_raw { self.stdout.write(text).await } else { self.stdout.write_rendered(text).await }
     }
 
-    /// Prints the end. `markdown` stands in for the answer where it is given.
+    /// Prints the end. `markdown` replaces the answer if it is given.
     pub(crate) async fn end(&mut self, report: &Report<'_>, markdown: Option<&str>) -> Result<(), OutputError> {
         let is_raw = self.answer().is_raw();
         let text = match &self.way {

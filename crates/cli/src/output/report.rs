@@ -6,8 +6,8 @@ use crate::error::CommandError;
 use opencode_run_core::{Conversation, RunState, TurnRecord};
 use opencode_runner::{ReportError, ReportOutput, Runner};
 
-/// How much room is made for what is in the object beside the answer, in bytes.
-const BESIDE_THE_OUTPUT: usize = 4 << 10;
+/// The buffer capacity for the object without its answer, in bytes.
+const OVERHEAD_BYTES: usize = 4 << 10;
 
 /// The library's report with a view of the answer.
 pub(crate) type Report<'t> = opencode_runner::Report<ReportOutput<'t>>;
@@ -18,7 +18,7 @@ impl From<&CommandError> for ReportError {
     }
 }
 
-/// Reports a turn that ran, the last of its conversation.
+/// Returns the report of a turn, the last of its conversation.
 pub(crate) fn of_turn<'t>(
     conversation: &'t Conversation,
     turn: &'t TurnRecord,
@@ -29,14 +29,14 @@ pub(crate) fn of_turn<'t>(
     report
 }
 
-/// Reports why no turn ran.
+/// Returns the report of an error before any turn.
 pub(crate) fn of_error(task_name: &str, runner: Option<&Runner>, error: &CommandError) -> Report<'static> {
     let mut report = of_nothing(task_name, runner, RunState::Error);
     report.error = Some(error.into());
     report
 }
 
-/// Reports that a signal came before a turn ran.
+/// Returns the report of a signal before any turn.
 pub(crate) fn of_interruption(task_name: &str, runner: Option<&Runner>) -> Report<'static> {
     of_nothing(task_name, runner, RunState::Interrupted)
 }
@@ -59,8 +59,8 @@ pub(crate) fn last_line(report: &Report<'_>, format: OutputFormat) -> String {
 
 /// Returns the object on one line.
 pub(crate) fn to_json(report: &Report<'_>) -> String {
-    // To make room for a long answer little by little may take the room twice.
-    let mut json = Vec::with_capacity(report.output.len() + BESIDE_THE_OUTPUT);
+    // Growing the buffer step by step could need twice the memory for a long answer.
+    let mut json = Vec::with_capacity(report.output.len() + OVERHEAD_BYTES);
     // Serialization fails only for maps whose keys are not strings, and the object has none.
     serde_json::to_writer(&mut json, report).ok();
     String::from_utf8(json).unwrap_or_default()
@@ -72,7 +72,7 @@ mod tests {
     use opencode_run_core::FailureKind;
 
     #[test]
-    fn a_report_without_a_turn_has_every_field() {
+    fn report_without_turn_has_every_field() {
         let error = CommandError::new(FailureKind::Opencode, "opencode was not found").hint("run setup");
         let report = of_error("task", None, &error);
         insta::assert_json_snapshot!(serde_json::from_str::<serde_json::Value>(&to_json(&report)).unwrap());

@@ -1,4 +1,4 @@
-//! stdout, without blocking the turn's other business, and without letting a text drive the terminal.
+//! Writes to stdout without blocking the turn, and makes text safe for terminals.
 
 use super::terminal::{TerminalText, TextKind};
 use crate::nonblocking::write_stdout;
@@ -10,22 +10,22 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// Writes to stdout.
 #[derive(Debug)]
 pub(crate) struct Stdout {
-    /// Makes text harmless, if stdout is a terminal. A pipe or a file gets what came, byte by byte.
+    /// Makes text safe if stdout is a terminal. A pipe or a file gets the original bytes.
     terminal: Option<TerminalText>,
-    /// A write whose future was dropped: the next one follows it.
+    /// A write whose future was dropped and which the next write must follow.
     writing: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// stdout takes nothing more.
+/// The reason for which stdout accepts no more output.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
-    /// Its reader went away, which is its right: nothing is to be said about it.
-    #[error("the reader of stdout went away")]
+    /// Broken pipe: the reader is gone, which is not reported.
+    #[error("stdout was closed by its reader")]
     Gone,
-    /// Nobody reads it, and it is not waited for any longer.
-    #[error("stdout was not read, and what it had no room for is left out")]
+    /// stdout is blocked, and the shutdown timeout is over.
+    #[error("stdout was not read, so the remaining output was dropped")]
     Stuck,
-    /// It cannot be written to.
+    /// A write failed.
     #[error("stdout cannot be written to: {0}")]
     Failed(io::Error),
 }
@@ -35,7 +35,7 @@ impl Stdout {
         Self { terminal: io::stdout().is_terminal().then(|| TerminalText::new(kind)), writing: None }
     }
 
-    /// Writes a text and waits until it is out. If the future is dropped, the write continues.
+    /// Writes a text and waits until it is written. If the future is dropped, the write continues.
     pub(crate) async fn write(&mut self, text: impl Into<String>) -> Result<(), OutputError> {
         self.finish().await?;
         let mut text = text.into();
@@ -49,7 +49,7 @@ impl Stdout {
         self.finish().await
     }
 
-    /// Writes text that is safe on a terminal already, with our own styles.
+    /// Writes text that is already safe for terminals, with our own styles.
     pub(crate) async fn write_rendered(&mut self, text: String) -> Result<(), OutputError> {
         self.finish().await?;
         if text.is_empty() {
@@ -59,7 +59,7 @@ impl Stdout {
         self.finish().await
     }
 
-    /// Begins to write. On a terminal the view gives way to it.
+    /// Starts a write. On a terminal, the view is erased first.
     fn begin(&mut self, mut text: String) {
         note_stdout(&text);
         let hold = self.terminal.is_some().then(|| {
@@ -74,7 +74,7 @@ impl Stdout {
         }));
     }
 
-    /// Waits for the write that is under way.
+    /// Waits for the current write.
     async fn finish(&mut self) -> Result<(), OutputError> {
         let Some(writing) = &mut self.writing else { return Ok(()) };
         let written = writing.await.unwrap_or_else(|error| Err(io::Error::other(error)));

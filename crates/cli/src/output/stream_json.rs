@@ -1,4 +1,4 @@
-//! The objects that `--output-format stream-json` prints, one a line.
+//! The objects that `--output-format stream-json` prints, one per line.
 
 use super::report::{Report, to_json};
 use opencode_run_core::TurnEvent;
@@ -7,7 +7,7 @@ use opencode_run_core::TurnEvent;
 pub(crate) fn event_line(event: &TurnEvent) -> String {
     // An event is a map with string keys: it can be written.
     let mut line = serde_json::to_string(event).unwrap_or_default();
-    // A line break can only stand between the tokens of what opencode wrote.
+    // Line breaks occur only between the tokens of opencode's JSON.
     line.retain(|c| !matches!(c, '\n' | '\r'));
     line.push('\n');
     line

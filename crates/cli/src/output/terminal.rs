@@ -1,23 +1,23 @@
-//! Text of models, tools and providers as a terminal may get it: nothing in it is obeyed.
+//! Makes text of models, tools and providers safe for terminals: control sequences have no effect.
 
 use opencode_run_markdown::{is_unsafe_on_terminal, visible};
 use std::fmt::Write;
 
-/// The kind of a text. It decides how control characters are shown on a terminal.
+/// The kind of a text, which determines how control characters are shown on a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextKind {
-    /// Text for people: they are replaced by visible ones.
+    /// Text for people: control characters are replaced by visible ones.
     Plain,
-    /// JSON: they can only stand in strings, and are escaped there, so that it stays the same JSON.
+    /// JSON: control characters can occur only in strings and are escaped, so that the JSON stays equivalent.
     Json,
 }
 
-/// Makes a text harmless that comes piece by piece. Every character is judged alone, so that a sequence that is split between
-/// two pieces is no way around it.
+/// Makes a streamed text safe. Every character is handled separately, so that splitting a sequence between two
+/// pieces does not circumvent it.
 #[derive(Debug)]
 pub(crate) struct TerminalText {
     kind: TextKind,
-    /// The last piece ended in `\r`, which is shown unless the next begins with `\n`.
+    /// Whether the last piece ended with `\r`, which is shown unless the next one begins with `\n`.
     return_is_pending: bool,
 }
 
@@ -26,7 +26,7 @@ impl TerminalText {
         Self { kind, return_is_pending: false }
     }
 
-    /// Returns a piece as the terminal gets it.
+    /// Returns a piece in its safe form.
     pub(crate) fn show(&mut self, piece: &str) -> String {
         match self.kind {
             TextKind::Json => escape(piece),
@@ -40,7 +40,7 @@ impl TerminalText {
     }
 }
 
-/// Escapes what a terminal would obey, and JSON allows in a string.
+/// Escapes characters that JSON allows in a string but that control a terminal.
 fn escape(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -60,7 +60,8 @@ fn escape(json: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Sequences that set a title, write the clipboard, clear the screen, conceal, ask for an answer, and reorder text.
+    /// Sequences that set a title, write the clipboard, clear the screen, conceal text, request a reply, and
+    /// reorder text.
     const HOSTILE: &[&str] = &[
         "\u{1b}]0;title\u{7}",
         "\u{1b}]52;c;cm0gLXJmIH4=\u{1b}\\",
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_text_is_harmless_wherever_it_is_split() {
+    fn hostile_text_is_harmless_at_any_split() {
         for text in HOSTILE {
             let whole = TerminalText::new(TextKind::Plain).show(&format!("{text}."));
             assert!(is_harmless(&whole), "{whole:?}");
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_json_is_harmless_and_the_same_json() {
+    fn hostile_json_stays_equivalent() {
         for text in HOSTILE {
             let json = serde_json::json!({ "output": text }).to_string() + "\n";
             let shown = TerminalText::new(TextKind::Json).show(&json);

@@ -1,21 +1,22 @@
-//! The answer as text, as it comes.
+//! The answer as text while it streams.
 
 use opencode_run_core::{Event, PartId, TurnEvent};
 
-/// Turns events into the pieces that make up the turn's output, one after the other.
+/// Converts events into consecutive pieces of the turn's output.
 ///
 /// All pieces together are exactly [`TurnRecord::output`](opencode_run_core::TurnRecord::output).
 #[derive(Debug, Default)]
 pub(crate) struct TextStream {
-    /// The text that is being written, and how many UTF-16 code units of it are out.
+    /// The current text, and the number of its UTF-16 code units that were written.
     ///
-    /// opencode counts in these: a pair that it cut in half comes as two U+FFFD in the deltas, and whole in the finished text.
+    /// opencode counts in UTF-16: a surrogate pair that it splits arrives as two U+FFFD in the deltas, and intact
+    /// in the final text.
     current: Option<(PartId, usize)>,
     any: bool,
 }
 
 impl TextStream {
-    /// Returns what an event adds to the output.
+    /// Returns the addition of an event to the output.
     pub(crate) fn piece(&mut self, event: &TurnEvent) -> String {
         if event.observed.sub_agent.is_some() {
             return String::new();
@@ -62,7 +63,7 @@ fn utf16_len(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
 
-/// Returns what follows the first `units` UTF-16 code units of a text.
+/// Returns the text after the first `units` UTF-16 code units.
 fn skip_utf16(text: &str, units: usize) -> &str {
     let mut rest = text.chars();
     let mut skipped = 0;
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_are_the_output() {
+    fn pieces_add_up_to_output() {
         let events = [
             text("a", "whole"),
             delta("b", "it "),
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sub_agents_text_is_not_the_answer() {
+    fn sub_agent_text_is_not_printed() {
         let mut stream = TextStream::default();
         let observed = Observed::new(text("a", "x")).from_sub_agent(SessionId::new("ses_2"));
         assert_eq!(stream.piece(&TurnEvent::new(0, Duration::ZERO, observed)), "");

@@ -1,4 +1,4 @@
-//! The blocks of Markdown, line by line.
+//! Recognises and renders the blocks of Markdown line by line.
 
 use super::code::{Language, highlight};
 use super::inline::{DIM, parse, wrap};
@@ -6,27 +6,27 @@ use super::table::{self, Align};
 use crate::styled::{Line, char_width};
 use anstyle::{AnsiColor, Style};
 
-/// The longest paragraph that is held, in bytes. A longer one is shown as several.
+/// The maximum length of a buffered paragraph in bytes. A longer one is shown as several.
 const MAX_PARAGRAPH_BYTES: usize = 16 << 10;
-/// The most rows of a table that are held to find the widths of its columns.
+/// The maximum number of table rows that are buffered to determine the column widths.
 const MAX_ROWS: usize = 200;
-/// The deepest nesting of lists and quotes that is indented.
+/// The maximum nesting of lists and quotes that is indented.
 const MAX_DEPTH: usize = 8;
 
-/// Blocks as far as they have come.
+/// The state of the block parser.
 #[derive(Debug, Clone)]
 pub(super) struct Blocks {
     pub(super) columns: usize,
     block: Block,
-    /// The items that are open, outermost first.
+    /// The open list items, outermost first.
     items: Vec<Item>,
-    /// How many quotes are open.
+    /// The number of open quotes.
     quotes: usize,
-    /// The last line shown was blank, or nothing was shown yet.
+    /// Whether the last shown line was blank, or nothing was shown yet.
     is_after_blank: bool,
-    /// A blank line came: it is shown before the next block.
+    /// Whether a blank line must be shown before the next block.
     owes_blank: bool,
-    /// How many quotes the last line shown was in.
+    /// The number of quotes around the last shown line.
     shown_quotes: usize,
 }
 
@@ -49,7 +49,7 @@ struct Fence {
     prefix: Line,
 }
 
-/// An item of a list: where its text begins, in the source and on the terminal.
+/// A list item: the columns at which its text begins, in the source and on the terminal.
 #[derive(Debug, Clone, Copy)]
 struct Item {
     source: usize,
@@ -69,7 +69,7 @@ impl Blocks {
         }
     }
 
-    /// Takes a source line.
+    /// Processes a source line.
     pub(super) fn line(&mut self, source: &str, to: &mut Vec<Line>) {
         let source = source.strip_suffix('\r').unwrap_or(source);
         if self.goes_on_with_fence(source, to) {
@@ -102,7 +102,7 @@ impl Blocks {
 
     fn block_line(&mut self, indent: usize, text: &str, to: &mut Vec<Line>) {
         if !matches!(self.block, Block::Paragraph { .. } | Block::Table { .. }) {
-            // After a blank line the indentation decides to which item a block belongs.
+            // After a blank line, the indentation determines the item that a block belongs to.
             self.items.retain(|item| item.source <= indent);
         }
         if let Some((mark, length, info)) = fence(text) {
@@ -137,7 +137,7 @@ impl Blocks {
         }
     }
 
-    /// Opens an item, with the block that it begins with.
+    /// Opens an item with its first block.
     fn item(&mut self, indent: usize, marker: &str, content: &str, to: &mut Vec<Line>) {
         self.items.retain(|item| item.source <= indent);
         let (shown_marker, content) = match content.split_at_checked(4) {
@@ -172,7 +172,7 @@ impl Blocks {
             self.block = Block::Paragraph { first: prefix.clone(), rest: prefix, text: line.to_owned() };
             return;
         };
-        // The head of a table is the line above its delimiter row.
+        // The header row of a table is the line above its delimiter row.
         let head_at = text.rfind('\n').map_or(0, |at| at + 1);
         if let Some(aligns) = table::delimiter_row(line)
             && let head = table::cells(&text[head_at..])
@@ -230,7 +230,7 @@ impl Blocks {
             _ => Style::new().bold(),
         };
         let prefix = self.prefix();
-        // The marks stay for who sees no colours.
+        // The marks are kept for terminals without colours.
         let mut first = prefix.clone();
         first.push(&"#".repeat(level), DIM);
         first.push(" ", Style::new());
@@ -252,7 +252,7 @@ impl Blocks {
         self.block = Block::Fence(Fence { mark, length, indent, quotes, language, in_comment: false, prefix });
     }
 
-    /// Takes a line that belongs to a block of code. Returns whether it did.
+    /// Processes a line of a code block. Returns whether the line belongs to it.
     fn goes_on_with_fence(&mut self, source: &str, to: &mut Vec<Line>) -> bool {
         let Block::Fence(open) = &mut self.block else { return false };
         let Some(text) = strip_quotes(source, open.quotes) else {
@@ -276,7 +276,7 @@ impl Blocks {
         true
     }
 
-    /// Shows the block that is open, and closes it. A block of code stays open until its end.
+    /// Shows and closes the open block. A code block stays open until its end.
     fn close(&mut self, to: &mut Vec<Line>) {
         match std::mem::replace(&mut self.block, Block::None) {
             Block::None | Block::Fence(_) => {}
@@ -303,7 +303,7 @@ impl Blocks {
         }
     }
 
-    /// Shows the rows of a table that has become too long to be held.
+    /// Shows the rows of a table that exceeds the buffer.
     fn flush_long_table(&mut self, to: &mut Vec<Line>) {
         if let Block::Table { prefix, aligns, rows, has_head } = &mut self.block
             && rows.len() >= MAX_ROWS
@@ -319,7 +319,7 @@ impl Blocks {
         }
     }
 
-    /// Shows the blank line that is owed.
+    /// Shows the pending blank line.
     fn gap(&mut self, to: &mut Vec<Line>) {
         if std::mem::take(&mut self.owes_blank) && !self.is_after_blank {
             let mut line = Line::default();
@@ -335,7 +335,7 @@ impl Blocks {
         to.push(line);
     }
 
-    /// Returns what stands before the text of a block.
+    /// Returns the prefix of a block's lines.
     fn prefix(&self) -> Line {
         let mut prefix = Line::default();
         prefix.push(&"│ ".repeat(self.quotes.min(MAX_DEPTH)), DIM);
@@ -356,7 +356,7 @@ impl Blocks {
     }
 }
 
-/// Returns how many quotes a line is in, and its text.
+/// Returns the number of quotes around a line, and its text.
 fn quoted(line: &str) -> (usize, &str) {
     let (mut quotes, mut text) = (0, line);
     while let Some(rest) =
@@ -368,7 +368,7 @@ fn quoted(line: &str) -> (usize, &str) {
     (quotes, text)
 }
 
-/// Returns the text of a line behind so many quotes. `None` if it is in fewer.
+/// Returns the text of a line within this many quotes; `None` if there are fewer.
 fn strip_quotes(line: &str, quotes: usize) -> Option<&str> {
     let mut text = line;
     for _ in 0..quotes {
@@ -385,7 +385,7 @@ fn indented(line: &str) -> (usize, &str) {
     (indent, text)
 }
 
-/// Removes at most so many columns of indentation.
+/// Removes at most this many columns of indentation.
 fn strip_indent(line: &str, columns: usize) -> &str {
     let mut left = columns;
     line.trim_start_matches(|c: char| {
@@ -395,7 +395,7 @@ fn strip_indent(line: &str, columns: usize) -> &str {
     })
 }
 
-/// Returns the mark, its length and the info string of a line that opens or closes a block of code.
+/// Returns the mark, its length and the info string of a line that opens or closes a code block.
 fn fence(text: &str) -> Option<(char, usize, &str)> {
     let mark = text.chars().next().filter(|c| matches!(c, '`' | '~'))?;
     let info = text.trim_start_matches(mark);

@@ -1,6 +1,6 @@
-//! Lines of code with a little colour: comments, strings, numbers, the words of common languages.
+//! Highlights lines of code: comments, strings, numbers, keywords of common languages.
 //!
-//! It knows no grammar. A highlighter with grammars for all languages would be a quarter of this command's size.
+//! It uses no grammars: a highlighter with grammars for all languages would be a quarter of this command's size.
 
 use super::inline::DIM;
 use crate::styled::Line;
@@ -13,10 +13,10 @@ const ADDED: Style = AnsiColor::Green.on_default();
 const REMOVED: Style = AnsiColor::Red.on_default();
 const PLACE: Style = AnsiColor::Cyan.on_default();
 
-/// How a language writes its comments and strings.
+/// The comment and string syntax of a language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Language {
-    /// Nothing is known: no colours.
+    /// Unknown: no colours.
     Other,
     /// `//` and `/* */`.
     CLike,
@@ -39,7 +39,7 @@ const KEYWORDS: &str = " abstract and as async await begin bool break case catch
     CREATE TABLE JOIN ON GROUP ORDER BY SET WHERE AND OR NOT NULL AS LIMIT ";
 
 impl Language {
-    /// Finds the language of a fenced block by its info string.
+    /// Returns the language of a code block by its info string.
     pub(super) fn of(info: &str) -> Self {
         let name = info.trim().trim_start_matches('{').trim_start_matches('.');
         let name = name.split([' ', ',', '{', '}', ':']).next().unwrap_or_default().to_lowercase();
@@ -58,7 +58,7 @@ impl Language {
     }
 }
 
-/// Returns a line of code with colours. `in_comment` holds whether a comment of several lines is open.
+/// Returns a highlighted line of code. `in_comment` is whether a multi-line comment is open.
 pub(super) fn highlight(language: Language, source: &str, in_comment: &mut bool) -> Line {
     match language {
         Language::Other => return Line::plain(source),
@@ -87,7 +87,7 @@ fn diff(source: &str) -> Line {
     Line::styled(source, style)
 }
 
-/// Returns the length in bytes of the token that the text begins with, and its style.
+/// Returns the length in bytes of the first token of the text, and its style.
 fn token(language: Language, rest: &str, first: char, in_comment: &mut bool) -> (usize, Style) {
     if *in_comment || (language == Language::CLike && rest.starts_with("/*")) {
         let from = if *in_comment { 0 } else { 2 };

@@ -1,4 +1,4 @@
-//! The inline text of a block: emphasis, code, targets; and its lines of a given width.
+//! Renders the inline text of a block (emphasis, code, links) and wraps it.
 
 use crate::styled::{Line, Span, char_width, width};
 use anstyle::{AnsiColor, Style};
@@ -8,7 +8,7 @@ const CODE: Style = AnsiColor::Cyan.on_default();
 const LINK: Style = AnsiColor::Blue.on_default().underline();
 pub(super) const DIM: Style = Style::new().dimmed();
 
-/// Returns inline Markdown as styled text; a hard line break is a new line.
+/// Returns inline Markdown as styled text; a hard line break starts a new line.
 pub(super) fn parse(text: &str, base: Style) -> Vec<Line> {
     let source = text.split('\n').map(escape_line).collect::<Vec<_>>().join("\n");
     let mut lines = vec![Line::default()];
@@ -65,7 +65,7 @@ fn end_link(line: &mut Line, url: &str, is_image: bool, base: Style) {
     }
 }
 
-/// Escapes what would begin another block at the start of a line, or be a definition, which is not shown.
+/// Escapes text that would begin another block, or be an invisible definition, at the start of a line.
 fn escape_line(line: &str) -> String {
     let line = line.trim_start();
     let number = line.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
@@ -83,7 +83,7 @@ fn escape_line(line: &str) -> String {
     if begins_block { format!("{}\\{rest}", &line[..number]) } else { line.to_owned() }
 }
 
-/// A word, or one wide character: what is not broken unless it is longer than a line.
+/// A word or one wide character, which is broken only if it is longer than a line.
 #[derive(Default)]
 struct Word {
     spans: Line,
@@ -91,7 +91,8 @@ struct Word {
     blanks: Line,
 }
 
-/// Breaks a line into lines of so many columns. The first begins with `first`, the others with `rest`, which are as wide.
+/// Wraps a line at this width. The first line begins with `first`, the others with `rest`, which has the same
+/// width.
 pub(super) fn wrap(line: &Line, first: &Line, rest: &Line, columns: usize) -> Vec<Line> {
     let room = columns.saturating_sub(first.width()).max(1);
     let mut lines = Vec::new();
@@ -134,7 +135,7 @@ fn words(line: &Line) -> Vec<Word> {
             let mut buffer = [0; 4];
             let text = &*c.encode_utf8(&mut buffer);
             let is_blank = matches!(c, ' ' | '\t');
-            // A wide character can stand at the beginning of any line.
+            // A line can be broken before any wide character.
             if !word.spans.is_empty() && (is_blank || width(text) > 1) {
                 words.push(std::mem::take(&mut word));
             }

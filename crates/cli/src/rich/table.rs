@@ -1,15 +1,15 @@
-//! Tables, with columns that fit the terminal.
+//! Renders tables whose columns fit the terminal.
 
 use super::inline::{DIM, parse, wrap};
 use crate::styled::Line;
 use anstyle::Style;
 
-/// The narrowest column of a table that is too wide.
+/// The minimum width of a column in a table that is too wide.
 const MIN_COLUMN: usize = 6;
 /// The width of the separator between two columns.
 const BETWEEN: usize = 3;
 
-/// How a column is aligned.
+/// The alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
@@ -17,7 +17,7 @@ pub(super) enum Align {
     Right,
 }
 
-/// Reads the line below a table's head. `None` if it is not one.
+/// Parses the delimiter row below a table's header; `None` if it is not one.
 pub(super) fn delimiter_row(line: &str) -> Option<Vec<Align>> {
     if !line.contains('-') || !line.contains('|') {
         return None;
@@ -36,7 +36,7 @@ pub(super) fn delimiter_row(line: &str) -> Option<Vec<Align>> {
     cells(line).iter().map(|cell| align(cell)).collect()
 }
 
-/// Splits a row at its bars; an escaped bar and one in code belong to their cell.
+/// Splits a row at its bars, except escaped ones and those in code.
 pub(super) fn cells(row: &str) -> Vec<String> {
     let row = row.trim();
     let row = row.strip_prefix('|').unwrap_or(row);
@@ -66,7 +66,7 @@ pub(super) fn cells(row: &str) -> Vec<String> {
     cells
 }
 
-/// Renders rows, the first of which is the head if `has_head`.
+/// Renders rows, the first of which is the header if `has_head`.
 pub(super) fn render(
     rows: &[Vec<String>],
     aligns: &[Align],
@@ -141,7 +141,7 @@ fn pad(to: &mut Line, text: &Line, width: usize, align: Align, is_last: bool) {
     }
 }
 
-/// Narrows the widest columns until all fit.
+/// Narrows the widest columns until the table fits.
 fn fit(mut widths: Vec<usize>, room: usize) -> Vec<usize> {
     loop {
         let total: usize = widths.iter().sum();

@@ -1,4 +1,4 @@
-//! What Markdown looks like, whichever way it comes.
+//! Rendered Markdown, with any chunking of the input.
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn pieces_give_same_lines() {
         let chars: Vec<char> = SAMPLE.chars().collect();
         for piece in chars.chunks(size) {
             let piece: String = piece.iter().collect();
-            // To look at the tail changes nothing.
+            // Reading the tail has no effect.
             rich.tail();
             lines.extend(rich.push(&piece));
         }

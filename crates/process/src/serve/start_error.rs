@@ -20,7 +20,7 @@ impl Server {
 /// Describes why a server cannot be used.
 pub(crate) fn unreachable(error: &ClientError) -> StartError {
     let remedy = match error {
-        ClientError::Configuration(_) => Remedy::advice("correct it; opencode itself cannot use it either"),
+        ClientError::Configuration(_) => Remedy::advice("correct it: opencode itself rejects it too"),
         ClientError::Unauthorized => {
             Remedy::advice("set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own")
         }

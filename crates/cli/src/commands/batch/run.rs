@@ -41,7 +41,7 @@ pub(super) async fn run(mut args: BatchRunArgs, mut signals: Signals, console: C
     };
     let Some(Prepared { batch, ledger, folder, input, format }) = prepared else { return Ok(Code::OK) };
     // A first signal lets running tasks finish.
-    signals.be_patient();
+    signals.disable_shutdown_timeout();
     let (controls, receiver) = mpsc::channel(16);
     let mut progress = Progress::new(console);
     let mut observe = |batch: &Batch, event: opencode_run_batch::run::BatchEvent<'_>| progress.show(batch, &event);

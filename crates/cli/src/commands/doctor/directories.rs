@@ -1,4 +1,4 @@
-//! The directories that opencode writes to.
+//! Checks the directories that opencode writes to.
 
 use super::finding::Finding;
 use etcetera::BaseStrategy;
@@ -26,7 +26,7 @@ pub(super) fn check() -> Vec<Finding> {
         }
     }
     let temp = std::env::temp_dir();
-    // The temp directory itself has to exist.
+    // The temp directory itself must exist.
     if let Err(error) = write_to(&temp) {
         findings.push(Finding::error(
             CHECK,
@@ -40,7 +40,7 @@ pub(super) fn check() -> Vec<Finding> {
     findings
 }
 
-/// Tries to write to a directory, or to the nearest one above it that exists.
+/// Tries to write to a directory, or to its nearest existing parent.
 fn try_to_write(directory: &Path) -> io::Result<()> {
     let absolute = std::path::absolute(directory)?;
     let existing: Option<PathBuf> =
@@ -48,11 +48,11 @@ fn try_to_write(directory: &Path) -> io::Result<()> {
     write_to(&existing.unwrap_or(absolute))
 }
 
-/// Makes a directory in a directory, and removes it.
+/// Creates a directory within a directory, and removes it.
 fn write_to(directory: &Path) -> io::Result<()> {
     match tempfile::Builder::new().prefix(".opencode-run-doctor-").tempdir_in(directory) {
         Ok(_) => Ok(()),
-        // Its text repeats the path.
+        // The error's own text would repeat the path.
         Err(error) => Err(error.raw_os_error().map_or(error, io::Error::from_raw_os_error)),
     }
 }

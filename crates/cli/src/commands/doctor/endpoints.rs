@@ -1,4 +1,4 @@
-//! The endpoints of the model sources: reached, the key taken, the model there.
+//! Checks the endpoints of the model sources: connection, key, model.
 
 use super::finding::Finding;
 use opencode_run_core::{ModelConfig, ModelSourceType};
@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const CHECK: &str = "endpoints";
-/// How long one may take to answer.
+/// The timeout of a probe.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Asks each endpoint for its models, all at the same time, or says that none was asked.
+/// Probes all endpoints concurrently, or reports that none was probed.
 pub(super) async fn check(sources: &ModelSource, offline: bool) -> Vec<Finding> {
     let reached: Vec<_> = sources.iter().filter(|(_, config)| config.base_url.is_some()).collect();
     if offline && !reached.is_empty() {
-        return vec![Finding::ok(CHECK, "not asked, as --offline says")];
+        return vec![Finding::ok(CHECK, "not probed because of --offline")];
     }
     let asked: Vec<_> = reached
         .into_iter()
@@ -31,7 +31,8 @@ pub(super) async fn check(sources: &ModelSource, offline: bool) -> Vec<Finding> 
     findings
 }
 
-/// Says what came of it. Nothing of the key is in it: the list has been looked through for it, and no error holds one.
+/// Returns the finding for a probe. It never contains the key, which is redacted in the list and absent from
+/// errors.
 fn judge(source_type: ModelSourceType, config: &ModelConfig, answer: &Result<ModelList, ProbeError>) -> Finding {
     let place = format!("{source_type}: {}", config.host().unwrap_or("the endpoint"));
     let key = |name: &str| format!("MODEL_{}_{name}", source_type.as_str().to_uppercase());
@@ -43,40 +44,40 @@ fn judge(source_type: ModelSourceType, config: &ModelConfig, answer: &Result<Mod
     let fix = match error {
         ProbeError::Unusable(_) => "correct the source".to_owned(),
         ProbeError::Proxy => "correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY".to_owned(),
-        ProbeError::UnknownHost(_) => format!("correct {base_url}, or look at the network"),
-        ProbeError::Refused => format!("start what is to answer there, or correct the port in {base_url}"),
+        ProbeError::UnknownHost(_) => format!("correct {base_url}, or check the network"),
+        ProbeError::Refused => format!("start the server, or correct the port in {base_url}"),
         ProbeError::NoConnection { by_proxy: true } => {
-            "look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY; hosts in NO_PROXY are reached without".to_owned()
+            "check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY; hosts in NO_PROXY are reached directly".to_owned()
         }
         ProbeError::NoConnection { .. } | ProbeError::Broken => {
-            format!("look at the network, and whether {base_url} has the right scheme and port")
+            format!("check the network, and the scheme and port of {base_url}")
         }
-        ProbeError::TimedOut => "look at the network, or try again later".to_owned(),
+        ProbeError::TimedOut => "check the network, or try again later".to_owned(),
         ProbeError::Certificate(_) => {
             "if you trust it, name the certificate of its authority in NODE_EXTRA_CA_CERTS or SSL_CERT_FILE".to_owned()
         }
-        ProbeError::Redirect => format!("write the address that it leads to as {base_url}"),
+        ProbeError::Redirect => format!("set {base_url} to the target of the redirect"),
         ProbeError::Key(status) => {
             let (message, fix) = if config.api_key.is_some() {
                 (
                     format!("{place} rejects the key (status {status})"),
-                    format!("correct {}, or {} if it wants it in another header", key("APIKEY"), key("APIKEY_HEADER")),
+                    format!("correct {}, or {} if it expects another header", key("APIKEY"), key("APIKEY_HEADER")),
                 )
             } else {
-                (format!("{place} wants a key (status {status})"), format!("set {}", key("APIKEY")))
+                (format!("{place} requires a key (status {status})"), format!("set {}", key("APIKEY")))
             };
             return Finding::error(CHECK, message, fix);
         }
         ProbeError::NoList(status) => {
             let message =
                 format!("{place} was reached; it lists no models (status {status}), so key and model were not checked");
-            return Finding::note(CHECK, message, format!("if turns fail, look at the path in {base_url} first"));
+            return Finding::note(CHECK, message, format!("if turns fail, check the path in {base_url} first"));
         }
         ProbeError::Status(status) => {
-            let message = format!("{place} was reached, and answers with the status {status}");
-            return Finding::warning(CHECK, message, "try again later, or ask who runs it");
+            let message = format!("{place} was reached, but answers with the status {status}");
+            return Finding::warning(CHECK, message, "try again later, or ask its operator");
         }
-        _ => "see what it says".to_owned(),
+        _ => "check the message".to_owned(),
     };
     Finding::error(CHECK, format!("{place}: {error}"), fix)
 }
@@ -84,17 +85,17 @@ fn judge(source_type: ModelSourceType, config: &ModelConfig, answer: &Result<Mod
 fn judge_list(place: &str, config: &ModelConfig, list: &ModelList, variable: &str) -> Finding {
     let model = config.model.strip_prefix("models/").unwrap_or(&config.model);
     if list.names().iter().any(|name| name == model) {
-        return Finding::ok(CHECK, format!("{place} answers, refuses no key, and lists {model}"));
+        return Finding::ok(CHECK, format!("{place} answers, accepts the key, and lists {model}"));
     }
     let near = suggestions(model, list.names().iter().map(String::as_str));
-    let near = if near.is_empty() { String::new() } else { format!("; near to it: {}", near.join(", ")) };
+    let near = if near.is_empty() { String::new() } else { format!("; similar: {}", near.join(", ")) };
     if list.is_complete() {
-        let fix = format!("correct {variable}, unless the provider takes names that it does not list");
-        Finding::warning(CHECK, format!("{place} answers, and does not list {model}{near}"), fix)
+        let fix = format!("correct {variable}, unless the provider accepts names that it does not list");
+        Finding::warning(CHECK, format!("{place} answers, but does not list {model}{near}"), fix)
     } else {
         Finding::ok(
             CHECK,
-            format!("{place} answers and refuses no key; {model} is not on the first page of its list{near}"),
+            format!("{place} answers and accepts the key; {model} is not on the first page of its list{near}"),
         )
     }
 }
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_model_is_looked_for_in_the_list_of_each_kind_of_provider() {
+    async fn model_is_searched_in_each_list() {
         let script = Script::new().model("large").model("large-2");
         let server = ScriptedModel::start(script).unwrap();
         for (url, provider) in [
@@ -132,16 +133,16 @@ mod tests {
             let of = |model: &str| ModelConfig { provider: ProviderPackage::new(provider), ..config(&url, model) };
             let there = finding(of("large")).await;
             assert_eq!((there.status, there.fix.as_deref()), (Status::Ok, None), "{there:?}");
-            assert!(there.message.ends_with("answers, refuses no key, and lists large"), "{}", there.message);
+            assert!(there.message.ends_with("answers, accepts the key, and lists large"), "{}", there.message);
             let missing = finding(of("larg")).await;
             assert_eq!(missing.status, Status::Warning);
-            assert!(missing.message.ends_with("does not list larg; near to it: large, large-2"), "{}", missing.message);
+            assert!(missing.message.ends_with("does not list larg; similar: large, large-2"), "{}", missing.message);
             assert!(missing.fix.unwrap().contains("MODEL_CODE_MODEL"));
         }
     }
 
     #[tokio::test]
-    async fn what_cannot_be_reached_is_an_error_with_a_fix() {
+    async fn unreachable_endpoint_is_an_error() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let finding = finding(config(&format!("http://{nobody}/v1"), "m")).await;
         assert_eq!(finding.status, Status::Error);
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn each_error_says_what_to_do() {
+    fn each_error_has_a_fix() {
         let config = config("https://api.example.com/v1", "m");
         let judged = |error| judge(ModelSourceType::Plan, &config, &Err(error));
         for (error, status, fix) in [
@@ -176,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_source_without_a_key_is_told_that_one_is_wanted() {
+    fn missing_key_is_reported() {
         let config = ModelConfig { api_key: None, ..config("https://api.example.com/v1", "m") };
         let finding = judge(ModelSourceType::Plan, &config, &Err(ProbeError::Key(401)));
         assert_eq!(finding.fix.as_deref(), Some("set MODEL_PLAN_APIKEY"));
     }
 
     #[tokio::test]
-    async fn offline_asks_nobody_and_says_so() {
+    async fn offline_sends_no_request() {
         let sources: ModelSource =
             [(ModelSourceType::Code, config("http://127.0.0.1:1/v1", "m"))].into_iter().collect();
         let findings = check(&sources, true).await;

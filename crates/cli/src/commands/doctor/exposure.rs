@@ -1,4 +1,4 @@
-//! What the agent could see: its shell commands run as the user, with what opencode has in its environment.
+//! Reports the secrets that the agent can read: its shell commands run as the user, with opencode's environment.
 
 use super::finding::Finding;
 use super::sources::Sources;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 const CHECK: &str = "what the agent can see";
-/// A shorter key is found in texts that mean something else.
-const SHORTEST_KEY: usize = 8;
+/// The minimum length of a key: shorter ones would match unrelated text.
+const MIN_KEY_CHARS: usize = 8;
 
-/// Says which secrets the agent could read. Each is named by its place alone.
+/// Reports the secrets that the agent could read, each only by its location.
 pub(super) fn check(sources: &Sources, no_gateway: bool) -> Vec<Finding> {
     let variables = std::env::vars_os()
         .filter(|(name, _)| is_inherited(name))
@@ -36,13 +36,13 @@ pub(super) fn check(sources: &Sources, no_gateway: bool) -> Vec<Finding> {
     findings
 }
 
-/// What is in the environment that opencode inherits.
+/// Returns a finding for secrets in the environment that opencode inherits.
 fn in_environment(variables: impl Iterator<Item = (String, String)>, sources: &ModelSource) -> Option<Finding> {
     let keys: Vec<&str> = sources
         .iter()
         .filter_map(|(_, config)| config.api_key.as_ref())
         .map(ExposeSecret::expose_secret)
-        .filter(|key| key.len() >= SHORTEST_KEY)
+        .filter(|key| key.len() >= MIN_KEY_CHARS)
         .collect();
     let is_secret = |name: &str, value: &str| {
         !value.is_empty()
@@ -57,24 +57,24 @@ fn in_environment(variables: impl Iterator<Item = (String, String)>, sources: &M
                 "these variables of the environment, which opencode inherits, look like secrets: {}",
                 names.join(", ")
             ),
-            "unset those that the task does not need; a key of a model is out of sight as that of a model source",
+            "unset those that the task does not need; keep the key of a model in a model source, where the agent cannot read it",
         )
     })
 }
 
-/// The files that hold keys of the model sources.
+/// Returns a finding for files that contain keys of model sources.
 fn in_files_of_keys(files: &[PathBuf]) -> Option<Finding> {
     let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     (!files.is_empty()).then(|| {
         Finding::warning(
             CHECK,
-            format!("keys of model sources, in {}: the agent runs as you, and reads what you can read", files.join(", ")),
-            "let a password manager give them (MODEL_<TYPE>_APIKEY_COMMAND), or run tasks that you do not trust as another user",
+            format!("keys of model sources, in {}: the agent runs as you, and can read what you can read", files.join(", ")),
+            "let a password manager print them (MODEL_<TYPE>_APIKEY_COMMAND), or run tasks that you do not trust as another user",
         )
     })
 }
 
-/// What opencode keeps of `opencode auth login` and of logins at servers of tools.
+/// Returns findings for the credentials that opencode stores after `opencode auth login` and logins to MCP servers.
 fn in_logins(data: &Path) -> Vec<Finding> {
     let logins = ["auth.json", "mcp-auth.json"].map(|name| data.join(name));
     let found = logins.iter().filter(|file| file.is_file()).map(|file| {
@@ -84,14 +84,15 @@ fn in_logins(data: &Path) -> Vec<Finding> {
         let whose = if whose.is_empty() { String::new() } else { format!(" for {}", whose.join(", ")) };
         Finding::warning(
             CHECK,
-            format!("the keys that opencode itself was given{whose}, in {}", file.display()),
+            format!("the keys that opencode itself stores{whose}, in {}", file.display()),
             "use a model source instead, or run tasks that you do not trust as another user",
         )
     });
     found.collect()
 }
 
-/// The directory where opencode keeps its sessions, if other users can enter it: opencode makes its files readable for all.
+/// Returns a finding if other users can enter opencode's data directory, because opencode makes its files readable
+/// for all.
 fn in_data(data: &Path) -> Option<Finding> {
     (data.is_dir() && others_can_enter(data)).then(|| {
         Finding::warning(
@@ -102,8 +103,8 @@ fn in_data(data: &Path) -> Option<Finding> {
     })
 }
 
-/// The files of opencode's configuration that speak of a key. Where that key is a variable or another file, the agent can
-/// read those.
+/// Returns findings for opencode's configuration files that contain a key or a reference to one. The agent can read
+/// a key in a referenced variable or file.
 fn in_configuration(folders: &[PathBuf]) -> Vec<Finding> {
     let names = ["opencode.json", "opencode.jsonc", "config.json"];
     let files = folders.iter().flat_map(|folder| names.map(|name| folder.join(name)));
@@ -118,7 +119,7 @@ fn in_configuration(folders: &[PathBuf]) -> Vec<Finding> {
     files.filter(speaks_of_a_key).map(finding).collect()
 }
 
-/// What opencode itself is given.
+/// Returns a finding about the keys that opencode itself receives.
 fn by_opencode(sources: &ModelSource, no_gateway: bool) -> Option<Finding> {
     let names: Vec<&str> = sources
         .iter()
@@ -129,25 +130,25 @@ fn by_opencode(sources: &ModelSource, no_gateway: bool) -> Option<Finding> {
     Some(if no_gateway {
         Finding::warning(
             CHECK,
-            format!("with --no-gateway opencode is given the key of the model source it uses: {names}"),
-            "leave --no-gateway out",
+            format!("with --no-gateway opencode has the key of the model source it uses: {names}"),
+            "remove --no-gateway",
         )
     } else {
         Finding::ok(CHECK, format!("the gateway keeps the keys of model sources from opencode: {names}"))
     })
 }
 
-/// Whether a variable's name is one that secrets are kept under.
+/// Returns whether a variable's name suggests a secret.
 fn names_a_secret(name: &str) -> bool {
     const WORDS: [&str; 6] = ["KEY", "KEYS", "PAT", "PASSWD", "PASSPHRASE", "CREDENTIALS"];
     const ENDS: [&str; 4] = ["APIKEY", "PASSWORD", "SECRET", "TOKEN"];
-    // All of opencode's logins, as text.
+    // The variable with all of opencode's credentials.
     const OWN: &str = "OPENCODE_AUTH_CONTENT";
     let name = name.to_ascii_uppercase();
     name == OWN || name.split('_').any(|word| WORDS.contains(&word) || ENDS.iter().any(|end| word.ends_with(end)))
 }
 
-/// Whether a value is a URL with a password, or a configuration of opencode with a key.
+/// Returns whether a value is a URL with a password, or an opencode configuration with a key.
 fn holds_a_password(value: &str) -> bool {
     let user = value.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next()?.rsplit_once('@'));
     user.is_some_and(|(user, _)| user.contains(':')) || value.contains("\"apiKey\"")
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_told_by_the_words_of_a_name() {
+    fn secrets_are_recognised_by_name() {
         for name in [
             "OPENAI_API_KEY",
             "ANTHROPIC_API_KEY",
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_told_by_what_a_value_holds_and_not_shown() {
+    fn secrets_are_recognised_by_value() {
         let of = |name: &str, value: &str| {
             let finding = in_environment([(name.to_owned(), value.to_owned())].into_iter(), &sources("sk-1234567890"));
             assert!(
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn logins_are_named_and_not_shown() {
+    fn logins_are_reported_without_keys() {
         let data = tempfile::tempdir().unwrap();
         assert_eq!(in_logins(data.path()), []);
         let text = r#"{"openai":{"type":"api","key":"sk-1"},"anthropic":{"type":"oauth","refresh":"r"}}"#;
@@ -221,7 +222,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn sessions_that_other_users_can_read_are_named() {
+    fn readable_sessions_are_reported() {
         use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("opencode");
@@ -232,12 +233,12 @@ mod tests {
             in_data(&data).is_some()
         };
         assert_eq!((found(0o755, 0o700), found(0o700, 0o755), found(0o700, 0o700)), (false, false, false));
-        // As long as the temp directory itself is one that others can enter.
+        // Provided that other users can enter the temp directory itself.
         assert_eq!(found(0o711, 0o711), others_can_enter(home.path()));
     }
 
     #[test]
-    fn a_key_in_opencodes_configuration_is_seen() {
+    fn key_in_configuration_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let folders = [folder.path().to_owned()];
         std::fs::write(folder.path().join("opencode.json"), "{}").unwrap();
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_gateway_opencode_is_given_the_keys() {
+    fn missing_gateway_exposes_keys() {
         let with = by_opencode(&sources("sk-1"), false).unwrap();
         let without = by_opencode(&sources("sk-1"), true).unwrap();
         assert_eq!((with.status, without.status), (Status::Ok, Status::Warning));

@@ -1,8 +1,8 @@
-//! What was found about one thing, and how to mend it.
+//! The finding of a check, and its fix.
 
 use serde::Serialize;
 
-/// What was found about one thing.
+/// The finding of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) check: &'static str,
@@ -24,7 +24,7 @@ impl Finding {
         Self { check, status: Status::Ok, message: message.into(), fix: None }
     }
 
-    /// What is no fault, and may explain one.
+    /// Creates a finding that is not a problem but may explain one.
     pub(super) fn note(check: &'static str, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { check, status: Status::Ok, message: message.into(), fix: Some(fix.into()) }
     }

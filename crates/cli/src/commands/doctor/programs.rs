@@ -1,4 +1,4 @@
-//! The programs that a turn and the installation need.
+//! Checks the programs that a turn and the installation need.
 
 use super::finding::Finding;
 use crate::advice::sentence;
@@ -7,7 +7,7 @@ use opencode_run_process::{Locator, unusable_shell};
 use opencode_runner::paths;
 use std::path::PathBuf;
 
-/// The name of the check whose failure has an exit code of its own.
+/// The name of the check whose failure has its own exit code.
 pub(super) const OPENCODE: &str = "opencode";
 
 pub(super) async fn opencode(explicit: Option<PathBuf>) -> Finding {

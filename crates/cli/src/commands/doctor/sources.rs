@@ -1,4 +1,4 @@
-//! The model sources: which there are, which are incomplete, and who can read their file.
+//! Checks the model sources: which exist, which are incomplete, and who can read their file.
 
 use super::finding::Finding;
 use crate::found_file::{FoundFile, Trust};
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 const CHECK: &str = "model sources";
 
-/// The sources, and what was found about them.
+/// The sources and the findings about them.
 pub(super) struct Sources {
-    /// The sources that can be used, with their keys.
+    /// The usable sources, with their keys.
     pub(super) source: ModelSource,
-    /// The files in which keys stand.
+    /// The files that contain keys.
     pub(super) key_files: KeyFiles,
     pub(super) findings: Vec<Finding>,
 }
@@ -27,14 +27,14 @@ impl Sources {
     }
 }
 
-/// Reads a file that was named on another thread: it may be a pipe without a writer.
+/// Reads a named file on another thread, because it may be a pipe without a writer.
 async fn read_named(file: &Path) -> Result<ModelSource, String> {
     let file = file.to_owned();
     let read = tokio::task::spawn_blocking(move || ModelSource::from_env_file(file)).await;
     read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 
-/// A file that is named is held to the letter; one that is found is read as a turn would read it.
+/// Reads the sources: strictly from a named file, or like a turn from an auto-discovered one.
 pub(super) async fn read(named: Option<&Path>) -> Sources {
     let mut findings = Vec::new();
     let (file, source) = match named {
@@ -49,7 +49,7 @@ pub(super) async fn read(named: Option<&Path>) -> Sources {
             if let Trust::Unclear(reason) = found.trust().await
                 && !found.content.source.is_empty()
             {
-                let message = format!("./{FOUND_FILE} is not used, since {reason}: {}", found.summary());
+                let message = format!("./{FOUND_FILE} is not used because {reason}: {}", found.summary());
                 findings.push(Finding::warning(CHECK, message, ALLOW_HINT));
                 return Sources::none(findings);
             }
@@ -67,7 +67,7 @@ pub(super) async fn read(named: Option<&Path>) -> Sources {
     findings.extend(key_files.0.iter().filter(|file| others_can_read(file)).map(|file| {
         Finding::warning(
             CHECK,
-            format!("{} holds a key, and other users can read it", file.display()),
+            format!("{} contains a key, and other users can read it", file.display()),
             format!("chmod 600 {}", file.display()),
         )
     }));
@@ -80,7 +80,7 @@ fn described(file: &Path, source: &ModelSource) -> String {
     format!("{}: {found}", file.display())
 }
 
-/// Returns the sources whose keys can be had.
+/// Returns the sources whose keys are available.
 async fn with_keys(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource {
     let mut usable = ModelSource::new();
     for (source_type, config) in source.iter() {
@@ -89,7 +89,7 @@ async fn with_keys(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSo
                 if lacks_key(&config) {
                     findings.push(Finding::warning(
                         CHECK,
-                        format!("{source_type}: there is no key, which only an endpoint of your own does without"),
+                        format!("{source_type}: there is no key; only endpoints of your own need none"),
                         format!("set MODEL_{}_APIKEY", source_type.as_str().to_uppercase()),
                     ));
                 }
@@ -98,7 +98,7 @@ async fn with_keys(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSo
             Err(error) => findings.push(Finding::error(
                 CHECK,
                 format!("{source_type}: {}", ErrorChain::new(&error)),
-                "mend the file or the command that gives the key",
+                "correct the file or the command for the key",
             )),
         }
     }
@@ -119,14 +119,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_named_is_held_to_the_letter() {
+    async fn named_file_is_read_strictly() {
         let sources = read(Some(Path::new("/nowhere/.env"))).await;
         assert_eq!(statuses(&sources), [Status::Error]);
     }
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn a_file_with_a_key_is_for_its_owner_alone() {
+    async fn readable_key_file_is_reported() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("models.env");
@@ -138,7 +138,7 @@ mod tests {
         assert!(sources.findings[1].fix.as_ref().unwrap().starts_with("chmod 600 "));
         mode(0o600);
         assert_eq!(statuses(&read(Some(&file)).await), [Status::Ok]);
-        // The file that it names for the key is one as well.
+        // The file that it names for the key is checked too.
         let key = folder.path().join("key");
         std::fs::write(&key, "sk-1").unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -146,11 +146,11 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let sources = read(Some(&file)).await;
         assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
-        assert!(sources.findings[1].message.contains("/key holds a key"), "{:?}", sources.findings);
+        assert!(sources.findings[1].message.contains("/key contains a key"), "{:?}", sources.findings);
     }
 
     #[tokio::test]
-    async fn a_source_without_its_key_is_named() {
+    async fn source_without_key_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("models.env");
         let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";

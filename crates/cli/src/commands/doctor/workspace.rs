@@ -1,4 +1,4 @@
-//! The folder that task directories are made in.
+//! Checks the parent directory of task directories.
 
 use super::finding::Finding;
 use crate::error::gone_current_directory;
@@ -14,7 +14,7 @@ pub(super) fn check(path: &Path) -> Finding {
         Err(error) => Finding::error(
             "workspace",
             format!("{shown} cannot be written to: {error}"),
-            "choose another folder with --workspace, or work in a directory with --dir",
+            "choose another directory with --workspace, or work in a directory with --dir",
         ),
     }
 }
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workspace_is_tried_and_left_as_it_was() {
+    fn workspace_check_leaves_no_files() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(check(folder.path()).status, Status::Ok);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 ///
-/// If there is none, or more than one.
+/// If there is not exactly one.
 pub(super) fn find_executable(folder: &Path, name: &str) -> Result<PathBuf, CommandError> {
     let commands = folder.join("node_modules/.bin");
     let opencode = commands.join("opencode");

@@ -1,4 +1,4 @@
-//! npm: what a package is, and its installation.
+//! Package information and installation with npm.
 
 use crate::console::Console;
 use crate::error::CommandError;
@@ -16,9 +16,9 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
-/// The limit on an installation: 150 MB over a slow line.
+/// The timeout of an installation: 150 MB over a slow connection.
 const INSTALL_TIMEOUT: Duration = Duration::from_mins(30);
-/// The limit on a question to the registry.
+/// The timeout of a request to the registry.
 const VIEW_TIMEOUT: Duration = Duration::from_mins(2);
 /// The limit on the registry's description of a package, in bytes; real ones have some kB.
 const MAX_VIEW: u64 = 4 << 20;
@@ -82,7 +82,7 @@ fn not_started(error: &std::io::Error) -> CommandError {
 ///
 /// # Errors
 ///
-/// If npm is missing, or fails for another reason, or answers something else.
+/// If npm is missing, fails for another reason, or returns an unexpected answer.
 pub(super) async fn view(package: &str) -> Result<Option<Published>, CommandError> {
     let fields = ["version", "dist.integrity", "license", "_npmUser", "maintainers", "repository"];
     let arguments = ["view", package].into_iter().chain(fields).chain(["--json"]).map(OsStr::new);
@@ -108,7 +108,7 @@ pub(super) async fn view(package: &str) -> Result<Option<Published>, CommandErro
     }
 }
 
-/// Installs a package into a folder. Dropping the future, as a signal does, ends npm's process tree.
+/// Installs a package into a directory. Dropping the future, as a signal does, ends npm's process tree.
 ///
 /// # Errors
 ///

@@ -10,19 +10,20 @@ use std::path::{Path, PathBuf};
 /// The name of the receipt's file in the directory of the installation.
 const NAME: &str = "installed.json";
 
-/// What was installed.
+/// The record of an installation.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Receipt {
     version: String,
     /// The checksum of the executable, in hexadecimal digits.
     sha256: String,
-    /// The executable, relative to the directory; absent in receipts before there were other packages than the tested one.
+    /// The executable, relative to the directory; absent in receipts before there were other packages than the
+    /// tested one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     executable: Option<PathBuf>,
 }
 
 impl Receipt {
-    /// Makes the receipt of an executable, `within` its directory.
+    /// Creates the receipt of an executable, `within` its directory.
     ///
     /// # Errors
     ///
@@ -32,7 +33,7 @@ impl Receipt {
         Ok(Self { version: version.to_owned(), sha256, executable: Some(within.to_owned()) })
     }
 
-    /// Reads the receipt of a directory; `None` if there is none that can be read.
+    /// Reads the receipt of a directory; `None` if it is missing or unreadable.
     pub(super) fn read(directory: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(directory.join(NAME)).ok()?).ok()
     }
