@@ -5,6 +5,7 @@ use crate::environment::Environment;
 use crate::model_route::ModelRoute;
 use crate::protocol::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables};
 use crate::redaction::Redaction;
+use crate::shared_sources::SharedSources;
 use crate::{Launch, cache_file};
 use opencode_run_core::{ExposeSecret, FailureKind, ModelChoice, ModelConfig, Remedy, SecretString, StartError};
 use std::fmt;
@@ -23,6 +24,8 @@ pub(crate) struct LaunchKey {
     /// Variables that are added to the caller's, in a fixed order, rendered without the key of the model source.
     variables: Variables,
     model: Option<ModelChoice>,
+    /// The model sources that are described, see [`LaunchSpec::sources`].
+    sources: Vec<ModelChoice>,
     agent: Option<String>,
     purpose: Purpose,
     /// Whether opencode gets an empty catalog, so that it knows only the models in its configuration.
@@ -32,8 +35,8 @@ pub(crate) struct LaunchKey {
 /// The resources of a started opencode. Keep it for as long as opencode lives.
 #[derive(Debug)]
 pub(crate) struct LaunchGuard {
-    /// The route to the model source, if it is reached through the gateway.
-    pub(crate) route: Option<ModelRoute>,
+    /// The routes to the model sources that are reached through the gateway.
+    pub(crate) routes: Vec<ModelRoute>,
     /// A temporary file that only this opencode reads.
     _catalog: Option<TempPath>,
 }
@@ -42,7 +45,7 @@ pub(crate) struct LaunchGuard {
 impl PartialEq for LaunchKey {
     fn eq(&self, other: &Self) -> bool {
         (&self.variables, self.empty_catalog) == (&other.variables, other.empty_catalog)
-            && self.source_key().map(ExposeSecret::expose_secret) == other.source_key().map(ExposeSecret::expose_secret)
+            && self.source_keys().eq(other.source_keys())
     }
 }
 
@@ -66,17 +69,22 @@ impl fmt::Debug for LaunchKey {
 }
 
 impl LaunchKey {
-    /// Returns the key of a server for turns on this model, and the model's name there.
+    /// Returns the key of a server for turns on this model, and the model's name there. `shared` are further sources that the server can
+    /// serve.
     ///
     /// # Errors
     ///
     /// If the user's configuration cannot be merged with ours.
     pub(crate) fn for_server(
         launch: &Launch,
+        shared: &SharedSources,
         model: Option<&ModelChoice>,
         agent: Option<&str>,
     ) -> Result<(Self, Option<String>), StartError> {
-        Self::new(launch, model, agent, Purpose::Server)
+        let sources = shared.with(launch, model);
+        // The agents have no parameters of a source then, see `LaunchSpec::sources`.
+        let agent = agent.filter(|_| sources.len() < 2);
+        Self::new(launch, model, sources, agent, Purpose::Server)
     }
 
     /// Returns the key of a single turn on this model, and the model's name there. `instructions` is a file for the
@@ -91,7 +99,9 @@ impl LaunchKey {
         agent: Option<&str>,
         instructions: Option<&Path>,
     ) -> Result<(Self, Option<String>), StartError> {
-        let (launch_key, name) = Self::new(launch, model, agent, Purpose::Turn(instructions.map(Path::to_owned)))?;
+        let sources = SharedSources::default().with(launch, model);
+        let purpose = Purpose::Turn(instructions.map(Path::to_owned));
+        let (launch_key, name) = Self::new(launch, model, sources, agent, purpose)?;
         // Other parts of the configuration may need the catalog, which is not visible here.
         Ok((launch_key.with_catalog(), name))
     }
@@ -99,16 +109,21 @@ impl LaunchKey {
     fn new(
         launch: &Launch,
         model: Option<&ModelChoice>,
+        sources: Vec<ModelChoice>,
         agent: Option<&str>,
         purpose: Purpose,
     ) -> Result<(Self, Option<String>), StartError> {
-        let keyless = model.map(|model| with_config(model, |config| ModelConfig { api_key: None, ..config.clone() }));
-        let Rendered { variables, model: name, is_described } = render(launch, keyless.as_ref(), agent, &purpose)?;
+        let keyless =
+            |model: &ModelChoice| with_config(model, |config| ModelConfig { api_key: None, ..config.clone() });
+        let described: Vec<_> = sources.iter().map(keyless).collect();
+        let rendered = render(launch, model.map(keyless).as_ref(), &described, agent, &purpose)?;
+        let Rendered { variables, model: name, is_described } = rendered;
         // A catalog that the user has chosen is kept.
         let has_catalog = launch.environment().get(launch.opencode().generation().empty_catalog().path).is_some();
         let launch_key = Self {
             variables,
             model: model.cloned(),
+            sources,
             agent: agent.map(str::to_owned),
             purpose,
             empty_catalog: is_described && !has_catalog,
@@ -117,10 +132,12 @@ impl LaunchKey {
     }
 
     fn source_key(&self) -> Option<&SecretString> {
-        match &self.model {
-            Some(ModelChoice::Source { config, .. }) => config.api_key.as_ref(),
-            _ => None,
-        }
+        self.model.as_ref().and_then(key_of)
+    }
+
+    /// Returns the keys of all sources, to tell servers apart.
+    fn source_keys(&self) -> impl Iterator<Item = Option<&str>> {
+        self.sources.iter().map(|source| key_of(source).map(ExposeSecret::expose_secret))
     }
 
     /// Returns the redaction that removes the key of the model source from a turn's output.
@@ -146,26 +163,39 @@ impl LaunchKey {
     ///
     /// If a file cannot be written, or the route to the model source cannot be opened.
     pub(crate) fn prepare(&self, launch: &Launch, environment: &mut Environment) -> Result<LaunchGuard, StartError> {
-        let route = launch.route(self.model.as_ref())?;
-        let model = match (&self.model, &route) {
-            (Some(model), Some(route)) => Some(with_config(model, |config| route.rewrite_endpoint(config))),
-            (model, _) => model.clone(),
-        };
-        if let (Some(_), Some(source_key)) = (&route, self.source_key()) {
-            environment.strip_secret(source_key);
-            let variable = launch.opencode().generation().users_configuration();
-            if launch.environment().get(variable).is_some() && environment.get(variable).is_none() {
-                let message =
-                    format!("{variable} contains the key of the model source, so that opencode would get the key");
-                return Err(StartError::new(FailureKind::Config, message).remedy(Remedy::RemoveKeyOrBypassGateway));
+        let mut routes = Vec::new();
+        let mut sources = Vec::new();
+        let mut model = self.model.clone();
+        for source in &self.sources {
+            let is_own = source.source_type() == self.model.as_ref().and_then(ModelChoice::source_type);
+            let route = match launch.route(Some(source)) {
+                Ok(route) => route,
+                Err(error) if is_own => return Err(error),
+                Err(error) => {
+                    // A turn on it reports the reason.
+                    tracing::debug!(%error, "a model source is not available on the server");
+                    continue;
+                }
+            };
+            let source = match &route {
+                Some(route) => {
+                    hide_key(launch, environment, source)?;
+                    with_config(source, |config| route.rewrite_endpoint(config))
+                }
+                None => source.clone(),
+            };
+            if is_own {
+                model = Some(source.clone());
             }
+            sources.push(source);
+            routes.extend(route);
         }
-        let rendered = render(launch, model.as_ref(), self.agent.as_deref(), &self.purpose)?;
+        let rendered = render(launch, model.as_ref(), &sources, self.agent.as_deref(), &self.purpose)?;
         for (name, value) in rendered.variables {
             environment.set(name, value);
         }
         if !self.empty_catalog {
-            return Ok(LaunchGuard { route, _catalog: None });
+            return Ok(LaunchGuard { routes, _catalog: None });
         }
         let EmptyCatalog { text, path, variable: (name, value) } = launch.opencode().generation().empty_catalog();
         environment.set(name, value);
@@ -173,11 +203,11 @@ impl LaunchKey {
         let kept = launch.cache_dir().map(|folder| folder.join(EMPTY_CATALOG));
         if let Some(file) = kept.filter(|file| cache_file::ensure(file, text.as_bytes()).is_ok()) {
             environment.set(path, file);
-            return Ok(LaunchGuard { route, _catalog: None });
+            return Ok(LaunchGuard { routes, _catalog: None });
         }
         let file = write_private("models-", ".json", text)?;
         environment.set(path, file.as_os_str());
-        Ok(LaunchGuard { route, _catalog: Some(file) })
+        Ok(LaunchGuard { routes, _catalog: Some(file) })
     }
 }
 
@@ -198,9 +228,26 @@ impl LaunchKey {
     }
 }
 
+/// Removes the key of a source that is reached through the gateway from the environment of opencode.
+///
+/// # Errors
+///
+/// If the user's configuration contains the key.
+fn hide_key(launch: &Launch, environment: &mut Environment, source: &ModelChoice) -> Result<(), StartError> {
+    let Some(source_key) = key_of(source) else { return Ok(()) };
+    environment.strip_secret(source_key);
+    let variable = launch.opencode().generation().users_configuration();
+    if launch.environment().get(variable).is_some() && environment.get(variable).is_none() {
+        let message = format!("{variable} contains the key of the model source, so that opencode would get the key");
+        return Err(StartError::new(FailureKind::Config, message).remedy(Remedy::RemoveKeyOrBypassGateway));
+    }
+    Ok(())
+}
+
 fn render(
     launch: &Launch,
     model: Option<&ModelChoice>,
+    sources: &[ModelChoice],
     agent: Option<&str>,
     purpose: &Purpose,
 ) -> Result<Rendered, StartError> {
@@ -209,6 +256,7 @@ fn render(
     let spec = LaunchSpec {
         version,
         model,
+        sources,
         agent,
         purpose,
         is_lean: launch.is_lean(),
@@ -219,6 +267,13 @@ fn render(
         let message = format!("{} cannot be merged with: {why}", generation.users_configuration());
         StartError::new(FailureKind::Config, message).hint("correct the variable or unset it")
     })
+}
+
+fn key_of(model: &ModelChoice) -> Option<&SecretString> {
+    match model {
+        ModelChoice::Source { config, .. } => config.api_key.as_ref(),
+        _ => None,
+    }
 }
 
 /// Returns the model with a changed configuration of its source.
@@ -258,6 +313,10 @@ mod tests {
     use std::ffi::OsString;
     use std::path::PathBuf;
 
+    fn alone() -> SharedSources {
+        SharedSources::default()
+    }
+
     fn launch(variables: &[(&str, &str)]) -> Launch {
         launch_of("1.18.33", variables)
     }
@@ -277,7 +336,7 @@ mod tests {
     }
 
     fn empties(launch: &Launch, model: Option<&ModelChoice>) -> bool {
-        LaunchKey::for_server(launch, model, None).unwrap().0.empty_catalog
+        LaunchKey::for_server(launch, &alone(), model, None).unwrap().0.empty_catalog
     }
 
     #[test]
@@ -295,7 +354,7 @@ mod tests {
     fn catalog_file_lives_with_its_guard() {
         let launch = launch(&[]);
         let (launch_key, _) =
-            LaunchKey::for_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+            LaunchKey::for_server(&launch, &alone(), Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
         let mut environment = launch.environment().clone();
         let launch_guard = launch_key.prepare(&launch, &mut environment).unwrap();
         let path = std::path::PathBuf::from(environment.get("OPENCODE_MODELS_PATH").unwrap());
@@ -313,7 +372,7 @@ mod tests {
         let catalog = |cache: PathBuf| {
             let launch = launch(&[]).cache(cache);
             let (launch_key, _) =
-                LaunchKey::for_server(&launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+                LaunchKey::for_server(&launch, &alone(), Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
             let mut environment = launch.environment().clone();
             let launch_guard = launch_key.prepare(&launch, &mut environment).unwrap();
             let path = PathBuf::from(environment.get("OPENCODE_MODELS_PATH").unwrap());
@@ -338,7 +397,7 @@ mod tests {
     /// Returns the name and value of all variables of opencode.
     fn given(launch: &Launch) -> String {
         let (launch_key, _) =
-            LaunchKey::for_server(launch, Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
+            LaunchKey::for_server(launch, &alone(), Some(&source(Some("http://127.0.0.1:1/v1"))), None).unwrap();
         let mut environment = launch.environment().clone();
         let _opened = launch_key.prepare(launch, &mut environment).unwrap();
         environment
@@ -379,7 +438,7 @@ mod tests {
                 ..ModelConfig::new("a/b")
             };
             let model = ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) };
-            LaunchKey::for_server(&launch(&[]), Some(&model), None).unwrap().0
+            LaunchKey::for_server(&launch(&[]), &alone(), Some(&model), None).unwrap().0
         };
         assert!(!format!("{:?}", of("sk-secret")).contains("sk-secret"));
         assert!(of("sk-secret") == of("sk-secret") && of("sk-secret") != of("sk-other"));
@@ -389,7 +448,7 @@ mod tests {
     #[test]
     fn lean_keeps_the_users_settings() {
         let launch = launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"lsp": {"x": {}}, "theme": "dark",}"#)]).lean();
-        let (launch_key, _) = LaunchKey::for_server(&launch, None, None).unwrap();
+        let (launch_key, _) = LaunchKey::for_server(&launch, &alone(), None, None).unwrap();
         let variables: std::collections::BTreeMap<_, _> = launch_key.variables.iter().cloned().collect();
         let merged: serde_json::Value =
             crate::json_text::parse_repaired(&variables["OPENCODE_CONFIG_CONTENT"]).unwrap();
@@ -418,7 +477,7 @@ mod tests {
             ..ModelConfig::new("m")
         };
         let model = ModelChoice::Source { source: opencode_run_core::ModelSourceType::Code, config: Arc::new(config) };
-        let (launch_key, _) = LaunchKey::for_server(&launch, Some(&model), None).unwrap();
+        let (launch_key, _) = LaunchKey::for_server(&launch, &alone(), Some(&model), None).unwrap();
         let error = launch_key.prepare(&launch, &mut launch.environment().clone()).unwrap_err();
         assert_eq!(error.kind, FailureKind::Config);
         assert!(!error.to_string().contains("sk-secret"));

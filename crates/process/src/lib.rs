@@ -69,6 +69,7 @@ mod send_queue;
 mod serve;
 mod serve_executor;
 mod session;
+mod shared_sources;
 mod shell;
 mod stderr_tail;
 mod suggestions;

@@ -53,6 +53,11 @@ impl ModelRoute {
         Ok(Self { path, source })
     }
 
+    /// Returns the source that the route leads to.
+    pub(crate) fn source(&self) -> ModelSourceType {
+        self.source
+    }
+
     /// Returns the source as opencode gets it: with the route as base URL and a placeholder key.
     pub(crate) fn rewrite_endpoint(&self, config: &ModelConfig) -> ModelConfig {
         ModelConfig {

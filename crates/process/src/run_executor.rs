@@ -88,7 +88,7 @@ impl RunExecutor {
         )?;
         let mut environment = self.launch.environment().clone();
         let launch_guard = launch_key.prepare(&self.launch, &mut environment)?;
-        let route_lease = match &launch_guard.route {
+        let route_lease = match launch_guard.routes.first() {
             Some(route) => {
                 let route_lease = route.lease_for_process(prompt.options.budget())?;
                 Some(route_lease.with_idle_limit(prompt.options.limits().idle))

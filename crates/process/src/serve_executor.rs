@@ -15,10 +15,12 @@ use crate::serve::start_error::unreachable;
 use crate::serve::turn::PreparedTurn;
 use crate::serve::turn_parts::TurnParts;
 use crate::session::{SessionInfo, SessionLookupError};
+use crate::shared_sources::SharedSources;
 use crate::{Launch, Version};
 use async_trait::async_trait;
 use opencode_run_core::{
-    Executor, FailureKind, ModelChoice, Remedy, SessionId, StartError, StartedTurn, Task, TurnRequest,
+    Executor, FailureKind, ModelChoice, ModelConfig, ModelSourceType, Remedy, SessionId, StartError, StartedTurn, Task,
+    TurnRequest,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +33,8 @@ const SIGNAL_CAPACITY: usize = 256;
 /// Runs turns on servers that stay warm between them: `opencode serve` on loopback, with a random password.
 ///
 /// - One server serves any number of tasks and turns at once. A second one is started only for turns with other
-///   settings that are fixed when a server starts, such as another model source.
+///   settings that are fixed when a server starts. Model sources share one, see
+///   [`with_model_sources`](Self::with_model_sources).
 /// - If opencode must know a model by itself, the server's models are checked once, before a session is created. An
 ///   unknown model fails with suggestions. If the server does not list its models, the turn reports the problem.
 /// - Text and reasoning arrive token by token. The answer to a message is authoritative; the event stream is for live
@@ -47,6 +50,7 @@ const SIGNAL_CAPACITY: usize = 256;
 #[derive(Debug, Clone)]
 pub struct ServeExecutor {
     shared: Arc<Shared>,
+    sources: SharedSources,
 }
 
 #[derive(Debug)]
@@ -124,7 +128,16 @@ impl ServeExecutor {
     fn over(servers: Servers, background: Arc<Background>) -> Self {
         let (sessions, needs_catalog) = (Arc::default(), AtomicBool::default());
         let shared = Shared { servers, sessions, needs_catalog, background };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), sources: SharedSources::default() }
+    }
+
+    /// Returns a handle to the same servers whose turns on these model sources share a server.
+    ///
+    /// They do if opencode reaches them through the gateway and their keys are known already. Without this, each source gets a server of
+    /// its own.
+    #[must_use]
+    pub fn with_model_sources(&self, sources: impl IntoIterator<Item = (ModelSourceType, Arc<ModelConfig>)>) -> Self {
+        Self { shared: Arc::clone(&self.shared), sources: SharedSources::new(sources) }
     }
 
     /// Runs a future on the executor's own runtime.
@@ -167,7 +180,7 @@ impl ServeExecutor {
         if !self.shared.may_exist(session) {
             return Err(SessionLookupError::NotFound(session.clone()));
         }
-        let (launch_key, _) = self.shared.launch_key(model, agent)?;
+        let (launch_key, _) = self.shared.launch_key(&self.sources, model, agent)?;
         let session = session.clone();
         self.run(async move |shared: Arc<Shared>| {
             let server = shared.server(&launch_key).await?;
@@ -185,7 +198,7 @@ impl ServeExecutor {
     ///
     /// The reason why the models are unknown.
     pub(crate) async fn model_names(&self, directory: &Path) -> Result<Vec<String>, String> {
-        let (launch_key, _) = self.shared.launch_key(None, None).map_err(|error| error.to_string())?;
+        let (launch_key, _) = self.shared.launch_key(&self.sources, None, None).map_err(|error| error.to_string())?;
         let directory = directory.to_owned();
         self.run(async move |shared: Arc<Shared>| {
             let server = shared.server(&launch_key).await.map_err(|error| error.to_string())?;
@@ -234,12 +247,13 @@ impl Shared {
     /// Returns the launch key of a server for turns on this model, and the model's name there.
     fn launch_key(
         &self,
+        sources: &SharedSources,
         model: Option<&ModelChoice>,
         agent: Option<&str>,
     ) -> Result<(LaunchKey, Option<String>), StartError> {
         match &self.servers {
             Servers::Own(pool) => {
-                let (launch_key, name) = LaunchKey::for_server(pool.launch(), model, agent)?;
+                let (launch_key, name) = LaunchKey::for_server(pool.launch(), sources, model, agent)?;
                 let full = self.needs_catalog.load(Ordering::Relaxed);
                 Ok((if full { launch_key.with_catalog() } else { launch_key }, name))
             }
@@ -355,13 +369,17 @@ impl Shared {
     }
 
     /// Prepares a turn, up to the point from which it must be run.
-    async fn prepare(self: Arc<Self>, request: TurnRequest) -> Result<(StartedTurn, Prepared), StartError> {
+    async fn prepare(
+        self: Arc<Self>,
+        sources: SharedSources,
+        request: TurnRequest,
+    ) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
         let schema = prompt.schema.as_ref().map(AnswerSchema::read).transpose().map_err(|why| no_schema(&why))?;
         protocol::check_serve_in(self.version(), &request.task.directory)
             .map_err(|why| wrong_directory(&request, &why))?;
         let (mut launch_key, model) =
-            self.launch_key(prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
+            self.launch_key(&sources, prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
         if let Some(session) = &request.session {
             self.sessions.wait_for_killed(session).await;
         }
@@ -373,7 +391,13 @@ impl Shared {
         let server = Arc::clone(turn_guard.server());
         let subscription = server.dispatcher.subscribe(session.id.clone());
         server.connected().await.map_err(|error| unreachable(&error))?;
-        let route_lease = server.lease_route(&session.id, request.prompt.options.budget())?;
+        let options = &request.prompt.options;
+        let source = options.model.as_ref().and_then(ModelChoice::source_type);
+        if let (Some(_), Servers::Own(pool), false) = (source, &self.servers, server.has_route(source)) {
+            // It could not be opened when the server started, which has a reason that is worth reporting.
+            drop(pool.launch().route(options.model.as_ref())?);
+        }
+        let route_lease = server.lease_route(source, &session.id, options.budget())?;
         let route_lease =
             route_lease.map(|route_lease| route_lease.with_idle_limit(request.prompt.options.limits().idle));
         let session = session.keep();
@@ -442,8 +466,9 @@ impl Executor for ServeExecutor {
             Servers::Attached(_) => false,
         };
         let request = blocking::call(move || check(&mut request, has_gateway).map(|()| request)).await?;
+        let sources = self.sources.clone();
         self.run(async move |shared: Arc<Shared>| {
-            let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(request).await?;
+            let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(sources, request).await?;
             let running = async move {
                 let server = Arc::downgrade(turn.turn_guard().server());
                 let over = turn.run().await;

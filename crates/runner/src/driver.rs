@@ -1,6 +1,7 @@
 //! The ways to drive opencode: the runner's own servers, an attached server, or a process per turn.
 
 use crate::BuildError;
+use opencode_run_config::ModelSource;
 use opencode_run_core::{ErrorChain, Executor, ModelChoice, SessionId};
 use opencode_run_process::{Launch, RunExecutor, ServeExecutor, SessionInfo, SessionLookupError};
 use std::sync::Arc;
@@ -45,6 +46,14 @@ impl Driver {
         }
     }
 
+    /// Returns the executor for a task with these model sources, whose turns share a server.
+    pub(crate) fn executor_with(&self, sources: &ModelSource) -> Arc<dyn Executor> {
+        match self {
+            Self::Server(server) => Arc::new(with_sources(server, sources)),
+            other => other.executor(),
+        }
+    }
+
     pub(crate) fn executor(&self) -> Arc<dyn Executor> {
         match self {
             Self::Server(server) | Self::Attached(server) => Arc::new(server.clone()),
@@ -58,11 +67,14 @@ impl Driver {
     pub(crate) async fn session_info(
         &self,
         session: &SessionId,
+        sources: &ModelSource,
         model: Option<&ModelChoice>,
         agent: Option<&str>,
     ) -> Result<Option<SessionInfo>, SessionLookupError> {
         match self {
-            Self::Server(server) | Self::Attached(server) => server.session_info(session, model, agent).await.map(Some),
+            Self::Server(server) | Self::Attached(server) => {
+                with_sources(server, sources).session_info(session, model, agent).await.map(Some)
+            }
             Self::Process(processes, _) => processes.session_info(session).await.map(Some),
             Self::Brought(_) => Ok(None),
         }
@@ -92,4 +104,8 @@ impl Driver {
             _ => None,
         }
     }
+}
+
+fn with_sources(server: &ServeExecutor, sources: &ModelSource) -> ServeExecutor {
+    server.with_model_sources(sources.iter().map(|(source, config)| (source, Arc::clone(config))))
 }

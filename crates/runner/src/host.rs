@@ -259,7 +259,7 @@ impl HostBuilder {
         self
     }
 
-    /// Sets the maximum number of live servers, eight by default: each key of a model source needs one. A turn that
+    /// Sets the maximum number of live servers, eight by default: each set of model sources needs one. A turn that
     /// needs another one waits.
     #[must_use]
     pub fn max_servers(mut self, most: usize) -> Self {

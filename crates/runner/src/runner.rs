@@ -140,7 +140,7 @@ impl Runner {
         history: History,
     ) -> Self {
         let Beginning { conversation, journal } = beginning;
-        let mut turns = TurnRunner::with_conversation(host.driver().executor(), conversation);
+        let mut turns = TurnRunner::with_conversation(host.driver().executor_with(&defaults.sources), conversation);
         if let Some(journal) = &journal {
             turns = turns.recorded_by(Arc::<Journal>::clone(journal));
         }

@@ -33,6 +33,7 @@ mod privacy;
 mod recorded_failures;
 mod screen;
 mod setup;
+mod shared_sources;
 mod supervisor;
 mod support;
 mod surrogates;

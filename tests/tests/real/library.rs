@@ -160,3 +160,49 @@ async fn next_turn_works_after_any_end() {
     assert_eq!(entries(&stage.sandbox.workspace()).len(), 1);
     stage.end();
 }
+
+/// The original's example: one turn writes code, the next one describes it.
+#[tokio::test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
+async fn sources_of_a_runner_share_one_server() {
+    let stage = Stage::new(Script::new().rule(When::agent().reply(Answer::text("Answer {turn}."))));
+    let mut sources = ModelSource::new();
+    for (source, temperature, max_tokens) in [(ModelSourceType::Code, 0.2, 1000), (ModelSourceType::Write, 0.9, 40_000)]
+    {
+        let config = ModelConfig {
+            base_url: Some(stage.model.base_url()),
+            api_key: Some(format!("sk-of-{source}-0123").into()),
+            temperature: Some(temperature),
+            max_tokens: Some(max_tokens),
+            ..ModelConfig::new(format!("model-{source}"))
+        };
+        sources.set_model(source, config);
+    }
+    let runner = builder(&stage).model_source(sources).build().await.unwrap();
+    let servers = || -> Vec<_> {
+        let alive = stage.sandbox.suspects().alive();
+        alive.into_iter().filter(|(_, command)| command.contains(" serve ")).map(|(process, _)| process).collect()
+    };
+    let mut seen = Vec::new();
+    for source in [ModelSourceType::Code, ModelSourceType::Write, ModelSourceType::Code] {
+        let turn = runner.run(Prompt::new("hello").source_type(source)).await.unwrap();
+        assert_eq!(turn.state, RunState::Completed, "{:?}", turn.failure);
+        seen.push(servers());
+    }
+    assert!(!seen[0].is_empty() && seen.iter().all(|servers| *servers == seen[0]), "{seen:?}");
+    let requests = stage.requests();
+    let asked: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            let key = request.header("authorization").unwrap().to_owned();
+            (request.model().to_owned(), key, request.body["temperature"].clone(), request.body["max_tokens"].clone())
+        })
+        .collect();
+    let of = |source: &str, temperature: f64, max_tokens: u32| {
+        (format!("model-{source}"), format!("Bearer sk-of-{source}-0123"), temperature.into(), max_tokens.into())
+    };
+    assert_eq!(asked, [of("code", 0.2, 1000), of("write", 0.9, 40_000), of("code", 0.2, 1000)]);
+    assert!(requests[1].messages_text().contains("Answer 1."), "in the same session");
+    runner.close().await.unwrap();
+    stage.end();
+}

@@ -20,6 +20,9 @@ pub(crate) struct LaunchSpec<'a> {
     pub(crate) version: Version,
     /// The model of the turns.
     pub(crate) model: Option<&'a ModelChoice>,
+    /// The model sources that are described: the one of the turns, and those that share the server, in a fixed order. If there are
+    /// several, the gateway sets their parameters, which one configuration cannot hold for all.
+    pub(crate) sources: &'a [ModelChoice],
     /// The agent of the turns.
     pub(crate) agent: Option<&'a str>,
     /// The purpose.

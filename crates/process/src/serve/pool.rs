@@ -320,13 +320,14 @@ fn holds(slot: &Slot, server: &Arc<Server>) -> bool {
 mod tests {
     use super::*;
     use crate::Opencode;
+    use crate::shared_sources::SharedSources;
     use futures_util::FutureExt;
 
     /// Returns a pool whose servers exit at once, and a launch key.
     fn failing(max_servers: usize) -> (Arc<Pool>, LaunchKey) {
         let opencode = Opencode::known("/bin/false".into(), "1.18.33".parse().unwrap()).unwrap();
         let launch = Launch::new(opencode, []).max_servers(max_servers);
-        let (launch_key, _) = LaunchKey::for_server(&launch, None, None).unwrap();
+        let (launch_key, _) = LaunchKey::for_server(&launch, &SharedSources::default(), None, None).unwrap();
         (Arc::new(Pool::new(launch, "/".into(), None)), launch_key)
     }
 

@@ -12,7 +12,7 @@ use crate::model_route::{RouteLease, err_unmetered};
 use crate::protocol::{self, Client, ClientError, NewSession, StderrLine};
 use crate::tree::ToolProcess;
 use crate::{Launch, Version, tree};
-use opencode_run_core::{Budget, FailureKind, SessionId, StartError, TurnFailure};
+use opencode_run_core::{Budget, FailureKind, ModelSourceType, SessionId, StartError, TurnFailure};
 use reqwest::{StatusCode, Url};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -154,13 +154,25 @@ impl Server {
         }
     }
 
-    /// Leases the route to the model source for a turn; `None` if the gateway does not carry its requests.
+    /// Returns whether the server has a route to a model source.
+    pub(crate) fn has_route(&self, source: Option<ModelSourceType>) -> bool {
+        let mut routes = self.launch_guard.iter().flat_map(|launch_guard| &launch_guard.routes);
+        routes.any(|route| Some(route.source()) == source)
+    }
+
+    /// Leases the route to a model source for a turn; `None` if the gateway does not carry its requests.
     ///
     /// # Errors
     ///
     /// If the budget cannot be enforced.
-    pub(crate) fn lease_route(&self, session: &SessionId, budget: Budget) -> Result<Option<RouteLease>, StartError> {
-        match self.launch_guard.as_ref().and_then(|launch_guard| launch_guard.route.as_ref()) {
+    pub(crate) fn lease_route(
+        &self,
+        source: Option<ModelSourceType>,
+        session: &SessionId,
+        budget: Budget,
+    ) -> Result<Option<RouteLease>, StartError> {
+        let routes = self.launch_guard.iter().flat_map(|launch_guard| &launch_guard.routes);
+        match routes.into_iter().find(|route| Some(route.source()) == source) {
             Some(route) => route.lease(session, budget).map(Some),
             None if budget.is_unlimited() => Ok(None),
             None => Err(err_unmetered()),

@@ -1,6 +1,6 @@
 //! Releases the state that servers keep for a task.
 
-use super::{Servers, Shared};
+use super::{Servers, Shared, SharedSources};
 use crate::serve::server::Server;
 use opencode_run_core::{FailureKind, SessionId, StartError, Task};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Shared {
         let mut deleted = !forget || session.is_none();
         let servers = if servers.is_empty() && !deleted {
             // The server has ended since. All servers share the same sessions.
-            vec![self.server(&self.launch_key(None, None)?.0).await?]
+            vec![self.server(&self.launch_key(&SharedSources::default(), None, None)?.0).await?]
         } else {
             servers
         };

@@ -142,7 +142,8 @@ async fn locate_session(
         Err(RunnerError::Run(RunError::Start(error))) => return Err(error.into()),
         model => model.ok().flatten(),
     };
-    let info = driver.session_info(session, model.as_ref(), defaults.options.agent.as_deref()).await?;
+    let info =
+        driver.session_info(session, &defaults.sources, model.as_ref(), defaults.options.agent.as_deref()).await?;
     let Some(SessionInfo { directory, model, .. }) = info else {
         // An executor provided by the caller handles the session itself.
         let directory = match expected {

@@ -47,7 +47,11 @@ const AGENTS: [&str; 3] = ["build", "plan", "general"];
 ///
 /// The problem in the user's configuration in the environment.
 pub(crate) fn render(spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
-    let ModelSetup { name, mut configuration, max_tokens, is_described } = ModelSetup::new(spec.model, spec.agent);
+    let setup = match spec.sources {
+        [_, _, ..] => ModelSetup::of_shared(spec.model, spec.sources),
+        _ => ModelSetup::new(spec.model, spec.agent),
+    };
+    let ModelSetup { name, mut configuration, max_tokens, is_described } = setup;
     let mut fixed = vec![NO_UPDATE];
     match spec.purpose {
         Purpose::Server => continue_after_refusals(&mut configuration),
@@ -105,6 +109,25 @@ impl ModelSetup {
             Some(named) => Self { name: Some(named.to_string()), ..Self::default() },
             None => Self::default(),
         }
+    }
+
+    /// Returns the configuration of all sources that share a server, for turns on any of them.
+    fn of_shared(model: Option<&ModelChoice>, sources: &[ModelChoice]) -> Self {
+        let mut configuration = json!({});
+        for source in sources {
+            let mut setup = Self::new(Some(source), None);
+            // The sources would overwrite each other's.
+            setup.configuration.remove("agent");
+            merge_value(&mut configuration, Value::Object(setup.configuration));
+        }
+        let Value::Object(configuration) = configuration else { unreachable!("objects are merged into an object") };
+        let output_tokens = |source: &ModelChoice| match source {
+            ModelChoice::Source { config, .. } => config.max_tokens.unwrap_or(DEFAULT_OUTPUT_TOKENS),
+            _ => DEFAULT_OUTPUT_TOKENS,
+        };
+        // The limit of each model is in its entry.
+        let max_tokens = sources.iter().map(output_tokens).max().filter(|most| *most > DEFAULT_OUTPUT_TOKENS);
+        Self { name: Self::new(model, None).name, configuration, max_tokens, is_described: true }
     }
 
     fn of_source(source: ModelSourceType, config: &ModelConfig, agent: Option<&str>) -> Self {
@@ -257,7 +280,7 @@ fn allow_providers(user: &mut Value, ours: &Map<String, Value>) {
 }
 
 /// Merges like opencode: objects by key, lists of instructions concatenated, all other values replaced.
-fn merge_value(into: &mut Value, from: Value) {
+pub(crate) fn merge_value(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {

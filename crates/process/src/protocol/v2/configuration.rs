@@ -1,6 +1,6 @@
 //! The configuration that opencode 2 gets in addition to the user's. It accepts the format of opencode 1.
 
-use crate::protocol::v1::configuration::{CONFIG_CONTENT, SOURCE_PROVIDER, make_lean, merge};
+use crate::protocol::v1::configuration::{CONFIG_CONTENT, SOURCE_PROVIDER, make_lean, merge, merge_value};
 use crate::protocol::v1::project;
 use crate::protocol::v2::client::HOSTED;
 use crate::protocol::v2::shape;
@@ -30,15 +30,23 @@ const DEFAULT_OUTPUT_TOKENS: u32 = 32_000;
 ///
 /// The problem in the user's configuration in the environment.
 pub(crate) fn render(spec: &LaunchSpec<'_>) -> Result<Rendered, String> {
-    let mut configuration = Map::new();
-    let (mut name, mut is_described) = (None, false);
-    match spec.model {
-        Some(ModelChoice::Source { source, config }) => {
-            name = Some(describe(*source, config, &mut configuration));
-            is_described = config.base_url.is_some();
+    let mut configuration = json!({});
+    let mut name = None;
+    let mut is_described = false;
+    for choice in spec.sources {
+        if let ModelChoice::Source { source, config } = choice {
+            let mut one = Map::new();
+            let described = describe(*source, config, &mut one);
+            merge_value(&mut configuration, Value::Object(one));
+            if spec.model.and_then(ModelChoice::source_type) == Some(*source) {
+                name = Some(described);
+                is_described = config.base_url.is_some();
+            }
         }
-        Some(named) => name = Some(named.to_string()),
-        None => {}
+    }
+    let Value::Object(mut configuration) = configuration else { unreachable!("objects are merged into an object") };
+    if let Some(named @ ModelChoice::Named(_)) = spec.model {
+        name = Some(named.to_string());
     }
     if is_described {
         configuration.insert("disabled_providers".to_owned(), json!([HOSTED]));
@@ -141,6 +149,7 @@ mod tests {
         let spec = LaunchSpec {
             version: crate::Version::new(2, 0, 14),
             model: model.as_ref(),
+            sources: model.as_slice(),
             agent: None,
             purpose: &Purpose::Server,
             is_lean: false,
