@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The options of cargo's commands that the pages name.
-const CARGOS_OPTIONS: [&str; 4] = ["--release", "--locked", "--path", "--example"];
+const CARGOS_OPTIONS: [&str; 6] = ["--release", "--locked", "--path", "--example", "--bin", "--port"];
 
-const SUBCOMMANDS: [&str; 11] =
-    ["allow", "chat", "clean", "resume", "demo", "setup", "doctor", "models", "report", "completions", "man"];
+const SUBCOMMANDS: [&str; 12] =
+    ["allow", "chat", "clean", "resume", "demo", "setup", "doctor", "models", "report", "completions", "man", "batch"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// The pages for users.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
+    "docs/batch.md",
     "docs/command.md",
     "docs/from-pyrunner.md",
     "docs/isolation.md",
@@ -162,6 +163,9 @@ fn every_option_exists() {
     for subcommand in SUBCOMMANDS {
         help.push_str(&stdout(&[subcommand, "--help"]));
     }
+    for nested in ["ctl", "export", "merge"] {
+        help.push_str(&stdout(&["batch", nested, "--help"]));
+    }
     let option = |word: &str| word.chars().take_while(|c| *c == '-' || c.is_ascii_alphanumeric()).collect::<String>();
     let known: BTreeSet<String> = help.split_whitespace().filter(|word| word.starts_with("--")).map(option).collect();
     let page = PAGES.map(page).concat();
@@ -171,6 +175,13 @@ fn every_option_exists() {
         assert!(known.contains(option) || CARGOS_OPTIONS.contains(&option.as_str()), "there is no {option}");
     }
     assert!(named.len() > 15, "only these were found: {named:?}");
+}
+
+#[test]
+fn policy_of_batches_is_the_table_of_the_code() {
+    let page = page("docs/batch.md");
+    let table = opencode_run_batch::policy::table();
+    assert!(section(&page, "How outcomes are treated").contains(&table), "it has to have this table:\n{table}");
 }
 
 /// Returns the options that a page gives to `opencode-run` in its shell commands, with those of other programs left out.

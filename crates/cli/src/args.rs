@@ -155,6 +155,10 @@ pub(crate) struct ChatArgs {
 /// The arguments of `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
+    /// Run a batch of a dozen tasks, with failures, retries and a report
+    #[arg(long)]
+    pub(crate) batch: bool,
+
     /// Create the task's directory in this one [default: a new temp directory]
     #[arg(long, value_name = "DIR")]
     pub(crate) workspace: Option<PathBuf>,

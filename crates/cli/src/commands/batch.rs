@@ -5,6 +5,7 @@ mod load;
 mod progress;
 mod run;
 
+pub(super) use self::run::drive;
 use crate::args::{BatchArgs, BatchCommand, CtlArgs, CtlRequest};
 use crate::console::Console;
 use crate::error::CommandError;

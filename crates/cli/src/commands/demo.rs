@@ -1,5 +1,7 @@
 //! A demonstration with a scripted model: needs no account, and the network only for npm.
 
+mod batch;
+
 use super::setup;
 use crate::args::{DemoArgs, OutputFormat};
 use crate::console::Console;
@@ -14,6 +16,7 @@ use opencode_run_process::LocateError;
 use opencode_run_scripted_model::{Answer, Part, Script, ScriptedModel, Usage, When};
 use opencode_runner::{BuildError, ModelConfig, ModelSource, ModelSourceType, Runner, RunnerBuilder};
 use serde_json::json;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +30,12 @@ const SECOND: &str = "What did I ask you to write?";
 
 /// Runs two turns of one session on the real opencode and prints the path of the transcript.
 pub(crate) async fn demo(args: DemoArgs, signals: Signals, console: Console) -> Code {
-    match play(args, signals, console).await {
+    let played = if args.batch {
+        Box::pin(batch::play(args, signals, console)).await
+    } else {
+        Box::pin(play(args, signals, console)).await
+    };
+    match played {
         Ok(code) => code,
         Err(error) => {
             Console::error(&error);
@@ -100,6 +108,13 @@ fn workspace(named: Option<&Path>) -> Result<PathBuf, CommandError> {
 }
 
 fn runner(model: &ScriptedModel, workspace: &Path) -> RunnerBuilder {
+    // The user's own configuration and history do not belong into a demonstration.
+    let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources(model)).isolated(true);
+    builder.environment(environment()).watcher(watch::watcher())
+}
+
+/// Returns the model as a source.
+fn sources(model: &ScriptedModel) -> ModelSource {
     let mut sources = ModelSource::new();
     let config = ModelConfig {
         base_url: Some(model.base_url()),
@@ -108,11 +123,12 @@ fn runner(model: &ScriptedModel, workspace: &Path) -> RunnerBuilder {
         ..ModelConfig::new("scripted")
     };
     sources.set_model(ModelSourceType::Default, config);
-    // The network is not needed: the model is fully described.
-    let variables = std::env::vars_os().chain([("OPENCODE_DISABLE_MODELS_FETCH".into(), "1".into())]);
-    // The user's own configuration and history do not belong into a demonstration.
-    let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources).isolated(true);
-    builder.environment(variables).watcher(watch::watcher())
+    sources
+}
+
+/// Returns the environment of opencode. The network is not needed: the model is fully described.
+fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().chain([("OPENCODE_DISABLE_MODELS_FETCH".into(), "1".into())])
 }
 
 /// Returns the script of the model.

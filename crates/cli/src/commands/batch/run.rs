@@ -40,6 +40,22 @@ pub(super) async fn run(mut args: BatchRunArgs, mut signals: Signals, console: C
         received = signals.reach(1) => return Ok(received.code.unwrap_or(Code::INTERRUPT)),
     };
     let Some(Prepared { batch, ledger, folder, input, format }) = prepared else { return Ok(Code::OK) };
+    let (summary, code) = drive(batch, ledger, &folder, input, &signals, console).await;
+    if let Some(format) = format {
+        print(TextKind::Json, figures(&summary, format)).await?;
+    }
+    Ok(code)
+}
+
+/// Runs a batch with signals, requests at its socket and a display of its progress. Returns its figures and the exit code.
+pub(crate) async fn drive(
+    batch: Batch,
+    ledger: Ledger,
+    folder: &BatchFolder,
+    input: Option<mpsc::Receiver<Input>>,
+    signals: &Signals,
+    console: Console,
+) -> (Summary, Code) {
     // A first signal lets running tasks finish.
     signals.disable_shutdown_timeout();
     let (controls, receiver) = mpsc::channel(16);
@@ -52,12 +68,9 @@ pub(super) async fn run(mut args: BatchRunArgs, mut signals: Signals, console: C
     };
     ledger.close();
     progress.end(&summary.status, summary.elapsed);
-    let code = code(&summary, &signals);
+    let code = code(&summary, signals);
     report(&summary, console);
-    if let Some(format) = format {
-        print(TextKind::Json, figures(&summary, format)).await?;
-    }
-    Ok(code)
+    (summary, code)
 }
 
 /// The files of a batch.
