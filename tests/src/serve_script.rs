@@ -265,14 +265,14 @@ impl RouteFault {
         Self { route: route.to_owned(), after: 0, times: None, answer }
     }
 
-    /// Applies the fault to this many of them.
+    /// Limits the fault to this many requests.
     #[must_use]
     pub fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Answers this many of them normally before.
+    /// Answers this many requests normally before the fault.
     #[must_use]
     pub fn after(mut self, requests: usize) -> Self {
         self.after = requests;

@@ -1,6 +1,6 @@
 //! Runs every example of `opencode-run` on the real opencode, with a scripted model in the user's configuration.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 use opencode_run_scripted_model::{Answer, ErrorReply, Part, Rule, Script, ScriptedModel, Usage, When};
 use opencode_run_tests::{Sandbox, locate, real_opencode};

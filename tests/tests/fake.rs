@@ -1,6 +1,6 @@
 //! Tests each act of the fake, on which the other suites rely.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 use opencode_run_tests::recording::{End, Recording};
 use opencode_run_tests::script::{Act, SignalName, SpawnKind, Stream};

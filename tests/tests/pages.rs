@@ -1,6 +1,6 @@
 //! README.md and the pages of `docs` agree with the command, the `.env` file and the library.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 use opencode_runner::{FailureKind, ModelParameter, ModelSourceType, TESTED_OPENCODE};
 use std::collections::BTreeSet;

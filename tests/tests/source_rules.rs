@@ -1,6 +1,6 @@
 //! Source rules for all crates that neither the compiler nor a lint checks.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 use std::path::{Path, PathBuf};
 

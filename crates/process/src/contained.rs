@@ -1,4 +1,4 @@
-//! Commands that are not opencode, with a directory, an environment and an output of their own.
+//! Commands other than opencode, in a given directory and environment.
 
 use crate::Helper;
 use crate::descriptors;
@@ -13,8 +13,8 @@ use std::path::Path;
 use std::process::Stdio;
 use tokio::process::{Child, Command};
 
-/// Returns the variables that opencode gets of the caller's: without those of an opencode or a git hook around this process, and
-/// without those that hold one of these secrets, in whatever form.
+/// Returns the caller's variables as opencode gets them: without those of a surrounding opencode or git hook, and without
+/// those that contain one of these secrets in any form.
 pub fn command_environment<'s>(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     secrets: impl IntoIterator<Item = &'s SecretString>,
@@ -27,11 +27,11 @@ pub fn command_environment<'s>(
 }
 
 impl Helper {
-    /// Starts untrusted code: a program with exactly these variables, in this directory, in a process group of its own. It reads
-    /// nothing.
+    /// Starts untrusted code: a program with exactly these variables, in this directory, in its own process group. Its stdin is
+    /// empty.
     ///
-    /// Its processes are found as [`start`](Self::start) describes, background processes included. [`wait`](Self::wait) and
-    /// [`end`](Self::end) end them.
+    /// Its process tree is found as for [`start`](Self::start), including background processes. [`wait`](Self::wait) and
+    /// [`end`](Self::end) kill them.
     ///
     /// # Errors
     ///
@@ -51,10 +51,10 @@ impl Helper {
     }
 }
 
-/// Starts a short-lived program that starts no others, such as a plumbing command of git, in a process group of its own.
+/// Starts a short-lived program that starts no others, such as a plumbing command of git, in its own process group.
 ///
-/// It is cheaper than a [`Helper`]: there is neither a supervisor nor a scan for processes that it leaves. Dropping the child
-/// kills it. Every child of the command has to be started by this crate, see
+/// It is cheaper than a [`Helper`]: there is no supervisor and no scan for survivors. Dropping the child kills it. Every child
+/// of the command must be started by this crate, see
 /// [`adopt_orphans`](crate::supervisor::adopt_orphans).
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub fn spawn_plain(mut command: Command) -> io::Result<Child> {
     #[cfg(unix)]
     command.process_group(0);
     command.kill_on_drop(true);
-    descriptors::withhold_from(command.as_std_mut());
+    descriptors::withhold_inherited(command.as_std_mut());
     start_child(|| command.spawn())
 }
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn plain_program_keeps_the_git_variables_it_is_given() {
+    async fn plain_program_keeps_given_git_variables() {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo $GIT_DIR"]).env("GIT_DIR", "/given").stdout(Stdio::piped());
         let output = spawn_plain(command).unwrap().wait_with_output().await.unwrap();

@@ -12,7 +12,7 @@ use std::process::Command;
 /// before it is started.
 ///
 /// Only Linux lists the open descriptors. Without inheritable descriptors it only costs the check.
-pub(crate) fn withhold_from(command: &mut Command) {
+pub(crate) fn withhold_inherited(command: &mut Command) {
     #[cfg(target_os = "linux")]
     if let Err(error) = replace(command, inheritable()) {
         tracing::warn!(%error, "opencode inherits open files of this program's parent");
@@ -69,7 +69,7 @@ mod tests {
         fcntl_setfd(file.as_file(), FdFlags::empty()).unwrap();
         assert!(listed(list()).contains(&path), "it is inherited");
         let mut command = list();
-        withhold_from(&mut command);
+        withhold_inherited(&mut command);
         let shown = listed(command);
         assert!(!shown.contains(&path) && shown.contains("/dev/null"), "{shown}");
         assert_eq!(fcntl_getfd(file.as_file()).unwrap(), FdFlags::empty());

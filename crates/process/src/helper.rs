@@ -1,6 +1,6 @@
 //! Programs other than opencode, such as an installer, that leave no process behind.
 
-use crate::launch::{start, start_beside_us, tree, tree_beside_us};
+use crate::launch::{start, start_in_our_group, tree, tree_in_our_group};
 use crate::supervisor::Supervisor;
 use crate::tree::{EnvironmentTag, Tree, start_child};
 use std::ffi::OsStr;
@@ -47,9 +47,9 @@ impl Helper {
     /// If there is no shell, or it cannot be started.
     pub fn shell(command: &str, supervisor: Option<&Supervisor>) -> io::Result<Self> {
         let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
-        let mut shell = start_beside_us(&find(shell)?, supervisor);
+        let mut shell = start_in_our_group(&find(shell)?, supervisor);
         shell.args([flag, command]).stdout(Stdio::piped());
-        Self::spawn(shell, |tag, leader| tree_beside_us(supervisor, tag, leader))
+        Self::spawn(shell, |tag, leader| tree_in_our_group(supervisor, tag, leader))
     }
 
     pub(crate) fn spawn(mut command: Command, tree: impl FnOnce(EnvironmentTag, u32) -> Tree) -> io::Result<Self> {

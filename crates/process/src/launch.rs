@@ -256,7 +256,7 @@ pub(crate) async fn query(
 ///
 /// The group is needed because this process translates Ctrl-C on a terminal; opencode must not receive it.
 pub(crate) fn start(program: &Path, supervisor: Option<&Supervisor>) -> Command {
-    let mut command = start_beside_us(program, supervisor);
+    let mut command = start_in_our_group(program, supervisor);
     #[cfg(unix)]
     command.process_group(0);
     command
@@ -264,7 +264,7 @@ pub(crate) fn start(program: &Path, supervisor: Option<&Supervisor>) -> Command 
 
 /// Returns the command that starts a program in our own process group, under the supervisor if there is one. If the
 /// group owns the terminal, the program can prompt a person there.
-pub(crate) fn start_beside_us(program: &Path, supervisor: Option<&Supervisor>) -> Command {
+pub(crate) fn start_in_our_group(program: &Path, supervisor: Option<&Supervisor>) -> Command {
     let mut command = match supervisor {
         None => Command::new(program),
         Some(supervisor) => supervisor.command(program),
@@ -275,7 +275,7 @@ pub(crate) fn start_beside_us(program: &Path, supervisor: Option<&Supervisor>) -
     for variable in GIT_REPOSITORY {
         command.env_remove(variable);
     }
-    descriptors::withhold_from(command.as_std_mut());
+    descriptors::withhold_inherited(command.as_std_mut());
     command
 }
 
@@ -287,9 +287,9 @@ pub(crate) fn tree(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader:
     }
 }
 
-/// Returns the process tree of a run that [`start_beside_us`] has started as `leader`. A watchdog would kill our own
+/// Returns the process tree of a run that [`start_in_our_group`] has started as `leader`. A watchdog would kill our own
 /// group.
-pub(crate) fn tree_beside_us(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Tree {
+pub(crate) fn tree_in_our_group(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Tree {
     match supervisor {
         None => Tree::new(tag, leader),
         Some(_) => Tree::supervised(tag, leader),

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How long `opencode --version` may take. It takes half a second, and longer on a cold disk or a loaded machine.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An opencode executable that can be driven.
+/// An executable of a supported opencode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opencode {
     path: PathBuf,
@@ -53,7 +53,7 @@ impl Opencode {
     }
 }
 
-/// Why opencode cannot be driven; see [`remedy`](Self::remedy).
+/// Why opencode cannot be used; see [`remedy`](Self::remedy).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocateError {
@@ -91,7 +91,7 @@ pub enum LocateError {
         why: String,
     },
     /// It is older than the oldest supported version.
-    #[error("{} is opencode {version}: {oldest} is the oldest that can be driven", path.display())]
+    #[error("{} is opencode {version}: the oldest supported version is {oldest}", path.display())]
     TooOld {
         /// The executable.
         path: PathBuf,
@@ -101,7 +101,7 @@ pub enum LocateError {
         oldest: Version,
     },
     /// Its generation is not supported yet.
-    #[error("{} is opencode {version}: opencode 3 and later cannot be driven yet", path.display())]
+    #[error("{} is opencode {version}: opencode 3 and later are not supported yet", path.display())]
     TooNew {
         /// The executable.
         path: PathBuf,

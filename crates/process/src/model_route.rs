@@ -127,8 +127,8 @@ impl RouteLease {
         }
     }
 
-    /// Limits how long liveness without content counts as progress: an idle limit is reached after three times its
-    /// length.
+    /// Limits how long liveness without content counts as progress: a turn with liveness only ends after
+    /// three times its idle limit.
     ///
     /// Comments, pings and empty pieces of text show that the provider is at work: while a model thinks for minutes,
     /// they keep the connection open. A provider that sends nothing else hangs, or wants the turn to hang.

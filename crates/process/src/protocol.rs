@@ -49,7 +49,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Generation {
     /// opencode 1.
     V1,
-    /// opencode 2, which is driven only through its server.
+    /// opencode 2, which is used only through its server.
     V2,
 }
 

@@ -1,9 +1,9 @@
-//! Removes a directory tree, also one whose directories are not writable.
+//! Removes a directory tree, even if its directories are not writable.
 
 use std::io;
 use std::path::Path;
 
-/// Removes a directory with all in it. Links are removed, not followed.
+/// Removes a directory and its content. Links are removed, not followed.
 ///
 /// Some tools, such as Go's module cache, leave directories that their owner cannot write to.
 pub(crate) fn remove_dir_all(path: &Path) -> io::Result<()> {
@@ -18,13 +18,13 @@ pub(crate) fn remove_dir_all(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the directories of a tree writable for their owner, as far as this is possible.
+/// Makes the directories of a tree writable for their owner, as far as possible.
 #[cfg(unix)]
 fn make_writable(directory: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {
-        // Not through a link: what it leads to is not removed.
+        // Links are not followed: their targets are not removed.
         if !std::fs::symlink_metadata(&directory).is_ok_and(|metadata| metadata.is_dir()) {
             continue;
         }

@@ -125,7 +125,7 @@ impl Executor for RunExecutor {
         let request = blocking::call(move || check(&mut request, has_gateway).map(|()| request)).await?;
         let version = self.launch.opencode().version();
         if let Some(why) = protocol::why_not_run(version) {
-            let message = format!("opencode {version} cannot be driven by `run`: {why}");
+            let message = format!("opencode {version} is not supported by `run`: {why}");
             return Err(StartError::new(FailureKind::Opencode, message).remedy(Remedy::UseServerOrTestedOpencode));
         }
         let generation = self.launch.opencode().generation();

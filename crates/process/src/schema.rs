@@ -24,7 +24,7 @@ impl AnswerSchema {
     /// The reason why the schema is invalid.
     pub(crate) fn read(schema: &Value) -> Result<Self, String> {
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
-        compiler.use_loader(Box::new(Nowhere));
+        compiler.use_loader(Box::new(NoRetriever));
         compiler.add_resource(NAME, schema.clone()).map_err(|error| error.to_string())?;
         let index = compiler.compile(NAME, &mut schemas).map_err(|error| match error {
             CompileError::LoadUrlError { .. } => "it refers to another schema, which is not loaded".to_owned(),
@@ -59,9 +59,9 @@ impl fmt::Debug for AnswerSchema {
 }
 
 /// A loader that loads no schema: a schema may be untrusted, and must not make us read files or send requests.
-struct Nowhere;
+struct NoRetriever;
 
-impl UrlLoader for Nowhere {
+impl UrlLoader for NoRetriever {
     fn load(&self, _: &str) -> Result<Value, Box<dyn Error>> {
         Err("nothing is loaded".into())
     }

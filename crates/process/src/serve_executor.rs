@@ -74,11 +74,11 @@ impl ServeExecutor {
     ///
     /// # Errors
     ///
-    /// If this version of opencode cannot be driven as a server.
+    /// If the server of this version of opencode is not supported.
     pub fn new(launch: Launch) -> Result<Self, StartError> {
         let version = launch.opencode().version();
         if let Err(why) = check_server_support(version) {
-            let message = format!("opencode {version} cannot be driven as a server: {why}");
+            let message = format!("the server of opencode {version} is not supported: {why}");
             return Err(StartError::new(FailureKind::Opencode, message).remedy(Remedy::RunWithoutServer));
         }
         // A server belongs to no task: its first working directory should have nothing for opencode to find.
@@ -105,7 +105,7 @@ impl ServeExecutor {
     ///
     /// # Errors
     ///
-    /// If there is no server, it rejects the password, or its version cannot be driven.
+    /// If there is no server, it rejects the password, or its version is not supported.
     pub async fn attach(url: &str, user: Option<String>, password: Option<String>) -> Result<Self, StartError> {
         let wrong = || {
             StartError::new(FailureKind::Usage, format!("`{url}` is not the address of a server"))

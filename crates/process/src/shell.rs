@@ -82,7 +82,7 @@ fn runs_commands(shell: &Path) -> bool {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    descriptors::withhold_from(&mut command);
+    descriptors::withhold_inherited(&mut command);
     let Ok(mut child) = start_child(|| command.spawn()) else { return false };
     let began = Instant::now();
     loop {

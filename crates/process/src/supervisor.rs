@@ -115,10 +115,7 @@ pub fn adopt_orphans() -> std::io::Result<()> {
 pub use last_subreaper::{Children, end_descendants};
 
 #[cfg(target_os = "linux")]
-#[expect(
-    clippy::exit,
-    reason = "the process is a supervisor and nothing else, and the caller's `main` must not continue"
-)]
+#[expect(clippy::exit, reason = "the process is only a supervisor, and the caller's `main` must not continue")]
 fn run_as_supervisor(arguments: impl Iterator<Item = std::ffi::OsString>) -> ! {
     use opencode_run_core::ErrorChain;
     use std::io::Write;

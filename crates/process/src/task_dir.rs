@@ -129,7 +129,7 @@ impl TaskDir {
     }
 
     /// Creates the directory and its parents.
-    fn make(workspace: &Path, name: &TaskName) -> Result<HalfMade, TaskDirError> {
+    fn make(workspace: &Path, name: &TaskName) -> Result<UnfinishedDir, TaskDirError> {
         let failed = |source| TaskDirError::Create { workspace: workspace.to_owned(), source };
         if workspace.exists() && !workspace.is_dir() {
             return Err(TaskDirError::NotADirectory { path: workspace.to_owned() });
@@ -141,7 +141,7 @@ impl TaskDir {
             let suffix = Uuid::new_v4().simple().to_string();
             let path = workspace_path.join(format!("task_{name}_{}", &suffix[..8]));
             match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(HalfMade(Some(path))),
+                Ok(()) => return Ok(UnfinishedDir(Some(path))),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -204,7 +204,7 @@ impl TaskDir {
         Ok(true)
     }
 
-    /// Removes a directory that was made for the task, with all in it. Returns whether it was; one that existed before stays.
+    /// Removes a directory that was created for the task, with its content. Returns whether it did; an existing one is kept.
     ///
     /// # Errors
     ///
@@ -218,9 +218,9 @@ impl TaskDir {
 }
 
 /// Removes an unfinished task directory on drop, also if the future that creates it is dropped.
-struct HalfMade(Option<PathBuf>);
+struct UnfinishedDir(Option<PathBuf>);
 
-impl HalfMade {
+impl UnfinishedDir {
     fn path(&self) -> &Path {
         self.0.as_deref().unwrap_or(Path::new(""))
     }
@@ -230,7 +230,7 @@ impl HalfMade {
     }
 }
 
-impl Drop for HalfMade {
+impl Drop for UnfinishedDir {
     fn drop(&mut self) {
         if let Some(path) = &self.0
             && let Err(error) = std::fs::remove_dir_all(path)
@@ -248,7 +248,7 @@ async fn git_init(path: &Path) -> Result<bool, String> {
     for variable in GIT_REPOSITORY {
         git.env_remove(variable);
     }
-    descriptors::withhold_from(git.as_std_mut());
+    descriptors::withhold_inherited(git.as_std_mut());
     git.stdout(Stdio::null()).stderr(Stdio::piped());
     let output = async { start_child(|| git.spawn())?.wait_with_output().await };
     match output.await {

@@ -104,7 +104,7 @@ async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
 }
 
 #[cfg(all(test, unix))]
-#[expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#[expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 mod tests {
     use super::*;
     use std::fs;

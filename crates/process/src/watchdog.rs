@@ -30,7 +30,7 @@ impl Watchdog {
         command.env_clear().env(EnvironmentTag::VARIABLE, tag.nested_in(None));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         std::os::unix::process::CommandExt::process_group(&mut command, group.as_raw_pid());
-        descriptors::withhold_from(&mut command);
+        descriptors::withhold_inherited(&mut command);
         match start_child(|| command.spawn()) {
             Ok(child) => Some(Self(child)),
             Err(error) => {

@@ -4,7 +4,7 @@
 //! Each module is one means of an attacker. A test plays the attack and asserts that it fails.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 mod attached_server;
 mod cloned_config;

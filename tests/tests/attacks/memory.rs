@@ -90,7 +90,7 @@ fn unreadable_program_is_protected_from_start() {
 
 #[test]
 fn tracer_is_noticed_at_start() {
-    // PTRACE_SEIZE, and PTRACE_CONT with the signal that the tracee stopped for.
+    // The script calls PTRACE_SEIZE, then PTRACE_CONT with the signal that has stopped the tracee.
     let script = "import ctypes, os, sys\n\
                   libc = ctypes.CDLL(None)\n\
                   libc.ptrace.argtypes = [ctypes.c_long] * 4\n\

@@ -7,7 +7,7 @@
 //! four.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "test helpers panic on failure")]
 
 mod case;
 mod cases;

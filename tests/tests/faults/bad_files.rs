@@ -136,10 +136,10 @@ fn program_other_than_opencode_is_refused() {
     for (acts, words) in [
         (vec![Act::Exit { code: 3 }], "does not answer --version"),
         (vec![Act::Stdout { text: "hello\n".into() }], "does not answer --version"),
-        (vec![Act::Stdout { text: "1.0.0\n".into() }], "is the oldest that can be driven"),
+        (vec![Act::Stdout { text: "1.0.0\n".into() }], "the oldest supported version is"),
         (vec![Act::Stdout { text: "2.0.0\n".into() }], "2.0.4 is the oldest"),
-        (vec![Act::Stdout { text: "3.0.0\n".into() }], "cannot be driven yet"),
-        (vec![Act::Stdout { text: "1.15.13\n".into() }], "cannot be driven by `run`"),
+        (vec![Act::Stdout { text: "3.0.0\n".into() }], "are not supported yet"),
+        (vec![Act::Stdout { text: "1.15.13\n".into() }], "is not supported by `run`"),
     ] {
         let case = Case::new(|script, _| script.on("--version", acts));
         assert_refused(&case, &["hello"], 4, "opencode", &[words, "hint: "]);

@@ -71,7 +71,7 @@ fn nothing_is_left(line: &str, ends: &[End], acts: &[Act]) {
 }
 
 /// Printed only if the test fails.
-#[expect(clippy::print_stderr, reason = "a test says what it was doing when it failed")]
+#[expect(clippy::print_stderr, reason = "shown if the test fails")]
 fn eprintln_on_failure(line: &str, transport: Transport, end: End, stderr: &str) {
     eprintln!("supervisor::init {line}, {transport:?}, {end:?}: {stderr}");
 }

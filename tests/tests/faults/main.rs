@@ -3,7 +3,7 @@
 //!
 //! Each test has a time limit, and ends by asserting that no process that it started is alive.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 mod bad_files;
 mod bad_input;

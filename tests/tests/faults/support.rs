@@ -32,7 +32,7 @@ pub(crate) struct Case {
     transport: Transport,
 }
 
-/// The way in which opencode is driven.
+/// The way in which opencode is used: one process per turn, or a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Run,

@@ -4,7 +4,7 @@
 //! the output of the command, and that no process is left.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 mod stage;
 

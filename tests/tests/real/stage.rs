@@ -132,7 +132,7 @@ impl Stage {
         self.write("workspace/.env", &text.replace("{url}", &self.model.base_url()));
     }
 
-    /// Writes a file of the sandbox, with its directories.
+    /// Creates a file in the sandbox, with its parent directories.
     pub(crate) fn write(&self, relative: &str, text: &str) -> PathBuf {
         let path = self.sandbox.path(relative);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

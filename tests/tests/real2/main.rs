@@ -4,7 +4,7 @@
 //! assert the requests to the model, the output of the command, and that no process is left.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
+#![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 #[path = "../real/stage.rs"]
 #[expect(dead_code, reason = "the suite of opencode 1 needs more of it")]

@@ -131,7 +131,7 @@ impl Http {
 pub(crate) async fn events(request: RequestBuilder) -> Result<Response, ClientError> {
     let response = tokio::time::timeout(REQUEST_TIMEOUT, request.send()).await;
     let response =
-        response.map_err(|_| ClientError::NoAnswer(format!("within {REQUEST_TIMEOUT:?}")))?.map_err(no_answer)?;
+        response.map_err(|_| ClientError::NoAnswer(format!("within {REQUEST_TIMEOUT:?}")))?.map_err(err_no_answer)?;
     let is_stream = response
         .headers()
         .get(reqwest::header::CONTENT_TYPE)
@@ -145,7 +145,7 @@ pub(crate) async fn json<T: for<'a> Deserialize<'a>>(request: RequestBuilder) ->
     parse_repaired(&text).map_err(|_| ClientError::Unreadable)
 }
 
-fn no_answer(error: reqwest::Error) -> ClientError {
+fn err_no_answer(error: reqwest::Error) -> ClientError {
     let mut message = error.without_url().to_string();
     if message.is_empty() {
         "the connection broke".clone_into(&mut message);
@@ -155,7 +155,7 @@ fn no_answer(error: reqwest::Error) -> ClientError {
 
 /// Returns the text of a successful answer of at most `max_bytes`.
 pub(crate) async fn text(request: RequestBuilder, max_bytes: usize) -> Result<String, ClientError> {
-    let response = request.send().await.map_err(no_answer)?;
+    let response = request.send().await.map_err(err_no_answer)?;
     let status = response.status();
     let body = body(response, max_bytes).await?;
     if status.is_success() {
@@ -184,7 +184,7 @@ pub(crate) async fn text(request: RequestBuilder, max_bytes: usize) -> Result<St
 /// If the connection breaks, or the answer has more than `max_bytes`.
 async fn body(mut response: Response, max_bytes: usize) -> Result<String, ClientError> {
     let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(no_answer)? {
+    while let Some(piece) = response.chunk().await.map_err(err_no_answer)? {
         if body.len() + piece.len() > max_bytes {
             return Err(ClientError::TooLong { max_bytes });
         }

@@ -46,7 +46,7 @@ pub(crate) fn check_server_support(version: Version) -> Result<(), &'static str>
         Ok(Generation::V1 | Generation::V2) => Ok(()),
         Err(Unsupported::TooOld { .. }) if version.major == 2 => Err("whose routes changed in 2.0.4"),
         Err(Unsupported::TooOld { .. }) => Err("which has no password for its server"),
-        Err(Unsupported::TooNew) => Err("a generation that cannot be driven yet"),
+        Err(Unsupported::TooNew) => Err("a generation that is not supported yet"),
     }
 }
 

@@ -186,7 +186,7 @@ async fn read(client: Client, subscribers: Arc<Mutex<Subscribers>>, connection: 
                 lock(&subscribers).disconnect();
             }
         }
-        // The backoff never ends.
+        // The backoff is endless: there is always a next pause.
         tokio::time::sleep(pauses.next().unwrap_or_default()).await;
     }
 }

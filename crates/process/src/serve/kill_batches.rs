@@ -49,7 +49,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn turns_ended_during_scan_share_the_next() {
+    async fn waiting_turns_share_the_next_scan() {
         let (kill_batches, killed) = (KillBatches::default(), Mutex::new(Vec::new()));
         let kill_leftovers = |name: &'static str| {
             let turn = EndedTurn { directory: name.into(), began: StartTime::now() };

@@ -58,7 +58,7 @@ pub(crate) struct Server {
     next_memory_check: Mutex<Instant>,
     /// The memory that the server took after its first turn, in bytes.
     baseline_memory: OnceLock<u64>,
-    /// A successor is being started.
+    /// Whether a successor is being started.
     is_recycling: AtomicBool,
     /// The end of the last turn.
     idle_since: Mutex<Instant>,
@@ -115,7 +115,7 @@ impl Server {
             other => unreachable(&other),
         })?;
         let unsupported = |why: String| {
-            StartError::new(FailureKind::Opencode, format!("the opencode server cannot be driven: {why}"))
+            StartError::new(FailureKind::Opencode, format!("the opencode server is not supported: {why}"))
         };
         let version: Version = version.parse().map_err(|_| unsupported("it reports no version".to_owned()))?;
         protocol::check_server_support(version)

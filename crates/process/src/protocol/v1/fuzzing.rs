@@ -72,8 +72,8 @@ fn does_not_depend_on_the_spelling(text: &str, event: &Event) {
 /// If a property is violated.
 pub fn serve_stream(frames: &str) {
     let frames = &*repair_surrogates(frames);
-    let mut once = Watched::new();
-    let mut twice = Watched::new();
+    let mut once = DecodedTurn::new();
+    let mut twice = DecodedTurn::new();
     for frame in frames.split('\n') {
         once.take(frame);
         twice.take(frame);
@@ -97,12 +97,12 @@ fn is_an_ask(event: &SessionEvent) -> bool {
 }
 
 /// A turn whose stream is decoded.
-struct Watched {
+struct DecodedTurn {
     decoder: Option<(SessionId, TurnDecoder)>,
     turn: TurnMachine,
 }
 
-impl Watched {
+impl DecodedTurn {
     fn new() -> Self {
         Self { decoder: None, turn: new_turn() }
     }
@@ -110,7 +110,7 @@ impl Watched {
     fn take(&mut self, frame: &str) {
         let decoder = self.decoder.as_mut().map(|(_, decoder)| decoder);
         // The kind of a line does not depend on earlier lines: a repeated line has the same kind.
-        let told = if frame.is_empty() {
+        let emitted = if frame.is_empty() {
             decoder.into_iter().for_each(TurnDecoder::mark_disconnected);
             Vec::new()
         } else if let Some(messages) = read_messages(frame) {
@@ -120,7 +120,7 @@ impl Watched {
         } else {
             route(frame).and_then(|event| self.event(frame, &event)).into_iter().collect()
         };
-        for observed in told {
+        for observed in emitted {
             self.turn.apply(Duration::ZERO, &Input::Event(observed));
         }
     }

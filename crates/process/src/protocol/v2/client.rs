@@ -279,8 +279,8 @@ mod tests {
         };
         assert_eq!(wrong("{\"apiKey\": \"sk-1\" oops"), Some("FILE: it is not JSON at line 1".to_owned()));
         assert_eq!(wrong("[]"), Some("FILE: it is not an object".to_owned()));
-        assert_eq!(wrong(r#"{"model": 7}"#), Some("FILE: `model` has another type".to_owned()));
-        assert_eq!(wrong(r#"{"provider": 7}"#), Some("FILE: `provider` has another type".to_owned()));
+        assert_eq!(wrong(r#"{"model": 7}"#), Some("FILE: `model` has the wrong type".to_owned()));
+        assert_eq!(wrong(r#"{"provider": 7}"#), Some("FILE: `provider` has the wrong type".to_owned()));
         assert!(wrong(r#"{"provider": {}, "providers": {}}"#).is_some());
         assert_eq!(wrong("{ // mine\n \"model\": \"a/b\", }"), None);
         assert_eq!(unreadable(&place.path().join("absent.json")), None);

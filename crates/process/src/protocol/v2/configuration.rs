@@ -200,8 +200,8 @@ mod tests {
     fn broken_environment_configuration_is_refused() {
         for (text, why) in [
             ("this is no json", "it is not JSON at line 1"),
-            (r#"{"provider": 7}"#, "`provider` has another type"),
-            (r#"{"provider": {"x": 7}}"#, "`provider.x` has another type"),
+            (r#"{"provider": 7}"#, "`provider` has the wrong type"),
+            (r#"{"provider": {"x": 7}}"#, "`provider.x` has the wrong type"),
             (r#"{"provider": {}, "providers": {}}"#, "it has both `provider` and `providers`, one of which is ignored"),
         ] {
             assert_eq!(rendered(None, Some(text)), Err(why.to_owned()), "{text}");

@@ -191,7 +191,7 @@ impl Decoder {
         let is_own = session == self.session;
         let observed = match self.known(&kind, raw.get(), now_ms, is_own) {
             Known::Event(event) => event,
-            Known::Told => return None,
+            Known::AlreadyEmitted => return None,
             Known::Unknown => Event::Unknown { kind, raw: raw.clone() },
         };
         let observed = Observed::new(observed).with_raw(raw);
@@ -224,14 +224,15 @@ impl Decoder {
     fn delta(&mut self, is_text: bool, Part { message, ordinal, delta, .. }: Part) -> Known {
         let id = part(&message, if is_text { "text" } else { "reasoning" }, ordinal);
         if self.is_disconnected || self.finished.contains(&id) {
-            return Known::Told;
+            return Known::AlreadyEmitted;
         }
         let part = PartId::new(id);
         Known::Event(if is_text { Event::TextDelta { part, delta } } else { Event::ReasoningDelta { part, delta } })
     }
 
     fn text(&mut self, kind: &str, Part { message, ordinal, text, .. }: Part, is_own: bool) -> Known {
-        self.whole_text(&message, kind == "session.text.ended", ordinal, text, is_own).map_or(Known::Told, Known::Event)
+        self.whole_text(&message, kind == "session.text.ended", ordinal, text, is_own)
+            .map_or(Known::AlreadyEmitted, Known::Event)
     }
 
     /// Returns the event of a finished text, unless it was emitted.
@@ -259,13 +260,13 @@ impl Decoder {
         if is_own {
             self.last_text.clear();
         }
-        if self.open_steps.insert(message) { Known::Event(Event::StepStart) } else { Known::Told }
+        if self.open_steps.insert(message) { Known::Event(Event::StepStart) } else { Known::AlreadyEmitted }
     }
 
     pub(super) fn step_ended(&mut self, end: StepEnd) -> Known {
         let StepEnd { message, finish, cost, tokens } = end;
         if !self.ended_steps.insert(message) {
-            return Known::Told;
+            return Known::AlreadyEmitted;
         }
         Known::Event(step_finish(&finish, &cost, &tokens))
     }
@@ -274,7 +275,7 @@ impl Decoder {
         let ToolData { message, id, name, input, content, error } = data;
         let key = call(&message, &id);
         if self.finished.contains(&key) {
-            return Known::Told;
+            return Known::AlreadyEmitted;
         }
         let known = self.calls.entry(key.clone()).or_default();
         if !name.is_empty() {
@@ -307,7 +308,7 @@ impl Decoder {
 
     fn permission(&mut self, Asked { id, action, resources, source }: Asked) -> Known {
         if !self.asked.insert(id.clone()) {
-            return Known::Told;
+            return Known::AlreadyEmitted;
         }
         let call = source.filter(|source| !source.id.is_empty()).map(|source| call(&source.message, &source.id));
         Known::Event(Event::Permission(PermissionRequest::new(action, resources).id(id).call(call)))
@@ -315,7 +316,7 @@ impl Decoder {
 
     fn form(&mut self, form: &Form) -> Known {
         if !self.asked.insert(form.id.clone()) {
-            return Known::Told;
+            return Known::AlreadyEmitted;
         }
         let questions = form.fields.iter().map(Field::question).collect();
         Known::Event(Event::Question(QuestionRequest::new(form.id.clone(), questions)))
@@ -326,7 +327,7 @@ impl Decoder {
 pub(super) enum Known {
     Event(Event),
     /// It was emitted before.
-    Told,
+    AlreadyEmitted,
     Unknown,
 }
 

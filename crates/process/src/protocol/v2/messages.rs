@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The missed part of a turn.
 #[derive(Debug, Default)]
-pub(crate) struct Missed {
+pub(crate) struct MissedEvents {
     /// Events that the stream has not delivered.
     pub(crate) events: Vec<Observed>,
     /// Whether opencode has taken up the turn's prompt.
@@ -83,9 +83,9 @@ struct State {
 impl Decoder {
     /// Reads a session's messages, the newest first, back to the turn's message `prompt`. After that, deltas are
     /// emitted again.
-    pub(crate) fn resync(&mut self, text: &str, prompt: &str) -> Option<Missed> {
+    pub(crate) fn resync(&mut self, text: &str, prompt: &str) -> Option<MissedEvents> {
         let Messages { data } = parse_repaired(text).ok()?;
-        let mut missed = Missed::default();
+        let mut missed = MissedEvents::default();
         let for_turn: Vec<_> = data
             .into_iter()
             .take_while(|message| {
@@ -105,7 +105,7 @@ impl Decoder {
         Some(missed)
     }
 
-    fn read(&mut self, message: Message, missed: &mut Missed) {
+    fn read(&mut self, message: Message, missed: &mut MissedEvents) {
         let Message { id, kind, outcome, content, time, finish, cost, tokens, error } = message;
         match kind.as_str() {
             "idle" => missed.outcome = outcome,

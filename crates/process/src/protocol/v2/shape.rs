@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 /// Returns the fault of a configuration, without quoting its values: they may be keys.
 pub(crate) fn wrong(config: &Map<String, Value>) -> Option<String> {
     let typed = |name: &str, is_right: fn(&Value) -> bool| {
-        config.get(name).filter(|value| !is_right(value)).map(|_| format!("`{name}` has another type"))
+        config.get(name).filter(|value| !is_right(value)).map(|_| format!("`{name}` has the wrong type"))
     };
     typed("model", |value| value.is_string() || value.is_object())
         .or_else(|| typed("provider", Value::is_object))
@@ -14,7 +14,7 @@ pub(crate) fn wrong(config: &Map<String, Value>) -> Option<String> {
         .or_else(|| {
             ["provider", "providers"].into_iter().find_map(|name| {
                 let (id, _) = config.get(name)?.as_object()?.iter().find(|(_, provider)| !provider.is_object())?;
-                Some(format!("`{name}.{id}` has another type"))
+                Some(format!("`{name}.{id}` has the wrong type"))
             })
         })
         .or_else(|| {

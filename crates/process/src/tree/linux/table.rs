@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exited_main_thread_is_no_exit() {
+    fn process_outlives_its_main_thread() {
         let stat = |state: &str, threads: u32| {
             let rest = format!("{state} 1 7 7 0 -1 4194368 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711 0 0");
             read_status(9, &rest).unwrap()

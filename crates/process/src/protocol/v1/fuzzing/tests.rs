@@ -20,7 +20,7 @@ enum Part {
 
 /// A generated turn: the server's events, and the final messages.
 #[derive(Debug, Clone)]
-struct Told {
+struct GeneratedTurn {
     events: Vec<String>,
     messages: Vec<String>,
 }
@@ -36,13 +36,13 @@ fn part() -> impl Strategy<Value = Part> {
     ]
 }
 
-fn told() -> impl Strategy<Value = Told> {
+fn generated_turn() -> impl Strategy<Value = GeneratedTurn> {
     vec(vec(part(), 0..6), 1..4).prop_map(|messages| {
-        let mut told = Told { events: vec![message("msg_1", "user")], messages: Vec::new() };
+        let mut generated_turn = GeneratedTurn { events: vec![message("msg_1", "user")], messages: Vec::new() };
         for (number, parts) in (2..).zip(messages) {
-            told.message(&format!("msg_{number}"), &parts);
+            generated_turn.message(&format!("msg_{number}"), &parts);
         }
-        told
+        generated_turn
     })
 }
 
@@ -54,7 +54,7 @@ fn message(id: &str, role: &str) -> String {
     event("message.updated", &json!({"sessionID": "ses_1", "info": {"id": id, "role": role, "sessionID": "ses_1"}}))
 }
 
-impl Told {
+impl GeneratedTurn {
     fn message(&mut self, id: &str, parts: &[Part]) {
         self.events.push(message(id, "assistant"));
         let number = |(number, part)| (format!("prt_{id}_{number}"), part);
@@ -66,24 +66,24 @@ impl Told {
     /// Adds the events of a growing part, and returns its final state.
     fn part(&mut self, message: &str, id: &str, part: &Part) -> Value {
         let place = json!({"id": id, "messageID": message, "sessionID": "ses_1"});
-        let mut tell = |part: Value| self.part_stands(&place, part);
+        let mut add_events = |part: Value| self.part_stands(&place, part);
         match part {
-            Part::StepStart => tell(json!({"type": "step-start"})),
+            Part::StepStart => add_events(json!({"type": "step-start"})),
             Part::StepFinish(reason, tokens) => {
-                tell(json!({"type": "step-finish", "reason": reason, "tokens": {"input": tokens}, "cost": 0}))
+                add_events(json!({"type": "step-finish", "reason": reason, "tokens": {"input": tokens}, "cost": 0}))
             }
             Part::Tool(answer) => {
                 let call = |state: Value| json!({"type": "tool", "tool": "x", "state": state});
-                tell(call(json!({"status": "pending", "input": {}})));
-                tell(call(json!({"status": "running", "input": {"a": 1}})));
-                tell(call(match answer {
+                add_events(call(json!({"status": "pending", "input": {}})));
+                add_events(call(json!({"status": "running", "input": {"a": 1}})));
+                add_events(call(match answer {
                     Ok(output) => json!({"status": "completed", "input": {"a": 1}, "output": output, "title": "t"}),
                     Err(error) => json!({"status": "error", "input": {"a": 1}, "error": error}),
                 }))
             }
             Part::Text(deltas, thought) => {
                 let kind = if *thought { "reasoning" } else { "text" };
-                tell(json!({"type": kind, "text": "", "time": {"start": 1}}));
+                add_events(json!({"type": kind, "text": "", "time": {"start": 1}}));
                 for delta in deltas {
                     let grown = json!({"sessionID": "ses_1", "partID": id, "field": "text", "delta": delta});
                     self.events.push(event("message.part.delta", &grown));
@@ -123,14 +123,14 @@ fn noise() -> impl Strategy<Value = String> {
 }
 
 /// Decodes the events, then reads the messages.
-fn watched<'f>(frames: impl IntoIterator<Item = &'f String>, messages: &'f [String]) -> TurnRecord {
-    let mut watched = Watched::new();
+fn decoded<'f>(frames: impl IntoIterator<Item = &'f String>, messages: &'f [String]) -> TurnRecord {
+    let mut decoded = DecodedTurn::new();
     let session = SessionId::new("ses_1");
-    watched.decoder = Some((session.clone(), TurnDecoder::new(session, "msg_1".to_owned())));
+    decoded.decoder = Some((session.clone(), TurnDecoder::new(session, "msg_1".to_owned())));
     for frame in frames.into_iter().chain(messages) {
-        watched.take(frame);
+        decoded.take(frame);
     }
-    watched.turn.into_record()
+    decoded.turn.into_record()
 }
 
 /// Returns the output of a turn, sorted.
@@ -167,7 +167,7 @@ fn half_surrogate_pairs_are_read_anywhere() {
     );
     let frames = [begun, tool.clone()].join("\n");
     serve_stream(&frames);
-    let mut turn = Watched::new();
+    let mut turn = DecodedTurn::new();
     repair_surrogates(&frames).split('\n').for_each(|frame| turn.take(frame));
     let is_whole = |entry: &Entry| matches!(&entry.content, EntryContent::Tool(call) if call.state.is_final());
     assert!(turn.turn.record().entries.iter().any(is_whole), "{:?}", turn.turn.record());
@@ -187,58 +187,58 @@ fn part_of(event: &str) -> Option<String> {
 /// Interleaves the events of the parts of each step according to the choices. The events of one part keep their order.
 fn at_once(events: &[String], choices: &[Index]) -> Vec<String> {
     let mut choices = choices.iter().cycle();
-    let mut told = Vec::new();
+    let mut generated_turn = Vec::new();
     for step in events.chunk_by(|a, b| part_of(a).is_some() == part_of(b).is_some()) {
         let mut parts: Vec<_> = step.chunk_by(|a, b| part_of(a) == part_of(b)).collect();
         if part_of(&step[0]).is_none() {
-            told.extend_from_slice(step);
+            generated_turn.extend_from_slice(step);
             continue;
         }
         while let (false, Some(choice)) = (parts.is_empty(), choices.next()) {
             let at = choice.index(parts.len());
             let (event, rest) = parts[at].split_first().unwrap();
-            told.push(event.clone());
+            generated_turn.push(event.clone());
             parts[at] = rest;
             parts.retain(|part| !part.is_empty());
         }
     }
-    told
+    generated_turn
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn messages_add_nothing_to_complete_stream(told in told()) {
-        prop_assert_eq!(watched(&told.events, &told.messages), watched(&told.events, &[]));
+    fn messages_add_nothing_to_complete_stream(generated_turn in generated_turn()) {
+        prop_assert_eq!(decoded(&generated_turn.events, &generated_turn.messages), decoded(&generated_turn.events, &[]));
     }
 
     #[test]
-    fn foreign_events_change_nothing(told in told(), noise in vec((any::<Index>(), noise()), 0..8)) {
-        let mut events = told.events.clone();
+    fn foreign_events_change_nothing(generated_turn in generated_turn(), noise in vec((any::<Index>(), noise()), 0..8)) {
+        let mut events = generated_turn.events.clone();
         for (at, frame) in noise {
             events.insert(at.index(events.len() + 1), frame);
         }
-        prop_assert_eq!(watched(&events, &told.messages), watched(&told.events, &[]));
+        prop_assert_eq!(decoded(&events, &generated_turn.messages), decoded(&generated_turn.events, &[]));
     }
 
     #[test]
-    fn repeated_events_change_nothing(told in told(), again in vec((any::<Index>(), any::<Index>()), 0..8)) {
-        let states: Vec<_> = told.events.iter().filter(|event| is_a_state(event)).collect();
-        let mut events: Vec<_> = told.events.iter().map(|event| vec![event]).collect();
+    fn repeated_events_change_nothing(generated_turn in generated_turn(), again in vec((any::<Index>(), any::<Index>()), 0..8)) {
+        let states: Vec<_> = generated_turn.events.iter().filter(|event| is_a_state(event)).collect();
+        let mut events: Vec<_> = generated_turn.events.iter().map(|event| vec![event]).collect();
         for (of, at) in again {
             // A state may be repeated after a later one, but not before it first occurred.
             let state = *of.get(&states);
-            let first = told.events.iter().position(|event| event == state).unwrap_or_default();
-            let at = first + at.index(told.events.len() - first);
+            let first = generated_turn.events.iter().position(|event| event == state).unwrap_or_default();
+            let at = first + at.index(generated_turn.events.len() - first);
             events[at].push(state);
         }
-        prop_assert_eq!(watched(events.into_iter().flatten(), &told.messages), watched(&told.events, &[]));
+        prop_assert_eq!(decoded(events.into_iter().flatten(), &generated_turn.messages), decoded(&generated_turn.events, &[]));
     }
 
     #[test]
-    fn lost_events_are_read_from_messages(told in told(), gaps in vec((any::<Index>(), 0..12_usize), 1..4)) {
-        let mut events: Vec<_> = told.events.iter().map(Some).collect();
+    fn lost_events_are_read_from_messages(generated_turn in generated_turn(), gaps in vec((any::<Index>(), 0..12_usize), 1..4)) {
+        let mut events: Vec<_> = generated_turn.events.iter().map(Some).collect();
         let gap = String::new();
         for (at, length) in gaps {
             let at = at.index(events.len());
@@ -248,13 +248,13 @@ proptest! {
                 *first = Some(&gap);
             }
         }
-        let torn = watched(events.into_iter().flatten(), &told.messages);
-        prop_assert_eq!(produced(&torn), produced(&watched(&told.events, &[])));
+        let torn = decoded(events.into_iter().flatten(), &generated_turn.messages);
+        prop_assert_eq!(produced(&torn), produced(&decoded(&generated_turn.events, &[])));
     }
 
     #[test]
-    fn parallel_parts_may_interleave(told in told(), choices in vec(any::<Index>(), 1..40)) {
-        let (in_order, mixed) = (watched(&told.events, &[]), watched(&at_once(&told.events, &choices), &[]));
+    fn parallel_parts_may_interleave(generated_turn in generated_turn(), choices in vec(any::<Index>(), 1..40)) {
+        let (in_order, mixed) = (decoded(&generated_turn.events, &[]), decoded(&at_once(&generated_turn.events, &choices), &[]));
         prop_assert_eq!(produced(&mixed), produced(&in_order));
         prop_assert_eq!(mixed.finish, in_order.finish);
     }

@@ -97,12 +97,12 @@ impl MessageWithParts {
     pub(crate) fn expected(&self) -> Expected {
         let info = parse_repaired::<Message>(self.info.get());
         let heads = self.parts.iter().filter_map(|part| parse_repaired::<PartHead>(part.get()).ok());
-        let is_told = |head: &PartHead| {
+        let is_emitted = |head: &PartHead| {
             matches!(head.kind.as_str(), "text" | "reasoning" | "tool" | "step-start" | "step-finish")
         };
         Expected {
             completed: info.ok().filter(Message::is_completed).map(|info| info.id),
-            parts: heads.filter(|head| is_told(head) && !head.synthetic).map(|head| head.id).collect(),
+            parts: heads.filter(|head| is_emitted(head) && !head.synthetic).map(|head| head.id).collect(),
         }
     }
 }

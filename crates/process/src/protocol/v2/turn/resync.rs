@@ -6,7 +6,7 @@ use crate::protocol::SessionEvent;
 use crate::protocol::turn::{Action, Actions, Now, Tag, Timer};
 use crate::protocol::v2::api;
 use crate::protocol::v2::failures::ErrorInfo;
-use crate::protocol::v2::messages::Missed;
+use crate::protocol::v2::messages::MissedEvents;
 use opencode_run_core::{Event, Observed};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -15,7 +15,8 @@ impl Turn {
     /// Emits the missed events.
     pub(super) fn resync(&mut self, now: Now, text: &str, actions: &mut Actions) {
         self.is_resyncing = false;
-        let Some(Missed { events, was_delivered, outcome, error }) = self.decoder.resync(text, &self.prompt_id) else {
+        let Some(MissedEvents { events, was_delivered, outcome, error }) = self.decoder.resync(text, &self.prompt_id)
+        else {
             return;
         };
         if was_delivered {

@@ -126,12 +126,12 @@ impl Played {
     }
 
     /// Returns the known events, one per line.
-    fn told(&self) -> String {
-        let mut told = String::new();
+    fn description(&self) -> String {
+        let mut description = String::new();
         for signal in &self.signals {
             let Signal::Event(observed) = signal else {
                 if matches!(signal, Signal::Answered { .. }) {
-                    told.push_str("  answered\n");
+                    description.push_str("  answered\n");
                 }
                 continue;
             };
@@ -142,9 +142,9 @@ impl Played {
                 other => other.kind().to_owned(),
             };
             let who = if observed.sub_agent.is_some() { "sub-agent " } else { "" };
-            writeln!(told, "  {who}{what}").unwrap();
+            writeln!(description, "  {who}{what}").unwrap();
         }
-        told
+        description
     }
 }
 
@@ -186,7 +186,7 @@ fn recordings_become_turns() {
             played.feed(&recording.events);
         }
         let ending = played.ending.as_ref().unwrap();
-        writeln!(all, "{}\n{}  => {ending:?}", recording.name, played.told()).unwrap();
+        writeln!(all, "{}\n{}  => {ending:?}", recording.name, played.description()).unwrap();
     }
     insta::assert_snapshot!(all);
 }
@@ -201,9 +201,9 @@ fn disconnects_do_not_change_the_turn() {
         }
         let mut whole = begin(&recording);
         whole.feed(&recording.events);
-        for heard in 0..recording.events.len() {
+        for decoded in 0..recording.events.len() {
             let mut played = begin(&recording);
-            played.feed(&recording.events[..heard]);
+            played.feed(&recording.events[..decoded]);
             if played.ending.is_some() {
                 break;
             }
@@ -212,7 +212,7 @@ fn disconnects_do_not_change_the_turn() {
             for _ in 0..MAX_MISSING {
                 played.step(Input::Timer(Timer::Probe));
             }
-            let context = format!("{} after {heard} events", recording.name);
+            let context = format!("{} after {decoded} events", recording.name);
             // If an execution fails before its first step, or ends on a rejection, the reason is only in an event.
             match (&played.ending, &whole.ending) {
                 (Some(Ending::Failed(_)), Some(Ending::Failed(_))) => {}

@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn prefix_gives_the_beginning(recording in any::<Index>(), at in any::<Index>(), ends in vec(any::<Index>(), 0..4)) {
+    fn prefix_gives_beginning_of_turn(recording in any::<Index>(), at in any::<Index>(), ends in vec(any::<Index>(), 0..4)) {
         let recording = recording.get(&RECORDINGS);
         let (all, whole) = (bytes(recording), replay(recording));
         let record = in_pieces(recording, &all[..at.index(all.len() + 1)], &ends);

@@ -16,7 +16,7 @@ const KINDS: [(&str, &str); 6] = [
 
 /// Returns the lines of every recording, except for that of 1.0, which prompts a person on stdout: that is why `run` of
 /// 1.0 is not supported.
-fn driven() -> impl Iterator<Item = (String, Vec<String>)> {
+fn supported() -> impl Iterator<Item = (String, Vec<String>)> {
     let recordings = recordings().into_iter().filter(|recording| recording.name != "1.0.185/refused");
     recordings.map(|recording| (recording.name, recording.stdout))
 }
@@ -35,7 +35,7 @@ fn invalid_json_is_kept_verbatim() {
 #[test]
 fn every_recorded_line_is_known() {
     let mut seen = BTreeMap::new();
-    for (name, stdout) in driven() {
+    for (name, stdout) in supported() {
         for line in stdout {
             let json: Value = crate::json_text::parse_repaired(&line).unwrap();
             let theirs = json["type"].as_str().unwrap();
@@ -52,7 +52,7 @@ fn every_recorded_line_is_known() {
 
 #[test]
 fn recorded_content_is_complete() {
-    for (name, stdout) in driven() {
+    for (name, stdout) in supported() {
         for line in stdout {
             let json: Value = crate::json_text::parse_repaired(&line).unwrap();
             let part = &json["part"];

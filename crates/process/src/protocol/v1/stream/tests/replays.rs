@@ -162,7 +162,7 @@ fn play_with(recording: &Recording, events: &[String], lost: Range<usize>, mends
 }
 
 /// Describes the result of a turn, without the texts of errors and refusals.
-fn told(record: &TurnRecord) -> String {
+fn description(record: &TurnRecord) -> String {
     let entries: Vec<String> = record
         .entries
         .iter()
@@ -181,13 +181,13 @@ fn told(record: &TurnRecord) -> String {
 }
 
 fn whole(recording: &Recording) -> String {
-    told(&play(recording, &recording.events, 0..0))
+    description(&play(recording, &recording.events, 0..0))
 }
 
 #[test]
 fn messages_alone_give_the_same_turn() {
     for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
-        let lost = told(&play(recording, &recording.events, 0..recording.events.len()));
+        let lost = description(&play(recording, &recording.events, 0..recording.events.len()));
         assert_eq!(lost, whole(recording), "{}", recording.name);
     }
 }
@@ -203,16 +203,16 @@ fn half_a_stream_gives_the_same_turn() {
     for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
         let (whole, count) = (whole(recording), recording.events.len());
         for place in (0..count).step_by(7) {
-            let cut = told(&play(recording, &recording.events, place..count));
+            let cut = description(&play(recording, &recording.events, place..count));
             assert_eq!(cut, whole, "{} without what is behind {place}", recording.name);
-            let late = told(&play(recording, &recording.events, 0..place));
+            let late = description(&play(recording, &recording.events, 0..place));
             assert_eq!(late, whole, "{} without what is before {place}", recording.name);
         }
     }
 }
 
 /// Decodes a stream without its end and without an answer to the message.
-fn heard(recording: &Recording, events: &[String]) -> TurnRecord {
+fn decoded(recording: &Recording, events: &[String]) -> TurnRecord {
     let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
     let mut decoder = TurnDecoder::new(SessionId::new(&recording.session), recording.prompt.clone());
     let own =
@@ -246,12 +246,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn prefix_gives_the_beginning(
+    fn prefix_gives_beginning_of_turn(
         recording in one_of(RECORDINGS.len()),
         at in any::<prop::sample::Index>(),
     ) {
-        let whole = heard(recording, &recording.events);
-        let record = heard(recording, &recording.events[..at.index(recording.events.len() + 1)]);
+        let whole = decoded(recording, &recording.events);
+        let record = decoded(recording, &recording.events[..at.index(recording.events.len() + 1)]);
         prop_assert!(record.entries.len() <= whole.entries.len());
         for (whole, begun) in whole.entries.iter().zip(&record.entries) {
             prop_assert!(is_begun_by(&whole.content, &begun.content), "{:?}: {:?} {:?}", &recording.name, begun, whole);
@@ -268,9 +268,9 @@ proptest! {
         prop_assume!(!keeps_more_than_opencode(recording));
         let from = from.index(recording.events.len());
         let lost = from..(from + length).min(recording.events.len());
-        let mended = told(&play_with(recording, &recording.events, lost.clone(), true));
+        let mended = description(&play_with(recording, &recording.events, lost.clone(), true));
         prop_assert_eq!(mended, whole(recording), "{} with a gap that is made up for", &recording.name);
-        prop_assert_eq!(told(&play(recording, &recording.events, lost)), whole(recording), "{}", &recording.name);
+        prop_assert_eq!(description(&play(recording, &recording.events, lost)), whole(recording), "{}", &recording.name);
     }
 
     #[test]
@@ -293,7 +293,7 @@ proptest! {
                 events.insert(behind, again);
             }
         }
-        prop_assert_eq!(told(&play(recording, &events, 0..0)), whole(recording), "{}", &recording.name);
+        prop_assert_eq!(description(&play(recording, &events, 0..0)), whole(recording), "{}", &recording.name);
     }
 
     #[test]
@@ -309,16 +309,16 @@ proptest! {
             rest = behind;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let heard: Vec<String> = runtime.block_on(async {
+        let decoded: Vec<String> = runtime.block_on(async {
             let mut lines = Lines::new(StreamReader::new(futures_util::stream::iter(pieces)), 1 << 20);
-            let mut heard = Vec::new();
+            let mut decoded = Vec::new();
             while let Some(line) = lines.next().await {
                 let Line::Whole(line) = line else { panic!("too long") };
-                heard.extend(line.strip_prefix(b"data:").map(|data| String::from_utf8(data.to_vec()).unwrap()));
+                decoded.extend(line.strip_prefix(b"data:").map(|data| String::from_utf8(data.to_vec()).unwrap()));
             }
-            heard
+            decoded
         });
-        let heard: Vec<String> = heard.iter().map(|data| data.trim().to_owned()).collect();
-        prop_assert_eq!(&heard, &recording.events);
+        let decoded: Vec<String> = decoded.iter().map(|data| data.trim().to_owned()).collect();
+        prop_assert_eq!(&decoded, &recording.events);
     }
 }
