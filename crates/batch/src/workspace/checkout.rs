@@ -1,7 +1,7 @@
 //! The directories of a batch's tasks.
 
 use super::files::{blocking, open_lock, remove_tree, write_if_changed};
-use super::git::Git;
+use super::git::{Git, GitProblem};
 use super::mirror::{Mirrors, Repository};
 use super::patch::PRIVATE_PREFIX;
 use super::repository::{hash, slug};
@@ -117,7 +117,8 @@ pub struct Workspaces {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    git: Git,
+    /// The error is reported when a task needs it: tasks without a repository do not.
+    git: Result<Git, GitProblem>,
     mirrors: Mirrors,
     clones: PathBuf,
     base: Option<String>,
@@ -128,17 +129,23 @@ pub(crate) struct Inner {
     _lease: File,
 }
 
+impl Inner {
+    fn git(&self) -> Result<&Git, WorkspaceError> {
+        self.git.as_ref().map_err(|problem| problem.clone().into())
+    }
+}
+
 impl Workspaces {
     /// Takes the directory of the clones for this batch, and removes what a killed batch left there: the directories of tasks that
     /// were not [kept](TaskWorkspace::keep).
     ///
     /// # Errors
     ///
-    /// If there is no git 2.32 or later, another batch uses the directory, or it cannot be made.
+    /// If another batch uses the directory, or it cannot be made.
     pub async fn open(options: WorkspaceOptions) -> Result<Self, WorkspaceError> {
         let WorkspaceOptions { cache, clones, registry, base, relative_to, environment, supervisor, fetch_timeout } =
             options;
-        let git = Git::find(environment.clone(), supervisor.clone()).await?;
+        let git = Git::find(environment.clone(), supervisor.clone()).await;
         let (lease, clones) = blocking(move || prepare(&clones, registry.as_deref())).await?;
         let mirrors = Mirrors::new(cache.join(MIRRORS), fetch_timeout);
         let inner = Inner { git, mirrors, clones, base, relative_to, environment, supervisor, _lease: lease };
@@ -150,10 +157,10 @@ impl Workspaces {
     ///
     /// # Errors
     ///
-    /// If the repository cannot be fetched, or has no such reference.
+    /// If there is no git 2.32 or later, the repository cannot be fetched, or it has no such reference.
     pub async fn resolve(&self, spec: &RepositorySpec) -> Result<Repository, WorkspaceError> {
         let address = spec.address(self.inner.base.as_deref(), &self.inner.relative_to)?;
-        self.inner.mirrors.resolve(&self.inner.git, spec, address).await
+        self.inner.mirrors.resolve(self.inner.git()?, spec, address).await
     }
 
     /// Makes `task_<name>_<8 hex>` with a clone of a repository in it. The name may be any text.
@@ -347,13 +354,13 @@ impl TaskWorkspace {
         blocking(move || remove_tree(&directory).map_err(WorkspaceError::io("remove", &directory))).await
     }
 
-    pub(crate) fn git(&self) -> &Git {
-        &self.inner.git
+    pub(crate) fn git(&self) -> Result<&Git, WorkspaceError> {
+        self.inner.git()
     }
 
     /// Writes the files of the commit into the new clone.
     async fn check_out(&self, repository: &Repository) -> Result<(), WorkspaceError> {
-        let reset = self.git().local("reset", |git| {
+        let reset = self.git()?.local("reset", |git| {
             git.arg("-C").arg(&self.directory).args(["reset", "--quiet", "--hard", &repository.commit])
         });
         reset.await.map(|_| ())

@@ -46,6 +46,26 @@ pub(crate) struct Git {
     supervisor: Option<Supervisor>,
 }
 
+/// Why git cannot be used.
+#[derive(Debug, Clone)]
+pub(crate) enum GitProblem {
+    Missing,
+    /// Its version.
+    Old(String),
+    /// It cannot be asked for its version.
+    Broken(String),
+}
+
+impl From<GitProblem> for WorkspaceError {
+    fn from(problem: GitProblem) -> Self {
+        match problem {
+            GitProblem::Missing => Self::NoGit,
+            GitProblem::Old(found) => Self::OldGit { found },
+            GitProblem::Broken(message) => Self::Git { operation: "version", message },
+        }
+    }
+}
+
 /// The output of a command that succeeded.
 pub(crate) struct Output {
     pub(crate) stdout: Vec<u8>,
@@ -63,19 +83,20 @@ impl Git {
     pub(crate) async fn find(
         environment: Vec<(OsString, OsString)>,
         supervisor: Option<Supervisor>,
-    ) -> Result<Self, WorkspaceError> {
+    ) -> Result<Self, GitProblem> {
         let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-        let path = path.or_else(|| std::env::var_os("PATH")).ok_or(WorkspaceError::NoGit)?;
+        let path = path.or_else(|| std::env::var_os("PATH")).ok_or(GitProblem::Missing)?;
         // A relative directory would be looked up in the repository.
         let absolute = std::env::split_paths(&path).filter(|directory| directory.is_absolute());
-        let absolute = std::env::join_paths(absolute).map_err(|_| WorkspaceError::NoGit)?;
-        let program = which::which_in("git", Some(absolute), "/").map_err(|_| WorkspaceError::NoGit)?;
+        let absolute = std::env::join_paths(absolute).map_err(|_| GitProblem::Missing)?;
+        let program = which::which_in("git", Some(absolute), "/").map_err(|_| GitProblem::Missing)?;
         let git = Self { program, environment, supervisor };
-        let answer = git.local("version", |git| git.arg("version")).await?;
+        let answer = git.local("version", |git| git.arg("version")).await;
+        let answer = answer.map_err(|error| GitProblem::Broken(error.to_string()))?;
         let text = String::from_utf8_lossy(&answer.stdout);
         match version(&text) {
             Some(found) if found >= MIN_VERSION => Ok(git),
-            _ => Err(WorkspaceError::OldGit { found: text.trim().trim_start_matches("git version ").to_owned() }),
+            _ => Err(GitProblem::Old(text.trim().trim_start_matches("git version ").to_owned())),
         }
     }
 

@@ -6,7 +6,7 @@
 use super::WorkspaceError;
 use super::checkout::TaskWorkspace;
 use super::files::blocking;
-use super::git::{failed, read_end};
+use super::git::{Git, failed, read_end};
 use super::mirror::Repository;
 use super::overlay::is_real_directory;
 use super::repository::hex;
@@ -68,12 +68,7 @@ impl TaskWorkspace {
         warnings.extend(private.add(&excluded).await?);
         let tree = private.run("write-tree", &[]).await?;
         let tree = String::from_utf8_lossy(&tree).trim().to_owned();
-        let written = private.write_diff(commit, &tree, to).await;
-        if written.is_err() {
-            // The error counts; an incomplete patch must not be taken for one.
-            tokio::fs::remove_file(to).await.ok();
-        }
-        let Diff { sha256, bytes, files } = written?;
+        let Diff { sha256, bytes, files } = private.write_diff(commit, &tree, to).await?;
         warnings.truncate(MAX_WARNINGS);
         Ok(Patch { path: to.to_owned(), sha256, bytes, files, tree, warnings })
     }
@@ -83,6 +78,7 @@ impl TaskWorkspace {
 struct Private<'w> {
     directory: TempDir,
     workspace: &'w TaskWorkspace,
+    git: &'w Git,
 }
 
 struct Diff {
@@ -99,11 +95,11 @@ impl<'w> Private<'w> {
             let beside = root.parent().unwrap_or(&root);
             make_private(beside, &objects).map_err(WorkspaceError::io("make a directory in", beside))
         });
-        Ok(Self { directory: directory.await?, workspace })
+        Ok(Self { directory: directory.await?, workspace, git: workspace.git()? })
     }
 
     fn command(&self) -> Command {
-        let mut git = self.workspace.git().hardened();
+        let mut git = self.git.hardened();
         let directory = self.directory.path();
         git.env("GIT_DIR", directory).env("GIT_INDEX_FILE", directory.join("index"));
         git.env("GIT_WORK_TREE", &self.workspace.directory).current_dir(&self.workspace.directory);
@@ -113,7 +109,7 @@ impl<'w> Private<'w> {
     async fn run(&self, operation: &'static str, arguments: &[&str]) -> Result<Vec<u8>, WorkspaceError> {
         let mut git = self.command();
         git.arg(operation).args(arguments);
-        let output = self.workspace.git().output(operation, git, None).await?;
+        let output = self.git.output(operation, git, None).await?;
         if output.status.success() { Ok(output.stdout) } else { Err(failed(operation, &output.stderr)) }
     }
 
@@ -152,7 +148,7 @@ impl<'w> Private<'w> {
             input.extend_from_slice(path.as_os_str().as_encoded_bytes());
             input.push(0);
         }
-        let output = self.workspace.git().output("add", git, Some(input)).await?;
+        let output = self.git.output("add", git, Some(input)).await?;
         if !output.status.success() && !self.directory.path().join("index").exists() {
             return Err(failed("add", &output.stderr));
         }
@@ -173,7 +169,12 @@ impl<'w> Private<'w> {
         git.args([commit, tree]).stdout(Stdio::piped());
         let mut child = spawn_plain(git).map_err(io("make"))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let mut file = File::create(to).await.map_err(io("write"))?;
+        // An incomplete patch must not be taken for one: it has another name, and is removed if this is dropped.
+        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let temporary =
+            tempfile::Builder::new().prefix(".patch-").make_in(folder, |path| std::fs::File::create_new(path));
+        let temporary = temporary.map_err(io("write"))?;
+        let mut file = File::from_std(temporary.as_file().try_clone().map_err(io("write"))?);
         let copy = async {
             let mut diff = (Sha256::new(), 0, HeaderCount::default());
             let mut buffer = vec![0; 64 * 1024];
@@ -201,6 +202,7 @@ impl<'w> Private<'w> {
         if !status.success() {
             return Err(failed("diff-tree", &stderr));
         }
+        temporary.persist(to).map_err(|failed| io("write")(failed.error))?;
         Ok(Diff { sha256: hex(&hash.finalize()), bytes, files: headers.headers })
     }
 }

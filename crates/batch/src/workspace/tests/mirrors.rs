@@ -144,8 +144,9 @@ async fn missing_and_old_git_are_named() {
     fs::create_dir(&bin).unwrap();
     let open = async || {
         let environment = [("PATH".into(), bin.clone().into_os_string())];
-        let options = options(folder.path()).environment(environment, []);
-        Workspaces::open(options).await.unwrap_err().to_string()
+        let workspaces = Workspaces::open(options(folder.path()).environment(environment, [])).await.unwrap();
+        workspaces.new_directory("needs-no-git").await.unwrap();
+        workspaces.resolve(&spec(folder.path())).await.unwrap_err().to_string()
     };
     assert!(open().await.contains("git is not on PATH"));
     fs::write(bin.join("git"), "#!/bin/sh\necho git version 2.30.2\n").unwrap();

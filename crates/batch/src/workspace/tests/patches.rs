@@ -30,6 +30,9 @@ async fn patch_has_every_kind_of_change() {
     assert_eq!((patch.files, patch.warnings.as_slice()), (7, [].as_slice()));
     assert_eq!(fs::metadata(&patch.path).unwrap().len(), patch.bytes);
     assert!(fs::read(&patch.path).unwrap().ends_with(b"\n"));
+    let beside = fs::read_dir(patch.path.parent().unwrap()).unwrap();
+    let temporary = beside.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".patch-"));
+    assert_eq!(temporary.count(), 0);
     let fresh = fixture.apply(&patch);
     assert_eq!(fs::read(fresh.join("image.bin")).unwrap(), [0, 1, 2, 254, 0]);
     assert_eq!(fs::read(fresh.join("a.txt")).unwrap(), b"one\n2\nthree");
