@@ -135,7 +135,7 @@ impl LaunchKey {
         self.model.as_ref().and_then(key_of)
     }
 
-    /// Returns the keys of all sources, to tell servers apart.
+    /// Returns the keys of all sources, which distinguish servers.
     fn source_keys(&self) -> impl Iterator<Item = Option<&str>> {
         self.sources.iter().map(|source| key_of(source).map(ExposeSecret::expose_secret))
     }

@@ -30,7 +30,7 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         return Err(usage(message).hint("it was deleted or moved since: start a new task, or put it back"));
     }
     if request.task.directory.to_str().is_none() {
-        return Err(wrong_directory(request, "opencode can only be given paths in UTF-8"));
+        return Err(err_wrong_directory(request, "opencode can only be given paths in UTF-8"));
     }
     let prompt = &mut request.prompt;
     for file in &mut prompt.files {
@@ -68,7 +68,7 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
 }
 
 /// Returns the error of a task whose directory opencode cannot work in.
-pub(crate) fn wrong_directory(request: &TurnRequest, why: &str) -> StartError {
+pub(crate) fn err_wrong_directory(request: &TurnRequest, why: &str) -> StartError {
     let message = format!("cannot work in {}: {why}", request.task.directory.display());
     StartError::new(FailureKind::Usage, message).hint("rename the directory")
 }

@@ -6,7 +6,7 @@ use crate::launch_key::{LaunchGuard, LaunchKey, write_private};
 use crate::model_route::{RouteLease, err_unmetered};
 use crate::protocol;
 use crate::redaction::Redaction;
-use crate::request::{check, wrong_directory};
+use crate::request::{check, err_wrong_directory};
 use crate::run_process::RunCommand;
 use crate::run_turn::RunTurn;
 use crate::session::{SessionInfo, SessionLookupError, session_info};
@@ -129,7 +129,7 @@ impl Executor for RunExecutor {
             return Err(StartError::new(FailureKind::Opencode, message).remedy(Remedy::UseServerOrTestedOpencode));
         }
         let generation = self.launch.opencode().generation();
-        generation.check_run_in(&request.task.directory).map_err(|why| wrong_directory(&request, &why))?;
+        generation.check_run_in(&request.task.directory).map_err(|why| err_wrong_directory(&request, &why))?;
         if request.prompt.schema.is_some() {
             return Err(StartError::new(FailureKind::Usage, "`opencode run` does not support a schema for the answer")
                 .remedy(Remedy::UseServer));

@@ -6,12 +6,12 @@ use crate::background::Background;
 use crate::blocking;
 use crate::launch_key::LaunchKey;
 use crate::protocol::{self, ClientError, NewSession, check_server_support};
-use crate::request::{check, wrong_directory};
+use crate::request::{check, err_wrong_directory};
 use crate::schema::AnswerSchema;
 use crate::serve::pool::Pool;
 use crate::serve::server::{Server, TurnGuard};
 use crate::serve::sessions::{Sessions, TakenSession};
-use crate::serve::start_error::unreachable;
+use crate::serve::start_error::err_unreachable;
 use crate::serve::turn::PreparedTurn;
 use crate::serve::turn_parts::TurnParts;
 use crate::session::{SessionInfo, SessionLookupError};
@@ -361,7 +361,7 @@ impl Shared {
         if !is_ours {
             match server.is_busy(directory, session).await {
                 Ok(false) => {}
-                Ok(true) => return Err(busy(session)),
+                Ok(true) => return Err(err_busy(session)),
                 Err(error) => return Err(server.start_error(error).await),
             }
         }
@@ -375,9 +375,10 @@ impl Shared {
         request: TurnRequest,
     ) -> Result<(StartedTurn, Prepared), StartError> {
         let prompt = &request.prompt;
-        let schema = prompt.schema.as_ref().map(AnswerSchema::read).transpose().map_err(|why| no_schema(&why))?;
+        let schema =
+            prompt.schema.as_ref().map(AnswerSchema::read).transpose().map_err(|why| err_invalid_schema(&why))?;
         protocol::check_serve_in(self.version(), &request.task.directory)
-            .map_err(|why| wrong_directory(&request, &why))?;
+            .map_err(|why| err_wrong_directory(&request, &why))?;
         let (mut launch_key, model) =
             self.launch_key(&sources, prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
         if let Some(session) = &request.session {
@@ -387,10 +388,10 @@ impl Shared {
         let (turn_guard, session, model) = self.place(&mut launch_key, &request, model.as_deref()).await?;
         let (started, driver) = StartedTurn::channel(SIGNAL_CAPACITY);
         let taken = self.sessions.take(&session.id, driver.signals.downgrade());
-        let taken = taken.ok_or_else(|| busy(&session.id))?;
+        let taken = taken.ok_or_else(|| err_busy(&session.id))?;
         let server = Arc::clone(turn_guard.server());
         let subscription = server.dispatcher.subscribe(session.id.clone());
-        server.connected().await.map_err(|error| unreachable(&error))?;
+        server.connected().await.map_err(|error| err_unreachable(&error))?;
         let options = &request.prompt.options;
         let source = options.model.as_ref().and_then(ModelChoice::source_type);
         if let (Some(_), Servers::Own(pool), false) = (source, &self.servers, server.has_route(source)) {
@@ -448,12 +449,12 @@ fn is_described(model: Option<&ModelChoice>) -> bool {
     matches!(model, Some(ModelChoice::Source { config, .. }) if config.base_url.is_some())
 }
 
-fn no_schema(why: &str) -> StartError {
+fn err_invalid_schema(why: &str) -> StartError {
     StartError::new(FailureKind::Usage, format!("the answer cannot be validated with the JSON Schema: {why}"))
         .hint("correct the schema; all its references must be internal")
 }
 
-fn busy(session: &SessionId) -> StartError {
+fn err_busy(session: &SessionId) -> StartError {
     StartError::new(FailureKind::Busy, format!("session {session} has another active turn"))
         .hint("wait until it ends, or start a new session")
 }

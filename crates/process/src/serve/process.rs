@@ -1,7 +1,7 @@
 //! The process of a server that we start: start, monitoring, and the end of its process tree.
 
 use super::lease::Lease;
-use super::start_error::unreachable;
+use super::start_error::err_unreachable;
 use crate::Launch;
 use crate::environment::Environment;
 use crate::lines::{Line, Lines};
@@ -115,7 +115,7 @@ impl ServerProcess {
                     }
                     let generation = launch.opencode().generation();
                     return Err(match generation.read_refused_configuration(&process.stderr_text()) {
-                        Some(why) => unreachable(&ClientError::Configuration(why)),
+                        Some(why) => err_unreachable(&ClientError::Configuration(why)),
                         None => failed(process.exit_reason()),
                     });
                 }

@@ -4,9 +4,9 @@ use super::directories::{EndedTurn, TurnDirectories};
 use super::dispatcher::EventDispatcher;
 use super::kill_batches::KillBatches;
 use super::lease::Lease;
-use super::models::{lacking, no_model, no_variant};
+use super::models::{err_no_model, err_no_variant, missing_variant};
 use super::process::ServerProcess;
-use super::start_error::unreachable;
+use super::start_error::err_unreachable;
 use crate::launch_key::{LaunchGuard, LaunchKey};
 use crate::model_route::{RouteLease, err_unmetered};
 use crate::protocol::{self, Client, ClientError, NewSession, StderrLine};
@@ -87,11 +87,11 @@ impl Server {
         let (launch_guard, environment) = launch_key.prepare_on_thread(launch).await?;
         let (process, url, password) = ServerProcess::start(launch, &environment, directory, monitors, lease).await?;
         let generation = launch.opencode().generation();
-        let client = Client::new(generation, url, None, Some(password)).map_err(|error| unreachable(&error))?;
+        let client = Client::new(generation, url, None, Some(password)).map_err(|error| err_unreachable(&error))?;
         // Other errors are reported by later requests.
         if let Err(error @ ClientError::NoAnswer(_)) = client.version().await {
             process.end().await;
-            return Err(unreachable(&error));
+            return Err(err_unreachable(&error));
         }
         let exited = process.watch();
         let server = Self::over(client, launch.opencode().version(), Some(process), exited);
@@ -112,7 +112,7 @@ impl Server {
                 let message = "this address is not that of an opencode server, or its version is too old";
                 StartError::new(FailureKind::Opencode, message).hint("check the address").caused_by(error)
             }
-            other => unreachable(&other),
+            other => err_unreachable(&other),
         })?;
         let unsupported = |why: String| {
             StartError::new(FailureKind::Opencode, format!("the opencode server is not supported: {why}"))
@@ -197,7 +197,7 @@ impl Server {
         variant: Option<&str>,
     ) -> Result<(), StartError> {
         let known = || self.known_models.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().get(model).is_some_and(|variants| lacking(variants.as_deref(), variant).is_none()) {
+        if known().get(model).is_some_and(|variants| missing_variant(variants.as_deref(), variant).is_none()) {
             return Ok(());
         }
         let models = match self.client.models(directory, Some(model)).await {
@@ -208,12 +208,12 @@ impl Server {
             }
         };
         let Some(found) = models.iter().find(|known| known.name == model) else {
-            return Err(no_model(model, &models));
+            return Err(err_no_model(model, &models));
         };
         known().insert(found.name.clone(), found.variants.clone());
-        match lacking(found.variants.as_deref(), variant) {
+        match missing_variant(found.variants.as_deref(), variant) {
             None => Ok(()),
-            Some((variant, variants)) => Err(no_variant(known_as, variant, variants)),
+            Some((variant, variants)) => Err(err_no_variant(known_as, variant, variants)),
         }
     }
 

@@ -7,18 +7,18 @@ use opencode_run_core::{FailureKind, Remedy, StartError, TurnFailure};
 impl Server {
     /// Describes a request that failed before a turn, with the reason from the log if we started the server.
     pub(crate) async fn start_error(&self, error: ClientError) -> StartError {
-        let ClientError::Refused { reference: Some(reference), .. } = &error else { return unreachable(&error) };
+        let ClientError::Refused { reference: Some(reference), .. } = &error else { return err_unreachable(&error) };
         let line = self.log_line(Some(reference)).await;
         match line.and_then(|line| self.client.generation().read_log(&line)) {
-            Some(TurnFailure::Configuration { message }) => unreachable(&ClientError::Configuration(message)),
+            Some(TurnFailure::Configuration { message }) => err_unreachable(&ClientError::Configuration(message)),
             Some(failure) => StartError::new(failure.kind(), failure.to_string()),
-            None => unreachable(&error),
+            None => err_unreachable(&error),
         }
     }
 }
 
 /// Describes why a server cannot be used.
-pub(crate) fn unreachable(error: &ClientError) -> StartError {
+pub(crate) fn err_unreachable(error: &ClientError) -> StartError {
     let remedy = match error {
         ClientError::Configuration(_) => Remedy::advice("correct it: opencode itself rejects it too"),
         ClientError::Unauthorized => {

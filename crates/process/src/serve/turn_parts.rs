@@ -59,7 +59,7 @@ impl TurnParts {
                 })))
             }
             Client::V2(client) => {
-                let model = model.as_deref().and_then(|model| model.parse().ok()).ok_or_else(no_model)?;
+                let model = model.as_deref().and_then(|model| model.parse().ok()).ok_or_else(err_no_model)?;
                 let structured =
                     schema.zip(prompt.schema.as_ref()).map(|(schema, value)| Structured::new(schema, value));
                 let denies = matches!(policy, PermissionPolicy::Deny);
@@ -85,7 +85,7 @@ impl TurnParts {
     }
 }
 
-fn no_model() -> StartError {
+fn err_no_model() -> StartError {
     StartError::new(FailureKind::Usage, "the model's name is not in the form `provider/model`")
         .hint("name it as `provider/model`")
 }

@@ -24,7 +24,7 @@ impl Shared {
         let released = self.release_from(servers, task, session, forget);
         tokio::time::timeout(ATTACHED_RELEASE_TIMEOUT, released).await.unwrap_or_else(|_| {
             tracing::debug!("the attached server is too slow to release a directory");
-            if forget && session.is_some() { Err(not_deleted()) } else { Ok(()) }
+            if forget && session.is_some() { Err(err_not_deleted()) } else { Ok(()) }
         })
     }
 
@@ -57,10 +57,10 @@ impl Shared {
         if deleted {
             return Ok(());
         }
-        Err(not_deleted())
+        Err(err_not_deleted())
     }
 }
 
-fn not_deleted() -> StartError {
+fn err_not_deleted() -> StartError {
     StartError::new(FailureKind::Opencode, "the session could not be deleted from opencode's history")
 }
