@@ -60,14 +60,14 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    /// Returns the events of the recordings, in their order.
+    /// Returns the events of the recordings, in order.
     fn recorded() -> Vec<String> {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/v2");
         let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
         let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
-        let events = lines.filter_map(|line| serde_json::from_str::<Value>(&line).unwrap().get("event").cloned());
+        let events = lines.filter_map(|line| crate::json_text::parse::<Value>(&line).unwrap().get("event").cloned());
         events.map(|event| event.to_string()).collect()
     }
 
