@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// How often the terminal is asked for input.
+/// The polling interval for terminal input.
 const POLL_INTERVAL: Duration = Duration::from_millis(30);
 
 /// stdin, shared by several readers that take turns.
@@ -16,9 +16,10 @@ pub(crate) struct Keyboard(Arc<Mutex<Source>>);
 /// stdin, read in one of two ways.
 #[derive(Debug)]
 enum Source {
-    /// By a thread that waits for the next line, even if the future that wanted it is gone.
+    /// With a thread that waits for the next line, even after its future was dropped.
     Lines(Lines<BufReader<Stdin>>),
-    /// Only while a line is wanted: between two lines the terminal belongs to a line editor. Holds the bytes behind the last line.
+    /// Only while a line is requested, because otherwise a line editor uses the terminal. Holds the bytes after the
+    /// last line.
     Polled(Vec<u8>),
 }
 
@@ -31,7 +32,7 @@ impl Keyboard {
         Self(Arc::new(Mutex::new(Source::Lines(BufReader::new(tokio::io::stdin()).lines()))))
     }
 
-    /// Makes a keyboard that reads only while a line is wanted: otherwise a line editor has the terminal.
+    /// Creates a keyboard that reads only while a line is requested, because otherwise a line editor uses the terminal.
     pub(crate) fn beside_editor() -> Self {
         Self(Arc::new(Mutex::new(Source::Polled(Vec::new()))))
     }
@@ -67,7 +68,7 @@ impl Held<'_> {
 
     /// Discards pending input. Returns whether it contained a complete line.
     pub(crate) fn forget(&mut self) -> bool {
-        // More than a line was read at once: a terminal that gives no lines, but what there is.
+        // Several lines were read at once, for example from a terminal without line mode.
         let read = match &mut *self.0 {
             Source::Lines(lines) => {
                 let reader = lines.get_mut();
@@ -82,7 +83,7 @@ impl Held<'_> {
     }
 }
 
-/// Returns the next line of the terminal; `None` at its end. If the future is dropped, nothing waits for input any more.
+/// Returns the next line of the terminal; `None` at its end. Dropping the future stops reading.
 async fn poll_line(typed: &mut Vec<u8>) -> std::io::Result<Option<String>> {
     loop {
         if let Some(end) = typed.iter().position(|byte| *byte == b'\n') {
@@ -97,7 +98,7 @@ async fn poll_line(typed: &mut Vec<u8>) -> std::io::Result<Option<String>> {
     }
 }
 
-/// Appends what was typed, and returns its length in bytes; `None` if nothing was.
+/// Appends pending input, and returns its length in bytes; `None` if there was no input.
 #[cfg(unix)]
 fn read_typed(to: &mut Vec<u8>) -> std::io::Result<Option<usize>> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -123,7 +124,7 @@ fn read_typed(_: &mut Vec<u8>) -> std::io::Result<Option<usize>> {
     Ok(Some(0))
 }
 
-/// Drops what the terminal holds, a line that was only begun included. Returns whether there was a whole one.
+/// Discards the terminal's pending input, including an incomplete line. Returns whether there was a complete one.
 #[cfg(unix)]
 pub(crate) fn drop_typed() -> bool {
     use rustix::termios::{QueueSelector, tcflush};

@@ -1,4 +1,4 @@
-//! The modes of the terminal, which a line editor changes: they are restored however the command ends.
+//! Saves the modes of the terminal, which a line editor changes, and restores them however the command ends.
 //!
 //! The worker restores them when it ends, and the monitor does if the worker was killed.
 
@@ -8,13 +8,13 @@ use std::io::{self, IsTerminal, Write};
 #[cfg(unix)]
 use std::sync::{Mutex, PoisonError};
 
-/// Switches off what the editor switched on: the marks around pasted text.
+/// Disables bracketed paste, which the editor enabled.
 const NO_BRACKETED_PASTE: &[u8] = b"\x1b[?2004l";
 
 #[cfg(unix)]
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Notes the modes as the caller of the command set them.
+/// Saves the modes that the caller of the command set.
 #[cfg(unix)]
 pub(crate) fn save() {
     *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(io::stdin()).ok();
@@ -23,7 +23,7 @@ pub(crate) fn save() {
 #[cfg(not(unix))]
 pub(crate) fn save() {}
 
-/// Restores the modes if an editor has left others. A job in the background leaves the terminal alone.
+/// Restores the modes if an editor has changed them. A background job does not change the terminal.
 #[cfg(unix)]
 pub(crate) fn restore() {
     let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -93,8 +93,9 @@ pub(crate) struct BatchRunArgs {
 
     /// Run the tasks of one shard: K/N with K from 1 to N, or `auto` for the number of this job
     ///
-    /// `auto` reads the variables of Slurm arrays, Kubernetes Indexed Jobs, AWS Batch arrays, Buildkite, GitLab, `CircleCI`, SGE, PBS
-    /// and LSF, and fails without one. Kubernetes and PBS need the number of jobs in `OPENCODE_RUN_SHARDS`.
+    /// `auto` reads the variables of Slurm arrays, Kubernetes Indexed Jobs, AWS Batch arrays, Buildkite, GitLab,
+    /// `CircleCI`, SGE, PBS and LSF, and fails without one. Kubernetes and PBS need the number of jobs in
+    /// `OPENCODE_RUN_SHARDS`.
     #[arg(long, value_name = "K/N", help_heading = SCHEDULE)]
     pub(crate) shard: Option<String>,
 

@@ -15,7 +15,7 @@ use crate::signals::Signals;
 use opencode_run_batch::run::{BatchFolder, ControlError, Request, request};
 use opencode_run_core::{ErrorChain, FailureKind};
 
-/// Runs a batch, or what belongs to one.
+/// Runs a batch, or one of its subcommands.
 pub(crate) async fn batch(args: BatchArgs, signals: Signals, console: Console) -> Code {
     match args.command {
         Some(command) => {

@@ -1,4 +1,4 @@
-//! Many turns of one session: each line of stdin is a turn, or what is written in a line editor on a terminal.
+//! Many turns of one session: each line of stdin is a turn, or on a terminal each message from a line editor.
 
 #[cfg(unix)]
 mod complete;
@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 /// Runs turns until the end of the input. An interrupt ends the running turn; without one it ends the chat.
 pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console) -> Code {
-    // A chat continues after an interrupt, so that it alone decides when it is over.
+    // A chat continues after an interrupt, so it decides itself when to end.
     signals.disable_shutdown_timeout();
     let has_editor = Input::can_edit() && args.output_format == OutputFormat::Text;
     let asking = Asking::new(has_editor);
@@ -52,13 +52,13 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console)
     let input = Input::new(has_editor, &args, &runner, &asking.keyboard);
     let code = Chat { runner: &runner, asking: &asking, args: &args, console }.run(input, signals).await;
     if runner.conversation().turns.is_empty() {
-        // Nothing was asked: the directory is of no use, and does no harm if it stays.
+        // Nothing was asked: the directory is useless, and harmless if it stays.
         runner.task_dir().remove_if_untouched().ok();
     }
     close(&runner, code).await
 }
 
-/// A chat under way.
+/// A running chat.
 struct Chat<'a> {
     runner: &'a Arc<Runner>,
     asking: &'a Asking,
@@ -67,7 +67,7 @@ struct Chat<'a> {
 }
 
 impl Chat<'_> {
-    /// Takes messages, one turn each, until there are no more. Returns the code of the last turn that failed.
+    /// Runs one turn per message until there are no more. Returns the code of the last turn that failed.
     async fn run(&self, mut input: Input, mut signals: Signals) -> Code {
         let on_terminal = std::io::stdin().is_terminal();
         if on_terminal {
@@ -124,7 +124,7 @@ impl Chat<'_> {
                 (Code::of_kind(error.kind), Some(report::of_error(args.task.name(), Some(runner), &error)))
             }
         };
-        // A program gets one result for each turn, also for one that did not run.
+        // A program gets one result per turn, even for a turn that did not run.
         if let Some(report) = not_run.filter(|_| args.output_format != OutputFormat::Text)
             && let Err(OutputError::Gone) = printer.end(&report, None).await
         {

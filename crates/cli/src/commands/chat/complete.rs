@@ -11,13 +11,13 @@ use rustyline::{Context, Helper};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The most files that are offered.
+/// The maximum number of offered files.
 const MAX_FILES: usize = 200;
 
 /// Returns the models, which may take seconds.
 pub(super) type ListModels = Box<dyn Fn() -> Vec<String> + Send>;
 
-/// Completes what is typed, and holds back a line that is continued.
+/// Completes the input, and waits for more after a continued line.
 pub(super) struct Completion {
     directory: PathBuf,
     list_models: ListModels,
@@ -29,7 +29,7 @@ impl Completion {
         Self { directory: directory.to_owned(), list_models, models: OnceLock::new() }
     }
 
-    /// Returns where the word before the cursor begins, and what it can be.
+    /// Returns the beginning of the word before the cursor, and its completions.
     fn candidates(&self, line: &str) -> (usize, Vec<String>) {
         let begins = |start: usize, names: Vec<String>| {
             let word = &line[start..];
@@ -54,7 +54,7 @@ impl Completion {
         (start, self.files(&line[start..]))
     }
 
-    /// Returns the files of the task's directory that the word begins. An `@` before it stays.
+    /// Returns the files of the task's directory that begin with the word. A leading `@` is kept.
     fn files(&self, word: &str) -> Vec<String> {
         let (mark, path) = word.strip_prefix('@').map_or(("", word), |path| ("@", path));
         let (folder, begin) = path.rsplit_once('/').map_or(("", path), |(folder, begin)| (folder, begin));
@@ -67,7 +67,7 @@ impl Completion {
         let names = entries.flatten().filter_map(|entry| {
             let name = entry.file_name().into_string().ok()?;
             let is_wanted = name.starts_with(begin) && (begin.starts_with('.') || !name.starts_with('.'));
-            // A name that drives the terminal is not offered.
+            // Names with control characters are not offered.
             let is_harmless = visible(&name) == name && !name.contains(['\n', '\t']);
             let slash = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { "/" } else { "" };
             (is_wanted && is_harmless).then(|| format!("{mark}{head}{name}{slash}"))

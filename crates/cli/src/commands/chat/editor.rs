@@ -9,17 +9,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The most messages in the history.
+/// The maximum number of messages in the history.
 const MAX_HISTORY: usize = 1000;
-/// The longest message that is kept in the history, in bytes: a paste of a file is not for the arrow keys.
+/// The maximum size of a message in the history, in bytes, so that pasted files are not stored.
 const MAX_HISTORY_BYTES: usize = 16 << 10;
 const PROMPT: &str = "> ";
 
-/// How reading a message ended.
+/// The result of reading a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
     Message(String),
-    /// Ctrl-C. A line that was begun is dropped.
+    /// Ctrl-C, which discards the current line.
     Interrupt,
     End,
 }
@@ -34,7 +34,7 @@ struct Inner {
 }
 
 impl LineEditor {
-    /// Makes an editor with the history of this file.
+    /// Creates an editor with the history in this file.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl LineEditor {
             if let Some(folder) = history.parent() {
                 create_private_dir_all(folder).ok();
             }
-            // The first chat has none.
+            // The file does not exist before the first chat.
             editor.load_history(history).ok();
         }
         Ok(Self(Arc::new(Mutex::new(Inner { editor, history }))))
@@ -82,7 +82,7 @@ impl Inner {
                 if line.len() <= MAX_HISTORY_BYTES && !line.trim().is_empty() {
                     self.editor.add_history_entry(line.as_str()).ok();
                     if let Some(history) = &self.history {
-                        // A history that cannot be written is no reason to end a chat.
+                        // A failure to write the history does not end the chat.
                         self.editor.append_history(history).ok();
                     }
                 }

@@ -1,4 +1,4 @@
-//! The source of a chat's messages: a line editor on a terminal, else the lines of stdin.
+//! The source of a chat's messages: a line editor on a terminal, otherwise the lines of stdin.
 
 #[cfg(unix)]
 use super::editor::{LineEditor, Read};
@@ -25,7 +25,7 @@ pub(super) enum Next {
     End,
 }
 
-/// Gives messages.
+/// The source of messages.
 pub(super) enum Input {
     Lines {
         keyboard: Keyboard,
@@ -39,7 +39,7 @@ pub(super) enum Input {
 }
 
 impl Input {
-    /// Returns whether a line editor can be used: a person types, and sees what they type.
+    /// Returns whether a line editor can be used: stdin and the output are a terminal.
     pub(super) fn can_edit() -> bool {
         io::stdin().is_terminal() && screen::can_render() && screen::can_draw()
     }
@@ -56,7 +56,7 @@ impl Input {
         Self::Lines { keyboard: keyboard.clone(), is_prompted: io::stdin().is_terminal() }
     }
 
-    /// Returns the line at the beginning of a chat.
+    /// Returns the greeting of a chat.
     pub(super) const fn greeting(&self) -> &'static str {
         match self {
             Self::Lines { .. } => "Each line is a turn. Ctrl-C ends a turn, Ctrl-D the chat.",
@@ -116,7 +116,7 @@ fn editor(args: &ChatArgs, runner: &Runner) -> io::Result<LineEditor> {
     LineEditor::new(&directory, history_file(args), Box::new(list_models))
 }
 
-/// Returns the file of the history. A conversation that leaves no journal leaves no history either.
+/// Returns the file of the history; `None` for a conversation without a journal.
 #[cfg(unix)]
 fn history_file(args: &ChatArgs) -> Option<PathBuf> {
     let journals = default_journals().filter(|_| !args.task.no_journal && !args.task.ephemeral)?;

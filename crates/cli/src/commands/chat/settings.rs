@@ -6,7 +6,7 @@ use crate::error::CommandError;
 use opencode_run_core::{FailureKind, ModelChoice, ModelName, ModelSourceType, Prompt};
 use opencode_runner::Runner;
 
-/// The choices for the next turns. They beat the options of the chat.
+/// The choices for the next turns, which override the options of the chat.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
     model: Option<ModelName>,
@@ -17,9 +17,9 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Does what was typed. Returns the message to send; `Some(None)` ends the chat.
+    /// Executes an input. Returns the message to send; `Some(None)` ends the chat.
     pub(super) async fn apply(&mut self, typed: Typed, runner: &Runner, console: Console) -> Option<Option<String>> {
-        // A reply to a command, also with --quiet: it was asked for.
+        // The reply to a command is printed even with --quiet, because it was requested.
         let reply = |text: &str| Console { quiet: false, ..console }.note(text);
         match typed {
             Typed::Message(message) => {
@@ -43,7 +43,7 @@ impl Settings {
             Typed::Context(choice) => {
                 match choice {
                     Some(Choice::Value(text)) => self.context = Some(text),
-                    // An empty one counts as absent, whatever the options of the chat are.
+                    // An empty one means no system prompt, whatever the options of the chat are.
                     Some(Choice::Default) => self.context = Some(String::new()),
                     None => {}
                 }
@@ -103,7 +103,7 @@ fn cost(runner: &Runner) -> String {
     format!("{turns} turn{plural} · {input} tokens in, {output} out · ${:.4}", conversation.cost())
 }
 
-/// Returns why nothing is undone, and how it can be.
+/// Returns the reason for which nothing is undone, and how to undo it.
 fn undo(runner: &Runner) -> String {
     let directory = runner.task_dir().path();
     match runner.session_id() {

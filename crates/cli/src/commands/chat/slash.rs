@@ -18,7 +18,7 @@ pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
     ("/quit", "", "end the chat, as Ctrl-D does"),
 ];
 
-/// A line that was typed.
+/// A parsed line.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Typed {
     Message(String),
@@ -32,11 +32,11 @@ pub(super) enum Typed {
     Retry,
     Undo,
     Exit,
-    /// It is not a command, for this reason.
+    /// An invalid command, with the reason.
     Wrong(String),
 }
 
-/// A choice, or its end.
+/// A choice, or the removal of one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Choice<T> {
     Value(T),
@@ -44,7 +44,7 @@ pub(super) enum Choice<T> {
 }
 
 impl Typed {
-    /// Reads a line. A path such as `/etc/hosts` begins a message, as does a blank before the slash.
+    /// Parses a line. A path such as `/etc/hosts` begins a message, as does a blank before the slash.
     pub(super) fn read(line: &str) -> Self {
         let text = line.trim_end();
         let (name, argument) = match text.split_once(char::is_whitespace) {

@@ -190,7 +190,8 @@ fn of_journals(
     found
 }
 
-/// Returns whether a directory was made for the task of its journals: it has the name that we give, with the task's name in it.
+/// Returns whether a directory was made for the task of its journals: it has the name that we give, with the task's
+/// name in it.
 fn is_directory_of_task(directory: &Path, journals: &[JournalFile]) -> bool {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let is_named = |journal: &JournalFile| name.starts_with(&format!("task_{}_", journal.task.name));
