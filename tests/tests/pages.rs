@@ -282,7 +282,8 @@ fn rust_snippets_are_in_linked_examples() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    let anchor = |heading: &str| heading.trim_matches(['#', ' ']).to_lowercase().replace(' ', "-").replace(',', "");
+    let anchor =
+        |heading: &str| heading.trim_matches(['#', ' ']).to_lowercase().replace(' ', "-").replace([',', '`', '.'], "");
     for name in PAGES.into_iter().chain([
         "ARCHITECTURE.md",
         "CHANGELOG.md",

@@ -25,12 +25,12 @@ pub(crate) fn check(plan: &Plan, sandbox: &Sandbox, outcome: &Outcome, untouched
     let kind = object.as_ref().and_then(|object| object["error"]["kind"].as_str());
     hold(is_allowed(plan, code, kind), || format!("exit code {code} with kind {kind:?} is not allowed in this case"))?;
     if let (0, Expected::Completed(answer)) = (code, &plan.course.expected) {
-        let said = match (&object, &outcome.stdout) {
+        let output = match (&object, &outcome.stdout) {
             (Some(object), _) => object["output"].as_str().unwrap_or_default(),
             (None, Some(stdout)) => stdout.as_str(),
             (None, None) => answer,
         };
-        hold(said.trim() == answer.trim(), || format!("a success with another answer: {said:?}"))?;
+        hold(output.trim() == answer.trim(), || format!("a success with another answer: {output:?}"))?;
     }
     object.map_or(Ok(()), |object| check_transcript(plan, sandbox, &object))
 }
@@ -117,14 +117,14 @@ pub(crate) fn resume(plan: &Plan, sandbox: &Sandbox, programs: &Programs) -> Res
         let conversation = recovered.conversation;
         let Some(turn) = conversation.turns.first() else { continue };
         hold(turn.message == message(plan), || format!("{shown} contains another conversation"))?;
-        let (directory, said) = (conversation.directory(), turn.output());
+        let (directory, output) = (conversation.directory(), turn.output());
         hold(directory.is_dir(), || format!("{shown} belongs to a missing directory"))?;
-        go_on(sandbox, programs, directory, &said).map_err(|why| format!("resume: {why}"))?;
+        go_on(sandbox, programs, directory, &output).map_err(|why| format!("resume: {why}"))?;
     }
     Ok(())
 }
 
-fn go_on(sandbox: &Sandbox, programs: &Programs, directory: &Path, said: &str) -> Result<(), String> {
+fn go_on(sandbox: &Sandbox, programs: &Programs, directory: &Path, earlier_output: &str) -> Result<(), String> {
     let fake = FakeScript::named(sandbox, &programs.fake, "resumed").replay("run", PLAIN).write();
     let mut command = sandbox.command(&programs.opencode_run);
     command.arg("resume").arg(directory).args(["--transport", "run", "--opencode"]).arg(fake.executable());
@@ -133,7 +133,7 @@ fn go_on(sandbox: &Sandbox, programs: &Programs, directory: &Path, said: &str) -
     hold(output.status.success(), || format!("{:?}: {stderr}", output.status))?;
     let object = last_object(&String::from_utf8_lossy(&output.stdout))?;
     let earlier = object["earlier_turns"][0]["output"].as_str().unwrap_or_default();
-    let goes_on = object["state"] == "completed" && object["output"] == PLAIN_TEXT && earlier == said;
+    let goes_on = object["state"] == "completed" && object["output"] == PLAIN_TEXT && earlier == earlier_output;
     hold(goes_on, || format!("{object}"))?;
     hold(sandbox.suspects().alive().is_empty(), || "a process is still alive".to_owned())
 }

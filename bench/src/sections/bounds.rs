@@ -46,9 +46,9 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     let text = 2 * events;
     let what = format!("{events} text deltas of a server");
     let object = turn(programs, &sandbox, &fake, "serve", &what, text, report).await?;
-    let said = object["output"].as_str().map(str::len);
-    if said.is_none_or(|said| (said as u64) < text - 1) {
-        return Err(format!("{what}: {said:?} of {text} bytes").into());
+    let answer = object["output"].as_str().map(str::len);
+    if answer.is_none_or(|answer| (answer as u64) < text - 1) {
+        return Err(format!("{what}: {answer:?} of {text} bytes").into());
     }
     Ok(())
 }

@@ -56,7 +56,7 @@ impl Default for Secrets {
 /// The next secret in a text.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// There is none.
+    /// No secret follows.
     None,
     /// It begins and ends here.
     Secret { start: usize, end: usize },

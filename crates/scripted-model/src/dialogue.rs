@@ -152,7 +152,7 @@ impl<'a> Dialogue<'a> {
         texts.join("\n")
     }
 
-    /// Returns the last user message, empty if there is none.
+    /// Returns the last user message, or an empty text.
     pub(crate) fn last_user_text(&self) -> String {
         self.entries
             .iter()

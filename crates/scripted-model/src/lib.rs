@@ -13,10 +13,10 @@
 //! # How it works
 //!
 //! A [`Script`] is an ordered list of [`Rule`]s. Each request gets the [`Reply`] of the first rule whose conditions
-//! ([`When`]) are met and whose use limit is not reached. If there is none, a built-in reply is sent: "You said: …"
-//! if the request offers tools, otherwise a short title. The reply is converted into the frames of the request's
-//! protocol before the first byte is sent, and then only played: no lock is held while an answer streams, and
-//! delays occur only if the script contains them.
+//! ([`When`]) are met and whose use limit is not reached. Otherwise a built-in reply is sent: "You said: …" if the
+//! request offers tools, otherwise a short title. The reply is converted into the frames of the request's protocol
+//! before the first byte is sent, and then only played: no lock is held while an answer streams, and delays occur
+//! only if the script contains them.
 //!
 //! The server has its own thread and clock: it answers while the caller blocks, and a paused clock in a test does
 //! not stop it. Every request is recorded, and [`RecordedRequest`] parses it in the same way for every protocol.

@@ -53,7 +53,7 @@ impl RecordedRequest {
         self.dialogue().messages_text()
     }
 
-    /// Returns the text of the last user message, empty if there is none.
+    /// Returns the text of the last user message, or an empty text.
     #[must_use]
     pub fn last_user_text(&self) -> String {
         self.dialogue().last_user_text()

@@ -116,7 +116,7 @@ impl Rule {
 ///
 /// let script = Script::new()
 ///     .rule(When::agent().reply(ErrorReply::new(429).header("retry-after", "1")).times(2))
-///     .rule(When::agent().said("hello").reply("Hello! This is turn {turn}."))
+///     .rule(When::agent().turn(1).reply("Hello! This is turn {turn}."))
 ///     .rule(When::title().reply("A greeting"));
 /// # assert_eq!(script.rules.len(), 3);
 /// ```

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The arguments of `clean`.
 #[derive(Debug, Args)]
 pub(crate) struct CleanArgs {
-    /// What to remove [default: leftovers and mirrors]
+    /// Select what is removed [default: leftovers and mirrors]
     #[arg(value_name = "WHAT", value_enum)]
     pub(crate) kinds: Vec<CleanKind>,
 

@@ -1,4 +1,4 @@
-//! What is found in directories of a test.
+//! The items that are found in the directories of a test.
 
 use super::find::{Places, find};
 use super::{Row, selection, table};
