@@ -106,10 +106,10 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
 
 /// Returns whether a line contains a sentence that names an option or a subcommand of the command.
 fn names_the_command(line: &str) -> bool {
-    // opencode has these options of its own.
+    // opencode and git have these options of their own.
     let is_option = |rest: &str| {
         rest.starts_with(|next: char| next.is_ascii_lowercase())
-            && !["version", "format"].iter().any(|own| rest.starts_with(own))
+            && !["version", "format", "git "].iter().any(|own| rest.starts_with(own))
     };
     let option = [" --", "`--", "(--"].iter().any(|before| line.split(before).skip(1).any(is_option));
     let subcommand = ["setup", "doctor", "models", "resume", "chat", "demo", "allow"]
@@ -205,4 +205,20 @@ fn library_reexports_what_it_names() {
     let is_bound = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
     names.retain(|name| !own.contains(name) && !is_bound(name) && !NOT_OF_THE_LIBRARY.contains(&name.as_str()));
     assert!(names.is_empty(), "`opencode_runner` does not re-export {names:?}");
+}
+
+/// Values that are packed into a tuple only to be unpacked are harder to read than one `let` each.
+#[test]
+fn core_packs_no_values_into_tuples() {
+    let is_packed = |line: &str| {
+        let names = line.trim_start().strip_prefix("let (").and_then(|rest| rest.split_once(") = ("));
+        names.is_some_and(|(names, _)| names.chars().all(|c| c.is_alphanumeric() || "_ ,".contains(c)))
+    };
+    assert!(is_packed("    let (a, mut b) = (1, 2);") && !is_packed("let (a, b) = both();"));
+    let crates = ["core/src/", "runner/src/", "process/src/"];
+    for (name, text) in sources().into_iter().filter(|(name, _)| crates.iter().any(|of| name.starts_with(of))) {
+        let is_test = name.contains("/tests/") || name.ends_with("/tests.rs");
+        let packed = code(&text).find(|line| !is_test && is_packed(line));
+        assert!(packed.is_none(), "{name}: {}", packed.unwrap_or_default());
+    }
 }

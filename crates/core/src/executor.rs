@@ -31,7 +31,8 @@ pub trait Executor: Send + Sync {
     ///
     /// If deleting the session was requested and failed.
     async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
-        let (_, _) = (task, session);
+        let _ = task;
+        let _ = session;
         if forget {
             return Err(StartError::new(FailureKind::Usage, "this transport cannot delete a session"));
         }

@@ -3,76 +3,62 @@
 use crate::{Budget, Limit, Limits, ModelChoice, ModelSourceType, PermissionPolicy};
 use std::time::Duration;
 
-/// The options of a turn. An option that is `None` is unset: the defaults apply, then opencode's own.
-///
-/// A [`Prompt`](crate::Prompt) and the defaults of a runner use the same struct; [`or`](Self::or) combines the two.
-/// No set value means "unset": `Some(PermissionPolicy::Deny)` of a turn overrides `Some(PermissionPolicy::Allow)`
-/// of its runner, and `Some(Limit::Off)` overrides a limit.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct TurnOptions {
-    /// The model that answers.
-    pub model: Option<ModelChoice>,
-    /// The model role, used by the owner of the model sources to choose the model. Executors ignore it.
-    pub source_type: Option<ModelSourceType>,
-    /// A system prompt, added to opencode's own. An empty one means no system prompt, whatever the defaults are.
-    pub context: Option<String>,
-    /// opencode's agent, such as `build` or `plan`.
-    pub agent: Option<String>,
-    /// The model's variant, such as `high`. A server rejects a variant that the model does not have.
-    pub variant: Option<String>,
-    /// A title for a new session.
-    pub title: Option<String>,
-    /// The policy for permission requests; [`PermissionPolicy::Deny`] if it is unset everywhere.
-    pub permissions: Option<PermissionPolicy>,
-    /// The limit on the whole turn, including the time in which the user is asked.
-    pub timeout: Option<Limit<Duration>>,
-    /// The limit on the time without progress; [`TurnMachine::limit_at`](crate::TurnMachine::limit_at) defines
-    /// progress.
-    pub idle_timeout: Option<Limit<Duration>>,
-    /// The [maximum cost](Budget::max_cost_usd) in USD.
-    pub max_cost_usd: Option<Limit<f64>>,
-    /// The [maximum number of requests](Budget::max_requests) to the model.
-    pub max_requests: Option<Limit<u64>>,
-    /// The [maximum number of tokens](Budget::max_tokens).
-    pub max_tokens: Option<Limit<u64>>,
+/// Defines a struct of options and the method that combines two of them, so that an option is one line here.
+macro_rules! options {
+    ($(#[$of_struct:meta])* pub struct $name:ident { $($(#[$of_option:meta])* pub $option:ident: Option<$value:ty>,)+ }) => {
+        $(#[$of_struct])*
+        pub struct $name {
+            $($(#[$of_option])* pub $option: Option<$value>,)+
+        }
+
+        impl $name {
+            /// Fills in unset options from `defaults`, option by option.
+            #[must_use]
+            pub fn or(self, defaults: &Self) -> Self {
+                Self { $($option: self.$option.or_else(|| Option::clone(&defaults.$option)),)+ }
+            }
+        }
+    };
+}
+
+options! {
+    /// The options of a turn. An option that is `None` is unset: the defaults apply, then opencode's own.
+    ///
+    /// A [`Prompt`](crate::Prompt) and the defaults of a runner use the same struct; [`or`](Self::or) combines the two.
+    /// No set value means "unset": `Some(PermissionPolicy::Deny)` of a turn overrides `Some(PermissionPolicy::Allow)`
+    /// of its runner, and `Some(Limit::Off)` overrides a limit.
+    #[derive(Debug, Clone, Default)]
+    #[non_exhaustive]
+    pub struct TurnOptions {
+        /// The model that answers.
+        pub model: Option<ModelChoice>,
+        /// The model role, used by the owner of the model sources to choose the model. Executors ignore it.
+        pub source_type: Option<ModelSourceType>,
+        /// A system prompt, added to opencode's own. An empty one means no system prompt, whatever the defaults are.
+        pub context: Option<String>,
+        /// opencode's agent, such as `build` or `plan`.
+        pub agent: Option<String>,
+        /// The model's variant, such as `high`. A server rejects a variant that the model does not have.
+        pub variant: Option<String>,
+        /// A title for a new session.
+        pub title: Option<String>,
+        /// The policy for permission requests; [`PermissionPolicy::Deny`] if it is unset everywhere.
+        pub permissions: Option<PermissionPolicy>,
+        /// The limit on the whole turn, including the time in which the user is asked.
+        pub timeout: Option<Limit<Duration>>,
+        /// The limit on the time without progress; [`TurnMachine::limit_at`](crate::TurnMachine::limit_at) defines
+        /// progress.
+        pub idle_timeout: Option<Limit<Duration>>,
+        /// The [maximum cost](Budget::max_cost_usd) in USD.
+        pub max_cost_usd: Option<Limit<f64>>,
+        /// The [maximum number of requests](Budget::max_requests) to the model.
+        pub max_requests: Option<Limit<u64>>,
+        /// The [maximum number of tokens](Budget::max_tokens).
+        pub max_tokens: Option<Limit<u64>>,
+    }
 }
 
 impl TurnOptions {
-    /// Fills in unset options from `defaults`, option by option.
-    #[must_use]
-    pub fn or(self, defaults: &Self) -> Self {
-        // No `..`: a new option does not compile until it is combined here.
-        let Self {
-            model,
-            source_type,
-            context,
-            agent,
-            variant,
-            title,
-            permissions,
-            timeout,
-            idle_timeout,
-            max_cost_usd,
-            max_requests,
-            max_tokens,
-        } = self;
-        Self {
-            model: model.or_else(|| defaults.model.clone()),
-            source_type: source_type.or(defaults.source_type),
-            context: context.or_else(|| defaults.context.clone()),
-            agent: agent.or_else(|| defaults.agent.clone()),
-            variant: variant.or_else(|| defaults.variant.clone()),
-            title: title.or_else(|| defaults.title.clone()),
-            permissions: permissions.or_else(|| defaults.permissions.clone()),
-            timeout: timeout.or(defaults.timeout),
-            idle_timeout: idle_timeout.or(defaults.idle_timeout),
-            max_cost_usd: max_cost_usd.or(defaults.max_cost_usd),
-            max_requests: max_requests.or(defaults.max_requests),
-            max_tokens: max_tokens.or(defaults.max_tokens),
-        }
-    }
-
     /// Sets the given time limits; a `None` changes nothing.
     pub fn set_limits(&mut self, Limits { total, idle }: Limits) {
         self.timeout = total.map(Limit::At).or(self.timeout);

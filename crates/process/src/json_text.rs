@@ -49,7 +49,8 @@ pub(crate) fn repair_surrogates(text: &str) -> Cow<'_, str> {
     }
     let mut repaired = String::new();
     // All text before `copied` is in `repaired`.
-    let (mut copied, mut at) = (0, 0);
+    let mut copied = 0;
+    let mut at = 0;
     while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
         let escape = at + found;
         // Skips escaped backslashes too, so that the text after them is not mistaken for an escape.

@@ -219,7 +219,8 @@ impl LaunchKey {
     ///
     /// As [`prepare`](Self::prepare).
     pub(crate) async fn prepare_on_thread(&self, launch: &Launch) -> Result<(LaunchGuard, Environment), StartError> {
-        let (launch_key, launch) = (self.clone(), launch.clone());
+        let launch_key = self.clone();
+        let launch = launch.clone();
         let prepare = move || {
             let mut environment = launch.environment().clone();
             launch_key.prepare(&launch, &mut environment).map(|launch_guard| (launch_guard, environment))
@@ -251,7 +252,8 @@ fn render(
     agent: Option<&str>,
     purpose: &Purpose,
 ) -> Result<Rendered, StartError> {
-    let (generation, version) = (launch.opencode().generation(), launch.opencode().version());
+    let generation = launch.opencode().generation();
+    let version = launch.opencode().version();
     let users = launch.environment().get(generation.users_configuration()).map(|text| text.to_string_lossy());
     let spec = LaunchSpec {
         version,

@@ -95,7 +95,8 @@ impl ModelRoute {
         let account = UsageBudget::new(UsageLimits { max_cost_usd, max_requests, max_tokens_total: max_tokens })
             .map_err(|error| StartError::new(FailureKind::Usage, error.to_string()))?;
         let admission = admit(&account).map_err(|error| self.err_not_leased(error))?;
-        let (bytes, content) = (account.watch_bytes(), account.watch_content());
+        let bytes = account.watch_bytes();
+        let content = account.watch_content();
         Ok(RouteLease {
             admission,
             account,

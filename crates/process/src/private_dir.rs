@@ -86,7 +86,8 @@ mod unix {
 
     impl Judge {
         pub(super) fn new(home: Option<&Path>) -> Self {
-            let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+            let user = geteuid().as_raw();
+            let group = getegid().as_raw();
             let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
             let is_own = is_alone_in_group(user, group, &read("/etc/passwd"), &read("/etc/group"));
             let homes = home.into_iter().flat_map(|home| [Some(home.to_owned()), home.canonicalize().ok()]);
@@ -107,7 +108,8 @@ mod unix {
             for place in places {
                 let data = place.metadata().ok()?;
                 let untrusted = |is_foreign| Some(Untrusted { place: place.to_owned(), is_foreign });
-                let (mode, owner) = (data.mode(), data.uid());
+                let mode = data.mode();
+                let owner = data.uid();
                 if owner != self.user && owner != 0 && Some(owner) != self.home_owner {
                     return untrusted(true);
                 }
@@ -128,7 +130,8 @@ mod unix {
     /// Returns whether a user's group has no other members, according to the account files. The superuser does not
     /// count.
     pub(super) fn is_alone_in_group(user: u32, group: u32, accounts: &str, groups: &str) -> bool {
-        let (accounts, groups) = (entries(accounts), entries(groups));
+        let accounts = entries(accounts);
+        let groups = entries(groups);
         let is = |field: Option<&&str>, id: u32| field.is_some_and(|field| field.parse() == Ok(id));
         let name = accounts.iter().find(|account| is(account.get(2), user)).and_then(|account| account.first());
         let others = accounts

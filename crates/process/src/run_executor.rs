@@ -144,7 +144,8 @@ impl Executor for RunExecutor {
             .continuing(request.session)
             .with_agent(request.prompt.options.agent)
             .through(resources.redaction, resources.route_lease);
-        let (launch_guard, context) = (resources.launch_guard, resources.context);
+        let launch_guard = resources.launch_guard;
+        let context = resources.context;
         let running = async move {
             turn.run(request.prompt.message).await;
             drop((launch_guard, context));

@@ -52,7 +52,8 @@ impl RunCommand {
         else {
             return Err(StartError::new(FailureKind::Io, "opencode was started without pipes"));
         };
-        let (stdout, stderr) = (Lines::new(stdout, MAX_LINE_BYTES), Lines::new(stderr, MAX_STDERR_LINE_BYTES));
+        let stdout = Lines::new(stdout, MAX_LINE_BYTES);
+        let stderr = Lines::new(stderr, MAX_STDERR_LINE_BYTES);
         Ok(RunProcess { tree, child, stdin, stdout, stderr })
     }
 }

@@ -23,7 +23,8 @@ impl AnswerSchema {
     ///
     /// The reason why the schema is invalid.
     pub(crate) fn read(schema: &Value) -> Result<Self, String> {
-        let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
+        let mut compiler = Compiler::new();
+        let mut schemas = Schemas::new();
         compiler.use_loader(Box::new(NoRetriever));
         compiler.add_resource(NAME, schema.clone()).map_err(|error| error.to_string())?;
         let index = compiler.compile(NAME, &mut schemas).map_err(|error| match error {

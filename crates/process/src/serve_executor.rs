@@ -1,7 +1,9 @@
 //! The executor that runs turns on warm servers.
 
+mod prepared_session;
 mod release;
 
+use self::prepared_session::PreparedSession;
 use crate::background::Background;
 use crate::blocking;
 use crate::launch_key::LaunchKey;
@@ -126,7 +128,8 @@ impl ServeExecutor {
     }
 
     fn over(servers: Servers, background: Arc<Background>) -> Self {
-        let (sessions, needs_catalog) = (Arc::default(), AtomicBool::default());
+        let sessions = Arc::default();
+        let needs_catalog = AtomicBool::default();
         let shared = Shared { servers, sessions, needs_catalog, background };
         Self { shared: Arc::new(shared), sources: SharedSources::default() }
     }
@@ -284,7 +287,7 @@ impl Shared {
         launch_key: &mut LaunchKey,
         request: &TurnRequest,
         model: Option<&str>,
-    ) -> Result<(TurnGuard, TurnSession, Option<String>), StartError> {
+    ) -> Result<(TurnGuard, PreparedSession, Option<String>), StartError> {
         let directory = &request.task.directory;
         // Registered first, so that the server counts as busy: its first request in a new directory is the most
         // expensive.
@@ -343,16 +346,17 @@ impl Shared {
         server: &Arc<Server>,
         request: &TurnRequest,
         model: Option<&str>,
-    ) -> Result<TurnSession, StartError> {
+    ) -> Result<PreparedSession, StartError> {
         let directory = &request.task.directory;
         let Some(session) = &request.session else {
             let title = request.title();
             let model = model.and_then(|model| model.parse().ok());
             let options = &request.prompt.options;
-            let (variant, agent) = (options.variant.as_deref(), options.agent.as_deref());
+            let variant = options.variant.as_deref();
+            let agent = options.agent.as_deref();
             let new = NewSession { directory, title: &title, model: model.as_ref(), variant, agent };
             return match server.new_session(new).await {
-                Ok(id) => Ok(TurnSession { id, made: Some((Arc::clone(server), directory.clone())) }),
+                Ok(id) => Ok(PreparedSession { id, made: Some((Arc::clone(server), directory.clone())) }),
                 Err(error) => Err(server.start_error(error).await),
             };
         };
@@ -365,7 +369,7 @@ impl Shared {
                 Err(error) => return Err(server.start_error(error).await),
             }
         }
-        Ok(TurnSession { id: session.clone(), made: None })
+        Ok(PreparedSession { id: session.clone(), made: None })
     }
 
     /// Prepares a turn, up to the point from which it must be run.
@@ -408,36 +412,6 @@ impl Shared {
     }
 }
 
-/// The session of a turn that is being prepared. Dropping it deletes a session that was created for the turn: it is
-/// empty, and the caller does not know it.
-struct TurnSession {
-    id: SessionId,
-    /// The server and directory in which it was created, if it is new.
-    made: Option<(Arc<Server>, PathBuf)>,
-}
-
-impl TurnSession {
-    /// Keeps the session, so that dropping does not delete it.
-    fn keep(mut self) -> SessionId {
-        self.made = None;
-        self.id.clone()
-    }
-}
-
-impl Drop for TurnSession {
-    fn drop(&mut self) {
-        let Some((server, directory)) = self.made.take() else { return };
-        let id = self.id.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                if let Err(error) = server.client.delete_session(&directory, &id).await {
-                    tracing::debug!(%error, "an empty session could not be deleted");
-                }
-            });
-        }
-    }
-}
-
 /// A turn that is ready to run.
 struct Prepared {
     turn: PreparedTurn,
@@ -475,7 +449,8 @@ impl Executor for ServeExecutor {
                 let over = turn.run().await;
                 drop(taken);
                 // A consumer that never reads the end keeps only this runtime alive, and no server.
-                let (background, executor) = (Arc::clone(&shared.background), Arc::downgrade(&shared));
+                let background = Arc::clone(&shared.background);
+                let executor = Arc::downgrade(&shared);
                 drop(shared);
                 over.deliver_end().await;
                 if let (Some(shared), Some(server)) = (executor.upgrade(), server.upgrade())
@@ -492,7 +467,8 @@ impl Executor for ServeExecutor {
     }
 
     async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {
-        let (task, session) = (task.clone(), session.cloned());
+        let task = task.clone();
+        let session = session.cloned();
         self.run(async move |shared: Arc<Shared>| shared.release(&task, session.as_ref(), forget).await).await
     }
 }

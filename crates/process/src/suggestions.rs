@@ -20,7 +20,8 @@ pub fn suggestions<'n>(wanted: &str, known: impl IntoIterator<Item = &'n str>) -
 }
 
 fn similarity(wanted: &str, name: &str) -> f64 {
-    let (wanted, name) = (wanted.to_lowercase(), name.to_lowercase());
+    let wanted = wanted.to_lowercase();
+    let name = name.to_lowercase();
     let alike = |a: &str, b: &str| {
         let distance = strsim::normalized_damerau_levenshtein(a, b);
         // A name with or without a trailing date.

@@ -33,7 +33,8 @@ impl Defaults {
     /// If there is no model for the request, or its key is not available.
     pub(crate) async fn complete(&self, mut prompt: Prompt, previous: Option<Previous>) -> Result<Prompt, RunnerError> {
         // The model has its own chain of fallbacks.
-        let (model, role) = (prompt.options.model.take(), prompt.options.source_type);
+        let model = prompt.options.model.take();
+        let role = prompt.options.source_type;
         let mut options = prompt.options.or(&self.options);
         options.model = self.model_of(model, role, previous.as_ref(), options.limits().total).await?;
         prompt.options = options;

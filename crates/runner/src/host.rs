@@ -99,7 +99,8 @@ impl Host {
             supervisor,
             ..
         } = options;
-        let (max_servers, idle_timeout) = (options.max_servers, options.server_idle_timeout);
+        let max_servers = options.max_servers;
+        let idle_timeout = options.server_idle_timeout;
         let variables = variables(environment);
         let isolation = isolated.then(Isolation::new).transpose().map_err(|error| {
             StartError::new(FailureKind::Io, "the isolated home cannot be created")
@@ -191,7 +192,8 @@ async fn attach(url: &str, variables: &[(OsString, OsString)]) -> Result<Driver,
         let (_, value) = variables.iter().find(|(name, _)| name == wanted)?;
         value.to_str().filter(|value| !value.is_empty()).map(str::to_owned)
     };
-    let (user, password) = (value("OPENCODE_SERVER_USERNAME"), value("OPENCODE_SERVER_PASSWORD"));
+    let user = value("OPENCODE_SERVER_USERNAME");
+    let password = value("OPENCODE_SERVER_PASSWORD");
     Ok(Driver::Attached(ServeExecutor::attach(url, user, password).await?))
 }
 

@@ -78,7 +78,8 @@ impl Keys {
         }
         let asked = read_key(&config, self.watcher.as_ref()).await;
         let keyed = asked.map_err(|error| RunnerError::Key { source_type: source, source: error })?;
-        let (file, command) = (config.api_key_file.clone(), config.api_key_command.clone());
+        let file = config.api_key_file.clone();
+        let command = config.api_key_command.clone();
         known.push(Known { file, command, key: keyed.api_key.clone() });
         Ok(ModelChoice::Source { source, config: keyed })
     }

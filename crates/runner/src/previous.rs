@@ -32,7 +32,8 @@ impl Previous {
             Self::Source { source_type, model } => (*source_type, model),
         };
         let Some(config) = sources.get_model(source_type) else {
-            let (model, configured) = (model.clone(), sources.configured());
+            let model = model.clone();
+            let configured = sources.configured();
             return Err(ModelChoiceError::PreviousSource { source_type, model, configured });
         };
         if config.model != *model {

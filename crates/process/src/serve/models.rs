@@ -17,7 +17,8 @@ pub(super) fn missing_variant<'v>(
     variants: Option<&'v [String]>,
     wanted: Option<&'v str>,
 ) -> Option<(&'v str, &'v [String])> {
-    let (wanted, variants) = (wanted?, variants?);
+    let wanted = wanted?;
+    let variants = variants?;
     let is_there = wanted.is_empty() || variants.iter().any(|variant| variant == wanted);
     (!is_there).then_some((wanted, variants))
 }

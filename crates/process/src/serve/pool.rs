@@ -144,7 +144,8 @@ impl Pool {
     fn watch(self: &Arc<Self>, server: &Arc<Server>) {
         let limit = self.launch.idle_timeout();
         let mut exited = server.exit_watch();
-        let (pool, server) = (Arc::downgrade(self), Arc::downgrade(server));
+        let pool = Arc::downgrade(self);
+        let server = Arc::downgrade(server);
         let over = self.epoch().over.clone();
         tokio::spawn(async move {
             let mut pause = limit;
@@ -188,8 +189,11 @@ impl Pool {
             return self.drain(server);
         }
         let Some(launch_key) = self.key_of(server) else { return };
-        let (pool, old) = (Arc::downgrade(self), Arc::downgrade(server));
-        let (launch, home, epoch) = (self.launch.clone(), self.home.clone(), self.epoch().clone());
+        let pool = Arc::downgrade(self);
+        let old = Arc::downgrade(server);
+        let launch = self.launch.clone();
+        let home = self.home.clone();
+        let epoch = self.epoch().clone();
         tokio::spawn(async move {
             // The successor gets the lease of the old server.
             let lease = Lease::default();

@@ -87,7 +87,8 @@ impl ServerProcess {
             return Err(StartError::new(FailureKind::Io, message).hint("create it, or set TMPDIR to one that exists"));
         }
         let mut words = String::new();
-        let (mut stalls, mut locks) = (0, 0);
+        let mut stalls = 0;
+        let mut locks = 0;
         let mut backoff = backoff::locked_database(MAX_LOCKED_RESTARTS);
         while stalls < MAX_STARTS {
             let attempt = stalls + locks + 1;
@@ -160,7 +161,8 @@ impl ServerProcess {
         let (listening, address) = oneshot::channel();
         let keeper = tokio::spawn(collect_log(Lines::new(stderr, MAX_LINE_BYTES), Arc::clone(&log)));
         let reader = tokio::spawn(read_stdout(generation, Lines::new(stdout, MAX_LINE_BYTES), listening));
-        let (watch, lease) = (monitor(child, tree, stopped, exit, reader, keeper), lease.clone());
+        let watch = monitor(child, tree, stopped, exit, reader, keeper);
+        let lease = lease.clone();
         monitors.spawn(async move {
             watch.await;
             drop(stdin);

@@ -131,10 +131,13 @@ impl Server {
         exited: watch::Receiver<Option<String>>,
     ) -> Self {
         let dispatcher = EventDispatcher::start(client.clone());
-        let (directories, kill_batches, next_memory_check) =
-            (Mutex::default(), KillBatches::default(), Mutex::new(Instant::now()));
-        let (baseline_memory, is_recycling) = (OnceLock::new(), AtomicBool::new(false));
-        let (known_agents, known_models) = (Mutex::default(), Mutex::default());
+        let directories = Mutex::default();
+        let kill_batches = KillBatches::default();
+        let next_memory_check = Mutex::new(Instant::now());
+        let baseline_memory = OnceLock::new();
+        let is_recycling = AtomicBool::new(false);
+        let known_agents = Mutex::default();
+        let known_models = Mutex::default();
         Self {
             client,
             version,
@@ -443,7 +446,8 @@ impl TurnGuard {
 
     /// Ends the turn, and kills the processes that it left.
     pub(crate) async fn end(mut self) {
-        let (server, turn) = (Arc::clone(&self.server), self.turn.clone());
+        let server = Arc::clone(&self.server);
+        let turn = self.turn.clone();
         self.was_ended = true;
         drop(self);
         server.kill_leftovers(turn).await;

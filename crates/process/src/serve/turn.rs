@@ -146,7 +146,8 @@ impl ServeTurn {
         let TurnDriver { signals, controls } = driver;
         let server = Arc::clone(turn_guard.server());
         let request_client = client.clone();
-        let (where_to, whom) = (directory.clone(), session.clone());
+        let where_to = directory.clone();
+        let whom = session.clone();
         let answer_sender = subscription.mailbox.answer_sender();
         let answer = tokio::spawn(async move {
             let answer = async {
@@ -251,7 +252,8 @@ impl Running {
 
     /// Starts to abort the turn.
     fn stop(&mut self, limit: Duration) {
-        let (now, last) = (Instant::now(), Instant::now() + limit);
+        let now = Instant::now();
+        let last = now + limit;
         self.abort = Some(self.abort.map_or((now, last), |(next, earlier)| (next, earlier.min(last))));
         self.stopped = true;
     }

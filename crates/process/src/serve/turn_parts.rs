@@ -36,7 +36,8 @@ impl TurnParts {
     pub(crate) fn turn(self, request: TurnRequest, redaction: Redaction) -> Result<PreparedTurn, StartError> {
         let Self { driver, turn_guard, subscription, session, is_new, model, schema, route_lease } = self;
         let TurnRequest { prompt, task, .. } = request;
-        let (directory, now) = (task.directory, SystemTime::now());
+        let directory = task.directory;
+        let now = SystemTime::now();
         let policy = prompt.options.permissions.clone().unwrap_or_default();
         match turn_guard.server().client.clone() {
             Client::V1(client) => {

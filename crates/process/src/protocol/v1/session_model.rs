@@ -55,7 +55,8 @@ pub(crate) fn of_messages(messages: &[Value]) -> Option<SessionModel> {
     let mut of_user = messages.iter().rev().filter(|message| message.info.role == "user");
     of_user.find_map(|message| of_session(&message.info.model)).or_else(|| {
         messages.iter().rev().find_map(|Message { info }| {
-            let (provider, model) = (info.provider.clone()?, info.name.clone()?);
+            let provider = info.provider.clone()?;
+            let model = info.name.clone()?;
             Some(Reference { provider, model }.into())
         })
     })

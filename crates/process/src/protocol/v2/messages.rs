@@ -119,7 +119,8 @@ impl Decoder {
                     self.last_text.clear();
                     tell(Some(Event::StepStart));
                 }
-                let (mut texts, mut thoughts) = (0, 0);
+                let mut texts = 0;
+                let mut thoughts = 0;
                 for part in content {
                     match part.kind.as_str() {
                         "text" | "reasoning" => {

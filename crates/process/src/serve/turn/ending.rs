@@ -124,7 +124,8 @@ impl Running {
         if let Some(error) = self.error.take() {
             return failure_of(error);
         }
-        let (client, session) = (self.server.client.clone(), self.session.clone());
+        let client = self.server.client.clone();
+        let session = self.session.clone();
         match self.bounded(client.session_directory(&session)).await {
             Some(Err(error @ ClientError::NotFound(_))) => self.server.failure(error, &self.session).await,
             _ => TurnFailure::Protocol { message: "the opencode server's answer was empty".to_owned() },

@@ -11,7 +11,8 @@ impl StartTime {
     /// Returns the current tick. A process that starts later has no earlier tick.
     pub(crate) fn now() -> Self {
         let now = clock_gettime(ClockId::Boottime);
-        let (seconds, nanos) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
         let ticks = clock_ticks_per_second();
         Self(seconds * ticks + nanos * ticks / 1_000_000_000)
     }

@@ -237,7 +237,8 @@ impl TurnDecoder {
 
     fn text(&mut self, raw: &RawValue, kind: PartKind, is_whole: bool, delta: Option<&str>) -> Option<Event> {
         let TextPart { id, text } = parse_repaired(raw.get()).ok()?;
-        let (has_grown, is_disconnected) = (false, self.reading != Reading::Stream);
+        let has_grown = false;
+        let is_disconnected = self.reading != Reading::Stream;
         let growing = self.parts.entry(id.clone()).or_insert(GrowingText { kind, has_grown, is_disconnected });
         if is_whole {
             self.finished.insert(id.as_str().to_owned());
