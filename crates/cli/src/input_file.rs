@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn other_encodings_name_the_byte() {
+    fn non_utf8_error_names_byte() {
         assert_eq!(read_bounded(&b"ab\xff"[..], 10).unwrap_err(), "it is not UTF-8 from byte 2 on");
     }
 }

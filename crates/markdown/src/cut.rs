@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_stay_whole() {
+    fn cut_never_splits_characters() {
         assert_eq!(cut("ééééé", 6), Cut::Middle { head: "é", omitted: 6, tail: "é" });
     }
 

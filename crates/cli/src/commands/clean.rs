@@ -72,8 +72,7 @@ pub(crate) async fn clean(args: CleanArgs, console: Console) -> Code {
     let agreed: BTreeSet<String> = found.iter().filter(is_selected).map(|found| found.shown.clone()).collect();
     let chosen: Vec<_> = found.into_iter().filter(|found| selected.contains(&found.kind)).collect();
     let mut is_complete = true;
-    // Sessions are deleted by the journals of their tasks, which are free once nothing that was found holds their
-    // locks.
+    // Deleting sessions locks the journals of their tasks, so the locks of the found items must be released first.
     let requests = chosen.iter().filter_map(Found::session).collect::<Vec<_>>();
     drop(chosen);
     if !requests.is_empty() {
