@@ -68,7 +68,7 @@
 //! # Example
 //!
 //! ```
-//! use opencode_run_gateway::{UsageBudget, Gateway, Limits, Prices, Protocol, Upstream};
+//! use opencode_run_gateway::{Gateway, Prices, Protocol, UsageBudget, UsageLimits, Upstream};
 //!
 //! let gateway = Gateway::start()?;
 //! let path = gateway.open(&Upstream {
@@ -78,7 +78,7 @@
 //! })?;
 //! assert!(path.base_url().starts_with("http://127.0.0.1:"));
 //!
-//! let budget = Account::new(Limits { max_cost_usd: Some(0.50), ..UsageLimits::default() })?;
+//! let budget = UsageBudget::new(UsageLimits { max_cost_usd: Some(0.50), ..UsageLimits::default() })?;
 //! let lease = path.lease("ses_1", &budget)?;
 //! // … the turn of the session ses_1 runs, with `path.base_url()` and `path.placeholder()` …
 //! assert_eq!(budget.limit_reached(), None);

@@ -184,7 +184,7 @@ impl Drop for Route {
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the token, which must stay secret.
-        f.debug_struct("LivePath").field("target", &self.state.target).finish_non_exhaustive()
+        f.debug_struct("Route").field("target", &self.state.target).finish_non_exhaustive()
     }
 }
 
@@ -232,7 +232,7 @@ impl Drop for Lease {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admission").field("id", &self.lease.id).finish_non_exhaustive()
+        f.debug_struct("Lease").field("id", &self.lease.id).finish_non_exhaustive()
     }
 }
 
