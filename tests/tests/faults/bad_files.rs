@@ -137,7 +137,7 @@ fn program_other_than_opencode_is_refused() {
         (vec![Act::Exit { code: 3 }], "does not answer --version"),
         (vec![Act::Stdout { text: "hello\n".into() }], "does not answer --version"),
         (vec![Act::Stdout { text: "1.0.0\n".into() }], "the oldest supported version is"),
-        (vec![Act::Stdout { text: "2.0.0\n".into() }], "2.0.4 is the oldest"),
+        (vec![Act::Stdout { text: "2.0.0\n".into() }], "the oldest supported version is 2.0.4"),
         (vec![Act::Stdout { text: "3.0.0\n".into() }], "are not supported yet"),
         (vec![Act::Stdout { text: "1.15.13\n".into() }], "is not supported by `run`"),
     ] {
