@@ -10,7 +10,7 @@ const KILLS: u64 = 8;
 #[test]
 fn killed_batch_loses_nothing() {
     let kills = std::env::var("OPENCODE_RUN_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
-    let stage = Stage::new(100, Duration::from_millis(150));
+    let stage = Stage::new(100, Duration::from_millis(400));
     let results = stage.path("results.jsonl");
     let mut seed = 18_u64;
     for kill in 0..kills {
