@@ -6,7 +6,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-use self::find::{Found, Places, find};
+use self::find::{Found, Places, find, find_without_journals};
 use super::batch_report::humansize;
 use crate::args::{CleanArgs, CleanKind, ReportFormat};
 use crate::console::Console;
@@ -72,6 +72,8 @@ pub(crate) async fn clean(args: CleanArgs, console: Console) -> Code {
     let agreed: BTreeSet<String> = found.iter().filter(is_selected).map(|found| found.shown.clone()).collect();
     let chosen: Vec<_> = found.into_iter().filter(|found| selected.contains(&found.kind)).collect();
     let mut is_complete = true;
+    let tasks: Vec<_> =
+        chosen.iter().filter(|found| found.kind == CleanKind::Tasks).map(|found| found.shown.clone()).collect();
     // Deleting sessions locks the journals of their tasks, so the locks of the found items must be released first.
     let requests = chosen.iter().filter_map(Found::session).collect::<Vec<_>>();
     drop(chosen);
@@ -89,7 +91,11 @@ pub(crate) async fn clean(args: CleanArgs, console: Console) -> Code {
             Ok(found) => found,
             Err(error) => return failed(&error),
         };
-        for found in found.into_iter().filter(|found| agreed.contains(&found.shown)) {
+        let known: BTreeSet<String> = found.iter().map(|found| found.shown.clone()).collect();
+        let without_journals = tasks.iter().filter(|task| kind == CleanKind::Tasks && !known.contains(*task));
+        let without_journals: Vec<_> =
+            without_journals.filter_map(|task| find_without_journals(&places, task)).collect();
+        for found in found.into_iter().filter(|found| agreed.contains(&found.shown)).chain(without_journals) {
             let shown = found.shown.clone();
             match tokio::task::spawn_blocking(move || found.remove()).await.map_err(io::Error::other).flatten() {
                 Ok(()) => row(&mut rows, kind).removed += 1,

@@ -190,6 +190,17 @@ fn of_journals(
     found
 }
 
+/// Finds the directory of a task again whose journals were deleted with its sessions. `None` if something uses it now.
+pub(super) fn find_without_journals(places: &Places, shown: &str) -> Option<Found> {
+    let directory = PathBuf::from(shown);
+    let is_free = is_own_directory(&directory) && is_unlocked(&places.journals()?, &directory, 0);
+    if !is_free || Uses::of_processes().is_used(&directory) {
+        return None;
+    }
+    let bytes = size_of(&directory);
+    Some(Found { kind: CleanKind::Tasks, shown: shown.to_owned(), bytes, item: Item::Task(directory, Vec::new()) })
+}
+
 /// Returns whether a directory was made for the task of its journals: it has the name that we give, with the task's
 /// name in it.
 fn is_directory_of_task(directory: &Path, journals: &[JournalFile]) -> bool {

@@ -1,6 +1,6 @@
 //! The items that are found in the directories of a test.
 
-use super::find::{Places, find};
+use super::find::{Places, find, find_without_journals};
 use super::{Row, selection, table};
 use crate::args::CleanKind;
 use opencode_run_core::{Input, Prompt, Recorder, SessionId, Task, TurnStart};
@@ -72,6 +72,22 @@ fn only_task_directories_of_unused_journals_are_found() {
         sessions.iter().any(|found| found.session().is_some_and(|request| request.session.to_string() == "ses_busy"))
     );
     assert!(!sessions.iter().any(|found| found.shown == "ses_fix" && found.session().unwrap().directory == ours));
+}
+
+#[test]
+fn task_is_found_after_its_journal_was_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let places = places(&folder);
+    let task = make(folder.path().canonicalize().unwrap().join("work/task_fix_0123abcd"));
+    let shown = task.to_str().unwrap();
+    let open = journal(&places, "fix", &task);
+    assert!(find_without_journals(&places, shown).is_none(), "another conversation began");
+    drop(open);
+    for journal in find(&places, &[CleanKind::Journals], None) {
+        journal.remove().unwrap();
+    }
+    find_without_journals(&places, shown).unwrap().remove().unwrap();
+    assert!(!task.exists() && find_without_journals(&places, shown).is_none());
 }
 
 #[test]
