@@ -158,6 +158,17 @@ fn env_example_is_valid_with_any_key_uncommented() {
 }
 
 #[test]
+fn warning_codes_are_documented() {
+    let page = page("docs/json.md");
+    let (_, table) = page.split_once("The codes of `warnings`:").unwrap();
+    let (table, _) = table.split_once("\n\n## ").unwrap();
+    let codes: Vec<String> = rows(table).into_iter().map(|row| row[0].clone()).collect();
+    let known = opencode_runner::WarningCode::ALL
+        .map(|code| format!("`{}`", serde_json::to_value(code).unwrap().as_str().unwrap()));
+    assert_eq!(codes, known);
+}
+
+#[test]
 fn every_option_exists() {
     let mut help = stdout(&["--help"]);
     for subcommand in SUBCOMMANDS {

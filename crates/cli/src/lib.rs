@@ -38,6 +38,7 @@ mod terminal_modes;
 mod turn;
 mod turn_options;
 mod turn_session;
+mod warnings;
 mod watch;
 
 pub use commands::main;

@@ -4,6 +4,8 @@ use super::closed_streams::was_stdin_closed;
 use super::error::CommandError;
 use super::input_file::read_bounded;
 use super::nonblocking::Blocking;
+use super::warnings;
+use opencode_runner::{Warning, WarningCode};
 use std::io::IsTerminal;
 
 /// The maximum size of a message on stdin in bytes, more than the context of any model.
@@ -21,7 +23,12 @@ pub(crate) async fn compose(words: &[String], option: Option<&str>) -> Result<St
     let message = if let Some(text) = option {
         if text == "-" { read_stdin().await? } else { text.to_owned() }
     } else if words.iter().any(|word| word == "-") {
-        join(words, &read_stdin().await?)
+        let stdin = read_stdin().await?;
+        if stdin.trim().is_empty() && words.len() > 1 {
+            let warning = Warning::new(WarningCode::EmptyStdin, "stdin is empty: nothing stands in place of `-`");
+            warnings::warn(warning.hint("check the command before the pipe"));
+        }
+        join(words, &stdin)
     } else if words.is_empty() {
         if std::io::stdin().is_terminal() {
             let error = CommandError::usage("there is no message");

@@ -3,10 +3,11 @@
 use super::console::Console;
 use super::live::duration_text;
 use super::styled::Line;
+use super::warnings;
 use anstyle::{AnsiColor, Style};
-use opencode_run_core::{Event, StepReason, ToolCall, ToolState, TurnEvent, TurnRecord};
+use opencode_run_core::{Event, ToolCall, ToolState, TurnEvent, TurnRecord};
 use opencode_run_process::changed_files;
-use opencode_runner::Runner;
+use opencode_runner::{Runner, Warning};
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,18 +84,8 @@ pub(crate) fn first_line(text: &str) -> String {
 
 /// Reports the end of the turn.
 pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
-    match &turn.finish {
-        Some(StepReason::Length) => {
-            Console::warning("the answer was cut off at the limit on output tokens");
-        }
-        Some(StepReason::ContentFilter) => Console::warning("the answer was cut off by the provider's content filter"),
-        _ => {}
-    }
-    if turn.dropped.messages > 0 {
-        Console::warning(&format!(
-            "{} messages of opencode ({} bytes) were too long and were dropped",
-            turn.dropped.messages, turn.dropped.bytes
-        ));
+    for warning in Warning::of_turn(turn) {
+        warnings::print(&warning);
     }
     let mut facts = vec![format!("{} in {:.1} s", turn.state, turn.duration.as_secs_f64())];
     if turn.usage.total() > 0 {

@@ -8,9 +8,11 @@ use super::exit_code::Code;
 use super::messages::report_event;
 use super::output::{OutputError, Printer};
 use super::signals::Signals;
+use super::warnings;
 use opencode_run_core::{EventItem, FailureKind, Prompt, RunState, TurnFailure, TurnRecord};
-use opencode_runner::Runner;
+use opencode_runner::{Runner, Warning};
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -125,7 +127,12 @@ async fn start_reporting(
     let awaited = Cell::new("the key of the model source");
     let mut starting = std::pin::pin!(async {
         show("preparing the turn");
+        let files = prompt.files.clone();
         let prepared = runner.prepare(prompt, since).await?;
+        let model = runner.model_of_last_turn();
+        for warning in Warning::of_attachments(files.iter().map(PathBuf::as_path), model.as_ref()) {
+            warnings::warn(warning);
+        }
         awaited.set("opencode to start");
         show("starting opencode");
         runner.start_prepared(prepared).await

@@ -5,7 +5,7 @@ use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::output::{OutputError, Printer, report};
 use crate::signals::Signals;
-use crate::{messages, turn};
+use crate::{messages, turn, warnings};
 use opencode_run_core::{EntryContent, FailureKind, Prompt, TurnFailure, TurnRecord};
 use opencode_runner::Runner;
 use std::io::Write;
@@ -72,6 +72,7 @@ impl TurnSession<'_> {
         let is_removed = presentation.is_only_turn && remove_if_without_effect(runner, &turn);
         let conversation = runner.conversation();
         let mut report = report::of_turn(&conversation, &turn, error.as_ref().or(saved.error.as_ref()));
+        report.warnings.splice(0..0, warnings::take());
         report.transcript.clone_from(&saved.path);
         report.journal = runner.journal_path().filter(|_| !is_removed && !presentation.is_ephemeral);
         // A directory that the agent deleted is reported: the task worked there.

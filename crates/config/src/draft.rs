@@ -2,7 +2,7 @@
 
 use crate::assemble::Strictness;
 use crate::{EnvKey, EnvProblemKind};
-use opencode_run_core::{ModelConfig, ModelParameter, ModelSourceType, ProviderPackage};
+use opencode_run_core::{InputType, ModelConfig, ModelParameter, ModelSourceType, ProviderPackage, UnknownInputType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
@@ -110,6 +110,19 @@ impl Check<'_> {
         self.number(parameter, |key| EnvProblemKind::NotWhole { key })
     }
 
+    /// Reads the kinds of content, separated by commas.
+    fn inputs(&mut self) -> Option<Vec<InputType>> {
+        let parameter = ModelParameter::Input;
+        let kinds = self.text(parameter)?.split(',').map(str::parse).collect::<Result<_, UnknownInputType>>();
+        match kinds {
+            Ok(kinds) => Some(kinds),
+            Err(error) => {
+                self.report(parameter, EnvProblemKind::Invalid { key: self.key(parameter), reason: error.to_string() });
+                None
+            }
+        }
+    }
+
     fn model(&mut self) -> ModelConfig {
         ModelConfig {
             model: self.text(ModelParameter::Model).unwrap_or_default(),
@@ -126,6 +139,7 @@ impl Check<'_> {
             context: self.count(ModelParameter::Context),
             price_input: self.fraction(ModelParameter::PriceInput),
             price_output: self.fraction(ModelParameter::PriceOutput),
+            input: self.inputs(),
         }
     }
 

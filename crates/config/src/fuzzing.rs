@@ -131,6 +131,10 @@ fn settings(model: &ModelConfig) -> Vec<(ModelParameter, String)> {
         (ModelParameter::Context, count(model.context)),
         (ModelParameter::PriceInput, number(model.price_input)),
         (ModelParameter::PriceOutput, number(model.price_output)),
+        (
+            ModelParameter::Input,
+            model.input.as_ref().map(|kinds| kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")),
+        ),
     ];
     all.into_iter().filter_map(|(parameter, value)| Some((parameter, value?))).collect()
 }

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn known_keys_are_recognised() {
-        assert_eq!(EnvKey::all().count(), 70);
+        assert_eq!(EnvKey::all().count(), 75);
         for key in EnvKey::all() {
             assert_eq!(owner_of(&key.to_string()), KeyOwner::Exactly(key));
             assert_eq!(owner_of(&key.to_string().to_lowercase()), KeyOwner::Similar(key));

@@ -60,6 +60,7 @@
 //! | `TOP_P`, `TOP_K` | above 0 and at most 1; at least 1 |
 //! | `CONTEXT` | the model's context length in tokens |
 //! | `PRICE_INPUT`, `PRICE_OUTPUT` | USD for a million tokens |
+//! | `INPUT` | the kinds of content that the model accepts, such as `text,image,pdf`; only `text` by default |
 //! | `PROVIDER` | the npm package of the provider, `@ai-sdk/openai-compatible` by default; only with a base URL |
 //!
 //! A key with an **empty value**, such as `MODEL_CODE_TEMPERATURE=`, is treated as absent, because templates of

@@ -90,8 +90,8 @@ pub use executor::{Control, Ending, Executor, Signal, StartError, StartedTurn, T
 pub use failure::{FailureKind, LimitKind, ProcessExit, TurnFailure};
 pub use limits::{Limit, Limits};
 pub use model::{
-    ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
-    ProviderPackage, RESERVED_HEADERS, UnknownSourceType,
+    InputType, ModelChoice, ModelConfig, ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType,
+    ProviderPackage, RESERVED_HEADERS, UnknownInputType, UnknownSourceType,
 };
 pub use options::TurnOptions;
 pub use output_view::OutputView;

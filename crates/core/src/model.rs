@@ -2,12 +2,14 @@
 
 mod config;
 mod header;
+mod input_type;
 mod name;
 mod provider;
 mod source_type;
 
 pub use config::{ModelConfig, ModelProblem};
 pub use header::RESERVED_HEADERS;
+pub use input_type::{InputType, UnknownInputType};
 pub use name::{ModelName, ModelNameError};
 pub use provider::{ModelParameter, ProviderPackage};
 pub use source_type::{ModelSourceType, UnknownSourceType};

@@ -52,6 +52,7 @@ mod runner;
 mod task_place;
 pub mod transcript;
 mod turn;
+mod warning;
 
 pub use ask_error::AskError;
 pub use build_error::BuildError;
@@ -70,6 +71,7 @@ pub use runner::{PreparedTurn, Runner, RunnerError};
 pub use task_place::TaskPlace;
 pub use transcript::{SaveError, TRANSCRIPT_NAME};
 pub use turn::{Turn, TurnControl};
+pub use warning::{Warning, WarningCode};
 
 // Every type in the interface of this crate, and every type that an `Executor` or a `Recorder` needs. A test checks
 // that none is missing.

@@ -1,6 +1,6 @@
 //! The result of a turn, as the JSON object that the command prints.
 
-use crate::{AskError, Runner};
+use crate::{AskError, Runner, Warning};
 use opencode_run_core::{
     Conversation, FailureKind, ModelTraffic, OutputView, Remedy, RunState, TurnFailure, TurnRecord, Usage,
 };
@@ -55,6 +55,9 @@ pub struct Report<O = String> {
     /// The number of bytes of opencode's output that were dropped.
     #[serde(default)]
     pub dropped_bytes: u64,
+    /// Facts that did not fail the turn, but that its user must know.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// The reason for which the turn failed or no turn ran.
     pub error: Option<ReportError>,
 }
@@ -188,6 +191,7 @@ impl Report {
             model_traffic: turn.traffic.clone(),
             earlier_turns: conversation.turns.iter().rev().skip(1).rev().map(|turn| earlier(turn)).collect(),
             dropped_bytes: turn.dropped.bytes,
+            warnings: Warning::of_turn(turn),
             error: turn.failure.as_ref().map(Into::into),
             ..Self::without_turn(&conversation.task.name, turn.state)
         }
@@ -216,6 +220,7 @@ impl Report {
             journal: None,
             earlier_turns: Vec::new(),
             dropped_bytes: 0,
+            warnings: Vec::new(),
             error: None,
         }
     }
@@ -248,6 +253,7 @@ impl Report<ReportOutput<'_>> {
             journal: self.journal,
             earlier_turns: self.earlier_turns.into_iter().map(earlier).collect(),
             dropped_bytes: self.dropped_bytes,
+            warnings: self.warnings,
             error: self.error,
         }
     }

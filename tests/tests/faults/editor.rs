@@ -46,9 +46,9 @@ fn chat_has_history_and_commands() {
     let case = playing([TurnAct::replay("1.18.33/plain-text")]);
     let screen = begin(&case, &[]);
     for (keys, shown) in [
-        ("/model\r", "model: that of the options"),
         ("/rol\tcode\r", "model role: code"),
-        ("/role default\r", "model role: default"),
+        ("/model\r", "model: that of the role `code`"),
+        ("/model default\r", "model: that of the options"),
         ("/context be brief\r", "system prompt: be brief"),
         ("/cost\r", "0 turns · 0 tokens in, 0 out"),
         ("/undo\r", "there is no turn to undo"),

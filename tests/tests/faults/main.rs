@@ -39,3 +39,4 @@ mod support;
 mod surrogates;
 mod terminal;
 mod unwritable;
+mod warnings;

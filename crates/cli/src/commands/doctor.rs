@@ -24,8 +24,14 @@ struct Findings {
 
 /// Runs all checks and prints the findings.
 pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
-    let mut findings =
-        vec![programs::opencode(args.opencode.clone()).await, programs::npm(), programs::git(), programs::shell()];
+    let mut findings = vec![
+        programs::opencode(args.opencode.clone()).await,
+        programs::npm(),
+        programs::git(),
+        programs::ripgrep(),
+        programs::shell(),
+    ];
+    findings.extend(programs::proc());
     findings.extend(directories::check());
     let sources = sources::read(args.config.as_deref()).await;
     findings.extend(sources.findings.iter().cloned());

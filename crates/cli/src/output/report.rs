@@ -3,6 +3,7 @@
 use super::stream_json;
 use crate::args::OutputFormat;
 use crate::error::CommandError;
+use crate::warnings;
 use opencode_run_core::{Conversation, RunState, TurnRecord};
 use opencode_runner::{ReportError, ReportOutput, Runner};
 
@@ -43,6 +44,7 @@ pub(crate) fn of_interruption(task_name: &str, runner: Option<&Runner>) -> Repor
 
 fn of_nothing(task_name: &str, runner: Option<&Runner>, state: RunState) -> Report<'static> {
     let mut report = opencode_runner::Report::without_turn(task_name, state);
+    report.warnings = warnings::take();
     report.task_dir = runner.map(|runner| runner.task_dir().path().to_owned()).filter(|path| path.exists());
     report.session_id = runner.and_then(Runner::session_id).map(|session| session.to_string());
     report

@@ -1,7 +1,7 @@
 //! One model with everything that is needed to reach it.
 
 use super::header::can_carry_key;
-use super::{ModelName, ModelParameter, ProviderPackage};
+use super::{InputType, ModelName, ModelParameter, ProviderPackage};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -59,6 +59,9 @@ pub struct ModelConfig {
     /// The price of a million output tokens in USD.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price_output: Option<f64>,
+    /// The kinds of content that the model accepts. Without it, opencode sends a model with a base URL only text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<Vec<InputType>>,
 }
 
 /// A setting of a [`ModelConfig`] with which the model cannot be reached.

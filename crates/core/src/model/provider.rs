@@ -79,13 +79,15 @@ pub enum ModelParameter {
     PriceInput,
     /// `PRICE_OUTPUT`
     PriceOutput,
+    /// `INPUT`
+    Input,
     /// `PROVIDER`
     Provider,
 }
 
 impl ModelParameter {
     /// All parameters, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BaseUrl,
         Self::ApiKey,
         Self::ApiKeyFile,
@@ -99,6 +101,7 @@ impl ModelParameter {
         Self::Context,
         Self::PriceInput,
         Self::PriceOutput,
+        Self::Input,
         Self::Provider,
     ];
 
@@ -119,6 +122,7 @@ impl ModelParameter {
             Self::Context => "CONTEXT",
             Self::PriceInput => "PRICE_INPUT",
             Self::PriceOutput => "PRICE_OUTPUT",
+            Self::Input => "INPUT",
             Self::Provider => "PROVIDER",
         }
     }

@@ -100,7 +100,7 @@ fn cost(runner: &Runner) -> String {
     let input = usage.input + usage.cache_read + usage.cache_write;
     let (turns, output) = (conversation.turns.len(), usage.output + usage.reasoning);
     let plural = if turns == 1 { "" } else { "s" };
-    format!("{turns} turn{plural} · {input} tokens in, {output} out · ${:.4}", conversation.cost())
+    format!("{turns} turn{plural} · {input} tokens in, {output} out · ${:.4}", conversation.cost().max(0.0))
 }
 
 /// Returns the reason for which nothing is undone, and how to undo it.

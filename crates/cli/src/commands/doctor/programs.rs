@@ -45,6 +45,26 @@ pub(super) fn git() -> Finding {
     }
 }
 
+pub(super) fn ripgrep() -> Finding {
+    match find_program("rg") {
+        Some(path) => Finding::ok("rg", path),
+        None => Finding::note(
+            "rg",
+            "not found: opencode downloads its own when the agent first searches",
+            "install ripgrep if turns have no network",
+        ),
+    }
+}
+
+/// Checks that processes can be found: without `/proc` nothing proves that a turn left none behind.
+pub(super) fn proc() -> Option<Finding> {
+    let is_there = std::path::Path::new("/proc/self/stat").exists();
+    (cfg!(target_os = "linux") && !is_there).then(|| {
+        let message = "/proc is not mounted: processes that a turn leaves behind cannot be found";
+        Finding::error("proc", message, "mount it, as with `mount -t proc proc /proc`")
+    })
+}
+
 pub(super) fn shell() -> Finding {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     match (unusable_shell(shell.as_deref()), shell) {

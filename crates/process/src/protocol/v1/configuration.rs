@@ -186,6 +186,12 @@ fn model_entry(config: &ModelConfig) -> Map<String, Value> {
         let cost = json!({ "input": config.price_input.unwrap_or(0.0), "output": config.price_output.unwrap_or(0.0) });
         entry.insert("cost".to_owned(), cost);
     }
+    if let Some(input) = &config.input {
+        let kinds: Vec<_> = input.iter().map(|kind| kind.as_str()).collect();
+        // Without the first field opencode sends no file at all.
+        entry.insert("attachment".to_owned(), json!(kinds.iter().any(|kind| *kind != "text")));
+        entry.insert("modalities".to_owned(), json!({ "input": kinds, "output": ["text"] }));
+    }
     let mut options = Map::new();
     if is_openai_compatible(config) {
         // Options in this place apply to all agents and take precedence over the agents' own.

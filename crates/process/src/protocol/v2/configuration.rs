@@ -108,6 +108,12 @@ fn describe(source: ModelSourceType, config: &ModelConfig, configuration: &mut M
         let cost = json!({ "input": config.price_input.unwrap_or(0.0), "output": config.price_output.unwrap_or(0.0) });
         entry.insert("cost".to_owned(), cost);
     }
+    if let Some(input) = &config.input {
+        let kinds: Vec<_> = input.iter().map(|kind| kind.as_str()).collect();
+        // Without the first field opencode sends no file at all.
+        entry.insert("attachment".to_owned(), json!(kinds.iter().any(|kind| *kind != "text")));
+        entry.insert("modalities".to_owned(), json!({ "input": kinds, "output": ["text"] }));
+    }
     if !entry.is_empty() || config.base_url.is_some() {
         provider_entry.insert("models".to_owned(), json!({ &model: entry }));
     }
