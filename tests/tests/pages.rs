@@ -299,6 +299,7 @@ fn every_link_leads_somewhere() {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "README.zh-CN.md",
         "SECURITY.md",
         "docs/recipes/untrusted-tasks.md",
         "tests/README.md",
@@ -330,6 +331,28 @@ fn every_link_leads_somewhere() {
 fn tested_version_is_named() {
     let page = page("docs/versions.md");
     assert!(page.contains(&format!("The tests run on {TESTED_OPENCODE}")));
+}
+
+#[test]
+fn chinese_front_page_follows_the_english_one() {
+    let [english, chinese] = ["README.md", "README.zh-CN.md"].map(page);
+    let code = |page: &str| page.split("```").skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(code(&english), code(&chinese));
+    let levels = |page: &str| {
+        let text: String = page.split("```").step_by(2).collect();
+        let headings = text.lines().filter(|line| line.starts_with('#'));
+        headings.map(|line| line.split(' ').next().unwrap().len()).collect::<Vec<_>>()
+    };
+    assert_eq!(levels(&english), levels(&chinese));
+    // The links of each row are the same, in the same order.
+    let links = |page: &str| {
+        let targets = |row: Vec<String>| {
+            let text = row.join("|");
+            text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        rows(page).into_iter().map(targets).collect::<Vec<_>>()
+    };
+    assert_eq!(links(&english), links(&chinese));
 }
 
 #[test]

@@ -72,7 +72,8 @@ impl Warning {
         let mut warnings = Vec::new();
         match &turn.finish {
             Some(StepReason::Length) => {
-                warnings.push(Self::new(WarningCode::AnswerCut, "the answer was cut off at the limit on output tokens"))
+                warnings
+                    .push(Self::new(WarningCode::AnswerCut, "the answer was cut off at the limit on output tokens"));
             }
             Some(StepReason::ContentFilter) => {
                 warnings.push(Self::new(

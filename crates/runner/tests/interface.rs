@@ -1,7 +1,5 @@
 //! The interface of the library, using only names of this crate.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
 use opencode_runner::{
     Ending, Event, Executor, Host, Journal, Observed, PartId, Prompt, RunState, Signal, StartError, StartedTurn,
     StepReason, Task, TurnRequest, TurnRunner, Usage, async_trait, mock, read_journal,

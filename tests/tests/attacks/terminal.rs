@@ -42,12 +42,11 @@ fn without_erasures(screen: &str) -> String {
     for piece in pieces {
         let up = piece.strip_prefix("\u{1b}[").and_then(|up| up.split_once('A'));
         let after = up.filter(|(rows, _)| rows.parse::<u8>().is_ok()).map_or(piece, |(_, after)| after);
-        match after.strip_prefix("\u{1b}[J") {
-            Some(after) => rest.push_str(after),
-            None => {
-                rest.push('\r');
-                rest.push_str(piece);
-            }
+        if let Some(after) = after.strip_prefix("\u{1b}[J") {
+            rest.push_str(after);
+        } else {
+            rest.push('\r');
+            rest.push_str(piece);
         }
     }
     rest

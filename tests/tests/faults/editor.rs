@@ -85,7 +85,8 @@ fn chat_has_history_and_commands() {
 fn pasted_lines_are_one_message() {
     let case = playing([TurnAct::replay("1.18.33/plain-text")]);
     let screen = begin(&case, &[]);
-    let text: String = (1..=5000).map(|line| format!("line {line}\r")).collect();
+    let lines: Vec<String> = (1..=5000).map(|line| format!("line {line}\r")).collect();
+    let text = lines.concat();
     screen.type_in(&format!("\u{1b}[200~{text}\u{1b}[201~"));
     screen.type_in("the end\r");
     screen.wait_for("completed in");

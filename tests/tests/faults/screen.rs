@@ -35,7 +35,7 @@ impl Screen {
         let state = Arc::new(Mutex::new(State { parser, bytes: Vec::new() }));
         let (mut output, shown) = (terminal.try_clone().unwrap(), Arc::clone(&state));
         let reader = std::thread::spawn(move || {
-            let mut bytes = [0; 65536];
+            let mut bytes = vec![0; 65536];
             // Reading fails when the other end is closed.
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 let mut state = shown.lock().unwrap();
