@@ -81,13 +81,13 @@ pub use opencode_run_config::{
 };
 pub use opencode_run_core::{
     Budget, Changes, Control, Conversation, Dropped, Ending, Entry, EntryContent, ErrorChain, Event, EventItem, Events,
-    Executor, ExposeSecret, FailureKind, Input, Limit, LimitKind, Limits, ModelChoice, ModelConfig, ModelName,
-    ModelNameError, ModelParameter, ModelProblem, ModelSourceType, ModelTraffic, Observed, OutputView, PartId,
-    PermissionAnswer, PermissionHandler, PermissionPolicy, PermissionRequest, ProcessExit, Prompt, ProviderPackage,
-    QuestionRequest, RawJson, Recorder, Remedy, ReportedError, RunError, RunState, SecretString, SessionId, Signal,
-    StartError, StartedTurn, StepReason, StillRunning, Task, ToolCall, ToolState, TurnDriver, TurnError, TurnEvent,
-    TurnFailure, TurnHandle, TurnMachine, TurnOptions, TurnRecord, TurnRequest, TurnRunner, TurnStart,
-    UnknownSourceType, Usage,
+    Executor, ExposeSecret, FailureKind, Input, InputType, Limit, LimitKind, Limits, ModelChoice, ModelConfig,
+    ModelName, ModelNameError, ModelParameter, ModelProblem, ModelSourceType, ModelTraffic, Observed, OutputView,
+    PartId, PermissionAnswer, PermissionHandler, PermissionPolicy, PermissionRequest, ProcessExit, Prompt,
+    ProviderPackage, QuestionRequest, RawJson, Recorder, Remedy, ReportedError, RunError, RunState, SecretString,
+    SessionId, Signal, StartError, StartedTurn, StepReason, StillRunning, Task, ToolCall, ToolState, TurnDriver,
+    TurnError, TurnEvent, TurnFailure, TurnHandle, TurnMachine, TurnOptions, TurnRecord, TurnRequest, TurnRunner,
+    TurnStart, UnknownInputType, UnknownSourceType, Usage,
 };
 pub use opencode_run_journal::{Journal, JournalError, Recovered, read as read_journal};
 pub use opencode_run_markdown::{MarkdownOptions, conversation_markdown};

@@ -281,7 +281,7 @@ mod tests {
         let json = r#"{"rules": [{"reply": {"type": "error", "status": 42}}]}"#;
         assert_eq!(
             Script::from_json(json).unwrap_err().to_string(),
-            "use rules[0] of the script: the status 42 is not in 200..=599"
+            "rules[0] of the script is invalid: the status 42 is not between 200 and 599"
         );
     }
 }

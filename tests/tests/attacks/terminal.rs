@@ -197,7 +197,9 @@ fn question(acts: Vec<TurnAct>) -> String {
     running.wait().assert_code(143);
     reader.join().unwrap();
     case.sandbox.assert_nothing_alive();
-    assert_harmless(&text);
+    // The editor of messages has sequences of its own, until it switches bracketed paste off; it shows no text of the agent.
+    let (_, turn) = text.split_once("\u{1b}[?2004l").unwrap();
+    assert_harmless(turn);
     text
 }
 

@@ -30,7 +30,7 @@ fn finish_reason_is_explained() {
     for (reason, meaning) in [
         (StepReason::Stop, "`stop`\n"),
         (StepReason::Other("new".to_owned()), "`new`\n"),
-        (StepReason::Length, "`length`: the answer was cut at the model's limit"),
+        (StepReason::Length, "`length`: the answer was cut off at the limit"),
         (StepReason::ContentFilter, "`content_filter`: the provider's filter cut"),
         (StepReason::ToolCalls, "`tool_calls`: the model called tools"),
         (StepReason::Error, "`error`: the provider ended the answer with an error"),
