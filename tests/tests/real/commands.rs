@@ -78,7 +78,7 @@ fn doctor_reports_state_and_problems() {
     assert!(message("endpoints").contains("does not list m"), "{}", message("endpoints"));
     assert!(!done.stdout.contains("sk-1234"));
     let done = stage.run(["doctor", "--offline"]).with_code(0);
-    assert!(done.stdout.contains("endpoints: not asked"), "{}", done.stdout);
+    assert!(done.stdout.contains("endpoints: not probed because of --offline"), "{}", done.stdout);
     assert_eq!(entries(&stage.sandbox.workspace()).len(), 1, "the .env alone");
 
     let done = stage.run(["doctor", "--opencode", "missing"]).with_code(4);
