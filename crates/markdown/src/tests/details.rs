@@ -31,7 +31,7 @@ fn finish_reason_is_explained() {
         (StepReason::Stop, "`stop`\n"),
         (StepReason::Other("new".to_owned()), "`new`\n"),
         (StepReason::Length, "`length`: the answer was cut off at the limit"),
-        (StepReason::ContentFilter, "`content_filter`: the provider's filter cut"),
+        (StepReason::ContentFilter, "`content_filter`: the provider's content filter cut off"),
         (StepReason::ToolCalls, "`tool_calls`: the model called tools"),
         (StepReason::Error, "`error`: the provider ended the answer with an error"),
         (StepReason::Unknown, "`unknown`: the provider gave no reason"),
