@@ -187,7 +187,10 @@ fn base_url_with_route_is_refused() {
         let done = stage.run(arguments.iter().copied());
         assert_ne!(done.code, 0, "{}", done.stderr);
         let all = format!("{}{}", done.stdout, done.stderr);
-        assert!(all.contains("MODEL_DEFAULT_BASEURL") && all.contains("/chat/completions, the path of a request"), "{all}");
+        assert!(
+            all.contains("MODEL_DEFAULT_BASEURL") && all.contains("/chat/completions, the path of a request"),
+            "{all}"
+        );
     }
     assert_eq!(stage.requests().len(), 0);
     stage.end();
