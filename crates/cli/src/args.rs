@@ -13,7 +13,7 @@ pub(crate) use self::clean::{CleanArgs, CleanKind};
 pub(crate) use self::free_text::MissingText;
 pub(crate) use self::output::{ConsoleArgs, OutputArgs};
 pub(crate) use self::report::{BatchReportArgs, EmbedKind};
-pub(crate) use self::task::TaskArgs;
+pub(crate) use self::task::{InstructionArgs, TaskArgs};
 pub(crate) use self::values::{Generation, OutputFormat, PermissionArg, ReportFormat, TransportArg};
 use super::exit_code::Code;
 use super::package_name::{PackageName, valid_integrity};

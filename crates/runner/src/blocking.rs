@@ -66,7 +66,8 @@ impl Host {
 
 /// A [`Runner`](crate::Runner) for synchronous programs. A clone is another handle to the same task.
 ///
-/// Dropping the last handle and the last [`Turn`] kills a running turn and waits for its end.
+/// Dropping the last handle and the last [`Turn`] kills a running turn. If no other blocking handle exists in the
+/// program, it also waits for the end of that turn.
 #[derive(Debug, Clone)]
 pub struct Runner(OnRuntime<crate::Runner>);
 

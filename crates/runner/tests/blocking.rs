@@ -58,15 +58,6 @@ fn turn_is_controlled_from_another_thread() {
     assert_eq!((stopped.state, runner.interrupt()), (RunState::Interrupted, false));
 }
 
-#[test]
-fn drop_waits_for_the_end_of_a_running_turn() {
-    let folder = tempfile::tempdir().unwrap();
-    let executor = until_killed();
-    let turn = runner(&executor, &folder).start("go").unwrap();
-    drop(turn);
-    assert_eq!(executor.controls(), [Control::Kill]);
-}
-
 #[tokio::test]
 async fn methods_work_on_a_thread_of_a_runtime() {
     let folder = tempfile::tempdir().unwrap();

@@ -416,24 +416,16 @@ impl Batch {
                 "cost": running.activity.map(|activity| activity.cost),
             })
         };
-        json!({
+        let figures = json!({
             "tasks": tasks,
             "running": running,
             "delayed": delayed,
             "not_run": not_run,
-            "passed": totals.passed,
-            "check_failed": totals.check_failed,
-            "failed": totals.failed,
-            "infrastructure": totals.infrastructure,
-            "configuration": totals.configuration,
-            "interrupted": totals.interrupted,
-            "cancelled": totals.cancelled,
-            "cost": totals.cost,
-            "tokens": totals.tokens,
             "jobs": jobs,
             "paused": is_paused,
-            "attempts": self.running().into_iter().map(shown).collect::<Vec<_>>(),
-        })
+            "running_attempts": self.running().into_iter().map(shown).collect::<Vec<_>>(),
+        });
+        totals.merged_into(figures)
     }
 
     /// Returns whether a task is over.

@@ -2,9 +2,11 @@
 
 use super::{Hold, Scheduler, StopReason};
 use crate::ledger::Standing;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-/// Counters of the tasks by their standing.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// Counters of the tasks by their standing. Its fields are those of `batch ctl status` and of the final figures as JSON.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Totals {
     /// Completed, and the check passed if there was one.
@@ -33,7 +35,9 @@ pub struct Totals {
     pub cost: f64,
     /// The tokens, those of earlier runs included.
     pub tokens: u64,
+    #[serde(skip)]
     pub(super) ended_cost: f64,
+    #[serde(skip)]
     pub(super) ended_tokens: u64,
 }
 
@@ -48,6 +52,15 @@ impl Totals {
             Standing::Interrupted => &mut self.interrupted,
         };
         *counter = counter.saturating_add_signed(change);
+    }
+
+    /// Returns a JSON object with these counters added.
+    #[must_use]
+    pub fn merged_into(&self, mut figures: Value) -> Value {
+        if let (Value::Object(figures), Value::Object(counters)) = (&mut figures, json!(self)) {
+            figures.extend(counters);
+        }
+        figures
     }
 
     /// Returns how many tasks did not pass.

@@ -1,8 +1,7 @@
 //! The arguments of `batch`.
 
 use super::values::{amount, duration, idle_limit};
-use super::{ConsoleArgs, PermissionArg, ReportFormat};
-use clap::builder::NonEmptyStringValueParser;
+use super::{ConsoleArgs, InstructionArgs, PermissionArg, ReportFormat};
 use clap::{Args, Subcommand, ValueEnum};
 use opencode_run_batch::run::Keep;
 use opencode_run_batch::scheduler::FailFast;
@@ -143,21 +142,8 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, hide_short_help = true, help_heading = MODEL)]
     pub(crate) no_env: bool,
 
-    /// Add a system prompt to opencode's own
-    #[arg(long, visible_alias = "system-prompt", value_name = "TEXT", conflicts_with = "context_file", allow_hyphen_values = true, hide_short_help = true, help_heading = MODEL)]
-    pub(crate) context: Option<String>,
-
-    /// Read the system prompt from this file
-    #[arg(long, visible_alias = "system-prompt-file", value_name = "FILE", hide_short_help = true, help_heading = MODEL)]
-    pub(crate) context_file: Option<PathBuf>,
-
-    /// Use this agent of opencode, such as build or plan
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true, help_heading = MODEL)]
-    pub(crate) agent: Option<String>,
-
-    /// Use this variant of the model, such as high
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true, help_heading = MODEL)]
-    pub(crate) variant: Option<String>,
+    #[command(flatten)]
+    pub(crate) instructions: InstructionArgs,
 
     /// Answer permission requests: allow or deny [default: deny]
     #[arg(long, value_name = "ANSWER", value_enum, help_heading = TASK_LIMITS)]

@@ -34,7 +34,7 @@ impl Cli {
             Some(Command::Resume(args)) => &mut args.run,
             _ => &mut cli.run,
         };
-        let texts = [&mut run.message, &mut run.task.context, &mut run.task.title].into_iter().flatten();
+        let texts = [&mut run.message, &mut run.task.instructions.context, &mut run.task.title].into_iter().flatten();
         for text in run.words.iter_mut().chain(texts) {
             if let Some(item) = text.strip_prefix(LIST_ITEM_MARK) {
                 *text = item.to_owned();

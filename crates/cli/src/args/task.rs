@@ -67,23 +67,8 @@ pub(crate) struct TaskArgs {
     #[arg(long, hide_short_help = true, help_heading = MODEL)]
     pub(crate) no_env: bool,
 
-    /// Add a system prompt to opencode's own
-    #[arg(long, visible_alias = "system-prompt", value_name = "TEXT", conflicts_with = "context_file", allow_hyphen_values = true, help_heading = MODEL)]
-    pub(crate) context: Option<String>,
-
-    /// Read the system prompt from this file
-    #[arg(long, visible_alias = "system-prompt-file", value_name = "FILE", hide_short_help = true, help_heading = MODEL)]
-    pub(crate) context_file: Option<PathBuf>,
-
-    /// Use this agent of opencode, such as build or plan
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true, help_heading = MODEL)]
-    pub(crate) agent: Option<String>,
-
-    /// Use this variant of the model, such as high
-    ///
-    /// A variant that the model does not have is an error with `--transport serve`. With `run` it has no effect.
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true, help_heading = MODEL)]
-    pub(crate) variant: Option<String>,
+    #[command(flatten)]
+    pub(crate) instructions: InstructionArgs,
 
     /// Answer permission requests
     ///
@@ -155,6 +140,28 @@ pub(crate) struct TaskArgs {
     /// Give opencode the keys of model sources; the agent's commands can then read them
     #[arg(long, hide_short_help = true, help_heading = OPENCODE)]
     pub(crate) no_gateway: bool,
+}
+
+/// The options on the instructions of the model, of a turn and of a batch.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InstructionArgs {
+    /// Add a system prompt to opencode's own
+    #[arg(long, visible_alias = "system-prompt", value_name = "TEXT", conflicts_with = "context_file", allow_hyphen_values = true, help_heading = MODEL)]
+    pub(crate) context: Option<String>,
+
+    /// Read the system prompt from this file
+    #[arg(long, visible_alias = "system-prompt-file", value_name = "FILE", hide_short_help = true, help_heading = MODEL)]
+    pub(crate) context_file: Option<PathBuf>,
+
+    /// Use this agent of opencode, such as build or plan
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true, help_heading = MODEL)]
+    pub(crate) agent: Option<String>,
+
+    /// Use this variant of the model, such as high
+    ///
+    /// A variant that the model does not have is an error with `--transport serve`. With `run` it has no effect.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true, help_heading = MODEL)]
+    pub(crate) variant: Option<String>,
 }
 
 /// The heading of the options on the directory and the session.

@@ -67,7 +67,7 @@ fn durations_require_units() {
 fn free_text_may_begin_with_a_hyphen() {
     let run = |arguments: &[&str]| Cli::try_parse_from([&["opencode-run"], arguments].concat()).unwrap().run;
     for text in ["- be brief", "-x", "--", "--- a\n+++ b", "-q fast"] {
-        assert_eq!(run(&["--context", text, "m"]).task.context.as_deref(), Some(text));
+        assert_eq!(run(&["--context", text, "m"]).task.instructions.context.as_deref(), Some(text));
         assert_eq!(run(&["--message", text]).message.as_deref(), Some(text));
         assert_eq!(run(&["--title", text, "m"]).task.title.as_deref(), Some(text));
     }
@@ -102,7 +102,10 @@ fn message_may_begin_like_list_item() {
     };
     assert_eq!((args.run.words, args.run.task.lean), (vec!["- go on".to_owned()], true));
     let run = read(&["--context", "- be brief", "--title=- x", "- fix it"]).unwrap().run;
-    assert_eq!((run.task.context.as_deref(), run.task.title.as_deref()), (Some("- be brief"), Some("- x")));
+    assert_eq!(
+        (run.task.instructions.context.as_deref(), run.task.title.as_deref()),
+        (Some("- be brief"), Some("- x"))
+    );
     // The value of another option keeps its text or is rejected, but never gets the mark.
     for option in ["--file", "--dir", "--workspace", "--agent", "--json-schema", "--task-name"] {
         let read = read(&[option, "- x", "m"]);
@@ -139,7 +142,7 @@ fn long_help_groups_every_option() {
 fn aliases_set_same_option() {
     let read = |arguments: &[&str]| Cli::try_parse_from([&["opencode-run", "m"], arguments].concat()).unwrap().run;
     assert!(read(&["--progress"]).output.no_wait);
-    assert_eq!(read(&["--system-prompt", "- brief"]).task.context.as_deref(), Some("- brief"));
-    assert_eq!(read(&["--system-prompt-file", "x"]).task.context_file, Some("x".into()));
+    assert_eq!(read(&["--system-prompt", "- brief"]).task.instructions.context.as_deref(), Some("- brief"));
+    assert_eq!(read(&["--system-prompt-file", "x"]).task.instructions.context_file, Some("x".into()));
     assert_eq!(read(&["--role", "code"]).task.model_source_type, Some(ModelSourceType::Code));
 }

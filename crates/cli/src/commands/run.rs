@@ -21,8 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The maximum size of a system prompt from a file in bytes, more than any model accepts.
-const MAX_CONTEXT_BYTES: u64 = 16 << 20;
 /// The maximum size of a schema in bytes; it is sent with every turn.
 const MAX_SCHEMA_BYTES: u64 = 1 << 20;
 
@@ -261,7 +259,8 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
     }
     let Sources { source, key_files } = models::read(args, console)?;
     surroundings::make_private();
-    let mut builder = Runner::builder().model_source(source).options(args.turn_options(context(args)?));
+    let mut builder =
+        Runner::builder().model_source(source).options(args.turn_options(args.instructions.read_context()?));
     if let Some(name) = &args.task_name {
         builder = builder.task_name(name);
     }
@@ -317,11 +316,4 @@ pub(crate) fn check_journals(journals: &Path) -> Result<(), CommandError> {
     let place = untrusted.place.display();
     Err(error
         .hint(format!("deny them write access (`chmod go-w {place}`), or set XDG_STATE_HOME to another directory")))
-}
-
-fn context(args: &TaskArgs) -> Result<Option<String>, CommandError> {
-    let Some(file) = &args.context_file else { return Ok(args.context.clone()) };
-    let failed =
-        |why: String| CommandError::usage(format!("the system prompt cannot be read from {}: {why}", file.display()));
-    input_file::read(file, MAX_CONTEXT_BYTES).map(Some).map_err(failed)
 }

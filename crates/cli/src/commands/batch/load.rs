@@ -12,8 +12,8 @@ use opencode_run_core::{FailureKind, Limit, PermissionPolicy, TurnOptions};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The longest template or system prompt that is read.
-const MAX_TEXT: u64 = 16 << 20;
+/// The maximum size of a message template in bytes.
+const MAX_TEMPLATE_BYTES: u64 = 16 << 20;
 /// The memory that a task may take beside opencode's servers, for the number of tasks at once.
 const TASK_MEMORY: u64 = 200 << 20;
 
@@ -24,7 +24,7 @@ pub(super) fn options(args: &BatchRunArgs) -> Result<LoadOptions, CommandError> 
     if let Some(file) = &args.message_template {
         let failed =
             |why: String| CommandError::usage(format!("the template {} cannot be used: {why}", file.display()));
-        let text = input_file::read(file, MAX_TEXT).map_err(failed)?;
+        let text = input_file::read(file, MAX_TEMPLATE_BYTES).map_err(failed)?;
         options.parse.template = Some(Arc::new(Template::new(&text).map_err(|error| failed(error.to_string()))?));
     }
     options.selection = selection(args)?;
@@ -63,13 +63,8 @@ pub(super) fn shard(args: &BatchRunArgs) -> Result<Option<Shard>, CommandError> 
 fn defaults(args: &BatchRunArgs) -> Result<BatchTask, CommandError> {
     let mut task = BatchTask::default();
     task.model_source_type = args.model_source_type;
-    task.context = match &args.context_file {
-        None => args.context.clone(),
-        Some(file) => Some(input_file::read(file, MAX_TEXT).map_err(|why| {
-            CommandError::usage(format!("the system prompt cannot be read from {}: {why}", file.display()))
-        })?),
-    };
-    task.agent.clone_from(&args.agent);
+    task.context = args.instructions.read_context()?;
+    task.agent.clone_from(&args.instructions.agent);
     task.permission = match args.permission {
         Some(PermissionArg::Allow) => Some(Permission::Allow),
         Some(PermissionArg::Deny) => Some(Permission::Deny),
@@ -87,7 +82,7 @@ fn defaults(args: &BatchRunArgs) -> Result<BatchTask, CommandError> {
 /// Returns the options of all turns.
 pub(super) fn turn_options(args: &BatchRunArgs) -> TurnOptions {
     let mut options = TurnOptions::default();
-    options.variant.clone_from(&args.variant);
+    options.variant.clone_from(&args.instructions.variant);
     options.permissions = Some(PermissionPolicy::Deny);
     options.timeout = args.timeout.map(Limit::At);
     options.idle_timeout = Some(args.idle_timeout);

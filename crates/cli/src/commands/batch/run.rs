@@ -379,22 +379,10 @@ fn figures(summary: &Summary, format: ReportFormat) -> String {
             let figures = json!({
                 "tasks": status.tasks,
                 "counted": totals.counted(),
-                "passed": totals.passed,
-                "check_failed": totals.check_failed,
-                "failed": totals.failed,
-                "infrastructure": totals.infrastructure,
-                "configuration": totals.configuration,
-                "interrupted": totals.interrupted,
-                "cancelled": totals.cancelled,
                 "not_run": status.not_run + status.delayed,
-                "attempts": totals.attempts,
-                "retries": totals.retries,
-                "rate_limits": totals.rate_limits,
-                "cost": totals.cost,
-                "tokens": totals.tokens,
                 "duration_ms": u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
             });
-            format!("{figures}\n")
+            format!("{}\n", totals.merged_into(figures))
         }
     }
 }
