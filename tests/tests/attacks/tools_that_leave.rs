@@ -38,8 +38,9 @@ fn escaped_process_ends_with_its_turn() {
             .turn(TurnRule::every(first).turn(0))
             .turn(TurnRule::every(second).turn(1))
             .turn(TurnRule::every(third));
-        // One that was started before any turn, in its own session.
-        script.on("serve", [spawn(SpawnKind::Setsid), serving.act()])
+        // One that was started before any turn, in its own session. The kernel counts start times in steps of 10 ms, and a process
+        // of the turn's first step counts as the turn's.
+        script.on("serve", [spawn(SpawnKind::Setsid), Act::Pause { ms: 50 }, serving.act()])
     });
     let mut command = case.sandbox.command(opencode_run_bin!());
     command.args(["chat", "--transport", "serve", "--opencode"]).arg(case.fake.executable());
