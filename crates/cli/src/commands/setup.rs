@@ -186,7 +186,9 @@ impl Package<'_> {
             std::fs::remove_dir_all(target).map_err(io)?;
         }
         std::fs::rename(staging.keep(), target).map_err(io)?;
-        console.note(&format!("{} is installed (opencode {})", self.title(), opencode.version()));
+        let of_package =
+            if self.executable.is_none() { format!(": opencode {}", opencode.version()) } else { String::new() };
+        console.note(&format!("{} is installed{of_package}", self.title()));
         Ok(target.join(within))
     }
 
