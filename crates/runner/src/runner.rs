@@ -226,8 +226,8 @@ impl Runner {
     ///
     /// The task's directory is removed if the [cleanup](RunnerBuilder::cleanup) setting requires it.
     ///
-    /// Dropping the runner does the same in the background, but deletes no session. A process that exits meanwhile
-    /// may leave the directory.
+    /// Dropping the runner does the same in the background, but deletes no session, and a shared server keeps what it has
+    /// loaded for the directory. A process that exits meanwhile may leave the directory.
     ///
     /// # Errors
     ///

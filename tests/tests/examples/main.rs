@@ -1,9 +1,9 @@
-//! Runs every example of `opencode-run` on the real opencode, with a scripted model in the user's configuration.
+//! Runs every example of the library: most on the real opencode, with a scripted model in the user's configuration.
 
 #![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
 use opencode_run_scripted_model::{Answer, ErrorReply, Part, Rule, Script, ScriptedModel, Usage, When};
-use opencode_run_tests::{Sandbox, locate, real_opencode};
+use opencode_run_tests::{Sandbox, real_opencode};
 use serde_json::json;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -16,9 +16,11 @@ const LIMIT: Duration = Duration::from_mins(3);
 /// The binary of an example, from the same build as this test.
 macro_rules! example {
     ($name:literal) => {
-        locate(concat!("example-", $name), env!(concat!("CARGO_BIN_EXE_example-", $name)))
+        opencode_run_tests::locate(concat!("example-", $name), env!(concat!("CARGO_BIN_EXE_example-", $name)))
     };
 }
+
+mod web_service;
 
 /// A user whose opencode has one model.
 struct User {
@@ -308,7 +310,7 @@ fn failed_turn_fails_the_program() {
 
 #[test]
 fn every_example_is_run_here() {
-    let source = include_str!("examples.rs");
+    let source = [include_str!("main.rs"), include_str!("web_service.rs")].concat();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates/runner/examples");
     for entry in fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
