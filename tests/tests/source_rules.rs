@@ -137,6 +137,62 @@ fn library_texts_name_no_option_of_the_command() {
     assert!(files > 150, "only {files} files");
 }
 
+/// The crates of this project that each crate may import. Imports point one way.
+const LAYERS: [(&str, &[&str]); 11] = [
+    ("containment", &[]),
+    ("core", &[]),
+    ("scripted-model", &[]),
+    ("config", &["core"]),
+    ("gateway", &["core"]),
+    ("journal", &["core"]),
+    ("markdown", &["core"]),
+    ("process", &["containment", "core", "gateway"]),
+    ("runner", &["config", "core", "journal", "markdown", "process"]),
+    ("batch", &["process", "runner"]),
+    ("cli", &["batch", "config", "core", "journal", "markdown", "process", "runner", "scripted-model"]),
+];
+
+/// Returns the crates of this project that a manifest names as dependencies, outside of tests.
+fn imported_crates(manifest: &str) -> Vec<&str> {
+    let used =
+        manifest.split("\n[").filter(|section| !section.starts_with("dev-") && section.contains("dependencies]"));
+    let names = used.flat_map(str::lines).filter_map(|line| Some(line.split_once(['.', ' '])?.0));
+    let own = names.filter(|name| name.starts_with("opencode-run"));
+    own.map(|name| name.trim_start_matches("opencode-run-").trim_start_matches("opencode-")).collect()
+}
+
+#[test]
+fn crates_import_only_lower_layers() {
+    assert_eq!(imported_crates("\n[dependencies]\nopencode-runner.workspace = true\nurl = \"1\""), ["runner"]);
+    assert!(imported_crates("\n[dev-dependencies]\nopencode-run-core.workspace = true").is_empty());
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    assert_eq!(std::fs::read_dir(&crates).unwrap().count(), LAYERS.len());
+    for (name, allowed) in LAYERS {
+        let manifest = std::fs::read_to_string(crates.join(name).join("Cargo.toml")).unwrap();
+        let imported = imported_crates(&manifest);
+        assert!(imported.iter().all(|import| allowed.contains(import)), "{name} imports {imported:?}");
+    }
+}
+
+/// The crate that ends processes is of use for any program.
+#[test]
+fn containment_knows_nothing_of_opencode() {
+    let knows = |line: &str| {
+        let rest = line.replace("opencode_run_containment", "").replace("opencode-run", "");
+        // The names of its processes and threads, which users know.
+        let rest = ["opencode-watch", "opencode-job"].iter().fold(rest, |rest, own| rest.replace(own, ""));
+        rest.contains("opencode") || rest.split("OPENCODE").skip(1).any(|name| !name.starts_with("_RUN_"))
+    };
+    assert!(knows("set(\"OPENCODE_DB\")") && knows("\"opencode serve\"") && !knows("OPENCODE_RUN_MARKER"));
+    let of_containment = |name: &str| name.starts_with("containment/src/") && !name.ends_with("/tests.rs");
+    let files: Vec<_> = sources().into_iter().filter(|(name, _)| of_containment(name)).collect();
+    assert!(files.len() > 15, "only {} files", files.len());
+    for (name, text) in files {
+        let line = code(&text).find(|line| knows(line));
+        assert!(line.is_none(), "{name}: {}", line.unwrap_or_default());
+    }
+}
+
 /// Names of opencode's own that stand outside of `process::protocol`, by file. This list may only shrink.
 const OUTSIDE_THE_PROTOCOL: [(&str, usize); 7] = [
     ("cli/src/commands/demo.rs", 1),

@@ -1,7 +1,7 @@
 //! The environment of opencode.
 
 use crate::shell::unusable_shell;
-use crate::tree::EnvironmentTag;
+use opencode_run_containment::{EnvironmentTag, GIT_REPOSITORY_VARIABLES};
 use opencode_run_core::SecretString;
 use opencode_run_gateway::Redactor;
 use std::borrow::Cow;
@@ -25,34 +25,10 @@ const STRIPPED_VARIABLES: [&str; 9] = [
     "AGENT",
 ];
 
-/// The variables that point git to the repository of a hook, as `git rev-parse --local-env-vars` lists them.
-///
-/// A git that inherits them works on that repository and its index, wherever it is started. `GIT_CONFIG_PARAMETERS`,
-/// `GIT_CONFIG_COUNT` and its keys and values are listed there too, but kept: containers and CI systems pass
-/// `safe.directory`, credentials and proxies in them. Two variables are added: `GIT_INTERNAL_SUPER_PREFIX`, which git
-/// listed before 2.42, and `GIT_QUARANTINE_PATH` of a `pre-receive` hook, which makes git refuse every commit.
-pub(crate) const GIT_REPOSITORY: [&str; 15] = [
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_DIR",
-    "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_NO_REPLACE_OBJECTS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_QUARANTINE_PATH",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-];
-
 /// Returns whether a variable of the caller reaches opencode, and so the commands that the agent runs.
 #[must_use]
 pub fn is_inherited(variable: &OsStr) -> bool {
-    !STRIPPED_VARIABLES.iter().chain(&GIT_REPOSITORY).any(|scrubbed| variable == *scrubbed)
+    !STRIPPED_VARIABLES.iter().chain(&GIT_REPOSITORY_VARIABLES).any(|scrubbed| variable == *scrubbed)
 }
 
 /// The hosts that bypass proxies: through a proxy, a provider on this machine cannot be reached.
@@ -173,7 +149,7 @@ mod tests {
         };
         let listed = String::from_utf8(git.stdout).unwrap();
         for name in listed.lines().filter(|name| !["GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"].contains(name)) {
-            assert!(GIT_REPOSITORY.contains(&name), "{name}");
+            assert!(GIT_REPOSITORY_VARIABLES.contains(&name), "{name}");
         }
     }
 

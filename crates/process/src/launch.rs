@@ -1,12 +1,10 @@
 //! The settings with which opencode is started.
 
 use crate::Opencode;
-use crate::descriptors;
-use crate::environment::{Environment, GIT_REPOSITORY};
+use crate::environment::Environment;
 use crate::model_route::ModelRoute;
-use crate::query::{self, QueryOutput};
-use crate::supervisor::{self, Supervisor};
-use crate::tree::{EnvironmentTag, Tree};
+use opencode_run_containment::supervisor::{self, Supervisor};
+use opencode_run_containment::{EnvironmentTag, ProcessTree, QueryOutput, command_in_own_group};
 use opencode_run_core::{FailureKind, ModelChoice, Remedy, StartError};
 use opencode_run_gateway::Gateway;
 use std::ffi::{OsStr, OsString};
@@ -192,7 +190,7 @@ impl Launch {
         tag: &EnvironmentTag,
     ) -> Command {
         let environment = environment.working_in(directory).tagged(tag);
-        let mut command = start(self.opencode.path(), self.supervisor.as_ref());
+        let mut command = command_in_own_group(self.opencode.path(), self.supervisor.as_ref());
         command
             .args(arguments)
             .env_clear()
@@ -205,8 +203,8 @@ impl Launch {
     }
 
     /// Returns the process tree of a run that was started as `leader` by such a command.
-    pub(crate) fn tree(&self, tag: EnvironmentTag, leader: u32) -> Tree {
-        tree(self.supervisor.as_ref(), tag, leader)
+    pub(crate) fn tree(&self, tag: EnvironmentTag, leader: u32) -> ProcessTree {
+        ProcessTree::of_group_leader(self.supervisor.as_ref(), tag, leader)
     }
 
     /// Runs an opencode command in a directory and returns its output.
@@ -222,7 +220,7 @@ impl Launch {
     ) -> io::Result<QueryOutput> {
         let tag = EnvironmentTag::new();
         let command = self.command(arguments, directory, self.environment.clone(), &tag);
-        query::query(command, |leader| self.tree(tag, leader), limit).await
+        opencode_run_containment::query(command, |leader| self.tree(tag, leader), limit).await
     }
 }
 
@@ -244,56 +242,13 @@ pub(crate) async fn query(
 ) -> io::Result<QueryOutput> {
     let tag = EnvironmentTag::new();
     let outer = std::env::var_os(EnvironmentTag::VARIABLE);
-    let mut command = start(program, supervisor);
+    let mut command = command_in_own_group(program, supervisor);
     command.args(arguments).env(EnvironmentTag::VARIABLE, tag.nested_in(outer.as_deref()));
     if let Some(home) = home {
         command.envs(HOMES.map(|name| (name, home))).env("PWD", home).current_dir(home);
     }
-    query::query(command, |leader| tree(supervisor, tag, leader), limit).await
-}
-
-/// Returns the command that starts a program in a process group of its own, under the supervisor if there is one.
-///
-/// The group is needed because this process translates Ctrl-C on a terminal; opencode must not receive it.
-pub(crate) fn start(program: &Path, supervisor: Option<&Supervisor>) -> Command {
-    let mut command = start_in_our_group(program, supervisor);
-    #[cfg(unix)]
-    command.process_group(0);
-    command
-}
-
-/// Returns the command that starts a program in our own process group, under the supervisor if there is one. If the
-/// group owns the terminal, the program can prompt a person there.
-pub(crate) fn start_in_our_group(program: &Path, supervisor: Option<&Supervisor>) -> Command {
-    let mut command = match supervisor {
-        None => Command::new(program),
-        Some(supervisor) => supervisor.command(program),
-    };
-    // The tree kills it. If it were killed before the tree's scan, its untagged descendants could not be found.
-    command.kill_on_drop(supervisor.is_none() && !cfg!(target_os = "linux"));
-    // If a git hook started this process, a git of the child would work on the hook's repository.
-    for variable in GIT_REPOSITORY {
-        command.env_remove(variable);
-    }
-    descriptors::withhold_inherited(command.as_std_mut());
-    command
-}
-
-/// Returns the process tree of a run that [`start`] has started as `leader`. Without a supervisor it gets a watchdog.
-pub(crate) fn tree(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Tree {
-    match supervisor {
-        None => Tree::with_watchdog(tag, leader),
-        Some(_) => Tree::supervised(tag, leader),
-    }
-}
-
-/// Returns the process tree of a run that [`start_in_our_group`] has started as `leader`. A watchdog would kill our own
-/// group.
-pub(crate) fn tree_in_our_group(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Tree {
-    match supervisor {
-        None => Tree::new(tag, leader),
-        Some(_) => Tree::supervised(tag, leader),
-    }
+    let tree = |leader| ProcessTree::of_group_leader(supervisor, tag, leader);
+    opencode_run_containment::query(command, tree, limit).await
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The settings that are fixed when opencode starts: models, configuration, and the parts to leave out.
 
-use crate::blocking;
 use crate::environment::Environment;
 use crate::model_route::ModelRoute;
 use crate::protocol::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables};
 use crate::redaction::Redaction;
 use crate::shared_sources::SharedSources;
 use crate::{Launch, cache_file};
+use opencode_run_containment::blocking;
 use opencode_run_core::{ExposeSecret, FailureKind, ModelChoice, ModelConfig, Remedy, SecretString, StartError};
 use std::fmt;
 use std::hash::{Hash, Hasher};

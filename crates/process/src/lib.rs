@@ -36,16 +36,12 @@
 
 mod background;
 mod backoff;
-mod blocking;
 mod cache_file;
-mod contained;
-mod descriptors;
+mod command_environment;
 mod environment;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod helper;
-mod ignored_signals;
 mod json_text;
 mod launch;
 mod launch_key;
@@ -56,7 +52,6 @@ mod models;
 mod private_dir;
 mod project_config;
 mod protocol;
-mod query;
 mod redaction;
 mod remove_dir;
 mod request;
@@ -73,24 +68,21 @@ mod shared_sources;
 mod shell;
 mod stderr_tail;
 mod suggestions;
-pub mod supervisor;
 mod task_dir;
-mod tree;
 mod version;
 mod version_cache;
 mod version_control;
-#[cfg(unix)]
-mod watchdog;
 
 pub use background::Background;
 pub use cache_file::write as write_private_file;
-pub use contained::{command_environment, spawn_plain};
+pub use command_environment::command_environment;
 pub use environment::is_inherited;
-pub use helper::Helper;
-pub use ignored_signals::{SignalSet, ignored_signals};
 pub use launch::Launch;
 pub use locate::{LocateError, Locator, Opencode};
 pub use models::{ModelListError, known_models, listed_models};
+pub use opencode_run_containment::{Helper, SignalSet, Supervisor, ignored_signals, spawn_plain, supervisor};
+#[cfg(target_os = "linux")]
+pub use opencode_run_containment::{SupervisorError, supervise};
 pub use opencode_run_gateway::{ModelList, ProbeError};
 pub use private_dir::{Untrusted, create_private_dir_all, find_untrusted};
 pub use project_config::{ProjectConfig, ProjectPower};
@@ -101,9 +93,6 @@ pub use serve_executor::ServeExecutor;
 pub use session::{SessionInfo, SessionLookupError, SessionModel, session_directory, session_info};
 pub use shell::{UnusableShell, unusable_shell};
 pub use suggestions::suggestions;
-pub use supervisor::Supervisor;
-#[cfg(target_os = "linux")]
-pub use supervisor::{SupervisorError, supervise};
 pub use task_dir::{TaskDir, TaskDirError, TaskName, TaskNameError};
 pub use version::{ParseVersionError, Version};
 pub use version_control::tracking_reason;

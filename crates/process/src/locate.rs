@@ -3,7 +3,9 @@
 use crate::protocol::{Generation, Unsupported};
 use crate::resource_limits::resource_hint;
 use crate::version_cache::VersionCache;
-use crate::{Supervisor, Untrusted, Version, blocking, find_untrusted, launch, supervisor};
+use crate::{Untrusted, Version, find_untrusted, launch};
+use opencode_run_containment::blocking;
+use opencode_run_containment::supervisor::{self, Supervisor};
 use opencode_run_core::Remedy;
 use std::ffi::OsString;
 use std::io;

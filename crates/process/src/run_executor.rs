@@ -1,7 +1,6 @@
 //! The executor that starts `opencode run` for each turn.
 
 use crate::Launch;
-use crate::blocking;
 use crate::launch_key::{LaunchGuard, LaunchKey, write_private};
 use crate::model_route::{RouteLease, err_unmetered};
 use crate::protocol;
@@ -11,6 +10,7 @@ use crate::run_process::RunCommand;
 use crate::run_turn::RunTurn;
 use crate::session::{SessionInfo, SessionLookupError, session_info};
 use async_trait::async_trait;
+use opencode_run_containment::blocking;
 use opencode_run_core::{
     Executor, FailureKind, PermissionPolicy, Remedy, SessionId, StartError, StartedTurn, TurnRequest,
 };

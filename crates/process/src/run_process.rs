@@ -3,7 +3,7 @@
 use crate::Launch;
 use crate::environment::Environment;
 use crate::lines::Lines;
-use crate::tree::{self, EnvironmentTag, Tree};
+use opencode_run_containment::{EnvironmentTag, ProcessTree, start_child};
 use opencode_run_core::{FailureKind, Remedy, StartError};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub(crate) struct RunCommand {
 
 /// A started process.
 pub(crate) struct RunProcess {
-    pub(crate) tree: Tree,
+    pub(crate) tree: ProcessTree,
     pub(crate) child: Child,
     pub(crate) stdin: ChildStdin,
     pub(crate) stdout: Lines<ChildStdout>,
@@ -43,7 +43,7 @@ impl RunCommand {
         let tag = EnvironmentTag::new();
         let mut command = self.launch.command(&self.arguments, &self.directory, self.environment.clone(), &tag);
         command.stdin(Stdio::piped());
-        let mut child = tree::start_child(|| command.spawn()).map_err(|error| {
+        let mut child = start_child(|| command.spawn()).map_err(|error| {
             let message = format!("{} cannot be started", self.launch.opencode().path().display());
             StartError::new(FailureKind::Opencode, message).remedy(Remedy::CheckOpencode).caused_by(error)
         })?;

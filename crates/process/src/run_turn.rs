@@ -9,7 +9,7 @@ use crate::redaction::Redaction;
 use crate::run_process::{RunCommand, RunProcess};
 use crate::send_queue::SendQueue;
 use crate::stderr_tail::StderrTail;
-use crate::tree::{Signal as TreeSignal, Tree};
+use opencode_run_containment::{ProcessTree, StopSignal};
 use opencode_run_core::{
     Control, Ending, Event, Observed, PermissionRequest, ProcessExit, SessionId, Signal, TurnDriver, TurnFailure,
 };
@@ -39,7 +39,7 @@ pub(crate) struct RunTurn {
     /// Restarts the process.
     command: RunCommand,
     startup: Startup,
-    tree: Tree,
+    tree: ProcessTree,
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<Lines<ChildStdout>>,
@@ -268,7 +268,7 @@ impl RunTurn {
             Some(Control::Interrupt) => {
                 // Once the leader has exited, its descendants can no longer be recognized.
                 self.tree.record_descendants().await;
-                self.tree.signal_leader(TreeSignal::Interrupt);
+                self.tree.signal_leader(StopSignal::Interrupt);
                 self.escalation = Some((Escalation::Terminate, Instant::now() + STAGE_TIMEOUT));
             }
             Some(_) => self.kill().await,
@@ -283,7 +283,7 @@ impl RunTurn {
         match self.escalation.take() {
             Some((Escalation::Terminate, _)) => {
                 self.tree.record_descendants().await;
-                self.tree.signal_leader(TreeSignal::Terminate);
+                self.tree.signal_leader(StopSignal::Terminate);
                 self.escalation = Some((Escalation::Kill, Instant::now() + STAGE_TIMEOUT));
             }
             Some((Escalation::Kill, _)) => self.kill().await,

@@ -5,7 +5,6 @@ mod release;
 
 use self::prepared_session::PreparedSession;
 use crate::background::Background;
-use crate::blocking;
 use crate::launch_key::LaunchKey;
 use crate::protocol::{self, ClientError, NewSession, check_server_support};
 use crate::request::{check, err_wrong_directory};
@@ -20,6 +19,7 @@ use crate::session::{SessionInfo, SessionLookupError};
 use crate::shared_sources::SharedSources;
 use crate::{Launch, Version};
 use async_trait::async_trait;
+use opencode_run_containment::blocking;
 use opencode_run_core::{
     Executor, FailureKind, ModelChoice, ModelConfig, ModelSourceType, Remedy, SessionId, StartError, StartedTurn, Task,
     TurnRequest,

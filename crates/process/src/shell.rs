@@ -4,7 +4,7 @@
 //! same, and every command of the agent does nothing and seems to have succeeded, or failed without output.
 
 #[cfg(unix)]
-use crate::{descriptors, tree::start_child};
+use opencode_run_containment::{start_child, withhold_inherited};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 #[cfg(unix)]
@@ -82,7 +82,7 @@ fn runs_commands(shell: &Path) -> bool {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    descriptors::withhold_inherited(&mut command);
+    withhold_inherited(&mut command);
     let Ok(mut child) = start_child(|| command.spawn()) else { return false };
     let began = Instant::now();
     loop {

@@ -1,10 +1,7 @@
 //! The working directory of a task.
 
-use crate::blocking;
-use crate::descriptors;
-use crate::environment::GIT_REPOSITORY;
 use crate::remove_dir::remove_dir_all;
-use crate::tree::start_child;
+use opencode_run_containment::{GIT_REPOSITORY_VARIABLES, blocking, start_child, withhold_inherited};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -245,10 +242,10 @@ async fn git_init(path: &Path) -> Result<bool, String> {
     let mut git = Command::new("git");
     // No template: a task must not run the hooks that the user keeps for new repositories.
     git.args(["init", "--quiet", "--template="]).current_dir(path).stdin(Stdio::null()).kill_on_drop(true);
-    for variable in GIT_REPOSITORY {
+    for variable in GIT_REPOSITORY_VARIABLES {
         git.env_remove(variable);
     }
-    descriptors::withhold_inherited(git.as_std_mut());
+    withhold_inherited(git.as_std_mut());
     git.stdout(Stdio::null()).stderr(Stdio::piped());
     let output = async { start_child(|| git.spawn())?.wait_with_output().await };
     match output.await {

@@ -1,7 +1,6 @@
 //! Determines whether a file came with a repository, by git commands that run nothing from the repository.
 
-use crate::environment::GIT_REPOSITORY;
-use crate::tree::start_child;
+use opencode_run_containment::{GIT_REPOSITORY_VARIABLES, start_child};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -85,7 +84,7 @@ async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
     ]);
     git.args(["ls-files", "--cached", "--error-unmatch", "--"]).arg(relative);
     git.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    for variable in GIT_REPOSITORY {
+    for variable in GIT_REPOSITORY_VARIABLES {
         git.env_remove(variable);
     }
     // A ceiling directory of a hook or the user must not hide the repository.
@@ -112,7 +111,7 @@ mod tests {
     fn git(folder: &Path, arguments: &[&str]) {
         let mut git = std::process::Command::new("git");
         git.current_dir(folder).args(["-c", "user.name=x", "-c", "user.email=x@y"]).args(arguments);
-        for variable in GIT_REPOSITORY {
+        for variable in GIT_REPOSITORY_VARIABLES {
             git.env_remove(variable);
         }
         assert!(git.output().unwrap().status.success(), "{arguments:?}");

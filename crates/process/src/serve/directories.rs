@@ -1,6 +1,6 @@
 //! The directories in which a server's turns work and have worked.
 
-use crate::tree::{StartTime, ToolProcess};
+use opencode_run_containment::{StartTime, ToolProcess};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -134,8 +134,7 @@ mod tests {
         directory: Option<&str>,
         ended: &[EndedTurn],
     ) -> bool {
-        directories.are_leftovers(&[ToolProcess { started_at, directory: directory.map(PathBuf::from) }], ended)
-            == [true]
+        directories.are_leftovers(&[ToolProcess::new(started_at, directory.map(PathBuf::from))], ended) == [true]
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl KillBatches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::StartTime;
+    use opencode_run_containment::StartTime;
     use std::path::PathBuf;
     use std::time::Duration;
 

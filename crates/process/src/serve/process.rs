@@ -3,13 +3,13 @@
 use super::lease::Lease;
 use super::start_error::err_unreachable;
 use crate::Launch;
+use crate::backoff;
 use crate::environment::Environment;
 use crate::lines::{Line, Lines};
 use crate::protocol::{self, ClientError, Generation, ServerLaunch, StderrLine};
 use crate::resource_limits::{error_summary, resource_hint};
 use crate::stderr_tail::StderrTail;
-use crate::tree::{self, EnvironmentTag, OwnProcesses, Tree};
-use crate::{backoff, blocking};
+use opencode_run_containment::{EnvironmentTag, OwnProcesses, ProcessTree, blocking, own_processes, start_child};
 use opencode_run_core::{FailureKind, Remedy, StartError};
 use reqwest::Url;
 use std::collections::VecDeque;
@@ -98,7 +98,7 @@ impl ServerProcess {
             tracing::info!(attempt, "waiting for the opencode server to listen");
             match tokio::time::timeout(START_TIMEOUT, address).await {
                 Ok(Ok(url)) => {
-                    process.own_processes = tree::own_processes(process.id).await;
+                    process.own_processes = own_processes(process.id).await;
                     return Ok((process, url, password));
                 }
                 Ok(Err(_)) => {
@@ -148,7 +148,7 @@ impl ServerProcess {
         if holds_stdin {
             command.stdin(Stdio::piped());
         }
-        let mut child = tree::start_child(|| command.spawn()).map_err(|error| error.to_string())?;
+        let mut child = start_child(|| command.spawn()).map_err(|error| error.to_string())?;
         let id = child.id().unwrap_or_default();
         let tree = launch.tree(tag.clone(), id);
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -276,7 +276,7 @@ async fn collect_log<R: tokio::io::AsyncRead + Unpin>(mut lines: Lines<R>, log: 
 /// Waits for the end of the process or the request to stop it, and then kills its process tree.
 async fn monitor(
     mut child: Child,
-    mut tree: Tree,
+    mut tree: ProcessTree,
     stopped: oneshot::Receiver<()>,
     exit: watch::Sender<Option<String>>,
     stdout: tokio::task::JoinHandle<()>,

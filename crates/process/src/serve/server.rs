@@ -10,8 +10,8 @@ use super::start_error::err_unreachable;
 use crate::launch_key::{LaunchGuard, LaunchKey};
 use crate::model_route::{RouteLease, err_unmetered};
 use crate::protocol::{self, Client, ClientError, NewSession, StderrLine};
-use crate::tree::ToolProcess;
-use crate::{Launch, Version, tree};
+use crate::{Launch, Version};
+use opencode_run_containment::{ToolProcess, kill_tools, memory};
 use opencode_run_core::{Budget, FailureKind, ModelSourceType, SessionId, StartError, TurnFailure};
 use reqwest::{StatusCode, Url};
 use std::collections::{HashMap, HashSet};
@@ -326,7 +326,7 @@ impl Server {
             let Some(since) = self.directories().take_deferred(&mut ended) else { return };
             let server = Arc::clone(self);
             let is_leftover = move |tools: &[ToolProcess]| server.directories().are_leftovers(tools, &ended);
-            tree::kill_tools(process.tag(), process.own_processes(), since, is_leftover).await;
+            kill_tools(process.tag(), process.own_processes(), since, is_leftover).await;
         };
         self.kill_batches.kill_leftovers(turn, kill_leftovers).await;
     }
@@ -375,7 +375,7 @@ impl Server {
             }
             *next_memory_check = Instant::now() + MEMORY_CHECK_INTERVAL;
         }
-        tree::memory(process.id()).await
+        memory(process.id()).await
     }
 
     /// Returns the memory limit above which the server is recycled, in bytes. It is the memory of the first call, which

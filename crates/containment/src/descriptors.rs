@@ -1,7 +1,6 @@
 //! Keeps child processes from inheriting descriptors that the parent of this program left open.
 //!
-//! `program 3<secrets` gives descriptor 3 to the program and to all of its descendants, opencode and the agent's commands included,
-//! which can read it at `/proc/self/fd/3`. The descriptors that Rust opens are close-on-exec, inherited ones are not. A
+//! `program 3<secrets` gives descriptor 3 to the program and to all of its descendants, which can read it at `/proc/self/fd/3`. The descriptors that Rust opens are close-on-exec, inherited ones are not. A
 //! library must not change them in its host, so they are replaced in each child.
 
 #[cfg(target_os = "linux")]
@@ -12,10 +11,10 @@ use std::process::Command;
 /// before it is started.
 ///
 /// Only Linux lists the open descriptors. Without inheritable descriptors it only costs the check.
-pub(crate) fn withhold_inherited(command: &mut Command) {
+pub fn withhold_inherited(command: &mut Command) {
     #[cfg(target_os = "linux")]
     if let Err(error) = replace(command, inheritable()) {
-        tracing::warn!(%error, "opencode inherits open files of this program's parent");
+        tracing::warn!(%error, "a child inherits open files of this program's parent");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = command;

@@ -1,9 +1,11 @@
-//! Programs other than opencode, such as an installer, that leave no process behind.
+//! Programs, such as an installer, that leave no process behind.
 
-use crate::launch::{start, start_in_our_group, tree, tree_in_our_group};
-use crate::supervisor::Supervisor;
-use crate::tree::{EnvironmentTag, Tree, start_child};
-use std::ffi::OsStr;
+use crate::child::start_child;
+use crate::command::{command_in_our_group, command_in_own_group};
+use crate::environment_tag::EnvironmentTag;
+use crate::supervisor::program::Supervisor;
+use crate::tree::ProcessTree;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -12,7 +14,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 /// A running program. Dropping it kills its process tree.
 #[derive(Debug)]
 pub struct Helper {
-    tree: Tree,
+    tree: ProcessTree,
     child: Child,
 }
 
@@ -20,8 +22,7 @@ impl Helper {
     /// Starts a program from `PATH` in a directory, with the environment of this process. Its stdin is empty, stdout and
     /// stderr are piped: read both, since a full pipe blocks the program.
     ///
-    /// Its process tree is found like that of a turn: completely with a [`Supervisor`], otherwise by environment tag
-    /// and descent.
+    /// Its process tree is found completely with a [`Supervisor`], otherwise by environment tag and descent.
     ///
     /// # Errors
     ///
@@ -32,9 +33,9 @@ impl Helper {
         directory: &Path,
         supervisor: Option<&Supervisor>,
     ) -> io::Result<Self> {
-        let mut command = start(&find(program)?, supervisor);
+        let mut command = command_in_own_group(&find(program)?, supervisor);
         command.args(arguments).current_dir(directory).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self::spawn(command, |tag, leader| tree(supervisor, tag, leader))
+        Self::spawn(command, |tag, leader| ProcessTree::of_group_leader(supervisor, tag, leader))
     }
 
     /// Starts a command of the user in a shell. Its stdin is empty, its stdout is [piped](Self::take_stdout), and its
@@ -47,12 +48,35 @@ impl Helper {
     /// If there is no shell, or it cannot be started.
     pub fn shell(command: &str, supervisor: Option<&Supervisor>) -> io::Result<Self> {
         let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
-        let mut shell = start_in_our_group(&find(shell)?, supervisor);
+        let mut shell = command_in_our_group(&find(shell)?, supervisor);
         shell.args([flag, command]).stdout(Stdio::piped());
-        Self::spawn(shell, |tag, leader| tree_in_our_group(supervisor, tag, leader))
+        Self::spawn(shell, |tag, leader| ProcessTree::of_group_member(supervisor, tag, leader))
     }
 
-    pub(crate) fn spawn(mut command: Command, tree: impl FnOnce(EnvironmentTag, u32) -> Tree) -> io::Result<Self> {
+    /// Starts untrusted code: a program with exactly these variables, in this directory, in its own process group. Its stdin is
+    /// empty.
+    ///
+    /// Its process tree is found as for [`start`](Self::start), including background processes. [`wait`](Self::wait) and
+    /// [`end`](Self::end) kill them.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn contained(
+        program: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        directory: &Path,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        [stdout, stderr]: [Stdio; 2],
+        supervisor: Option<&Supervisor>,
+    ) -> io::Result<Self> {
+        let mut command = command_in_own_group(program, supervisor);
+        command.args(arguments).env_clear().envs(environment).env("PWD", directory).env_remove("OLDPWD");
+        command.current_dir(directory).stdout(stdout).stderr(stderr);
+        Self::spawn(command, |tag, leader| ProcessTree::of_group_leader(supervisor, tag, leader))
+    }
+
+    fn spawn(mut command: Command, tree: impl FnOnce(EnvironmentTag, u32) -> ProcessTree) -> io::Result<Self> {
         let tag = EnvironmentTag::new();
         let outer = std::env::var_os(EnvironmentTag::VARIABLE);
         command.env(EnvironmentTag::VARIABLE, tag.nested_in(outer.as_deref())).stdin(Stdio::null());
@@ -102,4 +126,28 @@ impl Helper {
 
 fn find(program: &str) -> io::Result<PathBuf> {
     which::which(program).map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn contained_command_gets_its_environment_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = std::fs::File::create(folder.path().join("log")).unwrap();
+        let variables = [("PATH", "/usr/bin:/bin"), ("B", "2"), ("PWD", "/elsewhere")];
+        let helper = Helper::contained(
+            Path::new("/bin/sh"),
+            ["-c", "env; sleep 60 & exit 3"],
+            folder.path(),
+            variables.map(|(name, value)| (name.into(), value.into())),
+            [output.into(), Stdio::null()],
+            None,
+        );
+        assert_eq!(helper.unwrap().wait().await.unwrap().code(), Some(3));
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        assert!(log.contains("B=2\n") && !log.contains("CARGO"), "{log}");
+        assert!(log.contains(&format!("PWD={}\n", folder.path().display())), "{log}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Kills the orphans of the subreaper above all supervisors.
 
-use crate::tree::{Identity, child_identities, kill_descendants};
+use crate::linux::descendants::{child_identities, kill_descendants};
+use crate::linux::table::Identity;
 use rustix::process::{WaitOptions, wait};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

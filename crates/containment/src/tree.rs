@@ -1,82 +1,34 @@
 //! The process tree of a run: its processes are found by an inherited environment tag and by descent, and killed until
 //! none is left.
 //!
-//! opencode's tools call `setsid`, so that neither opencode's exit nor a signal to its process group reaches them. All
+//! Tools of an agent call `setsid`, so that neither the agent's exit nor a signal to its process group reaches them. All
 //! of them inherit the environment, though.
 
-mod background;
-#[cfg(target_os = "linux")]
-mod linux;
-#[cfg(not(target_os = "linux"))]
-mod without_proc;
-
-#[cfg(target_os = "linux")]
-use linux as system;
-#[cfg(target_os = "linux")]
-pub(crate) use linux::{Identity, child_identities, kill_descendants};
-#[cfg(not(target_os = "linux"))]
-use without_proc as system;
-
+use crate::background;
+use crate::environment_tag::EnvironmentTag;
+use crate::stop_signal::StopSignal;
+use crate::supervisor::program::Supervisor;
+use crate::system::KnownProcesses;
 #[cfg(unix)]
 use crate::watchdog::Watchdog;
-use std::ffi::{OsStr, OsString};
-use std::io;
 use std::mem;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 /// How long to try to kill the process tree. Killing a process takes milliseconds; a fork bomb takes a few rounds.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much of [`KILL_TIMEOUT`] a supervisor may take before this process kills the tree itself. It usually takes
 /// milliseconds.
-const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between two scans for survivors.
-const KILL_INTERVAL: Duration = Duration::from_millis(5);
-
-/// A unique value in the environment of all processes of one run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EnvironmentTag(String);
-
-impl EnvironmentTag {
-    /// The variable that contains the tag.
-    pub(crate) const VARIABLE: &'static str = "OPENCODE_RUN_MARKER";
-
-    /// Returns a new unique tag.
-    pub(crate) fn new() -> Self {
-        Self(Uuid::new_v4().simple().to_string())
-    }
-
-    /// Returns the variable's value for a run that is nested in other tagged runs.
-    pub(crate) fn nested_in(&self, outer: Option<&OsStr>) -> OsString {
-        match outer {
-            Some(outer) if !outer.is_empty() => {
-                let mut value = outer.to_owned();
-                value.push(":");
-                value.push(&self.0);
-                value
-            }
-            _ => self.0.clone().into(),
-        }
-    }
-
-    /// Returns whether an environment entry, `NAME=value`, contains the tag.
-    #[cfg(any(target_os = "linux", test))]
-    pub(crate) fn is_in_entry(&self, entry: &[u8]) -> bool {
-        let Some(value) = entry.strip_prefix(Self::VARIABLE.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) else {
-            return false;
-        };
-        value.split(|byte| *byte == b':').any(|tag| tag == self.0.as_bytes())
-    }
-}
+pub(crate) const KILL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The process tree of one run.
 ///
 /// Dropping it kills all of it within [`KILL_TIMEOUT`], unless [`kill_all`](Self::kill_all) has done so. Within a
 /// runtime another thread does that, so that the runtime is not blocked.
 #[derive(Debug)]
-pub(crate) struct Tree(State);
+pub struct ProcessTree(State);
 
 #[derive(Debug)]
 enum State {
@@ -87,7 +39,26 @@ enum State {
     Lost,
 }
 
-impl Tree {
+impl ProcessTree {
+    /// Returns the tree of a process that was just started in a process group of its own, under this supervisor if there
+    /// is one. Without a supervisor it gets a watchdog.
+    #[must_use]
+    pub fn of_group_leader(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Self {
+        match supervisor {
+            None => Self::with_watchdog(tag, leader),
+            Some(_) => Self::supervised(tag, leader),
+        }
+    }
+
+    /// Returns the tree of a process that was just started in our own process group, under this supervisor if there is
+    /// one. A watchdog would kill our own group.
+    pub(crate) fn of_group_member(supervisor: Option<&Supervisor>, tag: EnvironmentTag, leader: u32) -> Self {
+        match supervisor {
+            None => Self::new(tag, leader),
+            Some(_) => Self::supervised(tag, leader),
+        }
+    }
+
     /// Returns the tree of a process that was just started, the ancestor of all others of the run.
     pub(crate) fn new(tag: EnvironmentTag, leader: u32) -> Self {
         Self(State::Idle(Processes::new(tag, leader)))
@@ -113,7 +84,7 @@ impl Tree {
     }
 
     /// Sends a signal to the leader, if it is still the process that was started.
-    pub(crate) fn signal_leader(&self, signal: Signal) {
+    pub fn signal_leader(&self, signal: StopSignal) {
         if let State::Idle(processes) = &self.0 {
             processes.system.signal_leader(signal);
         }
@@ -121,7 +92,7 @@ impl Tree {
     }
 
     /// Resumes a supervisor that a process of the run has stopped.
-    pub(crate) fn resume_supervisor(&self) {
+    pub fn resume_supervisor(&self) {
         if let State::Idle(processes) = &self.0
             && processes.supervised
         {
@@ -131,7 +102,7 @@ impl Tree {
 
     /// Records the current descendants of the leader, so that they are found again after their parents have exited. A
     /// supervisor finds them without.
-    pub(crate) async fn record_descendants(&mut self) {
+    pub async fn record_descendants(&mut self) {
         if matches!(&self.0, State::Idle(processes) if processes.supervised) {
             return;
         }
@@ -146,15 +117,15 @@ impl Tree {
     /// only processes that the kernel does not release.
     ///
     /// If the future is dropped, the kill continues in the background, and the next call waits for it.
-    pub(crate) async fn kill_all(&mut self) -> usize {
+    pub async fn kill_all(&mut self) -> usize {
         self.work(Processes::end).await
     }
 
     /// Returns the known processes, which must be idle.
-    #[cfg(test)]
-    fn processes(&mut self) -> &mut Processes {
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn processes(&mut self) -> (&mut KnownProcesses, &EnvironmentTag) {
         let State::Idle(processes) = &mut self.0 else { panic!("another thread works on them") };
-        processes
+        (&mut processes.system, &processes.tag)
     }
 
     /// Runs a job on another thread, after the job that is running there.
@@ -179,7 +150,7 @@ impl Tree {
     }
 }
 
-impl Drop for Tree {
+impl Drop for ProcessTree {
     fn drop(&mut self) {
         let runtime = tokio::runtime::Handle::try_current();
         match (mem::replace(&mut self.0, State::Lost), runtime) {
@@ -205,7 +176,7 @@ impl Drop for Tree {
 #[derive(Debug)]
 struct Processes {
     tag: EnvironmentTag,
-    system: system::Tree,
+    system: KnownProcesses,
     /// Whether the leader is a supervisor.
     supervised: bool,
     killed: bool,
@@ -217,7 +188,7 @@ struct Processes {
 impl Processes {
     fn new(tag: EnvironmentTag, leader: u32) -> Self {
         Self {
-            system: system::Tree::new(leader),
+            system: KnownProcesses::new(leader),
             tag,
             supervised: false,
             killed: false,
@@ -255,112 +226,5 @@ impl Drop for Processes {
         if !self.killed {
             self.end();
         }
-    }
-}
-
-/// The server's own processes. A process that reuses one of their ids is not one of them.
-pub(crate) use system::OwnProcesses;
-/// The start time of a process.
-pub(crate) use system::StartTime;
-
-/// A process of a server's run that is not one of the server's own.
-#[derive(Debug)]
-pub(crate) struct ToolProcess {
-    /// When it was started.
-    pub(crate) started_at: StartTime,
-    /// Its working directory, if that can be read.
-    pub(crate) directory: Option<PathBuf>,
-}
-
-/// Kills the tool processes of a server's run, with their descendants, that are not older than `since` and for which
-/// `is_leftover` returns true. It is called for all processes that one scan has found.
-///
-/// The server's own processes are those of its process group, such as language servers and MCP servers, and their
-/// descendants. opencode starts each tool in a session of its own, and no process can leave its session for the
-/// server's group.
-pub(crate) async fn kill_tools(
-    tag: &EnvironmentTag,
-    own_processes: OwnProcesses,
-    since: StartTime,
-    is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool> + Send + 'static,
-) {
-    let tools = system::ToolProcesses::new(tag.clone(), own_processes, since);
-    let kill_all = move || {
-        let deadline = Instant::now() + KILL_TIMEOUT;
-        loop {
-            let left = tools.kill_all(&is_leftover);
-            if left == 0 || Instant::now() >= deadline {
-                return left;
-            }
-            std::thread::sleep(KILL_INTERVAL);
-        }
-    };
-    let left = background::run(kill_all).await.unwrap_or_default();
-    if left > 0 {
-        tracing::error!(left, "processes that a turn left could not be killed");
-    }
-}
-
-/// Returns the own processes of a server that has just started to listen: it has started no helpers yet.
-pub(crate) async fn own_processes(leader: u32) -> OwnProcesses {
-    background::run(move || OwnProcesses::of(leader)).await.unwrap_or_default()
-}
-
-/// Returns the memory of a server's process group, in bytes, if it is known. It contains a small supervisor but no
-/// tools, which have groups of their own.
-pub(crate) async fn memory(leader: u32) -> Option<u64> {
-    background::run(move || system::memory(leader)).await.ok().flatten()
-}
-
-/// Starts a child of this process by `start`. Every child must be started by this function, so that it does not count
-/// as an orphan; see [`adopt_orphans`].
-///
-/// # Errors
-///
-/// Those of `start`.
-pub(crate) fn start_child<C: Child>(start: impl FnOnce() -> io::Result<C>) -> io::Result<C> {
-    system::start_child(start)
-}
-
-/// A child of this process.
-pub(crate) trait Child {
-    /// Returns its id, or `None` if it was waited for.
-    fn id(&self) -> Option<u32>;
-}
-
-impl Child for tokio::process::Child {
-    fn id(&self) -> Option<u32> {
-        self.id()
-    }
-}
-
-impl Child for std::process::Child {
-    fn id(&self) -> Option<u32> {
-        Some(self.id())
-    }
-}
-
-pub(crate) use system::adopt_orphans;
-
-/// A signal that asks a run to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
-    Interrupt,
-    Terminate,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tag_is_found_in_its_variable_alone() {
-        let tag = EnvironmentTag::new();
-        let entry = |name: &str, value: &str| format!("{name}={value}").into_bytes();
-        assert!(tag.is_in_entry(&entry(EnvironmentTag::VARIABLE, &tag.0)));
-        assert!(tag.is_in_entry(&entry(EnvironmentTag::VARIABLE, &format!("other:{}", tag.0))));
-        assert!(!tag.is_in_entry(&entry("OTHER", &tag.0)));
-        assert!(!tag.is_in_entry(&entry(EnvironmentTag::VARIABLE, &format!("{}0", tag.0))));
-        assert!(!tag.is_in_entry(EnvironmentTag::VARIABLE.as_bytes()));
     }
 }

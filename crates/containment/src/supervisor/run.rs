@@ -1,10 +1,10 @@
 //! The supervisor process: starts one process, waits for its end or that of its own parent, and kills all descendants.
 //!
-//! It has one thread and no runtime: every opencode has a supervisor, which must be small and start quickly.
+//! It has one thread and no runtime: every program has a supervisor, which must be small and start quickly.
 
 use super::program::KILL_REQUEST;
 use crate::ignored_signals::ignored_signals;
-use crate::tree::kill_descendants;
+use crate::linux::descendants::kill_descendants;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;

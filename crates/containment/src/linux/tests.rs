@@ -1,26 +1,36 @@
 //! Tests with real processes and bystanders.
 
-use super::super::*;
-use super::OwnProcesses;
-use super::table::{EXEC_TIMEOUT, Identity, status};
+use super::known::KnownProcesses;
+use super::table::{EXEC_TIMEOUT, Identity, memory, status};
+use super::tools::{OwnProcesses, ToolProcesses};
+use crate::child::start_child;
+use crate::command::command_in_own_group;
+use crate::environment_tag::EnvironmentTag;
+use crate::start_time::StartTime;
+use crate::stop_signal::StopSignal;
+use crate::tool_process::ToolProcess;
+use crate::tools::kill_tools;
+use crate::tree::{KILL_TIMEOUT, ProcessTree, SUPERVISOR_TIMEOUT};
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 
 fn start(tag: &EnvironmentTag, script: &str) -> Child {
     Command::new("sh").args(["-c", script]).env(EnvironmentTag::VARIABLE, tag.nested_in(None)).spawn().unwrap()
 }
 
 fn alive(tag: &EnvironmentTag) -> usize {
-    super::Tree { leader: None, known: HashSet::new() }.members(tag).len()
+    KnownProcesses::without_leader().members(tag).len()
 }
 
-fn found(tree: &mut Tree) -> Vec<Identity> {
-    let processes = tree.processes();
-    processes.system.members(&processes.tag)
+fn found(tree: &mut ProcessTree) -> Vec<Identity> {
+    let (processes, tag) = tree.processes();
+    processes.members(tag)
 }
 
-fn tree_size(tree: &mut Tree) -> usize {
+fn tree_size(tree: &mut ProcessTree) -> usize {
     found(tree).len()
 }
 
@@ -85,7 +95,7 @@ async fn kills(script: &str, members: usize) {
     let tag = EnvironmentTag::new();
     let mut bystanders = Bystanders::beside(&tag);
     let mut leader = start(&tag, script);
-    let mut tree = Tree::new(tag.clone(), leader.id());
+    let mut tree = ProcessTree::new(tag.clone(), leader.id());
     wait_until("all have started", || alive(&tag) >= members);
     tree.record_descendants().await;
     assert_eq!(tree.kill_all().await, 0);
@@ -108,7 +118,7 @@ async fn kills_signal_ignoring_and_orphaned_processes() {
 async fn kills_untagged_descendants() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "env -i sleep 61.25 & wait");
-    let mut tree = Tree::new(tag.clone(), leader.id());
+    let mut tree = ProcessTree::new(tag.clone(), leader.id());
     wait_until("the child has started", || tree_size(&mut tree) == 2);
     tree.record_descendants().await;
     assert_eq!(tree.kill_all().await, 0);
@@ -126,7 +136,7 @@ async fn kills_a_fork_bomb() {
 fn dropped_tree_is_killed() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "setsid sleep 60 & wait");
-    let tree = Tree::new(tag.clone(), leader.id());
+    let tree = ProcessTree::new(tag.clone(), leader.id());
     wait_until("both have started", || alive(&tag) >= 2);
     drop(tree);
     assert_eq!(alive(&tag), 0);
@@ -137,11 +147,11 @@ fn dropped_tree_is_killed() {
 fn exited_leader_is_not_signalled() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "exit 0");
-    let mut tree = Tree::supervised(tag, leader.id());
+    let mut tree = ProcessTree::supervised(tag, leader.id());
     leader.wait().unwrap();
-    tree.signal_leader(Signal::Terminate);
-    tree.signal_leader(Signal::Interrupt);
-    tree.processes().system.request_kill();
+    tree.signal_leader(StopSignal::Terminate);
+    tree.signal_leader(StopSignal::Interrupt);
+    tree.processes().0.request_kill();
 }
 
 /// Simulates a reused id: the recorded process has another start time.
@@ -153,13 +163,13 @@ fn reused_id_is_not_signalled() {
         let was = Identity { started: identity(bystander).started - 1, ..identity(bystander) };
         was.send(rustix::process::Signal::STOP);
         was.send(rustix::process::Signal::KILL);
-        let mut tree = Tree::supervised(tag.clone(), bystander.id());
-        tree.processes().system.leader = Some(was);
-        tree.processes().system.known = HashSet::from([was]);
-        tree.processes().system.record_descendants(&tag);
-        tree.signal_leader(Signal::Interrupt);
-        tree.signal_leader(Signal::Terminate);
-        assert_eq!(tree.processes().system.kill_all(&tag), 0);
+        let mut tree = ProcessTree::supervised(tag.clone(), bystander.id());
+        tree.processes().0.leader = Some(was);
+        tree.processes().0.known = HashSet::from([was]);
+        tree.processes().0.record_descendants(&tag);
+        tree.signal_leader(StopSignal::Interrupt);
+        tree.signal_leader(StopSignal::Terminate);
+        assert_eq!(tree.processes().0.kill_all(&tag), 0);
         drop(tree);
     }
     bystanders.assert_unharmed();
@@ -169,14 +179,14 @@ fn reused_id_is_not_signalled() {
 fn children_of_reused_id_are_spared() {
     let tag = EnvironmentTag::new();
     let mut other = Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
-    let mut tree = Tree::new(tag.clone(), other.id());
+    let mut tree = ProcessTree::new(tag.clone(), other.id());
     wait_until("its child has started", || tree_size(&mut tree) == 2);
     let was = Identity { started: identity(&other).started - 1, ..identity(&other) };
-    tree.processes().system.leader = Some(was);
-    tree.processes().system.known = HashSet::from([was]);
+    tree.processes().0.leader = Some(was);
+    tree.processes().0.known = HashSet::from([was]);
     assert_eq!(tree_size(&mut tree), 0);
-    tree.processes().system.known = HashSet::from([identity(&other)]);
-    assert_eq!(tree.processes().system.kill_all(&tag), 2);
+    tree.processes().0.known = HashSet::from([identity(&other)]);
+    assert_eq!(tree.processes().0.kill_all(&tag), 2);
     other.wait().unwrap();
 }
 
@@ -209,7 +219,7 @@ async fn tools_are_killed_and_helpers_spared() {
         folder = folder.display()
     );
     let (mut server, own_processes) = start_server(&tag, Path::new("/"), &script);
-    let mut tree = Tree::new(tag.clone(), server.id());
+    let mut tree = ProcessTree::new(tag.clone(), server.id());
     // The server; its helper with two processes; two tools; a tool without a tag and its child.
     wait_until("all have started", || tree_size(&mut tree) == 8);
     std::thread::sleep(Duration::from_millis(20));
@@ -238,7 +248,7 @@ async fn tool_in_removed_directory_is_found() {
     let (tag, before) = (EnvironmentTag::new(), StartTime::now());
     let script = format!("cd {}; setsid sleep 60 & wait", place.display());
     let (mut server, own_processes) = start_server(&tag, Path::new("/"), &script);
-    let mut tree = Tree::new(tag.clone(), server.id());
+    let mut tree = ProcessTree::new(tag.clone(), server.id());
     wait_until("the tool works there", || {
         let members = found(&mut tree);
         members.iter().filter(|process| process.directory().as_ref() == Some(&place)).count() == 2
@@ -258,7 +268,7 @@ async fn tools_below_reused_id_are_spared() {
     let tag = EnvironmentTag::new();
     let before = StartTime::now();
     let (mut other, own_processes) = start_server(&tag, Path::new("/"), "setsid sleep 60 & wait");
-    let mut tree = Tree::new(tag.clone(), other.id());
+    let mut tree = ProcessTree::new(tag.clone(), other.id());
     let is = identity(&other);
     wait_until("its tool has a session of its own", || {
         let members = found(&mut tree);
@@ -266,13 +276,9 @@ async fn tools_below_reused_id_are_spared() {
     });
     let all_left = |tools: &[ToolProcess]| vec![true; tools.len()];
     let was = own_processes.clone().reused(Identity { started: is.started - 1, ..is });
-    assert_eq!(super::ToolProcesses::new(EnvironmentTag::new(), was, before).kill_all(all_left), 0);
+    assert_eq!(ToolProcesses::new(EnvironmentTag::new(), was, before).kill_all(all_left), 0);
     assert_eq!(tree_size(&mut tree), 2);
-    assert_eq!(
-        super::ToolProcesses::new(EnvironmentTag::new(), own_processes, before).kill_all(all_left),
-        1,
-        "its tool"
-    );
+    assert_eq!(ToolProcesses::new(EnvironmentTag::new(), own_processes, before).kill_all(all_left), 1, "its tool");
     drop(tree);
     other.wait().unwrap();
 }
@@ -281,10 +287,10 @@ async fn tools_below_reused_id_are_spared() {
 #[tokio::test]
 async fn dropped_child_lives_until_tree_scan() {
     let tag = EnvironmentTag::new();
-    let mut command = crate::launch::start(Path::new("/bin/sh"), None);
+    let mut command = command_in_own_group(Path::new("/bin/sh"), None);
     command.args(["-c", "env -i setsid sleep 61.5 & wait"]).env(EnvironmentTag::VARIABLE, tag.nested_in(None));
-    let child = super::super::start_child(|| command.spawn()).unwrap();
-    let mut tree = Tree::new(tag.clone(), child.id().unwrap());
+    let child = start_child(|| command.spawn()).unwrap();
+    let mut tree = ProcessTree::new(tag.clone(), child.id().unwrap());
     wait_until("the descendant has started", || tree_size(&mut tree) == 2);
     let members = found(&mut tree);
     drop(child);
@@ -299,7 +305,7 @@ async fn dropped_tree_does_not_block_runtime() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "trap '' USR1; setsid sleep 60 & wait; sleep 60");
     // The leader is no supervisor and ignores the request, so that the kill waits.
-    let tree = Tree::supervised(tag.clone(), leader.id());
+    let tree = ProcessTree::supervised(tag.clone(), leader.id());
     wait_until("both have started", || alive(&tag) >= 2);
     let began = Instant::now();
     drop(tree);
@@ -318,7 +324,8 @@ fn runtime_shutdown_waits_for_dropped_trees() {
         let tag = EnvironmentTag::new();
         let mut leaders = [(); 2].map(|()| start(&tag, "setsid sleep 60 & wait"));
         wait_until("all have started", || alive(&tag) >= 4);
-        let [dropped, held] = [&leaders[0], &leaders[1]].map(|leader| Tree::new(EnvironmentTag::new(), leader.id()));
+        let [dropped, held] =
+            [&leaders[0], &leaders[1]].map(|leader| ProcessTree::new(EnvironmentTag::new(), leader.id()));
         let runtime = builder.build().unwrap();
         // A task that never ends is dropped with the runtime.
         runtime.spawn(async move {
@@ -338,11 +345,11 @@ fn runtime_shutdown_waits_for_dropped_trees() {
 async fn cancelled_kill_continues_and_is_awaited() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "setsid sleep 60 & wait");
-    let mut tree = Tree::new(tag.clone(), leader.id());
+    let mut tree = ProcessTree::new(tag.clone(), leader.id());
     wait_until("both have started", || alive(&tag) >= 2);
     {
         let mut kill_all = std::pin::pin!(tree.kill_all());
-        assert!(futures_util::poll!(kill_all.as_mut()).is_pending());
+        assert!(kill_all.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
     assert_eq!(tree.kill_all().await, 0);
     assert_eq!(alive(&tag), 0);
@@ -356,14 +363,14 @@ fn memory_is_that_of_the_group() {
         std::os::unix::process::CommandExt::process_group(command.args(["-c", script]), 0).spawn().unwrap()
     };
     let (mut alone, mut two) = (group("exec sleep 60"), group("sleep 60 & wait"));
-    wait_until("the memory of both is more", || system::memory(two.id()) > system::memory(alone.id()));
-    assert!(system::memory(alone.id()).unwrap() > 100_000);
-    drop(Tree::new(EnvironmentTag::new(), two.id()));
+    wait_until("the memory of both is more", || memory(two.id()) > memory(alone.id()));
+    assert!(memory(alone.id()).unwrap() > 100_000);
+    drop(ProcessTree::new(EnvironmentTag::new(), two.id()));
     alone.kill().unwrap();
     for child in [&mut alone, &mut two] {
         child.wait().unwrap();
     }
-    assert_eq!(system::memory(alone.id()), None);
+    assert_eq!(memory(alone.id()), None);
 }
 
 #[test]
@@ -374,12 +381,12 @@ fn tag_survives_repeated_exec() {
     let variable = tag.nested_in(None);
     let mut child =
         Command::new("sh").args(["-c", script, script]).env(EnvironmentTag::VARIABLE, variable).spawn().unwrap();
-    let mut tree = Tree::new(tag.clone(), child.id());
+    let mut tree = ProcessTree::new(tag.clone(), child.id());
     let process = identity(&child);
     for look in 0..5000 {
-        assert!(super::has_tag(process, &tag, Instant::now() + EXEC_TIMEOUT), "not seen at look {look}");
+        assert!(process.has_tag(&tag, Instant::now() + EXEC_TIMEOUT), "not seen at look {look}");
     }
-    tree.processes().system.kill_all(&tag);
+    tree.processes().0.kill_all(&tag);
     child.wait().unwrap();
     assert_eq!(alive(&tag), 0);
     bystanders.assert_unharmed();

@@ -1,6 +1,7 @@
 //! Runs a program for its output, and leaves no process of it behind.
 
-use crate::tree::{self, Tree};
+use crate::child::start_child;
+use crate::tree::ProcessTree;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -9,17 +10,20 @@ use tokio::process::Command;
 use tokio::sync::oneshot;
 
 /// The most bytes of output that are read: the wanted part is short or at the start.
-const MAX_OUTPUT_BYTES: u64 = 4 << 20;
+pub const MAX_OUTPUT_BYTES: u64 = 4 << 20;
 /// How long the pipes may stay open after all found processes were killed, until the next scan.
 const KILL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The output of a program.
 #[derive(Debug)]
-pub(crate) struct QueryOutput {
+#[non_exhaustive]
+pub struct QueryOutput {
     /// The exit status; `None` if the output exceeded [`MAX_OUTPUT_BYTES`], and the program was killed for that.
-    pub(crate) status: Option<ExitStatus>,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
+    pub status: Option<ExitStatus>,
+    /// The first bytes of its standard output, up to [`MAX_OUTPUT_BYTES`].
+    pub stdout: Vec<u8>,
+    /// The first bytes of its standard error, up to [`MAX_OUTPUT_BYTES`].
+    pub stderr: Vec<u8>,
 }
 
 /// Runs a command to its end. `tree_of` returns the process tree of a process id.
@@ -29,13 +33,13 @@ pub(crate) struct QueryOutput {
 /// # Errors
 ///
 /// If it cannot be started, or does not exit within the limit.
-pub(crate) async fn query(
+pub async fn query(
     mut command: Command,
-    tree_of: impl FnOnce(u32) -> Tree,
+    tree_of: impl FnOnce(u32) -> ProcessTree,
     limit: Duration,
 ) -> io::Result<QueryOutput> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = tree::start_child(|| command.spawn())?;
+    let mut child = start_child(|| command.spawn())?;
     let mut tree = tree_of(child.id().unwrap_or_default());
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::Error::other("it has no output"));
@@ -90,14 +94,14 @@ async fn read(mut output: impl AsyncRead + Unpin, full: Option<oneshot::Sender<(
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::tree::EnvironmentTag;
+    use crate::environment_tag::EnvironmentTag;
     use std::time::Instant;
 
     async fn query_shell(script: &str, limit: Duration) -> io::Result<QueryOutput> {
         let tag = EnvironmentTag::new();
         let mut command = Command::new("sh");
         command.args(["-c", script]).env(EnvironmentTag::VARIABLE, tag.nested_in(None));
-        query(command, |id| Tree::new(tag, id), limit).await
+        query(command, |id| ProcessTree::new(tag, id), limit).await
     }
 
     #[tokio::test]

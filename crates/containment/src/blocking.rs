@@ -17,7 +17,7 @@ const STACK_SIZE: usize = 1 << 20;
 /// # Panics
 ///
 /// If the job panics, when its result is awaited; and if it is called outside of a runtime.
-pub(crate) fn call<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Call<T> {
+pub fn call<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Call<T> {
     let runtime = Handle::current();
     let job = move || {
         let _runtime = runtime.enter();
@@ -28,7 +28,7 @@ pub(crate) fn call<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) 
 
 /// The result of a job on a dedicated thread.
 #[derive(Debug)]
-pub(crate) struct Call<T>(oneshot::Receiver<thread::Result<T>>);
+pub struct Call<T>(oneshot::Receiver<thread::Result<T>>);
 
 impl<T> Future for Call<T> {
     type Output = T;

@@ -1,9 +1,10 @@
 //! The tool processes of a server's run: those that its turns have started.
 
-use super::start_time::StartTime;
-use super::table::{EXEC_TIMEOUT, Identity, Status, all_processes, children_of, status, subtree};
-use super::{has_tag, identity, stop_and_kill};
-use crate::tree::{EnvironmentTag, ToolProcess};
+use super::stop_and_kill::stop_and_kill;
+use super::table::{EXEC_TIMEOUT, Identity, Status, all_processes, children_of, identity, status, subtree};
+use crate::environment_tag::EnvironmentTag;
+use crate::start_time::StartTime;
+use crate::tool_process::ToolProcess;
 use rustix::process::Signal;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -14,10 +15,10 @@ use std::time::Instant;
 /// The suffix that the kernel adds to the name of a removed directory.
 const REMOVED: &[u8] = b" (deleted)";
 
-/// A server's own processes: its leader, and the processes between that and opencode. Empty if the leader had exited
+/// A server's own processes: its leader, and the processes between that and the server. Empty if the leader had exited
 /// before the scan.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OwnProcesses {
+pub struct OwnProcesses {
     leader: Option<Identity>,
     own: HashSet<Identity>,
 }
@@ -43,8 +44,8 @@ impl OwnProcesses {
 
 /// The tool processes of a run, which are not the server's own.
 ///
-/// The server's own processes are those of its process group: itself, a supervisor, npm's wrapper, and helpers such as
-/// language servers and MCP servers; and the descendants of the helpers, a browser for example. opencode starts every
+/// The server's own processes are those of its process group: itself, a supervisor, a wrapper, and helpers such as
+/// language servers and MCP servers; and the descendants of the helpers, a browser for example. The server starts every
 /// tool in a session of its own, and a process cannot change into a group of another session.
 #[derive(Debug)]
 pub(crate) struct ToolProcesses {
@@ -76,7 +77,7 @@ impl ToolProcesses {
         let deadline = Instant::now() + EXEC_TIMEOUT;
         let tools: Vec<_> = young
             .filter(|process| !own.contains(process))
-            .filter(|process| below.contains(process) || has_tag(*process, &self.tag, deadline))
+            .filter(|process| below.contains(process) || process.has_tag(&self.tag, deadline))
             .collect();
         // A child of a turn's process belongs to that turn, wherever it works.
         let left = subtree(&left(&tools, is_leftover), &all);
@@ -119,8 +120,7 @@ fn left(processes: &[Identity], is_leftover: impl Fn(&[ToolProcess]) -> Vec<bool
     if processes.is_empty() {
         return HashSet::new();
     }
-    let tool =
-        |process: &Identity| ToolProcess { started_at: StartTime(process.started), directory: works_in(*process) };
+    let tool = |process: &Identity| ToolProcess::new(StartTime(process.started), works_in(*process));
     let tools: Vec<_> = processes.iter().map(tool).collect();
     processes.iter().zip(is_leftover(&tools)).filter(|(_, left)| *left).map(|(process, _)| *process).collect()
 }

@@ -1,4 +1,4 @@
-//! The program that opencode is started under.
+//! The program under which others are started.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,13 @@ pub(crate) const KILL_REQUEST: rustix::process::Signal = rustix::process::Signal
 /// It passes on standard input and output, and exits with its child's status. A library must not change its host
 /// process, so it cannot adopt orphans; a separate program can. Advantages of a supervisor:
 ///
-/// - All processes that opencode started are killed when the process that started the supervisor ends, even by SIGKILL.
+/// - All processes that the program started are killed when the process that started the supervisor ends, even by SIGKILL.
 /// - Orphans that have cleared their environment are killed too. Without a supervisor, only processes are found that
-///   carry the environment tag or were seen as descendants of opencode.
+///   carry the environment tag or were seen as descendants of the program.
 ///
-/// The program must call `supervise` with the arguments that follow those given here, as the command `opencode-run`
-/// does for `__watch`. Such programs exist only on Linux; on other systems start opencode without one.
+/// The program must call `supervise` with the arguments that follow those given here, as
+/// [`init`](crate::supervisor::init) does. Such programs exist only on Linux; on other systems start programs without
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervisor {
     program: PathBuf,

@@ -1,19 +1,19 @@
-//! Kills opencode's process group when this process ends, for programs that start opencode without a supervisor.
+//! Kills a process group when this process ends, for programs that are started without a supervisor.
 //!
-//! opencode 1 ignores the end of its stdin and outlives its parent. The watchdog is a shell in opencode's process group
+//! A program that ignores the end of its stdin outlives its parent. The watchdog is a shell in the program's group
 //! that reads a pipe whose only write end is in this process. However this process ends, the kernel closes that end,
-//! and the watchdog kills its group: opencode, its wrapper and its helpers, but not tools, which have sessions of their
-//! own.
+//! and the watchdog kills its group: the program and its helpers, but not tools that have sessions of their own.
 //!
-//! It is a sibling of opencode, not its parent, so that opencode's arguments, environment and exit code pass through no
+//! It is a sibling of the program, not its parent, so that its arguments, environment and exit code pass through no
 //! shell. As a member of the group it keeps the group's id from being reused, so that it cannot kill another group.
 
+use crate::child::start_child;
 use crate::descriptors;
-use crate::tree::{EnvironmentTag, start_child};
+use crate::environment_tag::EnvironmentTag;
 use rustix::process::Pid;
 use std::process::{Child, Command, Stdio};
 
-/// Uses only builtins of the shell. Signals to the group are meant for opencode.
+/// Uses only builtins of the shell. Signals to the group are meant for the program.
 const SCRIPT: &str = "trap '' HUP INT QUIT TERM; read -r line; kill -s KILL 0";
 
 /// The watchdog of one process group. Dropping it ends only the watchdog.
@@ -35,7 +35,7 @@ impl Watchdog {
             Ok(child) => Some(Self(child)),
             Err(error) => {
                 // The leader may have exited already. Otherwise it outlives this process if that is killed.
-                tracing::debug!(%error, leader, "cannot start a watchdog for opencode");
+                tracing::debug!(%error, leader, "cannot start a watchdog");
                 None
             }
         }

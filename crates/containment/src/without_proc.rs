@@ -1,10 +1,13 @@
 //! Fallback for systems without `/proc`: kills the leader and its process group.
 
-use super::{Child, EnvironmentTag, Signal, ToolProcess};
+use crate::environment_tag::EnvironmentTag;
+use crate::start_time::StartTime;
+use crate::stop_signal::StopSignal;
+use crate::tool_process::ToolProcess;
 
 /// The process group of one run, if the system has groups.
 #[derive(Debug)]
-pub(crate) struct Tree {
+pub(crate) struct KnownProcesses {
     #[cfg(unix)]
     group: Option<rustix::process::Pid>,
 }
@@ -16,26 +19,11 @@ pub(crate) fn memory(_: u32) -> Option<u64> {
 
 /// The server's own processes, which are not tracked here.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OwnProcesses;
+pub struct OwnProcesses;
 
 impl OwnProcesses {
     pub(crate) fn of(_: u32) -> Self {
         Self
-    }
-}
-
-/// The start time of a process, which is unknown here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct StartTime(u64);
-
-impl StartTime {
-    pub(crate) fn now() -> Self {
-        Self(0)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn after(self, ticks: u64) -> Self {
-        Self(self.0 + ticks)
     }
 }
 
@@ -59,23 +47,22 @@ pub(crate) fn adopt_orphans() -> std::io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn start_child<C: Child>(start: impl FnOnce() -> std::io::Result<C>) -> std::io::Result<C> {
+pub(crate) fn record_start<C>(
+    start: impl FnOnce() -> std::io::Result<C>,
+    _: impl FnOnce(&C) -> Option<u32>,
+) -> std::io::Result<C> {
     start()
 }
 
 #[cfg(unix)]
-impl Tree {
+impl KnownProcesses {
     pub(crate) fn new(leader: u32) -> Self {
         Self { group: i32::try_from(leader).ok().and_then(rustix::process::Pid::from_raw) }
     }
 
-    pub(crate) fn signal_leader(&self, signal: Signal) {
+    pub(crate) fn signal_leader(&self, signal: StopSignal) {
         if let Some(leader) = self.group {
-            let signal = match signal {
-                Signal::Interrupt => rustix::process::Signal::INT,
-                Signal::Terminate => rustix::process::Signal::TERM,
-            };
-            rustix::process::kill_process(leader, signal).ok();
+            rustix::process::kill_process(leader, signal.of_system()).ok();
         }
     }
 
@@ -100,13 +87,13 @@ impl Tree {
 }
 
 #[cfg(not(unix))]
-impl Tree {
+impl KnownProcesses {
     pub(crate) fn new(_: u32) -> Self {
         Self {}
     }
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn signal_leader(&self, _: Signal) {}
+    pub(crate) fn signal_leader(&self, _: StopSignal) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn request_kill(&self) {}

@@ -1,6 +1,6 @@
 //! Kills all descendants of this process, if it is a subreaper and so stays their ancestor.
 
-use super::stop_and_kill;
+use super::stop_and_kill::stop_and_kill;
 use super::table::{Identity, Status, all_processes, own_children, own_id, status, subtree};
 use rustix::process::Signal;
 use std::collections::HashSet;

@@ -1,5 +1,6 @@
 //! The processes of the system as `/proc` lists them, and signals that reach exactly one of them.
 
+use crate::environment_tag::EnvironmentTag;
 use rustix::process::{self, Pid, PidfdFlags, Signal};
 use std::collections::HashSet;
 use std::fs;
@@ -20,7 +21,7 @@ const EXEC_INTERVAL: Duration = Duration::from_micros(200);
 pub(crate) struct Identity {
     pub(super) id: i32,
     /// The start time in clock ticks since boot.
-    pub(super) started: u64,
+    pub(crate) started: u64,
 }
 
 /// A process as a scan has found it.
@@ -62,11 +63,16 @@ impl Identity {
         fs::read_link(format!("/proc/{}/cwd", self.id)).ok()
     }
 
+    /// Returns whether it has an environment tag.
+    pub(super) fn has_tag(self, tag: &EnvironmentTag, deadline: Instant) -> bool {
+        self.has_in_environment(deadline, |entry| tag.is_in_entry(entry))
+    }
+
     /// Returns whether any entry of its environment, `NAME=value`, matches `wanted`.
     ///
     /// The environment of a process in the middle of an `exec` is empty for a moment, so it is read again until
     /// `deadline`.
-    pub(super) fn has_in_environment(self, deadline: Instant, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
+    fn has_in_environment(self, deadline: Instant, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
         loop {
             let Ok(environment) = read_at_once(&format!("/proc/{}/environ", self.id)) else { return false };
             if !environment.is_empty() {
@@ -131,6 +137,11 @@ pub(super) fn own_id() -> i32 {
     i32::try_from(std::process::id()).unwrap_or_default()
 }
 
+/// Returns the process that has this id now.
+pub(crate) fn identity(id: u32) -> Option<Identity> {
+    i32::try_from(id).ok().and_then(status).map(|status| status.identity)
+}
+
 /// Returns the current status of the process with this id.
 pub(super) fn status(id: i32) -> Option<Status> {
     read_status(id, &stat(id)?)
@@ -188,8 +199,9 @@ pub(super) fn children_of(id: i32) -> Vec<Pid> {
     ids.filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
 }
 
-/// Returns the memory of a process group, in bytes, or `None` if there is no such group.
-pub(super) fn memory_of_group(group: i32) -> Option<u64> {
+/// Returns the memory of the process group that a process leads, in bytes, or `None` if there is no such group.
+pub(crate) fn memory(leader: u32) -> Option<u64> {
+    let group = i32::try_from(leader).ok()?;
     let members = all_processes().into_iter().filter(|status| status.group == group);
     members.filter_map(|status| status.identity.memory()).reduce(|sum, memory| sum + memory)
 }

@@ -3,8 +3,7 @@
 //! A child that this process has not started is an orphan. Every start is recorded under a lock, which the scan for
 //! orphans takes too: a child between its fork and its record never counts as an orphan.
 
-use super::table::{Identity, own_children, status};
-use crate::tree::Child;
+use super::table::{Identity, identity, own_children, status};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, set_child_subreaper, waitpid};
 use std::collections::HashSet;
 use std::io;
@@ -17,7 +16,7 @@ static ADOPTS: AtomicBool = AtomicBool::new(false);
 /// The children that this process has started.
 static STARTED: Mutex<Option<HashSet<Identity>>> = Mutex::new(None);
 
-/// Makes this process a subreaper, and treats every child that [`start_child`] has not started as an orphan of a run.
+/// Makes this process a subreaper, and treats every child that [`record_start`] has not started as an orphan of a run.
 ///
 /// # Errors
 ///
@@ -32,19 +31,22 @@ fn started() -> MutexGuard<'static, Option<HashSet<Identity>>> {
     STARTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts a child and records it.
+/// Starts a child and records it by its id.
 ///
 /// # Errors
 ///
 /// Those of `start`.
-pub(crate) fn start_child<C: Child>(start: impl FnOnce() -> io::Result<C>) -> io::Result<C> {
+pub(crate) fn record_start<C>(
+    start: impl FnOnce() -> io::Result<C>,
+    id: impl FnOnce(&C) -> Option<u32>,
+) -> io::Result<C> {
     if !ADOPTS.load(Ordering::Relaxed) {
         return start();
     }
     let mut started = started();
     let child = start()?;
     // The id cannot be reused until the owner of the child waits for it.
-    started.get_or_insert_default().extend(child.id().and_then(super::identity));
+    started.get_or_insert_default().extend(id(&child).and_then(identity));
     Ok(child)
 }
 
