@@ -30,6 +30,8 @@ pub struct Launch {
     /// How long a server may be idle; `None` for no limit.
     server_idle_timeout: Option<Duration>,
     max_servers: usize,
+    /// How long a start may be silent; `None` for the default of its transport.
+    start_timeout: Option<Duration>,
 }
 
 /// How long a server may be idle before it is ended, unless [set](Launch::server_idle_timeout).
@@ -54,6 +56,7 @@ impl Launch {
             cache: None,
             server_idle_timeout: Some(SERVER_IDLE_TIMEOUT),
             max_servers: MAX_SERVERS,
+            start_timeout: None,
         }
     }
 
@@ -168,6 +171,19 @@ impl Launch {
     /// Returns how many servers may be alive.
     pub(crate) fn server_limit(&self) -> usize {
         self.max_servers
+    }
+
+    /// Sets how long a start of opencode may be silent before it is killed and retried once. By default a server has a
+    /// minute to listen; `opencode run` has a minute to begin the turn, or two if the gateway does not see its requests.
+    #[must_use]
+    pub fn start_timeout(mut self, limit: Duration) -> Self {
+        self.start_timeout = Some(limit);
+        self
+    }
+
+    /// Returns how long a start may be silent, unless the default applies.
+    pub(crate) fn start_limit(&self) -> Option<Duration> {
+        self.start_timeout
     }
 
     /// Returns the opencode that is started.

@@ -87,11 +87,12 @@ impl RunTurn {
     /// Returns the turn of a process that was started by the command.
     pub(crate) fn new(command: RunCommand, driver: TurnDriver, process: RunProcess) -> Self {
         let RunProcess { tree, child, stdin, stdout, stderr } = process;
+        let startup = Startup::new(false, command.launch.start_limit());
         Self {
             generation: command.launch.opencode().generation(),
             driver,
             command,
-            startup: Startup::new(false),
+            startup,
             tree,
             child,
             stdin: Some(stdin),
@@ -125,7 +126,7 @@ impl RunTurn {
     /// Redacts the turn's output, and meters its requests with the lease.
     pub(crate) fn through(mut self, redaction: Redaction, route_lease: Option<RouteLease>) -> Self {
         self.send_queue = SendQueue::new(redaction);
-        self.startup = Startup::new(route_lease.is_some());
+        self.startup = Startup::new(route_lease.is_some(), self.command.launch.start_limit());
         self.route_lease = route_lease;
         self
     }

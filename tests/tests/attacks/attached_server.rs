@@ -320,7 +320,7 @@ fn endless_event_stream_is_bounded() {
             }
             a_turn(line, stream)
         });
-        let ended = attach(&sandbox, &server, &["--timeout", "4s"]);
+        let ended = attach(&sandbox, &server, &["--timeout", "2s"]);
         assert_eq!(ended.code, 124, "{name}: {ended:?}");
         assert!(ended.elapsed < Duration::from_secs(20), "{name}: {ended:?}");
         assert!(ended.peak_kib < 300 << 10, "{name}: {} KiB", ended.peak_kib);

@@ -57,7 +57,7 @@ impl Deed {
 fn patience(opencode: Opencode) -> Duration {
     match opencode {
         Opencode::Fake => Duration::from_secs(2),
-        Opencode::Real | Opencode::Real2 => Duration::from_secs(25),
+        Opencode::Real | Opencode::Real2 => Duration::from_secs(18),
     }
 }
 

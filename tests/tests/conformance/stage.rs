@@ -42,6 +42,7 @@ pub(crate) struct Stage {
     opencode: PathBuf,
     located: OnceCell<opencode_run_process::Opencode>,
     serve: Option<ServeExecutor>,
+    start_timeout: Option<Duration>,
 }
 
 impl Stage {
@@ -56,7 +57,15 @@ impl Stage {
         let script = FakeScript::new(&sandbox, fake_opencode_bin!()).on("serve", serve);
         let fake = run.into_iter().fold(script, |script, acts| script.on("run", acts)).write();
         let opencode = fake.executable().to_owned();
-        Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
+        Self {
+            sandbox,
+            fake: Some(fake),
+            model: None,
+            opencode,
+            located: OnceCell::new(),
+            serve: None,
+            start_timeout: None,
+        }
     }
 
     /// Returns a stage with a fake whose first `serve` does the first act, and whose second does the second.
@@ -65,7 +74,15 @@ impl Stage {
         let script = FakeScript::new(&sandbox, fake_opencode_bin!());
         let fake = script.on("serve", [first]).on("serve", [second]).write();
         let opencode = fake.executable().to_owned();
-        Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
+        Self {
+            sandbox,
+            fake: Some(fake),
+            model: None,
+            opencode,
+            located: OnceCell::new(),
+            serve: None,
+            start_timeout: None,
+        }
     }
 
     /// Returns a stage with the real opencode, a model that answers by these rules as `stub/gpt-4`, and more
@@ -100,7 +117,15 @@ impl Stage {
         }}});
         merge(&mut ours, config);
         sandbox.set("OPENCODE_CONFIG_CONTENT", ours.to_string());
-        Self { sandbox, fake: None, model: Some(model), opencode, located: OnceCell::new(), serve: None }
+        Self {
+            sandbox,
+            fake: None,
+            model: Some(model),
+            opencode,
+            located: OnceCell::new(),
+            serve: None,
+            start_timeout: None,
+        }
     }
 
     async fn located(&self) -> &opencode_run_process::Opencode {
@@ -118,7 +143,14 @@ impl Stage {
     }
 
     pub(crate) async fn launch(&self) -> Launch {
-        Launch::new(self.located().await.clone(), self.sandbox.env().clone())
+        let launch = Launch::new(self.located().await.clone(), self.sandbox.env().clone());
+        self.start_timeout.into_iter().fold(launch, Launch::start_timeout)
+    }
+
+    /// Makes a start of opencode stall when it is silent for this time.
+    pub(crate) fn start_timeout(mut self, limit: Duration) -> Self {
+        self.start_timeout = Some(limit);
+        self
     }
 
     /// Returns an executor on this opencode.

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "test helpers panic on failure")]
 
-use opencode_run_scripted_model::{Answer, ErrorReply, Part, Rule, Script, ScriptedModel, Usage, When};
-use opencode_run_tests::{Sandbox, real_opencode};
+use opencode_run_scripted_model::{Answer, Part, Rule, Script, ScriptedModel, Usage, When};
+use opencode_run_tests::serve_script::Serving;
+use opencode_run_tests::{FakeScript, Sandbox, fake_opencode_bin, real_opencode};
 use serde_json::json;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -52,37 +53,10 @@ impl User {
     /// left.
     #[track_caller]
     fn run(&self, example: PathBuf, arguments: &[&str]) -> String {
-        let (status, stdout, stderr) = self.end(example, arguments);
+        let (status, stdout, stderr) = end(&self.sandbox, example, arguments);
         assert!(status.success(), "{status}\n{stdout}\n{stderr}");
         assert_eq!(stderr, "", "{stdout}");
         stdout
-    }
-
-    /// Runs an example to its end within the time limit, and returns its status and output. Asserts that no process is
-    /// left.
-    #[track_caller]
-    fn end(&self, example: PathBuf, arguments: &[&str]) -> (ExitStatus, String, String) {
-        let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.sandbox.path(name));
-        let mut child = self
-            .sandbox
-            .command(example)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(File::create(&stdout).unwrap())
-            .stderr(File::create(&stderr).unwrap())
-            .spawn()
-            .unwrap();
-        let start = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(start.elapsed() < LIMIT, "it still runs after {LIMIT:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        let [stdout, stderr] = [stdout, stderr].map(|file| fs::read_to_string(file).unwrap());
-        self.sandbox.assert_nothing_alive();
-        (status, stdout, stderr)
     }
 
     /// Returns the directory that an example prints.
@@ -99,6 +73,32 @@ impl User {
         let requests = self.model.requests();
         requests.iter().filter(|request| request.has_tools()).map(|request| request.model().to_owned()).collect()
     }
+}
+
+/// Runs an example to its end within the time limit, and returns its status and output. Asserts that no process is
+/// left.
+#[track_caller]
+fn end(sandbox: &Sandbox, example: PathBuf, arguments: &[&str]) -> (ExitStatus, String, String) {
+    let [stdout, stderr] = ["stdout", "stderr"].map(|name| sandbox.path(name));
+    let mut child = sandbox
+        .command(example)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(File::create(&stdout).unwrap())
+        .stderr(File::create(&stderr).unwrap())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(start.elapsed() < LIMIT, "it still runs after {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let [stdout, stderr] = [stdout, stderr].map(|file| fs::read_to_string(file).unwrap());
+    sandbox.assert_nothing_alive();
+    (status, stdout, stderr)
 }
 
 fn bash(command: &str) -> Part {
@@ -287,10 +287,7 @@ fn full() {
 }
 
 #[test]
-#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn failed_turn_fails_the_program() {
-    let refusal = ErrorReply::new(400).message("the stub refuses this");
-    let user = User::new([When::agent().reply(refusal)]);
     for example in [
         example!("quick-start"),
         example!("blocking"),
@@ -302,9 +299,15 @@ fn failed_turn_fails_the_program() {
         example!("save-markdown"),
         example!("full"),
     ] {
-        let (status, stdout, stderr) = user.end(example.clone(), &[]);
+        let mut sandbox = Sandbox::new();
+        let script = FakeScript::new(&sandbox, fake_opencode_bin!());
+        let fake = script.on("serve", [Serving::replaying("1.18.33/error-400").act()]).write();
+        let path = std::env::var_os("PATH").unwrap();
+        let path = std::iter::once(fake.bin_dir().to_owned()).chain(std::env::split_paths(&path));
+        sandbox.set("PATH", std::env::join_paths(path).unwrap());
+        let (status, stdout, stderr) = end(&sandbox, example.clone(), &[]);
         assert_eq!(status.code(), Some(1), "{}: {stdout}\n{stderr}", example.display());
-        assert!(stderr.contains("the stub refuses this"), "{}: {stdout}\n{stderr}", example.display());
+        assert!(stderr.contains("400"), "{}: {stdout}\n{stderr}", example.display());
     }
 }
 

@@ -42,7 +42,7 @@ struct Fault<'a> {
     /// The last acts of opencode; it stalls by default.
     last: Option<Vec<Act>>,
     /// The action on the command once opencode stalls, or has begun to end.
-    happens: &'a dyn Fn(&mut Running),
+    happens: &'a (dyn Fn(&mut Running) + Sync),
     /// The time until the action has an effect.
     takes: Duration,
     on_terminal: bool,
@@ -50,7 +50,7 @@ struct Fault<'a> {
 
 impl<'a> Fault<'a> {
     /// Returns an ending by an action on the command.
-    fn of(happens: &'a dyn Fn(&mut Running)) -> Self {
+    fn of(happens: &'a (dyn Fn(&mut Running) + Sync)) -> Self {
         Self { arguments: &[], last: None, happens, takes: Duration::ZERO, on_terminal: false }
     }
 
@@ -66,21 +66,39 @@ impl<'a> Fault<'a> {
 
     /// Plays it with every escape on both transports.
     #[track_caller]
-    fn play(&self, check: impl Fn(Transport, &Outcome)) {
-        for transport in [Transport::Run, Transport::Serve] {
-            for (name, escape) in escapes() {
-                let case = self.case(transport, escape);
-                let mut running = self.start(&case);
-                case.wait_until_ready();
-                let began = Instant::now();
-                (self.happens)(&mut running);
-                let limit = PROMISED + self.takes;
-                case.sandbox.assert_nothing_alive_within(limit.saturating_sub(began.elapsed()));
-                let outcome = running.wait();
-                assert!(!outcome.stderr.contains("panicked"), "{transport:?}, {name}: {outcome:?}");
-                check(transport, &outcome);
+    fn play(&self, check: impl Fn(Transport, &Outcome) + Sync) {
+        // They wait more than they compute.
+        std::thread::scope(|scope| {
+            for transport in [Transport::Run, Transport::Serve] {
+                let check = &check;
+                scope.spawn(move || {
+                    for (name, escape) in escapes() {
+                        self.play_one(transport, name, escape, check);
+                    }
+                });
             }
-        }
+        });
+    }
+
+    #[track_caller]
+    fn play_one(
+        &self,
+        transport: Transport,
+        name: &str,
+        escape: Vec<Act>,
+        check: &(impl Fn(Transport, &Outcome) + Sync),
+    ) {
+        let case = self.case(transport, escape);
+        let mut running = self.start(&case);
+        case.wait_until_ready();
+        let began = Instant::now();
+        (self.happens)(&mut running);
+        let limit = PROMISED + self.takes;
+        case.sandbox.assert_nothing_alive_within(limit.saturating_sub(began.elapsed()));
+        let outcome = running.wait();
+        assert!(!outcome.stderr.contains("panicked"), "{transport:?}, {name}: {outcome:?}");
+        // While its directories exist.
+        check(transport, &outcome);
     }
 
     fn case(&self, transport: Transport, escape: Vec<Act>) -> Case {

@@ -97,12 +97,16 @@ fn locked_database_is_waited_for() {
 fn wait_for_locked_database_ends() {
     let run = Case::doing(locked());
     let serve = Case::new(|script, _| script.on("serve", locked())).on(Transport::Serve);
-    for (case, code, kind) in [(run, 1, "crashed"), (serve, 4, "opencode")] {
-        let (outcome, object) = case.run_json(&["hello"]);
-        outcome.assert_code(code);
-        assert_eq!(object["error"]["kind"], kind, "{object}");
-        assert!(object["error"]["message"].as_str().unwrap().contains("database is locked"), "{object}");
-    }
+    std::thread::scope(|scope| {
+        for (case, code, kind) in [(run, 1, "crashed"), (serve, 4, "opencode")] {
+            scope.spawn(move || {
+                let (outcome, object) = case.run_json(&["hello"]);
+                outcome.assert_code(code);
+                assert_eq!(object["error"]["kind"], kind, "{object}");
+                assert!(object["error"]["message"].as_str().unwrap().contains("database is locked"), "{object}");
+            });
+        }
+    });
 }
 
 #[test]

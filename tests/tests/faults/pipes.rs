@@ -105,7 +105,7 @@ fn reader_gone_from_the_start() {
 #[test]
 fn signal_works_while_stdout_is_blocked() {
     // The remaining output waits for a reader for a while, and for less time after a second signal.
-    for (signal, times, code, limit) in [(Signal::TERM, 1, 143, 30), (Signal::INT, 2, 130, 14)] {
+    let play = |signal, times, code, limit| {
         let case = Case::doing(many(3000).chain([Act::Stall {}]));
         let mut running = Running::spawn_unread(&mut case.command(&["--output-format", "stream-json", "hello"]));
         let stdout = running.child.stdout.take().unwrap();
@@ -125,7 +125,11 @@ fn signal_works_while_stdout_is_blocked() {
         assert!(outcome.stderr.contains("warning: stdout was not read"), "{outcome:?}");
         drop(stdout);
         case.sandbox.assert_nothing_alive();
-    }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| play(Signal::TERM, 1, 143, 30));
+        scope.spawn(|| play(Signal::INT, 2, 130, 14));
+    });
 }
 
 /// Waits until the fake has exited; the command may continue.

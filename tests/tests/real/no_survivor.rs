@@ -80,8 +80,8 @@ fn end_of_the_command() {
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn time_limit_ends_all() {
-    let limit = Duration::from_secs(30);
-    nobody_survives("sleep 120", &["--timeout", "30s"], |_| {}, 124, limit);
+    let limit = Duration::from_secs(20);
+    nobody_survives("sleep 120", &["--timeout", "20s"], |_| {}, 124, limit);
 }
 
 #[test]

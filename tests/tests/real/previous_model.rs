@@ -1,4 +1,6 @@
 //! A turn without a model continues with the model of the session's previous turn.
+//!
+//! The two transports differ only if opencode itself is asked for that model, in a session without a journal.
 
 use crate::stage::{Done, Running, Stage};
 use opencode_run_scripted_model::{Script, When};
@@ -60,32 +62,28 @@ fn text(value: &Value) -> String {
 #[tokio::test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 async fn runner_continues_with_previous_source() {
-    for transport in [Transport::Run, Transport::Serve] {
-        let stage = stage();
-        let runner = builder(&stage, transport).model_source(sources(&stage)).build().await.unwrap();
-        for role in [Some(ModelSourceType::Code), Some(ModelSourceType::Write), None] {
-            let prompt = Prompt::new("Go on.");
-            let turn = runner.run(role.into_iter().fold(prompt, Prompt::source_type)).await.unwrap();
-            assert_eq!(turn.state, RunState::Completed, "{transport:?} {role:?}: {:?}", turn.failure);
-        }
-        assert_eq!(models(&stage), ["meta/coder", "writer", "writer"]);
-        assert_eq!(stage.requests()[2].header("authorization"), Some("Bearer sk-of-write"));
-
-        // The source of a single turn is continued too, and so is a named model.
-        let own = ModelConfig { base_url: Some(stage.model.base_url()), ..ModelConfig::new("own") };
-        let own = opencode_runner::ModelChoice::Source { source: ModelSourceType::Think, config: own.into() };
-        runner.run(Prompt::new("Go on.").model(own)).await.unwrap();
-        assert_eq!(runner.run("Go on.").await.unwrap().source_type, Some(ModelSourceType::Think));
-        runner
-            .run(Prompt::new("Go on.").model("stub/gpt-5".parse::<opencode_runner::ModelName>().unwrap()))
-            .await
-            .unwrap();
-        let last = runner.run("Go on.").await.unwrap();
-        assert_eq!((last.state, last.model.as_deref()), (RunState::Completed, Some("stub/gpt-5")));
-        assert_eq!(models(&stage)[3..], ["own", "own", "gpt-5", "gpt-5"]);
-        runner.close().await.unwrap();
-        stage.end();
+    let stage = stage();
+    let runner = builder(&stage, Transport::Serve).model_source(sources(&stage)).build().await.unwrap();
+    for role in [Some(ModelSourceType::Code), Some(ModelSourceType::Write), None] {
+        let prompt = Prompt::new("Go on.");
+        let turn = runner.run(role.into_iter().fold(prompt, Prompt::source_type)).await.unwrap();
+        assert_eq!(turn.state, RunState::Completed, "{role:?}: {:?}", turn.failure);
     }
+    assert_eq!(models(&stage), ["meta/coder", "writer", "writer"]);
+    assert_eq!(stage.requests()[2].header("authorization"), Some("Bearer sk-of-write"));
+
+    // The source of a single turn is continued too, and so is a named model.
+    let own = ModelConfig { base_url: Some(stage.model.base_url()), ..ModelConfig::new("own") };
+    let own = opencode_runner::ModelChoice::Source { source: ModelSourceType::Think, config: own.into() };
+    runner.run(Prompt::new("Go on.").model(own)).await.unwrap();
+    assert_eq!(runner.run("Go on.").await.unwrap().source_type, Some(ModelSourceType::Think));
+    let named = "stub/gpt-5".parse::<opencode_runner::ModelName>().unwrap();
+    runner.run(Prompt::new("Go on.").model(named)).await.unwrap();
+    let last = runner.run("Go on.").await.unwrap();
+    assert_eq!((last.state, last.model.as_deref()), (RunState::Completed, Some("stub/gpt-5")));
+    assert_eq!(models(&stage)[3..], ["own", "own", "gpt-5", "gpt-5"]);
+    runner.close().await.unwrap();
+    stage.end();
 }
 
 #[tokio::test]
@@ -121,67 +119,63 @@ async fn unjournalled_session_continues_with_source() {
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn command_continues_with_previous_source() {
-    for transport in ["run", "serve"] {
-        let stage = stage();
-        let with = ["--config", "../models.env"];
-        let first = run(&stage, transport, &[&with[..], &["--model-source-type", "code", "First."]].concat());
-        let first = first.with_code(0).json();
-        let (session, dir) = (text(&first["session_id"]), text(&first["task_dir"]));
+    let stage = stage();
+    let with = ["--config", "../models.env"];
+    let first = run(&stage, "serve", &[&with[..], &["--model-source-type", "code", "First."]].concat());
+    let first = first.with_code(0).json();
+    let (session, dir) = (text(&first["session_id"]), text(&first["task_dir"]));
 
-        let by_session = |more: &[&str]| run(&stage, transport, &[&["--session", &session][..], more].concat());
-        let by_resume = |more: &[&str]| run(&stage, transport, &[&["resume", &dir][..], more].concat());
-        let second = by_session(&[&with[..], &["Second."]].concat()).with_code(0).json();
-        assert_eq!((&second["session_id"], text(&second["model"])), (&first["session_id"], "meta/coder".to_owned()));
-        by_resume(&[&with[..], &["Third."]].concat()).with_code(0);
-        by_session(&[&with[..], &["--no-journal", "Fourth."]].concat()).with_code(0);
-        assert_eq!(models(&stage), ["meta/coder"; 4]);
+    let by_session = |more: &[&str]| run(&stage, "serve", &[&["--session", &session][..], more].concat());
+    let by_resume = |more: &[&str]| run(&stage, "serve", &[&["resume", &dir][..], more].concat());
+    let second = by_session(&[&with[..], &["Second."]].concat()).with_code(0).json();
+    assert_eq!((&second["session_id"], text(&second["model"])), (&first["session_id"], "meta/coder".to_owned()));
+    by_resume(&[&with[..], &["Third."]].concat()).with_code(0);
+    by_session(&[&with[..], &["--no-journal", "Fourth."]].concat()).with_code(0);
+    assert_eq!(models(&stage), ["meta/coder"; 4]);
 
-        // Without the source the turn is refused, and never runs on another model.
-        for refused in [
-            by_session(&["--no-env", "--no-journal", "More."]),
-            by_session(&["--no-env", "More."]),
-            by_resume(&["--config", "../plan.env", "More."]),
-        ] {
-            let refused = refused.with_code(3);
-            assert_eq!(refused.json()["error"]["kind"], "config");
-            for told in ["model source `code`", "--config", "--model"] {
-                assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
-            }
-            assert!(!refused.stderr.contains("opencode-run-code"), "{}", refused.stderr);
+    // Without the source the turn is refused, and never runs on another model.
+    for refused in [
+        by_session(&["--no-env", "--no-journal", "More."]),
+        by_session(&["--no-env", "More."]),
+        by_resume(&["--config", "../plan.env", "More."]),
+    ] {
+        let refused = refused.with_code(3);
+        assert_eq!(refused.json()["error"]["kind"], "config");
+        for told in ["model source `code`", "--config", "--model"] {
+            assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
         }
-        assert_eq!(stage.requests().len(), 4);
-
-        // The next turn continues with the model that is named instead.
-        by_session(&["--no-env", "--model", "stub/gpt-5", "Fifth."]).with_code(0);
-        by_session(&[&with[..], &["Sixth."]].concat()).with_code(0);
-        by_resume(&["--no-env", "Seventh."]).with_code(0);
-        assert_eq!(models(&stage)[4..], ["gpt-5"; 3]);
-        stage.end();
+        assert!(!refused.stderr.contains("opencode-run-code"), "{}", refused.stderr);
     }
+    assert_eq!(stage.requests().len(), 4);
+
+    // The next turn continues with the model that is named instead.
+    by_session(&["--no-env", "--model", "stub/gpt-5", "Fifth."]).with_code(0);
+    by_session(&[&with[..], &["Sixth."]].concat()).with_code(0);
+    by_resume(&["--no-env", "Seventh."]).with_code(0);
+    assert_eq!(models(&stage)[4..], ["gpt-5"; 3]);
+    stage.end();
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn chat_continues_with_previous_source() {
-    for transport in ["run", "serve"] {
-        let stage = stage();
-        let first = ["--config", "../models.env", "--model-source-type", "write", "First."];
-        let session = text(&run(&stage, transport, &first).with_code(0).json()["session_id"]);
-        let chat = |more: &[&str], code: i32| {
-            let arguments = ["chat", "--transport", transport, "--session", &session];
-            let mut command = stage.command(arguments.iter().chain(more).copied());
-            command.stdin(Stdio::piped());
-            let mut chat = Running::start(command);
-            chat.say("Second.\nThird.\n");
-            chat.end().with_code(code)
-        };
-        assert_eq!(chat(&["--config", "../models.env"], 0).stdout, "Answer 2.\nAnswer 3.\n");
-        assert_eq!(models(&stage), ["writer"; 3]);
-        let refused = chat(&["--no-env"], 3).stderr;
-        assert!(refused.contains("model source `write`") && refused.contains("--config"), "{refused}");
-        assert_eq!(stage.requests().len(), 3);
-        stage.end();
-    }
+    let stage = stage();
+    let first = ["--config", "../models.env", "--model-source-type", "write", "First."];
+    let session = text(&run(&stage, "run", &first).with_code(0).json()["session_id"]);
+    let chat = |more: &[&str], code: i32| {
+        let arguments = ["chat", "--transport", "run", "--session", &session];
+        let mut command = stage.command(arguments.iter().chain(more).copied());
+        command.stdin(Stdio::piped());
+        let mut chat = Running::start(command);
+        chat.say("Second.\nThird.\n");
+        chat.end().with_code(code)
+    };
+    assert_eq!(chat(&["--config", "../models.env"], 0).stdout, "Answer 2.\nAnswer 3.\n");
+    assert_eq!(models(&stage), ["writer"; 3]);
+    let refused = chat(&["--no-env"], 3).stderr;
+    assert!(refused.contains("model source `write`") && refused.contains("--config"), "{refused}");
+    assert_eq!(stage.requests().len(), 3);
+    stage.end();
 }
 
 #[test]

@@ -153,6 +153,13 @@ impl Stage {
         Running::start(self.command(arguments)).end()
     }
 
+    /// Starts a chat that writes `stream-json`: its turns share one opencode.
+    pub(crate) fn chat<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Running {
+        let mut command = self.command(["chat", "--output-format", "stream-json"].into_iter().chain(arguments));
+        command.stdin(Stdio::piped());
+        Running::start(command)
+    }
+
     /// Runs a turn on `stub/gpt-4` to its end, with the JSON of its result.
     #[track_caller]
     pub(crate) fn turn<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Done {
@@ -252,6 +259,19 @@ impl Running {
         Self { child, stdout, stderr }
     }
 
+    /// Runs the next turn of a chat that writes `stream-json`, and returns its result.
+    #[track_caller]
+    pub(crate) fn next_turn(&mut self, message: &str) -> Value {
+        let results = |text: String| -> Vec<Value> {
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.filter(|line| line["type"] == "result").collect()
+        };
+        let before = results(self.stdout.so_far()).len();
+        writeln!(self.child.stdin.as_ref().unwrap(), "{message}").unwrap();
+        until("the result of a turn", || !self.is_running() || results(self.stdout.so_far()).len() > before);
+        results(self.stdout.so_far()).pop().unwrap_or_else(|| panic!("{}", self.stderr.so_far()))
+    }
+
     /// Writes to its stdin, which must be a pipe, and closes it.
     pub(crate) fn say(&mut self, text: &str) {
         self.child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
@@ -269,9 +289,10 @@ impl Running {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end.
+    /// Closes its stdin and waits for the end.
     #[track_caller]
     pub(crate) fn end(mut self) -> Done {
+        drop(self.child.stdin.take());
         let since = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -26,6 +26,8 @@ const MAX_LOCKED_RESTARTS: usize = 5;
 pub(super) struct Startup {
     /// Whether requests to the model are metered.
     seen: bool,
+    /// How long a start may be silent.
+    limit: Duration,
     starts: u32,
     began: Instant,
     stage: Stage,
@@ -46,10 +48,12 @@ enum Stage {
 }
 
 impl Startup {
-    /// Returns the state of a process that was just started. `seen` is whether its requests to the model are metered.
-    pub(super) fn new(seen: bool) -> Self {
+    /// Returns the state of a process that was just started. `seen` is whether its requests to the model are metered;
+    /// `limit` is how long it may be silent, unless the default applies.
+    pub(super) fn new(seen: bool, limit: Option<Duration>) -> Self {
         let locked = backoff::locked_database(MAX_LOCKED_RESTARTS);
-        Self { seen, starts: 1, began: Instant::now(), stage: Stage::Waiting, locked }
+        let limit = limit.unwrap_or(if seen { METERED_SILENCE_TIMEOUT } else { UNMETERED_SILENCE_TIMEOUT });
+        Self { seen, limit, starts: 1, began: Instant::now(), stage: Stage::Waiting, locked }
     }
 
     /// Records output of opencode, or a request to its model.
@@ -67,19 +71,15 @@ impl Startup {
     /// Returns when the start counts as stalled. A second unmetered start has no such limit: its model may be slow.
     pub(super) fn due(&self) -> Option<Instant> {
         let waits = matches!(self.stage, Stage::Waiting | Stage::Locked) && (self.seen || self.starts < MAX_STARTS);
-        waits.then(|| self.began + self.limit())
-    }
-
-    fn limit(&self) -> Duration {
-        if self.seen { METERED_SILENCE_TIMEOUT } else { UNMETERED_SILENCE_TIMEOUT }
+        waits.then(|| self.began + self.limit)
     }
 
     /// Records that the start has stalled. Returns the error message if it was the last start.
     pub(super) fn stall(&mut self) -> Option<String> {
         self.stage = Stage::Stalled;
-        tracing::warn!("opencode did not begin within {:?} and was killed", self.limit());
+        tracing::warn!("opencode did not begin within {:?} and was killed", self.limit);
         (self.starts >= MAX_STARTS)
-            .then(|| format!("it did not begin within {:?}, in {} attempts", self.limit(), self.starts))
+            .then(|| format!("it did not begin within {:?}, in {} attempts", self.limit, self.starts))
     }
 
     /// Returns whether to restart the process after this exit, and the pause before that.
@@ -106,7 +106,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stalled_start_is_retried_once() {
-        let mut startup = Startup::new(true);
+        let mut startup = Startup::new(true, None);
         assert_eq!(startup.due(), Some(Instant::now() + METERED_SILENCE_TIMEOUT));
         assert_eq!((startup.stall(), startup.due()), (None, None));
         assert_eq!(startup.again(ProcessExit::Signal(9)), Some(Duration::ZERO));
@@ -118,7 +118,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn second_unmetered_start_may_be_slow() {
-        let mut startup = Startup::new(false);
+        let mut startup = Startup::new(false, None);
         assert_eq!(startup.due(), Some(Instant::now() + UNMETERED_SILENCE_TIMEOUT));
         startup.stall();
         startup.restart();
@@ -127,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn begun_turn_is_never_restarted() {
-        let mut startup = Startup::new(true);
+        let mut startup = Startup::new(true, None);
         startup.locked();
         startup.begun();
         assert_eq!((startup.due(), startup.again(FAILED)), (None, None));
@@ -135,7 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn locked_database_is_retried() {
-        let mut startup = Startup::new(false);
+        let mut startup = Startup::new(false, None);
         assert_eq!(startup.again(FAILED), None, "it was not locked");
         for _ in 0..MAX_LOCKED_RESTARTS {
             startup.locked();

@@ -86,6 +86,7 @@ impl ServerProcess {
             let message = format!("the temp directory {} is not a directory", directory.display());
             return Err(StartError::new(FailureKind::Io, message).hint("create it, or set TMPDIR to one that exists"));
         }
+        let limit = launch.start_limit().unwrap_or(START_TIMEOUT);
         let mut words = String::new();
         let mut stalls = 0;
         let mut locks = 0;
@@ -96,7 +97,7 @@ impl ServerProcess {
             let (mut process, address) =
                 Self::spawn(launch, environment.clone(), directory, &password, monitors, lease).map_err(&failed)?;
             tracing::info!(attempt, "waiting for the opencode server to listen");
-            match tokio::time::timeout(START_TIMEOUT, address).await {
+            match tokio::time::timeout(limit, address).await {
                 Ok(Ok(url)) => {
                     process.own_processes = own_processes(process.id).await;
                     return Ok((process, url, password));
@@ -124,11 +125,11 @@ impl ServerProcess {
                     process.end().await;
                     stalls += 1;
                     words = process.stderr_text();
-                    tracing::warn!("the opencode server did not listen within {START_TIMEOUT:?} and was killed");
+                    tracing::warn!("the opencode server did not listen within {limit:?} and was killed");
                 }
             }
         }
-        Err(failed(format!("it did not listen within {START_TIMEOUT:?}, in {MAX_STARTS} attempts: {words}")))
+        Err(failed(format!("it did not listen within {limit:?}, in {MAX_STARTS} attempts: {words}")))
     }
 
     /// Starts a server. Returns the receiver of its address.

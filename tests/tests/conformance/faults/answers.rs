@@ -148,22 +148,11 @@ async fn unknown_agent_is_refused_before_sending() {
 
 #[tokio::test]
 async fn server_that_never_listens_is_killed() {
-    let play = Play::on(crate::stage::Stage::fake_doing([], vec![Act::Stall {}])).await;
-    let runner = play.runner("task");
-    let fake = play.fake();
-    let patience = async {
-        while fake.log_of("serve").is_empty() {
-            super::support::pause(10).await;
-        }
-        // With the clock stopped, a pure wait ends at once.
-        tokio::time::pause();
-    };
-    let (error, ()) = tokio::join!(runner.run("hello".into(), std::time::SystemTime::now()), patience);
-    assert!(play.count_servers_all_gone() > 0);
-    tokio::time::resume();
-    let message = error.unwrap_err().to_string();
-    assert!(message.contains("did not listen within"), "{message}");
-    drop(runner);
+    let stage = crate::stage::Stage::fake_doing([], vec![Act::Stall {}]).start_timeout(Duration::from_secs(1));
+    let play = Play::on(stage).await;
+    let error = play.try_turn("hello").await.unwrap_err();
+    assert!(error.message.contains("did not listen within 1s, in 2 attempts"), "{error}");
+    assert_eq!(play.count_servers_all_gone(), 2);
     play.end().await;
 }
 
