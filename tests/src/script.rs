@@ -156,7 +156,8 @@ pub enum Act {
         /// Whether it keeps stdout and stderr open; otherwise its streams are `/dev/null`.
         #[serde(default)]
         hold_output: bool,
-        /// For [`SpawnKind::ForkStorm`] and [`SpawnKind::Chain`]: the most processes in total; at most [`STORM_LIMIT`].
+        /// For [`SpawnKind::ForkStorm`] and [`SpawnKind::Chain`]: the maximum number of processes, at most
+        /// [`STORM_LIMIT`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u32>,
     },
@@ -211,7 +212,7 @@ pub const STALL_LIMIT_S: u64 = 600;
 /// The longest life of a sleeping process, in seconds.
 pub const SLEEP_LIMIT_S: u64 = 300;
 
-/// The most processes of a fork bomb.
+/// The maximum number of processes of a fork bomb.
 pub const STORM_LIMIT: u32 = 400;
 
 /// An output stream.

@@ -61,9 +61,9 @@ impl Fault {
 /// The time of the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// This many milliseconds after the start of the command.
+    /// Milliseconds after the start of the command.
     Start(u64),
-    /// This many milliseconds after opencode has started something that can be ended.
+    /// Milliseconds after opencode has started a process that the fault can end.
     Ready(u64),
 }
 

@@ -62,7 +62,7 @@ fn us(time: Duration) -> String {
     format!("{:.2} us", ms(time) * 1000.0)
 }
 
-/// Returns the CPU time for so many sessions with so many deltas each and a pause after each.
+/// Returns the CPU time of `sessions` sessions with `deltas` deltas each, and a pause after each delta.
 async fn crowd(
     programs: &Programs,
     sessions: usize,

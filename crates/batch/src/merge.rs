@@ -234,7 +234,7 @@ fn make_readable(file: &File) -> io::Result<()> {
     }
 }
 
-/// Makes the paths of a result relative to another folder.
+/// Makes the paths of a result relative to another directory.
 fn rebase(result: &mut TaskResult, from: &Path, to: &Path) {
     if from == to {
         return;

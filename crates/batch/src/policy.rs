@@ -36,7 +36,7 @@ pub enum Class {
     Interrupted,
 }
 
-/// How many failures of configuration in a row stop all tasks of their model source.
+/// The number of consecutive configuration failures that stop all tasks of their model source.
 pub const MAX_CONFIGURATION_FAILURES: u32 = 3;
 
 impl Rule {

@@ -20,7 +20,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
-/// How often a task may meet a rate limit in a row before an attempt is used up: a wait of hours has an end.
+/// The maximum number of consecutive rate limits of a task before they count as an attempt, so that the wait ends.
 const MAX_RATE_LIMITS: u32 = 100;
 
 /// Decides what happens to the tasks of a batch. Times are counted from the start of the batch.
@@ -50,9 +50,9 @@ pub struct Scheduler {
 struct Attempts {
     /// The number of the last attempt, those of earlier runs included.
     number: u32,
-    /// How many were used up in this run.
+    /// The number of attempts that count, in this run.
     used: u32,
-    /// How many met a rate limit in a row.
+    /// The number of consecutive rate limits.
     rate_limits: u32,
 }
 
@@ -101,7 +101,7 @@ impl Scheduler {
         SourceNumber(number)
     }
 
-    /// Adds a task at which so many attempts were made in earlier runs. Returns its number, from 0.
+    /// Adds a task, with the number of its attempts in earlier runs. Returns the number of the task, from 0.
     pub fn add(&mut self, source: SourceNumber, priority: i32, earlier_attempts: u32) -> usize {
         let number = self.push(source, priority, State::Ready, earlier_attempts);
         self.sources[usize::from(source.0)].push_back(number, priority);

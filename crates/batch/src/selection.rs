@@ -16,9 +16,9 @@ pub struct Selection {
     pub slice: Option<Slice>,
     /// Shuffles them by this seed.
     pub shuffle: Option<u64>,
-    /// At most so many tasks.
+    /// The maximum number of tasks.
     pub limit: Option<u64>,
-    /// Runs each task so often, with the ids `ID#1`, `ID#2`, …
+    /// The number of runs of each task, with the ids `ID#1`, `ID#2`, …
     pub repeat: Option<u16>,
     /// Runs each task on each of these models, with the ids `ID@MODEL` if there are several.
     pub models: Vec<ModelName>,
@@ -32,12 +32,12 @@ pub struct Selection {
 pub struct Slice {
     /// The first, from 0.
     pub from: u64,
-    /// The first that is not part of it.
+    /// The first task after the range.
     pub to: Option<u64>,
 }
 
 impl Slice {
-    /// Returns whether the task of this number, from 0, is part of it.
+    /// Returns whether the range contains the task of this number, from 0.
     #[must_use]
     pub fn has(self, number: u64) -> bool {
         number >= self.from && self.to.is_none_or(|to| number < to)

@@ -102,7 +102,7 @@ const ENGINES: [Engine; 9] = [
 ];
 
 impl Shard {
-    /// Makes the part of this number, from 1, of so many.
+    /// Creates shard `number`, from 1, of `count` shards.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One task of a batch. Relative paths are relative to the folder of the tasks file.
+/// One task of a batch. Relative paths are relative to the directory of the tasks file.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct BatchTask {
@@ -31,7 +31,7 @@ pub struct BatchTask {
     pub repo: Option<String>,
     /// The branch, tag or commit of the repository.
     pub git_ref: Option<String>,
-    /// The folder below the clone that the agent works in.
+    /// The subdirectory of the clone that the agent works in.
     pub subdir: Option<PathBuf>,
     /// The name of the task, and of its directory.
     pub task_name: Option<String>,
@@ -113,7 +113,7 @@ pub enum Permission {
 #[serde(untagged)]
 #[expect(clippy::exhaustive_enums, reason = "the format of the tasks file has these two")]
 pub enum CheckFiles {
-    /// A folder whose content is laid over the working directory.
+    /// A directory whose content is copied over the working directory.
     Folder(PathBuf),
     /// Source by destination.
     Files(BTreeMap<String, PathBuf>),

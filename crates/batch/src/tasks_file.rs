@@ -34,7 +34,7 @@ pub struct LoadOptions {
     pub defaults: BatchTask,
 }
 
-/// The tasks of a batch. A task takes about 40 bytes, whatever is in it.
+/// The tasks of a batch. A task takes about 40 bytes of memory, whatever its fields hold.
 #[derive(Debug)]
 pub struct TaskSet {
     source: Source,
@@ -70,7 +70,7 @@ struct Selected {
 #[derive(Debug, Default)]
 struct Filter {
     selection: Selection,
-    /// How many tasks matched the filter.
+    /// The number of tasks that matched the filter.
     matched: u64,
 }
 
@@ -80,7 +80,7 @@ struct Filter {
 pub struct LoadedTask {
     /// The task with its id in the batch; relative paths have become absolute.
     pub task: BatchTask,
-    /// The id without what a repetition or a model added.
+    /// The id without the suffix for its repetition or model.
     pub base_id: String,
     /// The hash of the task.
     pub hash: TaskHash,

@@ -24,7 +24,7 @@ pub enum TemplateError {
         /// The line, from 1.
         line: usize,
     },
-    /// A place has no name in it.
+    /// A placeholder has no name.
     #[error("line {line}: `{{{{}}}}` names no field")]
     Unnamed {
         /// The line, from 1.

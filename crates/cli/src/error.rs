@@ -33,7 +33,7 @@ impl CommandError {
         self
     }
 
-    /// Sets this hint, or the one for an exhausted resource if the message shows one.
+    /// Sets this hint; if it is `None`, the hint for the exhausted resource that the message names, if any.
     pub(crate) fn hint_or_resource(self, hint: Option<String>) -> Self {
         let hint = hint.or_else(|| resource_hint(&self.message).map(Into::into));
         Self { hint, ..self }

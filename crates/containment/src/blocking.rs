@@ -43,7 +43,7 @@ impl<T> Future for Call<T> {
     }
 }
 
-/// Runs a job on a dedicated thread with a stack of so many bytes, and returns the channel that receives its result.
+/// Runs a job on a dedicated thread with a stack of `stack_size` bytes, and returns the channel that receives its result.
 /// The job is done even if no task waits for it.
 ///
 /// The runtime's blocking pool is not used: a runtime's shutdown waits for its threads, and if no thread can be

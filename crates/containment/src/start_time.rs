@@ -14,7 +14,7 @@ impl StartTime {
         Self(0)
     }
 
-    /// Returns the tick that is so many ticks later.
+    /// Returns the time that is `ticks` ticks later.
     #[must_use]
     pub fn after(self, ticks: u64) -> Self {
         Self(self.0.saturating_add(ticks))

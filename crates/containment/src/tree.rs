@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// How long to try to kill the process tree. Killing a process takes milliseconds; a fork bomb takes a few rounds.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How much of [`KILL_TIMEOUT`] a supervisor may take before this process kills the tree itself. It usually takes
+/// The share of [`KILL_TIMEOUT`] after which this process kills the tree itself. A supervisor usually takes
 /// milliseconds.
 pub(crate) const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between two scans for survivors.

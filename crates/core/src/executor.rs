@@ -139,7 +139,7 @@ pub enum Signal {
         /// The id of the request.
         id: String,
     },
-    /// Bytes of a model's answer passed through, if the executor sees them before their event.
+    /// Bytes of a model's answer arrived, if the executor can observe them before their event.
     Progress,
     /// The traffic with the model so far, if the executor can observe it; each signal replaces the previous one.
     Traffic(ModelTraffic),

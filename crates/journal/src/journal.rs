@@ -35,7 +35,7 @@ enum State {
 impl Journal {
     /// Creates the journal of a task's conversation; `session` is the session that is continued, if any.
     ///
-    /// The file, and `folder` if it does not exist, is created when the first turn begins: a conversation without
+    /// The file, and the directory if it does not exist, is created when the first turn begins: a conversation without
     /// turns leaves no file.
     pub fn new(folder: impl Into<PathBuf>, task: Task, session: Option<SessionId>) -> Self {
         Self { state: Mutex::new(State::Pending { folder: folder.into(), task, session }) }

@@ -34,9 +34,9 @@ pub struct Launch {
     start_timeout: Option<Duration>,
 }
 
-/// How long a server may be idle before it is ended, unless [set](Launch::server_idle_timeout).
+/// The default [time](Launch::server_idle_timeout) after which an idle server is ended.
 pub(crate) const SERVER_IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// How many servers of one executor may be alive, unless [set](Launch::max_servers): at 350 MB each they take 2.8 GB.
+/// The default [maximum number](Launch::max_servers) of live servers of an executor: at 350 MB each they take 2.8 GB.
 const MAX_SERVERS: usize = 8;
 
 impl Launch {

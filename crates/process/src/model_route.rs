@@ -123,7 +123,7 @@ impl RouteLease {
     /// Adds the session of a sub-agent. Since 1.18 opencode's requests also name the parent of a sub-agent.
     pub(crate) fn include(&mut self, sub_agent: &SessionId) {
         if self.included.insert(sub_agent.clone()) {
-            // A session that is included already causes an error without effect.
+            // If the session is already included, the error can be ignored.
             self.admission.include(sub_agent.as_str()).ok();
         }
     }

@@ -1,6 +1,6 @@
 //! Suggestions for mistyped names.
 
-/// The most names that are suggested.
+/// The maximum number of suggested names.
 const MAX_SUGGESTIONS: usize = 3;
 /// The minimum similarity of two names, from 0 to 1.
 const MIN_SIMILARITY: f64 = 0.5;

@@ -109,7 +109,7 @@ impl From<&TurnFailure> for ReportError {
     }
 }
 
-/// The answer of a turn, without a copy of it.
+/// The answer of a turn, borrowed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ReportOutput<'t> {
@@ -174,7 +174,7 @@ impl Report {
     /// The schema version of this library's reports.
     pub const SCHEMA_VERSION: u32 = 1;
 
-    /// Returns the report of a turn, the last of its conversation, without a copy of its answer.
+    /// Returns the report of the last turn of a conversation; it borrows the answer.
     #[must_use]
     pub fn of_turn<'t>(conversation: &'t Conversation, turn: &'t TurnRecord) -> Report<ReportOutput<'t>> {
         Report {

@@ -368,8 +368,7 @@ impl Runner {
         self.inner.host.driver().why_no_server()
     }
 
-    /// Returns the opencode that is driven; `None` if the caller provided the executor, or the server was attached
-    /// to.
+    /// Returns the opencode that runs the turns; `None` with the caller's own executor or an attached server.
     #[must_use]
     pub fn opencode(&self) -> Option<&Opencode> {
         self.inner.host.opencode()

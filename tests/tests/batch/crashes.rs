@@ -4,7 +4,7 @@ use crate::stage::{Stage, assert_code, completed, lines, wait_until};
 use std::io::Write;
 use std::time::Duration;
 
-/// How often the batch is killed; `OPENCODE_RUN_TEST_KILLS` changes it.
+/// The number of times that the batch is killed; `OPENCODE_RUN_TEST_KILLS` changes it.
 const KILLS: u64 = 8;
 
 #[test]

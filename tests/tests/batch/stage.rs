@@ -18,7 +18,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Makes so many tasks, whose turns take this time each.
+    /// Creates `tasks` tasks, each with a turn that takes this time.
     pub(crate) fn new(tasks: usize, turn: Duration) -> Self {
         let sandbox = Sandbox::new();
         let ms = u64::try_from(turn.as_millis()).unwrap();

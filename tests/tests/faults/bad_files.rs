@@ -1,4 +1,4 @@
-//! Files, folders and programs that are missing, of another kind, or not readable.
+//! Files, directories and programs that are missing, of another kind, or not readable.
 
 use crate::support::{Case, HANG, PLAIN, Running, Transport, assert_gone, ready_and_stall, spawn, wait_until};
 use opencode_run_tests::opencode_run_bin;

@@ -70,7 +70,7 @@ fn invalid_task_names_are_refused() {
     assert_refused(&case, &["--task-name=-x", "hello"], 3, "config", &["begins with a dash"]);
     let siblings = std::fs::read_dir(case.sandbox.root()).unwrap();
     assert!(siblings.flatten().all(|entry| !entry.file_name().to_string_lossy().contains("task")));
-    // The argument parser takes a dash without an equals sign for an option, and reports wrong usage.
+    // Without an equals sign, the argument parser reads a value that begins with a dash as an option.
     case.run(&["--task-name", "-x", "hello"]).assert_code(2);
 }
 

@@ -47,7 +47,7 @@ impl Chat {
         String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
     }
 
-    /// Waits until a text has been shown so many times.
+    /// Waits until a text has been shown `times` times.
     #[track_caller]
     fn wait_for(&self, text: &str, times: usize) {
         wait_until(text, || self.screen().matches(text).count() >= times);

@@ -76,7 +76,7 @@ fn eprintln_on_failure(line: &str, transport: Transport, end: End, stderr: &str)
     eprintln!("supervisor::init {line}, {transport:?}, {end:?}: {stderr}");
 }
 
-/// Returns acts that try to survive, up to a daemon that has cleared its environment.
+/// Returns acts that start processes which try to survive, up to a daemon that has cleared its environment.
 fn escapes() -> Vec<Act> {
     let kinds = [
         SpawnKind::Child,

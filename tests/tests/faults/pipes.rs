@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Returns three events, so many times.
+/// Returns three events, repeated `times` times.
 fn many(times: usize) -> impl Iterator<Item = Act> {
     std::iter::repeat_n(plain(0, 3), times)
 }

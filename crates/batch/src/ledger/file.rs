@@ -22,9 +22,9 @@ pub struct Ledger {
 pub struct Torn {
     /// The number of the line.
     pub line: u64,
-    /// How many bytes of it there were.
+    /// The size of the partial line in bytes.
     pub bytes: u64,
-    /// The file that they were moved to.
+    /// The file that the partial line was moved to.
     pub moved_to: PathBuf,
 }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 #[derive(Debug, Clone, Default)]
 pub struct History {
     tasks: HashMap<IdHash, Past>,
-    /// How many lines there are.
+    /// The number of lines.
     pub lines: u64,
     /// The cost of all attempts, in USD.
     pub cost: f64,

@@ -41,7 +41,7 @@ pub enum LineError {
 
 /// Returns a result as a line.
 ///
-/// U+0085, U+2028 and U+2029 are escaped: Python's `splitlines` takes each for the end of a line.
+/// U+0085, U+2028 and U+2029 are escaped: Python's `splitlines` treats each as the end of a line.
 #[must_use]
 pub fn to_line(result: &TaskResult) -> String {
     // Serialization fails only for maps whose keys are not strings, and a result has none.

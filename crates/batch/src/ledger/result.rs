@@ -74,7 +74,7 @@ pub struct PatchResult {
     pub sha256: String,
     /// Its size in bytes.
     pub bytes: u64,
-    /// How many files it changes.
+    /// The number of changed files.
     pub files: u64,
 }
 
@@ -88,7 +88,7 @@ pub enum Standing {
     CheckFailed,
     /// The agent failed within its limits.
     Failed,
-    /// Something that the task depends on failed.
+    /// The infrastructure failed: the provider, opencode, git, the disk or `setup`.
     Infrastructure,
     /// The task cannot run as it is configured.
     Configuration,

@@ -6,9 +6,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// How often it is tried again whether the disk has room.
+/// The interval of retries while the disk is full.
 const FULL_INTERVAL: Duration = Duration::from_secs(1);
-/// How many lines share one `fdatasync` at most: those of the tasks that end while one is under way.
+/// The maximum number of lines that share an `fdatasync`: those of tasks that end while the previous one runs.
 const MAX_GROUP: usize = 1024;
 
 /// Whether lines can be written.
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// A disk with room for so many bytes, which grows.
+    /// A disk with room for a number of bytes that the test can raise.
     #[derive(Debug, Clone, Default)]
     struct Disk(Arc<Mutex<Inner>>);
 

@@ -10,16 +10,17 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// The most bytes of the page that one task takes, unless all is embedded.
+/// The maximum size of one task in the page, in bytes, unless whole files are embedded.
 pub(crate) const MAX_TASK_BYTES: usize = 20_000;
-/// The bytes of an answer, of a patch's beginning and of a log's end that are embedded, unless all is.
+/// The size of the embedded excerpt of an answer, in bytes, unless whole files are embedded. Patches are cut at the
+/// end, logs at the beginning.
 const ANSWER_BYTES: usize = 6000;
 const PATCH_BYTES: usize = 5000;
 const LOG_BYTES: usize = 3000;
 const ERROR_BYTES: usize = 2000;
-/// The most bytes of one file if all is embedded.
+/// The maximum size of a file that is embedded whole.
 const MAX_FILE_BYTES: usize = 16 * 1024 * 1024;
-/// How many earlier attempts are shown, the last ones.
+/// The maximum number of earlier attempts that are shown; the oldest are dropped.
 const MAX_ATTEMPTS: usize = 10;
 
 /// The directories that paths and links are relative to.
@@ -36,10 +37,10 @@ pub(crate) struct Files<'p> {
 #[derive(Debug, Serialize)]
 struct Excerpt {
     text: String,
-    /// How many bytes of it are left out.
+    /// The number of bytes that are left out.
     #[serde(skip_serializing_if = "is_zero")]
     omitted: u64,
-    /// Whether they are missing at the beginning.
+    /// Whether the beginning is left out, not the end.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     tail: bool,
 }
@@ -116,7 +117,7 @@ impl<'t> Detail<'t> {
         json(self)
     }
 
-    /// Shortens texts until the JSON has at most so many bytes.
+    /// Shortens texts until the JSON fits into `limit` bytes.
     fn fit(&mut self, limit: usize) {
         for _ in 0..8 {
             if self.to_json().len() <= limit {

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const PROGRAM: &str = include_str!("page.js");
-/// The most tasks that are listed; the figures are of all.
+/// The maximum number of listed tasks; the figures include all tasks.
 const MAX_LISTED: usize = 20_000;
 
 /// Why there is no page.
@@ -42,7 +42,7 @@ pub enum PageError {
     NoResults {
         /// The file.
         path: PathBuf,
-        /// How many lines were skipped.
+        /// The number of skipped lines.
         skipped: u64,
     },
     /// More than two files.
@@ -86,9 +86,9 @@ pub struct PageOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PageSummary {
-    /// How many tasks.
+    /// The number of tasks.
     pub tasks: u64,
-    /// How many lines of the results files were skipped, because they are not results.
+    /// The number of lines of the results files that were skipped because they are not results.
     pub skipped: u64,
     /// The size of the page in bytes; 0 before it is written.
     pub bytes: u64,

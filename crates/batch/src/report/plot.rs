@@ -10,11 +10,11 @@ const WIDTH: f64 = 1000.0;
 /// The height of a histogram.
 const HEIGHT: f64 = 120.0;
 const BINS: usize = 30;
-/// How many labels an axis has.
+/// The number of labels on an axis.
 const TICKS: u64 = 5;
-/// A scale is logarithmic if the largest value is so many times the smallest.
+/// The ratio of the largest value to the smallest from which a scale is logarithmic.
 const LOG_RATIO: f64 = 50.0;
-/// The most bars of a timeline; a screen shows no more.
+/// The maximum number of bars in a timeline; a screen shows no more.
 const MAX_BARS: usize = 6000;
 /// The height of a timeline with many lanes.
 const TIMELINE_HEIGHT: f64 = 240.0;
@@ -33,7 +33,7 @@ pub(crate) struct Histogram {
     p90: String,
     max: String,
     is_log: bool,
-    /// How many values are 0, which are not drawn.
+    /// The number of values that are 0 and therefore not drawn.
     zeros: u64,
 }
 
@@ -177,7 +177,7 @@ pub(crate) struct Timeline {
     /// In milliseconds since 1970.
     pub(crate) begin: i64,
     pub(crate) length_ms: u64,
-    /// How many attempts are not drawn.
+    /// The number of attempts that are not drawn.
     omitted: u64,
 }
 

@@ -36,7 +36,7 @@ pub fn wilson_interval(successes: u64, trials: u64) -> Option<Interval> {
 pub(crate) struct Rates {
     pub(crate) counted: u64,
     pub(crate) solved: u64,
-    /// How many tasks there are without their repetitions.
+    /// The number of tasks, each counted once with its repetitions.
     pub(crate) groups: u64,
     /// The greatest number of counted repetitions of a task.
     pub(crate) repetitions: u64,

@@ -53,7 +53,7 @@ pub(crate) struct PatchFile {
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) attempts: Vec<Attempt>,
-    /// How many lines are not results.
+    /// The number of lines that are not results.
     pub(crate) skipped: u64,
 }
 

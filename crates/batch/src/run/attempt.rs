@@ -7,7 +7,7 @@ use crate::task::{BatchTask, TaskHash};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-/// Executes attempts. The scheduler and the ledger do not know the place: this process, or later other machines.
+/// Executes attempts, in this process or elsewhere: the scheduler and the ledger do not depend on the place.
 #[async_trait]
 pub trait AttemptRunner: Send + Sync + 'static {
     /// Executes an attempt to its end, whatever that is, and leaves nothing running.
@@ -19,7 +19,7 @@ pub trait AttemptRunner: Send + Sync + 'static {
         None
     }
 
-    /// Ends what is kept for further attempts.
+    /// Ends the servers that are kept for further attempts.
     async fn shut_down(&self) {}
 }
 
@@ -73,7 +73,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Makes an activity.
+    /// Creates an activity from its step and the cost so far, in USD.
     pub fn new(step: impl Into<String>, cost: f64) -> Self {
         Self { step: step.into(), cost }
     }

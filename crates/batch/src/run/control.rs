@@ -78,7 +78,7 @@ pub enum ControlError {
 #[cfg(unix)]
 pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<Control>) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    // Made in a folder that only this user can enter, and moved when no other user can connect to it.
+    // Created in a directory that only this user can enter, and moved once no other user can connect to it.
     let made = private.join("socket");
     std::fs::remove_file(&made).ok();
     let listener = tokio::net::UnixListener::bind(&made)?;

@@ -5,10 +5,11 @@ use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How much of an id is part of a folder's name.
+/// The maximum number of characters of an id in a directory's name.
 const MAX_SLUG_LEN: usize = 60;
 
-/// The folder of a batch beside its results file, `RESULTS.d`: a folder for each task, the clones, and the sessions.
+/// The directory of a batch beside its results file, `RESULTS.d`: a directory for each task, the clones, and the
+/// sessions.
 #[derive(Debug, Clone)]
 pub struct BatchFolder {
     results: PathBuf,
@@ -16,7 +17,7 @@ pub struct BatchFolder {
 }
 
 impl BatchFolder {
-    /// Returns the folder of a results file; it is not made.
+    /// Returns the directory of a results file, without creating it.
     ///
     /// # Errors
     ///
@@ -26,22 +27,22 @@ impl BatchFolder {
         Ok(Self { folder: beside(&results, ".d"), results })
     }
 
-    /// Makes the folder, for the user alone: transcripts may hold anything.
+    /// Creates the directory, accessible only to the user: transcripts may hold secrets.
     ///
     /// # Errors
     ///
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub fn create(&self) -> io::Result<()> {
         make_private(&self.folder)
     }
 
-    /// Returns the path of the folder.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// Returns the folder of an attempt's files.
+    /// Returns the directory of an attempt's files.
     #[must_use]
     pub fn attempt(&self, id: &str, attempt: u32) -> PathBuf {
         let plain = |letter: char| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' };
@@ -54,7 +55,7 @@ impl BatchFolder {
         self.folder.join("tasks").join(name).join(attempt.to_string())
     }
 
-    /// Returns the folder of the clones and of new task directories.
+    /// Returns the directory of the clones and of new task directories.
     #[must_use]
     pub fn clones(&self) -> PathBuf {
         self.folder.join("clones")
@@ -72,7 +73,7 @@ impl BatchFolder {
         beside(&self.results, ".sock")
     }
 
-    /// Returns a path relative to the folder of the results file, if it is below that.
+    /// Returns a path relative to the directory of the results file, if it is inside that directory.
     #[must_use]
     pub fn relative(&self, path: &Path) -> PathBuf {
         let base = self.results.parent().unwrap_or(Path::new("/"));
@@ -86,7 +87,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Makes a folder and those above it that are missing, the folder itself for the user alone.
+/// Creates a directory, accessible only to the user, and its missing parents.
 pub(super) fn make_private(folder: &Path) -> io::Result<()> {
     if let Some(above) = folder.parent() {
         std::fs::create_dir_all(above)?;

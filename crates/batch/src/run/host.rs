@@ -37,11 +37,11 @@ pub struct HostRunnerOptions {
     pub keep: Keep,
     /// Where mirrors of repositories are kept.
     pub workspaces: WorkspaceOptions,
-    /// The limit on `setup`.
+    /// The time limit on the `setup` command.
     pub setup_timeout: Duration,
     /// The limit on `check`.
     pub check_timeout: Duration,
-    /// The folder beside the results.
+    /// The directory beside the results.
     pub folder: BatchFolder,
     /// Deletes the session of each task from opencode's history.
     pub deletes_sessions: bool,
@@ -102,7 +102,7 @@ impl HostRunner {
     ///
     /// # Errors
     ///
-    /// If there is no git, or another batch uses the folder.
+    /// If git is missing, or another batch uses the directory.
     pub async fn open_workspaces(&self) -> Result<&Workspaces, Arc<WorkspaceError>> {
         let opening = async {
             let options = self.made_of.lock().unwrap_or_else(PoisonError::into_inner).take();

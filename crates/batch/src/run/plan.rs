@@ -38,15 +38,15 @@ impl Redo {
 pub struct Plan {
     /// The scheduler with all tasks.
     pub scheduler: Scheduler,
-    /// How many tasks will run.
+    /// The number of tasks that will run.
     pub to_run: u64,
-    /// How many of them are tried again, since their last attempt was not counted.
+    /// The number of those whose last attempt does not count, so that they are retried.
     pub again: u64,
-    /// How many are done and will not run.
+    /// The number of tasks that are done and will not run.
     pub done: u64,
-    /// Done tasks that run again because they were changed.
+    /// The ids of done tasks that run again because they were changed.
     pub changed: Vec<String>,
-    /// Done tasks that run again because the user asked for it.
+    /// The number of done tasks that run again because the user requested it.
     pub redone: u64,
 }
 
@@ -57,7 +57,7 @@ pub enum PlanError {
     /// There are results, and the batch was not to be resumed.
     #[error("there are {lines} results in the file already")]
     HasResults {
-        /// How many.
+        /// The number of results.
         lines: u64,
     },
     /// The tasks file cannot be read any more.

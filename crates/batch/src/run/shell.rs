@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-/// How often limits are looked at, and a tick is sent.
+/// The interval of checks of the limits, and of ticks.
 const TICK: Duration = Duration::from_secs(1);
 /// The part of a limit on memory below which tasks are started again.
 const MEMORY_RELEASE: f64 = 0.9;
@@ -33,7 +33,7 @@ const MEMORY_RELEASE: f64 = 0.9;
 pub struct BatchOptions {
     /// The part of the batch, for the results.
     pub shard: Option<Shard>,
-    /// The folder whose file system must have room.
+    /// A directory on the file system that must have room.
     pub results_folder: PathBuf,
     /// Starts no task while the disk has less room than this, in bytes.
     pub min_free: Option<u64>,

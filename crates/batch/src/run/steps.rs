@@ -25,12 +25,12 @@ pub(super) struct Steps<'a> {
     runner: &'a HostRunner,
     attempt: Attempt,
     stop: watch::Receiver<Stop>,
-    /// The folder of the attempt's files.
+    /// The directory of the attempt's files.
     folder: PathBuf,
     result: TaskResult,
 }
 
-/// Why an attempt has no turn, or cannot go on after it.
+/// The reason that an attempt has no turn, or cannot continue after it.
 struct Failure {
     kind: FailureKind,
     message: String,

@@ -10,9 +10,9 @@ pub(super) const FIRST_ESTIMATE: f64 = 0.05;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// How many tasks run at once.
+    /// The maximum number of tasks that run at once.
     pub jobs: usize,
-    /// How many attempts a task has in one run of the batch.
+    /// The maximum number of attempts at a task in one run of the batch.
     pub max_attempts: u32,
     /// The delay before the second attempt, which doubles with each further one.
     pub retry_delay: Duration,
@@ -43,13 +43,13 @@ impl Default for Settings {
     }
 }
 
-/// How many failures stop a batch.
+/// The failures after which a batch stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a number or a part")]
 pub enum FailFast {
-    /// So many tasks.
+    /// This number of tasks.
     Count(u64),
-    /// So many of a hundred of all tasks.
+    /// This percentage of all tasks.
     Percent(u8),
 }
 

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A rate limit that names no time pauses the source so long, twice as long each further time.
+/// The first pause after a rate limit that names no time; it doubles each further time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_mins(2);
 /// A longer pause that a provider asks for is cut: its clock may be wrong.
@@ -30,14 +30,14 @@ pub(super) struct Source {
     pub(super) ready: usize,
     pub(super) delayed: usize,
     pub(super) running: usize,
-    /// How many tasks may run.
+    /// The number of tasks that may run.
     limit: f64,
     pub(super) paused_until: Duration,
     /// A rate limit before this time belongs to the burst before.
     burst_until: Duration,
-    /// How many pauses there were since a task last ended well.
+    /// The number of pauses since a task last ended without a rate limit.
     pauses: u32,
-    /// How many tasks ended well since the limit last changed.
+    /// The number of tasks that ended without a rate limit since `limit` last changed.
     pub(super) clean: usize,
     configuration_failures: u32,
 }

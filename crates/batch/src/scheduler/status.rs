@@ -15,7 +15,7 @@ pub struct Totals {
     pub check_failed: u64,
     /// The agent failed within its limits.
     pub failed: u64,
-    /// Something that the task depends on failed.
+    /// The infrastructure failed: the provider, opencode, git, the disk or `setup`.
     pub infrastructure: u64,
     /// The task cannot run as it is configured.
     pub configuration: u64,
@@ -63,13 +63,13 @@ impl Totals {
         figures
     }
 
-    /// Returns how many tasks did not pass.
+    /// Returns the number of tasks that did not pass.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.check_failed + self.failed + self.infrastructure + self.configuration
     }
 
-    /// Returns how many tasks count in rates.
+    /// Returns the number of tasks that count in rates.
     #[must_use]
     pub fn counted(&self) -> u64 {
         self.passed + self.check_failed + self.failed
@@ -88,7 +88,7 @@ pub struct Status {
     pub delayed: u64,
     /// Tasks that were not run yet.
     pub not_run: u64,
-    /// How many tasks may run at once.
+    /// The number of tasks that may run at once.
     pub jobs: usize,
     /// Whether the user paused the batch.
     pub is_paused: bool,

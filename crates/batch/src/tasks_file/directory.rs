@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The name of the file of a task that has a folder of its own.
+/// The name of a task's file if the task has its own directory.
 const INSTRUCTION: &str = "instruction.md";
-/// How deep folders are searched.
+/// The maximum depth of the search for tasks.
 const MAX_DEPTH: usize = 16;
 
 /// The file of one task.

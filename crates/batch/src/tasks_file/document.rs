@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
-/// How much of a file is looked at to see what it is.
+/// The number of bytes that are read to detect a file's format.
 const HEAD: u64 = 1 << 20;
 
 /// Returns whether a file is one document and not a task a line.

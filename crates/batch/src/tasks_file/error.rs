@@ -4,7 +4,7 @@ use crate::task::TaskError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// How many problems are collected: a longer list is not read.
+/// The maximum number of reported problems: a longer list is not read.
 pub(super) const MAX_PROBLEMS: usize = 10;
 
 /// A tasks file that cannot be used.

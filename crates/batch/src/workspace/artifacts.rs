@@ -13,9 +13,9 @@ use walkdir::WalkDir;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "limits are written out")]
 pub struct ArtifactLimits {
-    /// How many files.
+    /// The maximum number of files.
     pub files: u64,
-    /// How many bytes in all.
+    /// The maximum total size in bytes.
     pub bytes: u64,
 }
 
@@ -33,19 +33,19 @@ pub struct Artifacts {
     pub files: Vec<PathBuf>,
     /// Their size in bytes.
     pub bytes: u64,
-    /// How many matching files were left out: beyond the limits, unreadable, links, or no files.
+    /// The number of skipped matches: beyond the limits, unreadable, links, or not regular files.
     pub skipped: u64,
 }
 
 impl TaskWorkspace {
-    /// Copies the files that match one of the patterns into a folder, under their paths in the task's directory. Links are neither
-    /// followed nor copied: the agent could have made them point anywhere.
+    /// Copies the files that match one of the patterns into a directory, under their paths in the task's directory. Links
+    /// are neither followed nor copied: the agent could have made them point anywhere.
     ///
     /// In a pattern `*` matches within one name and `**` any number of directories.
     ///
     /// # Errors
     ///
-    /// If a pattern is invalid, or the folder cannot be written.
+    /// If a pattern is invalid, or the directory cannot be written.
     pub async fn collect_artifacts(
         &self,
         patterns: &[String],

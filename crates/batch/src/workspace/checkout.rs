@@ -16,18 +16,18 @@ use std::time::Duration;
 
 /// The file that marks a directory of clones, and that the batch locks.
 pub(crate) const LEASE: &str = ".opencode-run-batch";
-/// The folder beside the clones with an empty file for each one that is kept.
+/// The directory beside the clones with an empty file for each clone that is kept.
 pub(crate) const KEPT: &str = ".kept";
-/// The folder in the state directory of the command with an entry for each directory of clones, for
+/// The directory in the command's state directory with an entry for each directory of clones, for
 /// [`registry`](WorkspaceOptions::registry) and [`unused_clones`](super::unused_clones).
 pub const REGISTRY: &str = "batches";
-/// The folder in the cache with the mirrors.
+/// The directory in the cache with the mirrors.
 pub(crate) const MIRRORS: &str = "mirrors";
 /// The beginning of the name of a task's directory; a name and eight hexadecimal digits follow.
 pub(crate) const TASK_PREFIX: &str = "task_";
-/// How long a name in a directory's name may be.
+/// The maximum length of the task's name in a directory's name.
 const MAX_NAME_LENGTH: usize = 80;
-/// How long a fetch may take unless set.
+/// The default time limit on a fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// How workspaces are made.
@@ -67,7 +67,7 @@ impl WorkspaceOptions {
         self
     }
 
-    /// Sets the directory that relative paths of repositories and of check files are relative to: that of the tasks file.
+    /// Sets the base of relative paths of repositories and check files: the directory of the tasks file.
     #[must_use]
     pub fn relative_to(mut self, directory: impl Into<PathBuf>) -> Self {
         self.relative_to = directory.into();
@@ -99,7 +99,7 @@ impl WorkspaceOptions {
         self
     }
 
-    /// Records the directory of the clones in this folder, so that `clean` finds it.
+    /// Records the directory of the clones in this directory, so that `clean` finds it.
     #[must_use]
     pub fn registry(mut self, folder: impl Into<PathBuf>) -> Self {
         self.registry = Some(folder.into());

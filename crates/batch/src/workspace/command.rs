@@ -61,9 +61,9 @@ pub struct CommandOutcome {
     pub exit_code: Option<i32>,
     /// Whether its limit ended it.
     pub timed_out: bool,
-    /// How long it took.
+    /// The duration of the command.
     pub duration: Duration,
-    /// How many bytes of its output were dropped, from the middle.
+    /// The number of bytes that were dropped from the middle of its output.
     pub dropped_bytes: u64,
 }
 

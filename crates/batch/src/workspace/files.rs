@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// How often a lock is tried again.
+/// The interval of retries of a lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Opens a lock file, which is made if it does not exist. It is never deleted: two processes would lock different files.

@@ -11,9 +11,9 @@ use tokio::process::Command;
 
 /// The first version that has `GIT_CONFIG_GLOBAL`.
 const MIN_VERSION: (u64, u64) = (2, 32);
-/// How long a command without network may take: a checkout of the largest repositories takes minutes on a slow disk.
+/// The time limit on a command without network: a checkout of the largest repositories takes minutes on a slow disk.
 const LOCAL_TIMEOUT: Duration = Duration::from_mins(15);
-/// How many bytes of the error output are kept: its end has the reason.
+/// The number of bytes of the error output that are kept, from its end, which has the reason.
 const MAX_ERROR_BYTES: usize = 4 * 1024;
 
 /// Settings that make git start no program and read no file of the user's. They win over every configuration file.

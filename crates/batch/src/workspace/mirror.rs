@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 
-/// How many fetches of different repositories run at the same time: hosts limit connections.
+/// The maximum number of concurrent fetches of different repositories: hosts limit connections.
 const MAX_FETCHES: usize = 8;
 /// The ref that holds the default branch of the remote.
 const DEFAULT_REF: &str = "refs/opencode-run/HEAD";
@@ -65,7 +65,7 @@ struct State {
 }
 
 impl Mirrors {
-    /// Keeps mirrors in a folder; a fetch may take until `limit`.
+    /// Keeps mirrors in a directory; `limit` is the time limit on a fetch.
     pub(crate) fn new(folder: PathBuf, limit: Duration) -> Self {
         Self { folder, limit, fetches: Semaphore::new(MAX_FETCHES), known: SyncMutex::default() }
     }

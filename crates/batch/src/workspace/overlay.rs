@@ -49,7 +49,7 @@ fn is_git(path: &Path) -> bool {
     first.is_some_and(|first| first.eq_ignore_ascii_case(".git"))
 }
 
-/// Copies a file or folder to `to` below the root. Links in the source are followed: it is the user's.
+/// Copies a file or directory to `to` below the root. Links in the source are followed: the source is the user's.
 fn copy(from: &Path, root: &Path, to: &Path) -> Result<(), WorkspaceError> {
     let data = fs::metadata(from).map_err(WorkspaceError::io("read", from))?;
     if !data.is_dir() {

@@ -20,13 +20,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use walkdir::WalkDir;
 
-/// The largest patch that is kept: one that is larger has build results in it.
+/// The maximum size of a patch: a larger one contains build results.
 const MAX_PATCH_BYTES: u64 = 256 * 1024 * 1024;
 /// The beginning of the name of a private git directory.
 pub(crate) const PRIVATE_PREFIX: &str = ".opencode-run-patch-";
 /// The mode of a submodule in an index.
 const SUBMODULE_MODE: &[u8] = b"160000";
-/// How many warnings are kept.
+/// The maximum number of warnings.
 const MAX_WARNINGS: usize = 20;
 
 /// The changes of a task, as a file that `git apply` takes.
@@ -39,7 +39,7 @@ pub struct Patch {
     pub sha256: String,
     /// Its size; 0 if nothing changed.
     pub bytes: u64,
-    /// How many files it changes.
+    /// The number of changed files.
     pub files: u64,
     /// The tree that it leads to from the base commit.
     pub tree: String,

@@ -74,7 +74,7 @@ fn join_base(base: &str, name: &str, directory: &Path) -> String {
     absolute(&joined).unwrap_or_else(|| joined.display().to_string())
 }
 
-/// Returns whether git takes a name for an address on a host, such as `https://host/x` or `user@host:x`.
+/// Returns whether git reads a name as an address on a host, such as `https://host/x` or `user@host:x`.
 fn is_url(name: &str) -> bool {
     name.contains("://") || name.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'))
 }

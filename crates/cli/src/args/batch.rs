@@ -74,7 +74,7 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "FORMAT", value_enum, hide_short_help = true, help_heading = "Output")]
     pub(crate) output_format: Option<ReportFormat>,
 
-    /// Run so many tasks at once [default: by cores and free memory, at least 4]
+    /// Run at most this many tasks at once [default: by cores and free memory, at least 4]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = SCHEDULE)]
     pub(crate) jobs: Option<u16>,
 
@@ -86,7 +86,7 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", hide_short_help = true, help_heading = SCHEDULE)]
     pub(crate) retry_delay: Duration,
 
-    /// Stop after so many failed tasks, or a part such as 10%; 1 without a value
+    /// Stop after this many failed tasks, or a share such as 10%; 1 without a value
     #[arg(long, value_name = "N|P%", num_args = 0..=1, require_equals = true, default_missing_value = "1", help_heading = SCHEDULE)]
     pub(crate) fail_fast: Option<FailFast>,
 
@@ -110,7 +110,7 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = "0", hide_short_help = true, help_heading = SELECTION)]
     pub(crate) shuffle: Option<u64>,
 
-    /// Run at most so many tasks
+    /// Run at most this many tasks
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = SELECTION)]
     pub(crate) limit: Option<u64>,
 

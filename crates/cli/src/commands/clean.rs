@@ -24,11 +24,11 @@ use std::time::Duration;
 #[derive(Debug, Serialize)]
 struct Row {
     kind: String,
-    /// How many were found.
+    /// The number of items that were found.
     count: usize,
     /// Their size in bytes.
     bytes: u64,
-    /// How many were removed.
+    /// The number of items that were removed.
     removed: usize,
     /// The directories, files or sessions that a run without `--dry-run` removes.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -19,7 +19,7 @@ impl From<&CommandError> for ReportError {
     }
 }
 
-/// Returns the report of a turn, the last of its conversation.
+/// Returns the report of the last turn of a conversation.
 pub(crate) fn of_turn<'t>(
     conversation: &'t Conversation,
     turn: &'t TurnRecord,

@@ -5,9 +5,9 @@ use rustix::process::Signal;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// How many scans look for new processes while others are being stopped, before the found ones are killed.
+/// The maximum number of scans for new processes while others are being stopped, before the found ones are killed.
 const STOP_ROUNDS: usize = 20;
-/// How long these scans may take. A fork bomb that is faster than the scans would delay its own end; the found
+/// The time limit on these scans. A fork bomb that is faster than the scans would delay its own end; the found
 /// processes are killed then, and the caller scans again.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 

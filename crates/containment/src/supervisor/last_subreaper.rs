@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 const KILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause between two rounds.
 const KILL_INTERVAL: Duration = Duration::from_millis(5);
-/// How many exited processes are reaped at a time: a fork bomb must not keep this process from killing it.
+/// The maximum number of exited processes that are reaped at a time: a fork bomb must not keep this process
+/// from killing it.
 const MAX_REAPED: usize = 1000;
 
 /// The children of this process at one moment. A process that reuses one of their ids is not one of them.

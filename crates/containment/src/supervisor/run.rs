@@ -30,7 +30,8 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest pause between two rounds of killing.
 const KILL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 const NO_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-/// How many exited processes are reaped at a time: a fork bomb must not keep the supervisor from killing it.
+/// The maximum number of exited processes that are reaped at a time: a fork bomb must not keep the
+/// supervisor from killing it.
 const MAX_REAPED: usize = 1000;
 /// The signals that a terminal or an executor sends to the process group, and that are meant for the child.
 const FOR_THE_CHILD: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];

@@ -75,7 +75,7 @@ fn running() -> ToolState {
     at_work(None)
 }
 
-/// A running tool with a time limit of so many minutes.
+/// A running tool with a time limit in minutes.
 fn at_work(minutes: Option<u64>) -> ToolState {
     ToolState::Running { title: None, limit: minutes.map(Duration::from_mins) }
 }

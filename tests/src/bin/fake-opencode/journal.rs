@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// The most bytes of stdin in the log.
+/// The maximum number of bytes of stdin that are logged.
 const STDIN_KEPT: usize = 1024 * 1024;
 
 /// The log file, to which every invocation appends.

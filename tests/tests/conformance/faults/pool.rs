@@ -31,7 +31,7 @@ pub(super) fn of_tenant(key: &str) -> Prompt {
     Prompt::new("hello").model(ModelChoice::Source { source: ModelSourceType::Code, config: Arc::new(config) })
 }
 
-/// Waits until so many servers are alive.
+/// Waits until this number of servers is alive.
 pub(super) async fn until_alive(stage: &Stage, count: usize) {
     let began = Instant::now();
     while stage.live_servers().len() != count {

@@ -14,7 +14,7 @@ async fn replacing(serving: impl FnOnce(&Stage) -> Serving) -> Play {
     Play { stage, executor }
 }
 
-/// Waits until so many servers are alive.
+/// Waits until this number of servers is alive.
 async fn until_alive(play: &Play, servers: usize) -> Vec<u32> {
     let began = Instant::now();
     loop {

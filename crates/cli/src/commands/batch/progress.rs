@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// How often a summary is printed if stderr is no terminal.
+/// The interval of summaries if stderr is not a terminal.
 const SUMMARY_INTERVAL: Duration = Duration::from_mins(1);
-/// How many running tasks have a bar.
+/// The maximum number of running tasks with a bar.
 const MAX_BARS: usize = 12;
 
 /// Shows the progress of a batch.

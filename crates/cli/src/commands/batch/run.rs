@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many lines of stdin are read ahead of the batch.
+/// The number of lines of stdin that are read ahead of the batch.
 const READ_AHEAD: usize = 256;
 
 /// Runs a batch to its end.

@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many tasks the batch has.
+/// The number of tasks in the batch.
 const TASKS: u32 = 12;
-/// How long the slow task may take.
+/// The time limit on the slow task.
 const TIMEOUT: &str = "20s";
 
 /// Runs the batch and writes its report.

@@ -111,7 +111,7 @@ fn sub_agent_errors_do_not_fail_turn() {
     // A sub-agent's last step does not end the turn either.
     let turn = after([start(), of_sub_agent(step_finish(StepReason::Stop, 0.0)), finished()]);
     assert_failed(&turn, FailureKind::Protocol, "in the middle of a step");
-    // Nor does a sub-agent's step clear the error of the turn's own agent, or begin a step of it.
+    // A sub-agent's step neither clears the error of the turn's own agent nor starts a step of that agent.
     let error = reported("APIError", None);
     let turn = after([start(), finish(StepReason::Stop), error, of_sub_agent(Event::StepStart), finished()]);
     assert_failed(&turn, FailureKind::Provider, "boom");

@@ -20,7 +20,8 @@ use std::time::SystemTime;
 /// How many of a session's last messages are requested to find its model: a turn of several steps has many answers,
 /// each of which names the model as well.
 const LAST_MESSAGES: &str = "4";
-/// The most sub-agents of a session that are found. Each costs a request, and an attached server could name ever more.
+/// The maximum number of sub-agents that are found for a session. Each costs a request, and an attached server could
+/// name ever more.
 const MAX_DESCENDANTS: usize = 256;
 
 /// The client of a server of opencode 1.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// The prefix of every session id. opencode rejects other ids with other messages, and treats a leading dash as an
 /// option.
 const PREFIX: &str = "ses";
-/// The most characters of a line of stderr that are returned.
+/// The maximum number of characters that are returned of a line of stderr.
 const MAX_MESSAGE_CHARS: usize = 300;
 
 /// The start of an export, with the fields that are needed here.

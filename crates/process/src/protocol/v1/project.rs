@@ -16,7 +16,7 @@ const PROGRAMS: [&str; 4] = ["plugin", "plugins", "tool", "tools"];
 const AGENTS: [&str; 4] = ["agent", "agents", "mode", "modes"];
 /// The depth to which files are searched.
 const MAX_DEPTH: usize = 4;
-/// The most directory entries that are examined: links can form a cycle.
+/// The maximum number of directory entries that are examined: links can form a cycle.
 const MAX_ENTRIES: usize = 1000;
 /// The extensions of programs.
 const PROGRAM_ENDINGS: [&str; 8] = ["js", "ts", "mjs", "mts", "cjs", "cts", "jsx", "tsx"];

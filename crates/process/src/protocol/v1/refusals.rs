@@ -2,7 +2,7 @@
 
 use opencode_run_core::{Event, PermissionRequest};
 
-/// The most refusals that wait for their tool: one step calls few.
+/// The maximum number of refusals that wait for their tool call: a step calls few tools.
 const WAITING: usize = 16;
 
 /// Puts refusals right before the refused tool.

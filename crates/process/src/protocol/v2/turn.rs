@@ -33,9 +33,9 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(500);
 /// The interval of probing the server after a disconnect.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often a session may be idle without the turn's prompt before the turn fails.
+/// The number of times that a session may be idle without the turn's prompt before the turn fails.
 const MAX_MISSING: u32 = 3;
-/// How often the same permission may be refused by policy: a model that insists would request it forever.
+/// The maximum number of refusals of one permission by policy: a model that insists would request it forever.
 const MAX_REFUSALS: usize = 5;
 /// The answer to a question of the agent to the user.
 const NO_ANSWER: &str = "Nobody can answer: the run is unattended. Decide by yourself, or say what you could not do.";

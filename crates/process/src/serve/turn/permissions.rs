@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 const MAX_TRIES: u32 = 5;
 /// The pause between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the same permission may be refused by policy: a model that insists would request it forever.
+/// The maximum number of refusals of one permission by policy: a model that insists would request it forever.
 const MAX_REFUSALS: usize = 5;
 
 /// The reason that the agent gets for a refusal by policy.
