@@ -2,6 +2,7 @@
 
 use crate::script::Act;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// A server: its behaviour on messages, and its faults.
 ///
@@ -28,6 +29,8 @@ pub struct Serving {
     pub agents: Vec<String>,
     /// The models that can be used, each `provider/model`.
     pub models: Vec<String>,
+    /// The states of the MCP servers, by name.
+    pub mcp: Map<String, Value>,
 }
 
 impl Default for Serving {
@@ -41,6 +44,7 @@ impl Default for Serving {
             close_stream_after_events: None,
             agents: vec!["build".to_owned(), "plan".to_owned()],
             models: vec!["stub/gpt-4".to_owned()],
+            mcp: Map::new(),
         }
     }
 }

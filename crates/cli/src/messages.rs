@@ -5,9 +5,9 @@ use super::live::duration_text;
 use super::styled::Line;
 use super::warnings;
 use anstyle::{AnsiColor, Style};
-use opencode_run_core::{Event, ToolCall, ToolState, TurnEvent, TurnRecord};
+use opencode_run_core::{Event, ToolCall, ToolState, TurnEvent, TurnRecord, Warning};
 use opencode_run_process::changed_files;
-use opencode_runner::{Runner, Warning};
+use opencode_runner::Runner;
 use std::path::Path;
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ pub(crate) fn report_event(event: &TurnEvent, console: Console) {
         Event::Permission(ask) if ask.refused => {
             Console::warning(&format!("permission refused: {} ({})", ask.permission, ask.patterns.join(", ")));
         }
+        Event::Warning(warning) => warnings::print(warning),
         _ => {}
     }
 }
@@ -84,7 +85,7 @@ pub(crate) fn first_line(text: &str) -> String {
 
 /// Reports the end of the turn.
 pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
-    for warning in Warning::of_turn(turn) {
+    for warning in Warning::of_result(turn) {
         warnings::print(&warning);
     }
     let mut facts = vec![format!("{} in {:.1} s", turn.state, turn.duration.as_secs_f64())];

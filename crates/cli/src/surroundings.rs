@@ -4,8 +4,10 @@
 use crate::allowed::{Allowed, AllowedFiles};
 use crate::args::TaskArgs;
 use crate::console::Console;
+use crate::warnings;
 use etcetera::BaseStrategy;
-use opencode_run_process::{ProjectConfig, create_private_dir_all};
+use opencode_run_core::{Warning, WarningCode};
+use opencode_run_process::{ProjectConfig, create_private_dir_all, refused_repository};
 use opencode_runner::Runner;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +44,18 @@ pub(crate) async fn warn(args: &TaskArgs, runner: &Runner) {
         }
     };
     tokio::task::spawn_blocking(warn).await.ok();
+    warn_of_owner(runner.task_dir().path()).await;
+}
+
+/// Warns about a repository that git refuses, because opencode then works without it.
+async fn warn_of_owner(directory: &Path) {
+    let Some(repository) = refused_repository(directory).await else { return };
+    let repository = repository.display();
+    let message = format!(
+        "git refuses the repository {repository}, which belongs to another user: opencode works without its history and its snapshots"
+    );
+    let hint = format!("if you trust it: git config --global --add safe.directory '{repository}'");
+    warnings::warn(Warning::new(WarningCode::RepositoryRefused, message).hint(hint));
 }
 
 fn warn_of_project(directory: &Path) {

@@ -10,7 +10,7 @@ use super::output::{OutputError, Printer};
 use super::signals::Signals;
 use super::warnings;
 use opencode_run_core::{EventItem, FailureKind, Prompt, RunState, TurnFailure, TurnRecord};
-use opencode_runner::{Runner, Warning};
+use opencode_runner::{Runner, attachment_warnings};
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ async fn start_reporting(
         let files = prompt.files.clone();
         let prepared = runner.prepare(prompt, since).await?;
         let model = runner.model_of_last_turn();
-        for warning in Warning::of_attachments(files.iter().map(PathBuf::as_path), model.as_ref()) {
+        for warning in attachment_warnings(files.iter().map(PathBuf::as_path), model.as_ref()) {
             warnings::warn(warning);
         }
         awaited.set("opencode to start");

@@ -2,7 +2,7 @@
 
 use crate::{
     ModelSourceType, ModelTraffic, OutputView, PartId, ReportedError, RunState, SessionId, StepReason, ToolCall,
-    TurnFailure, TurnStart, Usage,
+    TurnFailure, TurnStart, Usage, Warning,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -133,6 +133,9 @@ pub struct TurnRecord {
     pub traffic: Option<ModelTraffic>,
     /// Messages that were dropped from the record.
     pub dropped: Dropped,
+    /// The warnings that arrived as events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 impl TurnRecord {
@@ -157,6 +160,7 @@ impl TurnRecord {
             cost: 0.0,
             traffic: None,
             dropped: Dropped::default(),
+            warnings: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The events of a turn, the same for every transport.
 
-use crate::{PermissionRequest, QuestionRequest, ToolCall, Usage};
+use crate::{PermissionRequest, QuestionRequest, ToolCall, Usage, Warning};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 use std::borrow::Borrow;
@@ -138,6 +138,8 @@ pub enum Event {
     },
     /// opencode reported an error. It may recover, so whether the turn failed is known only at its end.
     Error(ReportedError),
+    /// A fact that does not fail the turn, but that its user must know.
+    Warning(Warning),
     /// A kind of event that this crate does not know.
     Unknown {
         /// opencode's name of the kind.
@@ -168,6 +170,7 @@ impl Event {
             Self::Question(_) => "question",
             Self::Retry { .. } => "retry",
             Self::Error(_) => "error",
+            Self::Warning(_) => "warning",
             Self::Unknown { .. } => "unknown",
         }
     }
@@ -175,8 +178,8 @@ impl Event {
     /// Returns whether the event is progress of its turn.
     ///
     /// Not progress are: an empty text, because a provider can begin new parts without end; a retry, because
-    /// opencode may retry without end; an event of an unknown kind, such as a heartbeat; and an open permission
-    /// request or question.
+    /// opencode may retry without end; a warning; an event of an unknown kind, such as a heartbeat; and an open
+    /// permission request or question.
     #[must_use]
     pub fn is_progress(&self) -> bool {
         match self {
@@ -184,7 +187,9 @@ impl Event {
             | Self::ReasoningDelta { delta: text, .. }
             | Self::Text { text, .. }
             | Self::Reasoning { text, .. } => !text.is_empty(),
-            Self::Retry { .. } | Self::Unknown { .. } | Self::Permission(_) | Self::Question(_) => false,
+            Self::Retry { .. } | Self::Unknown { .. } | Self::Permission(_) | Self::Question(_) | Self::Warning(_) => {
+                false
+            }
             _ => true,
         }
     }
@@ -199,6 +204,7 @@ impl Event {
             Self::Unknown { raw, .. } => raw.get().len(),
             Self::Tool(call) => call.size_in_bytes(),
             Self::Error(error) => error.message.len(),
+            Self::Warning(warning) => warning.message.len(),
             Self::StepStart
             | Self::StepFinish { .. }
             | Self::Permission(_)

@@ -78,6 +78,7 @@ mod turn_event;
 mod turn_runner;
 mod usage;
 mod user_request;
+mod warning;
 
 #[cfg(feature = "mock")]
 pub mod mock;
@@ -108,6 +109,7 @@ pub use turn_event::{Observed, TurnEvent};
 pub use turn_runner::{RunError, StillRunning, TurnHandle, TurnRunner};
 pub use usage::Usage;
 pub use user_request::{PermissionRequest, QuestionRequest};
+pub use warning::{Warning, WarningCode};
 
 /// The secret string type that a [`ModelConfig`] holds its key in, re-exported so that callers need not depend on it.
 pub use secrecy::{ExposeSecret, SecretString};

@@ -22,6 +22,8 @@ pub const MAX_UNKNOWN_STEPS: u32 = 8;
 /// The maximum number of entries in the record of a turn. Later ones are only counted, in [`TurnRecord::dropped`].
 /// Real turns have hundreds.
 pub const MAX_ENTRIES: usize = 100_000;
+/// The maximum number of warnings in the record of a turn.
+const MAX_WARNINGS: usize = 100;
 
 /// An input of a turn's state machine.
 #[derive(Debug, Clone, PartialEq)]
@@ -331,6 +333,7 @@ impl TurnMachine {
                 self.idle.asked(id.clone());
             }
             Event::Retry { message, .. } => self.retry = Some(message.clone()),
+            Event::Warning(warning) => self.warn(warning),
             Event::StepStart | Event::Permission(_) | Event::Question(_) | Event::Unknown { .. } => {}
         }
     }

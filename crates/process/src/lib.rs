@@ -95,4 +95,4 @@ pub use shell::{UnusableShell, unusable_shell};
 pub use suggestions::suggestions;
 pub use task_dir::{TaskDir, TaskDirError, TaskName, TaskNameError};
 pub use version::{ParseVersionError, Version};
-pub use version_control::tracking_reason;
+pub use version_control::{refused_repository, tracking_reason};

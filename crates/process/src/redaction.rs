@@ -109,6 +109,10 @@ impl Redaction {
                 self.text(&mut error.message);
                 self.texts(&mut error.url);
             }
+            Event::Warning(warning) => {
+                self.text(&mut warning.message);
+                self.texts(&mut warning.hint);
+            }
             Event::Unknown { raw, .. } => *raw = self.raw(raw.clone()),
             _ => {}
         }
@@ -216,7 +220,7 @@ fn rest(growing: Growing, mut stream: RedactorStream) -> Option<Signal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opencode_run_core::ReportedError;
+    use opencode_run_core::{ReportedError, Warning, WarningCode};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -282,6 +286,7 @@ mod tests {
             tool(ToolState::Failed { error: KEY.to_owned(), refused: false }),
             Event::Retry { attempt: 1, message: KEY.to_owned(), next: None },
             Event::Error(error),
+            Event::Warning(Warning::new(WarningCode::McpFailed, KEY).hint(KEY)),
             Event::Unknown { kind: "k".to_owned(), raw: raw() },
         ];
         let mut redaction = redaction();

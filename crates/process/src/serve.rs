@@ -2,6 +2,7 @@
 
 pub(crate) mod directories;
 pub(crate) mod dispatcher;
+mod extension_watch;
 pub(crate) mod kill_batches;
 pub(crate) mod lease;
 pub(crate) mod mailbox;

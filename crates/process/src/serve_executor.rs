@@ -391,6 +391,7 @@ impl Shared {
         let is_new = request.session.is_none();
         let (turn_guard, session, model) = self.place(&mut launch_key, &request, model.as_deref()).await?;
         let (started, driver) = StartedTurn::channel(SIGNAL_CAPACITY);
+        let is_first = !self.sessions.has_had_turn(&session.id);
         let taken = self.sessions.take(&session.id, driver.signals.downgrade());
         let taken = taken.ok_or_else(|| err_busy(&session.id))?;
         let server = Arc::clone(turn_guard.server());
@@ -406,7 +407,8 @@ impl Shared {
         let route_lease =
             route_lease.map(|route_lease| route_lease.with_idle_limit(request.prompt.options.limits().idle));
         let session = session.keep();
-        let turn_parts = TurnParts { driver, turn_guard, subscription, session, is_new, model, schema, route_lease };
+        let turn_parts =
+            TurnParts { driver, turn_guard, subscription, session, is_new, is_first, model, schema, route_lease };
         let turn = turn_parts.turn(request, launch_key.redaction())?;
         Ok((started, Prepared { turn, taken }))
     }

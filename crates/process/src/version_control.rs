@@ -72,17 +72,25 @@ fn git_outside(repository: &Path) -> Option<PathBuf> {
     absolute.map(|directory| directory.join("git")).find(outside)
 }
 
-/// Queries git whether a repository tracks a file; `None` if git gives no answer.
-async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
-    let relative: PathBuf = path.strip_prefix(root).map_err(io::Error::other)?.to_owned();
+/// Returns the repository of a directory if git refuses to use it because it belongs to another user.
+///
+/// opencode then takes the directory for one without a repository.
+pub async fn refused_repository(directory: &Path) -> Option<PathBuf> {
+    let directory = directory.canonicalize().ok()?;
+    let root = directory.ancestors().find(|root| exists(&root.join(".git")))?;
+    let mut git = git_in(root).ok()?;
+    // Not in the user's language.
+    git.args(["rev-parse", "--git-dir"]).env("LC_ALL", "C").stderr(Stdio::piped());
+    let child = start_child(|| git.spawn()).ok()?;
+    let output = tokio::time::timeout(GIT_TIMEOUT, child.wait_with_output()).await.ok()?.ok()?;
+    let is_refused = String::from_utf8_lossy(&output.stderr).contains("dubious ownership");
+    is_refused.then(|| root.to_owned())
+}
+
+/// Returns a command of git in a repository that runs nothing of it.
+fn git_in(root: &Path) -> io::Result<Command> {
     let mut git = Command::new(git_outside(root).ok_or(io::ErrorKind::NotFound)?);
-    git.args(HARMLESS).args(NO_FETCH).args([
-        "--no-pager",
-        "--no-optional-locks",
-        "--literal-pathspecs",
-        "--work-tree=.",
-    ]);
-    git.args(["ls-files", "--cached", "--error-unmatch", "--"]).arg(relative);
+    git.args(HARMLESS).args(NO_FETCH).args(["--no-pager", "--no-optional-locks", "--literal-pathspecs"]);
     git.current_dir(root).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     for variable in GIT_REPOSITORY_VARIABLES {
         git.env_remove(variable);
@@ -90,6 +98,14 @@ async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
     // A ceiling directory of a hook or the user must not hide the repository.
     git.env_remove("GIT_CEILING_DIRECTORIES").env("GIT_TERMINAL_PROMPT", "0");
     git.env("GIT_NO_LAZY_FETCH", "1").env("GIT_ALLOW_PROTOCOL", "");
+    Ok(git)
+}
+
+/// Queries git whether a repository tracks a file; `None` if git gives no answer.
+async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
+    let relative: PathBuf = path.strip_prefix(root).map_err(io::Error::other)?.to_owned();
+    let mut git = git_in(root)?;
+    git.args(["--work-tree=.", "ls-files", "--cached", "--error-unmatch", "--"]).arg(relative);
     let mut child = start_child(|| git.spawn())?;
     let Ok(status) = tokio::time::timeout(GIT_TIMEOUT, child.wait()).await else {
         child.kill().await?;

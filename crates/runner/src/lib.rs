@@ -31,6 +31,7 @@
 //! ```
 
 mod ask_error;
+mod attachment_warnings;
 pub mod blocking;
 mod build_error;
 mod builder;
@@ -52,9 +53,9 @@ mod runner;
 mod task_place;
 pub mod transcript;
 mod turn;
-mod warning;
 
 pub use ask_error::AskError;
+pub use attachment_warnings::attachment_warnings;
 pub use build_error::BuildError;
 pub use builder::{RunnerBuilder, locate_opencode};
 pub use cleanup::DirectoryCleanup;
@@ -71,7 +72,6 @@ pub use runner::{PreparedTurn, Runner, RunnerError};
 pub use task_place::TaskPlace;
 pub use transcript::{SaveError, TRANSCRIPT_NAME};
 pub use turn::{Turn, TurnControl};
-pub use warning::{Warning, WarningCode};
 
 // Every type in the interface of this crate, and every type that an `Executor` or a `Recorder` needs. A test checks
 // that none is missing.
@@ -87,7 +87,7 @@ pub use opencode_run_core::{
     ProviderPackage, QuestionRequest, RawJson, Recorder, Remedy, ReportedError, RunError, RunState, SecretString,
     SessionId, Signal, StartError, StartedTurn, StepReason, StillRunning, Task, ToolCall, ToolState, TurnDriver,
     TurnError, TurnEvent, TurnFailure, TurnHandle, TurnMachine, TurnOptions, TurnRecord, TurnRequest, TurnRunner,
-    TurnStart, UnknownInputType, UnknownSourceType, Usage,
+    TurnStart, UnknownInputType, UnknownSourceType, Usage, Warning, WarningCode,
 };
 pub use opencode_run_journal::{Journal, JournalError, Recovered, read as read_journal};
 pub use opencode_run_markdown::{MarkdownOptions, conversation_markdown};

@@ -1,8 +1,8 @@
 //! The result of a turn, as the JSON object that the command prints.
 
-use crate::{AskError, Runner, Warning};
+use crate::{AskError, Runner};
 use opencode_run_core::{
-    Conversation, FailureKind, ModelTraffic, OutputView, Remedy, RunState, TurnFailure, TurnRecord, Usage,
+    Conversation, FailureKind, ModelTraffic, OutputView, Remedy, RunState, TurnFailure, TurnRecord, Usage, Warning,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;

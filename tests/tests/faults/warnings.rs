@@ -1,8 +1,9 @@
 //! Warnings with a code: in the JSON, and once on stderr.
 
 use crate::support::{Case, Running, Transport};
-use opencode_run_tests::serve_script::Serving;
-use serde_json::Value;
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
+use serde_json::{Value, json};
 use std::fs::File;
 use std::process::Command;
 
@@ -17,6 +18,46 @@ fn assert_warning((json, stderr): &(Value, String), code: &str, text: &str) {
     let codes: Vec<_> = json["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].clone()).collect();
     assert_eq!(codes, [code], "{json} {stderr}");
     assert_eq!(stderr.matches(text).count(), 1, "{stderr}");
+}
+
+/// Returns an event of the server's stream.
+fn event(kind: &str, properties: &Value) -> TurnAct {
+    let payload = json!({"type": kind, "properties": properties});
+    TurnAct::Event { data: json!({"directory": "{{cwd}}", "payload": payload}).to_string() }
+}
+
+#[test]
+fn problems_of_the_server_warn_once() {
+    let failed = "Failed to load plugin x.js: it is broken";
+    let acts = [
+        event("session.error", &json!({"error": {"name": "UnknownError", "data": {"message": failed}}})),
+        event("session.compacted", &json!({"sessionID": "{{session}}"})),
+        Act::Pause { ms: 3200 }.into(),
+        TurnAct::replay("1.18.33/plain-text"),
+    ];
+    let mut serving = Serving::doing(acts).fault(RouteFault::new("GET /mcp", Fault::Late { ms: 3100 }));
+    serving.mcp.insert("tools".to_owned(), json!({"status": "failed", "error": "Connection closed"}));
+    let case = Case::new(|script, _| script.on("serve", [serving.act()])).on(Transport::Serve);
+    let mut git = case.sandbox.command("git");
+    assert!(git.args(["init", "-q"]).status().unwrap().success());
+    let mut command = case.command(&["--output-format", "json", "--dir", ".", "x"]);
+    command.env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1");
+    let (json, stderr) = run(command);
+    assert_eq!(json["output"], "Hello from the model.", "{stderr}");
+    let mut codes: Vec<_> =
+        json["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].clone()).collect();
+    codes.sort_by_key(ToString::to_string);
+    assert_eq!(codes, ["compacted", "mcp_failed", "mcp_pending", "plugin_failed", "repository_refused"], "{stderr}");
+    for text in [
+        "replaced it by a summary",
+        "`tools` is not available: Connection closed",
+        "`tools` takes long to start",
+        failed,
+        "git config --global --add safe.directory",
+    ] {
+        assert_eq!(stderr.matches(text).count(), 1, "{text}: {stderr}");
+    }
+    case.sandbox.assert_nothing_alive();
 }
 
 #[test]

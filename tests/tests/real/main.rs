@@ -32,3 +32,4 @@ mod secrets;
 mod sessions;
 mod surrogates;
 mod surroundings;
+mod warnings;

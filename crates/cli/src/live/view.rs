@@ -4,7 +4,7 @@ use crate::messages::first_line;
 use crate::screen::Size;
 use crate::styled::Line;
 use anstyle::{AnsiColor, Style};
-use opencode_run_core::{Event, SessionId, ToolCall, ToolState, TurnEvent};
+use opencode_run_core::{Event, SessionId, ToolCall, ToolState, TurnEvent, WarningCode};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -80,6 +80,9 @@ impl View {
             Event::Retry { attempt, message, next } => {
                 let until = next.map(|next| now + next);
                 self.retry = Some(Retry { attempt: *attempt, message: first_line(message), until });
+            }
+            Event::Warning(warning) if warning.code == WarningCode::McpPending => {
+                self.wait_for("waiting for MCP servers");
             }
             _ if agent.is_some() => {}
             Event::StepStart => self.wait_for("waiting for the model"),

@@ -1,7 +1,7 @@
 //! The entries of a turn's record: one entry for each part and tool call, however often it is reported.
 
-use super::{Agent, MAX_ENTRIES, PartKind, TurnMachine};
-use crate::{EntryContent, PartId, ToolCall, ToolState};
+use super::{Agent, MAX_ENTRIES, MAX_WARNINGS, PartKind, TurnMachine};
+use crate::{EntryContent, PartId, ToolCall, ToolState, Warning};
 use std::time::Duration;
 
 impl TurnMachine {
@@ -74,6 +74,14 @@ impl TurnMachine {
                 call.input = known.input.take();
             }
             *known = call;
+        }
+    }
+
+    /// Records a warning, unless it is known or there are too many.
+    pub(super) fn warn(&mut self, warning: &Warning) {
+        let warnings = &mut self.record.warnings;
+        if warnings.len() < MAX_WARNINGS && !warnings.contains(warning) {
+            warnings.push(warning.clone());
         }
     }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::line::{FORMAT, Line};
 use opencode_run_core::{
     LimitKind, ModelSourceType, ModelTraffic, PermissionPolicy, PermissionRequest, ProcessExit, QuestionRequest,
-    ReportedError, TurnFailure,
+    ReportedError, TurnFailure, Warning, WarningCode,
 };
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -121,6 +121,8 @@ fn turns() -> Vec<Vec<Input>> {
     turns.push(vec![Input::LimitReached(LimitKind::Idle), Input::Ended(Ending::Stopped)]);
     turns.push(vec![Input::Lost]);
     turns.extend(failures().into_iter().map(|failure| vec![Input::Ended(Ending::Failed(failure))]));
+    let warning = Warning::new(WarningCode::McpFailed, "no answer").hint("start it");
+    turns.push(vec![Input::Event(Observed::new(Event::Warning(warning))), Input::Ended(Ending::Stopped)]);
     turns
 }
 

@@ -1,7 +1,9 @@
 //! Properties that hold for every conversation.
 
 use super::*;
-use opencode_run_core::{LimitKind, PermissionRequest, ProcessExit, QuestionRequest, ReportedError, TurnFailure};
+use opencode_run_core::{
+    LimitKind, PermissionRequest, ProcessExit, QuestionRequest, ReportedError, TurnFailure, Warning, WarningCode,
+};
 use proptest::prelude::*;
 
 fn word() -> impl Strategy<Value = String> {
@@ -75,6 +77,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             next
         }),
         reported().prop_map(Event::Error),
+        word().prop_map(|message| Event::Warning(Warning::new(WarningCode::Compacted, message))),
         word().prop_map(move |kind| Event::Unknown { kind, raw: raw.clone() }),
     ]
 }

@@ -1,5 +1,6 @@
 //! The client of a server, for both generations.
 
+use super::extensions::Extensions;
 use super::http::{ClientError, Http};
 use super::{Generation, KnownModel, SessionEvent, v1, v2};
 use crate::session::SessionInfo;
@@ -141,6 +142,31 @@ impl Client {
         match self {
             Self::V1(client) => client.has_models_of_agents(directory).await,
             Self::V2(client) => client.has_models_of_agents(directory).await,
+        }
+    }
+
+    /// Returns the MCP servers and plugins of a directory that cannot be used. A server of opencode 1 answers when all MCP
+    /// servers have started or failed, and reports plugins as events.
+    pub(crate) async fn extensions(&self, directory: &Path) -> Result<Extensions, ClientError> {
+        match self {
+            Self::V1(client) => client.extensions(directory).await,
+            Self::V2(client) => client.extensions(directory).await,
+        }
+    }
+
+    /// Returns the MCP servers of a directory that may be starting.
+    pub(crate) async fn pending_servers(&self, directory: &Path) -> Result<Vec<String>, ClientError> {
+        match self {
+            Self::V1(client) => client.started_servers(directory).await,
+            Self::V2(client) => client.extensions(directory).await.map(|extensions| extensions.pending_servers),
+        }
+    }
+
+    /// Returns the directory and the message of an event about a failed plugin.
+    pub(crate) fn plugin_failure(&self, data: &str) -> Option<(PathBuf, String)> {
+        match self {
+            Self::V1(_) => v1::extensions::plugin_failure(data),
+            Self::V2(_) => None,
         }
     }
 

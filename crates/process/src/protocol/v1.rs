@@ -8,6 +8,7 @@ pub(crate) mod configuration;
 pub(crate) mod ending;
 pub(crate) mod events;
 pub(crate) mod export;
+pub(crate) mod extensions;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 pub(crate) mod parts;

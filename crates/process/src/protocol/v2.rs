@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod configuration;
 pub(crate) mod decoder;
+pub(crate) mod extensions;
 pub(crate) mod failures;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

@@ -6,7 +6,8 @@ use crate::lines::{Line, Lines};
 use crate::protocol::{Client, ClientError, SessionEvent};
 use futures_util::TryStreamExt;
 use opencode_run_core::SessionId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncRead;
@@ -26,6 +27,9 @@ const MAX_TRACKED_SESSIONS: usize = 1024;
 /// The most sub-agent sessions that are known for one server: an attached server could name ever more.
 const MAX_SUB_AGENTS: usize = 1 << 16;
 
+/// The most directories whose failed plugins are known, and the most failures of each.
+const MAX_PLUGIN_FAILURES: (usize, usize) = (1024, 20);
+
 /// The turns that receive events.
 #[derive(Debug, Default)]
 struct Subscribers {
@@ -34,6 +38,8 @@ struct Subscribers {
     sub_agents: HashMap<SessionId, SessionId>,
     /// Whether these sessions are busy, according to the stream since its last disconnect.
     activity: HashMap<SessionId, bool>,
+    /// The failures of plugins, by directory.
+    plugin_failures: HashMap<PathBuf, BTreeSet<String>>,
 }
 
 /// Reads a server's stream for all of its turns. It never waits for a turn: a slow consumer loses events.
@@ -97,6 +103,15 @@ impl EventDispatcher {
         lock(&self.subscribers).activity.get(session) == Some(&false)
     }
 
+    /// Returns the failures of plugins in a directory, according to the stream.
+    pub(crate) fn plugin_failures(&self, directory: &Path) -> Vec<String> {
+        let canonical = directory.canonicalize();
+        let subscribers = lock(&self.subscribers);
+        let known = |directory: &Path| subscribers.plugin_failures.get(directory);
+        let failures = known(directory).or_else(|| known(canonical.as_deref().ok()?));
+        failures.into_iter().flatten().cloned().collect()
+    }
+
     /// Registers a session as that of a turn's sub-agent.
     pub(crate) fn add_sub_agent(&self, sub_agent: SessionId, turn: &SessionId) {
         lock(&self.subscribers).add_sub_agent(sub_agent, turn);
@@ -144,6 +159,17 @@ impl Subscribers {
             self.activity.clear();
         }
         self.activity.insert(session, false);
+    }
+
+    fn add_plugin_failure(&mut self, directory: PathBuf, failure: String) {
+        let (max_directories, max_failures) = MAX_PLUGIN_FAILURES;
+        if self.plugin_failures.len() >= max_directories {
+            self.plugin_failures.clear();
+        }
+        let failures = self.plugin_failures.entry(directory).or_default();
+        if failures.len() < max_failures {
+            failures.insert(failure);
+        }
     }
 
     /// Registers a session as that of a sub-agent, whose parent is a turn or another sub-agent.
@@ -209,7 +235,13 @@ async fn deliver_all(
                     connection.send_replace(true);
                     lock(subscribers).reconnect();
                 }
-                let Some(event) = client.read_event(&String::from_utf8_lossy(data)) else { continue };
+                let data = String::from_utf8_lossy(data);
+                let Some(event) = client.read_event(&data) else {
+                    if let Some((directory, failure)) = client.plugin_failure(&data) {
+                        lock(subscribers).add_plugin_failure(directory, failure);
+                    }
+                    continue;
+                };
                 let is_behind = lock(subscribers).deliver(event);
                 if is_behind {
                     // On a single-threaded runtime the reader would otherwise keep the turn from catching up.

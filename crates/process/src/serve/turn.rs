@@ -9,6 +9,7 @@ pub(crate) use shell::{ProtocolTurn, RequestSender};
 
 use self::resync::SessionSnapshot;
 use super::dispatcher::Subscription;
+use super::extension_watch::ExtensionWatch;
 use super::mailbox::{Incoming, StreamItem};
 use super::server::{Server, TurnGuard};
 use crate::model_route::{self, RouteLease};
@@ -54,6 +55,7 @@ pub(crate) struct ServeTurn {
     /// The lease of the route to the model source, if the gateway carries the turn's requests.
     pub(crate) route_lease: Option<RouteLease>,
     pub(crate) redaction: Redaction,
+    pub(crate) extensions: ExtensionWatch,
 }
 
 /// A turn that is ready to run.
@@ -99,6 +101,7 @@ struct Running {
     route_lease: Option<RouteLease>,
     decoder: TurnDecoder,
     send_queue: SendQueue,
+    extensions: ExtensionWatch,
     /// Requests other than the message.
     requests: JoinSet<RequestOutcome>,
     /// The ids of the permission requests and questions whose replies are still being sent.
@@ -136,13 +139,14 @@ enum Wake {
     Flushed,
     RequestOutcome(Option<RequestOutcome>),
     Moved,
+    Warning(Signal),
 }
 
 impl ServeTurn {
     /// Runs the turn until no process of it is left.
     pub(crate) async fn run(self) -> FinishedTurn {
         let Self { driver, turn_guard, subscription, client, session, directory, message, .. } = self;
-        let Self { decoder, agent, policy, schema, route_lease, redaction, .. } = self;
+        let Self { decoder, agent, policy, schema, route_lease, redaction, extensions, .. } = self;
         let TurnDriver { signals, controls } = driver;
         let server = Arc::clone(turn_guard.server());
         let request_client = client.clone();
@@ -174,6 +178,7 @@ impl ServeTurn {
             route_lease,
             decoder,
             send_queue: SendQueue::new(redaction),
+            extensions,
             requests: JoinSet::new(),
             unanswered: Vec::new(),
             error: None,
@@ -218,6 +223,7 @@ impl Running {
                 Some(outcome) = self.requests.join_next() => Wake::RequestOutcome(outcome.ok()),
                 receive = self.subscription.mailbox.receive(!waiting && !self.is_resyncing) => Wake::Incoming(receive),
                 () = model_route::progressed(&mut self.route_lease), if !waiting => Wake::Moved,
+                warning = self.extensions.next() => Wake::Warning(warning),
             };
             match wake {
                 Wake::Incoming(Incoming::Control(control)) => self.control(control),
@@ -236,6 +242,7 @@ impl Running {
                 }
                 Wake::RequestOutcome(Some(RequestOutcome::Answered { id, refusal })) => self.answered(id, refusal),
                 Wake::RequestOutcome(Some(RequestOutcome::Resynced(missed))) => self.finish_resync(missed),
+                Wake::Warning(warning) => self.send_queue.push(warning),
                 Wake::Moved => self.send_queue.push(Signal::Progress),
                 Wake::Flushed if self.send_queue.is_closed() => self.control(None),
                 Wake::Flushed | Wake::RequestOutcome(_) => {}

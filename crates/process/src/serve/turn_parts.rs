@@ -1,6 +1,7 @@
 //! Builds a turn of either generation from its prepared parts.
 
 use super::dispatcher::Subscription;
+use super::extension_watch::ExtensionWatch;
 use super::server::TurnGuard;
 use super::turn::{PreparedTurn, ProtocolTurn, RequestSender, ServeTurn};
 use crate::model_route::RouteLease;
@@ -21,6 +22,8 @@ pub(crate) struct TurnParts {
     pub(crate) session: SessionId,
     /// The session was created for this turn.
     pub(crate) is_new: bool,
+    /// The session had no turn before, as far as the executor knows.
+    pub(crate) is_first: bool,
     /// The model's name for opencode.
     pub(crate) model: Option<String>,
     pub(crate) schema: Option<AnswerSchema>,
@@ -34,10 +37,13 @@ impl TurnParts {
     ///
     /// If the generation needs a model and the turn has no valid one.
     pub(crate) fn turn(self, request: TurnRequest, redaction: Redaction) -> Result<PreparedTurn, StartError> {
-        let Self { driver, turn_guard, subscription, session, is_new, model, schema, route_lease } = self;
+        let Self { driver, turn_guard, subscription, session, is_new, is_first, model, schema, route_lease } = self;
         let TurnRequest { prompt, task, .. } = request;
         let directory = task.directory;
         let now = SystemTime::now();
+        // Once for each session: the same failures in each turn are noise.
+        let start_watch = || ExtensionWatch::start(Arc::clone(turn_guard.server()), directory.clone());
+        let extensions = if is_first { start_watch() } else { ExtensionWatch::default() };
         let policy = prompt.options.permissions.clone().unwrap_or_default();
         match turn_guard.server().client.clone() {
             Client::V1(client) => {
@@ -57,6 +63,7 @@ impl TurnParts {
                     schema,
                     route_lease,
                     redaction,
+                    extensions,
                 })))
             }
             Client::V2(client) => {
@@ -80,6 +87,7 @@ impl TurnParts {
                     policy,
                     route_lease,
                     redaction,
+                    extensions,
                 })))
             }
         }

@@ -1,9 +1,11 @@
 //! Requests to a server of opencode 1.
 
 use super::api;
+use super::extensions;
 use super::session_model;
 use super::stream::{self, TurnDecoder};
-use crate::json_text::repair_surrogates;
+use crate::json_text::{parse_repaired, repair_surrogates};
+use crate::protocol::extensions::Extensions;
 use crate::protocol::http::{self, ClientError, Http, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, REQUEST_TIMEOUT, text};
 use crate::protocol::ids::is_id;
 use crate::protocol::{SessionEvent, directory};
@@ -251,6 +253,20 @@ impl Client {
     pub(crate) async fn dispose(&self, directory: &Path) -> Result<(), ClientError> {
         let request = self.request(Method::POST, api::DISPOSE, Some(directory));
         text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
+    }
+
+    /// Returns the MCP servers of a directory that cannot be used, when all of them have started or failed.
+    pub(crate) async fn extensions(&self, directory: &Path) -> Result<Extensions, ClientError> {
+        let request = self.request(Method::GET, extensions::MCP, Some(directory));
+        let answer = text(request, MAX_ANSWER_BYTES).await?;
+        let servers = parse_repaired(&answer).map_err(|_| ClientError::Unreadable)?;
+        Ok(extensions::extensions(servers))
+    }
+
+    /// Returns the names of the MCP servers that opencode starts in a directory.
+    pub(crate) async fn started_servers(&self, directory: &Path) -> Result<Vec<String>, ClientError> {
+        let request = self.request(Method::GET, extensions::CONFIG, Some(directory));
+        Self::json::<extensions::Config>(request).await.map(extensions::Config::started_servers)
     }
 
     /// Deletes a session.

@@ -1,7 +1,8 @@
 //! Requests to a server of opencode 2.
 
 use super::api::{self, Data};
-use super::{routing, shape};
+use super::{extensions, routing, shape};
+use crate::protocol::extensions::Extensions;
 use crate::protocol::http::{self, ClientError, Http, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, REQUEST_TIMEOUT, text};
 use crate::protocol::turn::Request;
 use crate::protocol::v1::session_model;
@@ -94,6 +95,13 @@ impl Client {
             return Ok(id);
         }
         Err(ClientError::OtherDirectory { asked: directory.to_owned(), answered: location.directory })
+    }
+
+    /// Returns the MCP servers and plugins of a directory that cannot be used now.
+    pub(crate) async fn extensions(&self, directory: &Path) -> Result<Extensions, ClientError> {
+        let servers: Data<Vec<extensions::Server>> = self.get(extensions::MCP, Some(directory)).await?;
+        let plugins: Data<Vec<extensions::Plugin>> = self.get(extensions::PLUGINS, Some(directory)).await?;
+        Ok(extensions::extensions(servers.data, plugins.data))
     }
 
     /// Returns a session's directory and model.

@@ -42,6 +42,9 @@ impl Running {
                 (ending, _) => ending,
             },
         };
+        for warning in self.extensions.finish(self.stopped).await {
+            self.send_queue.push(warning);
+        }
         self.turn_guard.end().await;
         if let Some(route_lease) = &self.route_lease {
             self.send_queue.push(Signal::Traffic(route_lease.traffic()));

@@ -8,6 +8,7 @@ use crate::protocol::turn::{Action, Input, Now, Request, Tag, Timer, TurnProtoco
 use crate::redaction::Redaction;
 use crate::send_queue::SendQueue;
 use crate::serve::dispatcher::Subscription;
+use crate::serve::extension_watch::ExtensionWatch;
 use crate::serve::mailbox::{Incoming, StreamItem};
 use crate::serve::server::{Server, TurnGuard};
 use opencode_run_core::{Ending, PermissionPolicy, SessionId, Signal, TurnDriver, TurnFailure};
@@ -38,6 +39,7 @@ pub(crate) struct ProtocolTurn {
     /// The lease of the route to the model source, if its traffic is metered.
     pub(crate) route_lease: Option<RouteLease>,
     pub(crate) redaction: Redaction,
+    pub(crate) extensions: ExtensionWatch,
 }
 
 /// Sends the requests of turns.
@@ -59,6 +61,7 @@ struct Shell {
     policy: PermissionPolicy,
     route_lease: Option<RouteLease>,
     send_queue: SendQueue,
+    extensions: ExtensionWatch,
     requests: JoinSet<Input>,
     /// The armed timers, at most one of each kind.
     timers: Vec<(Timer, Instant)>,
@@ -74,7 +77,8 @@ impl ProtocolTurn {
 
     /// Runs the turn until no process of it is left.
     pub(crate) async fn run(self) -> FinishedTurn {
-        let Self { driver, turn_guard, subscription, session, protocol, send, policy, route_lease, redaction } = self;
+        let Self { driver, turn_guard, subscription, session, protocol, send, policy, .. } = self;
+        let Self { route_lease, redaction, extensions, .. } = self;
         let TurnDriver { signals, controls } = driver;
         let _controls = AbortOnDropHandle::new(tokio::spawn(subscription.mailbox.forward_controls(controls)));
         let server = Arc::clone(turn_guard.server());
@@ -95,6 +99,7 @@ impl ProtocolTurn {
             policy,
             route_lease,
             send_queue: SendQueue::new(redaction),
+            extensions,
             requests: JoinSet::new(),
             timers: Vec::new(),
             end: None,
@@ -136,6 +141,7 @@ impl ProtocolTurn {
                     shell.step(Input::ServerExited(how));
                 }
                 () = model_route::progressed(&mut shell.route_lease), if !waiting => shell.send_queue.push(Signal::Progress),
+                warning = shell.extensions.next() => shell.send_queue.push(warning),
             }
         };
         let send_queue = shell.finish(end, turn_guard).await;
@@ -248,6 +254,9 @@ impl Shell {
             // Released before the processes are killed: their end may start an execution, whose requests the gateway
             // then refuses.
             self.route_lease = None;
+        }
+        for warning in self.extensions.finish(was_stopped).await {
+            self.send_queue.push(warning);
         }
         turn_guard.end().await;
         if has_background {

@@ -54,6 +54,11 @@ pub(crate) async fn answer(State(server): State<Arc<Server>>, request: Request) 
             json(&Value::Array(agents.collect()))
         }
         ("GET", ["config", "providers"]) => json(&providers(&server.serving.models)),
+        ("GET", ["mcp"]) => json(&Value::Object(server.serving.mcp.clone())),
+        ("GET", ["config"]) => {
+            let settings = server.serving.mcp.keys().map(|name| (name.clone(), json!({"type": "local"})));
+            json(&json!({"mcp": Value::Object(settings.collect())}))
+        }
         ("POST", ["session"]) => new_session(&server, directory, &value),
         ("GET", ["session"]) => json(&sessions(&server)),
         ("GET", ["session", "status"]) => {

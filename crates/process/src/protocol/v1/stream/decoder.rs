@@ -7,7 +7,7 @@ use super::properties::{
 use crate::json_text::parse_repaired;
 use crate::protocol::SessionEvent;
 use crate::protocol::v1::parts::{TextPart, reported, step_finish, tool};
-use opencode_run_core::{Event, Observed, PartId, PermissionRequest, QuestionRequest, SessionId};
+use opencode_run_core::{Event, Observed, PartId, PermissionRequest, QuestionRequest, SessionId, Warning, WarningCode};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(crate) struct TurnDecoder {
     /// Whether events were lost, and there was no resync yet: parts are not emitted until then.
     pub(super) is_out_of_sync: bool,
     pub(super) reading: Reading,
+    /// Whether the current compaction follows a request that the provider refused as too large.
+    is_oversized: bool,
 }
 
 /// The source of the parts that are being read.
@@ -84,6 +86,7 @@ impl TurnDecoder {
             idle: false,
             is_out_of_sync: false,
             reading: Reading::Stream,
+            is_oversized: false,
         }
     }
 
@@ -159,6 +162,10 @@ impl TurnDecoder {
                     Event::Question(QuestionRequest::new(id, questions))
                 }),
             },
+            "session.compacted" if !foreign => {
+                let was_refused = std::mem::take(&mut self.is_oversized);
+                Some(Event::Warning(compaction_warning(was_refused)))
+            }
             _ => None,
         };
         read.map_or(Known::Unknown, Known::Event)
@@ -196,6 +203,9 @@ impl TurnDecoder {
     pub(super) fn part(&mut self, raw: &RawValue, delta: Option<&str>) -> Known {
         let Ok(head) = parse_repaired::<PartHead>(raw.get()) else { return Known::Unknown };
         self.latest = None;
+        if head.kind == "compaction" {
+            self.is_oversized = head.overflow;
+        }
         if !self.messages.contains(&head.message) {
             return Known::Unknown;
         }
@@ -280,6 +290,17 @@ pub(super) enum Known {
     /// It contains nothing new.
     Nothing,
     Unknown,
+}
+
+/// Returns the warning that opencode has replaced the conversation by a summary.
+fn compaction_warning(was_refused: bool) -> Warning {
+    let message = if was_refused {
+        "the provider refused a request as too large: opencode replaced the conversation by a summary, without its images \
+         and files"
+    } else {
+        "the conversation became too long for the model: opencode replaced it by a summary"
+    };
+    Warning::new(WarningCode::Compacted, message).hint("check what the answer knows, or split the task")
 }
 
 fn retry(status: StatusKind, now_ms: f64) -> Option<Event> {

@@ -76,6 +76,9 @@ pub(super) struct PartHead {
     pub(super) time: Option<PartTime>,
     #[serde(default)]
     pub(super) synthetic: bool,
+    /// Of a compaction: the provider refused a request as too large.
+    #[serde(default)]
+    pub(super) overflow: bool,
 }
 
 #[derive(Deserialize)]

@@ -1,8 +1,7 @@
-//! Warnings of a turn: facts that did not fail it, but that its user must know.
+//! Warnings of a turn: facts that do not fail it, but that its user must know.
 
-use opencode_run_core::{EntryContent, InputType, ModelChoice, RunState, StepReason, TurnRecord};
+use crate::{EntryContent, RunState, StepReason, TurnRecord};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
 /// The kind of a warning. The codes are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,14 +14,24 @@ pub enum WarningCode {
     AnswerFiltered,
     /// The model does not get an attached file.
     AttachmentNotSent,
+    /// opencode replaced the conversation by a summary, because it was too long for the model or the provider.
+    Compacted,
     /// The turn completed without an answer.
     EmptyAnswer,
     /// stdin, for which `-` stands in the message, was empty.
     EmptyStdin,
+    /// An MCP server could not be started or reached.
+    McpFailed,
+    /// An MCP server takes long to start.
+    McpPending,
     /// The turn completed with reasoning and without an answer.
     OnlyReasoning,
     /// Output of opencode was dropped.
     OutputDropped,
+    /// A plugin of opencode could not be loaded.
+    PluginFailed,
+    /// git refuses the repository of the task, because it belongs to another user.
+    RepositoryRefused,
     /// A code of a later version.
     #[serde(other)]
     Unknown,
@@ -30,18 +39,23 @@ pub enum WarningCode {
 
 impl WarningCode {
     /// All codes of this version, in alphabetical order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::AnswerCut,
         Self::AnswerFiltered,
         Self::AttachmentNotSent,
+        Self::Compacted,
         Self::EmptyAnswer,
         Self::EmptyStdin,
+        Self::McpFailed,
+        Self::McpPending,
         Self::OnlyReasoning,
         Self::OutputDropped,
+        Self::PluginFailed,
+        Self::RepositoryRefused,
     ];
 }
 
-/// A warning of a [`Report`](crate::Report).
+/// A fact that does not fail a turn, but that its user must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Warning {
@@ -66,9 +80,17 @@ impl Warning {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Returns the warnings that a turn's record shows.
+    /// Returns the warnings of a turn: those that arrived as events, then those that its record shows.
     #[must_use]
     pub fn of_turn(turn: &TurnRecord) -> Vec<Self> {
+        let mut warnings = turn.warnings.clone();
+        warnings.extend(Self::of_result(turn));
+        warnings
+    }
+
+    /// Returns the warnings that the result of a turn shows.
+    #[must_use]
+    pub fn of_result(turn: &TurnRecord) -> Vec<Self> {
         let mut warnings = Vec::new();
         match &turn.finish {
             Some(StepReason::Length) => {
@@ -102,73 +124,12 @@ impl Warning {
         }
         warnings
     }
-
-    /// Returns the warnings about attached files that the model does not get. Of a model that opencode knows, nothing is known here.
-    #[must_use]
-    pub fn of_attachments<'f>(files: impl IntoIterator<Item = &'f Path>, model: Option<&ModelChoice>) -> Vec<Self> {
-        let inputs = match model {
-            Some(ModelChoice::Source { source, config }) if config.base_url.is_some() => Some((source, &config.input)),
-            _ => None,
-        };
-        let warning = |file: &'f Path| {
-            let name = file.file_name().unwrap_or(file.as_os_str()).display();
-            let (kind, needed) = match Attachment::of(file)? {
-                Attachment::Text => return None,
-                Attachment::Image => ("an image", InputType::Image),
-                Attachment::Pdf => ("a PDF", InputType::Pdf),
-                Attachment::Binary => {
-                    let message =
-                        format!("{name} is neither text, an image nor a PDF: the model does not get its content");
-                    let warning = Self::new(WarningCode::AttachmentNotSent, message);
-                    return Some(warning.hint("let the agent convert it, or attach it as text"));
-                }
-            };
-            let (source, accepted) = inputs?;
-            (!accepted.iter().flatten().any(|input| *input == needed)).then(|| {
-                let message = format!("{name} is {kind}, which the model source `{source}` does not accept");
-                let role = source.as_str().to_uppercase();
-                let hint = format!("if the model accepts it, set MODEL_{role}_INPUT=text,{needed}");
-                Self::new(WarningCode::AttachmentNotSent, message).hint(hint)
-            })
-        };
-        files.into_iter().filter_map(warning).collect()
-    }
-}
-
-/// The kind of an attached file, by its first bytes.
-enum Attachment {
-    Text,
-    Image,
-    Pdf,
-    Binary,
-}
-
-impl Attachment {
-    /// Reads the beginning of a file. `None` if it cannot be read.
-    fn of(file: &Path) -> Option<Self> {
-        use std::io::Read;
-        let mut start = Vec::new();
-        std::fs::File::open(file).ok()?.take(8 << 10).read_to_end(&mut start).ok()?;
-        let is_image = [&b"\x89PNG\r\n"[..], b"\xff\xd8\xff", b"GIF8"].iter().any(|magic| start.starts_with(magic))
-            || (start.starts_with(b"RIFF") && start.get(8..12) == Some(b"WEBP"));
-        Some(if is_image {
-            Self::Image
-        } else if start.starts_with(b"%PDF-") {
-            Self::Pdf
-        } else if start.contains(&0) {
-            Self::Binary
-        } else {
-            Self::Text
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opencode_run_core::{
-        Ending, Event, Input, ModelConfig, ModelSourceType, Observed, PartId, Prompt, TurnMachine,
-    };
+    use crate::{Ending, Event, Input, Observed, PartId, Prompt, TurnMachine, Usage};
     use std::time::{Duration, SystemTime};
 
     fn codes(events: Vec<Event>) -> Vec<WarningCode> {
@@ -176,7 +137,7 @@ mod tests {
         for event in events {
             turn.apply(Duration::ZERO, &Input::Event(Observed::new(event)));
         }
-        let usage = opencode_run_core::Usage::default();
+        let usage = Usage::default();
         let end = Event::StepFinish { reason: StepReason::Stop, usage, cost: 0.0 };
         turn.apply(Duration::ZERO, &Input::Event(Observed::new(end)));
         turn.apply(Duration::ZERO, &Input::Ended(Ending::Finished));
@@ -194,31 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn attachment_warns_unless_model_accepts_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, bytes: &[u8]| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            path
-        };
-        let files = [
-            file("a.png", b"\x89PNG\r\n\x1a\n\0"),
-            file("b.pdf", b"%PDF-1.7"),
-            file("c.bin", b"a\0"),
-            file("d.txt", b"a"),
-        ];
-        let of = |input: Option<Vec<InputType>>| {
-            let config = ModelConfig { base_url: Some("https://x/v1".to_owned()), input, ..ModelConfig::new("m") };
-            let model = ModelChoice::Source { source: ModelSourceType::Code, config: config.into() };
-            let warnings = Warning::of_attachments(files.iter().map(std::path::PathBuf::as_path), Some(&model));
-            warnings
-                .into_iter()
-                .map(|warning| warning.message.split(' ').next().unwrap().to_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(of(None), ["a.png", "b.pdf", "c.bin"]);
-        assert_eq!(of(Some(vec![InputType::Text, InputType::Image])), ["b.pdf", "c.bin"]);
-        assert_eq!(of(Some(vec![InputType::Image, InputType::Pdf])), ["c.bin"]);
+    fn warning_events_precede_those_of_the_result() {
+        let warning = Warning::new(WarningCode::McpFailed, "m").hint("h");
+        let events = vec![Event::StepStart, Event::Warning(warning.clone())];
+        assert_eq!(codes(events), [WarningCode::McpFailed, WarningCode::EmptyAnswer]);
+        let json = serde_json::json!({"type": "warning", "code": "mcp_failed", "message": "m", "hint": "h"});
+        assert_eq!(serde_json::to_value(Event::Warning(warning.clone())).unwrap(), json);
+        assert_eq!(serde_json::from_value::<Event>(json).unwrap(), Event::Warning(warning));
     }
 
     #[test]
