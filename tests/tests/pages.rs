@@ -126,7 +126,7 @@ fn env_example_explains_every_key() {
     let mut keys = BTreeSet::new();
     for (number, line) in lines.iter().enumerate() {
         let Some((key, value)) = setting(line) else { continue };
-        assert!(keys.insert(key.to_owned()), "{key} is there twice");
+        assert!(keys.insert(key.to_owned()), "{key} occurs twice");
         let is_explained = value.contains(" # ")
             || (number > 0 && lines[number - 1].starts_with("# ") && setting(lines[number - 1]).is_none());
         assert!(is_explained, "{key} has no comment");

@@ -35,34 +35,34 @@ pub enum MergeError {
         /// The error of the system.
         source: io::Error,
     },
-    /// The parts are of differently divided batches.
-    #[error("{} is of a batch in {found} parts, the others of one in {expected}", path.display())]
+    /// The files have different numbers of shards.
+    #[error("{} has a shard of {found}, the other files have shards of {expected}", path.display())]
     OtherCount {
         /// The file.
         path: PathBuf,
-        /// The number of its parts.
+        /// Its number of shards.
         found: u32,
-        /// The number of the others'.
+        /// The number of shards of the other files.
         expected: u32,
     },
-    /// Some results have a part, others not.
-    #[error("{} has results without a part of the batch beside results of parts", path.display())]
+    /// Only some of the results have a shard.
+    #[error("some results have a shard and others have none: {} differs", path.display())]
     Undivided {
         /// The file.
         path: PathBuf,
     },
-    /// Parts are missing.
+    /// Shards are missing.
     #[error("no results of {}", missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Missing {
-        /// The parts.
+        /// The missing shards.
         missing: Vec<Shard>,
     },
-    /// A task is in the wrong part.
-    #[error("the task `{id}` in {} does not belong to part {shard}", path.display())]
+    /// A task is in the wrong shard.
+    #[error("the task `{id}` in {} does not belong to shard {shard}", path.display())]
     WrongShard {
         /// The task.
         id: String,
-        /// Its part.
+        /// The shard of the result.
         shard: Shard,
         /// The file.
         path: PathBuf,

@@ -20,8 +20,8 @@ pub enum ShardError {
     /// The text is not `K/N`.
     #[error("`{0}` is not a shard: write K/N with K from 1 to N, such as 3/16")]
     Invalid(String),
-    /// `auto` found no environment of an engine that numbers its jobs.
-    #[error("`auto` found no variables of an engine that runs numbered jobs")]
+    /// `auto` found no variables of an engine with job arrays.
+    #[error("`auto` found no job array: the variables of no supported engine are set")]
     NoEngine,
     /// The variables of an engine are incomplete.
     #[error("{engine} sets {variable}, but {problem}")]
@@ -35,7 +35,7 @@ pub enum ShardError {
     },
 }
 
-/// An engine that runs numbered jobs, by its variables.
+/// An engine with job arrays, recognised by its variables.
 struct Engine {
     name: &'static str,
     index: &'static str,
@@ -158,7 +158,9 @@ impl Shard {
             let shard = index.checked_sub(first).map(|offset| Self::new(offset / step + 1, count));
             return match shard {
                 Some(Ok(shard)) => Ok(shard),
-                _ => Err(failed(format!("its value {index} is not one of {count} jobs from {first} on"))),
+                _ => Err(failed(format!(
+                    "its value {index} is not the number of one of {count} jobs, counted from {first}"
+                ))),
             };
         }
         Err(ShardError::NoEngine)

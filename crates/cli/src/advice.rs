@@ -12,7 +12,7 @@ pub(crate) fn sentence(remedy: &Remedy) -> String {
         }
         Remedy::CorrectOpencodePath => "check the path given with --opencode: it names the opencode executable itself",
         Remedy::ProtectOpencode => {
-            "take it from them (`chmod go-w`, or `chown`), install it once more with `opencode-run setup --force`, or name \
+            "deny them write access (`chmod go-w`, or `chown`), install it again with `opencode-run setup --force`, or name \
              an opencode with --opencode"
         }
         Remedy::ReinstallOpencode => "reinstall it, or run `opencode-run setup` without --opencode",
@@ -44,17 +44,17 @@ pub(crate) fn sentence(remedy: &Remedy) -> String {
             "name a model of the server with --model, and ignore the model sources with --no-env"
         }
         Remedy::ChooseWorkspace => {
-            "choose a workspace that you can write to with --workspace, or work in a directory with --dir"
+            "choose a writable workspace with --workspace, or work in a directory with --dir"
         }
         Remedy::NameJournalledTask => {
-            "name the directory of a task with a journal, which every task has without --no-journal"
+            "name the directory of a task with a journal: every task has one, unless --no-journal was given"
         }
         Remedy::BeginNewSession => {
             "without a message, `resume` shows it; begin a new one in the same directory with --dir, and without \
              --isolated if you want to continue it later"
         }
         Remedy::OmitDirectory => "remove --dir: a session works in its own directory",
-        Remedy::NameModelOrSource => "name the file with the source with --config, or a model with --model",
+        Remedy::NameModelOrSource => "set the source's file with --config, or a model with --model",
         other => return other.to_string(),
     }
     .to_owned()
@@ -89,8 +89,8 @@ pub(crate) fn describe(
             Some((source, config)) => {
                 let (type_, package) = (source.as_str().to_uppercase(), config.provider.as_str());
                 error.hint(format!(
-                    "check that MODEL_{type_}_BASEURL is where the API begins, mostly a path that ends in /v1, and that what \
-                     answers there speaks the protocol of MODEL_{type_}_PROVIDER, which is {package}"
+                    "check that MODEL_{type_}_BASEURL is where the API begins, usually a path that ends in /v1, and that \
+                     the server there speaks the protocol of MODEL_{type_}_PROVIDER, which is {package}"
                 ))
             }
             None => error.hint("check the provider's base URL and package in opencode's configuration"),

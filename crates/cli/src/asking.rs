@@ -96,7 +96,7 @@ impl PermissionHandler for Asking {
             Stderr::room().await;
             // Nothing else is drawn until it is answered.
             let (_hold, erasure) = screen::hold();
-            let dropped = if keyboard.forget() { "(What was typed before this question is dropped.)\n" } else { "" };
+            let dropped = if keyboard.forget() { "(Input typed before this question is ignored.)\n" } else { "" };
             let question = question::of(&ask, input.as_ref(), screen::size().columns);
             // If the terminal is gone, the end of stdin answers.
             ask_person(&erasure, &format!("{dropped}{question}")).await.ok();

@@ -25,7 +25,7 @@ pub(crate) async fn compose(words: &[String], option: Option<&str>) -> Result<St
     } else if words.iter().any(|word| word == "-") {
         let stdin = read_stdin().await?;
         if stdin.trim().is_empty() && words.len() > 1 {
-            let warning = Warning::new(WarningCode::EmptyStdin, "stdin is empty: nothing stands in place of `-`");
+            let warning = Warning::new(WarningCode::EmptyStdin, "stdin is empty, so nothing replaces `-`");
             warnings::warn(warning.hint("check the command before the pipe"));
         }
         join(words, &stdin)

@@ -57,9 +57,9 @@ pub(crate) fn valid_integrity(text: &str) -> Result<String, String> {
     let digest = text.strip_prefix("sha512-").unwrap_or_default();
     let valid = digest.len() == 88
         && digest.trim_end_matches('=').chars().all(|c| c.is_ascii_alphanumeric() || "+/".contains(c));
-    valid
-        .then(|| text.to_owned())
-        .ok_or_else(|| "write it as sha512-BASE64, as `npm view NAME@VERSION dist.integrity` does".to_owned())
+    valid.then(|| text.to_owned()).ok_or_else(|| {
+        "write it as sha512-BASE64, the form that `npm view NAME@VERSION dist.integrity` prints".to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl fmt::Display for Remedy {
             }
             Self::SetPrices(source) => return write!(f, "set the prices of the model source `{source}`"),
             Self::UseModelOfServer => "name a model of the server instead of a model source",
-            Self::ChooseWorkspace => "choose a workspace that you can write to, or work in a directory that exists",
+            Self::ChooseWorkspace => "choose a writable workspace, or work in an existing directory",
             Self::NameJournalledTask => "name the directory of a task whose turns were journalled",
             Self::BeginNewSession => {
                 "begin a new session in the same directory, not isolated if you want to continue it later"

@@ -58,7 +58,7 @@ pub enum LimitReached {
 
 /// A limit that is not a valid number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the limit on the cost is not an amount of USD: it must be a number of at least 0")]
+#[error("the cost limit must be an amount in USD of at least 0")]
 #[non_exhaustive]
 pub struct InvalidLimit;
 
@@ -191,8 +191,8 @@ impl fmt::Display for LimitReached {
             Self::Tokens { max, value } => write!(f, "the limit of {max} tokens is reached: {value} were used"),
             Self::Unmetered { .. } => write!(
                 f,
-                "it is not known how many tokens were used, so a limit on tokens or cost cannot be held: the model's provider \
-                 does not report them, or an answer was left before its end"
+                "the number of used tokens is unknown, so a limit on tokens or cost cannot be enforced: the model's provider \
+                 does not report it, or an answer was cancelled before its end"
             ),
         }
     }

@@ -67,6 +67,6 @@ fn wrong_certificate(wrong: &rustls::CertificateError) -> &'static str {
         Wrong::Revoked => "it was revoked",
         Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => "it is for another host",
         Wrong::UnknownIssuer => "it was issued by none of the authorities that this system trusts",
-        _ => "it does not hold",
+        _ => "it is invalid",
     }
 }

@@ -118,8 +118,8 @@ impl Fault {
                     LimitReached::Requests { .. } => "the limit on the model requests of this run is reached",
                     LimitReached::Tokens { .. } => "the limit on the tokens of this run is reached",
                     LimitReached::Unmetered { .. } => {
-                        "it is not known how many tokens were used, so the limit on them cannot be held: the provider does \
-                         not report them, or an answer was left before its end"
+                        "the number of used tokens is unknown, so the limit on them cannot be enforced: the provider does not \
+                         report it, or an answer was cancelled before its end"
                     }
                 };
                 what.to_owned()

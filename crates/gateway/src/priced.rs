@@ -10,25 +10,25 @@ use crate::json::{self, Object};
 const FIELDS: [(&str, &str); 22] = [
     ("servicetier", "another service tier"),
     ("speed", "another speed"),
-    ("inferencegeo", "a region of its own"),
-    ("websearchoptions", "a search of the web"),
-    ("websearch", "a search of the web"),
-    ("searchparameters", "a search of the web"),
-    ("enablesearch", "a search of the web"),
-    ("searchoptions", "a search of the web"),
-    ("plugins", "plugins of the provider"),
+    ("inferencegeo", "a specific region"),
+    ("websearchoptions", "a web search"),
+    ("websearch", "a web search"),
+    ("searchparameters", "a web search"),
+    ("enablesearch", "a web search"),
+    ("searchoptions", "a web search"),
+    ("plugins", "provider plugins"),
     ("preset", "a preset"),
     ("presets", "a preset"),
-    ("provider", "certain providers behind the endpoint"),
-    ("providers", "certain providers behind the endpoint"),
+    ("provider", "a choice of upstream providers"),
+    ("providers", "a choice of upstream providers"),
     ("prompt", "a stored prompt"),
     ("mcpservers", "tools that the provider calls"),
-    ("container", "a container of the provider"),
-    ("background", "an answer in the background"),
+    ("container", "a provider's container"),
+    ("background", "a background response"),
     ("audio", "audio"),
     ("modalities", "images or audio"),
     ("imageconfig", "images or audio"),
-    ("cachedcontent", "a cache that is paid for by the hour"),
+    ("cachedcontent", "a cache billed by the hour"),
     ("batch", "a batch"),
 ];
 
@@ -46,7 +46,7 @@ const OWN_TOOLS: [&str; 8] =
 
 /// Beta names in headers that increase the price.
 const PRICED_BETAS: [(&str, &str); 2] =
-    [("fast-mode", "another speed"), ("context-1m", "a long context at a higher price")];
+    [("fast-mode", "another speed"), ("context-1m", "a long context with a higher price")];
 
 /// The fields of a message that are searched for media. Tool schemas and the model's own text are not searched.
 const PARTS: [&str; 9] =
@@ -72,7 +72,7 @@ fn in_headers(headers: &HeaderMap) -> Option<&'static str> {
 fn in_body(body: &[u8]) -> Option<&'static str> {
     // A provider may still accept a body that cannot be parsed here.
     let Some(object) = std::str::from_utf8(body).ok().and_then(Object::parse) else {
-        return Some("something that cannot be read");
+        return Some("a body that cannot be parsed");
     };
     object.fields().find_map(|(name, value)| {
         let name = plain(name);

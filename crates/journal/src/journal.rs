@@ -105,7 +105,7 @@ impl State {
     }
 
     fn stop(&mut self, error: JournalError) {
-        tracing::warn!("the journal of the conversation stops: {}", ErrorChain::new(&error));
+        tracing::warn!("the journal of the conversation stopped: {}", ErrorChain::new(&error));
         *self = Self::Broken(Arc::new(error));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
     }
     // An empty name is not the same as none: `run` would pass it on, and a server would not get it.
     if let Some((name, _)) = words[1..].iter().find(|(_, word)| word.as_ref().is_some_and(String::is_empty)) {
-        return Err(usage(format!("the {name} is empty")).hint(format!("name one, or set no {name}")));
+        return Err(usage(format!("the {name} is empty")).hint(format!("set it to a name, or omit the {name}")));
     }
     if !request.task.directory.is_dir() {
         let message = format!("the task's directory {} does not exist any more", request.task.directory.display());

@@ -83,7 +83,7 @@ pub enum TaskDirError {
         source: io::Error,
     },
     /// The task's directory cannot be created.
-    #[error("cannot make a task directory in {}", workspace.display())]
+    #[error("cannot create a task directory in {}", workspace.display())]
     Create {
         /// The workspace.
         workspace: PathBuf,

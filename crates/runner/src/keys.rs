@@ -93,7 +93,7 @@ fn err_key_timeout(source: ModelSourceType, is_file: bool, limit: Duration) -> R
         ("command", "raise the time limit, or run the command by hand to see what it waits for")
     };
     let message = format!(
-        "the {what} for the key of the model source `{source}` did not end within {limit:?}, which is the limit on the turn"
+        "the {what} for the key of the model source `{source}` did not end within {limit:?}, the turn's time limit"
     );
     RunError::Start(StartError::new(FailureKind::Timeout, message).hint(hint)).into()
 }

@@ -79,7 +79,7 @@ fn invalid_tasks_start_nothing() {
     let results = stage.path("results.jsonl");
     let refused = stage.run(&results, &[]);
     assert_code(&refused, 2);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("tasks.jsonl:4: the id of this task is that of line 1"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("tasks.jsonl:4: line 1 has the same id"));
     assert!(!results.exists());
     let only = stage.run(&results, &["--dry-run", "--limit", "1"]);
     assert_code(&only, 2);

@@ -59,13 +59,13 @@ pub(crate) fn lines(results: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Returns the number of completed results by task, and checks that no attempt is there twice.
+/// Returns the number of completed results by task, and checks that no attempt occurs twice.
 pub(crate) fn completed(results: &Path) -> BTreeMap<String, usize> {
     let mut attempts = std::collections::BTreeSet::new();
     let mut completed = BTreeMap::new();
     for line in lines(results) {
         let id = line["id"].as_str().unwrap().to_owned();
-        assert!(attempts.insert((id.clone(), line["attempt"].as_u64().unwrap())), "an attempt is there twice: {line}");
+        assert!(attempts.insert((id.clone(), line["attempt"].as_u64().unwrap())), "an attempt occurs twice: {line}");
         *completed.entry(id).or_default() += usize::from(line["state"] == "completed");
     }
     completed

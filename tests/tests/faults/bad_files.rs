@@ -33,7 +33,13 @@ fn file_as_workspace_is_refused() {
     let path = file.to_str().unwrap();
     assert_refused(&case, &["--workspace", path, "hello"], 3, "config", &["is not a directory", path]);
     let below = format!("{path}/below");
-    assert_refused(&case, &["--workspace", &below, "hello"], 3, "config", &["cannot make a task directory", "hint: "]);
+    assert_refused(
+        &case,
+        &["--workspace", &below, "hello"],
+        3,
+        "config",
+        &["cannot create a task directory", "hint: "],
+    );
     assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
 }
 
@@ -41,8 +47,14 @@ fn file_as_workspace_is_refused() {
 fn unwritable_workspace_is_refused() {
     let case = Case::replaying(PLAIN);
     // The kernel lets no user write there, not even the superuser, for whom permissions are ignored.
-    assert_refused(&case, &["--workspace", "/proc", "hello"], 3, "config", &["cannot make a task directory in /proc"]);
-    assert_refused(&case, &["--workspace", "/proc/new", "hello"], 3, "config", &["cannot make a task directory"]);
+    assert_refused(
+        &case,
+        &["--workspace", "/proc", "hello"],
+        3,
+        "config",
+        &["cannot create a task directory in /proc"],
+    );
+    assert_refused(&case, &["--workspace", "/proc/new", "hello"], 3, "config", &["cannot create a task directory"]);
     if rustix::process::geteuid().is_root() {
         return;
     }
@@ -50,7 +62,7 @@ fn unwritable_workspace_is_refused() {
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
     let path = locked.to_str().unwrap();
-    assert_refused(&case, &["--workspace", path, "hello"], 3, "config", &["cannot make a task directory", "hint: "]);
+    assert_refused(&case, &["--workspace", path, "hello"], 3, "config", &["cannot create a task directory", "hint: "]);
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn early_input_grants_no_permission() {
         chat.wait_for(PROMPT, 2);
         let screen = chat.end();
         assert_eq!(replies(&case), ["reject"], "by line: {by_line}, {screen}");
-        assert!(screen.contains("What was typed before this question is dropped."), "{screen}");
+        assert!(screen.contains("Input typed before this question is ignored."), "{screen}");
         case.sandbox.assert_nothing_alive();
     }
 }

@@ -47,8 +47,8 @@ fn chat_has_history_and_commands() {
     let screen = begin(&case, &[]);
     for (keys, shown) in [
         ("/rol\tcode\r", "model role: code"),
-        ("/model\r", "model: that of the role `code`"),
-        ("/model default\r", "model: that of the options"),
+        ("/model\r", "model: from the role `code`"),
+        ("/model default\r", "model: from the options"),
         ("/context be brief\r", "system prompt: be brief"),
         ("/cost\r", "0 turns · 0 tokens in, 0 out"),
         ("/undo\r", "there is no turn to undo"),
@@ -109,7 +109,7 @@ fn interrupt_stops_turn_not_chat() {
     screen.wait_for("interrupted in");
     at_prompt(&screen);
     screen.type_in("begun\u{3}");
-    screen.wait_for("so does Ctrl-C once more");
+    screen.wait_for("or Ctrl-C again, to end the chat");
     at_prompt(&screen);
     screen.type_in("\u{3}");
     screen.end().outcome.assert_code(130);

@@ -230,7 +230,7 @@ fn unwritable_state_directory_warns() {
     let (outcome, object) = case.run_json(&["hello"]);
     outcome.assert_code(0);
     assert_eq!((object["output"].as_str(), &object["journal"]), (Some(PLAIN_TEXT), &Value::Null));
-    assert_eq!(outcome.stderr.matches("the journal of the conversation stops").count(), 1, "{outcome:?}");
+    assert_eq!(outcome.stderr.matches("the journal of the conversation stopped").count(), 1, "{outcome:?}");
     let [dir] = case.task_dirs().try_into().unwrap();
     let refused = resume(&case, &dir, &["go on"]);
     refused.assert_code(1);

@@ -359,13 +359,13 @@ impl Batch {
                             live.stop.send_replace(Stop::Interrupt);
                         }
                     }
-                    Cancelled::Over => return json!({"error": format!("the task `{id}` is over")}),
+                    Cancelled::Over => return json!({"error": format!("the task `{id}` has ended")}),
                 }
             }
             Request::Requeue { id } => {
                 let Some(task) = self.find(id) else { return unknown(id) };
                 if !self.scheduler.requeue(task, self.running.contains_key(&task)) {
-                    return json!({"error": format!("the task `{id}` is not over")});
+                    return json!({"error": format!("the task `{id}` has not ended")});
                 }
             }
             Request::Add { file } => match TaskSet::load(file, &self.options.load) {

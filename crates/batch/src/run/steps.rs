@@ -113,7 +113,7 @@ impl<'a> Steps<'a> {
     async fn carry_out(&mut self, kept: &mut Option<TaskWorkspace>) -> Result<Outcome, Failure> {
         let stopped = Ok(Outcome::Ended(Standing::Interrupted));
         make_private(&self.folder).map_err(|error| {
-            Failure::new(FailureKind::Io, format!("the folder {} cannot be made: {error}", self.folder.display()))
+            Failure::new(FailureKind::Io, format!("the directory {} cannot be created: {error}", self.folder.display()))
         })?;
         self.step("workspace", None);
         let Ok(made) = self.unless_stopped(Box::pin(self.make_workspace())).await else { return stopped };

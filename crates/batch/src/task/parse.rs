@@ -95,7 +95,7 @@ fn read(fields: &RawFields<'_>, ordinal: u64, options: &ParseOptions, depth: Dep
         };
         if let Some((_, other)) = seen.iter().find(|(known, _)| *known == field) {
             let message = if *other == name.as_ref() {
-                format!("the field `{name}` is there twice")
+                format!("the field `{name}` occurs twice")
             } else {
                 format!("`{other}` and `{name}` are names of the same field")
             };
@@ -127,7 +127,7 @@ fn read(fields: &RawFields<'_>, ordinal: u64, options: &ParseOptions, depth: Dep
         return Err(TaskError::new("`dir` and `repo` exclude each other").hint("keep one of the two"));
     }
     if task.repo.is_none() && task.git_ref.is_some() {
-        return Err(TaskError::new("`ref` has no `repo` that it belongs to"));
+        return Err(TaskError::new("`ref` needs a `repo`"));
     }
     if task.id.is_empty() {
         task.id = default_id(&task, ordinal);
@@ -150,7 +150,7 @@ fn check_id(id: &str) -> Result<(), TaskError> {
         return Err(TaskError::new(format!("the id is longer than {MAX_ID_LEN} bytes")));
     }
     if id.chars().any(char::is_control) {
-        return Err(TaskError::new("the id has a control character in it"));
+        return Err(TaskError::new("the id contains a control character"));
     }
     Ok(())
 }
@@ -296,7 +296,7 @@ fn schema(value: Value, name: &str) -> Result<JsonSchema, TaskError> {
     match value {
         Value::String(text) if text.trim_start().starts_with('{') => match serde_json::from_str(&text) {
             Ok(schema) => Ok(JsonSchema::Inline(schema)),
-            Err(error) => Err(TaskError::new(format!("`{name}` is no JSON: {error}"))),
+            Err(error) => Err(TaskError::new(format!("`{name}` is not JSON: {error}"))),
         },
         Value::String(text) => Ok(JsonSchema::File(text.into())),
         Value::Object(_) => Ok(JsonSchema::Inline(value)),
@@ -307,7 +307,7 @@ fn schema(value: Value, name: &str) -> Result<JsonSchema, TaskError> {
 fn check_files(value: Value, name: &str) -> Result<CheckFiles, TaskError> {
     let value = match value {
         Value::String(text) if text.trim_start().starts_with('{') => {
-            serde_json::from_str(&text).map_err(|error| TaskError::new(format!("`{name}` is no JSON: {error}")))?
+            serde_json::from_str(&text).map_err(|error| TaskError::new(format!("`{name}` is not JSON: {error}")))?
         }
         value => value,
     };

@@ -26,7 +26,7 @@ fn aliases_name_the_same_fields() {
 #[test]
 fn two_names_of_one_field_are_refused() {
     assert_eq!(error(r#"{"id":"a","task_id":"b","message":"m"}"#), "`id` and `task_id` are names of the same field");
-    assert_eq!(error(r#"{"id":"a","id":"b","message":"m"}"#), "the field `id` is there twice");
+    assert_eq!(error(r#"{"id":"a","id":"b","message":"m"}"#), "the field `id` occurs twice");
 }
 
 #[test]
@@ -47,9 +47,9 @@ fn wrong_types_are_refused() {
         (r#"{"id":"a","prompt":"m","priority":1.5}"#, "`priority` must be a whole number"),
         (r#"{"id":"a","prompt":"m","files":[1]}"#, "`files` must be a list of strings"),
         (r#"{"id":"a","prompt":"m","permission":"ask"}"#, "`permission` must be `allow` or `deny`, not `ask`"),
-        (r#"{"id":"a\n","prompt":"m"}"#, "the id has a control character in it"),
+        (r#"{"id":"a\n","prompt":"m"}"#, "the id contains a control character"),
         (r#"{"id":"a","prompt":"m","dir":"d","repo":"r"}"#, "`dir` and `repo` exclude each other"),
-        (r#"{"id":"a","prompt":"m","ref":"main"}"#, "`ref` has no `repo` that it belongs to"),
+        (r#"{"id":"a","prompt":"m","ref":"main"}"#, "`ref` needs a `repo`"),
     ] {
         assert_eq!(error(text), message);
     }

@@ -120,7 +120,7 @@ fn split(text: &str) -> Result<(Map<String, Value>, &str), Problem> {
                 Err(error) => {
                     // The line of the mark before it counts as well.
                     let line = error.location().map(|location| location.line() as u64 + 1);
-                    Err(Problem::new(line, format!("the front matter is no YAML: {error}")))
+                    Err(Problem::new(line, format!("the front matter is not YAML: {error}")))
                 }
             };
         }

@@ -50,7 +50,7 @@ pub(super) fn scan(mut file: &File, path: &Path, index: &mut Index<'_>) -> Resul
     file.rewind().map_err(io)?;
     if file.metadata().map_err(io)?.len() > MAX_DOCUMENT_LEN {
         let problem = Problem::new(None, "one JSON document of more than 1 GiB is too long");
-        return Err(TasksFileError::of(path, vec![problem.hint("write a task a line, as JSON lines")]));
+        return Err(TasksFileError::of(path, vec![problem.hint("write one task per line, as JSON lines")]));
     }
     let mut text = String::new();
     if let Err(error) = file.read_to_string(&mut text) {

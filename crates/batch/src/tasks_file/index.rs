@@ -180,7 +180,7 @@ impl<'a> Index<'a> {
             .collect();
         twice.sort_unstable();
         for (entry, first) in twice.into_iter().take(MAX_PROBLEMS) {
-            let message = format!("the id of this task is that of line {}", self.line(first));
+            let message = format!("line {} has the same id", self.line(first));
             let problem = Problem::new(Some(self.line(entry)), message);
             self.problems.push(problem.hint("give each task an id of its own"));
         }
@@ -188,5 +188,5 @@ impl<'a> Index<'a> {
 }
 
 fn duplicate(id: &str) -> Problem {
-    Problem::new(None, format!("the id `{id}` is there twice")).hint("give each task an id of its own")
+    Problem::new(None, format!("the id `{id}` occurs twice")).hint("give each task an id of its own")
 }

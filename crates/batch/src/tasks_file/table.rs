@@ -67,7 +67,7 @@ pub(super) fn scan(
         }
     };
     if let Some(twice) = header.iter().enumerate().find(|(at, name)| !name.is_empty() && header[..*at].contains(name)) {
-        index.problem(Problem::new(Some(1), format!("the column `{}` is there twice", twice.1)));
+        index.problem(Problem::new(Some(1), format!("the column `{}` occurs twice", twice.1)));
         return Ok(format);
     }
     format.header = header.into_iter().collect();
@@ -116,7 +116,7 @@ fn invalid(error: &csv::Error) -> Problem {
     match error.kind() {
         ErrorKind::UnequalLengths { expected_len, len, .. } => {
             let problem = Problem::new(line, format!("the record has {len} cells, the header {expected_len}"));
-            problem.hint("put a cell that has the separator in it into double quotes")
+            problem.hint("put double quotes around a cell that contains the separator")
         }
         ErrorKind::Utf8 { .. } => Problem::new(line, "the record is not UTF-8"),
         ErrorKind::Io(error) => Problem::new(line, format!("the file cannot be read: {error}")),

@@ -46,7 +46,7 @@ fn problems_have_their_lines() {
     let twice =
         "{\"id\":\"a\",\"prompt\":\"m\"}\n\n{\"id\":\"b\",\"prompt\":\"m\"}\n\n\n{\"id\":\"a\",\"prompt\":\"m\"}\n";
     let error = load(&folder.file("u.jsonl", twice)).unwrap_err();
-    assert!(error.to_string().ends_with("u.jsonl:6: the id of this task is that of line 1"), "{error}");
+    assert!(error.to_string().ends_with("u.jsonl:6: line 1 has the same id"), "{error}");
     assert!(load(&folder.file("e.jsonl", "\n")).unwrap_err().to_string().contains("no task"));
     let bytes = folder.0.path().join("bytes.jsonl");
     fs::write(&bytes, b"{\"id\":\"a\",\"prompt\":\"m\"}\n\xff\n").unwrap();

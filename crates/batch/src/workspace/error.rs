@@ -62,7 +62,7 @@ pub enum WorkspaceError {
         path: String,
     },
     /// The directory of a task was replaced by the agent.
-    #[error("the directory {} is not the one that was made for the task", directory.display())]
+    #[error("the directory {} is not the one that was created for the task", directory.display())]
     DirectoryReplaced {
         /// The directory.
         directory: PathBuf,

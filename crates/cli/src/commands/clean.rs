@@ -145,7 +145,7 @@ impl Row {
 /// Asks whether to remove what was found.
 async fn ask(count: usize, bytes: u64, selected: &[CleanKind]) -> Result<bool, CommandError> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let error = CommandError::usage("there is no terminal to ask for agreement");
+        let error = CommandError::usage("cannot ask for confirmation without a terminal");
         return Err(error.hint("add --yes to remove, or --dry-run to see what would be removed"));
     }
     let kinds = selected.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(", ");

@@ -284,8 +284,8 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
     }
     if args.lean {
         console.note(
-            "lean: no language servers, no formatters, no plugins, no sharing, no watch over files, no snapshots to undo \
-             changes by, and Bun keeps its memory down, also for what the agent runs on it",
+            "lean: no language servers, formatters, plugins, sharing, file watcher and snapshots (no undo); Bun uses less \
+             memory, also in programs that the agent runs on it",
         );
     }
     builder = builder.project_config(!args.no_project_config);

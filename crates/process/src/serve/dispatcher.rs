@@ -249,7 +249,7 @@ async fn deliver_all(
                 }
             }
             Line::TooLong(bytes) => {
-                tracing::warn!(bytes, "an event was too long and dropped");
+                tracing::warn!(bytes, "an event was too long and was dropped");
                 // The event may have belonged to any turn, and no other event may follow.
                 let mut subscribers = lock(subscribers);
                 subscribers.disconnect();

@@ -36,7 +36,7 @@ fn selection(args: &BatchRunArgs) -> Result<Selection, CommandError> {
     let mut selection = Selection::default();
     if let Some(filter) = &args.filter {
         let filter = regex::Regex::new(filter)
-            .map_err(|error| CommandError::usage(format!("--filter is no regular expression: {error}")))?;
+            .map_err(|error| CommandError::usage(format!("--filter is not a regular expression: {error}")))?;
         selection.filter = Some(filter);
     }
     selection.slice = args.slice;
@@ -56,7 +56,7 @@ pub(super) fn shard(args: &BatchRunArgs) -> Result<Option<Shard>, CommandError> 
         text => text.parse(),
     };
     shard.map(Some).map_err(|error| {
-        CommandError::usage(error.to_string()).hint("name the shard, such as --shard 3/16, or leave --shard out")
+        CommandError::usage(error.to_string()).hint("name the shard, such as --shard 3/16, or omit --shard")
     })
 }
 

@@ -115,7 +115,7 @@ async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<O
     let (opening, made) = (files.results.clone(), folder.clone());
     let (ledger, history, torn) = blocking(move || {
         let opened = Ledger::open(&opening).map_err(|error| ledger_error(&error))?;
-        let failed = |error| CommandError::usage(format!("{} cannot be made: {error}", made.path().display()));
+        let failed = |error| CommandError::usage(format!("{} cannot be created: {error}", made.path().display()));
         made.create().map_err(failed)?;
         Ok(opened)
     })
@@ -269,7 +269,7 @@ fn ledger_error(error: &LedgerError) -> CommandError {
             command_error.hint("use the version of opencode-run that wrote the file, or name another file")
         }
         LedgerError::Line(_) => command_error.hint("correct or remove the line, or name another file with --results"),
-        _ => command_error.hint("name a file in a directory that you can write to"),
+        _ => command_error.hint("name a file in a writable directory"),
     }
 }
 
@@ -307,8 +307,8 @@ async fn listen(
         for count in 1.. {
             signals.reach(count).await;
             console.note(match count {
-                1 => "no more tasks are started; those that run are finished (again to interrupt them)",
-                2 => "the running tasks are interrupted (again to kill them)",
+                1 => "no more tasks are started, and running tasks finish (signal again to interrupt them)",
+                2 => "the running tasks are interrupted (signal again to kill them)",
                 _ => "the running tasks are killed",
             });
             let (answer, _) = oneshot::channel();
@@ -353,11 +353,11 @@ fn report(summary: &Summary, console: Console) {
     }
     for source in &status.stopped_sources {
         let name = if source.is_empty() { "opencode's own model" } else { source };
-        Console::warning(&format!("{name}: its tasks failed by their configuration, and no more were started"));
+        Console::warning(&format!("{name}: its tasks failed because of their configuration, and no more were started"));
     }
     let why = match status.stopped {
         Some(StopReason::Budget) => "the budget of the batch is used up",
-        Some(StopReason::Deadline) => "the time of the batch is over",
+        Some(StopReason::Deadline) => "the time limit of the batch was reached",
         Some(StopReason::FailFast) => "too many tasks failed",
         _ => "",
     };

@@ -96,7 +96,7 @@ impl Input {
                     Read::Interrupt if *was_interrupted => return Ok(Next::Interrupt),
                     Read::Interrupt => {
                         *was_interrupted = true;
-                        console.note("Ctrl-D ends the chat, and so does Ctrl-C once more.");
+                        console.note("Press Ctrl-D, or Ctrl-C again, to end the chat.");
                     }
                 }
             },

@@ -48,8 +48,8 @@ impl Settings {
                     None => {}
                 }
                 reply(&match self.context.as_deref() {
-                    None => "system prompt: that of the options".to_owned(),
-                    Some("") => "system prompt: none of yours".to_owned(),
+                    None => "system prompt: from the options".to_owned(),
+                    Some("") => "no system prompt".to_owned(),
                     Some(text) => format!("system prompt: {text}"),
                 });
             }
@@ -72,14 +72,14 @@ impl Settings {
         }
         match (&self.model, self.role, runner.model_of_last_turn()) {
             (Some(model), ..) => format!("model: {model}"),
-            (None, Some(role), _) => format!("model: that of the role `{role}`"),
+            (None, Some(role), _) => format!("model: from the role `{role}`"),
             (None, None, Some(ModelChoice::Named(model))) => {
-                format!("model: that of the options; the last turn's was {model}")
+                format!("model: from the options; the last turn ran on {model}")
             }
             (None, None, Some(ModelChoice::Source { source, config })) => {
-                format!("model: that of the options; the last turn's was {} of the source `{source}`", config.model)
+                format!("model: from the options; the last turn ran on {} of the source `{source}`", config.model)
             }
-            _ => "model: that of the options".to_owned(),
+            _ => "model: from the options".to_owned(),
         }
     }
 

@@ -54,7 +54,7 @@ fn judge(source_type: ModelSourceType, config: &ModelConfig, answer: &Result<Mod
         }
         ProbeError::TimedOut => "check the network, or try again later".to_owned(),
         ProbeError::Certificate(_) => {
-            "if you trust it, name the certificate of its authority in NODE_EXTRA_CA_CERTS or SSL_CERT_FILE".to_owned()
+            "if you trust it, set NODE_EXTRA_CA_CERTS or SSL_CERT_FILE to a file with its CA certificate".to_owned()
         }
         ProbeError::Redirect => format!("set {base_url} to the target of the redirect"),
         ProbeError::Key(status) => {
