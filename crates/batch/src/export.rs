@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExportFormat {
-    /// SWE-bench predictions, a JSON object a line: `instance_id`, `model_name_or_path`, `model_patch`.
+    /// SWE-bench predictions, one JSON object per line: `instance_id`, `model_name_or_path`, `model_patch`.
     Predictions,
     /// The job log of GNU parallel, tab separated.
     Joblog,
@@ -100,7 +100,7 @@ fn predictions(last: &[TaskResult], results: &Path, output: &mut dyn Write) -> R
     Ok(())
 }
 
-/// Returns the exit code that stands for a result.
+/// Returns the exit code that represents a result.
 fn exit_code(standing: Standing) -> u8 {
     match standing {
         Standing::Passed => 0,
@@ -213,7 +213,7 @@ fn markdown(last: &[TaskResult], output: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns a text that stays within its cell and is no markup.
+/// Returns a text that stays within its table cell and contains no markup.
 fn cell(text: &str) -> String {
     const MAX_CHARS: usize = 200;
     let mut escaped = String::new();
@@ -272,7 +272,7 @@ fn junit(last: &[TaskResult], output: &mut dyn Write) -> io::Result<()> {
     writeln!(output, "</testsuite>")
 }
 
-/// Returns a text as XML has it in an attribute. Characters that XML does not allow are replaced.
+/// Escapes a text for an XML attribute. Characters that XML does not allow are replaced.
 fn xml(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

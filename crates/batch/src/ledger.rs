@@ -1,5 +1,5 @@
-//! The results file: the only truth about what is done. A line of JSON for each attempt, which is on the disk before the task counts
-//! as done.
+//! The results file: the single source of truth for finished tasks. It has one line of JSON for each attempt, which is
+//! synced to disk before the task counts as done.
 
 mod file;
 mod history;

@@ -1,4 +1,4 @@
-//! Results of several machines become one file.
+//! Merges the results files of several machines into one.
 
 use crate::ledger::{LineError, TaskResult, read_lines, to_line};
 use crate::shard::Shard;
@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 pub struct Merged {
     /// The number of results.
     pub results: u64,
-    /// Earlier attempts that were left out.
+    /// The number of earlier attempts that were omitted.
     pub earlier: u64,
-    /// The number of parts; `None` if the batch was not divided.
+    /// The number of shards; `None` if the batch was not divided.
     pub shards: Option<u32>,
 }
 
@@ -97,8 +97,9 @@ struct Last {
     hash: String,
 }
 
-/// Writes the last attempt at each task of all files into one file, after a check that they belong together: parts of the same
-/// number, every part, every task once. Paths in the results become relative to the new file.
+/// Writes the last attempt at each task of all files into one file. Checks before that the files belong together:
+/// shards of the same count, every shard present, and every task in one of them only. Paths in the results become
+/// relative to the new file.
 ///
 /// # Errors
 ///
@@ -125,7 +126,7 @@ pub fn merge(inputs: &[PathBuf], output: &Path, allow_missing: bool) -> Result<M
                         second: path.clone(),
                     });
                 }
-                // A task that was changed was run again on purpose: its last hash counts.
+                // A changed task was run again on purpose: its last hash counts.
                 Some(known) if result.attempt >= known.attempt => {
                     (known.attempt, known.hash) = (result.attempt, hash);
                 }
@@ -220,7 +221,7 @@ fn write(inputs: &[PathBuf], output: &Path, last: &HashMap<IdHash, Last>) -> Res
     Ok(())
 }
 
-/// Gives a temporary file the permissions of an ordinary one of a private tool: readable by the group.
+/// Makes a temporary file readable by all users, like an ordinary file.
 fn make_readable(file: &File) -> io::Result<()> {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! How each outcome of an attempt is treated: the one table of retries, grading and rates.
+//! The effect of each outcome of an attempt: the only table of retries, grading and rates.
 
 use opencode_runner::FailureKind;
 use std::fmt::Write;
@@ -10,13 +10,13 @@ use std::fmt::Write;
 pub struct Rule {
     /// The kind of outcome.
     pub class: Class,
-    /// Whether the task is tried again.
+    /// Whether the task is retried.
     pub retry: bool,
     /// Whether the patch is taken and the check is run.
     pub grade: bool,
     /// Whether the task counts in pass rates.
     pub counts: bool,
-    /// Whether several in a row stop all tasks of the same model source.
+    /// Whether several consecutive outcomes of this kind stop all tasks of the same model source.
     pub stops_source: bool,
 }
 
@@ -26,11 +26,11 @@ pub struct Rule {
 pub enum Class {
     /// The agent ended its work by itself.
     Completed,
-    /// The agent did not do what was asked, within its limits.
+    /// The agent failed to do the task within its limits.
     Agent,
-    /// Something that the task depends on failed; the task itself was not tried to its end.
+    /// A dependency of the task failed, so the task was not run to its end.
     Infrastructure,
-    /// The task cannot run as it is configured.
+    /// The configuration of the task is invalid.
     Configuration,
     /// The user ended it.
     Interrupted,
@@ -40,7 +40,7 @@ pub enum Class {
 pub const MAX_CONFIGURATION_FAILURES: u32 = 3;
 
 impl Rule {
-    /// Returns the rule for an attempt that failed so.
+    /// Returns the rule for an attempt that failed with this kind.
     #[must_use]
     pub const fn of_failure(kind: FailureKind) -> Self {
         match kind {
@@ -58,7 +58,7 @@ impl Rule {
             | FailureKind::SessionNotFound => {
                 Self { class: Class::Configuration, retry: false, grade: false, counts: false, stops_source: true }
             }
-            // Also a kind that a later version adds: to run a task once more is safe, to count it may be wrong.
+            // Includes kinds that a later version adds: running a task once more is safe, counting it may be wrong.
             _ => Self { class: Class::Infrastructure, retry: true, grade: true, counts: false, stops_source: false },
         }
     }

@@ -1,8 +1,8 @@
 //! The HTML report of one results file, or a comparison of two.
 //!
-//! The page is one file that loads nothing: style, program and data are in it, and transcripts and patches are links relative to it,
-//! or embedded if [`Embed::All`] is set. Text of an agent is never parsed as HTML, neither when the page is written nor in
-//! the browser, and the page's content security policy allows its own program alone.
+//! The page is one file that loads nothing: style, program and data are in it, and transcripts and patches are links
+//! relative to it, or embedded if [`Embed::All`] is set. Text of an agent is never parsed as HTML, neither when the
+//! page is written nor in the browser, and the page's content security policy allows only the page's own program.
 //!
 //! ```no_run
 //! # fn run() -> Result<(), Box<dyn std::error::Error>> {

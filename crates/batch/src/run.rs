@@ -1,4 +1,4 @@
-//! Runs a batch: moves time, signals and the ends of attempts into the scheduler, and its decisions out of it.
+//! Runs a batch: passes time, signals and ended attempts to the scheduler, and acts on its decisions.
 
 mod attempt;
 mod control;

@@ -1,7 +1,7 @@
 //! The scheduler: decides which task to start, retry, delay or stop.
 //!
-//! It is a plain value: time is an argument, and there is no clock, thread or channel in it. The shell around it asks
-//! [`next`](Scheduler::next) what to do, and reports how attempts end with [`finished`](Scheduler::finished).
+//! It is a plain value: time is an argument, and there is no clock, thread or channel in it. The code around it calls
+//! [`next`](Scheduler::next) for the next step, and [`finished`](Scheduler::finished) for each ended attempt.
 
 mod settings;
 mod source;
@@ -48,7 +48,7 @@ pub struct Scheduler {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Attempts {
-    /// The number of the last attempt, those of earlier runs included.
+    /// The number of the last attempt, counting those of earlier runs.
     number: u32,
     /// The number of attempts that count, in this run.
     used: u32,
@@ -63,7 +63,7 @@ enum Phase {
 }
 
 impl Scheduler {
-    /// Makes a scheduler without tasks. More can be added until [`close_input`](Self::close_input).
+    /// Creates a scheduler without tasks. More can be added until [`close_input`](Self::close_input).
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -87,12 +87,12 @@ impl Scheduler {
         }
     }
 
-    /// Returns the number of the model source of this name.
+    /// Returns the number of the model source with this name.
     pub fn source(&mut self, name: &str) -> SourceNumber {
         if let Some(number) = self.names.get(name) {
             return SourceNumber(*number);
         }
-        // Beyond any real number of models; they would share the last one.
+        // More models than any real batch has; the excess would share the last number.
         let number = u16::try_from(self.sources.len()).unwrap_or(u16::MAX);
         if usize::from(number) == self.sources.len() {
             self.sources.push(Source::new(self.settings.jobs));
@@ -128,7 +128,7 @@ impl Scheduler {
         number
     }
 
-    /// No more tasks will be added: the batch ends with the last one.
+    /// Records that no more tasks will be added: the batch ends with the last one.
     pub fn close_input(&mut self) {
         self.is_input_open = false;
     }
@@ -183,7 +183,7 @@ impl Scheduler {
         Next::Start { task: task as usize, attempt: attempts.number }
     }
 
-    /// Takes the end of an attempt.
+    /// Handles the end of an attempt.
     pub fn finished(&mut self, now: Duration, task: usize, ended: Ended) -> After {
         let number = u32::try_from(task).unwrap_or(u32::MAX);
         let source_number = usize::from(self.of_source[task]);
@@ -240,7 +240,7 @@ impl Scheduler {
         After::Done(standing)
     }
 
-    /// Takes a rate limit that a request of a running attempt met: the whole source waits.
+    /// Handles a rate limit reported for a request of a running attempt: the whole source waits.
     pub fn rate_limited(&mut self, now: Duration, source: SourceNumber, retry_after: Option<Duration>) {
         self.sources[usize::from(source.0)].rate_limited(now, retry_after);
         self.totals.rate_limits += 1;
@@ -252,14 +252,14 @@ impl Scheduler {
         Some(self.sources[usize::from(source.0)].paused_until).filter(|until| *until > now)
     }
 
-    /// Starts nothing more; running attempts go on. The first reason counts.
+    /// Starts no more tasks; running attempts continue. The first reason counts.
     pub fn stop(&mut self, reason: StopReason) {
         if self.phase == Phase::Running {
             self.phase = Phase::Draining(reason);
         }
     }
 
-    /// Returns why nothing more is started; `None` while tasks are started.
+    /// Returns the reason why no more tasks are started; `None` while tasks are started.
     #[must_use]
     pub fn stop_reason(&self) -> Option<StopReason> {
         match self.phase {
@@ -268,7 +268,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes a signal of the user.
+    /// Handles a signal of the user.
     pub fn signal(&mut self) -> Escalation {
         self.signals += 1;
         self.stop(StopReason::Interrupted);
@@ -279,7 +279,7 @@ impl Scheduler {
         }
     }
 
-    /// Starts nothing until [`resume`](Self::resume).
+    /// Starts no tasks until [`resume`](Self::resume).
     pub fn pause(&mut self) {
         self.is_paused = true;
     }
@@ -289,12 +289,12 @@ impl Scheduler {
         self.is_paused = false;
     }
 
-    /// Starts nothing while a hold is set. Returns whether that is new.
+    /// Sets or clears a hold, during which no tasks are started. Returns whether that changed anything.
     pub fn hold(&mut self, hold: Hold, is_set: bool) -> bool {
         if is_set { self.holds.insert(hold) } else { self.holds.remove(&hold) }
     }
 
-    /// Changes how many tasks run at once; those that run go on.
+    /// Changes how many tasks run at once; running tasks continue.
     pub fn set_jobs(&mut self, jobs: usize) {
         self.settings.jobs = jobs.max(1);
         for source in &mut self.sources {
@@ -320,9 +320,9 @@ impl Scheduler {
         Cancelled::Removed
     }
 
-    /// Runs a task once more that is done or cancelled. Returns whether it is.
+    /// Runs a finished or cancelled task once more. Returns whether it was one.
     ///
-    /// `is_running` means that a cancelled attempt has not ended yet; then it cannot.
+    /// `is_running` means that a cancelled attempt has not ended yet; such a task cannot run again.
     pub fn requeue(&mut self, task: usize, is_running: bool) -> bool {
         match self.states[task] {
             State::Done(standing) => self.totals.count(standing, -1),
@@ -369,7 +369,7 @@ impl Scheduler {
         self.sources.iter().any(|source| !source.is_stopped() && source.ready + source.delayed > 0)
     }
 
-    /// Returns the source whose next task comes first: by priority, then by place in the file.
+    /// Returns the source whose next task comes first: by priority, then by position in the file.
     fn best_source(&mut self, now: Duration) -> Option<usize> {
         let states = &self.states;
         let heads = self.sources.iter_mut().enumerate().filter(|(_, source)| source.may_start(now));
@@ -387,7 +387,7 @@ impl Scheduler {
         pauses.chain(retry).min()
     }
 
-    /// Returns whether the budget has room for one more task, with an estimate for each that is running.
+    /// Returns whether the budget has room for one more task, using an estimate for each running task.
     fn has_budget_for_one_more(&self) -> bool {
         let tasks = fraction_of(self.running + 1);
         let ended = fraction_of(usize::try_from(self.totals.attempts).unwrap_or(usize::MAX));

@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub struct Selection {
     /// Tasks whose id matches.
     pub filter: Option<Regex>,
-    /// A range of the tasks that are left.
+    /// A range of the remaining tasks.
     pub slice: Option<Slice>,
     /// Shuffles them by this seed.
     pub shuffle: Option<u64>,
@@ -20,13 +20,13 @@ pub struct Selection {
     pub limit: Option<u64>,
     /// The number of runs of each task, with the ids `ID#1`, `ID#2`, …
     pub repeat: Option<u16>,
-    /// Runs each task on each of these models, with the ids `ID@MODEL` if there are several.
+    /// The models on each of which every task runs, with the ids `ID@MODEL` if there are several.
     pub models: Vec<ModelName>,
-    /// The part of the tasks that belongs to this machine.
+    /// The shard of this machine.
     pub shard: Option<Shard>,
 }
 
-/// A range as in Python: the first included, the last not; either may be absent.
+/// A half-open range as in Python; either end may be absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a range has two ends")]
 pub struct Slice {

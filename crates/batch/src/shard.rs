@@ -1,4 +1,4 @@
-//! A part of the tasks for each of several machines.
+//! Shards: the parts of a batch that several machines run.
 
 use crate::task::id_digest;
 use serde::{Deserialize, Serialize};
@@ -51,12 +51,12 @@ enum First {
 
 enum Count {
     In(&'static str),
-    /// The last number of an array whose step is in another variable.
+    /// The variables of the last number of an array, and of its step.
     Last {
         last: &'static str,
         step: &'static str,
     },
-    /// The number of the jobs is in neither; the user exports it.
+    /// The number of jobs is in no variable of the engine, so the user exports it.
     User,
 }
 
@@ -83,7 +83,7 @@ const ENGINES: [Engine; 9] = [
         first: First::Is(0),
         count: Count::In("BUILDKITE_PARALLEL_JOB_COUNT"),
     },
-    // Before GitLab: its variable has an index from 0.
+    // Before GitLab, because this engine's variable has an index from 0.
     Engine { name: "CircleCI", index: "CIRCLE_NODE_INDEX", first: First::Is(0), count: Count::In("CIRCLE_NODE_TOTAL") },
     Engine { name: "GitLab", index: "CI_NODE_INDEX", first: First::Is(1), count: Count::In("CI_NODE_TOTAL") },
     Engine {
@@ -114,19 +114,20 @@ impl Shard {
         Ok(Self { index: number - 1, count })
     }
 
-    /// Finds the part of this job in the variables of the engine that runs it: Slurm, Kubernetes, AWS Batch, Buildkite, `CircleCI`, GitLab,
-    /// SGE, PBS or LSF. Kubernetes and PBS do not give the number of jobs, so `OPENCODE_RUN_SHARDS` has to.
+    /// Finds the part of this job in the variables of the engine that runs it: Slurm, Kubernetes, AWS Batch, Buildkite,
+    /// `CircleCI`, GitLab, SGE, PBS or LSF. Kubernetes and PBS do not give the number of jobs, so `OPENCODE_RUN_SHARDS`
+    /// must be set to it.
     ///
     /// # Errors
     ///
-    /// If no engine is found, or its variables are incomplete: to run all tasks in each job would be worse.
+    /// If no engine is found, or its variables are incomplete: otherwise each job would run all tasks.
     pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ShardError> {
         for engine in &ENGINES {
             // Slurm and others set the variable to `undefined` outside an array.
             let Some(index) = variable(engine.index).filter(|value| !value.is_empty() && value != "undefined") else {
                 continue;
             };
-            // LSF sets it to 0 for a job that is no array.
+            // LSF sets the variable to 0 for a job that is not an array.
             if engine.name == "LSF" && index == "0" {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! A task as it stands in a tasks file.
+//! A task of a tasks file.
 
 mod fields;
 mod hash;
@@ -39,7 +39,7 @@ pub struct BatchTask {
     pub model: Option<ModelName>,
     /// The model role.
     pub model_source_type: Option<ModelSourceType>,
-    /// The system prompt, beside opencode's own.
+    /// The system prompt, in addition to opencode's own.
     pub context: Option<String>,
     /// opencode's agent.
     pub agent: Option<String>,
@@ -63,12 +63,12 @@ pub struct BatchTask {
     pub check_files: Option<CheckFiles>,
     /// Globs of files that are kept.
     pub artifacts: Vec<String>,
-    /// Unknown fields, which come back in the result.
+    /// Unknown fields, which are copied to the result.
     pub metadata: Map<String, Value>,
 }
 
 impl BatchTask {
-    /// Fills in the options that the task leaves open. A model and a role are one choice.
+    /// Fills in the unset options of the task. A model and a role count as one option.
     #[must_use]
     pub fn or(mut self, defaults: &Self) -> Self {
         if self.model.is_none() && self.model_source_type.is_none() {
@@ -91,7 +91,7 @@ impl BatchTask {
 #[serde(untagged)]
 #[expect(clippy::exhaustive_enums, reason = "a schema is written out or in a file")]
 pub enum JsonSchema {
-    /// The path of a file that holds it.
+    /// The path of a file with the schema.
     File(PathBuf),
     /// The schema itself.
     Inline(Value),

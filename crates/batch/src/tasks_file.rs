@@ -17,9 +17,9 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The longest line of a tasks file, and the longest task.
+/// The maximum length in bytes of a line of a tasks file, and of a task.
 pub(crate) const MAX_TASK_LEN: u64 = 64 << 20;
-/// The longest file that holds one JSON document, which has to be in memory as a whole.
+/// The maximum size in bytes of a file with one JSON document, which must fit in memory.
 pub(crate) const MAX_DOCUMENT_LEN: u64 = 1 << 30;
 
 /// How a tasks file is loaded.
@@ -66,7 +66,7 @@ struct Selected {
     id: IdHash,
 }
 
-/// The steps of a selection that are taken while tasks arrive.
+/// The steps of a selection that are applied while tasks arrive.
 #[derive(Debug, Default)]
 struct Filter {
     selection: Selection,
@@ -119,11 +119,12 @@ impl TaskSet {
         Ok(set)
     }
 
-    /// Makes a set to which [`push_line`](Self::push_line) adds tasks as they arrive; they are kept in a temporary file.
+    /// Creates a set to which [`push_line`](Self::push_line) adds tasks as they arrive; they are stored in a temporary
+    /// file.
     ///
     /// # Errors
     ///
-    /// If the selection needs all tasks at once, or there can be no temporary file.
+    /// If the selection needs all tasks at once, or the temporary file cannot be created.
     pub fn streamed(options: &LoadOptions) -> Result<Self, TasksFileError> {
         let path = Path::new("<stdin>");
         if options.selection.shuffle.is_some() {
@@ -151,11 +152,11 @@ impl TaskSet {
         }
     }
 
-    /// Adds the task of a line that was streamed. Returns the numbers of the tasks that it became, none if it was not selected.
+    /// Adds the task of a streamed line. Returns the numbers of the resulting tasks; empty if it was not selected.
     ///
     /// # Errors
     ///
-    /// If the task is invalid, or its id is there already.
+    /// If the task is invalid, or its id already exists.
     pub fn push_line(&mut self, line: &str, number: u64) -> Result<std::ops::Range<usize>, TasksFileError> {
         let before = self.selected.len();
         self.push(line, number)
@@ -262,7 +263,7 @@ impl TaskSet {
         own.or_else(|| self.defaults.model.as_ref().map(ModelName::to_string)).or_else(role)
     }
 
-    /// Returns the models that the tasks name, each once.
+    /// Returns the distinct models that the tasks name.
     #[must_use]
     pub fn sources(&self) -> Vec<String> {
         let mut all = self.entries.sources().to_vec();
@@ -272,11 +273,11 @@ impl TaskSet {
         all
     }
 
-    /// Reads a task again, which is about to start.
+    /// Reads a task that is about to start from the file again.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read any more, or was changed meanwhile.
+    /// If the file is no longer readable, or was changed meanwhile.
     pub fn load_task(&self, task: usize) -> Result<LoadedTask, Problem> {
         let selected = self.selected[task];
         let mut read = self.read_entry(selected.entry)?;
@@ -351,14 +352,14 @@ fn resolve(task: &mut BatchTask, base: &Path) {
     if let Some(crate::task::JsonSchema::File(file)) = &mut task.json_schema {
         absolute(file);
     }
-    // A repository that is a path: one that begins so cannot be `owner/name`.
+    // A path: an `owner/name` cannot begin like this.
     if let Some(repo) = task.repo.as_mut().filter(|repo| repo.starts_with("./") || repo.starts_with("../")) {
         *repo = base.join(&*repo).display().to_string();
     }
 }
 
 impl Filter {
-    /// Returns whether a task is taken so far as that does not depend on the tasks behind it.
+    /// Returns whether a task is selected, as far as that does not depend on later tasks.
     fn takes_beginning(&mut self, id: &str) -> bool {
         if self.selection.filter.as_ref().is_some_and(|filter| !filter.is_match(id)) {
             return false;
@@ -368,7 +369,7 @@ impl Filter {
         self.selection.slice.is_none_or(|slice| slice.has(number))
     }
 
-    /// Returns whether a task that was streamed is taken.
+    /// Returns whether a streamed task is selected.
     fn takes(&mut self, id: &str) -> bool {
         let taken_before = match self.selection.slice {
             Some(slice) => self.matched.saturating_sub(slice.from),

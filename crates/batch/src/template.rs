@@ -2,7 +2,7 @@
 
 use crate::task::RawFields;
 
-/// A message with places such as `{{repo}}` that are filled with the fields of a task.
+/// A message with placeholders such as `{{repo}}`, which are replaced by the fields of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
@@ -30,7 +30,7 @@ pub enum TemplateError {
         /// The line, from 1.
         line: usize,
     },
-    /// There is no text.
+    /// The template is empty.
     #[error("the template is empty")]
     Empty,
 }
@@ -40,7 +40,7 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// If it is empty, or a place is not closed or has no name.
+    /// If it is empty, or a placeholder is not closed or has no name.
     pub fn new(text: &str) -> Result<Self, TemplateError> {
         if text.trim().is_empty() {
             return Err(TemplateError::Empty);

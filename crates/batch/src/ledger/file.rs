@@ -16,7 +16,7 @@ pub struct Ledger {
     path: PathBuf,
 }
 
-/// The end of a results file that a crash cut off in the middle of a line.
+/// The incomplete last line that a crash left in a results file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Torn {
@@ -32,7 +32,7 @@ pub struct Torn {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
-    /// It cannot be opened for writing.
+    /// The file cannot be opened for writing.
     #[error("the results cannot be written to {}", path.display())]
     Open {
         /// The file.
@@ -46,15 +46,15 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
     },
-    /// A line is no result.
+    /// A line is not a result.
     #[error(transparent)]
     Line(#[from] LineError),
-    /// A torn line cannot be moved away.
+    /// The incomplete last line cannot be moved to another file.
     #[error("the torn last line of {} cannot be moved to {}", path.display(), moved_to.display())]
     Torn {
         /// The file.
         path: PathBuf,
-        /// The file for torn lines.
+        /// The file for incomplete lines.
         moved_to: PathBuf,
         /// The error of the system.
         source: io::Error,
@@ -62,11 +62,12 @@ pub enum LedgerError {
 }
 
 impl Ledger {
-    /// Opens a results file, which is made if it does not exist, and reads its lines. A torn last line is moved to a file beside it.
+    /// Opens a results file and reads its lines. Creates the file if it does not exist; moves an incomplete last line
+    /// to a separate file.
     ///
     /// # Errors
     ///
-    /// If it cannot be written, another batch writes to it, or a line is no result.
+    /// If the file cannot be written, another batch is writing to it, or a line is not a result.
     pub fn open(path: &Path) -> Result<(Self, History, Option<Torn>), LedgerError> {
         let open = |source: io::Error| LedgerError::Open { path: path.to_owned(), source };
         let is_new = !path.exists();
@@ -80,7 +81,7 @@ impl Ledger {
             Err(TryLockError::Error(error)) => return Err(open(error)),
         }
         if is_new && let Some(folder) = path.parent() {
-            // The name of the file has to survive a crash as well. Some file systems cannot promise that.
+            // The directory is synced too, so that a new file survives a crash. Some file systems do not support that.
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             File::open(folder).and_then(|folder| folder.sync_all()).ok();
         }
@@ -97,13 +98,13 @@ impl Ledger {
         &self.path
     }
 
-    /// Returns a handle that appends lines; `None` when the file was closed.
+    /// Returns a handle that appends lines; `None` after the file was closed.
     #[must_use]
     pub fn writer(&self) -> Option<LedgerWriter> {
         self.writer.clone()
     }
 
-    /// Closes the file when all lines are written, and releases its lock. Handles of it must have been dropped.
+    /// Closes the file after all lines are written, and releases its lock. All handles must have been dropped before.
     pub fn close(mut self) {
         self.writer = None;
         if let Some(thread) = self.thread.take() {
@@ -116,7 +117,7 @@ impl Ledger {
 enum End {
     /// With a line break.
     Whole,
-    /// With a result whose line break is missing, as an editor may leave it.
+    /// A complete result without its line break, as an editor may leave it.
     NoLineBreak,
     /// In the middle of a line.
     Torn { line: u64, offset: u64, bytes: Vec<u8> },
@@ -180,7 +181,7 @@ impl End {
     }
 }
 
-/// The file, which holds the lock until it is dropped.
+/// The file; dropping it releases the lock.
 struct Locked(File);
 
 impl Storage for Locked {

@@ -33,14 +33,14 @@ pub struct Past {
 }
 
 impl Past {
-    /// Returns whether the task was another at that attempt.
+    /// Returns whether the task has changed since that attempt.
     #[must_use]
     pub fn is_of_another(&self, hash: &TaskHash) -> bool {
         self.hash != half(hash.as_str())
     }
 }
 
-/// The fields of a line that decide about its task.
+/// The fields of a line that determine whether its task runs again.
 #[derive(Debug, Deserialize)]
 struct Head<'a> {
     v: u32,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// A line that is no result.
+/// A line that is not a result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineError {
@@ -53,11 +53,12 @@ pub fn to_line(result: &TaskResult) -> String {
     line
 }
 
-/// Reads the results of a file, an attempt each. A torn last line, which a batch at work may be writing, is skipped.
+/// Reads the results of a file, one per attempt. An incomplete last line, which a running batch may still be writing,
+/// is skipped.
 ///
 /// # Errors
 ///
-/// If the file cannot be read. The iterator gives an error for a line that is no result.
+/// If the file cannot be read. The iterator returns an error for a line that is not a result.
 pub fn read_lines(path: &Path) -> Result<impl Iterator<Item = Result<TaskResult, LineError>> + use<>, LineError> {
     let path = path.to_owned();
     let file = File::open(&path).map_err(|source| LineError::Io { path: path.clone(), source })?;
@@ -87,7 +88,7 @@ pub fn read_lines(path: &Path) -> Result<impl Iterator<Item = Result<TaskResult,
     }))
 }
 
-/// Makes the error of a line that is no result.
+/// Creates the error for a line that is not a result.
 pub(super) fn invalid(path: &Path, line: u64, error: &serde_json::Error) -> LineError {
     let text = error.to_string();
     let message = text.split(" at line ").next().unwrap_or_default().to_owned();

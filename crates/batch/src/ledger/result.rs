@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
-/// The result of one attempt at a task: the result object of a turn and what belongs to the batch. Paths of a batch's own files are
-/// relative to the results file.
+/// The result of one attempt at a task: the result object of a turn, and fields of the batch. Paths of a batch's own
+/// files are relative to the results file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TaskResult {
@@ -18,7 +18,7 @@ pub struct TaskResult {
     pub v: u32,
     /// The id of the task.
     pub id: String,
-    /// The id in the tasks file, if a repetition or a model added something to it.
+    /// The id in the tasks file, if it differs from `id` because of a repetition or a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_id: Option<String>,
     /// The number of the attempt, from 1.
@@ -29,7 +29,7 @@ pub struct TaskResult {
     pub started_at: Timestamp,
     /// The process that ran it, as `HOST:PID`.
     pub worker: String,
-    /// The part of the batch, if it was divided.
+    /// The shard of the batch, if it was divided.
     #[serde(default)]
     pub shard: Option<Shard>,
     /// The check, if there was one.
@@ -58,13 +58,13 @@ pub struct TaskResult {
 pub struct CheckResult {
     /// Whether it passed.
     pub passed: bool,
-    /// Its exit code; `None` if a signal or its time limit ended it.
+    /// The command's exit code; `None` if a signal or the time limit ended the command.
     pub exit_code: Option<i32>,
     /// The file with its output.
     pub log: Option<PathBuf>,
 }
 
-/// The changes that a task made.
+/// The changes made by a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PatchResult {
@@ -90,7 +90,7 @@ pub enum Standing {
     Failed,
     /// The infrastructure failed: the provider, opencode, git, the disk or `setup`.
     Infrastructure,
-    /// The task cannot run as it is configured.
+    /// The configuration of the task is invalid.
     Configuration,
     /// The user ended it.
     Interrupted,
@@ -138,7 +138,7 @@ impl Standing {
 }
 
 impl CheckResult {
-    /// Makes the result of a check.
+    /// Creates the result of a check.
     #[must_use]
     pub fn new(passed: bool, exit_code: Option<i32>, log: Option<PathBuf>) -> Self {
         Self { passed, exit_code, log }
@@ -157,7 +157,7 @@ impl TaskResult {
     /// The version of the lines that this version writes.
     pub const VERSION: u32 = 1;
 
-    /// Makes the result of an attempt of the report of its last turn.
+    /// Creates the result of an attempt from the report of its last turn.
     #[must_use]
     pub fn new(
         id: impl Into<String>,

@@ -18,15 +18,15 @@ pub enum LedgerState {
     /// They can.
     #[default]
     Writing,
-    /// The disk is full: they wait until it has room.
+    /// The disk is full: pending lines wait until it has room.
     Full,
 }
 
 /// The file below a writer.
 pub(super) trait Storage: Send + 'static {
-    /// Writes once, and returns how many bytes were written.
+    /// Makes one write call, and returns the number of bytes written.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Cuts the file back to this length.
+    /// Truncates the file to this length.
     fn cut(&mut self, len: u64) -> io::Result<()>;
     /// Returns when all that was written is on the disk.
     fn sync(&mut self) -> io::Result<()>;
@@ -58,11 +58,11 @@ impl LedgerWriter {
         Ok((Self { jobs, state, gives_up }, thread))
     }
 
-    /// Appends a line and returns when it is on the disk. While the disk is full it waits.
+    /// Appends a line and returns once it is synced to disk. Waits while the disk is full.
     ///
     /// # Errors
     ///
-    /// If the file cannot be written. Then nothing of the line is in it.
+    /// If the file cannot be written. It then contains no part of the line.
     pub async fn append(&self, line: String) -> io::Result<()> {
         let (written, receiver) = oneshot::channel();
         let gone = || io::Error::other("the thread that writes the results has ended");
@@ -76,7 +76,7 @@ impl LedgerWriter {
         self.state.clone()
     }
 
-    /// Stops waiting for room on a full disk: lines that wait are lost, and their tasks run again.
+    /// Stops waiting for room on a full disk: pending lines are lost, and their tasks run again.
     pub fn give_up(&self) {
         self.gives_up.send_replace(true);
     }
@@ -99,13 +99,13 @@ impl<S: Storage> Appender<S> {
                     Ok(()) => Ok(()),
                     Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
                 };
-                // A task that was dropped meanwhile does not wait for it.
+                // The task that waits for this line may have been dropped meanwhile.
                 job.written.send(result).ok();
             }
         }
     }
 
-    /// Writes the lines and one sync behind them, or nothing.
+    /// Writes all of the lines and syncs once, or writes nothing.
     fn write_group(&mut self, group: &[Job]) -> io::Result<()> {
         loop {
             let written = self.try_write(group);
@@ -135,7 +135,7 @@ impl<S: Storage> Appender<S> {
                     other => break other?,
                 }
             };
-            // A disk that fills up takes the beginning of a line.
+            // A disk that fills up may accept only the beginning of a line.
             if written < line.len() {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -150,7 +150,7 @@ impl<S: Storage> Appender<S> {
     }
 }
 
-/// Returns whether there may be room later.
+/// Returns whether a later write may succeed.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
@@ -206,7 +206,7 @@ mod tests {
         let mut state = writer.state();
         writer.append("12345\n".to_owned()).await.unwrap();
         let second = writer.append("abcde\n".to_owned());
-        // The guard of a state keeps the writer from changing it.
+        // The guard prevents the writer from changing the state.
         let is_full = async { state.wait_for(|state| *state == LedgerState::Full).await.map(drop) };
         let (written, full) = tokio::join!(second, is_full);
         written.unwrap();

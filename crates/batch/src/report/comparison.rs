@@ -7,7 +7,7 @@ use super::tasks::Task;
 use serde::Serialize;
 use std::collections::HashMap;
 
-/// How the tasks of the second file differ from the same ones of the first.
+/// The differences between the tasks of the second file and the same tasks of the first.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Comparison {
     pub(crate) both_solved: u64,
@@ -18,7 +18,7 @@ pub(crate) struct Comparison {
     pub(crate) not_comparable: u64,
     pub(crate) only_first: u64,
     pub(crate) only_second: u64,
-    /// The probability of so uneven a split by chance.
+    /// The probability that chance alone causes a split at least this uneven.
     pub(crate) chance: Option<String>,
 }
 
@@ -34,7 +34,8 @@ pub(crate) enum Change {
 }
 
 impl Comparison {
-    /// Compares the tasks of two files by their ids. Returns the change of each task of the second, with the attempt in the first.
+    /// Compares the tasks of two files by their ids. Returns the change of each task of the second file, with its
+    /// attempt in the first.
     pub(crate) fn of<'t>(first: &'t [Task], second: &[Task]) -> (Self, Vec<(Change, Option<&'t Attempt>)>) {
         let before: HashMap<&str, &Attempt> = first.iter().map(|task| (task.last.id.as_str(), &task.last)).collect();
         let mut comparison = Self::default();

@@ -112,7 +112,7 @@ impl<'t> Detail<'t> {
         detail
     }
 
-    /// Returns it as JSON that can stand in a page.
+    /// Returns the detail as JSON that can be embedded in a page.
     pub(crate) fn to_json(&self) -> String {
         json(self)
     }
@@ -172,8 +172,8 @@ impl Excerpt {
 }
 
 impl Files<'_> {
-    /// Reads the beginning or the end of a file below the directory of the results. Others are linked but never embedded: a results
-    /// file from elsewhere could name any file of this machine.
+    /// Reads the beginning or the end of a file below the directory of the results. Other files are linked but never
+    /// embedded: a results file from elsewhere could name any file of this machine.
     fn read(&self, path: &Path, limit: usize, tail: bool) -> Option<Excerpt> {
         let path: PathBuf = self.results.join(path).canonicalize().ok()?;
         let data = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
@@ -192,7 +192,8 @@ impl Files<'_> {
     }
 }
 
-/// Returns a value as JSON that can stand in a `script` element: no character of it ends or begins an element.
+/// Returns a value as JSON that can be embedded in a `script` element: none of its characters ends or begins an
+/// element.
 pub(crate) fn json(value: &impl Serialize) -> String {
     // The values are plain data, whose serialization does not fail.
     let json = serde_json::to_string(value).unwrap_or_default();

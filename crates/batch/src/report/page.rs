@@ -1,4 +1,4 @@
-//! The page: its data and the template.
+//! The page: its data and its template.
 
 use super::comparison::{Change, Comparison};
 use super::detail::{Detail, Files, json};
@@ -56,7 +56,7 @@ pub enum PageError {
         /// The cause.
         source: io::Error,
     },
-    /// The template failed. This is a fault of this program.
+    /// The template failed, which is a bug of this program.
     #[error("the template of the report failed")]
     Template(#[from] minijinja::Error),
 }
@@ -68,21 +68,21 @@ pub enum Embed {
     /// Excerpts: at most 20 kB a task. Whole files are linked.
     #[default]
     Excerpts,
-    /// Whole files, so that the page can be sent to others alone.
+    /// Whole files, so that the page is self-contained.
     All,
 }
 
-/// How a page is made.
+/// The options of a page.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PageOptions {
     /// The files that are embedded.
     pub embed: Embed,
-    /// The title; the name of the results file otherwise.
+    /// The title; the name of the results file by default.
     pub title: Option<String>,
 }
 
-/// The figures that a command prints about a page.
+/// A summary of a page, which the command prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PageSummary {
@@ -106,14 +106,14 @@ struct Source {
 /// The report of one results file, or of two.
 #[derive(Debug)]
 pub struct Page {
-    /// The results that the page is about, which is the second file of a comparison.
+    /// The results shown on the page; of a comparison, the second file.
     main: Source,
     before: Option<Source>,
     options: PageOptions,
 }
 
 impl Page {
-    /// Reads one results file, or two to compare: the first is the one before.
+    /// Reads one results file, or two to compare, the older one first.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Page {
         Ok(Self { main, before: sources.pop(), options: options.clone() })
     }
 
-    /// Writes the page. Links are relative to its directory. The file is replaced at once or not at all.
+    /// Writes the page. Links are relative to its directory. The file is replaced atomically.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl Page {
         let absolute = std::path::absolute(path).map_err(error)?;
         let directory = absolute.parent().unwrap_or(Path::new("/"));
         let html = self.render(directory)?;
-        // Not for the user alone: a report is for others to read.
+        // Readable by others, because a report is meant to be shared.
         let temporary =
             tempfile::Builder::new().prefix(".report-").make_in(directory, |path| std::fs::File::create_new(path));
         let mut temporary = temporary.map_err(error)?;
@@ -148,7 +148,7 @@ impl Page {
     ///
     /// # Errors
     ///
-    /// If the template fails, which is a fault of this program.
+    /// If the template fails, which is a bug of this program.
     pub fn render(&self, directory: &Path) -> Result<String, PageError> {
         let main = &self.main;
         let files = |source: &'_ Source| source.directory.clone();
@@ -224,7 +224,7 @@ fn samples(tasks: &[Task], of: fn(&Task) -> f64) -> Vec<Sample> {
     tasks.iter().map(|task| (of(task), task.last.is_solved())).collect()
 }
 
-/// Returns the content security policy: the page's own style and program, and nothing from anywhere.
+/// Returns the content security policy: only the page's own style and program, and no external resources.
 fn policy() -> String {
     let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text.as_bytes())));
     let (style, program) = (hash(STYLE), hash(PROGRAM));
@@ -249,7 +249,7 @@ impl Source {
 /// The outcome, duration and cost of a task in the file before.
 type Earlier = (&'static str, u64, f64);
 
-/// A line of the table, as the program of the page reads it: an array, since names would double its size.
+/// A row of the table for the page's program: an array, since field names would double its size.
 #[derive(Serialize)]
 struct Row<'t>(
     &'t str,
@@ -343,7 +343,7 @@ impl Totals {
     }
 }
 
-/// The figures of all tasks, or of those of one model.
+/// The figures of all tasks, or of the tasks of one model.
 #[derive(Serialize)]
 struct Group {
     name: String,
@@ -408,7 +408,7 @@ fn rates(rates: &Rates) -> Value {
     }
 }
 
-/// Returns the kinds of failure with their number, the most frequent first.
+/// Returns the kinds of failure with their counts, the most frequent first.
 fn failures(tasks: &[Task]) -> Vec<Value> {
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
     for task in tasks {

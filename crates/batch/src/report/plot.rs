@@ -1,11 +1,11 @@
-//! The plots of the page: what is drawn where. The template makes SVG of it.
+//! The layout of the plots. The template renders it as SVG.
 
 use super::format::duration;
 use super::rates::float;
 use super::tasks::Task;
 use serde::Serialize;
 
-/// The width of a plot in units of its own.
+/// The width of a plot in its own units.
 const WIDTH: f64 = 1000.0;
 /// The height of a histogram.
 const HEIGHT: f64 = 120.0;
@@ -50,7 +50,7 @@ struct Bar {
 pub(crate) type Sample = (f64, Option<bool>);
 
 impl Histogram {
-    /// Makes a histogram of the values above 0; `None` if there are fewer than two.
+    /// Creates a histogram of the values above 0; `None` if there are fewer than two.
     pub(crate) fn of(samples: &[Sample], others: Option<&[Sample]>, format: impl Fn(f64) -> String) -> Option<Self> {
         let zeros = samples.iter().filter(|(value, _)| *value <= 0.0).count() as u64;
         let positive =
@@ -142,7 +142,7 @@ impl Scale {
         Self { low: if is_log { min } else { 0.0 }, high: max, is_log }
     }
 
-    /// Returns the value at a place between 0 and 1.
+    /// Returns the value at a position between 0 and 1.
     fn value(&self, place: f64) -> f64 {
         if self.is_log {
             self.low * (self.high / self.low).powf(place)
@@ -192,7 +192,7 @@ struct Span {
 }
 
 impl Timeline {
-    /// Draws the attempts of tasks, each in the first lane that is free; `None` if no start is known.
+    /// Draws the attempts of tasks, each in the first free row; `None` if no start is known.
     pub(crate) fn of(tasks: &[Task]) -> Option<Self> {
         let mut runs: Vec<_> = tasks
             .iter()

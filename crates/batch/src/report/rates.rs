@@ -42,7 +42,8 @@ pub(crate) struct Rates {
     pub(crate) repetitions: u64,
     /// The mean of the share of solved repetitions.
     pub(crate) pass_at_1: Option<f64>,
-    /// For each k from 2, the mean of the probability that k repetitions are all solved, and how many tasks have that many.
+    /// For each k from 2, the mean of the probability that k repetitions are all solved, and the number of tasks with
+    /// at least k repetitions.
     pub(crate) pass_hat: Vec<(u64, f64, u64)>,
     /// The share of repeated tasks that were both solved and not solved.
     pub(crate) flip_rate: Option<f64>,

@@ -1,4 +1,4 @@
-//! Results files, read leniently: a report of a damaged file is better than none.
+//! Results files, read leniently: a report of a damaged file is better than no report.
 
 use crate::Standing;
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ pub(crate) struct Attempt {
     pub(crate) output: String,
     pub(crate) error: Option<String>,
     pub(crate) hint: Option<String>,
-    /// Other fields, by their names in the page.
+    /// The other fields, by their names on the page.
     pub(crate) facts: Vec<(&'static str, String)>,
     pub(crate) metadata: Map<String, Value>,
 }

@@ -1,4 +1,4 @@
-//! The tasks of a results file: the last attempt of each, with the cost of all of them.
+//! The tasks of a results file: the last attempt of each, with the cost of all of its attempts.
 
 use super::results::{Attempt, Results};
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 pub(crate) struct Task {
     /// The last attempt, which decides.
     pub(crate) last: Attempt,
-    /// The attempts before it, in order.
+    /// The earlier attempts, in order.
     pub(crate) earlier: Vec<Attempt>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn tasks_of(results: Results) -> Vec<Task> {
             }
             Some(place) => {
                 let task = &mut tasks[*place];
-                // Files of several workers that were concatenated are in no order.
+                // Concatenated files of several workers are not in order.
                 if attempt.number >= task.last.number {
                     let before = std::mem::replace(&mut task.last, attempt);
                     task.earlier.push(before);

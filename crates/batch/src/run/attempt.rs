@@ -1,4 +1,4 @@
-//! The seam between the scheduler and the place where attempts are executed.
+//! The interface between the scheduler and the executor of attempts.
 
 use crate::ledger::TaskResult;
 use crate::scheduler::Outcome;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// Executes attempts, in this process or elsewhere: the scheduler and the ledger do not depend on the place.
 #[async_trait]
 pub trait AttemptRunner: Send + Sync + 'static {
-    /// Executes an attempt to its end, whatever that is, and leaves nothing running.
+    /// Executes an attempt until it ends in any way, and leaves no process running.
     async fn run(&self, attempt: Attempt, stop: watch::Receiver<Stop>) -> AttemptEnd;
 
     /// Returns what the attempt at a task is doing.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
-/// The longest request and answer in bytes.
+/// The maximum size of a request and of an answer in bytes.
 const MAX_LEN: u64 = 1 << 20;
 
 /// A request to a running batch.
@@ -16,7 +16,7 @@ const MAX_LEN: u64 = 1 << 20;
 pub enum Request {
     /// Report the figures.
     Status,
-    /// Start nothing until it is resumed.
+    /// Start no tasks until the batch is resumed.
     Pause,
     /// End a pause.
     Resume,
@@ -25,7 +25,7 @@ pub enum Request {
         /// The id.
         id: String,
     },
-    /// Run a task once more that is over.
+    /// Run a finished task once more.
     Requeue {
         /// The id.
         id: String,
@@ -40,11 +40,11 @@ pub enum Request {
         /// The file.
         file: PathBuf,
     },
-    /// Do as the next Ctrl-C would: finish what runs, interrupt it, kill it.
+    /// Act like the next Ctrl-C: first finish the running tasks, then interrupt them, then kill them.
     Signal,
 }
 
-/// A request and the way back of its answer.
+/// A request, and the channel for its answer.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a request and its answer")]
 pub struct Control {
@@ -74,7 +74,7 @@ pub enum ControlError {
 ///
 /// # Errors
 ///
-/// If there can be no socket.
+/// If the socket cannot be created.
 #[cfg(unix)]
 pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<Control>) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -96,7 +96,7 @@ pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<Control
     }
 }
 
-/// Passes no requests: there are no such sockets.
+/// Passes no requests: this system has no such sockets.
 ///
 /// # Errors
 ///
@@ -124,7 +124,7 @@ async fn answer(mut stream: tokio::net::UnixStream, controls: mpsc::Sender<Contr
         Err(error) => json!({"error": format!("not a request: {error}")}),
         Ok(request) => {
             let (sender, receiver) = oneshot::channel();
-            // A batch that has ended answers nothing.
+            // A batch that has ended does not answer.
             controls.send(Control { request, answer: sender }).await.ok();
             receiver.await.unwrap_or_else(|_| json!({"error": "the batch has ended"}))
         }
@@ -136,7 +136,7 @@ async fn answer(mut stream: tokio::net::UnixStream, controls: mpsc::Sender<Contr
 ///
 /// # Errors
 ///
-/// If no batch listens, or it refuses the request.
+/// If no batch is listening, or the batch refuses the request.
 #[cfg(unix)]
 pub async fn request(socket: &Path, request: &Request) -> Result<Value, ControlError> {
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -158,7 +158,7 @@ pub async fn request(socket: &Path, request: &Request) -> Result<Value, ControlE
     }
 }
 
-/// Sends no request: there are no such sockets.
+/// Sends no request: this system has no such sockets.
 ///
 /// # Errors
 ///

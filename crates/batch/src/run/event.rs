@@ -1,4 +1,4 @@
-//! Events of a batch, for a display of its progress.
+//! Events of a batch, for a progress display.
 
 use crate::ledger::{LedgerError, Standing, TaskResult};
 use crate::run::Activity;
@@ -16,23 +16,23 @@ pub enum BatchEvent<'a> {
         /// The number of the attempt.
         attempt: u32,
     },
-    /// An attempt ended, and its line is on the disk.
+    /// An attempt ended, and its line is synced to disk.
     Ended {
         /// The line.
         result: &'a TaskResult,
         /// Its meaning for the task.
         standing: Standing,
-        /// The task is tried again after this time.
+        /// The task is retried after this time.
         retry_in: Option<Duration>,
     },
-    /// No task is started for this reason, or it is gone.
+    /// A reason to start no tasks was set or cleared.
     Hold {
         /// The reason.
         hold: Hold,
-        /// Whether it is there.
+        /// Whether the reason was set; otherwise it was cleared.
         is_set: bool,
     },
-    /// A task could not be taken from the stream or a file that was added.
+    /// A task from stdin or from an added file was rejected.
     BadTask {
         /// The problem.
         problem: String,
@@ -49,9 +49,9 @@ pub struct Running {
     pub id: String,
     /// The number of the attempt.
     pub attempt: u32,
-    /// The time since its start.
+    /// The time since the attempt's start.
     pub elapsed: Duration,
-    /// Its activity, if that is known.
+    /// The activity of the attempt, if known.
     pub activity: Option<Activity>,
 }
 
@@ -63,11 +63,11 @@ pub struct Summary {
     pub status: Status,
     /// The time that it took.
     pub elapsed: Duration,
-    /// Why it could not go on.
+    /// The reason why the batch could not continue.
     pub error: Option<BatchFailure>,
 }
 
-/// Why a batch could not go on.
+/// The reason why a batch could not continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchFailure {

@@ -21,7 +21,7 @@ impl BatchFolder {
     ///
     /// # Errors
     ///
-    /// If the path is relative and the current directory is gone.
+    /// If the path is relative and the current directory was deleted.
     pub fn of(results: &Path) -> io::Result<Self> {
         let results = std::path::absolute(results)?;
         Ok(Self { folder: beside(&results, ".d"), results })

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OnceCell, watch};
 
-/// Which directories of tasks are kept.
+/// The directories of tasks that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::exhaustive_enums, reason = "all, none, or those of failed tasks")]
 pub enum Keep {
@@ -31,11 +31,11 @@ pub enum Keep {
 pub struct HostRunnerOptions {
     /// The model sources.
     pub sources: ModelSource,
-    /// The options of all turns; those of a task come first.
+    /// The options of all turns; the options of a task override them.
     pub turn: TurnOptions,
     /// Which directories are kept.
     pub keep: Keep,
-    /// Where mirrors of repositories are kept.
+    /// The directory of the mirrors of repositories.
     pub workspaces: WorkspaceOptions,
     /// The time limit on the `setup` command.
     pub setup_timeout: Duration,
@@ -83,7 +83,7 @@ struct Live {
 }
 
 impl HostRunner {
-    /// Executes attempts on a host. Nothing is started before the first.
+    /// Executes attempts on a host. Starts nothing before the first attempt.
     #[must_use]
     pub fn new(host: Host, mut options: HostRunnerOptions) -> Self {
         let placeholder = WorkspaceOptions::new(PathBuf::new(), PathBuf::new());
@@ -98,7 +98,7 @@ impl HostRunner {
         }
     }
 
-    /// Opens the workspaces, which removes what a killed batch left there. It is done before the first task that needs them.
+    /// Opens the workspaces, which removes leftovers of a killed batch. Called before the first task that needs them.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The tasks of a batch and the results that there are already: which tasks have to run.
+//! Determines which tasks of a batch must run, given the existing results.
 
 use crate::ledger::{History, Standing};
 use crate::scheduler::{Scheduler, Settings};
@@ -6,14 +6,14 @@ use crate::task::IdHash;
 use crate::tasks_file::{Problem, TaskSet};
 use std::collections::HashSet;
 
-/// Which finished tasks run once more.
+/// The finished tasks that run again.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Redo {
     /// No task.
     #[default]
     No,
-    /// Those that failed, or failed their check.
+    /// The tasks that failed, or whose check failed.
     Failed,
     /// All.
     All,
@@ -54,7 +54,7 @@ pub struct Plan {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// There are results, and the batch was not to be resumed.
+    /// The file has results, but resuming was not requested.
     #[error("there are {lines} results in the file already")]
     HasResults {
         /// The number of results.
@@ -76,7 +76,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// If there are results and the batch is not resumed, or a task cannot be read.
+    /// If the file has results and resuming was not requested, or a task cannot be read.
     pub fn new(
         tasks: &TaskSet,
         history: &History,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Returns the free bytes of the file system of a path; `None` if that is unknown.
+/// Returns the free bytes of a path's file system; `None` if unknown.
 pub(super) fn free_bytes(path: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
@@ -16,7 +16,7 @@ pub(super) fn free_bytes(path: &Path) -> Option<u64> {
     }
 }
 
-/// Returns the resident bytes of this process and all below it; `None` if that is unknown.
+/// Returns the resident memory of this process and its descendants in bytes; `None` if unknown.
 pub(super) fn memory_in_use() -> Option<u64> {
     #[cfg(target_os = "linux")]
     {
@@ -42,7 +42,7 @@ mod linux {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
             // A process that ended meanwhile uses nothing.
             let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-            // The parent is the second field behind the name, which may contain anything, in parentheses.
+            // The parent's id is the second field after the name, which is in parentheses and may contain anything.
             let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
             if let Some(parent) = parent {
                 children.entry(parent).or_default().push(pid);

@@ -1,4 +1,4 @@
-//! The loop of a batch: it translates between the scheduler and the world, and decides nothing.
+//! The loop of a batch: it performs I/O for the scheduler, and makes no decisions.
 
 use super::attempt::{Attempt, AttemptEnd, AttemptRunner, Stop};
 use super::control::{Control, Request};
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 /// The interval of checks of the limits, and of ticks.
 const TICK: Duration = Duration::from_secs(1);
-/// The part of a limit on memory below which tasks are started again.
+/// The fraction of the memory limit below which tasks are started again.
 const MEMORY_RELEASE: f64 = 0.9;
 
 /// How a batch runs.
@@ -35,11 +35,11 @@ pub struct BatchOptions {
     pub shard: Option<Shard>,
     /// A directory on the file system that must have room.
     pub results_folder: PathBuf,
-    /// Starts no task while the disk has less room than this, in bytes.
+    /// The minimum free space of the disk in bytes; no task is started below it.
     pub min_free: Option<u64>,
-    /// Starts no task while all processes of the batch take more memory than this, in bytes.
+    /// The maximum memory of all processes of the batch in bytes; no task is started above it.
     pub max_memory: Option<u64>,
-    /// Starts no task after this time, and interrupts those that run.
+    /// The time after which no task is started and running tasks are interrupted.
     pub max_time: Option<Duration>,
     /// How the tasks of a file that is added are read.
     pub load: LoadOptions,
@@ -59,7 +59,7 @@ pub struct Input {
 pub struct Batch {
     scheduler: Scheduler,
     sets: Vec<TaskSet>,
-    /// The set and the number in it of each task.
+    /// Each task's set, and its number in that set.
     places: Vec<(u16, u32)>,
     options: BatchOptions,
     runner: Arc<dyn AttemptRunner>,
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// Makes a batch of its plan. It runs when [`run`](Self::run) is called.
+    /// Creates a batch from its plan; [`run`](Self::run) runs it.
     #[must_use]
     pub fn new(
         tasks: TaskSet,
@@ -111,8 +111,8 @@ impl Batch {
         }
     }
 
-    /// Runs the batch to its end. `input` streams further tasks, which [`TaskSet::streamed`] takes; `controls` takes requests of the
-    /// user. `observe` is called in the loop of the batch and must return at once.
+    /// Runs the batch to its end. `input` streams further tasks, which [`TaskSet::streamed`] takes; `controls` receives
+    /// requests of the user. `observe` is called in the loop of the batch, so it must not block.
     ///
     /// Dropping the future kills all running attempts; their tasks run again when the batch is resumed.
     pub async fn run(
@@ -141,7 +141,7 @@ impl Batch {
                 }
                 control = controls.recv(), if has_controls => match control {
                     Some(Control { request, answer }) => {
-                        // A client that is gone needs no answer.
+                        // The client has disconnected and needs no answer.
                         answer.send(self.control(&request)).ok();
                     }
                     None => has_controls = false,
@@ -190,7 +190,7 @@ impl Batch {
         self.began.elapsed()
     }
 
-    /// Starts all attempts that may start. Returns the next step, which is to wait or to end.
+    /// Starts all attempts that may start. Returns the next step: wait or end.
     fn start_what_may(&mut self, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) -> Next {
         loop {
             match self.scheduler.next(self.now()) {
@@ -247,7 +247,7 @@ impl Batch {
                 ended
             }
             Err(error) => {
-                // It panicked, which the panic hook reported.
+                // The attempt panicked, which the panic hook has reported.
                 let Some(task) = self.owners.remove(&error.id()) else { return };
                 self.running.remove(&task);
                 self.scheduler.finished(now, task, lost);
@@ -286,7 +286,7 @@ impl Batch {
         {
             #[expect(clippy::cast_precision_loss, reason = "a threshold")]
             let is_released = (used as f64) < max as f64 * MEMORY_RELEASE;
-            // One task at least has to run, or nothing would ever end.
+            // At least one task must be able to run; otherwise the batch would never end.
             if used > max && !self.running.is_empty() {
                 self.hold(Hold::Memory, true, observe);
             } else if is_released || self.running.is_empty() {
@@ -428,7 +428,7 @@ impl Batch {
         totals.merged_into(figures)
     }
 
-    /// Returns whether a task is over.
+    /// Returns whether a task is finished.
     #[must_use]
     pub fn is_over(&self, id: &str) -> bool {
         self.find(id).is_some_and(|task| matches!(self.scheduler.state(task), State::Done(_) | State::Cancelled))

@@ -157,7 +157,7 @@ impl<'a> Steps<'a> {
         self.runner.note(&self.attempt.task.id, step, runner);
     }
 
-    /// Waits for a step that ends when it is dropped, until the attempt has to end.
+    /// Waits for a step, and drops it if the attempt must end first.
     async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         let mut stop = self.stop.clone();
         let is_stopped = async { stop.wait_for(|stop| *stop != Stop::No).await.map(drop) };

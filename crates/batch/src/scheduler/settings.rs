@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The part of the budget that a task is taken to need before one has ended.
+/// The fraction of the budget that each task is estimated to need until one has ended.
 pub(super) const FIRST_ESTIMATE: f64 = 0.05;
 
 /// How the tasks of a batch are scheduled.
@@ -14,7 +14,7 @@ pub struct Settings {
     pub jobs: usize,
     /// The maximum number of attempts at a task in one run of the batch.
     pub max_attempts: u32,
-    /// The delay before the second attempt, which doubles with each further one.
+    /// The delay before the second attempt; it doubles with each further attempt.
     pub retry_delay: Duration,
     /// The longest delay.
     pub max_retry_delay: Duration,
@@ -72,7 +72,7 @@ pub(super) fn retry_delay(settings: &Settings, task: u32, used: u32) -> Duration
     delay.mul_f64(0.5 + fraction(task, used)).min(settings.max_retry_delay)
 }
 
-/// Returns a number from 0 to 1 that looks random, the same for the same task and attempt.
+/// Returns a pseudo-random number from 0 to 1, the same for the same task and attempt.
 pub(super) fn fraction(task: u32, attempt: u32) -> f64 {
     // The finalizer of SplitMix64.
     let mut bits = (u64::from(task) << 32 | u64::from(attempt)).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,4 +1,4 @@
-//! A model source: its waiting tasks, and how many requests of it the provider bears.
+//! A model source: its waiting tasks, and the rate of requests that its provider accepts.
 
 use super::State;
 use crate::ledger::Standing;
@@ -10,9 +10,9 @@ use std::time::Duration;
 /// The first pause after a rate limit that names no time; it doubles each further time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_mins(2);
-/// A longer pause that a provider asks for is cut: its clock may be wrong.
+/// The maximum pause, even if a provider requests a longer one: its clock may be wrong.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(6);
-/// Rate limits within this time are answers to the same burst of requests.
+/// The time within which rate limits count as answers to the same burst of requests.
 const BURST: Duration = Duration::from_secs(1);
 /// The factor of concurrency after a rate limit.
 const DECREASE: f64 = 0.8;
@@ -25,7 +25,7 @@ pub struct SourceNumber(pub(super) u16);
 
 #[derive(Debug)]
 pub(super) struct Source {
-    /// By priority, the highest first. Tasks that were cancelled are skipped when their turn comes.
+    /// The waiting tasks by priority, the highest first. Cancelled tasks are skipped when they are reached.
     queues: BTreeMap<Reverse<i32>, VecDeque<u32>>,
     pub(super) ready: usize,
     pub(super) delayed: usize,
@@ -33,7 +33,7 @@ pub(super) struct Source {
     /// The number of tasks that may run.
     limit: f64,
     pub(super) paused_until: Duration,
-    /// A rate limit before this time belongs to the burst before.
+    /// The time until which a rate limit belongs to the previous burst.
     burst_until: Duration,
     /// The number of pauses since a task last ended without a rate limit.
     pauses: u32,
@@ -91,9 +91,9 @@ impl Source {
         Some(task)
     }
 
-    /// Returns how many tasks may run at once.
+    /// Returns the number of tasks that may run at once.
     pub(super) fn limit(&self) -> usize {
-        // It is at least 1 and at most the number of jobs.
+        // The limit is at least 1 and at most the number of jobs.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
         let limit = self.limit as usize;
         limit.max(1)
@@ -103,12 +103,12 @@ impl Source {
         self.limit = as_limit(jobs);
     }
 
-    /// Returns whether one more of its tasks may start.
+    /// Returns whether another task of this source may start.
     pub(super) fn may_start(&self, now: Duration) -> bool {
         self.ready > 0 && !self.is_stopped() && now >= self.paused_until && self.running < self.limit()
     }
 
-    /// Returns whether its tasks fail by their configuration.
+    /// Returns whether the source is stopped because its tasks fail by their configuration.
     pub(super) fn is_stopped(&self) -> bool {
         self.configuration_failures >= MAX_CONFIGURATION_FAILURES
     }
@@ -132,7 +132,7 @@ impl Source {
         self.paused_until
     }
 
-    /// Takes the end of an attempt that met no rate limit.
+    /// Handles the end of an attempt without a rate limit.
     pub(super) fn ended(&mut self, standing: Standing, jobs: usize) {
         match standing {
             Standing::Configuration => self.configuration_failures += 1,

@@ -5,35 +5,35 @@ use crate::ledger::Standing;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Counters of the tasks by their standing. Its fields are those of `batch ctl status` and of the final figures as JSON.
+/// Counters of the tasks by their state. Its fields are those of `batch ctl status` and of the final figures as JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Completed, and the check passed if there was one.
+    /// Tasks that completed and passed their check, if there was one.
     pub passed: u64,
     /// Completed, and the check failed.
     pub check_failed: u64,
-    /// The agent failed within its limits.
+    /// Tasks in which the agent failed within its limits.
     pub failed: u64,
     /// The infrastructure failed: the provider, opencode, git, the disk or `setup`.
     pub infrastructure: u64,
-    /// The task cannot run as it is configured.
+    /// Tasks with an invalid configuration.
     pub configuration: u64,
     /// The user ended it.
     pub interrupted: u64,
-    /// Cancelled before or while it ran.
+    /// Tasks that were cancelled before or during a run.
     pub cancelled: u64,
     /// Tasks that were done in an earlier run; they are counted above as well.
     pub earlier: u64,
     /// Attempts of this run that ended.
     pub attempts: u64,
-    /// Attempts that were followed by another one.
+    /// Attempts that were followed by a retry.
     pub retries: u64,
     /// Attempts and requests that met a rate limit.
     pub rate_limits: u64,
     /// The cost in USD, that of earlier runs included.
     pub cost: f64,
-    /// The tokens, those of earlier runs included.
+    /// The tokens, including those of earlier runs.
     pub tokens: u64,
     #[serde(skip)]
     pub(super) ended_cost: f64,

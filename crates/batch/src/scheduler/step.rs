@@ -1,4 +1,4 @@
-//! The questions to the scheduler and its answers.
+//! The inputs of the scheduler and its decisions.
 
 use crate::ledger::Standing;
 use std::time::Duration;
@@ -29,9 +29,9 @@ pub enum StopReason {
     FailFast,
     /// The budget is used up.
     Budget,
-    /// The time of the batch is over.
+    /// The time limit of the batch was reached.
     Deadline,
-    /// The batch cannot go on, as the results or the tasks file cannot be used.
+    /// The batch cannot continue, because the results or the tasks file cannot be used.
     Failed,
 }
 
@@ -43,7 +43,7 @@ pub enum Hold {
     ResultsFull,
     /// The disk has too little room.
     Disk,
-    /// The processes take too much memory.
+    /// The processes use too much memory.
     Memory,
 }
 
@@ -58,9 +58,9 @@ pub enum Next {
         /// The number of the attempt, from 1.
         attempt: u32,
     },
-    /// Wait until an attempt ends, something changes, or this time is there.
+    /// Wait until an attempt ends, something changes, or this time has come.
     Wait {
-        /// The time; `None` if no time changes anything.
+        /// The time; `None` if the passing of time changes nothing.
         until: Option<Duration>,
     },
     /// Nothing is running, and nothing will be.
@@ -83,11 +83,11 @@ pub struct Ended {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the scheduler has a rule for each")]
 pub enum Outcome {
-    /// It ended, with this meaning for its task.
+    /// The attempt ended, with this result for its task.
     Ended(Standing),
-    /// The provider failed with a status of 500 or more: its source does not grow.
+    /// The provider failed with a status of 500 or more: the source's limit does not grow.
     Overloaded,
-    /// The provider refused it for now, and perhaps named a time.
+    /// The provider returned a rate limit, perhaps with a time.
     RateLimited {
         /// The time from now on.
         retry_after: Option<Duration>,
@@ -100,7 +100,7 @@ pub enum Outcome {
 pub enum After {
     /// The task is done.
     Done(Standing),
-    /// It is tried again, not before this time.
+    /// The task is retried, not before this time.
     Retry {
         /// The time.
         at: Duration,

@@ -207,7 +207,7 @@ struct Simulation {
     tasks: usize,
     sources: usize,
     crashes: u32,
-    /// The attempts with a line, and the last standing of each task.
+    /// The attempts with a line, and the last state of each task.
     lines: HashSet<(usize, u32)>,
     last: HashMap<usize, (u32, Standing)>,
     paused: Vec<Duration>,

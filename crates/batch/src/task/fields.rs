@@ -1,4 +1,4 @@
-//! The fields of a task by their names, aliases included, and names that are probably mistyped.
+//! The fields of a task by their names and aliases, and the detection of mistyped names.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub enum Field {
     Metadata,
 }
 
-/// Every name of every field; the first of a field is its own.
+/// All names of all fields; the first one of a field is its canonical name.
 const NAMES: [(&str, Field); 35] = [
     ("id", Field::Id),
     ("instance_id", Field::Id),
@@ -81,18 +81,18 @@ impl Field {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, field)| *field)
     }
 
-    /// Returns the field's own name, which is no alias.
+    /// Returns the field's canonical name.
     #[must_use]
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(_, field)| *field == self).map_or("", |(name, _)| name)
     }
 }
 
-/// Returns the name that an unknown one was probably meant to be.
+/// Returns the known name that an unknown name is probably a misspelling of.
 pub(super) fn near_miss(name: &str) -> Option<&'static str> {
     let plain = name.trim().to_lowercase().replace(['-', ' '], "_");
     let distance = |known: &str| strsim::damerau_levenshtein(&plain, known);
-    // Short names differ by one letter from too many others.
+    // Too many other names differ from a short name by one letter.
     let allowed = match plain.len() {
         0..=3 => 0,
         4..=7 => 1,
@@ -134,7 +134,7 @@ impl RawField<'_> {
         match self {
             Self::Json(raw) => match serde_json::from_str(raw.get()) {
                 Ok(value) => Ok(value),
-                // A string that a JavaScript program cut in the middle of a character is valid JSON.
+                // A string that a JavaScript program truncated within a character is valid JSON.
                 Err(error) => match serde_json::from_str::<LossyText>(raw.get()) {
                     Ok(LossyText(text)) => Ok(Value::String(text)),
                     Err(_) => Err(error.to_string()),
@@ -145,7 +145,7 @@ impl RawField<'_> {
         }
     }
 
-    /// Returns whether this is surely a text with a character in it, without reading it.
+    /// Returns whether this is certainly a text that is not blank, without parsing it.
     pub(crate) fn is_text_at_a_glance(&self) -> bool {
         match self {
             Self::Json(raw) => {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write};
 
-/// The first half of the SHA-256 of a task's id, by which a batch knows its tasks: an id of any length takes 16 bytes.
+/// The first half of the SHA-256 of a task's id. A batch identifies tasks by it, so that an id of any length takes 16
+/// bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IdHash(pub(crate) [u8; 16]);
 
@@ -36,16 +37,16 @@ pub fn id_digest(id: &str) -> [u8; 32] {
     Sha256::digest(id.as_bytes()).into()
 }
 
-/// The SHA-256 of a task as it takes effect, in hexadecimal.
+/// The SHA-256 of a task's effective fields, in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskHash(pub(crate) String);
 
 impl TaskHash {
-    /// Hashes what decides what the agent is asked to do and how it is checked. Limits, priority and metadata are not part of it: a
-    /// changed limit must not run thousands of finished tasks again.
+    /// Hashes the fields that determine the work of the agent and its check. Limits, priority and metadata are not
+    /// included: a changed limit must not run thousands of finished tasks again.
     #[must_use]
     pub fn of(task: &BatchTask) -> Self {
-        // Every field is looked at: of a new one it has to be decided whether it is part of the hash.
+        // All fields are listed: for a new one it must be decided whether the hash includes it.
         let BatchTask {
             id,
             messages,
@@ -113,8 +114,8 @@ impl fmt::Display for TaskHash {
     }
 }
 
-/// Writes JSON whose objects are sorted by key, whatever order the build of `serde_json` keeps. Absent values are left out, so that
-/// a field that a later version adds changes no hash.
+/// Writes JSON whose objects are sorted by key, whatever order the build of `serde_json` keeps. Absent values are
+/// omitted, so that a field added by a later version does not change existing hashes.
 fn write_sorted(value: &Value, text: &mut String) {
     match value {
         Value::Object(fields) => {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The longest id in bytes: it is part of file names and of every line of the results.
+/// The maximum length of an id in bytes: it is part of file names and of every line of the results.
 const MAX_ID_LEN: usize = 512;
 
 /// How the fields of a task are read.
@@ -18,7 +18,7 @@ const MAX_ID_LEN: usize = 512;
 pub struct ParseOptions {
     /// Refuses fields that are unknown, which otherwise are metadata.
     pub strict: bool,
-    /// Makes the message of each task from its fields.
+    /// The template of the message of each task.
     pub template: Option<Arc<Template>>,
 }
 
@@ -43,7 +43,7 @@ impl TaskError {
     }
 }
 
-/// The parts of a task that a batch keeps for every task while the others stay in the file.
+/// The parts of a task that a batch holds in memory; the others stay in the file.
 #[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) id: String,
@@ -52,7 +52,7 @@ pub(crate) struct Checked {
     pub(crate) source: Option<String>,
 }
 
-/// Checks all fields, and reads as few of them as possible. `ordinal` is the task's place in the file, from 1.
+/// Checks all fields, and parses as few of them as possible. `ordinal` is the task's position in the file, from 1.
 ///
 /// # Errors
 ///
@@ -79,7 +79,7 @@ pub(crate) fn parse_fields(
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Depth {
-    /// Texts that are surely valid are not copied, and metadata is not kept.
+    /// Texts that are certainly valid are not copied, and metadata is not kept.
     Check,
     Full,
 }
@@ -136,7 +136,7 @@ fn read(fields: &RawFields<'_>, ordinal: u64, options: &ParseOptions, depth: Dep
     Ok(task)
 }
 
-/// Returns the id of a task that has none: its repository, or its place in the file.
+/// Returns the id of a task that has none: its repository, or its position in the file.
 fn default_id(task: &BatchTask, ordinal: u64) -> String {
     match (&task.repo, &task.git_ref) {
         (Some(repo), Some(git_ref)) => format!("{repo}@{git_ref}"),
@@ -240,8 +240,8 @@ fn set(task: &mut BatchTask, field: Field, name: &str, value: Value, is_cell: bo
     Ok(())
 }
 
-/// Reads one message, a list of messages, or a conversation in the format of chat models, of which the parts of the user and the
-/// system prompt count.
+/// Reads one message, a list of messages, or a conversation in the format of chat models, of which the user's messages
+/// and the system prompt are used.
 fn messages(value: Value, name: &str, context: Option<String>) -> Result<(Vec<String>, Option<String>), TaskError> {
     let items = match value {
         Value::Array(items) => items,
@@ -324,7 +324,7 @@ fn check_files(value: Value, name: &str) -> Result<CheckFiles, TaskError> {
     }
 }
 
-/// Reads a limit: seconds, or a text such as `5m`; zero switches it off.
+/// Parses a limit: seconds, or a text such as `5m`; zero disables the limit.
 fn limit(value: &Value, name: &str) -> Result<Limit<Duration>, TaskError> {
     let wrong = || TaskError::new(format!("`{name}` must be seconds or a time such as 90s, 5m or 1h30m"));
     let duration = match value {

@@ -21,7 +21,7 @@ pub(super) struct TaskFile {
     id: String,
 }
 
-/// Checks all tasks of a directory: `*/instruction.md` if there is one, else all `.md` files.
+/// Checks all tasks of a directory: the files `*/instruction.md` if there are any, otherwise all `.md` files.
 pub(super) fn scan(directory: &Path, index: &mut Index<'_>) -> Result<Vec<TaskFile>, TasksFileError> {
     let directory = std::path::absolute(directory).map_err(|error| TasksFileError::io(directory, &error))?;
     let mut files = instructions(&directory)?;
@@ -118,7 +118,7 @@ fn split(text: &str) -> Result<(Map<String, Value>, &str), Problem> {
                 Ok(Value::Object(fields)) => Ok((fields, body)),
                 Ok(_) => Err(Problem::new(None, "the front matter has no fields")),
                 Err(error) => {
-                    // The line of the mark before it counts as well.
+                    // The line of the opening `---` counts as well.
                     let line = error.location().map(|location| location.line() as u64 + 1);
                     Err(Problem::new(line, format!("the front matter is not YAML: {error}")))
                 }

@@ -23,7 +23,7 @@ pub(super) fn is_document(mut file: &File, path: &Path) -> Result<bool, TasksFil
     file.rewind().map_err(io)?;
     let mut reader = BufReader::new(file).take(HEAD);
     let mut line = String::new();
-    // Invalid text is reported with its line by the reader of lines.
+    // The line reader reports invalid text with its line.
     while line.trim().is_empty() {
         line.clear();
         if reader.read_line(&mut line).unwrap_or(0) == 0 {

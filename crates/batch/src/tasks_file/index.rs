@@ -5,14 +5,14 @@ use crate::task::{Checked, IdHash, ParseOptions, RawFields, check_fields};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// The place of a task in its file.
+/// The position of a task in its file.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Position {
     pub(super) offset: u64,
     pub(super) len: u32,
 }
 
-/// The checked tasks of a file. A task takes 30 bytes, a priority other than 0 some more.
+/// The checked tasks of a file. A task takes 30 bytes, more with a priority other than 0.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     offsets: Vec<u64>,
@@ -22,12 +22,12 @@ pub(super) struct Entries {
     sources: Vec<u16>,
     names: Vec<String>,
     priorities: HashMap<u32, i32>,
-    /// Only for tasks that are streamed: those of a file are sorted once in the end, which takes less memory.
+    /// Used only for streamed tasks: those of a file are sorted once at the end, which takes less memory.
     streamed: Option<std::collections::HashSet<IdHash>>,
 }
 
 impl Entries {
-    /// Adds a task that is streamed, whose id must be new.
+    /// Adds a streamed task, whose id must be new.
     pub(super) fn add(
         &mut self,
         fields: &RawFields<'_>,
@@ -92,13 +92,14 @@ impl Entries {
     }
 }
 
-/// Collects the tasks of a file and what is wrong with them.
+/// Collects the tasks of a file and its problems.
 #[derive(Debug)]
 pub(super) struct Index<'a> {
     options: &'a ParseOptions,
     pub(super) entries: Entries,
     problems: Vec<Problem>,
-    /// The line of a task less its number, for each task from which on that is another: a blank line takes one entry.
+    /// The difference between a task's line and its number, with an entry for each task at which it changes: a blank
+    /// line adds one entry.
     lines: Vec<(u32, u64)>,
 }
 
@@ -107,7 +108,7 @@ impl<'a> Index<'a> {
         Self { options, entries: Entries::default(), problems: Vec::new(), lines: Vec::new() }
     }
 
-    /// Adds a task. Returns whether more tasks are wanted: after many problems no more are.
+    /// Adds a task. Returns whether to continue: no, after many problems.
     pub(super) fn add(&mut self, fields: &RawFields<'_>, line: Option<u64>, position: Position) -> bool {
         let ordinal = self.entries.len() as u64 + 1;
         match check_fields(fields, ordinal, self.options) {
@@ -120,13 +121,13 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// Adds a problem. Returns whether more tasks are wanted.
+    /// Adds a problem. Returns whether to continue.
     pub(super) fn problem(&mut self, problem: Problem) -> bool {
         self.problems.push(problem);
         self.problems.len() < MAX_PROBLEMS
     }
 
-    /// Puts the path of a task's own file before the last problem.
+    /// Prepends the path of a task's own file to the last problem.
     pub(super) fn name_last_problem(&mut self, path: &Path) {
         if let Some(problem) = self.problems.last_mut() {
             problem.message = format!("{}: {}", path.display(), problem.message);
@@ -150,7 +151,7 @@ impl<'a> Index<'a> {
         u64::from(entry) + behind.checked_sub(1).map_or(1, |last| self.lines[last].1)
     }
 
-    /// Ends the reading of a file.
+    /// Finishes a file and returns its tasks.
     ///
     /// # Errors
     ///

@@ -50,10 +50,10 @@ pub(super) fn scan(mut file: &File, path: &Path, index: &mut Index<'_>) -> Resul
     }
 }
 
-/// Makes the problem of a line that is no task.
+/// Creates the problem for a line that is not a task.
 pub(super) fn invalid(error: &serde_json::Error) -> Problem {
     let text = error.to_string();
-    // Each line is parsed alone: its number in the message is always 1.
+    // Each line is parsed separately, so that the line number in the message is always 1.
     let why = text.split(" at line ").next().unwrap_or(&text);
     let problem = Problem::new(None, format!("not a JSON object: {why}, at column {}", error.column()));
     problem.hint("each line of the file is a JSON object with the fields of one task")

@@ -52,7 +52,7 @@ pub(super) fn scan(
         let mut head = String::new();
         // Invalid text is reported with its line below.
         BufReader::new(file).take(1 << 16).read_line(&mut head).ok();
-        // Spreadsheets write it so in languages whose decimal mark is the comma.
+        // Spreadsheets use the semicolon in languages whose decimal mark is the comma.
         if head.contains(';') && !head.contains(',') {
             format.delimiter = b';';
         }
@@ -77,7 +77,7 @@ pub(super) fn scan(
         let wanted = match reader.read_record(&mut record) {
             Ok(false) => return Ok(format),
             Ok(true) => {
-                // The record's own position is behind blank lines.
+                // The record's own position is after blank lines.
                 let start = record.position().map_or(offset, csv::Position::byte);
                 let len = u32::try_from(reader.position().byte().saturating_sub(start)).unwrap_or(u32::MAX);
                 let line = record.position().map(csv::Position::line);

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// The limits on what is kept of one task.
+/// The limits on the files that are kept of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "limits are written out")]
 pub struct ArtifactLimits {
@@ -29,7 +29,7 @@ impl Default for ArtifactLimits {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Artifacts {
-    /// Their paths in the task's directory, sorted.
+    /// The paths of the kept files in the task's directory, sorted.
     pub files: Vec<PathBuf>,
     /// Their size in bytes.
     pub bytes: u64,

@@ -30,7 +30,7 @@ const MAX_NAME_LENGTH: usize = 80;
 /// The default time limit on a fetch.
 const FETCH_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// How workspaces are made.
+/// The options of workspaces.
 #[derive(Debug)]
 pub struct WorkspaceOptions {
     cache: PathBuf,
@@ -44,7 +44,7 @@ pub struct WorkspaceOptions {
 }
 
 impl WorkspaceOptions {
-    /// Keeps the mirrors in a cache directory, and makes the directories of tasks in `clones`.
+    /// Keeps the mirrors in a cache directory, and creates the directories of tasks in `clones`.
     ///
     /// Commands get the environment of this process until [`environment`](Self::environment) is set.
     pub fn new(cache: impl Into<PathBuf>, clones: impl Into<PathBuf>) -> Self {
@@ -141,7 +141,7 @@ impl Workspaces {
     ///
     /// # Errors
     ///
-    /// If another batch uses the directory, or it cannot be made.
+    /// If another batch uses the directory, or it cannot be created.
     pub async fn open(options: WorkspaceOptions) -> Result<Self, WorkspaceError> {
         let WorkspaceOptions { cache, clones, registry, base, relative_to, environment, supervisor, fetch_timeout } =
             options;
@@ -163,11 +163,11 @@ impl Workspaces {
         self.inner.mirrors.resolve(self.inner.git()?, spec, address).await
     }
 
-    /// Makes `task_<name>_<8 hex>` with a clone of a repository in it. The name may be any text.
+    /// Makes `task_<name>_<8 hex>` with a clone of a repository in it. Any text is allowed as the name.
     ///
     /// # Errors
     ///
-    /// If it cannot be made. Nothing of it is left then.
+    /// If it cannot be created. No part of it is left then.
     pub async fn clone_repository(&self, repository: &Repository, name: &str) -> Result<TaskWorkspace, WorkspaceError> {
         let (path, inner, source) = (self.task_path(name), Arc::clone(&self.inner), repository.clone());
         let made = path.clone();
@@ -185,7 +185,7 @@ impl Workspaces {
     ///
     /// # Errors
     ///
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub async fn new_directory(&self, name: &str) -> Result<TaskWorkspace, WorkspaceError> {
         let io = |source: std::io::Error| WorkspaceError::io("make a directory in", &self.inner.clones)(source);
         let dir = TaskDir::create(&self.inner.clones, &slug(name, MAX_NAME_LENGTH)).await;

@@ -20,7 +20,7 @@ pub struct UnusedDirectory {
     pub bytes: u64,
     /// When it was last changed.
     pub modified: SystemTime,
-    /// Whether a batch kept it on purpose; otherwise the batch was killed.
+    /// Whether a batch kept the directory on purpose; otherwise the batch was killed.
     pub is_kept: bool,
     mark: Option<PathBuf>,
     _lock: Arc<File>,
@@ -56,8 +56,8 @@ pub fn unused_mirrors(cache: &Path) -> Vec<UnusedDirectory> {
     unused.collect()
 }
 
-/// Returns the directories of tasks of the batches in a registry that are not at work: those that a batch kept, and those that a
-/// killed one left.
+/// Returns the task directories, in a registry, of batches that are not running: kept ones, and those of killed
+/// batches.
 #[must_use]
 pub fn unused_clones(registry: &Path) -> Vec<UnusedDirectory> {
     let entries = std::fs::read_dir(registry).into_iter().flatten().flatten();
@@ -107,7 +107,7 @@ pub fn size_of(path: &Path) -> u64 {
 ///
 /// # Errors
 ///
-/// If something in it cannot be deleted. A directory that does not exist is no error.
+/// If something in it cannot be deleted. A directory that does not exist is not an error.
 pub fn remove_directory(path: &Path) -> io::Result<()> {
     remove_tree(path)
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The variable that holds the deadline of a command, in seconds since 1970.
 pub(crate) const DEADLINE: &str = "OPENCODE_RUN_DEADLINE";
-/// The bytes of a log that are kept of its beginning.
+/// The number of bytes kept from the beginning of a log.
 const MAX_HEAD_BYTES: u64 = 8 * 1024 * 1024;
-/// The bytes that are kept of its end: test runners print their summary there.
+/// The number of bytes kept from the end of a log: test runners print their summary there.
 const MAX_TAIL_BYTES: usize = 1024 * 1024;
 
 /// A shell command line of a task.
@@ -28,25 +28,25 @@ pub struct TaskCommand {
 }
 
 impl TaskCommand {
-    /// Makes a command that `sh -c` runs. Its output goes into the file `log`, which is replaced.
+    /// Creates a command that `sh -c` runs. Its output replaces the content of the file `log`.
     pub fn new(line: impl Into<String>, log: impl Into<PathBuf>) -> Self {
         Self { line: line.into(), log: log.into(), subdir: None, limit: None, variables: Vec::new() }
     }
 
-    /// Runs it in a directory below that of the task.
+    /// Runs the command in a subdirectory of the task's directory.
     pub fn subdir(mut self, subdir: Option<String>) -> Self {
         self.subdir = subdir;
         self
     }
 
-    /// Ends it with all its processes after this time. `OPENCODE_RUN_DEADLINE` in its environment is when that is, in seconds since
-    /// 1970.
+    /// Limits the time of the command; all of its processes are killed then. `OPENCODE_RUN_DEADLINE` in its environment
+    /// is that time in seconds since 1970.
     pub fn limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.limit = limit.into();
         self
     }
 
-    /// Adds a variable to its environment.
+    /// Adds a variable to the command's environment.
     pub fn variable(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
         self
@@ -57,7 +57,7 @@ impl TaskCommand {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CommandOutcome {
-    /// Its exit code; `None` if it was ended by a signal or by its limit.
+    /// The exit code; `None` if a signal or the time limit ended the command.
     pub exit_code: Option<i32>,
     /// Whether its limit ended it.
     pub timed_out: bool,
@@ -76,8 +76,9 @@ impl CommandOutcome {
 }
 
 impl TaskWorkspace {
-    /// Runs a command of the task, and ends all processes that it leaves. It gets the environment of the agent's commands, without
-    /// secrets, and reads nothing. Its stdout and stderr are written to its log in the order in which they come.
+    /// Runs a command of the task, and ends all processes that it leaves. It gets the environment of the agent's
+    /// commands, without secrets, and reads nothing. Its stdout and stderr are written to its log in the order in which
+    /// they arrive.
     ///
     /// Dropping the future ends the command and its processes.
     ///
@@ -131,9 +132,9 @@ impl TaskWorkspace {
     }
 }
 
-/// Copies a pipe into a log until it ends. Returns how many bytes of the middle were dropped.
+/// Copies a pipe into a log until it ends. Returns the number of bytes dropped from the middle.
 ///
-/// It reads to the end whatever happens to the log: a command must not wait for a reader.
+/// Reads the pipe to its end even if the log cannot be written: a command must not block on a full pipe.
 fn copy_log(mut pipe: PipeReader, mut log: &File) -> std::io::Result<u64> {
     let (mut head, mut dropped, mut tail) = (0, 0, Vec::new());
     let mut problem = None;

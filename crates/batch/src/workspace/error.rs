@@ -4,11 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why a workspace cannot be made or used.
+/// The reason why a workspace cannot be created or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkspaceError {
-    /// There is no git.
+    /// git is not installed.
     #[error("git is not on PATH; tasks with a repository need version 2.32 or later")]
     NoGit,
     /// The installed git is too old.
@@ -22,7 +22,7 @@ pub enum WorkspaceError {
     Git {
         /// The subcommand.
         operation: &'static str,
-        /// The end of its error output.
+        /// The end of git's error output.
         message: String,
     },
     /// A command did not end in time.
@@ -70,7 +70,7 @@ pub enum WorkspaceError {
     /// A glob pattern is invalid.
     #[error("invalid pattern in `artifacts`")]
     Pattern(#[source] globset::Error),
-    /// A patch is larger than allowed. Nothing of it is kept.
+    /// A patch is larger than allowed. No part of it is kept.
     #[error("the patch is larger than {limit} bytes")]
     PatchTooLarge {
         /// The limit.
@@ -89,7 +89,7 @@ pub enum WorkspaceError {
 }
 
 impl WorkspaceError {
-    /// Returns a function that makes an error of the file system.
+    /// Returns a function that converts an I/O error.
     pub(crate) fn io<'p>(operation: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> Self + use<'p> {
         move |source| Self::Io { operation, path: path.to_owned(), source }
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 /// The interval of retries of a lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Opens a lock file, which is made if it does not exist. It is never deleted: two processes would lock different files.
+/// Opens a lock file, creating it if it does not exist. It is never deleted, because then two processes could lock
+/// different files.
 pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -75,7 +76,7 @@ pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// If something in it cannot be removed. A directory that does not exist is no error.
+/// If something in it cannot be removed. A directory that does not exist is not an error.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

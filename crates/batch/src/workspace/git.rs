@@ -16,7 +16,7 @@ const LOCAL_TIMEOUT: Duration = Duration::from_mins(15);
 /// The number of bytes of the error output that are kept, from its end, which has the reason.
 const MAX_ERROR_BYTES: usize = 4 * 1024;
 
-/// Settings that make git start no program and read no file of the user's. They win over every configuration file.
+/// Settings with which git starts no program and reads no file of the user. They override all configuration files.
 const HARDENED: [&str; 9] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -52,7 +52,7 @@ pub(crate) enum GitProblem {
     Missing,
     /// Its version.
     Old(String),
-    /// It cannot be asked for its version.
+    /// The version of git cannot be queried.
     Broken(String),
 }
 
@@ -104,7 +104,7 @@ impl Git {
     pub(crate) fn hardened(&self) -> Command {
         let mut git = Command::new(&self.program);
         git.env_clear();
-        // `HOME` is not among them: programs that git might start find nothing of the user's.
+        // `HOME` is not set, so that programs that git might start find no files of the user.
         for name in ["PATH", "TMPDIR", "LD_LIBRARY_PATH", "SystemRoot"] {
             if let Some(value) = std::env::var_os(name) {
                 git.env(name, value);
@@ -209,7 +209,7 @@ impl Git {
     }
 }
 
-/// Makes the error of a command that failed.
+/// Creates the error for a failed command.
 pub(crate) fn failed(operation: &'static str, stderr: &str) -> WorkspaceError {
     let lines: Vec<_> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     // Hints and progress come with the reason; the reason is marked.
@@ -242,7 +242,7 @@ async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     bytes
 }
 
-/// Reads all of a pipe and returns its end.
+/// Reads a pipe to its end and returns the last bytes.
 pub(crate) async fn read_end(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let mut end = Vec::new();
     let mut buffer = vec![0; 8 * 1024];

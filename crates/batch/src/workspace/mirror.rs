@@ -55,7 +55,7 @@ pub(crate) struct Mirrors {
     known: SyncMutex<HashMap<String, Arc<Mutex<State>>>>,
 }
 
-/// The use that this batch has made of a mirror.
+/// The state of a mirror in this batch.
 #[derive(Debug, Default)]
 struct State {
     fetched: bool,
@@ -237,7 +237,8 @@ impl Mirror<'_> {
     }
 }
 
-/// Makes a mirror, or repairs one after a crash. Its configuration is written anew, so that nothing in it can start a program.
+/// Creates a mirror, or repairs one after a crash. Its configuration is written anew, so that nothing in it can start a
+/// program.
 fn prepare(path: &Path, address: &str) -> std::io::Result<()> {
     for folder in ["objects/pack", "objects/info", "refs/heads", "refs/tags"] {
         create_private_dir_all(&path.join(folder))?;

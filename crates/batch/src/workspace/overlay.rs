@@ -1,4 +1,4 @@
-//! `check_files`: files that are laid over the work of the agent before the check.
+//! `check_files`: files that are copied over the work of the agent before the check.
 
 use super::WorkspaceError;
 use super::checkout::{TaskWorkspace, inside};
@@ -70,7 +70,7 @@ fn copy(from: &Path, root: &Path, to: &Path) -> Result<(), WorkspaceError> {
     make_parents(root, &to.join("x")).map_err(WorkspaceError::io("make the directory", &target))
 }
 
-/// Makes the directories above a path, and replaces what the agent left there instead.
+/// Creates the parent directories of a path, and replaces anything else that the agent left in their place.
 fn make_parents(root: &Path, path: &Path) -> io::Result<()> {
     let mut directory = root.to_owned();
     for component in path.parent().unwrap_or(Path::new("")).components() {
@@ -84,7 +84,7 @@ fn make_parents(root: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what is at a path, unless it is a real directory and one is wanted.
+/// Removes the entry at a path, unless it is a real directory and a directory is needed.
 fn clear(path: &Path, wants_directory: bool) -> io::Result<()> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -41,18 +41,18 @@ pub struct Patch {
     pub bytes: u64,
     /// The number of changed files.
     pub files: u64,
-    /// The tree that it leads to from the base commit.
+    /// The tree that results from applying the patch to the base commit.
     pub tree: String,
-    /// Files and nested repositories that it lacks, with the reason.
+    /// The files and nested repositories that the patch lacks, with the reasons.
     pub warnings: Vec<String>,
 }
 
 impl TaskWorkspace {
-    /// Writes all that changed since the base commit into a file: commits of the agent, untracked, deleted and binary files, links.
-    /// Files that the repository ignores are left out, as `git add` does. No program that the agent planted is run.
+    /// Writes all changes since the base commit to a file: commits of the agent, untracked, deleted and binary files,
+    /// links. Files that the repository ignores are skipped, as by `git add`. No program that the agent planted is run.
     ///
-    /// Call it when all processes of the turn have ended. Content of repositories within the repository, submodules included, is left
-    /// out with a warning. The file is complete if this succeeds, and absent if it fails.
+    /// Call it when all processes of the turn have ended. Content of repositories within the repository, including
+    /// submodules, is skipped with a warning. The file is complete if this succeeds, and absent if it fails.
     ///
     /// # Errors
     ///
@@ -113,8 +113,8 @@ impl<'w> Private<'w> {
         if output.status.success() { Ok(output.stdout) } else { Err(failed(operation, &output.stderr)) }
     }
 
-    /// Finds the repositories within the repository that git must not look into, with a warning for each. git would start another git
-    /// in a submodule, which believes the configuration there.
+    /// Finds the repositories within the repository that git must not look into, with a warning for each. git would
+    /// start another git in a submodule, which trusts the configuration there.
     async fn nested_repositories(&self) -> Result<(Vec<PathBuf>, Vec<String>), WorkspaceError> {
         let root = self.workspace.directory.clone();
         let nested = blocking(move || Ok(find_nested(&root))).await?;
@@ -139,7 +139,7 @@ impl<'w> Private<'w> {
     /// Adds all files to the index. Returns a warning for each that cannot be added.
     async fn add(&self, excluded: &[PathBuf]) -> Result<Vec<String>, WorkspaceError> {
         let mut git = self.command();
-        // Last wins: patterns with magic, each of them literal.
+        // The last option wins: this one enables pathspec magic, and each path below is marked as literal.
         git.arg("--no-literal-pathspecs");
         git.args(["add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul"]);
         let mut input = b":/\0".to_vec();
@@ -169,7 +169,7 @@ impl<'w> Private<'w> {
         git.args([commit, tree]).stdout(Stdio::piped());
         let mut child = spawn_plain(git).map_err(io("make"))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        // An incomplete patch must not be taken for one: it has another name, and is removed if this is dropped.
+        // An incomplete patch must not be mistaken for a complete one: it has another name, and is removed on drop.
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary =
             tempfile::Builder::new().prefix(".patch-").make_in(folder, |path| std::fs::File::create_new(path));
@@ -207,7 +207,7 @@ impl<'w> Private<'w> {
     }
 }
 
-/// Counts the files of a patch as it comes: no line within a file's part begins as the header does.
+/// Counts the files of a patch as it comes: no other line begins like a file's header.
 #[derive(Default)]
 struct HeaderCount {
     headers: u64,
@@ -232,7 +232,7 @@ impl HeaderCount {
     }
 }
 
-/// Makes a git directory that has the objects of the mirror.
+/// Creates a git directory that borrows the objects of the mirror.
 fn make_private(beside: &Path, objects: &Path) -> std::io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PRIVATE_PREFIX);

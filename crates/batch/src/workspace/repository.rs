@@ -4,7 +4,7 @@ use super::WorkspaceError;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// A repository as a task names it: `repo` and `ref`.
+/// A repository and a reference, as named by `repo` and `ref` of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RepositorySpec {
     pub(crate) name: String,
@@ -24,7 +24,7 @@ impl RepositorySpec {
         self
     }
 
-    /// Returns the address that git is given. A relative path is relative to `directory`.
+    /// Returns the address for git. A relative path is relative to `directory`.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    /// Makes a repository with these files in one commit, and clones it for tasks.
+    /// Creates a repository with these files in one commit, and clones it for tasks.
     pub(super) async fn new(files: &[(&str, &[u8])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("source");

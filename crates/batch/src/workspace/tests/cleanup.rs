@@ -1,4 +1,4 @@
-//! What `clean` finds: nothing that is in use, and nothing that is not ours.
+//! The directories that `clean` finds: only our own, and none that is in use.
 
 use super::Fixture;
 use crate::workspace::{unused_clones, unused_mirrors};

@@ -1,4 +1,4 @@
-//! Directories that an agent prepared against those who look at its work.
+//! Directories in which an agent has planted attacks on later commands.
 
 use super::{Fixture, commit, git, make_repository};
 use crate::CheckFiles;
@@ -72,7 +72,7 @@ async fn planted_programs_do_not_run() {
     let patch = fixture.patch(&task).await;
     assert!(!ran.exists(), "{}", fs::read_to_string(&ran).unwrap());
     fixture.apply(&patch);
-    // The traps are set: an ordinary command of git runs them.
+    // The planted programs work: an ordinary git command runs them.
     let mut status = std::process::Command::new("git");
     status.current_dir(root).args(["status", "--short"]).output().unwrap();
     assert!(ran.exists());

@@ -87,7 +87,7 @@ async fn nested_repository_is_left_out_with_warning() {
     let task = fixture.task().await;
     make_repository(&task.directory().join("vendor/inner"), &[("x", b"1\n")]);
     git(task.directory(), &["init", "-q", "empty-repository"]);
-    // A tracked directory that became a repository is the task's work all the same.
+    // A tracked directory that became a repository is still the task's work.
     git(&task.directory().join("src"), &["init", "-q"]);
     fs::write(task.directory().join("src/lib.rs"), "fn changed() {}\n").unwrap();
     fs::write(task.directory().join("src/new.rs"), "// new\n").unwrap();
