@@ -182,6 +182,8 @@ pub enum TurnAct {
         /// The body.
         body: String,
     },
+    /// Asks the model of the configuration, again after each answer with status 429.
+    AskModel {},
     /// Sends the beginning of an answer and closes the connection.
     HangUp {},
     /// Does any act of a script: pauses, files, spawned processes, exit. Spawned processes work in the session's

@@ -9,6 +9,7 @@ mod plan;
 mod resources;
 mod shell;
 mod steps;
+mod throttles;
 
 pub use self::attempt::{Activity, Attempt, AttemptEnd, AttemptRunner, Stop};
 pub use self::control::{Control, ControlError, Request, request, serve};
@@ -17,3 +18,4 @@ pub use self::folder::BatchFolder;
 pub use self::host::{HostRunner, HostRunnerOptions, Keep};
 pub use self::plan::{Plan, PlanError, Redo};
 pub use self::shell::{Batch, BatchOptions, Input};
+pub use self::throttles::{RateLimit, Throttles};

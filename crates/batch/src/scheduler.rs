@@ -101,6 +101,12 @@ impl Scheduler {
         SourceNumber(number)
     }
 
+    /// Returns the number of a model source that a task has.
+    #[must_use]
+    pub fn known_source(&self, name: &str) -> Option<SourceNumber> {
+        self.names.get(name).copied().map(SourceNumber)
+    }
+
     /// Adds a task, with the number of its attempts in earlier runs. Returns the number of the task, from 0.
     pub fn add(&mut self, source: SourceNumber, priority: i32, earlier_attempts: u32) -> usize {
         let number = self.push(source, priority, State::Ready, earlier_attempts);

@@ -4,6 +4,7 @@ mod batch;
 mod clean;
 mod free_text;
 mod output;
+mod rate;
 mod report;
 mod task;
 mod values;

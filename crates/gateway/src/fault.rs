@@ -4,8 +4,13 @@
 //! whose message or body merely contains a word or number that suggests it, such as `500`. So a permanent error has
 //! a status below 500 and a text without numbers; the numbers are in [`LimitReached`].
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use serde_json::{Value, json};
 
 use crate::{LimitReached, Protocol, failure::Failure};
@@ -47,6 +52,8 @@ pub(crate) enum Fault {
     Empty,
     /// The previous answers were faulty, and the next one would cost money as well.
     Repeated,
+    /// The request was held for long, and the upstream is paused for this time.
+    Held(Duration),
     /// Under a cost limit, the request uses a feature whose price is unknown.
     Unpriced(&'static str),
 }
@@ -77,6 +84,7 @@ impl Fault {
             }
             Self::Unreachable | Self::Broken | Self::Empty => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::Held(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -101,6 +109,7 @@ impl Fault {
             Self::Empty => "gateway_empty_answer",
             Self::Repeated => "gateway_faulty_answers",
             Self::Unpriced(_) => "gateway_price_not_known",
+            Self::Held(_) => "gateway_rate_limit",
         }
     }
 
@@ -144,6 +153,7 @@ impl Fault {
             Self::Repeated => {
                 "the answers of the model's provider are unusable, so no other one is requested".to_owned()
             }
+            Self::Held(_) => "the model's provider refuses requests for now".to_owned(),
             Self::Unpriced(what) => {
                 format!("the request uses {what}, whose price is unknown, so the limit on the cost cannot be enforced")
             }
@@ -165,6 +175,9 @@ impl Fault {
         let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Self::Held(rest) = self {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(rest.as_secs().max(1)));
+        }
         response
     }
 }

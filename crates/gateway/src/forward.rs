@@ -26,6 +26,7 @@ use crate::{
     headers, priced,
     relay::{Relay, RelayOptions},
     route::{LeaseState, PLACEHOLDER, RouteState},
+    throttle::MAX_HOLD,
     usage::{Framing, UsageScanner},
 };
 
@@ -120,6 +121,7 @@ async fn answer_on(
             lease.faults.note(AnswerFault::Unpriced { what }, ClientReaction::Unknown);
             return Err(Fault::Unpriced(what));
         }
+        hold(&path, &lease).await?;
         let usage = begin(&path, &lease)?;
         let is_stream = endpoint.asks_for_a_stream(query.as_deref(), &body);
         let expected =
@@ -141,6 +143,14 @@ async fn lease(shared: &Shared, path: &RouteState, headers: &HeaderMap) -> Optio
         Some(lease) => Some(lease),
         None => timeout(shared.options.lease_grace, path.wait_for_lease(session, parent)).await.ok().flatten(),
     }
+}
+
+/// Holds a request while its upstream is paused, and as its rate demands.
+async fn hold(path: &RouteState, lease: &LeaseState) -> Result<(), Fault> {
+    let Some(throttle) = &path.target.throttle else { return Ok(()) };
+    let _held = lease.hold();
+    // A client gives up after some minutes. Before that, it gets a status for a retry.
+    timeout(MAX_HOLD, throttle.pass()).await.map_err(|_| Fault::Held(throttle.paused_for().unwrap_or_default()))
 }
 
 /// Reads a request's body to its end.
@@ -215,6 +225,9 @@ async fn exchange(
         return Err(Fault::Redirect);
     }
     let is_success = status.is_success();
+    if let Some(throttle) = &path.target.throttle {
+        throttle.note(status, answer.headers());
+    }
     if !is_success {
         usage.refused();
         lease.faults.note_error_status();

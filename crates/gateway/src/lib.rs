@@ -39,6 +39,7 @@
 //! | a redirect, an untrusted certificate | 421 |
 //! | a web page, a whole JSON answer or plain text instead of the requested stream | 421 |
 //! | another request after two consecutive answers that were empty, unfinished or not JSON, or after one that was too long | 421 |
+//! | a request that a throttle held for four minutes | 429 |
 //! | a failed connection, a connection closed before the answer, an empty answer; a timeout | 502; 504 |
 //!
 //! opencode retries requests with a status of 5xx, 408 and 429, and those whose error contains a word or number
@@ -46,6 +47,9 @@
 //!
 //! On Linux, connections of other local users are closed at once. On other systems only the unguessable token keeps
 //! them out.
+//!
+//! An upstream with a [`Throttle`] is paused when it refuses requests for now (429): requests wait in the gateway until
+//! the time in `retry-after` is over, and leave at most at the throttle's rate.
 //!
 //! Usage is counted per route, per lease and per budget, as [`Traffic`], readable at any time. Each change of
 //! [`UsageBudget::watch_bytes`] shows that the provider is alive, each change of [`UsageBudget::watch_content`] is
@@ -109,6 +113,7 @@ mod redact;
 mod relay;
 mod requested;
 mod route;
+mod throttle;
 mod tls;
 mod traffic;
 mod upstream;
@@ -121,5 +126,6 @@ pub use options::{Options, Proxy};
 pub use probe::{ModelList, ProbeError, probe};
 pub use redact::{MIN_SECRET_BYTES, Redactor, RedactorStream};
 pub use route::{Lease, LeaseError, Route};
+pub use throttle::Throttle;
 pub use traffic::{FirstByte, Prices, Tokens, Traffic};
 pub use upstream::{KeyHeader, OpenError, Parameters, Protocol, Upstream};

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -84,6 +84,25 @@ pub(crate) struct LeaseState {
     pub(crate) counter: Arc<UsageCounter>,
     pub(crate) faults: FaultLog,
     pub(crate) closed: CancellationToken,
+    /// The number of requests that the throttle holds.
+    held: AtomicUsize,
+}
+
+/// A request of a lease that is held, until this is dropped.
+pub(crate) struct Held<'a>(&'a AtomicUsize);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl LeaseState {
+    /// Counts a request that is held.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        Held(&self.held)
+    }
 }
 
 impl Route {
@@ -170,6 +189,7 @@ impl Route {
             counter: Arc::default(),
             faults: FaultLog::default(),
             closed: self.state.closed.child_token(),
+            held: AtomicUsize::new(0),
         }))
     }
 }
@@ -208,6 +228,20 @@ impl Lease {
     #[must_use]
     pub fn answer_fault(&self) -> Option<AnswerFault> {
         self.lease.faults.last()
+    }
+
+    /// Returns whether the upstream has a [`Throttle`](crate::Throttle), so that requests can be held.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.route.target.throttle.is_some()
+    }
+
+    /// Returns whether the throttle holds a request of this lease, or the upstream is paused: the lack of progress is then no
+    /// fault of the client.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let paused = self.route.target.throttle.as_ref().and_then(crate::Throttle::paused_for);
+        paused.is_some() || self.lease.held.load(Ordering::Relaxed) > 0
     }
 
     /// Returns the budget of the lease.

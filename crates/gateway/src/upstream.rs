@@ -9,7 +9,7 @@ use http::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{Prices, headers};
+use crate::{Prices, Throttle, headers};
 
 /// The destination of a route.
 ///
@@ -40,6 +40,8 @@ pub struct Upstream {
     pub parameters: Parameters,
     /// The provider's prices; without them the cost is unknown.
     pub prices: Option<Prices>,
+    /// The rate and the pauses of its requests; without one they are never held.
+    pub throttle: Option<Throttle>,
 }
 
 /// The header that carries a key.
@@ -125,6 +127,7 @@ impl Upstream {
             model: None,
             parameters: Parameters::default(),
             prices: None,
+            throttle: None,
         }
     }
 }
@@ -137,6 +140,7 @@ pub(crate) struct Target {
     pub(crate) model: Option<String>,
     pub(crate) parameters: Parameters,
     pub(crate) prices: Option<Prices>,
+    pub(crate) throttle: Option<Throttle>,
 }
 
 /// The parts of a base URL.
@@ -182,6 +186,7 @@ impl Target {
             model: upstream.model.clone(),
             parameters: upstream.parameters,
             prices: upstream.prices,
+            throttle: upstream.throttle.clone(),
         })
     }
 

@@ -5,8 +5,9 @@ use crate::environment::Environment;
 use crate::model_route::ModelRoute;
 use opencode_run_containment::supervisor::{self, Supervisor};
 use opencode_run_containment::{EnvironmentTag, ProcessTree, QueryOutput, command_in_own_group};
-use opencode_run_core::{FailureKind, ModelChoice, Remedy, StartError};
-use opencode_run_gateway::Gateway;
+use opencode_run_core::{FailureKind, ModelChoice, ModelSourceType, Remedy, StartError};
+use opencode_run_gateway::{Gateway, Throttle};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub struct Launch {
     supervisor: Option<Supervisor>,
     /// The gateway to model sources, started on first use; `None` if opencode connects to them directly.
     gateway: Option<Arc<Mutex<Option<Gateway>>>>,
+    /// The throttles of model sources.
+    throttles: Arc<HashMap<ModelSourceType, Throttle>>,
     lean: bool,
     ignores_project: bool,
     /// The directory for files that are the same in every run.
@@ -51,6 +54,7 @@ impl Launch {
             environment,
             supervisor: supervisor::current(),
             gateway: Some(Arc::default()),
+            throttles: Arc::default(),
             lean: false,
             ignores_project: false,
             cache: None,
@@ -73,6 +77,13 @@ impl Launch {
     #[must_use]
     pub fn without_gateway(mut self) -> Self {
         self.gateway = None;
+        self
+    }
+
+    /// Holds the requests to these model sources in the gateway: at their rate, and while their provider is paused.
+    #[must_use]
+    pub fn throttled(mut self, throttles: Arc<HashMap<ModelSourceType, Throttle>>) -> Self {
+        self.throttles = throttles;
         self
     }
 
@@ -101,7 +112,8 @@ impl Launch {
                     .caused_by(error)
             })?);
         }
-        gateway.as_ref().map(|gateway| ModelRoute::open(gateway, *source, config)).transpose()
+        let throttle = self.throttles.get(source).cloned();
+        gateway.as_ref().map(|gateway| ModelRoute::open(gateway, *source, config, throttle)).transpose()
     }
 
     /// Starts opencode without its most expensive parts: language servers, formatters, plugins, session sharing, the

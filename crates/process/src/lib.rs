@@ -83,7 +83,7 @@ pub use models::{ModelListError, known_models, listed_models};
 pub use opencode_run_containment::{Helper, SignalSet, Supervisor, ignored_signals, spawn_plain, supervisor};
 #[cfg(target_os = "linux")]
 pub use opencode_run_containment::{SupervisorError, supervise};
-pub use opencode_run_gateway::{ModelList, ProbeError};
+pub use opencode_run_gateway::{ModelList, ProbeError, Throttle};
 pub use private_dir::{Untrusted, create_private_dir_all, find_untrusted};
 pub use project_config::{ProjectConfig, ProjectPower};
 pub use protocol::changed_files;

@@ -5,8 +5,8 @@ use opencode_run_core::{
     TurnFailure,
 };
 use opencode_run_gateway::{
-    AnswerFault, Gateway, KeyHeader, Lease, LeaseError, LimitReached, Parameters, Prices, Protocol, Route, Upstream,
-    UsageBudget, UsageLimits,
+    AnswerFault, Gateway, KeyHeader, Lease, LeaseError, LimitReached, Parameters, Prices, Protocol, Route, Throttle,
+    Upstream, UsageBudget, UsageLimits,
 };
 use std::collections::HashSet;
 use std::time::Duration;
@@ -40,13 +40,18 @@ pub(crate) struct RouteLease {
 }
 
 impl ModelRoute {
-    /// Opens a route to a source.
+    /// Opens a route to a source. The throttle holds its requests.
     ///
     /// # Errors
     ///
     /// If the gateway cannot reach the source: its base URL or its key is invalid.
-    pub(crate) fn open(gateway: &Gateway, source: ModelSourceType, config: &ModelConfig) -> Result<Self, StartError> {
-        let path = gateway.open(&upstream(config)).map_err(|error| {
+    pub(crate) fn open(
+        gateway: &Gateway,
+        source: ModelSourceType,
+        config: &ModelConfig,
+        throttle: Option<Throttle>,
+    ) -> Result<Self, StartError> {
+        let path = gateway.open(&Upstream { throttle, ..upstream(config) }).map_err(|error| {
             let message = format!("the model source `{source}` cannot be used");
             StartError::new(FailureKind::Config, message).caused_by(error)
         })?;
@@ -138,12 +143,19 @@ impl RouteLease {
         self
     }
 
-    /// Waits for progress: output of the model, or liveness of the provider within its limit.
+    /// Waits for progress: output of the model, or liveness of the provider within its limit. While the provider is paused, the
+    /// idle limit stands still, so that is reported as progress as well.
     pub(crate) async fn progressed(&mut self) {
         loop {
             tokio::time::sleep_until(self.next).await;
-            if self.bytes.changed().await.is_err() {
-                std::future::pending::<()>().await;
+            if self.admission.is_held() {
+                self.next = Instant::now() + PROGRESS_INTERVAL;
+                self.contentless_since = None;
+                return;
+            }
+            if !self.received_bytes().await {
+                self.next = Instant::now() + PROGRESS_INTERVAL;
+                continue;
             }
             self.next = Instant::now() + PROGRESS_INTERVAL;
             if self.content.has_changed().unwrap_or(false) {
@@ -155,6 +167,22 @@ impl RouteLease {
             if since.elapsed() <= self.liveness_limit {
                 return;
             }
+        }
+    }
+
+    /// Waits for bytes of an answer. Returns whether there are any: a source whose requests can be held is looked at again after
+    /// a while.
+    async fn received_bytes(&mut self) -> bool {
+        let has_bytes = async {
+            if self.bytes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        if self.admission.is_throttled() {
+            tokio::time::timeout(PROGRESS_INTERVAL, has_bytes).await.is_ok()
+        } else {
+            has_bytes.await;
+            true
         }
     }
 
@@ -291,7 +319,7 @@ mod tests {
     }
 
     fn route(config: &ModelConfig) -> ModelRoute {
-        ModelRoute::open(&Gateway::start().unwrap(), ModelSourceType::Code, config).unwrap()
+        ModelRoute::open(&Gateway::start().unwrap(), ModelSourceType::Code, config, None).unwrap()
     }
 
     #[test]

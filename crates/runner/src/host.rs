@@ -5,8 +5,8 @@ use crate::isolation::{Isolation, with_database};
 use crate::keys::Keys;
 use crate::launch_options::{LaunchOptions, Reach, Variables};
 use crate::{BuildError, RunnerBuilder, Transport, locate_opencode, paths};
-use opencode_run_core::{Executor, FailureKind, StartError};
-use opencode_run_process::{Launch, Opencode, ServeExecutor, Supervisor, supervisor};
+use opencode_run_core::{Executor, FailureKind, ModelSourceType, StartError};
+use opencode_run_process::{Launch, Opencode, ServeExecutor, Supervisor, Throttle, supervisor};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,6 +96,7 @@ impl Host {
             isolated,
             database,
             gateway,
+            throttles,
             supervisor,
             ..
         } = options;
@@ -122,6 +123,7 @@ impl Host {
         let mut launch = launch
             .map_err(|error| StartError::new(FailureKind::Io, error.to_string()))?
             .supervised_by(supervisor.clone())
+            .throttled(throttles)
             .cache(paths::cache_dir());
         if let Some(most) = max_servers {
             launch = launch.max_servers(most);
@@ -258,6 +260,13 @@ impl HostBuilder {
     #[must_use]
     pub fn gateway(mut self, gateway: bool) -> Self {
         self.options.gateway = gateway;
+        self
+    }
+
+    /// Holds the requests to a model source in the gateway: at the rate of the throttle, and while the provider refuses them.
+    #[must_use]
+    pub fn throttle(mut self, source: ModelSourceType, throttle: Throttle) -> Self {
+        Arc::make_mut(&mut self.options.throttles).insert(source, throttle);
         self
     }
 

@@ -1,10 +1,13 @@
 //! The launch options of opencode, which are fixed for the lifetime of a server.
 
 use crate::Transport;
-use opencode_run_process::{Supervisor, supervisor};
+use opencode_run_core::ModelSourceType;
+use opencode_run_process::{Supervisor, Throttle, supervisor};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The launch options of opencode. They are fixed when a server starts, so they belong to a [`Host`](crate::Host).
@@ -28,6 +31,8 @@ pub struct LaunchOptions {
     pub database: Option<PathBuf>,
     /// Whether requests to model sources go through a credential gateway, so that their keys stay in this process.
     pub gateway: bool,
+    /// The throttles of model sources, which hold requests in the gateway: at a rate, and after a rate limit.
+    pub throttles: Arc<HashMap<ModelSourceType, Throttle>>,
     /// The maximum number of live servers; `None` means eight. A turn that needs another one waits.
     pub max_servers: Option<usize>,
     /// The time after which an idle server ends; `None` means a minute.
@@ -48,6 +53,7 @@ impl Default for LaunchOptions {
             isolated: false,
             database: None,
             gateway: true,
+            throttles: Arc::default(),
             max_servers: None,
             server_idle_timeout: None,
             supervisor: supervisor::current(),

@@ -6,4 +6,5 @@
 mod crashes;
 mod disk;
 mod many;
+mod rates;
 mod stage;

@@ -20,9 +20,14 @@ pub(crate) struct Stage {
 impl Stage {
     /// Creates `tasks` tasks, each with a turn that takes this time.
     pub(crate) fn new(tasks: usize, turn: Duration) -> Self {
-        let sandbox = Sandbox::new();
         let ms = u64::try_from(turn.as_millis()).unwrap();
-        let serving = Serving::doing([Act::Pause { ms }.into(), TurnAct::replay("1.18.33/plain-text")]);
+        Self::doing(tasks, [Act::Pause { ms }.into(), TurnAct::replay("1.18.33/plain-text")])
+    }
+
+    /// Makes so many tasks, whose turns do these acts.
+    pub(crate) fn doing(tasks: usize, acts: impl IntoIterator<Item = TurnAct>) -> Self {
+        let sandbox = Sandbox::new();
+        let serving = Serving::doing(acts);
         let fake = FakeScript::new(&sandbox, fake_opencode_bin!()).on("serve", [serving.act()]).write();
         let line = |number: usize| format!("{{\"id\":\"t{number}\",\"prompt\":\"task {number}\"}}\n");
         std::fs::write(sandbox.path("tasks.jsonl"), (0..tasks).map(line).collect::<Vec<_>>().concat()).unwrap();

@@ -1,10 +1,12 @@
 //! The interface between the scheduler and the executor of attempts.
 
+use super::throttles::RateLimit;
 use crate::ledger::TaskResult;
 use crate::scheduler::Outcome;
 use crate::shard::Shard;
 use crate::task::{BatchTask, TaskHash};
 use async_trait::async_trait;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Executes attempts, in this process or elsewhere: the scheduler and the ledger do not depend on the place.
@@ -17,6 +19,16 @@ pub trait AttemptRunner: Send + Sync + 'static {
     fn activity(&self, id: &str) -> Option<Activity> {
         let _ = id;
         None
+    }
+
+    /// Waits for the next rate limit that a request of a running attempt met. Dropping the future loses none.
+    async fn rate_limit(&self) -> RateLimit {
+        std::future::pending().await
+    }
+
+    /// Holds all requests of a model source for this time, those of running attempts included.
+    fn pause(&self, source: &str, time: Duration) {
+        let _ = (source, time);
     }
 
     /// Ends the servers that are kept for further attempts.

@@ -3,6 +3,7 @@
 use super::attempt::{Activity, Attempt, AttemptEnd, AttemptRunner, Stop};
 use super::folder::BatchFolder;
 use super::steps::Steps;
+use super::throttles::{RateLimit, Throttles};
 use crate::workspace::{WorkspaceError, WorkspaceOptions, Workspaces};
 use async_trait::async_trait;
 use opencode_runner::{Host, ModelSource, Runner, TurnOptions};
@@ -43,6 +44,8 @@ pub struct HostRunnerOptions {
     pub check_timeout: Duration,
     /// The directory beside the results.
     pub folder: BatchFolder,
+    /// The throttles of the host's gateway: the batch hears of rate limits, and pauses sources.
+    pub throttles: Throttles,
     /// Deletes the session of each task from opencode's history.
     pub deletes_sessions: bool,
 }
@@ -59,6 +62,7 @@ impl HostRunnerOptions {
             setup_timeout: Duration::from_mins(30),
             check_timeout: Duration::from_mins(30),
             folder,
+            throttles: Throttles::default(),
             deletes_sessions: false,
         }
     }
@@ -146,6 +150,14 @@ impl AttemptRunner for HostRunner {
             })
         });
         Some(Activity::new(tool.unwrap_or_else(|| live.step.to_owned()), cost))
+    }
+
+    async fn rate_limit(&self) -> RateLimit {
+        self.options.throttles.next_limit().await
+    }
+
+    fn pause(&self, source: &str, time: Duration) {
+        self.options.throttles.pause(source, time);
     }
 
     async fn shut_down(&self) {

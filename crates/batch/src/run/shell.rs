@@ -5,6 +5,7 @@ use super::control::{Control, Request};
 use super::event::{BatchEvent, BatchFailure, Running, Summary};
 use super::plan::Plan;
 use super::resources::{free_bytes, memory_in_use};
+use super::throttles::RateLimit;
 use crate::ledger::Standing;
 use crate::ledger::{LedgerState, LedgerWriter, TaskResult, to_line};
 use crate::scheduler::{
@@ -128,6 +129,7 @@ impl Batch {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut has_controls = true;
+        let runner = Arc::clone(&self.runner);
         while let Next::Wait { until } = self.start_what_may(observe) {
             let timer = async {
                 match until {
@@ -158,6 +160,7 @@ impl Batch {
                     let is_full = *ledger.borrow_and_update() == LedgerState::Full;
                     self.hold(Hold::ResultsFull, is_full, observe);
                 }
+                limit = runner.rate_limit() => self.take_rate_limit(&limit),
                 _ = tick.tick() => self.look(observe),
                 () = timer => {}
             }
@@ -272,6 +275,18 @@ impl Batch {
             After::Retry { at } => Some(at.saturating_sub(now)),
         };
         observe(self, BatchEvent::Ended { result: &end.result, standing, retry_in });
+    }
+
+    /// Pauses the sources of a rate limit, in the scheduler and in the gateway.
+    fn take_rate_limit(&mut self, limit: &RateLimit) {
+        let now = self.now();
+        for name in &limit.sources {
+            let Some(source) = self.scheduler.known_source(name) else { continue };
+            self.scheduler.rate_limited(now, source, limit.retry_after);
+            if let Some(until) = self.scheduler.paused_until(source, now) {
+                self.runner.pause(name, until.saturating_sub(now));
+            }
+        }
     }
 
     /// Looks at the limits of the batch.

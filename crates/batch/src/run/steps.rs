@@ -28,6 +28,8 @@ pub(super) struct Steps<'a> {
     /// The directory of the attempt's files.
     folder: PathBuf,
     result: TaskResult,
+    /// Whether a time limit ended the turn while a rate limit held it for most of that time.
+    was_held: bool,
 }
 
 /// The reason that an attempt has no turn, or cannot continue after it.
@@ -87,7 +89,7 @@ impl<'a> Steps<'a> {
         result.worker.clone_from(&runner.worker);
         result.shard = attempt.shard;
         result.metadata.clone_from(&attempt.task.metadata);
-        Self { runner, attempt, stop, folder, result }
+        Self { runner, attempt, stop, folder, result, was_held: false }
     }
 
     pub(super) async fn run(mut self) -> AttemptEnd {
@@ -139,6 +141,7 @@ impl<'a> Steps<'a> {
         }
         let Some(record) = self.take_turns(&directory).await? else { return stopped };
         let rule = match (&record.failure, record.state) {
+            (Some(_), _) if self.was_held => Rule::of_failure(FailureKind::Provider),
             (Some(failure), _) => Rule::of_failure(failure.kind()),
             (None, RunState::Completed) => Rule::of_completed(),
             _ => Rule::of_interrupted(),
@@ -149,6 +152,9 @@ impl<'a> Steps<'a> {
             self.result.patch = patch;
             self.result.check = check;
             self.result.artifacts = artifacts;
+        }
+        if self.was_held {
+            return Ok(Outcome::RateLimited { retry_after: None });
         }
         Ok(outcome(&record, self.result.standing()))
     }
@@ -197,8 +203,23 @@ impl<'a> Steps<'a> {
             hint: error.remedy().as_ref().map(ToString::to_string),
             ..Failure::new(error.kind(), chain(&error))
         })?;
+        let source = self.source_name();
+        let paused_before = self.runner.options.throttles.paused_total(&source);
         let turns = self.converse(&runner, schema).await;
+        let paused = self.runner.options.throttles.paused_total(&source).saturating_sub(paused_before);
         self.report(&runner).await;
+        if let Ok(Some(record)) = &turns
+            && let Some(TurnFailure::Timeout { limit, .. } | TurnFailure::IdleTimeout { limit, .. }) = &record.failure
+            && paused.saturating_mul(2) >= *limit
+        {
+            self.was_held = true;
+            let message = format!(
+                "the provider refused requests for {}s of the turn's time limit of {}s",
+                paused.as_secs(),
+                limit.as_secs()
+            );
+            self.fail(Failure::new(FailureKind::Provider, message));
+        }
         if let Err(error) = runner.close().await {
             tracing::warn!("{}: {}", self.attempt.task.id, chain(&error));
         }
@@ -273,6 +294,13 @@ impl<'a> Steps<'a> {
         let builder = self.runner.host.runner().task_name(name).dir(directory);
         let sources = self.runner.options.sources.clone();
         builder.model_source(sources).options(turn).ephemeral(self.runner.options.deletes_sessions)
+    }
+
+    /// Returns the name of the task's model source for the scheduler; empty if the task names none.
+    fn source_name(&self) -> String {
+        let task = &self.attempt.task;
+        let role = task.model_source_type.map(|role| role.as_str().to_owned());
+        task.model.as_ref().map(ToString::to_string).or(role).unwrap_or_default()
     }
 
     async fn schema(&self) -> Result<Option<Value>, Failure> {

@@ -1,5 +1,6 @@
 //! The arguments of `batch`.
 
+use super::rate::Rate;
 use super::values::{amount, duration, idle_limit};
 use super::{ConsoleArgs, InstructionArgs, PermissionArg, ReportFormat};
 use clap::{Args, Subcommand, ValueEnum};
@@ -85,6 +86,13 @@ pub(crate) struct BatchRunArgs {
     /// Wait this time before the second attempt, twice as long before each further one
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", hide_short_help = true, help_heading = SCHEDULE)]
     pub(crate) retry_delay: Duration,
+
+    /// Limit the requests to a model source, such as `10/s` for each or `code=30/m` for one; can be repeated
+    ///
+    /// Requests wait in the gateway, and the idle limit stands still meanwhile. They also wait while the provider
+    /// refuses them with status 429, for the time in its `retry-after`.
+    #[arg(long, value_name = "[ROLE=]N/UNIT", help_heading = SCHEDULE)]
+    pub(crate) rate: Vec<Rate>,
 
     /// Stop after this many failed tasks, or a share such as 10%; 1 without a value
     #[arg(long, value_name = "N|P%", num_args = 0..=1, require_equals = true, default_missing_value = "1", help_heading = SCHEDULE)]

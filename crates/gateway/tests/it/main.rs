@@ -17,4 +17,5 @@ mod malformed_requests;
 mod probing;
 mod proxies;
 mod support;
+mod throttles;
 mod tls;

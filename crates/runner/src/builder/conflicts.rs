@@ -30,15 +30,17 @@ impl RunnerBuilder {
             isolated,
             database,
             gateway,
+            throttles,
             max_servers,
             server_idle_timeout,
             supervisor: _,
         } = launch;
-        let start_of_opencode: [Setting; 8] = [
+        let start_of_opencode: [Setting; 9] = [
             ("opencode", opencode.is_some()),
             ("lean", *lean),
             ("project_config", !*project_config),
             ("gateway", !*gateway),
+            ("throttle", !throttles.is_empty()),
             ("isolated", *isolated),
             ("database", database.is_some()),
             ("max_servers", max_servers.is_some()),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod ids;
+mod model;
 mod replay;
 mod routes;
 mod state;

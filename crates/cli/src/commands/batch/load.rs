@@ -3,12 +3,13 @@
 use crate::args::{BatchRunArgs, PermissionArg};
 use crate::error::CommandError;
 use crate::input_file;
-use opencode_run_batch::run::Redo;
+use opencode_run_batch::run::{Redo, Throttles};
 use opencode_run_batch::scheduler::Settings;
 use opencode_run_batch::{
     BatchTask, IdHash, LoadOptions, Permission, Problem, Selection, Shard, TaskSet, TasksFileError, Template,
 };
-use opencode_run_core::{FailureKind, Limit, PermissionPolicy, TurnOptions};
+use opencode_run_core::{FailureKind, Limit, ModelSourceType, PermissionPolicy, TurnOptions};
+use opencode_runner::ModelSource;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -145,6 +146,26 @@ pub(super) fn settings(args: &BatchRunArgs) -> Settings {
     settings.max_cost = args.max_cost;
     settings.max_tokens = args.max_tokens_total;
     settings
+}
+
+/// Returns the throttles of the model sources, with the rates of the user.
+///
+/// # Errors
+///
+/// If a rate is for a role without a model source of its own, or nothing would enforce it.
+pub(super) fn throttles(args: &BatchRunArgs, sources: &ModelSource) -> Result<Throttles, CommandError> {
+    if !args.rate.is_empty() && (args.no_gateway || sources.is_empty()) {
+        let why = if args.no_gateway { "there is no gateway" } else { "there is no model source" };
+        let error = CommandError::new(FailureKind::Config, format!("--rate has no effect: {why}"));
+        return Err(error.hint("a rate needs model sources from a file that are reached through the gateway"));
+    }
+    if let Some(role) = args.rate.iter().filter_map(|rate| rate.role).find(|role| !sources.has_model(*role)) {
+        let error = CommandError::new(FailureKind::Config, format!("--rate: no model source `{role}` is configured"));
+        let known: Vec<_> = sources.configured().into_iter().map(ModelSourceType::as_str).collect();
+        return Err(error.hint(format!("configured: {}", known.join(", "))));
+    }
+    let of = |wanted: Option<ModelSourceType>| args.rate.iter().rev().find(|rate| rate.role == wanted);
+    Ok(Throttles::new(sources, |role| of(Some(role)).or_else(|| of(None)).map(|rate| rate.interval)))
 }
 
 /// Returns how many tasks run at once on this machine: two for each core, as far as the free memory reaches.

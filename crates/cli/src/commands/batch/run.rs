@@ -12,7 +12,7 @@ use crate::signals::Signals;
 use crate::{surroundings, watch};
 use opencode_run_batch::run::{
     Batch, BatchFailure, BatchFolder, BatchOptions, Control, HostRunner, HostRunnerOptions, Input, Plan, PlanError,
-    Redo, Request, Summary, serve,
+    Redo, Request, Summary, Throttles, serve,
 };
 use opencode_run_batch::scheduler::StopReason;
 use opencode_run_batch::workspace::{REGISTRY, WorkspaceOptions};
@@ -128,8 +128,11 @@ async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<O
     if plan.to_run == 0 && !is_streamed {
         console.note(&format!("all {} tasks are done", plan.done));
     }
-    let host = host(&args, &folder).await?;
-    let runner = HostRunner::new(host, runner_options(&args, &files.tasks, &folder, sources)?);
+    let throttles = load::throttles(&args, &sources.source)?;
+    let host = host(&args, &folder, &throttles).await?;
+    let mut runner_options = runner_options(&args, &files.tasks, &folder, sources)?;
+    runner_options.throttles = throttles;
+    let runner = HostRunner::new(host, runner_options);
     let mut batch_options = BatchOptions::default();
     batch_options.shard = options.selection.shard;
     folder.path().clone_into(&mut batch_options.results_folder);
@@ -205,7 +208,7 @@ async fn plan(
     Ok((tasks, plan))
 }
 
-async fn host(args: &BatchRunArgs, folder: &BatchFolder) -> Result<Host, CommandError> {
+async fn host(args: &BatchRunArgs, folder: &BatchFolder, throttles: &Throttles) -> Result<Host, CommandError> {
     surroundings::make_private();
     let mut builder = Host::builder()
         .lean(args.lean)
@@ -218,7 +221,7 @@ async fn host(args: &BatchRunArgs, folder: &BatchFolder) -> Result<Host, Command
     if !args.keep_sessions {
         builder = builder.database(folder.database());
     }
-    Ok(builder.build().await?)
+    Ok(throttles.applied_to(builder).build().await?)
 }
 
 fn runner_options(

@@ -93,6 +93,7 @@ impl Turn {
                 let (content_type, body) = (content_type.clone(), self.fill(body));
                 self.answer(Answer::Reply { status: *status, content_type, body });
             }
+            TurnAct::AskModel {} => self.ask_model()?,
             TurnAct::HangUp {} => self.answer(Answer::HangUp),
             TurnAct::Do { act } => return acts::perform(&self.server.invocation, act, &self.directory),
         }
