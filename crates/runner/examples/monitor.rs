@@ -27,7 +27,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         tokio::select! {
             item = turn.next() => match item {
                 Some(EventItem::Event(event)) => println!("{:?} {}", event.at, event.observed.event.kind()),
-                Some(EventItem::Missed(count)) => println!("came too late for {count} events"),
+                Some(EventItem::Missed(count)) => println!("missed {count} events"),
                 None => break,
             },
             _ = every_second.tick() => println!("{}: {} bytes of output", runner.state(), runner.current_output_len()),

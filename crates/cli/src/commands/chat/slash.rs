@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The commands, each with its argument and its purpose.
 pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
     ("/help", "", "list these commands"),
-    ("/model", "[PROVIDER/MODEL]", "show or choose the model of the next turns; `default` ends the choice"),
+    ("/model", "[PROVIDER/MODEL]", "show or choose the model of the next turns; `default` resets it"),
     ("/role", "[ROLE]", "show or choose the model role: plan, think, code, write or default"),
     ("/context", "[TEXT]", "show or set the system prompt; `none` removes it"),
     ("/cost", "", "show tokens and cost so far"),
