@@ -249,7 +249,7 @@ fn stdout_can_end_before_the_process() {
 }
 
 #[test]
-fn stdout_can_be_held_open_after_the_process() {
+fn stdout_can_stay_open_after_exit() {
     let sandbox = Sandbox::new();
     let fake = doing(&sandbox, [text("x"), Act::HoldStdoutOpen { duration_s: 2 }]);
     let mut child = command(&sandbox, &fake).spawn().unwrap();

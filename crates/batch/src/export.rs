@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn predictions_keep_the_last_newline() {
+    fn predictions_keep_the_final_newline() {
         let text = exported(ExportFormat::Predictions);
         let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!(
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn joblog_is_that_of_parallel() {
+    fn joblog_has_gnu_parallel_format() {
         let text = exported(ExportFormat::Joblog);
         let rows: Vec<Vec<_>> = text.lines().map(|line| line.split('\t').collect()).collect();
         assert_eq!(rows.len(), 4);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn table_and_summary_have_a_row_each() {
+    fn table_and_summary_list_every_task() {
         let text = exported(ExportFormat::Csv);
         let rows: Vec<_> = csv::Reader::from_reader(text.as_bytes()).into_records().map(Result::unwrap).collect();
         assert_eq!((rows.len(), &rows[0][2], &rows[1][2], &rows[2][3]), (3, "passed", "check failed", "timeout"));
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn junit_tells_failures_from_errors() {
+    fn junit_distinguishes_failures_from_errors() {
         let text = exported(ExportFormat::Junit);
         assert!(text.contains("tests=\"3\" failures=\"2\" errors=\"0\" skipped=\"0\""), "{text}");
         assert!(text.contains("message=\"no &lt;luck&gt; | &quot;x&quot;\""), "{text}");

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn results_that_do_not_fit_are_refused() {
+    fn mismatching_results_are_refused() {
         let folder = Folder(tempfile::tempdir().unwrap());
         let output = folder.0.path().join("all.jsonl");
         let one = folder.write("one.jsonl", &[result("a", 1, None)]);

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn slice_is_that_of_python() {
+    fn slice_follows_python() {
         let slice: Slice = "2:4".parse().unwrap();
         assert_eq!((0..6).filter(|number| slice.has(*number)).collect::<Vec<_>>(), [2, 3]);
         assert!("3:".parse::<Slice>().unwrap().has(1000));

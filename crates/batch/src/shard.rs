@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn shard_is_read_as_written() {
+    fn shard_text_round_trips() {
         assert_eq!("3/16".parse::<Shard>().unwrap().to_string(), "3/16");
         for wrong in ["0/4", "5/4", "3", "a/b", "1/0"] {
             assert!(wrong.parse::<Shard>().is_err(), "{wrong}");

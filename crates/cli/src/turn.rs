@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn awaited_thing_is_reported() {
+    async fn long_wait_for_start_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let by_command = ModelConfig { api_key_command: Some("sleep 600".to_owned()), ..ModelConfig::new("m") };
         let with_key = ModelConfig { api_key: Some("sk-1".into()), ..ModelConfig::new("m") };

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tag_is_found_in_its_variable_alone() {
+    fn tag_is_found_only_in_its_variable() {
         let tag = EnvironmentTag::new();
         let entry = |name: &str, value: &str| format!("{name}={value}").into_bytes();
         assert!(tag.is_in_entry(&entry(EnvironmentTag::VARIABLE, &tag.0)));

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn contained_command_gets_its_environment_alone() {
+    async fn contained_command_gets_only_the_given_environment() {
         let folder = tempfile::tempdir().unwrap();
         let output = std::fs::File::create(folder.path().join("log")).unwrap();
         let variables = [("PATH", "/usr/bin:/bin"), ("B", "2"), ("PWD", "/elsewhere")];

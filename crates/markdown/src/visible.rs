@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn visible_line_is_one_line() {
+    fn line_breaks_are_made_visible() {
         assert_eq!(visible_line("/tmp/a\n# b\tc"), "/tmp/a␊# b␉c");
     }
 }

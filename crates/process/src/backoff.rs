@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn reconnect_pauses_are_endless_and_bounded() {
+    fn reconnect_pauses_never_end_and_are_capped() {
         assert!(reconnect().take(1000).count() == 1000 && reconnect().take(1000).all(|pause| pause.as_secs() <= 4));
     }
 }

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn hash_changes_with_the_content_alone() {
+    fn hash_depends_only_on_the_content() {
         let project = project(&[(".opencode/plugin/x.js", "a"), ("opencode.json", r#"{"theme": "x"}"#)]);
         let of = || ProjectConfig::of(project.path()).unwrap();
         let first = of();

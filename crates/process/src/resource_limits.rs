@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_have_their_hint() {
+    fn each_cause_has_a_hint() {
         for (words, hint) in [
             ("Error: Unexpected error\n\ndatabase or disk is full", "make room"),
             ("cannot be started: Resource temporarily unavailable (os error 11)", "ulimit -u"),

@@ -20,7 +20,7 @@ fn failure() -> TurnFailure {
 }
 
 #[tokio::test]
-async fn close_removes_directory_as_asked() {
+async fn close_removes_directory_as_configured() {
     use DirectoryCleanup::{Keep, Remove, RemoveIfSuccessful};
     let workspace = tempfile::tempdir().unwrap();
     let answer = || ScriptedExecutor::new().answers(["done"]);

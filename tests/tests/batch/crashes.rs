@@ -8,7 +8,7 @@ use std::time::Duration;
 const KILLS: u64 = 8;
 
 #[test]
-fn killed_batch_loses_nothing() {
+fn killed_batch_loses_no_result() {
     let kills = std::env::var("OPENCODE_RUN_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let stage = Stage::new(100, Duration::from_millis(400));
     let results = stage.path("results.jsonl");

@@ -35,7 +35,7 @@ fn fill(disk: &Path) -> PathBuf {
 }
 
 #[test]
-fn full_disk_is_waited_for() {
+fn write_waits_for_full_disk() {
     let stage = Stage::new(30, Duration::from_millis(300));
     let Some(disk) = SmallDisk::mount(stage.path("disk")) else {
         eprintln!("skipped: this user cannot mount a file system");

@@ -26,7 +26,7 @@ fn refused_configuration_has_its_reason() {
 }
 
 #[test]
-fn crash_without_session_hints_at_none() {
+fn crash_without_session_suggests_no_session() {
     for code in [1, 132] {
         let acts = [Act::Stderr { text: "TypeError: undefined is not a function\n".to_owned() }, Act::Exit { code }];
         let case = Case::doing(acts);

@@ -45,7 +45,7 @@ fn broken_project_configuration_is_explained() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn other_broken_files_are_explained() {
+fn broken_agent_and_command_files_are_explained() {
     let stage = Stage::new(Script::always("Done."));
     assert_reason(&stage, "home/.config/opencode/opencode.json", "{ nonsense", &["InvalidSymbol at line 1, column 3"]);
     assert_reason(&stage, "workspace/.opencode/agent/bad.md", "---\nmode: nosuch\n---\nx", &["nosuch", "mode"]);

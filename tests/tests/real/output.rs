@@ -210,7 +210,7 @@ fn broken_pipe_interrupts_quietly() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn structured_value_is_alone_on_stdout() {
+fn stdout_has_only_the_structured_value() {
     let said = [Part::text("Here you are."), Part::tool_call("StructuredOutput", json!({"count": 3}))];
     let stage = Stage::new(Script::new().rule(When::agent().reply(Answer::new(said))));
     stage.write(

@@ -52,7 +52,7 @@ async fn second_batch_is_refused() {
 }
 
 #[tokio::test]
-async fn torn_line_is_moved_away() {
+async fn incomplete_last_line_is_moved() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.jsonl");
     write(&path, &[result("a", 1, None)]).await;

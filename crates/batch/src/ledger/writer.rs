@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn full_disk_is_waited_for() {
+    async fn write_waits_for_full_disk() {
         let disk = Disk(Arc::new(Mutex::new(Inner { room: 10, grows_by: 6, ..Inner::default() })));
         let (writer, thread) = LedgerWriter::start(disk.clone(), 0).unwrap();
         let mut state = writer.state();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn line_on_full_disk_can_be_given_up() {
+    async fn wait_for_full_disk_can_be_cancelled() {
         let disk = Disk(Arc::new(Mutex::new(Inner { room: 3, ..Inner::default() })));
         let (writer, _) = LedgerWriter::start(disk.clone(), 0).unwrap();
         writer.give_up();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_that_wait_share_a_sync() {
+    async fn pending_lines_share_a_sync() {
         let disk = Disk(Arc::new(Mutex::new(Inner { room: 1 << 20, ..Inner::default() })));
         let (writer, _) = LedgerWriter::start(disk.clone(), 0).unwrap();
         let mut appends = tokio::task::JoinSet::new();

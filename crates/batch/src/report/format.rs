@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_the_digits_that_matter() {
+    fn numbers_keep_significant_digits() {
         let durations = [0, 999, 4200, 59_999, 200_000, 7_500_000, 200_000_000].map(duration);
         assert_eq!(durations, ["0 ms", "999 ms", "4.2 s", "59 s", "3 min 20 s", "2 h 05 min", "2 d 7 h"]);
         assert_eq!([0.0, 0.0012, 0.5, 12.345, 1234.5].map(cost), ["$0", "$0.0012", "$0.50", "$12.35", "$1234"]);

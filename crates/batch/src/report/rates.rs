@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_k_is_without_replacement() {
+    fn pass_all_k_samples_without_replacement() {
         assert!(is_near(all_of(4, 2, 2), 1.0 / 6.0));
         assert!(is_near(all_of(3, 3, 3), 1.0));
         assert!(is_near(all_of(3, 1, 2), 0.0));

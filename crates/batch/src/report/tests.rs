@@ -40,7 +40,7 @@ fn data(page: &str, id: &str) -> Value {
 }
 
 #[test]
-fn text_of_an_agent_is_never_markup() {
+fn agent_text_is_never_markup() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("patch.diff"), HOSTILE).unwrap();
     fs::write(folder.path().join("check.log"), HOSTILE).unwrap();

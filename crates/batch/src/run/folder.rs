@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_of_tasks_stay_apart() {
+    fn task_directories_are_distinct() {
         let folder = BatchFolder::of(Path::new("/data/r.jsonl")).unwrap();
         assert_eq!(folder.path(), Path::new("/data/r.jsonl.d"));
         let of = |id: &str| folder.attempt(id, 1);

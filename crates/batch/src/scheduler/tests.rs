@@ -36,7 +36,7 @@ fn start_all(scheduler: &mut Scheduler, now: Duration) -> Vec<usize> {
 }
 
 #[test]
-fn priority_then_place_decides() {
+fn tasks_start_by_priority_then_position() {
     let mut scheduler = Scheduler::new(settings(10));
     let (one, other) = (scheduler.source("a"), scheduler.source("b"));
     for (source, priority) in [(one, 0), (other, 0), (other, 5), (one, -1)] {
@@ -64,7 +64,7 @@ fn retry_holds_no_slot() {
 }
 
 #[test]
-fn rate_limit_pauses_its_source_alone() {
+fn rate_limit_pauses_only_its_source() {
     let mut scheduler = Scheduler::new(settings(2));
     let (one, other) = (scheduler.source("a"), scheduler.source("b"));
     for source in [one, one, other, one] {
@@ -143,7 +143,7 @@ fn budget_reserves_for_running_tasks() {
 }
 
 #[test]
-fn fail_fast_counts_or_takes_a_part() {
+fn fail_fast_accepts_count_or_percentage() {
     for (fail_fast, started) in [("2", 2), ("5%", 5)] {
         let settings = Settings { fail_fast: Some(fail_fast.parse().unwrap()), ..settings(1) };
         let mut scheduler = with_tasks(settings, 100);

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_known_data_sets_are_no_near_miss() {
+    fn known_data_set_columns_are_not_misspellings() {
         let columns = [
             "patch",
             "test_patch",

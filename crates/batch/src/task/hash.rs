@@ -152,7 +152,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn hash_follows_the_effect_alone() {
+    fn hash_depends_only_on_effective_fields() {
         let task = BatchTask { id: "a".into(), messages: vec!["go".into()], ..BatchTask::default() };
         let hash = TaskHash::of(&task);
         assert_eq!(hash.as_str().len(), 64);

@@ -66,7 +66,7 @@ fn messages_may_be_a_conversation() {
 }
 
 #[test]
-fn task_without_id_is_named_by_repository_or_place() {
+fn task_without_id_is_named_by_repository_or_position() {
     assert_eq!(parse(r#"{"prompt":"m"}"#).unwrap().id, "7");
     assert_eq!(parse(r#"{"prompt":"m","repo":"o/r"}"#).unwrap().id, "o/r");
     assert_eq!(parse(r#"{"prompt":"m","repo":"o/r","ref":"v1"}"#).unwrap().id, "o/r@v1");

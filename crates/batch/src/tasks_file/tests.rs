@@ -36,7 +36,7 @@ fn lines_are_read_again_at_their_position() {
 }
 
 #[test]
-fn problems_have_their_lines() {
+fn problems_name_their_lines() {
     let folder = Folder::new();
     let text = "{\"id\":\"a\",\"prompt\":\"m\"}\n\n{\"id\":\"b\",\"promt\":\"m\"}\n{\"id\":\n[1]\n";
     let error = load(&folder.file("t.jsonl", text)).unwrap_err();
@@ -128,7 +128,7 @@ fn directory_of_instructions_names_tasks_by_folder() {
 }
 
 #[test]
-fn selection_is_taken_in_steps() {
+fn selection_steps_apply_in_order() {
     let folder = Folder::new();
     let line = |n: u32| format!("{{\"id\":\"t{n:02}\",\"prompt\":\"m\"}}");
     let text = (0..20).map(line).collect::<Vec<_>>().join("\n");
@@ -165,7 +165,7 @@ fn matrix_changes_model_and_hash() {
 }
 
 #[test]
-fn file_that_changes_is_noticed() {
+fn changed_tasks_file_is_reported() {
     let folder = Folder::new();
     let path = folder.file("t.jsonl", "{\"id\":\"a\",\"prompt\":\"m\"}\n{\"id\":\"b\",\"prompt\":\"m\"}\n");
     let set = load(&path).unwrap();

@@ -96,7 +96,7 @@ mod tests {
     use opencode_run_core::{ModelConfig, ModelSourceType};
 
     #[test]
-    fn each_line_has_its_option() {
+    fn each_model_is_listed_with_its_option() {
         let config = ModelConfig { base_url: Some("https://x:1/v1".to_owned()), ..ModelConfig::new("large") };
         let source = [(ModelSourceType::Code, config)].into_iter().collect();
         let usable = Usable { sources: sources(&source), models: vec!["a/b".to_owned(), "a/\u{1b}c".to_owned()] };

@@ -357,7 +357,7 @@ async fn cancelled_kill_continues_and_is_awaited() {
 }
 
 #[test]
-fn memory_is_that_of_the_group() {
+fn memory_is_summed_over_the_group() {
     let group = |script: &str| {
         let mut command = Command::new("sh");
         std::os::unix::process::CommandExt::process_group(command.args(["-c", script]), 0).spawn().unwrap()

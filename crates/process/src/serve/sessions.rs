@@ -94,7 +94,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     #[test]
-    fn session_is_taken_by_one_turn_at_a_time() {
+    fn session_is_leased_to_one_turn_at_a_time() {
         let (sessions, (consumer, _receiver)) = (Arc::new(Sessions::default()), mpsc::channel(1));
         let taken = sessions.take(&SessionId::new("a"), consumer.downgrade()).unwrap();
         assert!(sessions.take(&SessionId::new("a"), consumer.downgrade()).is_none());

@@ -72,7 +72,7 @@ async fn long_log_keeps_beginning_and_end() {
 }
 
 #[tokio::test]
-async fn check_sees_the_files_laid_over() {
+async fn check_sees_the_copied_files() {
     let fixture = Fixture::new(&[("test.sh", b"exit 1\n"), ("keep.txt", b"k\n")]).await;
     let task = fixture.task().await;
     let folder = fixture.path("checks");

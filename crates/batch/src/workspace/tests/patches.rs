@@ -41,7 +41,7 @@ async fn patch_has_every_kind_of_change() {
 }
 
 #[tokio::test]
-async fn untouched_clone_gives_empty_patch() {
+async fn unchanged_clone_has_empty_patch() {
     let fixture = Fixture::new(&FILES).await;
     let task = fixture.task().await;
     assert_eq!(git(task.directory(), &["status", "--porcelain"]), "");
@@ -53,7 +53,7 @@ async fn untouched_clone_gives_empty_patch() {
 }
 
 #[tokio::test]
-async fn emptied_clone_gives_patch_of_deletions() {
+async fn emptied_clone_has_patch_of_deletions() {
     let fixture = Fixture::new(&FILES).await;
     let task = fixture.task().await;
     for name in ["a.txt", "b.txt", "image.bin", ".gitignore", "src/lib.rs"] {
@@ -82,7 +82,7 @@ async fn commits_of_agent_and_removed_git_do_not_matter() {
 }
 
 #[tokio::test]
-async fn nested_repository_is_left_out_with_warning() {
+async fn nested_repository_is_skipped_with_warning() {
     let fixture = Fixture::new(&FILES).await;
     let task = fixture.task().await;
     make_repository(&task.directory().join("vendor/inner"), &[("x", b"1\n")]);
@@ -148,7 +148,7 @@ async fn file_that_git_refuses_is_a_warning() {
 }
 
 #[tokio::test]
-async fn pipes_and_sockets_are_left_out() {
+async fn pipes_and_sockets_are_skipped() {
     let fixture = Fixture::new(&FILES).await;
     let task = fixture.task().await;
     rustix::fs::mkfifoat(rustix::fs::CWD, task.directory().join("pipe"), rustix::fs::Mode::RWXU).unwrap();

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choice_of_model_ends_that_of_role() {
+    fn chosen_model_resets_chosen_role() {
         let mut settings = Settings { role: Some(ModelSourceType::Code), ..Settings::default() };
         settings.model = Some("a/b".parse().unwrap());
         settings.role = None;

@@ -70,7 +70,7 @@ fn output_excludes_sub_agents() {
 }
 
 #[test]
-fn same_id_in_two_agents_is_distinct() {
+fn same_call_id_in_two_agents_is_distinct() {
     let thought = Event::ReasoningDelta { part: PartId::new("p"), delta: "hm".to_owned() };
     let turn = after([
         event(text("p", "one")),
