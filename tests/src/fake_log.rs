@@ -27,7 +27,7 @@ pub enum Record {
         /// The whole environment.
         env: BTreeMap<String, String>,
     },
-    /// It read stdin to the end.
+    /// The fake read stdin to the end.
     Stdin {
         /// The fake's pid.
         pid: u32,
@@ -36,7 +36,7 @@ pub enum Record {
         /// The number of bytes.
         bytes: usize,
     },
-    /// It received a request as a server.
+    /// The fake received a request as a server.
     Request {
         /// The fake's pid.
         pid: u32,

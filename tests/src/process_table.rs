@@ -33,7 +33,7 @@ impl ProcessId {
         String::from_utf8_lossy(&bytes).replace('\0', " ").chars().take(160).collect()
     }
 
-    /// Kills it, if it is still this very process.
+    /// Kills the process, if its pid was not reused.
     pub(crate) fn kill(self) {
         if let (true, Some(pid)) = (self.is_alive(), rustix::process::Pid::from_raw(self.pid)) {
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();

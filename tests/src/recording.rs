@@ -38,7 +38,7 @@ pub struct About {
     pub end: End,
     /// The duration in milliseconds.
     pub duration_ms: u64,
-    /// The time limit in seconds after which it was killed, if it was.
+    /// The time limit in seconds after which the process was killed, if it was.
     #[serde(default)]
     pub killed_after_s: Option<u64>,
     /// The number of requests to the model, including those of an earlier turn.
@@ -62,7 +62,7 @@ pub struct About {
 pub enum End {
     /// It exited with this code.
     Code(i32),
-    /// It was ended by this signal.
+    /// The process was ended by this signal.
     Signal(SignalName),
 }
 

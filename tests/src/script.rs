@@ -148,12 +148,12 @@ pub enum Act {
     Spawn {
         /// How the process escapes.
         kind: SpawnKind,
-        /// The time until it exits by itself, in seconds; at most [`SLEEP_LIMIT_S`].
+        /// The time until the process exits by itself, in seconds; at most [`SLEEP_LIMIT_S`].
         duration_s: u64,
-        /// Whether it ignores `INT`, `TERM` and `HUP`.
+        /// Whether the process ignores `INT`, `TERM` and `HUP`.
         #[serde(default)]
         ignore_signals: bool,
-        /// Whether it keeps stdout and stderr open; otherwise its streams are `/dev/null`.
+        /// Whether the process keeps stdout and stderr open; otherwise its streams are `/dev/null`.
         #[serde(default)]
         hold_output: bool,
         /// For [`SpawnKind::ForkStorm`] and [`SpawnKind::Chain`]: the maximum number of processes, at most
@@ -163,7 +163,7 @@ pub enum Act {
     },
     /// Starts a process that keeps stdout and stderr open after the fake has exited.
     HoldStdoutOpen {
-        /// The time until it exits by itself, in seconds; at most [`SLEEP_LIMIT_S`].
+        /// The time until the process exits by itself, in seconds; at most [`SLEEP_LIMIT_S`].
         duration_s: u64,
     },
     /// Writes a file, relative to the working directory.
@@ -209,7 +209,7 @@ pub enum Act {
 /// The time in seconds after which a stalled or waiting fake gives up.
 pub const STALL_LIMIT_S: u64 = 600;
 
-/// The longest life of a sleeping process, in seconds.
+/// The maximum lifetime of a sleeping process, in seconds.
 pub const SLEEP_LIMIT_S: u64 = 300;
 
 /// The maximum number of processes of a fork bomb.
@@ -249,7 +249,7 @@ pub enum SignalName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpawnKind {
-    /// It does not: a plain child.
+    /// The process does not escape: a plain child.
     Child,
     /// A session of its own, like the commands of opencode's shell tool.
     Setsid,

@@ -170,7 +170,7 @@ impl ServeRecording {
 }
 
 impl Request {
-    /// Returns whether it sends a message to the agent.
+    /// Returns whether this request sends a message to the agent.
     #[must_use]
     pub fn is_message(&self) -> bool {
         self.method == "POST" && self.path.ends_with("/message")

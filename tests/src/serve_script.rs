@@ -133,7 +133,7 @@ pub enum TurnAct {
     Replay {
         /// The recording: `VERSION/NAME` of `crates/process/recordings/serve`.
         recording: String,
-        /// It ends before the first event that contains this, without an answer.
+        /// Ends the replay before the first event that contains this text, without an answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<String>,
         /// The events are lost: no stream gets them. The session's messages exist all the same.
@@ -252,7 +252,7 @@ impl From<Act> for TurnAct {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteFault {
-    /// Its route, such as `POST /session` or `GET /session/*/message`; `*` matches any one segment.
+    /// The route of the request, such as `POST /session` or `GET /session/*/message`; `*` matches any one segment.
     pub route: String,
     /// The number of such requests that are answered normally before.
     #[serde(default)]

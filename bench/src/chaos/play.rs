@@ -26,12 +26,12 @@ pub(crate) struct Played {
     pub(crate) ended: String,
     /// The time from the fault to the end of the command, if there was a fault while it ran.
     pub(crate) took: Option<Duration>,
-    /// The time from there until no process was alive.
+    /// The time from the command's end until no process was alive.
     pub(crate) all_exited: Duration,
 }
 
 impl Played {
-    /// Returns whether it took longer than guaranteed, which the slack allows.
+    /// Returns whether the end took longer than guaranteed, which is allowed within the slack.
     pub(crate) fn is_late(&self) -> bool {
         self.took.unwrap_or_default() + self.all_exited > GUARANTEED
     }
@@ -179,7 +179,7 @@ impl Running {
             Fault::KillOpencode => kill_opencode(fake, plan.transport.name()),
             Fault::CloseStdout => {
                 drop(self.unread.take());
-                // It is noticed only when something is printed.
+                // The command notices the closed pipe only when it prints something.
                 return Ok(None);
             }
             Fault::Nothing | Fault::Timeout(_) | Fault::IdleTimeout(_) => {}
@@ -210,7 +210,7 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        // It was not reaped, so its pid is still its own. It may have exited meanwhile, which is fine.
+        // The child was not reaped, so its pid was not reused. It may have exited meanwhile, which is fine.
         kill_process(Pid::from_child(&self.child), signal).ok();
     }
 

@@ -14,10 +14,10 @@ pub(crate) struct Statistics {
     kinds: BTreeMap<(&'static str, String), u64>,
     /// The number of cases by the command's end.
     ends: BTreeMap<String, u64>,
-    /// The longest time from the fault to the command's end, and from there until no process was alive.
+    /// The longest time from the fault to the command's end, and from that end until no process was alive.
     slowest_end: Duration,
     slowest_sweep: Duration,
-    /// The number of cases in which both together exceeded the guaranteed three seconds within the slack.
+    /// The number of cases in which the sum of both times exceeded the guaranteed three seconds, but not the slack.
     late: u64,
     report_interval: Duration,
     said: Duration,

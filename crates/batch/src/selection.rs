@@ -14,7 +14,7 @@ pub struct Selection {
     pub filter: Option<Regex>,
     /// A range of the remaining tasks.
     pub slice: Option<Slice>,
-    /// Shuffles them by this seed.
+    /// The seed for shuffling the tasks.
     pub shuffle: Option<u64>,
     /// The maximum number of tasks.
     pub limit: Option<u64>,

@@ -78,7 +78,7 @@ struct Filter {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoadedTask {
-    /// The task with its id in the batch; relative paths have become absolute.
+    /// The task with its id in the batch and with absolute paths.
     pub task: BatchTask,
     /// The id without the suffix for its repetition or model.
     pub base_id: String,

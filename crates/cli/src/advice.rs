@@ -110,7 +110,7 @@ pub(crate) fn describe(
             error.hint(hint)
         }
         TurnFailure::Configuration { .. } => error.hint("correct it: opencode itself rejects it too"),
-        // The session in an isolated home is deleted with it.
+        // The session of an isolated run is deleted with its home.
         TurnFailure::Crashed { .. } | TurnFailure::ServerLost { .. }
             if conversation.task.isolated || conversation.session.is_none() =>
         {

@@ -33,12 +33,12 @@ impl Console {
         line(warning_line(text));
     }
 
-    /// Returns the same without a live view.
+    /// Returns this console without its live view.
     pub(crate) const fn without_live(self) -> Self {
         Self { live: None, ..self }
     }
 
-    /// Shows in the live view what is waited for now, if there is a view.
+    /// Shows what the turn is waiting for in the live view, if there is one.
     pub(crate) fn wait_for(self, awaited: &str) {
         if let Some(live) = self.live {
             live.wait_for(awaited);

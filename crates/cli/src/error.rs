@@ -6,7 +6,7 @@ use opencode_run_process::resource_hint;
 use opencode_runner::{BuildError, RunnerError};
 use std::path::Path;
 
-/// The reason for which the command could not do its task.
+/// The reason why the command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CommandError {
     pub(crate) kind: FailureKind,

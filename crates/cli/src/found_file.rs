@@ -24,11 +24,11 @@ pub(crate) struct FoundFile {
 /// Whether an auto-discovered file is used.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// The user allowed it in this state.
+    /// The user allowed the file with this content.
     Allowed,
-    /// It appears to be the user's own.
+    /// The file appears to be the user's own.
     Own,
-    /// The user must allow it first, for this reason.
+    /// The user must allow the file first, for this reason.
     Unclear(String),
 }
 

@@ -46,7 +46,7 @@ impl Live {
     pub(crate) fn new() -> Option<&'static Self> {
         let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
         let live = || Self { turn: Mutex::new(None), changed: Notify::new(), colours };
-        // It lives as long as the process.
+        // Leaked on purpose: the view lives as long as the process.
         screen::can_draw().then(|| &*Box::leak(Box::new(live())))
     }
 
@@ -54,14 +54,14 @@ impl Live {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the view with the thing that is awaited. Must be called on a runtime.
+    /// Starts the view, showing what the turn is waiting for. Must be called on a runtime.
     pub(crate) fn begin(&'static self, awaited: &str) {
         self.end();
         let drawing = tokio::spawn(self.keep_drawing());
         *self.turn() = Some(Turn { began: Instant::now(), view: View::waiting(awaited), answer: None, drawing });
     }
 
-    /// Shows the thing that is awaited, starting the view if necessary.
+    /// Shows what the turn is waiting for, starting the view if necessary.
     pub(crate) fn wait_for(&'static self, awaited: &str) {
         if self.turn().is_none() {
             self.begin(awaited);

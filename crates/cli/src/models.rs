@@ -34,7 +34,7 @@ impl KeyFiles {
         Self(files)
     }
 
-    /// Warns about the first of them that is in the agent's directory or readable for other users, with a fix.
+    /// Warns about the first key file that is in the agent's directory or readable by other users, with a fix.
     pub(crate) fn warn(&self, task_dir: &Path) {
         if let Some(warning) = self.0.iter().find_map(|file| warning(file, task_dir)) {
             Console::warning(&warning);

@@ -95,7 +95,7 @@ impl Signals {
             (SignalKind::terminate(), Code::TERMINATE),
             (SignalKind::hangup(), Code::HANGUP),
         ];
-        // The time at which the monitor last received each of them.
+        // For each signal, the time at which the monitor last received it.
         let mut forwarded = Vec::new();
         for (kind, code) in codes {
             let (forward, last) = watch::channel(None);

@@ -53,7 +53,7 @@ impl Line {
         self.0.iter().map(|span| width(&span.text)).sum()
     }
 
-    /// Returns its beginning, at most this wide, with an ellipsis if something is omitted.
+    /// Returns the beginning of the line, at most this wide, with an ellipsis if something is omitted.
     pub(crate) fn cut(&self, columns: usize) -> Self {
         if self.width() <= columns {
             return self.clone();
@@ -81,7 +81,7 @@ impl Line {
         cut
     }
 
-    /// Formats it for a terminal, with or without colours.
+    /// Formats the line for a terminal, with or without colours.
     pub(crate) fn to_text(&self, colours: bool) -> String {
         let mut shown = String::new();
         for Span { text, style } in &self.0 {

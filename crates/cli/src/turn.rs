@@ -105,7 +105,7 @@ async fn start(
     console: Console,
 ) -> Result<bool, CommandError> {
     let report = |awaited: &str| {
-        // The live view shows it already.
+        // The live view already shows this.
         if console.live.is_none() {
             console.note(&format!("waiting for {awaited}"));
         }
@@ -113,8 +113,8 @@ async fn start(
     start_reporting(runner, (prompt, since), signals, report, |awaited| console.wait_for(awaited)).await
 }
 
-/// Starts a turn like [`start`]. Calls `report` every ten seconds with the awaited thing, and `show` when it
-/// changes.
+/// Starts a turn like [`start`]. Calls `report` every ten seconds with what the turn is waiting for, and `show` when
+/// that changes.
 async fn start_reporting(
     runner: &Runner,
     (prompt, since): (Prompt, Instant),

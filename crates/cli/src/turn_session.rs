@@ -23,7 +23,7 @@ pub(crate) struct Presentation<'a> {
     pub(crate) transcript: Option<&'a Option<PathBuf>>,
     /// Prints the transcript instead of the answer.
     pub(crate) prints_transcript: bool,
-    /// Shows on stderr what the model wrote beside the value of a schema, which is alone on stdout.
+    /// Shows the model's text in addition to a schema's value on stderr, because stdout contains only the value.
     pub(crate) notes_text_beside_value: bool,
     /// The runner has only this turn: if it had no effect, its directory and its journal are removed.
     pub(crate) is_only_turn: bool,
@@ -102,8 +102,8 @@ impl TurnSession<'_> {
     }
 }
 
-/// Reports the reason for which stdout accepts no more output, unless its reader is gone. Returns the exit code of
-/// a turn that would end with `code`.
+/// Reports why stdout accepts no more output, unless its reader is gone. Returns the exit code of a turn that would end
+/// with `code`.
 pub(crate) fn code_of_output(end: Result<(), OutputError>, code: Code, signals: &Signals) -> Code {
     match end {
         Ok(()) => code,
@@ -120,7 +120,7 @@ pub(crate) fn code_of_output(end: Result<(), OutputError>, code: Code, signals: 
     }
 }
 
-/// Shows the model's text beside or instead of the value, because stdout contains only the value.
+/// Shows the model's text in addition to or instead of the value, because stdout contains only the value.
 fn note_text_beside_value(turn: &TurnRecord, console: Console) {
     let text = turn.output();
     if !text.trim().is_empty() {
@@ -163,9 +163,9 @@ fn discard(path: &Path) {
 
 /// The path of a saved transcript, or the reason that it is missing.
 struct Saved {
-    /// Its path, if it was requested and written to any file.
+    /// The path, if a transcript was requested and could be written somewhere.
     path: Option<PathBuf>,
-    /// The reason that it is not at the requested path.
+    /// The reason why the transcript is not at the requested path.
     error: Option<CommandError>,
 }
 

@@ -48,7 +48,7 @@ impl Draft {
         check.provider(strictness);
         check.key_origin(strictness);
         if model.base_url.is_none() && check.invalid.contains(&ModelParameter::BaseUrl) {
-            // It is set but already has a problem: do not also report it as missing.
+            // The base URL is set but has a problem already: do not also report it as missing.
             model.base_url = Some("http://localhost".to_owned());
         }
         for problem in model.problems() {

@@ -23,7 +23,7 @@ pub(crate) struct Entry<'t> {
 /// The reason why an entry cannot be read.
 #[derive(Clone, Copy)]
 pub(crate) enum Broken {
-    /// It does not begin with `KEY=`.
+    /// The line does not begin with `KEY=`.
     NotKeyValue,
     /// A quote is not closed.
     UnclosedQuote,

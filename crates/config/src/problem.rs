@@ -55,9 +55,9 @@ pub struct EnvProblem {
     pub file: PathBuf,
     /// The line, from 1; `None` for the whole file.
     pub line: Option<usize>,
-    /// The problem.
+    /// The kind of the problem.
     pub kind: EnvProblemKind,
-    /// The part of the file that is ignored because of it.
+    /// The part of the file that is ignored because of the problem.
     pub ignored: Ignored,
 }
 
@@ -128,7 +128,7 @@ pub enum EnvProblemKind {
     /// A line does not begin with `KEY=`.
     #[error("the line is not KEY=VALUE: write {}=VALUE, or begin a comment with #", KeyOr("KEY", *key))]
     NotKeyValue {
-        /// The key that it seems to be about.
+        /// The key that the line seems to set.
         key: Option<EnvKey>,
     },
     /// A quote is not closed.
@@ -138,7 +138,7 @@ pub enum EnvProblemKind {
         MAX_VALUE_LINES
     )]
     UnclosedQuote {
-        /// The key that it seems to be about.
+        /// The key that the line seems to set.
         key: Option<EnvKey>,
     },
     /// The value cannot be read.
@@ -147,15 +147,15 @@ pub enum EnvProblemKind {
         KeyOr("the value", *key)
     )]
     UnreadableValue {
-        /// The key that it seems to be about.
+        /// The key that the line seems to set.
         key: Option<EnvKey>,
     },
     /// A quoted value spans a line that sets a key of ours.
     #[error("the quoted value that begins here includes line {line}, which sets {key}: close the quote before it")]
     Swallowed {
-        /// The key that is not set because of it.
+        /// The key that is not set, because the quoted value contains its line.
         key: EnvKey,
-        /// The line that would set it.
+        /// The line that would set the key.
         line: usize,
     },
     /// A key is probably a misspelling of one of ours.
@@ -193,7 +193,7 @@ pub enum EnvProblemKind {
     Duplicate {
         /// The key.
         key: EnvKey,
-        /// The line that sets it first.
+        /// The line that first sets the key.
         first: usize,
     },
     /// A value is not a number.

@@ -5,7 +5,7 @@ use std::io;
 
 /// A child of this process.
 pub trait ChildProcess {
-    /// Returns its id, or `None` if it was waited for.
+    /// Returns the child's id, or `None` if the child was already waited for.
     fn process_id(&self) -> Option<u32>;
 }
 

@@ -25,7 +25,8 @@ pub(crate) fn command_in_our_group(program: &Path, supervisor: Option<&Superviso
         None => Command::new(program),
         Some(supervisor) => supervisor.command(program),
     };
-    // The tree kills it. If it were killed before the tree's scan, its untagged descendants could not be found.
+    // The process tree kills the program. If the program were killed before the tree's scan, its untagged descendants
+    // could not be found.
     command.kill_on_drop(supervisor.is_none() && !cfg!(target_os = "linux"));
     // If a git hook started this process, a git of the child would work on the hook's repository.
     for variable in GIT_REPOSITORY_VARIABLES {

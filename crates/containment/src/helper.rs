@@ -84,17 +84,18 @@ impl Helper {
         Ok(Self { tree: tree(tag, child.id().unwrap_or_default()), child })
     }
 
-    /// Returns its stdout, once, if that is piped.
+    /// Takes the program's stdout, if it is piped; `None` from the second call on.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
-    /// Returns its stderr, once, if that is piped.
+    /// Takes the program's stderr, if it is piped; `None` from the second call on.
     pub fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
     }
 
-    /// Kills it and its process tree. Returns the number of survivors: only processes that the kernel does not release.
+    /// Kills the program and its process tree. Returns the number of survivors: only processes that the kernel does not
+    /// release.
     pub async fn end(mut self) -> usize {
         let left = self.tree.kill_all().await;
         if left == 0 {
@@ -103,20 +104,20 @@ impl Helper {
         left
     }
 
-    /// Waits for its exit like [`wait`](Self::wait), without killing the processes that it left.
+    /// Waits for the program's exit like [`wait`](Self::wait), without killing the processes that it left.
     ///
     /// # Errors
     ///
-    /// If it cannot be waited for.
+    /// If the wait fails.
     pub async fn exited(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Waits for its exit, and kills the processes that it left.
+    /// Waits for the program's exit, and kills the processes that it left.
     ///
     /// # Errors
     ///
-    /// If it cannot be waited for.
+    /// If the wait fails.
     pub async fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await;
         self.tree.kill_all().await;

@@ -1,4 +1,4 @@
-//! Makes an embedding program the supervisor of the processes that it starts, by one line at the top of `fn main`.
+//! Lets an embedding program start its processes under a supervisor, by one line at the top of `fn main`.
 //!
 //! A library can neither adopt the orphans of its host nor outlive it; a second process can. So the program is executed
 //! once more for each program that it starts, as the parent of that program: a subreaper that kills all descendants
@@ -35,7 +35,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The first argument of a supervisor process.
 const ARGUMENT: &str = "__watch";
-/// This program. Not by its path: an upgrade of the file while the program runs must not change its supervisors.
+/// The executable of this program. Not opened by its path: an upgrade of the file while the program runs must not
+/// change its supervisors.
 const PROGRAM: &str = "/proc/self/exe";
 
 /// The exit code of a supervisor that cannot start its program: the one of `opencode-run` for a missing opencode.

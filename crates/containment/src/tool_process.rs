@@ -7,14 +7,14 @@ use std::path::PathBuf;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ToolProcess {
-    /// The time at which it was started.
+    /// The start time of the process.
     pub started_at: StartTime,
-    /// Its working directory, if that can be read.
+    /// The working directory of the process, if it can be read.
     pub directory: Option<PathBuf>,
 }
 
 impl ToolProcess {
-    /// Returns a process that was started then, and works in this directory.
+    /// Returns a process with this start time and working directory.
     #[must_use]
     pub fn new(started_at: StartTime, directory: Option<PathBuf>) -> Self {
         Self { started_at, directory }

@@ -171,8 +171,8 @@ impl Drop for ProcessTree {
     }
 }
 
-/// The known processes of one run. Dropping it kills them all and blocks for at most [`KILL_TIMEOUT`], unless that is
-/// done.
+/// The known processes of one run. Dropping it kills them all and blocks for at most [`KILL_TIMEOUT`], unless they were
+/// killed before.
 #[derive(Debug)]
 struct Processes {
     tag: EnvironmentTag,
@@ -203,7 +203,7 @@ impl Processes {
         }
     }
 
-    /// Kills all of them and returns the number of survivors. Blocks.
+    /// Kills all known processes and returns the number of survivors. Blocks.
     fn end(&mut self) -> usize {
         self.request_kill();
         let began = Instant::now();

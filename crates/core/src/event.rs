@@ -214,7 +214,7 @@ impl Event {
     }
 }
 
-/// The reason for which a step ended.
+/// The reason why a step ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", remote = "Self")]
 #[non_exhaustive]

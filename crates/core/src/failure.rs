@@ -96,9 +96,9 @@ pub enum LimitKind {
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "a process ends in one of these two ways")]
 pub enum ProcessExit {
-    /// It exited with this code.
+    /// The process exited with this code.
     Code(i32),
-    /// It was killed by this signal.
+    /// The process was killed by this signal.
     Signal(i32),
 }
 
@@ -111,7 +111,7 @@ impl fmt::Display for ProcessExit {
     }
 }
 
-/// The reason for which a turn ended in [`RunState::Error`](crate::RunState::Error).
+/// The reason why a turn ended in [`RunState::Error`](crate::RunState::Error).
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -49,7 +49,7 @@ pub struct TurnEvent {
     pub seq: u64,
     /// The time since the start of the turn.
     pub at: Duration,
-    /// The event.
+    /// The event, its sub-agent and its original JSON.
     pub observed: Observed,
 }
 
@@ -70,7 +70,7 @@ impl TurnEvent {
 impl Serialize for TurnEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Observed { event, sub_agent, raw } = &self.observed;
-        // The fields of an unknown event have it already.
+        // The fields of an unknown event already contain the original JSON.
         let raw = raw.as_ref().filter(|_| !self.is_unknown());
         let at_ms = u64::try_from(self.at.as_millis()).unwrap_or(u64::MAX);
         Fields { event, at_ms, sub_agent: sub_agent.as_ref(), raw }.serialize(serializer)

@@ -61,7 +61,7 @@ impl WarningCode {
 pub struct Warning {
     /// The kind of the warning.
     pub code: WarningCode,
-    /// The fact, on one line.
+    /// The message, on one line.
     pub message: String,
     /// A hint at a remedy.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,8 +7,8 @@ use crate::Redactor;
 /// The maximum number of characters of a provider's text that are stored.
 const MAX_TEXT_CHARS: usize = 300;
 
-/// The fault of a provider's last answer despite its success status, or the reason for which a request was rejected
-/// without being sent.
+/// The fault of a provider's last answer despite its success status, or the reason why a request was rejected without
+/// being sent.
 ///
 /// A client reports it in its own words or retries; this is the provider's own text. It never contains a key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,15 +7,15 @@ use hyper_util::client::legacy;
 /// The reason why an upstream did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Its certificate is not trusted, for this reason.
+    /// The upstream's certificate is not trusted, for this reason.
     Certificate(&'static str),
     /// The connection was refused.
     Refused,
     /// The connection failed for another reason.
     NoConnection,
-    /// It closed the connection before it answered, or did not speak HTTP.
+    /// The upstream closed the connection before it answered, or did not speak HTTP.
     Broken,
-    /// It did not accept the connection in time.
+    /// The upstream did not accept the connection in time.
     TimedOut,
 }
 

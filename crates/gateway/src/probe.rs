@@ -45,25 +45,25 @@ pub enum ProbeError {
         /// Whether a proxy is used.
         by_proxy: bool,
     },
-    /// Its certificate is not trusted, for this reason.
+    /// The upstream's certificate is not trusted, for this reason.
     #[error("its certificate is not trusted: {0}")]
     Certificate(&'static str),
-    /// It did not answer in time.
+    /// The upstream did not answer in time.
     #[error("it did not answer in time")]
     TimedOut,
-    /// It closed the connection before the end of its answer, or did not speak HTTP.
+    /// The upstream closed the connection before the end of its answer, or did not speak HTTP.
     #[error("it closed the connection before the end of its answer")]
     Broken,
-    /// It redirects the client. Redirects are not followed, because the key would be sent along.
+    /// The upstream redirects the client. Redirects are not followed, because the key would be sent along.
     #[error("it answers with a redirect")]
     Redirect,
-    /// It rejects the key, or requires one.
+    /// The upstream rejects the key, or requires one.
     #[error("it rejects the key (status {0})")]
     Key(u16),
-    /// It does not list its models, which is not required.
+    /// The upstream does not list its models, which is not required.
     #[error("it does not list its models (status {0})")]
     NoList(u16),
-    /// It answers with another status, such as one for too many requests.
+    /// The upstream answers with another status, such as one for too many requests.
     #[error("it answers with the status {0}")]
     Status(u16),
 }

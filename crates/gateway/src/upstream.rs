@@ -40,7 +40,7 @@ pub struct Upstream {
     pub parameters: Parameters,
     /// The provider's prices; without them the cost is unknown.
     pub prices: Option<Prices>,
-    /// The rate and the pauses of its requests; without one they are never held.
+    /// Delays requests: by a maximum rate, and during pauses after a rate limit. `None` delays none.
     pub throttle: Option<Throttle>,
 }
 

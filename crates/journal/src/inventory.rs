@@ -20,9 +20,9 @@ const MAX_LINE_BYTES: usize = 16 << 20;
 pub struct JournalFile {
     /// The file.
     pub path: PathBuf,
-    /// Its size in bytes.
+    /// The size of the journal in bytes.
     pub bytes: u64,
-    /// When it was last written.
+    /// The time of the last write to the journal.
     pub modified: SystemTime,
     /// The task.
     pub task: Task,

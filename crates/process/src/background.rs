@@ -45,7 +45,7 @@ impl Background {
         match (&mut task.0).await {
             Ok(output) => output,
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            // It is cancelled only if this future is dropped, which is not polled then.
+            // The task is cancelled only if this future is dropped; then the future is not polled again.
             Err(_) => std::future::pending().await,
         }
     }
@@ -89,7 +89,7 @@ impl Drop for Background {
         let Ok(thread) = thread else { return };
         let joined = Joined(Some(thread));
         match Handle::try_current() {
-            // The last turn dropped it on this very thread, which cannot wait for itself.
+            // The last turn dropped the runtime on a thread of that runtime, which cannot wait for itself.
             Ok(current) if current.id() == background => joined.detach(),
             // A runtime that is shutting down drops the closure instead of running it.
             Ok(current) => drop(current.spawn_blocking(move || drop(joined))),

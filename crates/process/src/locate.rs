@@ -59,7 +59,7 @@ impl Opencode {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocateError {
-    /// It is neither on the search path nor installed by us.
+    /// opencode is neither on the search path nor installed by `setup`.
     #[error("opencode was not found: it is not on PATH")]
     NotFound,
     /// The requested path does not exist.
@@ -73,7 +73,7 @@ pub enum LocateError {
     Untrusted {
         /// The executable.
         path: PathBuf,
-        /// The file or directory that they can change.
+        /// The file or directory that other users can change.
         untrusted: Untrusted,
     },
     /// The path cannot be executed: it is a directory, or a file without the permission.
@@ -84,7 +84,7 @@ pub enum LocateError {
         /// The reason.
         why: String,
     },
-    /// It does not answer `--version` like opencode.
+    /// The executable does not answer `--version` like opencode.
     #[error("{} does not answer --version: {why}", path.display())]
     Broken {
         /// The executable.
@@ -92,7 +92,7 @@ pub enum LocateError {
         /// Its actual answer.
         why: String,
     },
-    /// It is older than the oldest supported version.
+    /// The version is older than the oldest supported one.
     #[error("{} is opencode {version}: the oldest supported version is {oldest}", path.display())]
     TooOld {
         /// The executable.
@@ -102,7 +102,7 @@ pub enum LocateError {
         /// The oldest supported version.
         oldest: Version,
     },
-    /// Its generation is not supported yet.
+    /// The generation of this version is not supported yet.
     #[error("{} is opencode {version}: opencode 3 and later are not supported yet", path.display())]
     TooNew {
         /// The executable.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file or directory on the way to a path that other users can change, and with it everything below.
+/// A file or directory, on the way to a path, that other users can change; so they can also change everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Untrusted {
@@ -38,9 +38,9 @@ pub fn create_private_dir_all(dir: &Path) -> io::Result<()> {
     builder.create(dir)
 }
 
-/// Returns the file or directory on the way to a path that other users can change. Checked are the path and the
-/// directories above it, up to the user's home or, outside of it, to the root. Returns `None` if there is none, or the
-/// path does not exist.
+/// Returns the file or directory on the way to a path that other users can change. The path and the directories above
+/// it are checked, up to the user's home or, outside of it, the root. Returns `None` if others can change none of them,
+/// or if the path does not exist.
 ///
 /// Trusted users are the user, the superuser and the owner of the home. A group counts as other users unless it is the
 /// user's own and has no other members. In a directory with the sticky bit, such as `/tmp`, only the owner of an entry
@@ -80,7 +80,7 @@ mod unix {
         /// The user's group, if it has no other members.
         own_group: Option<u32>,
         home_owner: Option<u32>,
-        /// The home as it is named, and with its links resolved.
+        /// The home directory, as given and with its links resolved.
         homes: Vec<PathBuf>,
     }
 

@@ -7,18 +7,18 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The longest file that is read, in bytes.
+/// The maximum size of a file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// An effect of a project's configuration that goes beyond advice to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ProjectPower {
-    /// It starts programs: plugins, tools, MCP servers, language servers or formatters.
+    /// The configuration starts programs: plugins, tools, MCP servers, language servers or formatters.
     StartsPrograms,
-    /// It chooses the model or its provider, and the model chooses the commands.
+    /// The configuration chooses the model or its provider, and the model chooses the commands.
     ChoosesModel,
-    /// It changes what opencode asks for.
+    /// The configuration changes which actions need a permission.
     ChangesPermissions,
 }
 
@@ -42,7 +42,7 @@ const ALL_POWERS: [ProjectPower; 3] =
 pub struct ProjectConfig {
     /// The first file or directory that has a power.
     pub place: PathBuf,
-    /// Its powers, each once. Never empty.
+    /// The distinct powers of the configuration. Never empty.
     pub powers: Vec<ProjectPower>,
     /// A hash of all of its files, in hexadecimal. It changes when one of them does.
     pub sha256: String,

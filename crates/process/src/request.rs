@@ -21,7 +21,7 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
     if let Some((name, _)) = words.iter().find(|(_, word)| word.as_ref().is_some_and(|word| word.contains('\0'))) {
         return Err(usage(format!("the {name} contains a NUL byte, which cannot be passed to a program")));
     }
-    // An empty name is not the same as none: `run` would pass it on, and a server would not get it.
+    // An empty name differs from an absent one: `run` would pass it on, a server would ignore it.
     if let Some((name, _)) = words[1..].iter().find(|(_, word)| word.as_ref().is_some_and(String::is_empty)) {
         return Err(usage(format!("the {name} is empty")).hint(format!("set it to a name, or omit the {name}")));
     }

@@ -167,7 +167,8 @@ mod tests {
     async fn slow_consumers_turn_is_killed_on_drop() {
         let folder = tempfile::tempdir().unwrap();
         let (script, pid) = (folder.path().join("opencode"), folder.path().join("pid"));
-        // More than fits between the turn and its consumer; then it would go on.
+        // More output than fits between the turn and its consumer, so that the turn blocks; afterwards the script would
+        // sleep.
         let text = format!(
             "#!/bin/sh\nseq 100000 | sed 's/.*/{{\"type\":\"x\"}}/' &\necho $$ > {}\nwait\nsleep 60\n",
             pid.display()

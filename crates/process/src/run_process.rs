@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 
-/// The longest line of output that is read. A line is one event; the longest real ones contain a tool's whole output,
-/// which opencode itself cuts at 50 KB, or the text of an answer.
+/// The maximum length of a line of output in bytes. A line is one event; the longest real ones contain a tool's whole
+/// output, which opencode itself cuts at 50 KB, or the text of an answer.
 const MAX_LINE_BYTES: usize = 16 << 20;
-/// The longest line of stderr that is read: a message has no room for more.
+/// The maximum length of a line of stderr in bytes: a message has no room for more.
 const MAX_STDERR_LINE_BYTES: usize = 64 << 10;
 
 /// How to start the process of a turn, also repeatedly.

@@ -13,10 +13,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// The directory that it belongs to.
+    /// The directory that the session belongs to.
     pub directory: PathBuf,
-    /// The model of its last turn, which opencode continues with by default; `None` before the first turn, or if
-    /// opencode does not report it.
+    /// The model of the session's last turn, which opencode continues with by default; `None` before the first turn, or
+    /// if opencode does not report it.
     pub model: Option<SessionModel>,
 }
 

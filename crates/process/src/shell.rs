@@ -92,7 +92,7 @@ fn runs_commands(shell: &Path) -> bool {
             _ => break,
         }
     }
-    // It may have exited just now.
+    // The shell may have exited just now; then the kill has no effect.
     child.kill().ok();
     child.wait().ok();
     true

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// The longest name of a task, in bytes: with prefix and suffix it stays below the 255 that file systems allow.
+/// The maximum length of a task's name in bytes: with prefix and suffix it stays below the 255 that file systems allow.
 const MAX_NAME_BYTES: usize = 128;
 
 /// A task's name: valid as a part of a directory name.
@@ -109,7 +109,7 @@ pub struct TaskDir {
 impl TaskDir {
     /// Creates `task_<name>_<8 hex>` in the workspace, which is created too if it does not exist.
     ///
-    /// opencode takes the repository around a directory for its project and puts that repository's instructions into
+    /// opencode treats the repository around a directory as its project and puts that repository's instructions into
     /// the prompt, so the new directory becomes a repository of its own with `git init`. Without git,
     /// [`is_own_root`](Self::is_own_root) returns `false`.
     ///

@@ -4,7 +4,7 @@ use crate::RunnerError;
 use opencode_run_core::{FailureKind, Remedy, TurnError, TurnRecord};
 use std::sync::Arc;
 
-/// The reason for which [`Runner::ask`](crate::Runner::ask) returned no answer.
+/// The reason why [`Runner::ask`](crate::Runner::ask) returned no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {

@@ -6,7 +6,7 @@ use opencode_run_process::{LocateError, SessionLookupError, TaskDirError};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-/// The reason for which a runner could not be built.
+/// The reason why a runner could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -31,7 +31,7 @@ pub enum BuildError {
     /// There is no conversation to resume.
     #[error("there is no conversation{} to resume in {}", session.as_ref().map(|session| format!(" in session {session}")).unwrap_or_default(), directory.display())]
     NothingToResume {
-        /// The directory in which it was expected.
+        /// The directory in which the conversation was expected.
         directory: PathBuf,
         /// The session that was requested, if any.
         session: Option<SessionId>,
@@ -55,7 +55,7 @@ pub enum BuildError {
     Conflict {
         /// The name of the setting's method.
         setting: &'static str,
-        /// The setting or executor with which it has no effect.
+        /// The setting or executor with which the setting has no effect.
         with: &'static str,
     },
     /// There is no directory of journals to resume from.

@@ -23,7 +23,7 @@ pub(crate) enum Driver {
     Server(ServeExecutor),
     /// A running server that was attached to.
     Attached(ServeExecutor),
-    /// One process per turn, with the reason for which it is not a server, unless it was requested.
+    /// One process per turn, with the reason why no server is used, unless processes were requested.
     Process(RunExecutor, Option<String>),
     /// An executor provided by the caller.
     Brought(Arc<dyn Executor>),
@@ -89,7 +89,7 @@ impl Driver {
         }
     }
 
-    /// Returns the reason for which opencode is not driven as a server although no transport was requested.
+    /// Returns the reason why opencode is not driven as a server although no transport was requested.
     pub(crate) fn why_no_server(&self) -> Option<&str> {
         match self {
             Self::Process(_, why) => why.as_deref(),

@@ -117,7 +117,7 @@ impl Host {
             Some(path) => with_database(variables, &path),
             None => variables,
         };
-        // It may run the user's shell.
+        // Creating a launch may run the user's shell, which blocks.
         let found = opencode.clone();
         let launch = tokio::task::spawn_blocking(move || Launch::new(found, variables)).await;
         let mut launch = launch
@@ -248,8 +248,8 @@ impl HostBuilder {
         self
     }
 
-    /// Keeps the sessions in a database of opencode's at this absolute path, which is made, and not in the user's. The user's
-    /// configuration and logins still apply.
+    /// Keeps the sessions in an opencode database at this absolute path, which is created, instead of the user's. The
+    /// user's configuration and logins still apply.
     #[must_use]
     pub fn database(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.database = Some(path.into());

@@ -81,7 +81,7 @@ impl fmt::Debug for Variables {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Reach {
-    /// It is started by the host.
+    /// opencode is started by the host.
     Spawn(LaunchOptions),
     /// A running server at this address, `http://HOST:PORT`. The credentials are taken from
     /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` in the environment, by default that of this

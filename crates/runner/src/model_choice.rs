@@ -5,7 +5,7 @@ use opencode_run_config::ModelSource;
 use opencode_run_core::{ModelChoice, ModelSourceType, Remedy};
 use std::sync::Arc;
 
-/// The reason for which there is no model for a turn.
+/// The reason why there is no model for a turn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelChoiceError {

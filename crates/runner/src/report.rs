@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// The result of a turn, or the reason for which no turn ran: the result object of `--output-format json` and
-/// `stream-json`.
+/// The result of a turn, or the reason why no turn ran: the result object of `--output-format json` and `stream-json`.
 ///
 /// `O` is the answer: a text, or a [view](ReportOutput) of it without a copy. When an object is deserialized,
 /// unknown fields of later versions are ignored, and fields that earlier versions lack get their defaults.
@@ -58,7 +57,7 @@ pub struct Report<O = String> {
     /// Facts that did not fail the turn, but that its user must know.
     #[serde(default)]
     pub warnings: Vec<Warning>,
-    /// The reason for which the turn failed or no turn ran.
+    /// The reason why the turn failed or no turn ran.
     pub error: Option<ReportError>,
 }
 
@@ -68,7 +67,7 @@ pub struct Report<O = String> {
 pub struct EarlierTurn<O = String> {
     /// The prompt.
     pub message: String,
-    /// The state in which it ended.
+    /// The state in which the turn ended.
     pub state: RunState,
     /// Its answer.
     pub output: O,
@@ -80,7 +79,7 @@ pub struct EarlierTurn<O = String> {
     pub cost: f64,
     /// The duration in milliseconds.
     pub duration_ms: u64,
-    /// The reason for which it failed.
+    /// The reason why the turn failed.
     pub error: Option<ReportError>,
 }
 

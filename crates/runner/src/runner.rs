@@ -218,7 +218,7 @@ impl Runner {
         Ok(Turn::new(handle, self.clone()))
     }
 
-    /// Ends the runner's own processes and releases the resources of its task; returns when none is left.
+    /// Ends the runner's own processes and releases the resources of its task. Returns when no such process is left.
     ///
     /// A running turn is killed. The session of an [ephemeral](RunnerBuilder::ephemeral) runner is deleted from
     /// opencode's history, and so is its journal. The runner's own server ends. A further turn would start a new
@@ -361,8 +361,8 @@ impl Runner {
         self.inner.host.driver().transport()
     }
 
-    /// Returns the reason for which no server is used, if the choice was left to the runner and that version's
-    /// cannot be used.
+    /// Returns the reason why no server is used, if the choice was left to the runner and that version's cannot be
+    /// used.
     #[must_use]
     pub fn why_no_server(&self) -> Option<&str> {
         self.inner.host.driver().why_no_server()

@@ -65,7 +65,7 @@ impl ErrorReply {
         self
     }
 
-    /// Returns the reason for which this error cannot be sent; `None` if it can.
+    /// Returns the reason why this error cannot be sent; `None` if it can.
     pub(crate) fn problem(&self) -> Option<String> {
         if !(200..=599).contains(&self.status) {
             return Some(format!("the status {} is not between 200 and 599", self.status));

@@ -68,7 +68,7 @@ impl Script {
     }
 }
 
-/// The reason for which a script is invalid.
+/// The reason why a script is invalid.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScriptError {

@@ -69,7 +69,7 @@ impl Options {
     }
 }
 
-/// The reason for which a server did not start.
+/// The reason why a server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -102,11 +102,11 @@ pub enum StartError {
 #[error("timed out after {timeout:?}: {seen} of {wanted} {what}")]
 #[non_exhaustive]
 pub struct WaitError {
-    /// The awaited events: `requests` or `disconnects`.
+    /// The kind of the awaited events: `requests` or `disconnects`.
     pub what: &'static str,
-    /// The awaited number.
+    /// The awaited number of events.
     pub wanted: usize,
-    /// The number that occurred.
+    /// The number of events that occurred before the timeout.
     pub seen: usize,
     /// The timeout.
     pub timeout: Duration,

@@ -142,7 +142,7 @@ fn transcript_replaces_no_pipe_and_no_device() {
         outcome.assert_says(&["it is not a regular file", "--print-markdown"]);
     }
     assert!(case.fake.log_of("run").is_empty(), "no turn is paid for");
-    // The agent plants it during the turn: the answer is printed all the same, and the transcript is saved elsewhere.
+    // The agent plants the file during the turn: the answer is still printed, and the transcript is saved elsewhere.
     std::fs::create_dir(case.sandbox.workspace().join("mine")).unwrap();
     symlink(&fifo, case.sandbox.workspace().join("mine/conversation.md")).unwrap();
     let outcome = case.run(&["--dir", "mine", "--save-markdown", "hello"]);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// Its exit code; -1 if a signal ended it.
+    /// The command's exit code; -1 if a signal ended it.
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) elapsed: Duration,

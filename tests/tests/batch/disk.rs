@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A small file system of its own, which only root can make.
+/// A small file system, which only root can mount.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -24,7 +24,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Writes until there is no room, and returns the file.
+/// Fills the disk, and returns the file that fills it.
 fn fill(disk: &Path) -> PathBuf {
     let path = disk.join("filler");
     let mut file = std::fs::File::create(&path).unwrap();

@@ -46,19 +46,19 @@ impl Stage {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the batch to its end.
     pub(crate) fn run(&self, results: &Path, arguments: &[&str]) -> Output {
         self.batch(results, arguments).output().unwrap()
     }
 
-    /// Starts it with its stderr in a file.
+    /// Starts the batch with its stderr in a file.
     pub(crate) fn start(&self, results: &Path, arguments: &[&str], log: &str) -> Child {
         let log = std::fs::File::create(self.path(log)).unwrap();
         self.batch(results, arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 }
 
-/// Returns the lines of a results file, each of which has to be a result.
+/// Returns the lines of a results file, each of which must be a result.
 pub(crate) fn lines(results: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(results).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

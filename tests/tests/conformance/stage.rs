@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
-/// The longest wait for anything.
+/// The timeout of every wait.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// The way in which an executor drives opencode.

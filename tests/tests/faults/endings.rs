@@ -1,4 +1,5 @@
-//! Ways of ending, and their messages. That no process survives them is tested in `no_survivor`.
+//! The ways in which a command ends, and the messages about them. The module `no_survivor` tests that no process
+//! survives.
 
 use crate::support::{Case, HANG, PLAIN_TEXT, Running, plain, ready_and_stall, spawn};
 use opencode_run_tests::opencode_run_bin;

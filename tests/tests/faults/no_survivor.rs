@@ -64,10 +64,10 @@ impl<'a> Fault<'a> {
         Self { last: Some(last), ..Self::of(&|_| {}) }
     }
 
-    /// Plays it with every escape on both transports.
+    /// Plays this end with every escape on both transports.
     #[track_caller]
     fn play(&self, check: impl Fn(Transport, &Outcome) + Sync) {
-        // They wait more than they compute.
+        // In parallel, since the cases mostly wait.
         std::thread::scope(|scope| {
             for transport in [Transport::Run, Transport::Serve] {
                 let check = &check;

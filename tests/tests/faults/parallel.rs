@@ -62,12 +62,12 @@ fn end_of_one_command_spares_others() {
     case.sandbox.assert_nothing_alive();
 }
 
-/// Returns opencode's output if another one writes to the database for too long, and its exit.
+/// Returns opencode's output and exit if another opencode writes to the database for too long.
 fn locked() -> [Act; 2] {
     fails("database is locked")
 }
 
-/// Returns its output if another one creates the tables of a new database at the same time, and its exit.
+/// Returns opencode's output and exit if another opencode creates the tables of a new database at the same time.
 fn racing() -> [Act; 2] {
     fails("Failed query: \n        CREATE TABLE `workspace` (\n          `id` text PRIMARY KEY,\nparams: ")
 }

@@ -54,7 +54,7 @@ fn setup_keeps_a_complete_installation() {
     assert_eq!(Path::new(done.stdout.trim_end()), path);
     assert!(done.stderr.contains("installed already"), "{}", done.stderr);
 
-    // It is found there if it is not on PATH.
+    // An opencode that is not on PATH is found where `setup` installed it.
     let done = stage.run(["doctor"]);
     assert!(done.stdout.contains(PINNED_OPENCODE) && done.stdout.contains(path.to_str().unwrap()), "{}", done.stdout);
     assert_eq!(stage.turn(["hello"]).with_code(0).json()["output"], "Done.");

@@ -34,7 +34,7 @@ fn session_continues_in_its_directory() {
     assert_eq!(stage.task_dirs().len(), 1);
     assert_eq!(crate::stage::entries(&stage.sandbox.path("other")).len(), 1);
 
-    // Its own directory may be named; another is an error, and no request is sent.
+    // `--dir` may name the session's own directory; another one is an error, and no request is sent.
     let own = first["task_dir"].as_str().unwrap();
     stage.turn(["--session", session, "--dir", own, "third question"]).with_code(0);
     let elsewhere = stage.turn(["--session", session, "--dir", "../other", "x"]).with_code(2);

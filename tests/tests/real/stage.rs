@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// The number of parallel tests: a turn of opencode takes both processors of a small machine.
 const PLACES: usize = 2;
-/// The longest wait for anything on a busy machine.
+/// The timeout of every wait, long enough for a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 static TAKEN: Mutex<usize> = Mutex::new(0);
@@ -289,7 +289,7 @@ impl Running {
         rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Closes its stdin and waits for the end.
+    /// Closes the command's stdin and waits for its end.
     #[track_caller]
     pub(crate) fn end(mut self) -> Done {
         drop(self.child.stdin.take());

@@ -25,7 +25,7 @@ fn turns_run_on_attached_server() {
     assert_eq!(attached("theirs", 0)["output"], "Answer 1.");
     assert_eq!(attached("wrong", 3)["error"]["kind"], "config");
     assert!(server.try_wait().unwrap().is_none(), "it is never ended by us");
-    // It exits when its stdin is closed.
+    // The server exits when its stdin is closed.
     drop(server.stdin.take());
     server.wait().unwrap();
     assert_eq!(stage.requests().len(), 1);

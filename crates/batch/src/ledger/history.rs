@@ -25,9 +25,9 @@ pub struct History {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Past {
-    /// Its number.
+    /// The number of the attempt.
     pub attempt: u32,
-    /// Its meaning for the task.
+    /// The result of the attempt for the task.
     pub standing: Standing,
     hash: [u8; 16],
 }

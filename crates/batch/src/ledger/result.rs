@@ -27,7 +27,7 @@ pub struct TaskResult {
     pub task_hash: TaskHash,
     /// The start of the attempt.
     pub started_at: Timestamp,
-    /// The process that ran it, as `HOST:PID`.
+    /// The process that ran the attempt, as `HOST:PID`.
     pub worker: String,
     /// The shard of the batch, if it was divided.
     #[serde(default)]
@@ -60,7 +60,7 @@ pub struct CheckResult {
     pub passed: bool,
     /// The command's exit code; `None` if a signal or the time limit ended the command.
     pub exit_code: Option<i32>,
-    /// The file with its output.
+    /// The file with the output.
     pub log: Option<PathBuf>,
 }
 
@@ -70,15 +70,15 @@ pub struct CheckResult {
 pub struct PatchResult {
     /// The file with the patch.
     pub path: PathBuf,
-    /// Its SHA-256 in hexadecimal.
+    /// The patch's SHA-256 in hexadecimal.
     pub sha256: String,
-    /// Its size in bytes.
+    /// The patch's size in bytes.
     pub bytes: u64,
     /// The number of changed files.
     pub files: u64,
 }
 
-/// The meaning of an attempt for its task.
+/// The result of an attempt for its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "summaries count each of these")]
 pub enum Standing {
@@ -184,7 +184,7 @@ impl TaskResult {
         }
     }
 
-    /// Returns what the attempt means for its task.
+    /// Returns the result of the attempt for its task.
     #[must_use]
     pub fn standing(&self) -> Standing {
         let failure = self.report.error.as_ref().map(|error| error.kind);

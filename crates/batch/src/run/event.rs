@@ -61,7 +61,7 @@ pub struct Running {
 pub struct Summary {
     /// The figures.
     pub status: Status,
-    /// The time that it took.
+    /// The duration of the attempt.
     pub elapsed: Duration,
     /// The reason why the batch could not continue.
     pub error: Option<BatchFailure>,

@@ -44,9 +44,9 @@ pub struct Plan {
     pub again: u64,
     /// The number of tasks that are done and will not run.
     pub done: u64,
-    /// The ids of done tasks that run again because they were changed.
+    /// The ids of finished tasks that run again because they were changed.
     pub changed: Vec<String>,
-    /// The number of done tasks that run again because the user requested it.
+    /// The number of finished tasks that run again on request.
     pub redone: u64,
 }
 

@@ -12,7 +12,7 @@ const MAX_WAITING: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "every executor makes these")]
 pub struct RateLimit {
-    /// The model sources that it concerns, as tasks name them; an empty name is that of tasks that name none.
+    /// The affected model sources, by the names that tasks use; tasks without a source use the empty name.
     pub sources: Vec<String>,
     /// The time after which the provider accepts requests again, if it named one.
     pub retry_after: Option<Duration>,

@@ -19,7 +19,7 @@ pub struct Totals {
     pub infrastructure: u64,
     /// Tasks with an invalid configuration.
     pub configuration: u64,
-    /// The user ended it.
+    /// Tasks that the user interrupted.
     pub interrupted: u64,
     /// Tasks that were cancelled before or during a run.
     pub cancelled: u64,

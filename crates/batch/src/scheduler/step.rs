@@ -9,13 +9,13 @@ use std::time::Duration;
 pub enum State {
     /// It waits for a slot.
     Ready,
-    /// It waits for its retry.
+    /// The task waits for its retry.
     Delayed,
     /// An attempt is running.
     Running,
-    /// It will not run any more.
+    /// The task has finished.
     Done(Standing),
-    /// It was cancelled.
+    /// The task was cancelled.
     Cancelled,
 }
 

@@ -102,7 +102,7 @@ pub(super) fn near_miss(name: &str) -> Option<&'static str> {
     (nearest.0 <= allowed).then_some(nearest.1)
 }
 
-/// The fields of a task before they are read, in the order of the file.
+/// The unparsed fields of a task, in the order of the file.
 #[derive(Debug, Clone, Default)]
 pub struct RawFields<'a>(pub(crate) Vec<(Cow<'a, str>, RawField<'a>)>);
 

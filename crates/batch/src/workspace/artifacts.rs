@@ -31,7 +31,7 @@ impl Default for ArtifactLimits {
 pub struct Artifacts {
     /// The paths of the kept files in the task's directory, sorted.
     pub files: Vec<PathBuf>,
-    /// Their size in bytes.
+    /// The total size of the kept files in bytes.
     pub bytes: u64,
     /// The number of skipped matches: beyond the limits, unreadable, links, or not regular files.
     pub skipped: u64,

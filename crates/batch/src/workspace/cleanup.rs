@@ -16,7 +16,7 @@ use walkdir::WalkDir;
 pub struct UnusedDirectory {
     /// The directory.
     pub path: PathBuf,
-    /// Its size in bytes.
+    /// The size of the directory in bytes.
     pub bytes: u64,
     /// When it was last changed.
     pub modified: SystemTime,

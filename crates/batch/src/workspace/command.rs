@@ -63,12 +63,12 @@ pub struct CommandOutcome {
     pub timed_out: bool,
     /// The duration of the command.
     pub duration: Duration,
-    /// The number of bytes that were dropped from the middle of its output.
+    /// The number of bytes dropped from the middle of the output.
     pub dropped_bytes: u64,
 }
 
 impl CommandOutcome {
-    /// Returns whether it succeeded.
+    /// Returns whether the command succeeded.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.exit_code == Some(0)

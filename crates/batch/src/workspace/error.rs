@@ -36,7 +36,7 @@ pub enum WorkspaceError {
     /// The name of a repository cannot be used.
     #[error("cannot use the repository `{name}`: {problem}")]
     InvalidRepository {
-        /// The name as the task gives it, without a password.
+        /// The name as given in the task, without a password.
         name: String,
         /// The problem.
         problem: &'static str,

@@ -35,9 +35,9 @@ const MAX_WARNINGS: usize = 20;
 pub struct Patch {
     /// The file.
     pub path: PathBuf,
-    /// Its hash, in hexadecimal.
+    /// The SHA-256 of the patch, in hexadecimal.
     pub sha256: String,
-    /// Its size; 0 if nothing changed.
+    /// The size of the patch in bytes; 0 if nothing changed.
     pub bytes: u64,
     /// The number of changed files.
     pub files: u64,

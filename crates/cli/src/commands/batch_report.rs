@@ -56,7 +56,7 @@ fn describe(error: &PageError) -> CommandError {
     }
 }
 
-/// Returns a size as people read it.
+/// Formats a size for people.
 pub(super) fn humansize(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match UNITS.into_iter().find(|(size, _)| bytes >= *size) {

@@ -143,7 +143,7 @@ struct Package<'a> {
 }
 
 impl Package<'_> {
-    /// Installs it, unless a complete installation exists, and returns the executable.
+    /// Installs the package, unless a complete installation exists, and returns the executable.
     async fn install(&self, force: bool, console: Console) -> Result<PathBuf, CommandError> {
         let Self { name, version, target, .. } = self;
         let folder = target.parent().unwrap_or(target);

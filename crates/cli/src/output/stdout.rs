@@ -16,7 +16,7 @@ pub(crate) struct Stdout {
     writing: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// The reason for which stdout accepts no more output.
+/// The reason why stdout accepts no more output.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     /// Broken pipe: the reader is gone, which is not reported.

@@ -5,7 +5,7 @@ use super::table::{Identity, Status, all_processes, own_children, own_id, status
 use rustix::process::Signal;
 use std::collections::HashSet;
 
-/// Kills all descendants of this process except `spared` and theirs. Returns their number.
+/// Kills all descendants of this process except `spared` and their descendants. Returns their number.
 ///
 /// A process that was missed because it was just being forked is reparented to this process: no descendant is left when
 /// this process has no other child to wait for.

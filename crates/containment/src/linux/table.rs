@@ -63,12 +63,12 @@ impl Identity {
         fs::read_link(format!("/proc/{}/cwd", self.id)).ok()
     }
 
-    /// Returns whether it has an environment tag.
+    /// Returns whether the process has an environment tag.
     pub(super) fn has_tag(self, tag: &EnvironmentTag, deadline: Instant) -> bool {
         self.has_in_environment(deadline, |entry| tag.is_in_entry(entry))
     }
 
-    /// Returns whether any entry of its environment, `NAME=value`, matches `wanted`.
+    /// Returns whether any entry of the process's environment, `NAME=value`, matches `wanted`.
     ///
     /// The environment of a process in the middle of an `exec` is empty for a moment, so it is read again until
     /// `deadline`.
@@ -85,8 +85,8 @@ impl Identity {
         }
     }
 
-    /// Returns whether it has no environment at all, rather than a temporarily empty one: kernel threads have no memory
-    /// for one, and a process that was started without one has an empty range for it.
+    /// Returns whether the process has no environment at all, rather than a temporarily empty one: kernel threads have
+    /// no memory for one, and a process that was started without one has an empty range for it.
     fn has_no_environment(self) -> bool {
         let Some(stat) = stat(self.id) else { return true };
         // Fields of the line: size of the memory 23, end of the code 27, start and end of the environment 50 and 51.
@@ -98,7 +98,7 @@ impl Identity {
         memory == Some(0) || (place.0 == place.1 && place.1 != Some(0) && code_end != Some(0))
     }
 
-    /// Returns its resident memory in bytes.
+    /// Returns the resident memory of the process in bytes.
     fn memory(self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! Tests with real processes and bystanders.
+//! Tests with real processes, and with bystanders: processes that do not belong to a run and must survive.
 
 use super::known::KnownProcesses;
 use super::table::{EXEC_TIMEOUT, Identity, memory, status};
@@ -90,7 +90,7 @@ impl Drop for Bystanders {
     }
 }
 
-/// Kills the process tree of `script`, and checks that no process of it is left and all bystanders are.
+/// Kills the process tree of `script`, and checks that all of its processes are dead and all bystanders alive.
 async fn kills(script: &str, members: usize) {
     let tag = EnvironmentTag::new();
     let mut bystanders = Bystanders::beside(&tag);

@@ -35,7 +35,7 @@ impl OwnProcesses {
 
 #[cfg(test)]
 impl OwnProcesses {
-    /// Returns the same processes, with a leader that has reused another process's id.
+    /// Returns these processes with this leader, which has reused another process's id.
     pub(super) fn reused(mut self, leader: Identity) -> Self {
         self.leader = Some(leader);
         self

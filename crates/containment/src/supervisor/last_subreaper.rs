@@ -26,7 +26,8 @@ impl Children {
     }
 }
 
-/// Kills every descendant of this process except `spared` and theirs, and reaps the children that exit meanwhile.
+/// Kills every descendant of this process except `spared` and their descendants, and reaps the children that exit
+/// meanwhile.
 ///
 /// Each round stops all of them before it kills them, so that none forks and exits in between. For a single-threaded
 /// subreaper whose own work is done: its remaining descendants are orphans of killed supervisors. Blocks for at most

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 const NAME: &std::ffi::CStr = c"opencode-watch";
 /// How long to try to kill the descendants. It usually takes milliseconds, unless the kernel holds a process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest pause between two rounds of killing.
+/// The maximum pause between two rounds of killing.
 const KILL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 const NO_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// The maximum number of exited processes that are reaped at a time: a fork bomb must not keep the
@@ -82,7 +82,7 @@ pub fn supervise(arguments: impl IntoIterator<Item = OsString>) -> Result<ExitCo
     supervise_to_code(arguments).map(ExitCode::from)
 }
 
-/// Does the same, and returns the exit code as a number.
+/// Runs like [`supervise`], and returns the exit code as a number.
 pub(super) fn supervise_to_code(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, SupervisorError> {
     let mut arguments = arguments.into_iter();
     let parent = arguments.next().and_then(|id| read_id(&id)).ok_or(SupervisorError::Usage)?;

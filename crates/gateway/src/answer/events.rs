@@ -13,7 +13,7 @@ const MAX_NAME_BYTES: usize = 64;
 pub(super) struct Event<'e> {
     /// The name in its `event:` line; may be empty.
     pub(super) name: &'e [u8],
-    /// Its data; `None` if it is larger than [`MAX_INSPECTED_BYTES`].
+    /// The data of the event; `None` if it is larger than [`MAX_INSPECTED_BYTES`].
     pub(super) data: Option<&'e [u8]>,
 }
 

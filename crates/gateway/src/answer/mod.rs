@@ -52,13 +52,13 @@ pub(crate) struct Findings {
 /// The verdict on an answer that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It has no fault.
+    /// The answer has no fault.
     Valid,
-    /// It is unfinished and has no other fault.
+    /// The answer is unfinished and has no other fault.
     Unfinished(AnswerFault),
-    /// It is unfinished because of a fault that was already reported.
+    /// The answer is unfinished because of a fault that was already reported.
     UnfinishedReported,
-    /// It is finished and has a fault that was already reported.
+    /// The answer is finished and has a fault that was already reported.
     Reported,
 }
 

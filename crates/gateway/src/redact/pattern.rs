@@ -20,7 +20,7 @@ pub(super) struct Pattern {
 /// The extent of a match.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reach {
-    /// The last position at which it can end.
+    /// The last position at which the match can end.
     pub(super) end: Option<usize>,
     /// Whether the text ends before a possible match does.
     pub(super) needs_more: bool,

@@ -193,7 +193,7 @@ async fn trailers_are_forwarded() {
 
 #[tokio::test]
 async fn trailers_are_redacted_and_last() {
-    // It may be the beginning of the key, but is not.
+    // Text that could be the beginning of the key, so that the gateway holds it back.
     let held = &KEY[..7];
     let server = Server::bytes(format!(
         "HTTP/1.1 200 OK\r\ntrailer: x-echo\r\ntransfer-encoding: chunked\r\n\r\n{}0\r\nx-echo: {KEY}\r\n\r\n",

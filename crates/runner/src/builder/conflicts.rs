@@ -128,7 +128,7 @@ mod tests {
             assert_names(&error, name, "the caller's executor");
             assert!(!folder.path().join("made").exists(), "{name}: a directory is left");
         }
-        // These have an effect with every executor.
+        // These settings have an effect with every executor.
         let builder =
             Runner::builder().dir(folder.path()).journal(folder.path().join("j")).ephemeral(true).watcher(None);
         builder.build_with(Arc::new(ScriptedExecutor::new())).await.unwrap();

@@ -1,8 +1,8 @@
 //! A program that embeds the library, for tests that end it during a turn.
 //!
-//! `LINE=first|within|none embedding-program TRANSPORT OPENCODE END`: `LINE` is the place of the call of `supervisor::init`, a variable
-//! because a supervisor inherits it, and `END` is how the program ends once its directory has a file `end`. A variable
-//! `MODEL` chooses the model.
+//! `LINE=first|within|none embedding-program TRANSPORT OPENCODE END`: `LINE` is where `supervisor::init` is called,
+//! passed as a variable because a supervisor inherits it, and `END` is how the program ends once its directory has a
+//! file `end`. A variable `MODEL` chooses the model.
 
 use opencode_runner::{Runner, Transport, supervisor};
 use std::error::Error;

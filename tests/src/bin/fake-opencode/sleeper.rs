@@ -19,16 +19,16 @@ const STORM_WIDTH: usize = 2;
 /// The orders of a spawned process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Orders {
-    /// The file in which to record its pid.
+    /// The file in which the process records its pid.
     pub(crate) pids: PathBuf,
     pub(crate) mode: Mode,
-    /// The time of its exit, in milliseconds since 1970: absolute, so that no descendant lives longer.
+    /// The time at which the process exits, in milliseconds since 1970: absolute, so that no descendant lives longer.
     pub(crate) deadline_ms: u64,
     pub(crate) ignore_signals: bool,
     pub(crate) hold_output: bool,
-    /// The budget of processes, itself included.
+    /// The maximum number of processes, including this one.
     pub(crate) budget: u32,
-    /// A tag with which its starter finds it in the pids file.
+    /// A tag by which the starter finds the process in the pids file.
     pub(crate) tag: String,
 }
 

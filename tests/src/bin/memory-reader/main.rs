@@ -6,7 +6,6 @@
 //! that the program has started by then.
 //!
 //! It prints the processes in which it found the secret, and kills the program.
-//! It prints in which processes it found the secret, and kills the program.
 
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -20,7 +19,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The largest mapping that is read, in bytes.
+/// The maximum size of a mapping that is read, in bytes.
 const MAX_MAPPING: u64 = 64 << 20;
 /// How long to wait for the file.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -37,7 +36,7 @@ impl Memory {
         Ok(Self { bytes: open("mem")?, maps: open("maps")? })
     }
 
-    /// Returns whether it contains a text, and the number of readable bytes.
+    /// Returns whether the memory contains a text, and the number of readable bytes.
     fn find(&mut self, text: &[u8]) -> std::io::Result<(bool, usize)> {
         let mut maps = String::new();
         self.maps.read_to_string(&mut maps)?;

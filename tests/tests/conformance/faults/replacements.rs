@@ -38,7 +38,7 @@ async fn idle_server_waits_for_its_successor() {
         pause(20).await;
     }
     let second = until_alive(&play, 1).await;
-    // The next turn finds it warm.
+    // The next turn uses the warm server.
     assert_answered(&play.turn("hello").await, PLAIN_TEXT);
     let asked = play.fake().log_of("serve").into_iter().find(|server| server.pid == second[0]).unwrap();
     assert_eq!(asked.requests_of("POST /session/*/message").len(), 1);

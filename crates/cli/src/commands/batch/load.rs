@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// The maximum size of a message template in bytes.
 const MAX_TEMPLATE_BYTES: u64 = 16 << 20;
-/// The memory that a task may take beside opencode's servers, for the number of tasks at once.
+/// The estimated memory of a task without opencode's servers, which limits the default number of parallel tasks.
 const TASK_MEMORY: u64 = 200 << 20;
 
 /// Reads the options by which tasks are loaded.
@@ -102,7 +102,7 @@ pub(super) fn tasks(path: Option<&Path>, options: &LoadOptions) -> Result<TaskSe
     loaded.map_err(|error| invalid(&error))
 }
 
-/// Makes the error of an invalid tasks file.
+/// Creates the error for an invalid tasks file.
 pub(super) fn invalid(error: &TasksFileError) -> CommandError {
     let hint = error.hint().map(ToOwned::to_owned);
     let command_error = CommandError::usage(error.to_string());
@@ -112,7 +112,7 @@ pub(super) fn invalid(error: &TasksFileError) -> CommandError {
     }
 }
 
-/// Makes the error of a tasks file that was changed.
+/// Creates the error for a tasks file that was changed.
 pub(super) fn problem(problem: &Problem) -> CommandError {
     let error = CommandError::new(FailureKind::Usage, problem.to_string());
     match &problem.hint {
@@ -121,7 +121,7 @@ pub(super) fn problem(problem: &Problem) -> CommandError {
     }
 }
 
-/// Returns the tasks that run again. `failed` and `all` are no ids.
+/// Returns the tasks that run again. `failed` and `all` are not ids.
 pub(super) fn redo(args: &BatchRunArgs) -> Redo {
     let is = |word: &str| args.redo.iter().any(|which| which == word);
     if is("all") {
@@ -168,7 +168,7 @@ pub(super) fn throttles(args: &BatchRunArgs, sources: &ModelSource) -> Result<Th
     Ok(Throttles::new(sources, |role| of(Some(role)).or_else(|| of(None)).map(|rate| rate.interval)))
 }
 
-/// Returns how many tasks run at once on this machine: two for each core, as far as the free memory reaches.
+/// Returns how many tasks run at once on this machine: two for each core, if the free memory allows.
 fn default_jobs() -> usize {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|info| {

@@ -78,7 +78,7 @@ impl Progress {
         self.apart(|| console.note(text));
     }
 
-    /// Prints beside the bars.
+    /// Prints while the bars are hidden.
     fn apart(&self, print: impl FnOnce()) {
         match &self.bars {
             Some(bars) => bars.all.suspend(print),

@@ -88,7 +88,7 @@ struct Prepared {
     format: Option<ReportFormat>,
 }
 
-/// Does all that can fail before a task starts. Returns `None` if nothing is to run.
+/// Performs everything that can fail before the first task starts. Returns `None` if there is nothing to run.
 async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<Option<Prepared>, CommandError> {
     let args = Arc::new(args);
     let is_streamed = files.tasks == Path::new("-");
@@ -276,7 +276,7 @@ fn ledger_error(error: &LedgerError) -> CommandError {
     }
 }
 
-/// Reads tasks from stdin, on a thread that nothing waits for.
+/// Reads tasks from stdin, on a detached thread.
 fn stdin() -> mpsc::Receiver<Input> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {

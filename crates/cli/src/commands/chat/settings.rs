@@ -103,7 +103,7 @@ fn cost(runner: &Runner) -> String {
     format!("{turns} turn{plural} · {input} tokens in, {output} out · ${:.4}", conversation.cost().max(0.0))
 }
 
-/// Returns the reason for which nothing is undone, and how to undo it.
+/// Returns why nothing is undone, and how to undo the changes.
 fn undo(runner: &Runner) -> String {
     let directory = runner.task_dir().path();
     match runner.session_id() {

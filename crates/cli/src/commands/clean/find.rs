@@ -74,7 +74,7 @@ pub(super) struct Request {
 }
 
 impl Found {
-    /// Returns the session, if it is one.
+    /// Returns the session, if the item is one.
     pub(super) fn session(&self) -> Option<Request> {
         match &self.item {
             Item::Session(request) => Some(request.clone()),
@@ -82,7 +82,7 @@ impl Found {
         }
     }
 
-    /// Removes it. A session stays: opencode deletes it.
+    /// Removes the item, except a session, which opencode deletes.
     pub(super) fn remove(self) -> io::Result<()> {
         match self.item {
             Item::Locked(directory) => directory.remove(),

@@ -19,7 +19,7 @@ pub(super) async fn delete(requests: Vec<Request>, opencode: Option<PathBuf>) ->
     let (mut deleted, mut problem) = (0, None);
     for Request { journals, directory, session } in requests {
         let name = session.to_string();
-        // The journal that holds the session is the proof that it is ours.
+        // The journal with this session proves that our task created it.
         let runner = host.runner().dir(directory).journal(journals).resume().session(session).ephemeral(true);
         let closed = match runner.build().await {
             Ok(runner) => close(runner).await,

@@ -138,7 +138,7 @@ mod tests {
         assert!(sources.findings[1].fix.as_ref().unwrap().starts_with("chmod 600 "));
         mode(0o600);
         assert_eq!(statuses(&read(Some(&file)).await), [Status::Ok]);
-        // The file that it names for the key is checked too.
+        // A key file that the source names is checked too.
         let key = folder.path().join("key");
         std::fs::write(&key, "sk-1").unwrap();
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();

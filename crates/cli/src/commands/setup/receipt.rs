@@ -38,7 +38,7 @@ impl Receipt {
         serde_json::from_slice(&std::fs::read(directory.join(NAME)).ok()?).ok()
     }
 
-    /// Writes it into the directory.
+    /// Writes the receipt to the directory.
     ///
     /// # Errors
     ///

@@ -20,9 +20,9 @@ use std::time::Duration;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// The largest body that is read.
+/// The maximum size of a body that is read, in bytes.
 const LARGEST: usize = 64 << 20;
-/// The largest body that is logged.
+/// The maximum size of a body that is logged, in bytes.
 const KEPT: usize = 64 << 10;
 
 pub(crate) async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response {
