@@ -45,7 +45,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn named_then_on_path_then_installed() {
+    fn named_opencode_precedes_path_and_installed() {
         let dir = tempfile::tempdir().unwrap();
         let make = |relative: &str| {
             let file = dir.path().join(relative);

@@ -129,7 +129,7 @@ fn placeholders_are_replaced() {
 }
 
 #[test]
-fn bytes_halves_and_stderr() {
+fn fake_writes_raw_bytes_split_texts_and_stderr() {
     let sandbox = Sandbox::new();
     let acts = [
         Act::StdoutBytes { hex: "ff fe 0a".into() },
@@ -181,7 +181,7 @@ fn stalled(sandbox: &Sandbox, acts: impl IntoIterator<Item = Act>) -> Child {
 }
 
 #[test]
-fn signals_end_it_by_default() {
+fn fake_ends_on_signals_by_default() {
     use rustix::process::Signal;
     let sandbox = Sandbox::new();
     let mut plain = stalled(&sandbox, []);
@@ -208,7 +208,7 @@ fn signals_end_it_by_default() {
 }
 
 #[test]
-fn it_crashes_by_signals() {
+fn fake_crashes_by_requested_signals() {
     for (name, number) in [(SignalName::Kill, 9), (SignalName::Segv, 11), (SignalName::Abrt, 6)] {
         let sandbox = Sandbox::new();
         let output = run(&sandbox, [text("before"), Act::KillSelf { signal: name }, text("after")]);
@@ -307,7 +307,7 @@ fn spawned_processes_escape_as_requested() {
 }
 
 #[test]
-fn storm_is_bounded_and_replaces_exits() {
+fn fork_bomb_is_bounded_and_replaces_exited_processes() {
     let sandbox = Sandbox::new();
     let output = {
         let fake = doing(&sandbox, [spawn(SpawnKind::ForkStorm), Act::Pause { ms: 500 }]);
@@ -322,7 +322,7 @@ fn storm_is_bounded_and_replaces_exits() {
 }
 
 #[test]
-fn storm_ends_by_itself() {
+fn fork_bomb_ends_by_itself() {
     let sandbox = Sandbox::new();
     let kind = SpawnKind::ForkStorm;
     run(&sandbox, [Act::Spawn { kind, duration_s: 1, ignore_signals: true, hold_output: false, count: Some(30) }]);

@@ -86,7 +86,7 @@ fn start_error_does_not_repeat_its_cause() {
 }
 
 #[test]
-fn tests_of_packages_need_no_file_outside() {
+fn package_tests_need_only_files_of_their_package() {
     for (name, text) in sources() {
         let outside =
             text.split("env!(\"CARGO_MANIFEST_DIR\")").skip(1).any(|rest| rest[..rest.len().min(80)].contains("../"));
@@ -120,7 +120,7 @@ fn names_the_command(line: &str) -> bool {
 
 /// A library states a remedy, and the command turns it into a sentence with options.
 #[test]
-fn library_texts_name_no_option_of_the_command() {
+fn library_messages_name_no_command_options() {
     assert!(names_the_command("    \"remove --no-gateway\"") && names_the_command("`opencode-run setup`"));
     assert!(!names_the_command("git.args([\"init\", \"--quiet\"])"));
     let (mut files, mut naming) = (0, Vec::new());

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn text_drives_no_terminal() {
+    fn text_cannot_control_the_terminal() {
         let line = Line::plain("a\u{1b}[2Jb\n\u{9b}c");
         assert_eq!(line.to_text(true), "a␛[2Jb␊⟨U+009B⟩c");
     }

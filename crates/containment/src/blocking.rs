@@ -79,7 +79,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn blocked_job_delays_no_other_task() {
+    async fn blocked_job_does_not_delay_other_tasks() {
         let (release, blocked) = std::sync::mpsc::channel();
         let job = call(move || blocked.recv_timeout(Duration::from_mins(1)));
         let other = async move {

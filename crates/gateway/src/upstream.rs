@@ -109,7 +109,7 @@ pub enum OpenError {
     #[error("the parameter {0} is not a number")]
     Parameter(&'static str),
     /// The prices are negative or not numbers.
-    #[error("the prices are not amounts of USD: they must be numbers of at least 0")]
+    #[error("prices must be amounts in USD of at least 0")]
     Prices,
     /// The certificates that TLS needs to trust a provider could not be read.
     #[error("read the trusted certificates: {0}")]

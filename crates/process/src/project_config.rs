@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn power_of_each_setting_is_found() {
+    fn effect_of_each_setting_is_recognized() {
         use ProjectPower::{ChangesPermissions, ChoosesModel, StartsPrograms};
         for (name, text, expected) in [
             ("opencode.json", r#"{"plugin": ["file:///x.js"]}"#, StartsPrograms),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_has_no_power() {
+    fn advisory_settings_have_no_effect() {
         for (name, text) in [
             (
                 "opencode.json",

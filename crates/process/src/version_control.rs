@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn git_runs_nothing_of_the_repository() {
+    async fn git_runs_no_programs_of_the_repository() {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join(".env");
         fs::write(&file, "x").unwrap();

@@ -329,7 +329,7 @@ fn endless_event_stream_is_bounded() {
 }
 
 #[test]
-fn answers_of_another_type_are_no_success() {
+fn answer_of_another_type_is_not_success() {
     let sandbox = Sandbox::new();
     let page = "<html>\u{1b}]0;title\u{7}</html>";
     for strange in ["GET /global/health", "GET /global/event", "POST /session?", "POST /session/ses_1/message"] {

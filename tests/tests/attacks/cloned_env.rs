@@ -101,7 +101,7 @@ fn links_to_tracked_files_are_not_used() {
 }
 
 #[test]
-fn hostile_repository_gains_nothing() {
+fn hostile_repository_cannot_set_endpoint_or_command() {
     let case = case();
     clone_of(&case, TAKEOVER);
     let workspace = case.sandbox.workspace();

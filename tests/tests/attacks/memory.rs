@@ -45,7 +45,7 @@ fn start(child: &mut Child) {
 }
 
 #[test]
-fn memory_opened_at_the_start_holds_no_key() {
+fn memory_opened_at_the_start_contains_no_key() {
     let Some((sandbox, fake)) = sandbox() else { return };
     let mut attacker = sandbox.command(locate("memory-reader", env!("CARGO_BIN_EXE_memory-reader")));
     attacker.arg(sandbox.path("ready")).arg(KEY).arg(opencode_run_bin!());

@@ -69,7 +69,7 @@ fn exposed_opencode_is_not_run() {
 }
 
 #[test]
-fn open_umask_opens_no_directory() {
+fn directories_are_private_despite_open_umask() {
     let case = Case::replaying(PLAIN);
     for dir in [".cache", ".config", ".local"] {
         std::fs::remove_dir_all(case.sandbox.home().join(dir)).unwrap();
@@ -131,7 +131,7 @@ fn transcript_ignores_planted_mode() {
 }
 
 #[test]
-fn transcript_replaces_no_pipe_and_no_device() {
+fn transcript_does_not_replace_pipes_or_devices() {
     let case = Case::replaying(PLAIN);
     let fifo = case.sandbox.workspace().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());

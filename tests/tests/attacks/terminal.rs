@@ -221,7 +221,7 @@ fn question_shows_the_real_command() {
 }
 
 #[test]
-fn foreign_calls_command_is_not_shown() {
+fn input_of_ambiguous_call_is_not_shown() {
     let calls = [("call_1", json!({"command": "rm -rf precious"})), ("call_1", json!({"command": "ls"}))];
     let screen = question(asking(&[], &calls));
     assert!(

@@ -25,7 +25,7 @@ fn json_line_of_50_mb_is_skipped() {
 }
 
 #[test]
-fn only_a_skipped_line_is_no_success() {
+fn skipped_line_alone_is_not_success() {
     let case = Case::doing([flood(Stream::Stdout, 50_000_000, true)]);
     let (outcome, object) = case.run_json(&["hello"]);
     outcome.assert_code(1);

@@ -103,7 +103,7 @@ fn early_input_grants_no_permission() {
 }
 
 #[test]
-fn input_to_stopped_terminal_is_no_answer() {
+fn input_to_stopped_terminal_is_not_an_answer() {
     let case = playing([TurnAct::replay("1.18.33/allowed")]);
     let chat = Chat::begin(&case);
     // Ctrl-S, and after a while Ctrl-Q.

@@ -67,7 +67,7 @@ fn full_stdout_fails_the_help() {
 }
 
 #[test]
-fn closed_stderr_loses_no_answer() {
+fn answer_is_printed_with_stderr_closed() {
     for redirection in ["2>&-", "2>&- <&-"] {
         let case = Case::replaying(PLAIN);
         let outcome = Running::spawn(&mut redirected(&case, redirection, &case.command(&["-v", "hello"]))).wait();
@@ -78,7 +78,7 @@ fn closed_stderr_loses_no_answer() {
 }
 
 #[test]
-fn closed_stdin_is_no_message() {
+fn closed_stdin_is_not_read_as_message() {
     let case = Case::replaying(PLAIN);
     for arguments in [&["--output-format", "json", "-"][..], &["--output-format", "json"]] {
         let outcome = Running::spawn(&mut redirected(&case, "<&-", &case.command(arguments))).wait();

@@ -49,7 +49,7 @@ fn ignored_signals_stay_ignored() {
 }
 
 #[test]
-fn blocked_sigchld_hangs_no_turn() {
+fn turn_ends_with_sigchld_blocked() {
     let case = Case::new(|script, _| script.replay("run", PLAIN));
     let command = case.command(&["hello"]);
     let mut blocking = case.sandbox.command("env");
@@ -72,7 +72,7 @@ fn other_signals_are_still_handled() {
 }
 
 #[test]
-fn blocked_stderr_loses_no_answer() {
+fn answer_is_printed_while_stderr_is_blocked() {
     let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let closed = || {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
@@ -216,7 +216,7 @@ fn server_killed_at_start_is_explained() {
 }
 
 #[test]
-fn ignored_sigchld_hides_no_end() {
+fn exit_is_noticed_with_sigchld_ignored() {
     for arguments in [&["--transport", "run", "hello"][..], &["doctor", "--offline"]] {
         let case = Case::doing([plain(0, 2), Act::Exit { code: 7 }]);
         let mut command = case.sandbox.command("env");
@@ -260,7 +260,7 @@ fn umask_priority_and_limits_are_inherited() {
 }
 
 #[test]
-fn nonblocking_stderr_loses_no_message() {
+fn no_message_is_lost_on_nonblocking_stderr() {
     let case = Case::replaying(PLAIN);
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
     rustix::fs::fcntl_setfl(&reader, OFlags::empty()).unwrap();
@@ -278,7 +278,7 @@ fn nonblocking_stderr_loses_no_message() {
 }
 
 #[test]
-fn fifo_delays_no_other_command() {
+fn fifo_does_not_delay_other_commands() {
     let case = Case::replaying(PLAIN);
     let fifo = fifo(&case, "fifo");
     for arguments in [&["doctor", "--offline", "--config", &fifo][..], &["models", "--config", &fifo]] {

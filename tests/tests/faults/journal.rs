@@ -238,7 +238,7 @@ fn unwritable_state_directory_warns() {
 }
 
 #[test]
-fn no_journal_on_request() {
+fn no_journal_is_written_on_request() {
     let case = Case::replaying(PLAIN);
     let (outcome, object) = case.run_json(&["--no-journal", "hello"]);
     outcome.assert_code(0);

@@ -18,7 +18,7 @@ fn assert_ends(acts: impl IntoIterator<Item = Act>, code: i32, kind: Option<&str
 }
 
 #[test]
-fn exit_0_without_events_is_no_success() {
+fn exit_0_without_events_is_not_success() {
     let words = "without a single finished step";
     let object = assert_ends([], 1, Some("protocol"), words);
     assert!(object["task_dir"].is_null(), "nothing happened in it: {object}");
@@ -27,7 +27,7 @@ fn exit_0_without_events_is_no_success() {
 }
 
 #[test]
-fn exit_0_within_turn_is_no_success() {
+fn exit_0_within_turn_is_not_success() {
     let half = assert_ends([plain(0, 2)], 1, Some("protocol"), "in the middle of a step");
     assert_eq!(half["output"], PLAIN_TEXT, "what was said is kept");
     let tools =
@@ -102,7 +102,7 @@ fn nonzero_exit_without_error_fails() {
 }
 
 #[test]
-fn noisy_stderr_hides_nothing() {
+fn noisy_stderr_does_not_hide_the_outcome() {
     let object = assert_ends([flood(Stream::Stderr, 5_000_000, false), plain(0, 3)], 0, None, "");
     assert_eq!(object["output"], PLAIN_TEXT);
     let reason = Act::Stderr { text: "the reason\n".into() };
@@ -113,7 +113,7 @@ fn noisy_stderr_hides_nothing() {
 }
 
 #[test]
-fn early_closed_stdout_is_no_end() {
+fn turn_continues_after_stdout_is_closed() {
     let acts = [plain(0, 3), Act::CloseStdout {}, Act::Pause { ms: 500 }, Act::Exit { code: 0 }];
     assert_ends(acts, 0, None, "");
     let acts = [plain(0, 3), Act::CloseStdout {}, Act::Pause { ms: 500 }, Act::Exit { code: 3 }];

@@ -50,7 +50,7 @@ fn answer(status: u16, content_type: &str, body: &str) -> TurnAct {
 }
 
 #[test]
-fn exit_0_after_error_is_no_success() {
+fn exit_0_after_error_is_not_success() {
     let failed = (1, "error", Some("provider"));
     run([lines_of("error-401"), Act::Exit { code: 0 }], failed);
     let object = run([plain(0, 2), lines_of("error-401"), Act::Exit { code: 0 }], failed);
@@ -58,12 +58,12 @@ fn exit_0_after_error_is_no_success() {
 }
 
 #[test]
-fn error_after_answer_is_no_success() {
+fn error_after_answer_is_not_success() {
     run([plain(0, 3), lines_of("error-401"), Act::Exit { code: 0 }], (1, "error", Some("provider")));
 }
 
 #[test]
-fn exit_1_after_answer_is_no_success() {
+fn exit_1_after_answer_is_not_success() {
     run([plain(0, 3), Act::Exit { code: 1 }], (1, "error", Some("crashed")));
 }
 
@@ -77,14 +77,14 @@ fn silent_exit_of_1_15_13_fails() {
 }
 
 #[test]
-fn exit_1_after_recovery_is_no_failure() {
+fn exit_1_after_recovery_is_not_failure() {
     let recording = Recording::named(&recorded("error-context-recovered")).unwrap();
     assert_eq!(recording.about.end, opencode_run_tests::recording::End::Code(1));
     assert_ne!(run([Act::Replay { recording: recorded("error-context-recovered") }], COMPLETED)["output"], "");
 }
 
 #[test]
-fn recovered_server_error_is_no_failure() {
+fn recovered_server_error_is_not_failure() {
     let recovered =
         ["error-429-recovered", "error-context-recovered", "stream-cut-once", "failed-tool", "denied-by-rule"];
     for name in recovered {
@@ -94,7 +94,7 @@ fn recovered_server_error_is_no_failure() {
 }
 
 #[test]
-fn status_200_with_error_is_no_success() {
+fn status_200_with_error_is_not_success() {
     for (name, kind) in [
         ("error-400", "provider"),
         ("error-401", "provider"),
@@ -114,7 +114,7 @@ fn status_200_with_error_is_no_success() {
 }
 
 #[test]
-fn explained_refusal_is_no_failure() {
+fn explained_refusal_is_not_failure() {
     let object = serve(Serving::replaying(&recorded("refused")), COMPLETED);
     assert_eq!(object["output"], "All done.");
 }
@@ -132,7 +132,7 @@ fn transcript_shows_the_structured_answer() {
 }
 
 #[test]
-fn invalid_server_answer_is_no_success() {
+fn invalid_server_answer_is_not_success() {
     let json = "application/json";
     for (act, kind) in [
         (answer(500, json, r#"{"name":"UnknownError","data":{"message":"oh"}}"#), "opencode"),
@@ -155,13 +155,13 @@ fn failed_server_start_is_opencodes_failure() {
 }
 
 #[test]
-fn lost_stream_is_no_failure() {
+fn lost_stream_is_not_failure() {
     let acts = [TurnAct::CutStreams {}, TurnAct::replay(PLAIN).unheard()];
     assert_eq!(serve(Serving::doing(acts), COMPLETED)["output"], PLAIN_TEXT);
 }
 
 #[test]
-fn stream_without_answer_is_no_success() {
+fn stream_without_answer_is_not_success() {
     let acts = [TurnAct::replay(PLAIN).until("session.idle"), TurnAct::Idle {}, TurnAct::HangUp {}];
     let object = serve(Serving::doing(acts), (1, "error", Some("server_lost")));
     assert_eq!(object["output"], PLAIN_TEXT, "what was said is kept");
@@ -179,14 +179,14 @@ fn interrupted(case: &Case) -> Outcome {
 }
 
 #[test]
-fn exit_0_after_interrupt_is_no_success() {
+fn exit_0_after_interrupt_is_not_success() {
     let case = Case::stalling([plain(0, 2), Act::OnSignal { signal: SignalName::Int, code: 0 }]);
     let object = assert_end(&interrupted(&case), (130, "interrupted", None));
     assert_eq!(object["output"], PLAIN_TEXT, "what was said is kept");
 }
 
 #[test]
-fn interrupt_after_answer_is_no_failure() {
+fn interrupt_after_answer_is_not_failure() {
     let case = Case::new(|script, sandbox| {
         let [ready, _] = ready_and_stall(sandbox);
         let deaf = Act::IgnoreSignals { signals: vec![SignalName::Int] };
@@ -206,7 +206,7 @@ fn abort_between_retries_is_an_interrupt() {
 }
 
 #[test]
-fn cut_finished_step_is_no_success() {
+fn truncated_finished_step_is_not_success() {
     let line = Recording::named(PLAIN).unwrap().stdout[2].clone();
     for cut in [1, line.len() / 2, line.len() - 1] {
         let object = run([plain(0, 2), stdout(&line[..cut])], (1, "error", Some("protocol")));

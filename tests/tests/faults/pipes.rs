@@ -90,7 +90,7 @@ fn head_ends_a_talkative_turn() {
 }
 
 #[test]
-fn reader_gone_from_the_start() {
+fn stdout_closed_from_the_start_is_a_broken_pipe() {
     let case = Case::replaying(PLAIN);
     for format in ["text", "json", "stream-json"] {
         let mut running = Running::spawn_unread(&mut case.command(&["--quiet", "--output-format", format, "hello"]));

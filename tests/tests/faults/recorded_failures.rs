@@ -46,7 +46,7 @@ fn unknown_agent_is_an_error() {
 }
 
 #[test]
-fn recovered_error_is_no_failure() {
+fn recovered_error_is_not_failure() {
     for recording in ["error-429-recovered", "stream-cut-once", "failed-tool", "failed-command", "denied-by-rule"] {
         let case = Case::replaying(&format!("1.18.33/{recording}"));
         let (outcome, object) = case.run_json(&["hello"]);

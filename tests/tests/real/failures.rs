@@ -44,7 +44,7 @@ fn missing_v1_in_base_url_is_suspected() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn recovering_provider_is_no_failure() {
+fn recovering_provider_is_not_failure() {
     let script = Script::new()
         .rule(When::agent().reply(ErrorReply::new(500).message("broken").header("retry-after", "1")).times(1))
         .rule(When::agent().reply("Recovered."));
@@ -195,7 +195,7 @@ fn run_ends_on_refused_permission() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn failed_tool_is_no_failed_turn() {
+fn failed_tool_does_not_fail_turn() {
     let mut stage = Stage::new(shell("echo out; exit 3", "It failed, and that is fine."));
     // A dead proxy in the environment does not block a provider on loopback.
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {

@@ -119,7 +119,7 @@ fn stopped_supervisor_and_an_interrupt() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn escaped_process_ends_and_mcp_server_stays() {
+fn escaped_process_is_killed_and_mcp_server_kept() {
     let sleep = format!("121.{}", std::process::id());
     let leave = format!("exec sleep {sleep} >/dev/null 2>&1");
     let leave = [

@@ -64,7 +64,7 @@ fn all_allowed() -> serde_json::Value {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn agent_finds_no_key() {
+fn agent_cannot_find_the_key() {
     // The command does not contain the key itself, or it would find itself.
     let look = "{ printenv; cat /proc/*/environ /proc/*/cmdline; grep -ra 'very-[s]ecret-0123456789' $HOME . $TMPDIR; } \
                 2>/dev/null | grep -ac 'very-[s]ecret-0123456789'; echo looked";

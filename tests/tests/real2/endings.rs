@@ -38,7 +38,7 @@ fn interrupt_keeps_the_text_and_the_session() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn stubborn_tool_survives_no_ending() {
+fn stubborn_tool_is_killed_at_every_ending() {
     for (signal, code) in [(Some(Signal::INT), 130), (Some(Signal::TERM), 143), (Some(Signal::KILL), -1), (None, 124)] {
         let stage = stage(stubborn());
         let limit = if signal.is_none() { "12s" } else { "10m" };

@@ -96,7 +96,7 @@ const WAYS: [&str; 8] = [
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn broken_configuration_sends_no_prompt() {
+fn prompt_is_not_sent_with_broken_configuration() {
     for way in WAYS {
         let (mut stage, network) = recorded();
         break_it(&mut stage, way);

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_plausible() {
+    fn free_space_and_memory_are_plausible() {
         assert!(free_bytes(Path::new("/")).is_none_or(|bytes| bytes > 0));
         assert_eq!(free_bytes(Path::new("/no/such/path")), None);
         assert!(memory_in_use().is_none_or(|bytes| bytes > 1 << 20));

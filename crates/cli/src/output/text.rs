@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn pair_cut_between_deltas_loses_nothing() {
+    fn surrogate_pair_split_between_deltas_loses_no_text() {
         let mut stream = TextStream::default();
         let mut piece = |event| stream.piece(&TurnEvent::new(0, Duration::ZERO, Observed::new(event)));
         let halves = [delta("a", "x\u{fffd}"), delta("a", "\u{fffd}y"), text("a", "x\u{1f600}yz")];

@@ -91,7 +91,7 @@ fn pieces_give_same_lines() {
 }
 
 #[test]
-fn entity_drives_no_terminal() {
+fn entity_cannot_control_the_terminal() {
     let mut rich = RichText::new(60);
     let mut lines = rich
         .push("&#27;[2J &#x1b;]52;c;x&#7; [a](<&#27;[8m>) ![x](y \"z\")\n\n| &#27; | b |\n|--|--|\n| &#x9b; | d |\n");

@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunks_make_no_difference(text in "(data: |event: |:|\n|\r|\r\n|x|\\{\\}){0,40}", cuts in prop::collection::vec(0..80usize, 0..12)) {
+        fn result_is_independent_of_chunk_boundaries(text in "(data: |event: |:|\n|\r|\r\n|x|\\{\\}){0,40}", cuts in prop::collection::vec(0..80usize, 0..12)) {
             let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).chain([0, text.len()]).collect();
             cuts.sort_unstable();
             let pieces: Vec<_> = cuts.windows(2).map(|cut| &text.as_bytes()[cut[0]..cut[1]]).collect();

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn older_process_is_no_leftover() {
+    fn older_process_is_not_a_leftover() {
         let (directories, start) = (TurnDirectories::default(), StartTime::now());
         let turn = [ended("/w/a", start.after(10))];
         for directory in [Some("/w/a"), Some("/"), None] {

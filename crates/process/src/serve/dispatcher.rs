@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stuck_turn_delays_no_other() {
+    async fn stuck_turn_does_not_delay_others() {
         let subscribers = Mutex::new(Subscribers::default());
         let (stuck, _queue) = mailbox();
         let (sender, mut quick) = mailbox();

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn free_lease_evicts_no_server() {
+    async fn server_is_not_evicted_if_a_lease_is_free() {
         let leases = Leases::new(1);
         let lease = leases.acquire(|| panic!("there is one")).await;
         assert!(is_pending(leases.acquire(|| ())).await);

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn controls_come_first_answer_last() {
+    async fn controls_are_read_first_and_answer_last() {
         for with_items in [true, false] {
             let (sender, mut mailbox) = mailbox();
             let (controls, wanted) = mpsc::unbounded_channel();

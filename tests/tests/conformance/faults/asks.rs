@@ -203,7 +203,7 @@ async fn schema_is_matched_or_missed() {
 
 /// opencode accepts the model's value without validation.
 #[tokio::test]
-async fn mismatching_value_is_no_success() {
+async fn mismatching_value_is_not_success() {
     let play = Play::new(Serving::replaying("1.18.33/structured")).await;
     let of = |kind: &str| json!({"type": "object", "properties": {"city": {"type": kind}}});
     let record = play.turn(Prompt::new("hello").schema(of("integer"))).await;

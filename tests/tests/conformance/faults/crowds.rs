@@ -30,7 +30,7 @@ async fn each_turn_gets_its_own_events() {
 
 /// 18 MB of deltas for a consumer that reads none of them, and a few for the turns of another task on the same server.
 #[tokio::test]
-async fn stuck_consumer_delays_no_other_turn() {
+async fn stuck_consumer_does_not_delay_other_turns() {
     let flood = TurnAct::Speak { delta: "0123456789".repeat(1000), count: 1800, at_once: 18, pause_ms: 20 };
     let speak = TurnAct::Speak { delta: "word ".to_owned(), count: 200, at_once: 1, pause_ms: 5 };
     let flooded = TurnRule::every([flood]).said("flood");

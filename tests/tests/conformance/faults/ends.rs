@@ -23,7 +23,7 @@ fn survivors() -> Vec<TurnAct> {
 }
 
 #[tokio::test]
-async fn server_crash_during_turn() {
+async fn server_crash_during_turn_fails_as_server_lost() {
     for end in [Act::KillSelf { signal: SignalName::Segv }, Act::Exit { code: 3 }] {
         let dying = TurnRule::every(survivors().into_iter().chain([
             TurnAct::replay(PLAIN).until("session.idle"),

@@ -66,7 +66,7 @@ fn turns_outlive_the_first_runtime() {
 }
 
 #[test]
-fn runtime_end_harms_no_other_turn() {
+fn runtime_shutdown_does_not_affect_other_turns() {
     let stage = plain();
     let executor = current_thread().block_on(async { ServeExecutor::new(stage.launch().await).unwrap() });
     let doomed = current_thread();

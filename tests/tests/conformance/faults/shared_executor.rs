@@ -53,7 +53,7 @@ async fn catalog_turn_does_not_wait_for_itself() {
 }
 
 #[tokio::test]
-async fn unread_end_keeps_no_server() {
+async fn unread_ending_does_not_keep_server_alive() {
     let speak = TurnAct::Speak { delta: "word ".to_owned(), count: 2000, at_once: 100, pause_ms: 0 };
     let stage = Stage::fake([], Serving::doing([speak]));
     let launch = stage.launch().await.server_idle_timeout(Duration::from_millis(300)).max_servers(usize::MAX);
@@ -86,7 +86,7 @@ impl PermissionHandler for Blocking {
 }
 
 #[tokio::test]
-async fn blocking_permission_handler_delays_no_turn() {
+async fn blocking_permission_handler_does_not_delay_turns() {
     let asking = TurnRule::every([TurnAct::replay("1.18.33/allowed")]).said("ask");
     let plain = TurnRule::every([TurnAct::replay(PLAIN)]);
     let stage = Stage::fake([], Serving::default().turn(asking).turn(plain));

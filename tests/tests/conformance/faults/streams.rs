@@ -129,7 +129,7 @@ async fn misplaced_idle_events_are_ignored() {
 }
 
 #[tokio::test]
-async fn late_end_of_earlier_turn() {
+async fn late_end_of_earlier_turn_is_ignored() {
     let first = opencode_run_tests::serve_script::TurnRule::every([TurnAct::replay(PLAIN)]).turn(0);
     let late = [TurnAct::Idle {}, TurnAct::Event { data: late_error() }, TurnAct::replay(PLAIN)];
     let play =
@@ -169,7 +169,7 @@ async fn many_deltas_keep_their_order() {
 }
 
 #[tokio::test]
-async fn heartbeat_is_no_progress() {
+async fn heartbeat_is_not_progress() {
     let serving = Serving {
         heartbeat_ms: 50,
         ..Serving::doing([TurnAct::replay(PLAIN).until("step-start"), Act::Stall {}.into()])

@@ -115,7 +115,7 @@ async fn mirror_of_killed_fetch_is_repaired() {
 }
 
 #[tokio::test]
-async fn leftovers_are_removed_and_kept_clones_stay() {
+async fn leftovers_are_removed_except_kept_clones() {
     let fixture = Fixture::new(&[("a.txt", b"one\n")]).await;
     let (kept, left, removed) = (fixture.task().await, fixture.task().await, fixture.task().await);
     kept.keep().await.unwrap();

@@ -91,7 +91,7 @@ fn task_is_found_after_its_journal_was_deleted() {
 }
 
 #[test]
-fn directory_that_a_process_works_in_stays() {
+fn directory_in_use_by_process_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let places = places(&folder);
     let used = make(folder.path().canonicalize().unwrap().join("work/task_used_0123abcd/deep"));
@@ -105,7 +105,7 @@ fn directory_that_a_process_works_in_stays() {
 }
 
 #[test]
-fn isolated_home_in_use_stays() {
+fn isolated_home_in_use_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let places = places(&folder);
     let home = |name: &str| make(places.temp.join(format!("{HOME_PREFIX}{name}")));
@@ -122,7 +122,7 @@ fn isolated_home_in_use_stays() {
 }
 
 #[test]
-fn journals_in_use_and_foreign_files_stay() {
+fn journals_in_use_and_foreign_files_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let places = places(&folder);
     let work = folder.path().canonicalize().unwrap().join("work");

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn model_is_searched_in_each_list() {
+    async fn model_is_looked_up_in_each_list() {
         let script = Script::new().model("large").model("large-2");
         let server = ScriptedModel::start(script).unwrap();
         for (url, provider) in [

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn other_output_is_the_reason() {
+    fn unexpected_export_output_is_the_reason() {
         let error = "\u{1b}[91m\u{1b}[1mError: \u{1b}[0mSession not found: ses_1";
         assert_eq!(read(b"", error.as_bytes()), Exported::NotFound);
         assert_eq!(read(b"{\"info\": {\"id\"", b"no\ndisk is full\n\n"), Exported::Nothing("disk is full".to_owned()));

@@ -156,7 +156,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn refusals_differ_from_other_failures() {
+    fn refusals_are_distinguished_from_other_failures() {
         for refused in [
             "The user rejected permission to use this specific tool call.",
             "Error: The user rejected permission to use this specific tool call with the following feedback: no",

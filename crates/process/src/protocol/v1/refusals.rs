@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn many_refusals_do_not_wait() {
+    fn waiting_refusals_are_bounded() {
         let mut refusals = Refusals::default();
         let waiting = (0..100).filter(|_| refusals.add(ask("x")).is_none()).count();
         assert_eq!((waiting, refusals.rest().len()), (WAITING, WAITING));

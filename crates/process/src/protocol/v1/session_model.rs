@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn users_last_message_counts() {
+    fn session_model_is_that_of_last_user_message() {
         let user =
             |provider: &str| json!({"info": {"role": "user", "model": {"providerID": provider, "modelID": "m"}}});
         let answer = json!({"info": {"role": "assistant", "providerID": "summarizer", "modelID": "s"}});

@@ -199,7 +199,7 @@ fn keeps_more_than_opencode(recording: &Recording) -> bool {
 }
 
 #[test]
-fn half_a_stream_gives_the_same_turn() {
+fn half_of_the_stream_gives_the_same_turn() {
     for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
         let (whole, count) = (whole(recording), recording.events.len());
         for place in (0..count).step_by(7) {
@@ -260,7 +260,7 @@ proptest! {
     }
 
     #[test]
-    fn any_part_of_stream_may_be_lost(
+    fn any_lost_part_of_stream_is_recovered(
         recording in one_of(RECORDINGS.len()),
         from in any::<prop::sample::Index>(),
         length in 1_usize..40,
