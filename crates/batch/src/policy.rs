@@ -106,7 +106,7 @@ pub const KINDS: [FailureKind; 16] = [
 #[must_use]
 pub fn table() -> String {
     let mut text =
-        "| outcome | tried again | graded | counts | done when resumed | three in a row stop the model source |\n\
+        "| outcome | retried | graded | counts | done when resumed | three in a row stop the model source |\n\
                     | --- | --- | --- | --- | --- | --- |\n"
             .to_owned();
     let yes = |value: bool| if value { "yes" } else { "no" };

@@ -128,7 +128,7 @@ impl TaskSet {
     pub fn streamed(options: &LoadOptions) -> Result<Self, TasksFileError> {
         let path = Path::new("<stdin>");
         if options.selection.shuffle.is_some() {
-            let problem = Problem::new(None, "tasks that arrive one by one cannot be shuffled");
+            let problem = Problem::new(None, "streamed tasks cannot be shuffled");
             return Err(TasksFileError::of(path, vec![problem.hint("write them to a file first")]));
         }
         let file = tempfile::tempfile().map_err(|error| TasksFileError::io(path, &error))?;
@@ -325,7 +325,7 @@ impl TaskSet {
 
 fn changed() -> Problem {
     let problem = Problem::new(None, "the tasks file was changed while the batch ran");
-    problem.hint("resume the batch: it reads the file anew and keeps the results")
+    problem.hint("resume the batch: it reads the file again and keeps the results")
 }
 
 fn read_at(file: &Mutex<File>, path: &Path, offset: u64, len: u32) -> Result<String, Problem> {

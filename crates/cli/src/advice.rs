@@ -50,7 +50,7 @@ pub(crate) fn sentence(remedy: &Remedy) -> String {
             "name the directory of a task with a journal: every task has one, unless --no-journal was given"
         }
         Remedy::BeginNewSession => {
-            "without a message, `resume` shows it; begin a new one in the same directory with --dir, and without \
+            "run `resume` without a message to show it, or begin a new one in the same directory with --dir, without \
              --isolated if you want to continue it later"
         }
         Remedy::OmitDirectory => "remove --dir: a session works in its own directory",

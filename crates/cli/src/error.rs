@@ -50,7 +50,7 @@ pub(crate) fn gone_current_directory(path: &Path) -> Option<CommandError> {
     if path.is_absolute() || std::env::current_dir().is_ok() {
         return None;
     }
-    let error = CommandError::usage("the current directory does not exist any more");
+    let error = CommandError::usage("the current directory no longer exists");
     Some(error.hint("change to a directory that exists (`cd`), or name one by its absolute path"))
 }
 

@@ -39,7 +39,7 @@ Exit codes:
   4    opencode is missing, broken, too old or too new
   124  a time limit was reached
   129, 130, 143  ended by SIGHUP, SIGINT, SIGTERM
-  141  the reader of stdout went away";
+  141  stdout was closed by its reader (broken pipe)";
 
     /// Returns the code for a failure before or outside of a turn.
     pub(crate) fn of_kind(kind: FailureKind) -> Self {

@@ -26,7 +26,7 @@ pub(crate) fn of(ask: &PermissionRequest, input: Option<&CallInput>, width: usiz
         None => question.push_str(" opencode does not report what the tool was given.\n"),
         Some(CallInput { tool, input }) => {
             // Writing to a string cannot fail, here and below.
-            writeln!(question, " The tool `{}` is to do:", one_line(tool)).ok();
+            writeln!(question, " The tool `{}` will run:", one_line(tool)).ok();
             for line in omit_middle(&text_of(input)).lines() {
                 wrap(&mut question, &visible_strictly(line), width);
             }
@@ -152,7 +152,7 @@ mod tests {
     fn command_keeps_its_line_breaks() {
         assert_eq!(
             asked(json!({"command": "ls\n  rm -rf x\t", "timeout": 5})),
-            "The agent asks for bash (ls *). The tool `bash` is to do:\n  | command: ls␊\n  |       rm -rf x␉\n  | timeout: 5\n\
+            "The agent asks for bash (ls *). The tool `bash` will run:\n  | command: ls␊\n  |       rm -rf x␉\n  | timeout: 5\n\
              `always` allows all of these, without further questions:\n  | bash ls *\n  | bash cd␊ *\n\
              Allow it? [y]es, [n]o, [a]lways: "
         );

@@ -420,7 +420,7 @@ impl TurnRunner {
     /// Ends the running turn gracefully. Returns whether a turn was running.
     ///
     /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn interrupt(&self) -> bool {
         self.shared.request_control(Control::Interrupt, None)
     }
@@ -428,7 +428,7 @@ impl TurnRunner {
     /// Kills the running turn. Returns whether a turn was running.
     ///
     /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.shared.request_control(Control::Kill, None)
     }

@@ -32,7 +32,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The limits and settings of a relayed answer.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are independent of each other")]
 pub(crate) struct RelayOptions {
     /// Whether it is a model's answer, whose faults are recorded.
     pub(crate) judges: bool,

@@ -59,7 +59,7 @@ impl Background {
     /// If the future panics.
     pub fn block_on<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
         let (sender, output) = std::sync::mpsc::sync_channel(1);
-        let Some(runtime) = &self.0 else { unreachable!("it is there until it is dropped") };
+        let Some(runtime) = &self.0 else { unreachable!("the runtime exists until the drop") };
         let task = runtime.spawn(future.in_current_span());
         runtime.spawn(async move { sender.send(task.await) });
         match output.recv() {

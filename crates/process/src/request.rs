@@ -26,7 +26,7 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         return Err(usage(format!("the {name} is empty")).hint(format!("set it to a name, or omit the {name}")));
     }
     if !request.task.directory.is_dir() {
-        let message = format!("the task's directory {} does not exist any more", request.task.directory.display());
+        let message = format!("the task's directory {} no longer exists", request.task.directory.display());
         return Err(usage(message).hint("it was deleted or moved since: start a new task, or put it back"));
     }
     if request.task.directory.to_str().is_none() {

@@ -4,7 +4,7 @@
 const CAUSES: [(&[&str], &str); 12] = [
     (
         &["current working directory was deleted", "uv_cwd"],
-        "the current directory does not exist any more: change to one that exists (`cd`)",
+        "the current directory no longer exists: change to one that exists (`cd`)",
     ),
     (&["uv_os_homedir"], "opencode finds no home directory: set HOME to a directory that it can write to"),
     (

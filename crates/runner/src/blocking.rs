@@ -128,14 +128,14 @@ impl Runner {
     }
 
     /// Interrupts the running turn. Returns whether a turn was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     #[doc(alias = "cancel")]
     pub fn interrupt(&self) -> bool {
         self.0.get().interrupt()
     }
 
     /// Kills the running turn. Returns whether a turn was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.0.get().kill()
     }

@@ -43,7 +43,7 @@ pub enum BuildError {
         directory: PathBuf,
     },
     /// The directory of the session to continue does not exist.
-    #[error("session {session} belongs to {}, which does not exist any more", directory.display())]
+    #[error("session {session} belongs to {}, which no longer exists", directory.display())]
     SessionDirectoryGone {
         /// The session.
         session: SessionId,

@@ -23,7 +23,7 @@ pub enum ModelChoiceError {
     /// The previous turn of the session used a model source that is no longer configured, and nothing else was
     /// requested.
     #[error(
-        "the previous turn of this session ran on the model source `{source_type}` ({model}), which is not configured any more; {}",
+        "the previous turn of this session ran on the model source `{source_type}` ({model}), which is no longer configured; {}",
         listed(configured)
     )]
     PreviousSource {

@@ -318,7 +318,7 @@ impl Runner {
     /// Ends the running turn gracefully. Returns whether a turn was running.
     ///
     /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn interrupt(&self) -> bool {
         self.inner.turns.interrupt()
     }
@@ -326,7 +326,7 @@ impl Runner {
     /// Kills the running turn. Returns whether a turn was running.
     ///
     /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.inner.turns.kill()
     }

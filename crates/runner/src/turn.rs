@@ -109,13 +109,13 @@ impl Turn {
     }
 
     /// Ends the turn gracefully; its session can be continued. Returns whether it was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn interrupt(&self) -> bool {
         self.control.interrupt()
     }
 
     /// Kills the turn. Returns whether it was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.control.kill()
     }
@@ -133,13 +133,13 @@ impl TurnControl {
     }
 
     /// Ends the turn gracefully; its session can be continued. Returns whether it was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn interrupt(&self) -> bool {
         self.handle.interrupt()
     }
 
     /// Kills the turn. Returns whether it was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.handle.kill()
     }

@@ -22,7 +22,7 @@ fn deleted_current_directory_is_named() {
         let outcome = Running::spawn(&mut in_deleted_directory(&case, &command)).wait();
         outcome.assert_code(2);
         let error = &outcome.object()["error"];
-        assert_eq!(error["message"], "the current directory does not exist any more", "{further:?}");
+        assert_eq!(error["message"], "the current directory no longer exists", "{further:?}");
         assert!(error["hint"].as_str().unwrap().contains("`cd`"), "{further:?}: {error}");
     }
     for option in ["--dir", "--workspace"] {
@@ -33,7 +33,7 @@ fn deleted_current_directory_is_named() {
     doctor.args(["doctor", "--offline", "--opencode"]).arg(case.fake.executable());
     let outcome = Running::spawn(&mut in_deleted_directory(&case, &doctor)).wait();
     outcome.assert_code(3);
-    assert!(outcome.stdout.contains("the current directory does not exist any more"), "{outcome:?}");
+    assert!(outcome.stdout.contains("the current directory no longer exists"), "{outcome:?}");
     case.sandbox.assert_nothing_alive();
 }
 

@@ -14,7 +14,7 @@ fn demo_runs_turns_and_saves_transcript() {
     stage.sandbox.set("OPENCODE_CONFIG_CONTENT", "{}");
     let done = stage.run(["demo", "--workspace", "shown"]).with_code(0);
     assert!(
-        done.stdout.contains("It is written") && done.stdout.contains("turn 2 of the same session"),
+        done.stdout.contains("Done: hello.txt") && done.stdout.contains("turn 2 of the same session"),
         "{}",
         done.stdout
     );

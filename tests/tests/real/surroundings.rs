@@ -38,7 +38,7 @@ fn directory_deleted_by_the_agent_is_still_named() {
         let mut running = Running::start(command);
         running.say("one\ntwo\n");
         let done = running.end().with_code(2);
-        assert!(done.stderr.contains("does not exist any more"), "{transport}: {}", done.stderr);
+        assert!(done.stderr.contains("no longer exists"), "{transport}: {}", done.stderr);
         stage.sandbox.assert_nothing_alive();
     }
 }
@@ -56,7 +56,7 @@ fn session_of_moved_directory_names_it() {
             let arguments = ["--transport", transport, "--session", session.as_str()];
             let done = stage.turn(arguments.into_iter().chain(dir.iter().copied()).chain(["again"])).with_code(2);
             let message = done.json()["error"]["message"].as_str().unwrap().to_owned();
-            assert!(message.contains(&session) && message.contains("/old, which does not exist any more"), "{message}");
+            assert!(message.contains(&session) && message.contains("/old, which no longer exists"), "{message}");
         }
     }
     stage.end();

@@ -407,7 +407,7 @@ impl Batch {
         let known: std::collections::HashSet<_> =
             self.places.iter().map(|(set, task)| self.sets[usize::from(*set)].id_hash(*task as usize)).collect();
         if (0..tasks.len()).any(|task| known.contains(&tasks.id_hash(task))) {
-            return json!({"error": "a task of the file has the id of a task of the batch"});
+            return json!({"error": "the file has a task whose id is already in the batch"});
         }
         if self.sets.len() > usize::from(u16::MAX) {
             return json!({"error": "too many files were added"});

@@ -61,7 +61,7 @@ impl FromStr for FailFast {
             Some(percent) => percent.parse().ok().filter(|percent| (1..=100).contains(percent)).map(Self::Percent),
             None => text.parse().ok().filter(|count| *count > 0).map(Self::Count),
         };
-        limit.ok_or_else(|| "write a number of tasks such as 3, or a part of them such as 10%".to_owned())
+        limit.ok_or_else(|| "write a number of tasks such as 3, or a percentage such as 10%".to_owned())
     }
 }
 

@@ -50,7 +50,7 @@ fn retry_holds_no_slot() {
     let mut scheduler = with_tasks(settings(1), 2);
     assert_eq!(scheduler.next(seconds(0)), Next::Start { task: 0, attempt: 1 });
     let After::Retry { at } = scheduler.finished(seconds(1), 0, end(Outcome::Ended(Standing::Infrastructure))) else {
-        panic!("it is tried again")
+        panic!("the task is retried")
     };
     assert_eq!(scheduler.next(seconds(1)), Next::Start { task: 1, attempt: 1 });
     scheduler.finished(seconds(1), 1, end(PASSED));

@@ -41,13 +41,13 @@ pub(crate) struct BatchRunArgs {
     #[arg(value_name = "TASKS", required = true)]
     pub(crate) tasks: Option<PathBuf>,
 
-    /// Write the results to this file, a JSON line for each attempt
+    /// Write the results to this file, one JSON line for each attempt
     ///
     /// Transcripts, patches and logs go into FILE.d beside it.
     #[arg(long, short = 'o', value_name = "FILE", required = true, help_heading = RESULTS)]
     pub(crate) results: Option<PathBuf>,
 
-    /// Continue: run the tasks that have no result yet, and those that failed by the infrastructure
+    /// Continue: run the tasks without a result, and those that failed because of the infrastructure
     ///
     /// A task that was changed in the tasks file runs again.
     #[arg(long, help_heading = RESULTS)]
@@ -61,17 +61,17 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, help_heading = RESULTS)]
     pub(crate) dry_run: bool,
 
-    /// Keep these directories of tasks
+    /// Keep these task directories
     ///
     /// A directory without a repository is the result, and is kept unless `none` is given.
     #[arg(long, value_enum, value_name = "WHICH", default_value = "failed", help_heading = RESULTS)]
     pub(crate) keep: KeepArg,
 
-    /// Keep the sessions in your history of opencode, not in a database of the batch
+    /// Keep the sessions in your opencode history instead of a database of the batch
     #[arg(long, hide_short_help = true, help_heading = RESULTS)]
     pub(crate) keep_sessions: bool,
 
-    /// Print the figures of the batch on stdout at its end
+    /// Print a summary of the batch on stdout at its end
     #[arg(long, value_name = "FORMAT", value_enum, hide_short_help = true, help_heading = "Output")]
     pub(crate) output_format: Option<ReportFormat>,
 
@@ -79,17 +79,17 @@ pub(crate) struct BatchRunArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = SCHEDULE)]
     pub(crate) jobs: Option<u16>,
 
-    /// Try a task so often if the infrastructure fails
+    /// Try a task at most this many times if the infrastructure fails
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 3, help_heading = SCHEDULE)]
     pub(crate) max_attempts: u32,
 
-    /// Wait this time before the second attempt, twice as long before each further one
+    /// Wait this long before the second attempt, and twice as long before each further one
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", hide_short_help = true, help_heading = SCHEDULE)]
     pub(crate) retry_delay: Duration,
 
     /// Limit the requests to a model source, such as `10/s` for each or `code=30/m` for one; can be repeated
     ///
-    /// Requests wait in the gateway, and the idle limit stands still meanwhile. They also wait while the provider
+    /// Requests wait in the gateway, and the clock of the idle limit stops meanwhile. They also wait while the provider
     /// refuses them with status 429, for the time in its `retry-after`.
     #[arg(long, value_name = "[ROLE=]N/UNIT", help_heading = SCHEDULE)]
     pub(crate) rate: Vec<Rate>,
@@ -122,11 +122,11 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = SELECTION)]
     pub(crate) limit: Option<u64>,
 
-    /// Run each task so often, as ID#1, ID#2, ...
+    /// Run each task this many times, as ID#1, ID#2, ...
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = SELECTION)]
     pub(crate) repeat: Option<u16>,
 
-    /// Make the message of each task of this file, with the fields of the task as {{name}}
+    /// Create the message of each task from this template, in which {{name}} stands for a field of the task
     #[arg(long, value_name = "FILE", help_heading = SELECTION)]
     pub(crate) message_template: Option<PathBuf>,
 
@@ -134,7 +134,7 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, hide_short_help = true, help_heading = SELECTION)]
     pub(crate) strict: bool,
 
-    /// Use this model; several run each task on each, as ID@MODEL
+    /// Use this model; if repeated, run each task on each model, as ID@MODEL
     #[arg(short, long, value_name = "PROVIDER/MODEL,...", value_delimiter = ',', help_heading = MODEL)]
     pub(crate) model: Vec<ModelName>,
 
@@ -183,7 +183,7 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "USD", value_parser = amount, hide_short_help = true, help_heading = TASK_LIMITS)]
     pub(crate) task_max_cost: Option<f64>,
 
-    /// Stop a turn that needs more requests to its model source
+    /// Stop a turn that needs more than this many requests to its model source
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), hide_short_help = true, help_heading = TASK_LIMITS)]
     pub(crate) task_max_requests: Option<u64>,
 
@@ -191,11 +191,11 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), hide_short_help = true, help_heading = TASK_LIMITS)]
     pub(crate) task_max_tokens: Option<u64>,
 
-    /// Start nothing more when all tasks would cost this many USD together
+    /// Start no more tasks if all tasks together would cost more than this many USD
     #[arg(long, value_name = "USD", value_parser = amount, help_heading = BATCH_LIMITS)]
     pub(crate) max_cost: Option<f64>,
 
-    /// Start nothing more when all tasks would use this many tokens together
+    /// Start no more tasks if all tasks together would use more than this many tokens
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = BATCH_LIMITS)]
     pub(crate) max_tokens_total: Option<u64>,
 
@@ -203,15 +203,15 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, hide_short_help = true, help_heading = BATCH_LIMITS)]
     pub(crate) max_time: Option<Duration>,
 
-    /// Start nothing while all processes of the batch use more memory, such as 8GiB
+    /// Start no tasks while all processes of the batch use more memory than this, such as 8GiB
     #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = BATCH_LIMITS)]
     pub(crate) max_memory: Option<u64>,
 
-    /// Start nothing while the disk of the results has less room, such as 5GiB
+    /// Start no tasks while the disk of the results has less free space than this, such as 5GiB
     #[arg(long, value_name = "SIZE", value_parser = size, hide_short_help = true, help_heading = BATCH_LIMITS)]
     pub(crate) min_free: Option<u64>,
 
-    /// Take `owner/name` for a repository at this address, such as `https://github.com`
+    /// Clone `owner/name` from this host, such as `https://github.com`
     #[arg(long, value_name = "URL", help_heading = REPOSITORIES)]
     pub(crate) repo_base: Option<String>,
 
@@ -257,7 +257,7 @@ const OPENCODE: &str = "How opencode is run";
 pub(crate) enum KeepArg {
     /// The clones of tasks that did not pass
     Failed,
-    /// All
+    /// The directories of all tasks
     All,
     /// None, not even those without a repository
     None,
@@ -292,7 +292,7 @@ pub(crate) struct CtlArgs {
 pub(crate) enum CtlRequest {
     /// Print the figures and the running tasks as JSON
     Status,
-    /// Start no more tasks until it is resumed
+    /// Start no more tasks until the batch is resumed
     Pause,
     /// Start tasks again
     Resume,
@@ -301,7 +301,7 @@ pub(crate) enum CtlRequest {
         /// The id of the task
         id: String,
     },
-    /// Run a task again that is over
+    /// Run a finished task again
     Requeue {
         /// The id of the task
         id: String,

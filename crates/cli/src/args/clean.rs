@@ -16,11 +16,11 @@ pub(crate) struct CleanArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Remove without a question
+    /// Remove without asking for confirmation
     #[arg(short, long)]
     pub(crate) yes: bool,
 
-    /// Only what was not changed for this time, such as 12h or 7days
+    /// Remove only what has not changed for this long, such as 12h or 7days
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) older_than: Option<Duration>,
 

@@ -17,7 +17,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "NAME", help_heading = DIRECTORY)]
     pub(crate) task_name: Option<String>,
 
-    /// Create the task's directory in this one
+    /// Create the task's directory in this directory
     ///
     /// [default: the current directory]
     #[arg(long, value_name = "DIR", conflicts_with = "dir", help_heading = DIRECTORY)]
@@ -78,7 +78,7 @@ pub(crate) struct TaskArgs {
 
     /// Stop a turn after this time, such as 90s, 5m or 1h30m
     ///
-    /// The wait for a message on stdin counts. [default: never]
+    /// The time includes the wait for a message on stdin. [default: never]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = LIMITS)]
     pub(crate) timeout: Option<Duration>,
 
@@ -95,7 +95,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "USD", value_parser = amount, help_heading = LIMITS)]
     pub(crate) max_cost: Option<f64>,
 
-    /// Stop a turn that needs more requests to its model source
+    /// Stop a turn that needs more than this many requests to its model source
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), hide_short_help = true, help_heading = LIMITS)]
     pub(crate) max_requests: Option<u64>,
 
@@ -111,7 +111,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "HOW", value_enum, hide_short_help = true, help_heading = OPENCODE)]
     pub(crate) transport: Option<TransportArg>,
 
-    /// Use a running server of opencode, such as `http://127.0.0.1:4096`; it is never ended
+    /// Use a running opencode server, such as `http://127.0.0.1:4096`, which is never stopped
     ///
     /// Its password is read from `OPENCODE_SERVER_PASSWORD`, its user from `OPENCODE_SERVER_USERNAME`.
     #[arg(long, value_name = "URL", conflicts_with_all = ["opencode", "lean", "no_gateway", "no_project_config"], hide_short_help = true, help_heading = OPENCODE)]
@@ -119,8 +119,7 @@ pub(crate) struct TaskArgs {
 
     /// Start faster and use less memory: no language servers, formatters, plugins, sharing, file watcher and snapshots
     ///
-    /// Without snapshots, opencode cannot undo changes. Programs on Bun that the agent starts inherit the memory
-    /// setting.
+    /// Without snapshots, opencode cannot undo changes. Bun programs that the agent starts inherit the memory setting.
     #[arg(long, hide_short_help = true, help_heading = OPENCODE)]
     pub(crate) lean: bool,
 
@@ -133,7 +132,7 @@ pub(crate) struct TaskArgs {
 
     /// Ignore the opencode configuration of the task's directory and of the repository around it; yours still applies
     ///
-    /// It consists of settings, plugins, tools, commands, agents and AGENTS.md.
+    /// This includes settings, plugins, tools, commands, agents and AGENTS.md.
     #[arg(long, hide_short_help = true, help_heading = OPENCODE)]
     pub(crate) no_project_config: bool,
 
@@ -153,7 +152,7 @@ pub(crate) struct InstructionArgs {
     #[arg(long, visible_alias = "system-prompt-file", value_name = "FILE", hide_short_help = true, help_heading = MODEL)]
     pub(crate) context_file: Option<PathBuf>,
 
-    /// Use this agent of opencode, such as build or plan
+    /// Use this opencode agent, such as build or plan
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), hide_short_help = true, help_heading = MODEL)]
     pub(crate) agent: Option<String>,
 

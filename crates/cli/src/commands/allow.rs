@@ -52,7 +52,7 @@ fn revoke(allowed: &AllowedFiles, file: &Path, console: Console) -> Result<(), C
     if allowed.revoke(&path).map_err(|error| failed(&error))? == 0 {
         return Err(CommandError::new(FailureKind::Config, format!("{} was not allowed", path.display())));
     }
-    console.note(&format!("{} is not allowed any more", path.display()));
+    console.note(&format!("{} is no longer allowed", path.display()));
     Ok(())
 }
 

@@ -144,7 +144,7 @@ async fn prepare(args: &ChatArgs, asking: &Asking, console: Console) -> Result<A
     let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     match args.task.permission {
         Some(PermissionArg::Ask) if !can_ask => {
-            let error = CommandError::usage("permissions can only be requested on a terminal");
+            let error = CommandError::usage("permission requests can be answered only on a terminal");
             return Err(error.hint("use --permission allow or deny"));
         }
         Some(PermissionArg::Ask) if args.task.transport == Some(TransportArg::Run) => {

@@ -146,7 +146,7 @@ fn script() -> Script {
         )
         .rule(
             When::agent().said("hello.txt").after_tools(1).reply(
-                Answer::new([Part::chunked_text("It is written: hello.txt says hello from opencode.", 4, TYPING)])
+                Answer::new([Part::chunked_text("Done: hello.txt says hello from opencode.", 4, TYPING)])
                     .usage(Usage::new(1300, 40)),
             ),
         )

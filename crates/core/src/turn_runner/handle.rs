@@ -38,14 +38,14 @@ impl TurnHandle {
     }
 
     /// Ends the turn gracefully; its session can be continued. Returns whether it was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     #[doc(alias = "cancel")]
     pub fn interrupt(&self) -> bool {
         self.shared.request_control(Control::Interrupt, Some(self.index))
     }
 
     /// Kills the turn. Returns whether it was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     #[doc(alias = "abort")]
     pub fn kill(&self) -> bool {
         self.shared.request_control(Control::Kill, Some(self.index))

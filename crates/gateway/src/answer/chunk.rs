@@ -45,7 +45,7 @@ const LABELS: [&str; 7] = ["role", "type", "index", "id", "object", "stop_reason
 
 /// The meaning of an event.
 #[derive(Debug, Default, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are independent of each other")]
 pub(super) struct Meaning {
     /// Whether its format is unknown and it contains possible output of the model.
     pub(super) may_be_content: bool,

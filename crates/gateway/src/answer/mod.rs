@@ -16,7 +16,7 @@ use crate::{
 
 /// Parses an answer. Stores one event of it, up to [`events::MAX_INSPECTED_BYTES`].
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and any of them can hold together")]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are independent of each other")]
 pub(crate) struct AnswerReader {
     usage: UsageScanner,
     body: Body,

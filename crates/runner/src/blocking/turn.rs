@@ -57,20 +57,20 @@ impl Turn {
     }
 
     /// Interrupts the turn; its session can be continued. Returns whether it was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     #[doc(alias = "cancel")]
     pub fn interrupt(&self) -> bool {
         self.control.get().interrupt()
     }
 
     /// Kills the turn. Returns whether it was running.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.control.get().kill()
     }
 
     /// Interrupts the turn, kills it if it has not ended after the grace period, and returns its record.
-    #[expect(clippy::must_use_candidate, reason = "it is called for what it does")]
+    #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn stop(&self, grace: Duration) -> Arc<TurnRecord> {
         self.control.call(move |control| async move { control.stop(grace).await })
     }
