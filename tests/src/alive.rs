@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// The interval of checking for living processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How long killed processes may take to disappear.
+/// The maximum time in which killed processes disappear.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// The processes that a test may have started: by an environment marker, in pids files, or single ones.

@@ -43,7 +43,7 @@ pub enum Record {
         /// The request.
         request: Request,
     },
-    /// It exits by itself.
+    /// The fake exits by itself.
     Exit {
         /// The fake's pid.
         pid: u32,

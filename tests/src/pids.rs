@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spawned {
-    /// Its pid.
+    /// The process id.
     pub pid: i32,
-    /// Its start time, in clock ticks since boot: distinguishes it from a later process with the same pid.
+    /// The start time in clock ticks since boot, which distinguishes the process from a later one with the same pid.
     pub start: u64,
-    /// Its purpose.
+    /// The purpose of the process.
     pub kind: String,
-    /// A tag with which its starter finds it here.
+    /// A tag by which the starter finds the process here.
     pub tag: String,
 }
 

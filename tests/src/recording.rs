@@ -24,7 +24,7 @@ pub struct Recording {
     pub stderr: String,
 }
 
-/// How a recording was made and how it ended.
+/// The settings of a recording, and its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
@@ -60,7 +60,7 @@ pub struct About {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// It exited with this code.
+    /// The process exited with this code.
     Code(i32),
     /// The process was ended by this signal.
     Signal(SignalName),

@@ -42,7 +42,7 @@ pub enum Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// Its number.
+    /// The number of the request.
     pub n: u64,
     /// The method.
     pub method: String,

@@ -153,7 +153,7 @@ pub enum TurnAct {
     },
     /// Sends an event of an unknown kind.
     Frame {
-        /// Its size in bytes.
+        /// The size of the event in bytes.
         bytes: usize,
     },
     /// Does a whole turn of one step and one text, with this many deltas, as fast as they are read.

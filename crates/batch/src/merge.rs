@@ -40,7 +40,7 @@ pub enum MergeError {
     OtherCount {
         /// The file.
         path: PathBuf,
-        /// Its number of shards.
+        /// The number of shards of this file's batch.
         found: u32,
         /// The number of shards of the other files.
         expected: u32,

@@ -3,7 +3,7 @@
 use opencode_runner::FailureKind;
 use std::fmt::Write;
 
-/// How an outcome is treated.
+/// The treatment of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the table has these columns")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of the table")]

@@ -22,13 +22,13 @@ pub(crate) const MAX_TASK_LEN: u64 = 64 << 20;
 /// The maximum size in bytes of a file with one JSON document, which must fit in memory.
 pub(crate) const MAX_DOCUMENT_LEN: u64 = 1 << 30;
 
-/// How a tasks file is loaded.
+/// The options of loading a tasks file.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct LoadOptions {
-    /// How each task is read.
+    /// The options of parsing each task.
     pub parse: ParseOptions,
-    /// Which tasks are run.
+    /// The selection of the tasks to run.
     pub selection: Selection,
     /// The options that a task leaves open.
     pub defaults: BatchTask,
@@ -339,7 +339,7 @@ fn read_at(file: &Mutex<File>, path: &Path, offset: u64, len: u32) -> Result<Str
     }
 }
 
-/// Makes the paths of a task absolute.
+/// Converts the paths of a task to absolute ones.
 fn resolve(task: &mut BatchTask, base: &Path) {
     let absolute = |path: &mut PathBuf| *path = base.join(&*path);
     task.dir.iter_mut().for_each(absolute);

@@ -48,7 +48,7 @@ impl Line {
         self.0.is_empty()
     }
 
-    /// Returns its width in columns.
+    /// Returns the width of the line in columns.
     pub(crate) fn width(&self) -> usize {
         self.0.iter().map(|span| width(&span.text)).sum()
     }

@@ -10,7 +10,7 @@ pub const MAX_VALUE_LINES: usize = 256;
 
 /// One entry of the file. May contain a secret, so it has no `Debug`.
 pub(crate) struct Entry<'t> {
-    /// Its first line number, from 1.
+    /// The number of the entry's first line, from 1.
     pub(crate) line: usize,
     /// The text of its first line, which must never be shown.
     pub(crate) first_line: &'t str,
@@ -97,7 +97,7 @@ fn name(text: &str) -> Option<(&str, &str)> {
     Some((name, rest.trim_start()))
 }
 
-/// How the text at an offset is quoted.
+/// The quoting of the text at an offset.
 #[derive(Clone, Copy, PartialEq)]
 enum Quoting {
     /// Not quoted.

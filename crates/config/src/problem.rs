@@ -250,7 +250,7 @@ pub enum EnvProblemKind {
     },
 }
 
-/// A key, or other words if it is unknown.
+/// Displays a key, or other words if the key is unknown.
 struct KeyOr(&'static str, Option<EnvKey>);
 
 impl fmt::Display for KeyOr {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 /// The maximum size of the output that is read, in bytes: the wanted part is short or at the start.
 pub const MAX_OUTPUT_BYTES: u64 = 4 << 20;
-/// How long the pipes may stay open after all found processes were killed, until the next scan.
+/// The maximum time for which the pipes may stay open after all found processes were killed, until the next scan.
 const KILL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The output of a program.

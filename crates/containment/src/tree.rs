@@ -15,7 +15,8 @@ use std::mem;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How long to try to kill the process tree. Killing a process takes milliseconds; a fork bomb takes a few rounds.
+/// The maximum time of the attempt to kill the process tree. Killing a process takes milliseconds; a fork bomb takes a
+/// few rounds.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The share of [`KILL_TIMEOUT`] after which this process kills the tree itself. A supervisor usually takes
 /// milliseconds.

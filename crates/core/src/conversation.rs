@@ -243,7 +243,7 @@ pub struct Dropped {
     /// The number of opencode's lines, frames or events that were too long, unreadable, or more than the record
     /// holds.
     pub messages: u64,
-    /// Their total size in bytes.
+    /// The total size of the dropped messages in bytes.
     pub bytes: u64,
 }
 

@@ -18,7 +18,7 @@ pub enum AnswerFault {
     NotAStream {
         /// The kind of answer: `a web page`, `a whole JSON answer`, `plain text`.
         what: &'static str,
-        /// Its text; may be empty.
+        /// The text of the body; may be empty.
         words: String,
     },
     /// The answer has an encoding that the gateway cannot decode, although an unencoded one was requested.
@@ -41,7 +41,7 @@ pub enum AnswerFault {
     },
     /// The provider reported an error within the stream.
     Error {
-        /// Its text.
+        /// The text of the error.
         message: String,
     },
     /// The connection was closed before the end of the answer.

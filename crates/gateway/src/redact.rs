@@ -58,7 +58,7 @@ impl Default for Secrets {
 enum Found {
     /// No secret follows.
     None,
-    /// It begins and ends here.
+    /// The match begins and ends here.
     Secret { start: usize, end: usize },
     /// The text from here on may become a secret, or a longer one, with the next chunk.
     Unfinished { start: usize },

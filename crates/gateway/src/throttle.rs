@@ -55,7 +55,7 @@ impl Pause {
 /// The requests that wait, in the order of their arrival.
 struct Queue {
     interval: Option<Duration>,
-    /// When the next request may leave.
+    /// The time at which the next request may be sent.
     next: Mutex<Instant>,
 }
 

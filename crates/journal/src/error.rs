@@ -32,7 +32,7 @@ pub enum JournalError {
     Newer {
         /// The file.
         path: PathBuf,
-        /// Its format.
+        /// The format of the journal.
         format: u32,
     },
 }

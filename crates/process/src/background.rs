@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-/// How long a dropped executor's cleanup may take: killing a server takes milliseconds, at worst its kill timeout.
+/// The timeout of a dropped executor's cleanup: killing a server takes milliseconds, at worst its kill timeout.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 const CLEANUP_INTERVAL: Duration = Duration::from_millis(5);
 

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::Command;
 
-/// How opencode is started: executable, environment, supervisor, gateway and limits. Both executors take one.
+/// The settings with which opencode is started: executable, environment, supervisor, gateway and limits. Both executors
+/// take one.
 #[derive(Debug, Clone)]
 pub struct Launch {
     opencode: Opencode,
@@ -30,10 +31,10 @@ pub struct Launch {
     ignores_project: bool,
     /// The directory for files that are the same in every run.
     cache: Option<PathBuf>,
-    /// How long a server may be idle; `None` for no limit.
+    /// The maximum time for which a server may be idle; `None` for no limit.
     server_idle_timeout: Option<Duration>,
     max_servers: usize,
-    /// How long a start may be silent; `None` for the default of its transport.
+    /// The maximum time for which a start may be silent; `None` for the default of its transport.
     start_timeout: Option<Duration>,
 }
 

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long `opencode --version` may take. It takes half a second, and longer on a cold disk or a loaded machine.
+/// The timeout of `opencode --version`. It takes half a second, and longer on a cold disk or a loaded machine.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An executable of a supported opencode.
@@ -43,19 +43,19 @@ impl Opencode {
         &self.path
     }
 
-    /// Returns its version.
+    /// Returns the version of opencode.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Returns its generation.
+    /// Returns the generation of opencode.
     pub(crate) fn generation(&self) -> Generation {
         self.generation
     }
 }
 
-/// Why opencode cannot be used; see [`remedy`](Self::remedy).
+/// The reason why opencode cannot be used; see [`remedy`](Self::remedy).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocateError {
@@ -89,7 +89,7 @@ pub enum LocateError {
     Broken {
         /// The executable.
         path: PathBuf,
-        /// Its actual answer.
+        /// The actual answer to `--version`.
         why: String,
     },
     /// The version is older than the oldest supported one.
@@ -97,7 +97,7 @@ pub enum LocateError {
     TooOld {
         /// The executable.
         path: PathBuf,
-        /// Its version.
+        /// The version of the executable.
         version: Version,
         /// The oldest supported version.
         oldest: Version,
@@ -107,7 +107,7 @@ pub enum LocateError {
     TooNew {
         /// The executable.
         path: PathBuf,
-        /// Its version.
+        /// The version of the executable.
         version: Version,
     },
 }

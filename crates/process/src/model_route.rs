@@ -32,9 +32,10 @@ pub(crate) struct RouteLease {
     included: HashSet<SessionId>,
     bytes: watch::Receiver<u64>,
     content: watch::Receiver<u64>,
-    /// When progress may be reported again.
+    /// The time from which progress may be reported again.
     next: Instant,
-    /// How long liveness without content counts as progress, and since when there has been only liveness.
+    /// The time for which liveness without content counts as progress, and the time since which there has been only
+    /// liveness.
     liveness_limit: Duration,
     contentless_since: Option<Instant>,
 }

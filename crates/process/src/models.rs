@@ -7,10 +7,10 @@ use opencode_run_gateway::{ModelList, Options, ProbeError, probe};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long opencode may take to answer. It takes two seconds, and longer if it loads its catalog first.
+/// The timeout of opencode's answer. It takes two seconds, and longer if it loads its catalog first.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Why opencode's models are unknown.
+/// The reason why opencode's models are unknown.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot list opencode's models: {why}")]
 pub struct ModelListError {

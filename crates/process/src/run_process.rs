@@ -16,7 +16,7 @@ const MAX_LINE_BYTES: usize = 16 << 20;
 /// The maximum length of a line of stderr in bytes: a message has no room for more.
 const MAX_STDERR_LINE_BYTES: usize = 64 << 10;
 
-/// How to start the process of a turn, also repeatedly.
+/// The command that starts the process of a turn, once or repeatedly.
 pub(crate) struct RunCommand {
     pub(crate) launch: Launch,
     pub(crate) arguments: Vec<OsString>,

@@ -6,7 +6,7 @@ use opencode_run_core::{ModelSourceType, SessionId, StartError};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long opencode may take to answer. It usually takes a second.
+/// The timeout of opencode's answer. It usually takes a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// opencode's record of a session.
@@ -36,7 +36,7 @@ pub enum SessionModel {
     Named(String),
 }
 
-/// Why the record of a session is unknown.
+/// The reason why the record of a session is unknown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionLookupError {

@@ -21,7 +21,7 @@ const SHELLS: [&str; 10] = ["bash", "sh", "dash", "zsh", "ksh", "fish", "csh", "
 /// The exit code of the trial command.
 #[cfg(unix)]
 const TRIAL_CODE: i32 = 42;
-/// How long the trial of an unknown shell may take; a slower one counts as working. A shell takes some milliseconds.
+/// The maximum time of the trial of an unknown shell; a slower one counts as working. A shell takes some milliseconds.
 #[cfg(unix)]
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(2);
 #[cfg(unix)]

@@ -61,7 +61,7 @@ impl fmt::Display for TaskName {
     }
 }
 
-/// Why a task has no directory.
+/// The reason why a task has no directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskDirError {

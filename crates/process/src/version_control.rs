@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 
-/// How long git may take. It reads an index, which a hostile directory can make a pipe without a writer.
+/// The timeout of git. It reads an index, which a hostile directory can make a pipe without a writer.
 const GIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The entries in a directory of other version control systems, which are not queried.
 const OTHER_CONTROL: [&str; 8] = [".hg", ".svn", ".jj", ".bzr", ".pijul", "_darcs", "_FOSSIL_", ".fslckout"];

@@ -69,7 +69,7 @@ pub struct EarlierTurn<O = String> {
     pub message: String,
     /// The state in which the turn ended.
     pub state: RunState,
-    /// Its answer.
+    /// The answer of the turn.
     pub output: O,
     /// The requested model.
     pub model: Option<String>,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub enum TaskPlace {
     /// A new directory, `task_<name>_<8 hex>`.
     New {
-        /// Its parent directory, which is created if it does not exist.
+        /// The parent directory of the new one, which is created if it does not exist.
         workspace: PathBuf,
         /// The name of the task.
         name: String,

@@ -72,7 +72,7 @@ fn other_user_gets_no_answers() {
     let mut output = BufReader::new(stranger.stdout.take().unwrap());
     output.read_line(&mut said).unwrap();
     assert_eq!(said, "done\n", "no answer came");
-    // Its connections are still open.
+    // The stranger's connections are still open.
     assert!(status_of(address, &format!("/{route}")).contains("200"), "the owner has a place");
     wait_until("all connections are refused", || gateway.refused() >= u64::try_from(CONNECTIONS).unwrap());
     assert_eq!(requests.load(Ordering::Relaxed), 2, "the owner's alone");

@@ -12,7 +12,7 @@ pub(crate) struct Ended {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) elapsed: Duration,
-    /// Its highest memory, in KiB.
+    /// The command's peak memory in KiB.
     pub(crate) peak_kib: u64,
 }
 

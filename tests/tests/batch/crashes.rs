@@ -63,7 +63,7 @@ fn damaged_results_are_named() {
     std::fs::write(&results, whole.replace("\"v\":1", "\"v\":9")).unwrap();
     let other = stage.run(&results, &["--resume"]);
     assert_code(&other, 2);
-    assert!(String::from_utf8_lossy(&other.stderr).contains("version 9 of the results is not known"));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("version 9 of the results format is not supported"));
     stage.sandbox.assert_nothing_alive();
 }
 

@@ -8,10 +8,10 @@ use rustix::process::Signal;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// How long processes of a program may outlive it.
+/// The maximum time for which processes of a program may outlive it.
 const PROMISED: Duration = Duration::from_secs(5);
 
-/// How a program ends.
+/// The way in which a program ends.
 #[derive(Debug, Clone, Copy)]
 enum End {
     Signal(Signal),

@@ -41,7 +41,7 @@ fn stopped_command_is_continued_as_a_whole() {
             wait_until("both run", || both(false));
         }
     }
-    // It has not stopped again.
+    // The command must not stop again.
     std::thread::sleep(std::time::Duration::from_millis(100));
     assert!(both(false));
     running.signal(Signal::TERM);

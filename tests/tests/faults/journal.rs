@@ -59,7 +59,7 @@ fn resume(case: &Case, dir: &Path, arguments: &[&str]) -> Outcome {
 fn journals(case: &Case) -> Vec<PathBuf> {
     let folders = case.sandbox.home().join(".local/state/opencode-run/journals").read_dir();
     let folders = folders.into_iter().flatten().map(|folder| folder.unwrap().path());
-    // The file with the time of the last cleanup is not a directory.
+    // Skips the file with the time of the last cleanup.
     let entries = folders.filter(|path| path.is_dir()).flat_map(|folder| folder.read_dir().unwrap());
     let mut journals: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     journals.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));

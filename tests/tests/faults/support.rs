@@ -273,7 +273,7 @@ pub(crate) struct Outcome {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) elapsed: Duration,
-    /// Its highest memory, in KiB.
+    /// The command's peak memory in KiB.
     pub(crate) peak_kib: u64,
 }
 

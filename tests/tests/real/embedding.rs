@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long processes of a program may outlive it.
+/// The maximum time for which processes of a program may outlive it.
 const PROMISED: Duration = Duration::from_secs(5);
 
 /// Starts the program and waits until its tool is running, also in the background, in sessions and without an

@@ -113,7 +113,7 @@ impl Ledger {
     }
 }
 
-/// How a results file ends.
+/// The end of a results file.
 enum End {
     /// With a line break.
     Whole,

@@ -28,7 +28,7 @@ pub enum LineError {
         message: String,
     },
     /// A later version wrote the line.
-    #[error("{}:{line}: version {version} of the results is not known", path.display())]
+    #[error("{}:{line}: version {version} of the results format is not supported", path.display())]
     Version {
         /// The file.
         path: PathBuf,

@@ -84,7 +84,7 @@ async fn unreadable_line_is_an_error_with_its_number() {
     assert!(error.contains("r.jsonl:2: not a result: missing field"), "{error}");
     fs::write(&path, format!("{whole}{}", whole.replace("\"v\":1", "\"v\":2"))).unwrap();
     let error = Ledger::open(&path).unwrap_err().to_string();
-    assert!(error.contains("r.jsonl:2: version 2 of the results is not known"), "{error}");
+    assert!(error.contains("r.jsonl:2: version 2 of the results format is not supported"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2, "nothing is changed");
 }
 

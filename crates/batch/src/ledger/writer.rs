@@ -15,7 +15,7 @@ const MAX_GROUP: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::exhaustive_enums, reason = "a batch goes on, waits or ends")]
 pub enum LedgerState {
-    /// They can.
+    /// Lines can be written.
     #[default]
     Writing,
     /// The disk is full: pending lines wait until it has room.

@@ -25,7 +25,7 @@ const PROGRAM: &str = include_str!("page.js");
 /// The maximum number of listed tasks; the figures include all tasks.
 const MAX_LISTED: usize = 20_000;
 
-/// Why there is no page.
+/// The reason why there is no page.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {

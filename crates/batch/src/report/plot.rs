@@ -166,7 +166,7 @@ fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// When each attempt ran.
+/// A timeline of the attempts.
 #[derive(Debug, Serialize)]
 pub(crate) struct Timeline {
     width: f64,

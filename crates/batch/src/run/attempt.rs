@@ -65,12 +65,12 @@ pub struct AttemptEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[expect(clippy::exhaustive_enums, reason = "an attempt goes on, ends gently or at once")]
 pub enum Stop {
-    /// It continues.
+    /// The attempt continues.
     #[default]
     No,
-    /// It ends gently.
+    /// The attempt ends gracefully.
     Interrupt,
-    /// It ends at once.
+    /// The attempt ends at once.
     Kill,
 }
 

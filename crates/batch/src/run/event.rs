@@ -20,7 +20,7 @@ pub enum BatchEvent<'a> {
     Ended {
         /// The line.
         result: &'a TaskResult,
-        /// Its meaning for the task.
+        /// The result of the attempt for the task.
         standing: Standing,
         /// The task is retried after this time.
         retry_in: Option<Duration>,
@@ -55,7 +55,7 @@ pub struct Running {
     pub activity: Option<Activity>,
 }
 
-/// How a batch ended.
+/// The end of a batch.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Summary {
@@ -74,7 +74,7 @@ pub enum BatchFailure {
     /// The results cannot be written.
     #[error("the results cannot be written: {0}; a task without a line runs again when the batch is resumed")]
     Results(std::io::Error),
-    /// The tasks file cannot be read any more.
+    /// The tasks file can no longer be read.
     #[error(transparent)]
     Tasks(#[from] crate::tasks_file::Problem),
     /// The results file cannot be used.

@@ -26,7 +26,7 @@ pub enum Keep {
     None,
 }
 
-/// How attempts are executed.
+/// The settings of the executor of attempts.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct HostRunnerOptions {
@@ -34,7 +34,7 @@ pub struct HostRunnerOptions {
     pub sources: ModelSource,
     /// The options of all turns; the options of a task override them.
     pub turn: TurnOptions,
-    /// Which directories are kept.
+    /// The directories of tasks that are kept.
     pub keep: Keep,
     /// The directory of the mirrors of repositories.
     pub workspaces: WorkspaceOptions,

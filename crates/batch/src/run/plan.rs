@@ -55,12 +55,12 @@ pub struct Plan {
 #[non_exhaustive]
 pub enum PlanError {
     /// The file has results, but resuming was not requested.
-    #[error("there are {lines} results in the file already")]
+    #[error("the file already has {lines} results")]
     HasResults {
         /// The number of results.
         lines: u64,
     },
-    /// The tasks file cannot be read any more.
+    /// The tasks file can no longer be read.
     #[error(transparent)]
     Tasks(#[from] Problem),
     /// No task has the id.

@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// The fraction of the memory limit below which tasks are started again.
 const MEMORY_RELEASE: f64 = 0.9;
 
-/// How a batch runs.
+/// The settings of a batch.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct BatchOptions {
@@ -42,7 +42,7 @@ pub struct BatchOptions {
     pub max_memory: Option<u64>,
     /// The time after which no task is started and running tasks are interrupted.
     pub max_time: Option<Duration>,
-    /// How the tasks of a file that is added are read.
+    /// The options of loading a tasks file that is added to a running batch.
     pub load: LoadOptions,
 }
 

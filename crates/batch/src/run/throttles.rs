@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 
-/// How many rate limits may wait for the batch. More belong to the same burst.
+/// The maximum number of queued rate limits. Further ones belong to the same burst.
 const MAX_WAITING: usize = 64;
 
 /// A rate limit that a request met.
@@ -28,8 +28,8 @@ pub struct Throttles {
 }
 
 impl Throttles {
-    /// Makes the throttles of model sources. `interval` returns the minimum time between two requests of a source, if there is
-    /// one.
+    /// Creates the throttles of model sources. `interval` returns the minimum time between two requests of a source, if
+    /// there is one.
     #[must_use]
     pub fn new(sources: &ModelSource, interval: impl Fn(ModelSourceType) -> Option<Duration>) -> Self {
         let (sender, limits) = mpsc::channel(MAX_WAITING);

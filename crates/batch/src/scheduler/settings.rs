@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The fraction of the budget that each task is estimated to need until one has ended.
 pub(super) const FIRST_ESTIMATE: f64 = 0.05;
 
-/// How the tasks of a batch are scheduled.
+/// The settings of the scheduler.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {

@@ -94,7 +94,7 @@ pub struct Status {
     pub is_paused: bool,
     /// The reasons that no task is started for a while.
     pub holds: Vec<Hold>,
-    /// Why nothing more is started.
+    /// The reason why no more tasks are started.
     pub stopped: Option<StopReason>,
     /// Model sources whose tasks all fail by their configuration.
     pub stopped_sources: Vec<String>,

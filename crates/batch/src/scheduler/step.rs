@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the states of a task are these")]
 pub enum State {
-    /// It waits for a slot.
+    /// The task waits for a slot.
     Ready,
     /// The task waits for its retry.
     Delayed,
@@ -19,7 +19,7 @@ pub enum State {
     Cancelled,
 }
 
-/// Why a batch starts no more tasks.
+/// The reason why a batch starts no more tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
@@ -35,7 +35,7 @@ pub enum StopReason {
     Failed,
 }
 
-/// Why no task is started for a while.
+/// A reason to start no tasks for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Hold {
@@ -47,7 +47,7 @@ pub enum Hold {
     Memory,
 }
 
-/// What to do next.
+/// The next step of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a shell has to handle each")]
 pub enum Next {
@@ -67,7 +67,7 @@ pub enum Next {
     Finished,
 }
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "the shell reports these")]
 pub struct Ended {
@@ -125,8 +125,8 @@ pub enum Escalation {
 pub enum Cancelled {
     /// The task will not start.
     Removed,
-    /// It is running: interrupt it.
+    /// The task is running: interrupt it.
     Interrupt,
-    /// It was over already.
+    /// The task had already finished.
     Over,
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The maximum length of an id in bytes: it is part of file names and of every line of the results.
 const MAX_ID_LEN: usize = 512;
 
-/// How the fields of a task are read.
+/// The options of parsing the fields of a task.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ParseOptions {

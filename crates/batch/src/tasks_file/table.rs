@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
-/// How a table is written.
+/// The format of a table.
 #[derive(Debug, Clone)]
 pub(super) struct Format {
     delimiter: u8,

@@ -163,7 +163,7 @@ impl Workspaces {
         self.inner.mirrors.resolve(self.inner.git()?, spec, address).await
     }
 
-    /// Makes `task_<name>_<8 hex>` with a clone of a repository in it. Any text is allowed as the name.
+    /// Creates `task_<name>_<8 hex>` with a clone of a repository in it. Any text is allowed as the name.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl Workspaces {
         Ok(workspace)
     }
 
-    /// Makes `task_<name>_<8 hex>`, empty but for a `.git` of its own.
+    /// Creates `task_<name>_<8 hex>`, empty except for its own `.git`.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ pub fn is_task_name(name: &str) -> bool {
     })
 }
 
-/// Makes a directory with a `.git` that borrows the objects of the mirror. It has no hooks.
+/// Creates a directory with a `.git` that borrows the objects of the mirror. It has no hooks.
 fn make_clone(path: &Path, repository: &Repository) -> Result<(), WorkspaceError> {
     let make = || -> std::io::Result<()> {
         std::fs::create_dir(path)?;

@@ -18,7 +18,7 @@ pub struct UnusedDirectory {
     pub path: PathBuf,
     /// The size of the directory in bytes.
     pub bytes: u64,
-    /// When it was last changed.
+    /// The time of the last change.
     pub modified: SystemTime,
     /// Whether a batch kept the directory on purpose; otherwise the batch was killed.
     pub is_kept: bool,

@@ -46,11 +46,11 @@ pub(crate) struct Git {
     supervisor: Option<Supervisor>,
 }
 
-/// Why git cannot be used.
+/// The reason why git cannot be used.
 #[derive(Debug, Clone)]
 pub(crate) enum GitProblem {
     Missing,
-    /// Its version.
+    /// The version of git.
     Old(String),
     /// The version of git cannot be queried.
     Broken(String),

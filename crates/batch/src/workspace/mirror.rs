@@ -33,7 +33,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Returns the commit that tasks begin with, in full.
+    /// Returns the full hash of the commit that tasks begin with.
     #[must_use]
     pub fn base_commit(&self) -> &str {
         &self.commit

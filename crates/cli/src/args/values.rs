@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use opencode_run_core::Limit;
 use std::time::Duration;
 
-/// How the result of a turn is printed.
+/// The format in which the result of a turn is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     /// The answer, as it streams
@@ -29,7 +29,7 @@ pub(crate) enum Generation {
     Two,
 }
 
-/// How opencode is driven.
+/// The way in which opencode is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TransportArg {
     /// By a server that stays warm between turns; text comes token by token
@@ -49,7 +49,7 @@ pub(crate) enum PermissionArg {
     Ask,
 }
 
-/// How findings are printed.
+/// The format in which findings are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
     /// For people

@@ -26,7 +26,7 @@ struct Row {
     kind: String,
     /// The number of items that were found.
     count: usize,
-    /// Their size in bytes.
+    /// The total size of the items in bytes.
     bytes: u64,
     /// The number of items that were removed.
     removed: usize,

@@ -162,7 +162,7 @@ impl Package<'_> {
         if let Some(executable) = executable.filter(|_| !force && !was_untrusted)
             && Receipt::read(target).is_some_and(|receipt| receipt.is_valid(version, &executable))
         {
-            console.note(&format!("{} is installed already", self.title()));
+            console.note(&format!("{} is already installed", self.title()));
             return Ok(executable);
         }
         let staging = tempfile::Builder::new().prefix(".installing-").tempdir_in(folder).map_err(io)?;

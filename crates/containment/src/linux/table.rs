@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The size of the first read buffer of an environment, in bytes.
 const USUAL_ENVIRONMENT: usize = 16 << 10;
-/// How long a scan waits for processes that are in the middle of an `exec`. Each takes well below a millisecond of
-/// processor time, but may get none for a while on a busy machine.
+/// The maximum time for which a scan waits for processes that are in the middle of an `exec`. Each takes well below a
+/// millisecond of processor time, but may get none for a while on a busy machine.
 pub(super) const EXEC_TIMEOUT: Duration = Duration::from_millis(500);
 /// The pause between two checks of such a process.
 const EXEC_INTERVAL: Duration = Duration::from_micros(200);
@@ -58,7 +58,7 @@ impl Identity {
         }
     }
 
-    /// Returns its working directory.
+    /// Returns the working directory of the process.
     pub(super) fn directory(self) -> Option<PathBuf> {
         fs::read_link(format!("/proc/{}/cwd", self.id)).ok()
     }

@@ -6,7 +6,8 @@ use rustix::process::{WaitOptions, wait};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// How long to try to kill the orphans. It usually takes milliseconds, unless the kernel holds a process.
+/// The maximum time of the attempt to kill the orphans. It usually takes milliseconds, unless the kernel holds a
+/// process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause between two rounds.
 const KILL_INTERVAL: Duration = Duration::from_millis(5);

@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 
 /// The name in process lists; the kernel allows 15 bytes.
 const NAME: &std::ffi::CStr = c"opencode-watch";
-/// How long to try to kill the descendants. It usually takes milliseconds, unless the kernel holds a process.
+/// The maximum time of the attempt to kill the descendants. It usually takes milliseconds, unless the kernel holds a
+/// process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The maximum pause between two rounds of killing.
 const KILL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
@@ -39,7 +40,7 @@ const FOR_THE_CHILD: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
 /// The exit code if the child has none to pass on.
 const FAILURE: u8 = 1;
 
-/// Why a supervisor failed.
+/// The reason why a supervisor failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SupervisorError {

@@ -63,7 +63,7 @@ impl RunnerBuilder {
                 "the caller's executor, which is not started here",
                 &[&start_of_opencode, &reach_of_opencode, &own_host],
             ),
-            (attach.is_some(), "`attach`: that server runs already", &[&start_of_opencode, &process_per_turn]),
+            (attach.is_some(), "`attach`, whose server is already running", &[&start_of_opencode, &process_per_turn]),
             (
                 matches!(resolved, Resolved::Session { .. }),
                 "`session`, which has a directory of its own",

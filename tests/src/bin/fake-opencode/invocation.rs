@@ -14,11 +14,11 @@ pub(crate) struct Invocation {
     pub(crate) script_path: PathBuf,
     /// The acts, in order.
     pub(crate) acts: Vec<Act>,
-    /// Its log.
+    /// The log of this invocation.
     pub(crate) journal: Journal,
     /// The session in the command line, if any.
     pub(crate) asked_session: Option<String>,
-    /// The version that it reports.
+    /// The version that the fake reports.
     pub(crate) version: String,
     session: String,
     cwd: PathBuf,

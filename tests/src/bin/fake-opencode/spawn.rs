@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long a new process may take to record itself.
+/// The maximum time in which a new process records itself.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// The settings of every kind of spawned process.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// The maximum size of a mapping that is read, in bytes.
 const MAX_MAPPING: u64 = 64 << 20;
-/// How long to wait for the file.
+/// The timeout of the wait for the file.
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// The memory of a process, opened once.

@@ -10,7 +10,7 @@ fn replay() -> Vec<Act> {
     vec![Act::Replay { recording: PLAIN.to_owned() }]
 }
 
-/// How long a start may be silent: a fake on a busy machine begins well within it.
+/// The maximum time for which a start may be silent: a fake on a busy machine begins well within it.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[tokio::test]

@@ -183,7 +183,7 @@ async fn plan(
         let plan = Plan::new(&tasks, &history, settings, resumes, &redo).map_err(|error| match &error {
             PlanError::Tasks(problem) => load::problem(problem),
             PlanError::HasResults { lines } => {
-                let error = CommandError::usage(format!("{} holds {lines} results already", results.display()));
+                let error = CommandError::usage(format!("{} already has {lines} results", results.display()));
                 error.hint("continue them with --resume, or name another file")
             }
             error => CommandError::usage(error.to_string()),
@@ -267,7 +267,7 @@ fn ledger_error(error: &LedgerError) -> CommandError {
     let text = ErrorChain::new(error).to_string();
     let command_error = CommandError::usage(text);
     match error {
-        LedgerError::Busy { .. } => command_error.hint("`opencode-run batch ctl RESULTS status` shows what it does"),
+        LedgerError::Busy { .. } => command_error.hint("`opencode-run batch ctl RESULTS status` shows its progress"),
         LedgerError::Line(LineError::Version { .. }) => {
             command_error.hint("use the version of opencode-run that wrote the file, or name another file")
         }
