@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// One of N parts of a batch. A task belongs to the part SHA-256(id) mod N, so that adding tasks moves no other task.
+/// One of N shards of a batch. A task belongs to the shard SHA-256(id) mod N, so that adding tasks moves no other task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Shard {
@@ -114,9 +114,9 @@ impl Shard {
         Ok(Self { index: number - 1, count })
     }
 
-    /// Finds the part of this job in the variables of the engine that runs it: Slurm, Kubernetes, AWS Batch, Buildkite,
-    /// `CircleCI`, GitLab, SGE, PBS or LSF. Kubernetes and PBS do not give the number of jobs, so `OPENCODE_RUN_SHARDS`
-    /// must be set to it.
+    /// Finds the shard of this job in the variables of the engine that runs it: Slurm, Kubernetes, AWS Batch,
+    /// Buildkite, `CircleCI`, GitLab, SGE, PBS or LSF. Kubernetes and PBS do not give the number of jobs, so
+    /// `OPENCODE_RUN_SHARDS` must be set to it.
     ///
     /// # Errors
     ///
@@ -167,19 +167,19 @@ impl Shard {
         Err(ShardError::NoEngine)
     }
 
-    /// Returns the number of the part, from 1.
+    /// Returns the number of the shard, from 1.
     #[must_use]
     pub fn number(self) -> u32 {
         self.index + 1
     }
 
-    /// Returns the number of parts.
+    /// Returns the number of shards.
     #[must_use]
     pub fn count(self) -> u32 {
         self.count
     }
 
-    /// Returns whether a task belongs to this part.
+    /// Returns whether a task belongs to this shard.
     #[must_use]
     pub fn has(self, id: &str) -> bool {
         self.has_digest(&id_digest(id))

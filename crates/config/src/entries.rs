@@ -12,9 +12,9 @@ pub const MAX_VALUE_LINES: usize = 256;
 pub(crate) struct Entry<'t> {
     /// The number of the entry's first line, from 1.
     pub(crate) line: usize,
-    /// The text of its first line, which must never be shown.
+    /// The text of the entry's first line, which must never be shown.
     pub(crate) first_line: &'t str,
-    /// The text of its other lines.
+    /// The text of the entry's other lines.
     pub(crate) more_lines: &'t str,
     /// The name of the key, and the unquoted value.
     pub(crate) content: Result<(&'t str, String), Broken>,

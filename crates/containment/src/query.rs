@@ -20,9 +20,9 @@ const KILL_INTERVAL: Duration = Duration::from_millis(50);
 pub struct QueryOutput {
     /// The exit status; `None` if the output exceeded [`MAX_OUTPUT_BYTES`], and the program was killed for that.
     pub status: Option<ExitStatus>,
-    /// The first bytes of its standard output, up to [`MAX_OUTPUT_BYTES`].
+    /// The first bytes of the program's standard output, up to [`MAX_OUTPUT_BYTES`].
     pub stdout: Vec<u8>,
-    /// The first bytes of its standard error, up to [`MAX_OUTPUT_BYTES`].
+    /// The first bytes of the program's standard error, up to [`MAX_OUTPUT_BYTES`].
     pub stderr: Vec<u8>,
 }
 

@@ -43,7 +43,7 @@ pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<Strin
 }
 
 /// Requests the models of a model source's endpoint, in one request that costs no tokens and takes at most `limit`. The
-/// request is the gateway's, with the source's key.
+/// gateway sends the request, with the source's key.
 ///
 /// # Errors
 ///

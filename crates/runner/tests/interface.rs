@@ -1,4 +1,4 @@
-//! The interface of the library, using only names of this crate.
+//! Uses the interface of the library only by names of this crate.
 
 use opencode_runner::{
     Ending, Event, Executor, Host, Journal, Observed, PartId, Prompt, RunState, Signal, StartError, StartedTurn,

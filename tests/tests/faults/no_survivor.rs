@@ -155,7 +155,7 @@ fn sigint_twice() {
     let fault = Fault::of(&|running| {
         running.signal(Signal::INT);
         sleep(Duration::from_millis(100));
-        // The first may have been enough.
+        // The command may have ended already after the first signal.
         kill_process(Pid::from_child(&running.child), Signal::INT).ok();
     });
     fault.play(|_, outcome| assert_ended(outcome, 130, "interrupted"));

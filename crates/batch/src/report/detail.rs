@@ -1,4 +1,4 @@
-//! The part of the page that is shown if a task is opened.
+//! The detail of a task, which the page shows when the task is opened.
 
 use super::format::{cost, duration};
 use super::links::relative_url;

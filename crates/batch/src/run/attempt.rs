@@ -47,7 +47,7 @@ pub struct Attempt {
     pub hash: TaskHash,
     /// The number of the attempt, from 1.
     pub number: u32,
-    /// The part of the batch.
+    /// The shard of the batch.
     pub shard: Option<Shard>,
 }
 

@@ -32,7 +32,7 @@ const MEMORY_RELEASE: f64 = 0.9;
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct BatchOptions {
-    /// The part of the batch, for the results.
+    /// The shard of the batch, for the results.
     pub shard: Option<Shard>,
     /// A directory on the file system that must have room.
     pub results_folder: PathBuf,
