@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     Kill,
     /// opencode is killed.
     KillOpencode,
-    /// Our stdout has no reader any more.
+    /// The reader of our stdout is gone.
     CloseStdout,
     /// The limit on the whole turn, in milliseconds.
     Timeout(u64),

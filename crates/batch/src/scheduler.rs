@@ -326,7 +326,7 @@ impl Scheduler {
         Cancelled::Removed
     }
 
-    /// Runs a finished or cancelled task once more. Returns whether it was one.
+    /// Runs a finished or cancelled task again. Returns `false` if the task is neither.
     ///
     /// `is_running` means that a cancelled attempt has not ended yet; such a task cannot run again.
     pub fn requeue(&mut self, task: usize, is_running: bool) -> bool {

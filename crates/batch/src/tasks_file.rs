@@ -229,7 +229,7 @@ impl TaskSet {
         Ok(())
     }
 
-    /// Returns how many tasks are selected.
+    /// Returns the number of selected tasks.
     #[must_use]
     pub fn len(&self) -> usize {
         self.selected.len()

@@ -56,7 +56,7 @@ impl Cli {
 pub(crate) enum Command {
     /// Run many turns of one session: each line of stdin is a turn
     Chat(ChatArgs),
-    /// Continue or show the conversation of a task's directory, also after a crash
+    /// Continue or show the conversation of a task's directory, even after a crash
     Resume(ResumeArgs),
     /// Run many tasks of a file, with retries, limits and checks
     Batch(Box<BatchArgs>),
@@ -143,7 +143,7 @@ pub(crate) struct ChatArgs {
     #[arg(long, help_heading = "Output", value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) output_format: OutputFormat,
 
-    /// Print the answers as the model wrote them, also on a terminal
+    /// Print the answers as the model wrote them, even on a terminal
     ///
     /// Without it a terminal shows Markdown rendered: headings, lists, tables, code with colours.
     #[arg(long, help_heading = "Output")]

@@ -141,7 +141,7 @@ fn remove_if_without_effect(runner: &Runner, turn: &TurnRecord) -> bool {
 }
 
 /// Returns whether a turn failed without any effect: it recorded at most errors, and if opencode could not even
-/// choose a model, those are no reason to keep the task's directory.
+/// choose a model, those are not a reason to keep the task's directory.
 fn had_no_effect(turn: &TurnRecord) -> bool {
     let only_errors = || turn.entries.iter().all(|entry| matches!(entry.content, EntryContent::Error(_)));
     match &turn.failure {

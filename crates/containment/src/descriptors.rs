@@ -43,7 +43,7 @@ fn inheritable() -> Vec<i32> {
     };
     let inheritable = entries.filter_map(|entry| {
         let descriptor: i32 = entry.file_name().to_str()?.parse().ok()?;
-        // A descriptor that is closed meanwhile has no entry any more.
+        // A descriptor that was closed meanwhile no longer has an entry.
         let info = std::fs::read_to_string(entry.path()).ok()?;
         (descriptor > 2 && !closes_on_exec(&info)).then_some(descriptor)
     });

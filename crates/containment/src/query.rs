@@ -1,4 +1,4 @@
-//! Runs a program for its output, and leaves no process of it behind.
+//! Runs a program for its output, and leaves none of its processes behind.
 
 use crate::child::start_child;
 use crate::tree::ProcessTree;
@@ -28,7 +28,7 @@ pub struct QueryOutput {
 
 /// Runs a command to its end. `tree_of` returns the process tree of a process id.
 ///
-/// No process of it is left in any case, also if the future is dropped.
+/// Leaves no process of the command in any case, even if the future is dropped.
 ///
 /// # Errors
 ///

@@ -177,7 +177,7 @@ impl Event {
 
     /// Returns whether the event is progress of its turn.
     ///
-    /// Not progress are: an empty text, because a provider can begin new parts without end; a retry, because
+    /// These are not progress: an empty text, because a provider can begin new parts without end; a retry, because
     /// opencode may retry without end; a warning; an event of an unknown kind, such as a heartbeat; and an open
     /// permission request or question.
     #[must_use]

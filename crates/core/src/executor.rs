@@ -143,7 +143,7 @@ pub enum Signal {
     Progress,
     /// The traffic with the model so far, if the executor can observe it; each signal replaces the previous one.
     Traffic(ModelTraffic),
-    /// The turn is over and nothing of it is still running.
+    /// The turn is over, and nothing that it started is still running.
     Ended(Ending),
 }
 

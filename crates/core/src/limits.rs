@@ -32,7 +32,7 @@ impl<T> From<T> for Limit<T> {
     }
 }
 
-/// The time limits of a turn. `None` is no limit.
+/// The time limits of a turn. `None` means no limit.
 ///
 /// To set them, [`TurnOptions::timeout`](crate::TurnOptions::timeout) and
 /// [`TurnOptions::idle_timeout`](crate::TurnOptions::idle_timeout) distinguish "no limit" from "unset".

@@ -79,7 +79,7 @@ impl TurnOptions {
         self.max_tokens = Some(Limit::Off);
     }
 
-    /// Returns the time limits of a turn with these options; an unset one is no limit.
+    /// Returns the time limits of a turn with these options; an unset one means no limit.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits { total: self.timeout.and_then(Limit::value), idle: self.idle_timeout.and_then(Limit::value) }

@@ -3,7 +3,7 @@
 use crate::ModelSourceType;
 use serde::{Deserialize, Serialize};
 
-/// The budget of a turn for its model. `None` is no limit.
+/// The budget of a turn for its model. `None` means no limit.
 ///
 /// It is checked before each request to the model, so it can be exceeded by the usage of concurrent requests: one,
 /// plus those of sub-agents and of the agent's commands. Only an executor that observes the requests can enforce

@@ -419,7 +419,7 @@ impl TurnRunner {
 
     /// Ends the running turn gracefully. Returns whether a turn was running.
     ///
-    /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
+    /// Returns at once; [`wait`](Self::wait) returns when nothing that the turn started is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn interrupt(&self) -> bool {
         self.shared.request_control(Control::Interrupt, None)
@@ -427,7 +427,7 @@ impl TurnRunner {
 
     /// Kills the running turn. Returns whether a turn was running.
     ///
-    /// Returns at once; [`wait`](Self::wait) returns when nothing of the turn is still running.
+    /// Returns at once; [`wait`](Self::wait) returns when nothing that the turn started is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.shared.request_control(Control::Kill, None)

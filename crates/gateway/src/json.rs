@@ -1,6 +1,6 @@
 //! JSON objects that are read field by field, with undecoded values.
 //!
-//! Values are decoded only if necessary: a lone surrogate in a text is no reason to reject the rest.
+//! Values are decoded only if necessary: a lone surrogate in a text is not a reason to reject the rest.
 
 use std::{borrow::Cow, fmt};
 

@@ -52,7 +52,7 @@ impl Background {
 }
 
 impl Background {
-    /// Runs a future here and blocks the thread until it has its output. It works on any thread, also on one of a runtime.
+    /// Runs a future here and blocks the thread until it has its output. Works on any thread, even of a runtime.
     ///
     /// # Panics
     ///

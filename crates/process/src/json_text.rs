@@ -1,4 +1,4 @@
-//! Parses JSON from opencode, also if a string contains half of a UTF-16 surrogate pair.
+//! Parses JSON from opencode, even if a string contains half of a UTF-16 surrogate pair.
 //!
 //! opencode runs on JavaScript, whose strings are UTF-16: a tool that cuts a long line by length may cut an emoji in
 //! half, and `JSON.stringify` writes the remaining half as an escape such as `\ud83d`. That is valid JSON but not

@@ -170,8 +170,8 @@ impl Launch {
         self.server_idle_timeout
     }
 
-    /// Sets how many servers may be alive: 8 by default, at least one. Settings that are fixed when a server starts,
-    /// such as the key, need a server each. If all are busy, a turn that needs another one waits for up to ten minutes;
+    /// Sets the maximum number of live servers: 8 by default, at least one. Settings that are fixed when a server
+    /// starts, such as the key, need a server each. If all are busy, a turn that needs another one waits for up to ten minutes;
     /// the server that has been idle longest is ended for it.
     ///
     /// A draining server, which has been recycled, is not counted while it finishes its turns.
@@ -181,7 +181,7 @@ impl Launch {
         self
     }
 
-    /// Returns how many servers may be alive.
+    /// Returns the maximum number of live servers.
     pub(crate) fn server_limit(&self) -> usize {
         self.max_servers
     }

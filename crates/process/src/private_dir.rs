@@ -182,7 +182,7 @@ mod tests {
                     (place.canonicalize().unwrap(), false)
                 );
             }
-            // Other users cannot reach it any more.
+            // Other users can no longer reach it.
             set(root.path(), 0o700);
             assert_eq!(find_untrusted(&file), None);
             set(root.path(), 0o755);

@@ -29,7 +29,7 @@ const STAGE_TIMEOUT: Duration = Duration::from_secs(1);
 const HIDDEN_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to drain the pipes after all writers are gone, and to wait for a killed process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// The most signals that are queued while the consumer is busy. While any are queued, stdout is not read.
+/// The maximum number of signals that are queued while the consumer is busy. While any are queued, stdout is not read.
 const MAX_QUEUED_SIGNALS: usize = 256;
 
 /// An active turn.

@@ -214,7 +214,7 @@ impl TaskDir {
     }
 }
 
-/// Removes an unfinished task directory on drop, also if the future that creates it is dropped.
+/// Removes an unfinished task directory on drop, which includes a drop of the future that creates it.
 struct UnfinishedDir(Option<PathBuf>);
 
 impl UnfinishedDir {

@@ -7,7 +7,7 @@
 //!
 //! All tasks share one host, and so one server of opencode. The model is the source `default` of a file `.env`, if
 //! there is one, which halves the memory for each task. A task whose client disconnects is killed. On SIGTERM the
-//! service accepts no new connections, interrupts its tasks, and exits when nothing of them is left.
+//! service accepts no new connections, interrupts its tasks, and exits when no process of them is left.
 
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 

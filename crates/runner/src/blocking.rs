@@ -1,8 +1,8 @@
 //! The library for synchronous programs: the same hosts, runners and turns, whose methods block the calling thread.
 //!
 //! All handles share one background runtime on its own thread, which ends with the last handle. They work on any
-//! thread, also on one of an async runtime, which they block meanwhile. A handler of permissions must not call
-//! them: it runs on that runtime.
+//! thread, including one of an async runtime, which they block meanwhile. A permission handler must not call them:
+//! it runs on the background runtime.
 //!
 //! ```no_run
 //! use opencode_runner::blocking::Runner;
@@ -51,7 +51,7 @@ impl Host {
         self.0.get().runner()
     }
 
-    /// Ends all servers of this host with all that they started, and returns when nothing of them is left. Turns
+    /// Ends all servers of this host with all that they started, and returns when no process of them is left. Turns
     /// that still run fail.
     pub fn shutdown(&self) {
         self.0.call(|host| async move { host.shutdown().await });

@@ -318,8 +318,8 @@ impl RunnerBuilder {
     }
 
     /// Records the conversation in a journal below this directory, such as
-    /// [`default_journals`](crate::default_journals), so that nothing of it is lost whatever happens to this
-    /// process. By default there is no journal.
+    /// [`default_journals`](crate::default_journals), so that a crash of this process loses
+    /// nothing. By default there is no journal.
     ///
     /// A journal that cannot be written does not affect turns: see
     /// [`Runner::journal_error`](crate::Runner::journal_error). A [`session`](Self::session) with a journal

@@ -94,7 +94,7 @@ impl Turn {
         self.control.clone()
     }
 
-    /// Waits until nothing of the turn is still running and returns its record, whether it succeeded or not.
+    /// Waits until nothing that the turn started is still running, and returns its record, whether it succeeded or not.
     pub async fn wait(&self) -> Arc<TurnRecord> {
         self.control.wait().await
     }
@@ -127,7 +127,7 @@ impl Turn {
 }
 
 impl TurnControl {
-    /// Waits until nothing of the turn is still running and returns its record, whether it succeeded or not.
+    /// Waits until nothing that the turn started is still running, and returns its record, whether it succeeded or not.
     pub async fn wait(&self) -> Arc<TurnRecord> {
         self.handle.wait().await
     }

@@ -55,7 +55,7 @@ fn is_met(when: &When, request: &RecordedRequest, dialogue: &Dialogue<'_>) -> bo
         && when.system_contains.as_deref().is_none_or(|text| dialogue.system_contains(text))
 }
 
-/// Uses a rule once more, unless its limit is reached; two requests never share the last use.
+/// Counts a use of a rule, unless its limit is reached; two requests never share the last use.
 fn take(used: &AtomicU64, limit: Option<u64>) -> bool {
     let Some(limit) = limit else { return true };
     used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| (used < limit).then_some(used + 1)).is_ok()

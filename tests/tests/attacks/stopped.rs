@@ -91,7 +91,7 @@ fn fully_stopped_command_is_killed_cleanly() {
         kill_process(pid(process), Signal::STOP).unwrap();
     }
     wait_until("both are stopped", || is_stopped(monitor) && is_stopped(worker));
-    // No process of it runs that could continue it.
+    // The command has no running process that could continue it.
     sleep(Duration::from_secs(3));
     assert!(is_stopped(monitor) && is_stopped(worker));
     running.signal(Signal::KILL);

@@ -24,7 +24,7 @@ impl Stage {
         Self::doing(tasks, [Act::Pause { ms }.into(), TurnAct::replay("1.18.33/plain-text")])
     }
 
-    /// Makes so many tasks, whose turns do these acts.
+    /// Creates `tasks` tasks, whose turns do these acts.
     pub(crate) fn doing(tasks: usize, acts: impl IntoIterator<Item = TurnAct>) -> Self {
         let sandbox = Sandbox::new();
         let serving = Serving::doing(acts);

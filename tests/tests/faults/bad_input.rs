@@ -31,7 +31,7 @@ fn blank_message_is_refused() {
         assert_refused(&case, &[message], 2, "usage", &["the message is blank", "hint: write what to do"]);
         assert_refused(&case, &["--message", message], 2, "usage", &["the message is blank"]);
     }
-    // An empty stdin is no message either.
+    // An empty stdin is not a message either.
     assert_refused(&case, &[], 2, "usage", &["the message is blank"]);
     assert_refused(&case, &["-"], 2, "usage", &["the message is blank"]);
 }

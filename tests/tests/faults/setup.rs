@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 /// Returns a sandbox whose npm leaves three processes: one in its own session, one without an environment, and one that
-/// ignores signals, reports that it is ready, and does `last`. Each sleeps for so many seconds, which identify the
+/// ignores signals, reports that it is ready, and does `last`. Each sleeps for `seconds`, which identifies the
 /// test's processes.
 fn with_npm(seconds: &str, last: &str) -> Sandbox {
     let mut sandbox = Sandbox::new();

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 /// The maximum time for which processes of a program may outlive it.
 const PROMISED: Duration = Duration::from_secs(5);
 
-/// Starts the program and waits until its tool is running, also in the background, in sessions and without an
-/// environment.
+/// Starts the program and waits until its tool is running: in the foreground, in the background, in its own session,
+/// and without an environment.
 fn at_work(line: &str, transport: &str, end: &str) -> (Stage, Child) {
     let tool = "setsid sleep 120 & (env -i setsid sleep 120 &) ; touch ready; sleep 120";
     let stage = Stage::new(Script::new().rule(When::agent().reply(bash(tool))));

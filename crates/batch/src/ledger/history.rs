@@ -111,7 +111,7 @@ impl History {
         self.tasks.get(id)
     }
 
-    /// Returns how many tasks have an attempt.
+    /// Returns the number of tasks with an attempt.
     #[must_use]
     pub fn len(&self) -> usize {
         self.tasks.len()

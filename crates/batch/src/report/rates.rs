@@ -50,7 +50,7 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// Computes the rates of tasks. Attempts that failed by the infrastructure do not count.
+    /// Computes the rates of tasks. Attempts that failed because of the infrastructure do not count.
     pub(crate) fn of<'t>(tasks: impl IntoIterator<Item = &'t Task>) -> Self {
         let mut groups: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         let mut rates = Self::default();

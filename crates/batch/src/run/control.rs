@@ -25,7 +25,7 @@ pub enum Request {
         /// The id.
         id: String,
     },
-    /// Run a finished task once more.
+    /// Run a finished task again.
     Requeue {
         /// The id.
         id: String,

@@ -44,7 +44,7 @@ pub struct HostRunnerOptions {
     pub check_timeout: Duration,
     /// The directory beside the results.
     pub folder: BatchFolder,
-    /// The throttles of the host's gateway: the batch hears of rate limits, and pauses sources.
+    /// The throttles of the host's gateway: they report rate limits to the batch, and pause sources.
     pub throttles: Throttles,
     /// Deletes the session of each task from opencode's history.
     pub deletes_sessions: bool,

@@ -289,7 +289,7 @@ impl Batch {
         }
     }
 
-    /// Looks at the limits of the batch.
+    /// Checks the limits of the batch.
     fn look(&mut self, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) {
         if let Some(min) = self.options.min_free
             && let Some(free) = free_bytes(&self.options.results_folder)

@@ -396,7 +396,7 @@ fn how(timed_out: bool, exit_code: Option<i32>, limit: Duration) -> String {
     }
 }
 
-/// Words the limit for the agent.
+/// Describes the time limit to the agent.
 fn deadline(limit: Duration) -> String {
     let ends = Timestamp::now().checked_add(limit).map(|ends| ends.strftime("%H:%M:%S UTC").to_string());
     let until = ends.map(|ends| format!(", until {ends}")).unwrap_or_default();

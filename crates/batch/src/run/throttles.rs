@@ -75,7 +75,7 @@ impl Throttles {
         }
     }
 
-    /// Returns for how long pauses have held the requests of a source so far.
+    /// Returns the total time for which pauses have held the requests of a source.
     pub(super) fn paused_total(&self, source: &str) -> Duration {
         self.by_name.get(source).map(Throttle::paused_total).unwrap_or_default()
     }

@@ -108,7 +108,7 @@ impl Source {
         self.ready > 0 && !self.is_stopped() && now >= self.paused_until && self.running < self.limit()
     }
 
-    /// Returns whether the source is stopped because its tasks fail by their configuration.
+    /// Returns whether the source is stopped because of the configuration failures of its tasks.
     pub(super) fn is_stopped(&self) -> bool {
         self.configuration_failures >= MAX_CONFIGURATION_FAILURES
     }

@@ -96,7 +96,7 @@ pub struct Status {
     pub holds: Vec<Hold>,
     /// The reason why no more tasks are started.
     pub stopped: Option<StopReason>,
-    /// Model sources whose tasks all fail by their configuration.
+    /// Model sources that were stopped after configuration failures of their tasks.
     pub stopped_sources: Vec<String>,
     /// The counters of the tasks.
     pub totals: Totals,

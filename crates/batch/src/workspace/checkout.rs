@@ -321,7 +321,7 @@ impl TaskWorkspace {
     ///
     /// # Errors
     ///
-    /// If it leaves the directory, also by a link, or does not exist.
+    /// If it leaves the directory, directly or by a link, or does not exist.
     pub fn working_directory(&self, subdir: Option<&str>) -> Result<PathBuf, WorkspaceError> {
         let Some(subdir) = subdir else { return Ok(self.directory.clone()) };
         let path = self.directory.join(inside(subdir)?);
@@ -341,7 +341,7 @@ impl TaskWorkspace {
         blocking(move || std::fs::write(&mark, "").map_err(WorkspaceError::io("write", &mark))).await
     }
 
-    /// Removes the directory with all that is in it. An [existing](Workspaces::existing) one stays.
+    /// Removes the directory with its content. An [existing](Workspaces::existing) one stays.
     ///
     /// # Errors
     ///

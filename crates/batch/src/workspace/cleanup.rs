@@ -103,7 +103,7 @@ pub fn size_of(path: &Path) -> u64 {
     entries.filter_map(|entry| entry.metadata().ok()).filter(std::fs::Metadata::is_file).map(|data| data.len()).sum()
 }
 
-/// Deletes a directory with all that is in it, also if directories in it are read-only. Links are not followed.
+/// Deletes a directory with its content, even if directories in it are read-only. Links are not followed.
 ///
 /// # Errors
 ///

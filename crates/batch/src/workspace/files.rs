@@ -72,7 +72,7 @@ pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a directory with all that is in it, also if the agent made directories of it read-only. Links are not followed.
+/// Removes a directory with its content, even if the agent made directories in it read-only. Links are not followed.
 ///
 /// # Errors
 ///

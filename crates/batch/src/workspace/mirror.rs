@@ -237,7 +237,7 @@ impl Mirror<'_> {
     }
 }
 
-/// Creates a mirror, or repairs one after a crash. Its configuration is written anew, so that nothing in it can start a
+/// Creates a mirror, or repairs one after a crash. Its configuration is rewritten, so that nothing in it can start a
 /// program.
 fn prepare(path: &Path, address: &str) -> std::io::Result<()> {
     for folder in ["objects/pack", "objects/info", "refs/heads", "refs/tags"] {

@@ -376,7 +376,7 @@ pub(crate) struct MergeArgs {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: PathBuf,
 
-    /// Merge also if shards are missing
+    /// Merge even if shards are missing
     #[arg(long, help_heading = "Output")]
     pub(crate) allow_missing: bool,
 

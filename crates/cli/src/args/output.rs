@@ -27,7 +27,7 @@ pub(crate) struct OutputArgs {
     #[arg(long, visible_alias = "progress", hide_short_help = true)]
     pub(crate) no_wait: bool,
 
-    /// Print the answer as the model wrote it, also on a terminal
+    /// Print the answer as the model wrote it, even on a terminal
     ///
     /// Without it a terminal shows Markdown rendered: headings, lists, tables, code with colours.
     #[arg(long, hide_short_help = true)]
@@ -45,7 +45,7 @@ pub(crate) struct ConsoleArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Print each action on stderr; twice for more
+    /// Print each action on stderr; repeat for more detail
     #[arg(short, long, action = clap::ArgAction::Count, hide_short_help = true)]
     pub(crate) verbose: u8,
 

@@ -108,7 +108,7 @@ fn workspace(named: Option<&Path>) -> Result<PathBuf, CommandError> {
 }
 
 fn runner(model: &ScriptedModel, workspace: &Path) -> RunnerBuilder {
-    // The user's own configuration and history do not belong into a demonstration.
+    // The user's own configuration and history do not belong in a demonstration.
     let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources(model)).isolated(true);
     builder.environment(environment()).watcher(watch::watcher())
 }

@@ -304,7 +304,7 @@ async fn dropped_child_lives_until_tree_scan() {
 async fn dropped_tree_does_not_block_runtime() {
     let tag = EnvironmentTag::new();
     let mut leader = start(&tag, "trap '' USR1; setsid sleep 60 & wait; sleep 60");
-    // The leader is no supervisor and ignores the request, so that the kill waits.
+    // The leader is not a supervisor and ignores the request, so that the kill waits.
     let tree = ProcessTree::supervised(tag.clone(), leader.id());
     wait_until("both have started", || alive(&tag) >= 2);
     let began = Instant::now();

@@ -18,7 +18,7 @@ pub struct TurnHandle {
 }
 
 impl TurnHandle {
-    /// Waits until nothing of the turn is still running, and returns its record.
+    /// Waits until nothing that the turn started is still running, and returns its record.
     pub async fn wait(&self) -> Arc<TurnRecord> {
         self.shared.finished(self.index).await
     }

@@ -31,7 +31,7 @@ pub(crate) struct Http {
     password: Option<SecretString>,
 }
 
-/// Why a request failed.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// The server did not answer.

@@ -6,7 +6,7 @@ use crate::Version;
 /// The oldest supported version: 1.0 waits forever for permissions on its terminal, even without one.
 const OLDEST: Version = Version::new(1, 1, 65);
 
-/// Why a version is not supported.
+/// The reason why a version is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unsupported {
     TooOld { oldest: Version },

@@ -13,12 +13,12 @@ use tokio::time::Instant;
 /// How long opencode may be silent, without output and without a request to its model, if requests are metered. It
 /// starts in a few seconds; a machine that starts many takes longer.
 const METERED_SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long it may be without output if requests are not metered: it retries a failing provider for more than a minute
+/// The same limit if requests are not metered, on output alone: it retries a failing provider for more than a minute
 /// before it reports the failure.
 const UNMETERED_SILENCE_TIMEOUT: Duration = Duration::from_mins(2);
-/// How often opencode is started at most if it stalls.
+/// The maximum number of starts of an opencode that stalls.
 const MAX_STARTS: u32 = 2;
-/// How often it is restarted if its database is locked.
+/// The maximum number of restarts because its database is locked.
 const MAX_LOCKED_RESTARTS: usize = 5;
 
 /// The start of a turn.

@@ -22,12 +22,12 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long a turn waits until the stream is open. This takes milliseconds unless the server is busy.
 const CONNECT_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The most sessions whose activity is tracked. Continuing any other session costs a request.
+/// The maximum number of sessions whose activity is tracked. Continuing any other session costs a request.
 const MAX_TRACKED_SESSIONS: usize = 1024;
-/// The most sub-agent sessions that are known for one server: an attached server could name ever more.
+/// The maximum number of sub-agent sessions of one server: an attached server could name ever more.
 const MAX_SUB_AGENTS: usize = 1 << 16;
 
-/// The most directories whose failed plugins are known, and the most failures of each.
+/// The maximum number of directories whose failed plugins are recorded, and of failures for each.
 const MAX_PLUGIN_FAILURES: (usize, usize) = (1024, 20);
 
 /// The turns that receive events.

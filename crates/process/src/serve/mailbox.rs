@@ -11,9 +11,9 @@ use tokio::task::coop;
 
 /// The bytes of queued events above which the reader yields to the turn after each further event.
 const HIGH_WATERMARK: usize = 1 << 20;
-/// The most bytes of events that are queued for one turn. If the turn's consumer is slower than that, events are
-/// dropped, so that neither the server's memory grows nor another turn waits; lost texts and tools are read from the
-/// session.
+/// The maximum size of the events that are queued for one turn, in bytes. If the turn's consumer is too slow, events
+/// are dropped, so that neither the server's memory grows nor another turn waits; lost texts and tools are read from
+/// the session.
 const MAX_BYTES: usize = 16 << 20;
 /// The number of items for which an emptied queue keeps its capacity.
 const RETAINED_CAPACITY: usize = 256;
@@ -93,7 +93,7 @@ enum Interest {
     Nothing,
 }
 
-/// Why a turn receives no events after a [`StreamItem::Disconnected`].
+/// The reason why a turn receives no events after a [`StreamItem::Disconnected`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Gap {
     /// It receives events.

@@ -277,7 +277,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // A server that is being started has no owner any more.
+        // A server that is being started no longer has an owner.
         self.epoch().over.cancel();
     }
 }

@@ -25,9 +25,9 @@ use uuid::Uuid;
 /// How long a server may take until it listens. It usually takes 1 to 2 s, and longer on a machine that starts many or
 /// has a cold disk. Abandoning a start costs more than waiting.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
-/// How often a server is started at most: sometimes a start stalls for no visible reason, and the next one does not.
+/// The maximum number of starts of a server: sometimes a start stalls for no visible reason, and the next one does not.
 const MAX_STARTS: u32 = 2;
-/// How often a server is restarted if another opencode has locked the database.
+/// The maximum number of restarts of a server because another opencode has locked the database.
 const MAX_LOCKED_RESTARTS: usize = 5;
 /// The longest line of a server's output that is read.
 const MAX_LINE_BYTES: usize = 256 << 10;

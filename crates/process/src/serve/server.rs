@@ -25,7 +25,8 @@ use tokio_util::task::TaskTracker;
 /// The pause between two checks of a server's memory: each costs a `/proc` scan.
 const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often to request a session if the database is locked; opencode itself waits for five seconds each time.
+/// The maximum number of requests for a session while the database is locked; opencode itself waits for five seconds
+/// each time.
 const MAX_LOCKED_REQUESTS: u32 = 5;
 
 /// The lowest memory limit of a server, in bytes. An idle server takes 310 to 360 MB, and while it is recycled there

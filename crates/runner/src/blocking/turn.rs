@@ -41,7 +41,7 @@ impl Turn {
         self.control.get().clone()
     }
 
-    /// Waits until nothing of the turn is still running and returns its record, whether it succeeded or not.
+    /// Waits until nothing that the turn started is still running, and returns its record, whether it succeeded or not.
     #[must_use]
     pub fn wait(&self) -> Arc<TurnRecord> {
         self.control.call(|control| async move { control.wait().await })

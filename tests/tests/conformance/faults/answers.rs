@@ -53,7 +53,7 @@ async fn each_fault_has_its_kind() {
     }
 }
 
-/// The answer of 1.18.33 to a message with a `.png` that is no image.
+/// The answer of 1.18.33 to a message with a `.png` that is not an image.
 #[tokio::test]
 async fn unexplained_refusal_names_attached_files() {
     let body = r#"{"_tag":"BadRequest"}"#.to_owned();

@@ -168,7 +168,7 @@ pub(super) fn throttles(args: &BatchRunArgs, sources: &ModelSource) -> Result<Th
     Ok(Throttles::new(sources, |role| of(Some(role)).or_else(|| of(None)).map(|rate| rate.interval)))
 }
 
-/// Returns how many tasks run at once on this machine: two for each core, if the free memory allows.
+/// Returns the default number of parallel tasks: two for each core, if the free memory allows.
 fn default_jobs() -> usize {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|info| {

@@ -160,7 +160,7 @@ impl Bars {
     }
 }
 
-/// Returns how many tasks are over.
+/// Returns the number of tasks that have ended.
 fn over(status: &Status) -> u64 {
     status.tasks - status.running - status.delayed - status.not_run
 }

@@ -190,7 +190,7 @@ fn of_journals(
     found
 }
 
-/// Finds the directory of a task again whose journals were deleted with its sessions. `None` if something uses it now.
+/// Finds the directory of a task whose journals were deleted with its sessions. `None` if something uses it now.
 pub(super) fn find_without_journals(places: &Places, shown: &str) -> Option<Found> {
     let directory = PathBuf::from(shown);
     let is_free = is_own_directory(&directory) && is_unlocked(&places.journals()?, &directory, 0);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Uses(Vec<PathBuf>);
 
 impl Uses {
-    /// Looks at all processes. Only Linux shows them; elsewhere locks alone protect what is in use.
+    /// Scans all processes. Only Linux shows them; elsewhere locks alone protect what is in use.
     pub(super) fn of_processes() -> Self {
         let mut used = Vec::new();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {

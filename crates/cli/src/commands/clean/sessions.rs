@@ -6,7 +6,7 @@ use opencode_run_core::ErrorChain;
 use opencode_runner::{Host, Runner};
 use std::path::PathBuf;
 
-/// Deletes sessions with one server. Returns how many were deleted, and why not all, if so.
+/// Deletes sessions with one server. Returns the number of deleted sessions, and the reason if some remain.
 pub(super) async fn delete(requests: Vec<Request>, opencode: Option<PathBuf>) -> (usize, Option<String>) {
     let mut builder = Host::builder().lean(true).watcher(watch::watcher());
     if let Some(opencode) = opencode {

@@ -296,8 +296,8 @@ impl Refusal {
 
 /// Returns an explanation for a message that was refused without a reason.
 ///
-/// opencode gives no reason if an attached file is not of the kind that its name suggests, such as a `.png` that is no
-/// image.
+/// opencode gives no reason if an attached file is not of the kind that its name suggests, such as a `.png` that is
+/// not an image.
 pub(crate) fn unexplained(message: &Value) -> String {
     let parts = message["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
     let urls = parts.iter().filter(|part| part["type"] == "file").filter_map(|part| part["url"].as_str());

@@ -48,7 +48,7 @@ pub(crate) fn read(stdout: &[u8], stderr: &[u8]) -> Exported {
         return Exported::Session(SessionInfo { directory, model });
     }
     let errors = plain(&String::from_utf8_lossy(stderr));
-    // An id that is no session id at all is rejected with another message.
+    // A text that is not a session id is rejected with another message.
     if errors.contains("Session not found") || errors.contains("Expected a string starting with \"ses\"") {
         return Exported::NotFound;
     }

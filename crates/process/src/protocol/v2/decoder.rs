@@ -377,7 +377,7 @@ pub(super) fn is_refusal(error: &str) -> bool {
 }
 
 /// Returns the time limit of a call. Among the tools that can take minutes, calls of the shell specify one, in
-/// milliseconds; 0 is no limit.
+/// milliseconds; 0 means no limit.
 pub(super) fn limit(tool: &str, input: &Value) -> Option<Duration> {
     let millis = input["timeout"].as_f64().filter(|millis| tool == "shell" && *millis > 0.0)?;
     Duration::try_from_secs_f64(millis / 1000.0).ok()

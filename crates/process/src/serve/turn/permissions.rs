@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// How often a reply, or a request after a disconnect, is tried: a permission request without a reply blocks the turn
-/// forever.
+/// The maximum number of attempts at a reply, or at a request after a disconnect: a permission request without a reply
+/// blocks the turn forever.
 const MAX_TRIES: u32 = 5;
 /// The pause between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);

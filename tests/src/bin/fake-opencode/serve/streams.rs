@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The most frames, or bundles of them, that wait for a slow reader before the turns wait for it.
+/// The maximum number of frames, or bundles of frames, that wait for a slow reader before the turns wait for it.
 const WAITING: usize = 64;
 
 /// The open streams.
