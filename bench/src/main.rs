@@ -39,7 +39,7 @@ struct Arguments {
     opencode: Option<PathBuf>,
 }
 
-/// The sections.
+/// The sections of the report, one for each subject that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// Later turns of a session, compared with bare `opencode run` and with the raw request

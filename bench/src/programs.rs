@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The programs.
+/// The paths of the programs that are measured.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "only the programs of this package use it")]
 pub struct Programs {

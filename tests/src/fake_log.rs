@@ -40,7 +40,7 @@ pub enum Record {
     Request {
         /// The fake's pid.
         pid: u32,
-        /// The request.
+        /// The request as received.
         request: Request,
     },
     /// The fake exits by itself.
@@ -56,7 +56,7 @@ pub enum Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// The method.
+    /// The HTTP method.
     pub method: String,
     /// The path, without the query.
     pub path: String,

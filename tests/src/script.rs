@@ -85,7 +85,7 @@ pub enum Act {
     },
     /// Writes a text to stdout, without adding a newline.
     Stdout {
-        /// The text.
+        /// The text to write.
         text: String,
     },
     /// Writes bytes to stdout, which need not be UTF-8.
@@ -95,12 +95,12 @@ pub enum Act {
     },
     /// Writes a text to stderr, without adding a newline.
     Stderr {
-        /// The text.
+        /// The text to write.
         text: String,
     },
     /// Writes a large amount of output.
     Flood {
-        /// The stream.
+        /// The stream to write to.
         stream: Stream,
         /// The number of bytes, newlines included.
         bytes: u64,
@@ -118,7 +118,7 @@ pub enum Act {
     },
     /// Writes a text to stdout in two halves with a pause between them.
     Split {
-        /// The text.
+        /// The text to write.
         text: String,
         /// The place of the split, in bytes; the middle if absent. It may be inside a character.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,12 +134,12 @@ pub enum Act {
     NoReadStdin {},
     /// Ignores signals from now on.
     IgnoreSignals {
-        /// The signals.
+        /// The signals to ignore.
         signals: Vec<SignalName>,
     },
     /// Exits as soon as a signal arrives, from now on.
     OnSignal {
-        /// The signal.
+        /// The signal to exit on.
         signal: SignalName,
         /// The exit code.
         code: i32,
@@ -168,14 +168,14 @@ pub enum Act {
     },
     /// Writes a file, relative to the working directory.
     WriteFile {
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
-        /// The text.
+        /// The content of the file.
         text: String,
     },
     /// Waits until a file exists, relative to the working directory: the test decides when the fake continues.
     WaitForFile {
-        /// The path.
+        /// The path of the file.
         path: PathBuf,
     },
     /// Closes stdout.
@@ -189,19 +189,19 @@ pub enum Act {
     },
     /// Does another act in a directory.
     In {
-        /// The directory.
+        /// The directory to work in.
         directory: PathBuf,
-        /// The act.
+        /// The act to perform there.
         act: Box<Act>,
     },
     /// Sends a signal to its parent, which is its supervisor if it has one.
     SignalParent {
-        /// The signal.
+        /// The signal to send.
         signal: SignalName,
     },
     /// Sends itself a signal.
     KillSelf {
-        /// The signal.
+        /// The signal to send.
         signal: SignalName,
     },
 }

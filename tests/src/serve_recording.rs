@@ -38,13 +38,13 @@ pub enum Entry {
     Event(String),
 }
 
-/// A request.
+/// A recorded request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// The number of the request.
     pub n: u64,
-    /// The method.
+    /// The HTTP method.
     pub method: String,
     /// The path, without a query.
     pub path: String,
@@ -53,13 +53,13 @@ pub struct Request {
     pub body: serde_json::Value,
 }
 
-/// A response.
+/// A recorded response.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Response {
     /// The request's number.
     pub n: u64,
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
     /// The content type of the body.
     pub content_type: String,

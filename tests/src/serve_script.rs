@@ -175,11 +175,11 @@ pub enum TurnAct {
     CutStreams {},
     /// Answers the message.
     Answer {
-        /// The status.
+        /// The HTTP status.
         status: u16,
         /// The content type of the body.
         content_type: String,
-        /// The body.
+        /// The body of the answer.
         body: String,
     },
     /// Asks the model of the configuration, again after each answer with status 429.
@@ -189,7 +189,7 @@ pub enum TurnAct {
     /// Does any act of a script: pauses, files, spawned processes, exit. Spawned processes work in the session's
     /// directory.
     Do {
-        /// The act.
+        /// The act to perform.
         act: Act,
     },
 }
@@ -260,7 +260,7 @@ pub struct RouteFault {
     /// The number of such requests with the fault; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<usize>,
-    /// The fault.
+    /// The fault of the answer.
     pub answer: Fault,
 }
 
@@ -302,16 +302,16 @@ pub fn is_route(route: &str, method: &str, path: &str) -> bool {
 pub enum Fault {
     /// Another answer.
     Reply {
-        /// The status.
+        /// The HTTP status.
         status: u16,
         /// The content type of the body.
         content_type: String,
-        /// The body.
+        /// The body of the answer.
         body: String,
     },
     /// The normal answer, delayed.
     Late {
-        /// The delay.
+        /// The delay in milliseconds.
         ms: u64,
     },
     /// No answer.

@@ -85,7 +85,7 @@ impl Format {
     }
 }
 
-/// A case.
+/// A chaos case: a course of opencode, a fault, and when it is injected.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) case: u64,

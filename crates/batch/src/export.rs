@@ -32,7 +32,7 @@ pub enum ExportError {
     /// A patch cannot be read.
     #[error("the patch {} cannot be read", path.display())]
     Patch {
-        /// The file.
+        /// The file of the patch.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,

@@ -30,7 +30,7 @@ pub enum MergeError {
     /// The output cannot be written.
     #[error("the results cannot be written to {}", path.display())]
     Write {
-        /// The file.
+        /// The output file.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,
@@ -38,7 +38,7 @@ pub enum MergeError {
     /// The files have different numbers of shards.
     #[error("{} has a shard of {found}, the other files have shards of {expected}", path.display())]
     OtherCount {
-        /// The file.
+        /// The file whose number of shards differs from the others'.
         path: PathBuf,
         /// The number of shards of this file's batch.
         found: u32,
@@ -48,7 +48,7 @@ pub enum MergeError {
     /// Only some of the results have a shard.
     #[error("some results have a shard and others have none: {} differs", path.display())]
     Undivided {
-        /// The file.
+        /// The first file that differs from the others.
         path: PathBuf,
     },
     /// Shards are missing.
@@ -60,19 +60,19 @@ pub enum MergeError {
     /// A task is in the wrong shard.
     #[error("the task `{id}` in {} does not belong to shard {shard}", path.display())]
     WrongShard {
-        /// The task.
+        /// The id of the task.
         id: String,
         /// The shard of the result.
         shard: Shard,
-        /// The file.
+        /// The results file.
         path: PathBuf,
     },
     /// Two files have results of one task.
     #[error("{} and {} both have results of the task `{id}`", first.display(), second.display())]
     Twice {
-        /// The task.
+        /// The id of the task.
         id: String,
-        /// A file.
+        /// One of the results files.
         first: PathBuf,
         /// Another file.
         second: PathBuf,
@@ -80,9 +80,9 @@ pub enum MergeError {
     /// The attempts at a task are of different tasks.
     #[error("the results of the task `{id}` in {} are of different tasks", path.display())]
     OtherTask {
-        /// The task.
+        /// The id of the task.
         id: String,
-        /// The file.
+        /// The results file.
         path: PathBuf,
     },
     /// There is nothing to merge.

@@ -26,11 +26,11 @@ pub enum ShardError {
     /// The variables of an engine are incomplete.
     #[error("{engine} sets {variable}, but {problem}")]
     Engine {
-        /// The engine.
+        /// The name of the engine, such as Slurm.
         engine: &'static str,
         /// The variable that was found.
         variable: &'static str,
-        /// The problem.
+        /// The problem, in words.
         problem: String,
     },
 }

@@ -35,7 +35,7 @@ pub struct BatchTask {
     pub subdir: Option<PathBuf>,
     /// The name of the task, and of its directory.
     pub task_name: Option<String>,
-    /// The model.
+    /// The name of the model; `None` leaves the choice to the options of the batch.
     pub model: Option<ModelName>,
     /// The model role.
     pub model_source_type: Option<ModelSourceType>,

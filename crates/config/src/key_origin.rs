@@ -19,7 +19,7 @@ pub enum KeyError {
     /// The file cannot be read.
     #[error("the key cannot be read from {}", path.display())]
     File {
-        /// The file.
+        /// The key file.
         path: PathBuf,
         /// The error of the operation.
         source: io::Error,
@@ -38,7 +38,7 @@ pub enum KeyError {
     NotAKey {
         /// The source of the text.
         origin: String,
-        /// The problem.
+        /// The problem, in words, without the text.
         why: &'static str,
     },
 }

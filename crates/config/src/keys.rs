@@ -17,7 +17,7 @@ const MAX_EDIT_DISTANCE: usize = 2;
 pub struct EnvKey {
     /// The source of the setting.
     pub source_type: ModelSourceType,
-    /// The setting.
+    /// The setting, the last part of the key.
     pub parameter: ModelParameter,
 }
 

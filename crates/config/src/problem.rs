@@ -171,7 +171,7 @@ pub enum EnvProblemKind {
     UnknownSetting {
         /// The key in the file, truncated before anything that may be a value.
         name: String,
-        /// The type.
+        /// The type in the key.
         source_type: ModelSourceType,
     },
     /// A key has a setting of ours but no type.
@@ -191,7 +191,7 @@ pub enum EnvProblemKind {
     /// A key is set twice.
     #[error("{key} is set twice: line {first} already sets it; remove one of the two")]
     Duplicate {
-        /// The key.
+        /// The key that is set twice.
         key: EnvKey,
         /// The line that first sets the key.
         first: usize,
@@ -199,25 +199,25 @@ pub enum EnvProblemKind {
     /// A value is not a number.
     #[error("{key} is not a number: write one such as 0.2")]
     NotANumber {
-        /// The key.
+        /// The key of the value.
         key: EnvKey,
     },
     /// A value is not a whole number.
     #[error("{key} is not a whole number: write one such as 4096, only digits, at most {}", u32::MAX)]
     NotWhole {
-        /// The key.
+        /// The key of the value.
         key: EnvKey,
     },
     /// A source has no model.
     #[error("the {source_type} source has no model: set MODEL_{}_MODEL", capitals(*source_type))]
     NoModel {
-        /// The type.
+        /// The type of the source.
         source_type: ModelSourceType,
     },
     /// A provider package is set for a model that opencode knows.
     #[error("{key} is only used with a base URL: remove it, or set MODEL_{}_BASEURL", capitals(key.source_type))]
     PackageWithoutUrl {
-        /// The key.
+        /// The key that sets the package.
         key: EnvKey,
     },
     /// An auto-discovered file names a package that opencode would download and run.
@@ -225,25 +225,25 @@ pub enum EnvProblemKind {
         "{key} is outside @ai-sdk/, and opencode would download and run it: name the file explicitly if you trust it"
     )]
     ForeignPackage {
-        /// The key.
+        /// The key that sets the package.
         key: EnvKey,
     },
     /// An auto-discovered file names a command.
     #[error("{key} would run a command: name the file explicitly if you trust it")]
     CommandInFoundFile {
-        /// The key.
+        /// The key that sets the command.
         key: EnvKey,
     },
     /// An auto-discovered file names a key file, whose content would be sent to the file's base URL.
     #[error("{key} would send a file to the base URL: name the file explicitly if you trust it")]
     KeyFileInFoundFile {
-        /// The key.
+        /// The key that sets the file.
         key: EnvKey,
     },
     /// A value is invalid for the model.
     #[error("{key}: {reason}")]
     Invalid {
-        /// The key.
+        /// The key of the value.
         key: EnvKey,
         /// The problem and its solution.
         reason: String,

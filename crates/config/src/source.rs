@@ -147,7 +147,7 @@ impl FromIterator<(ModelSourceType, ModelConfig)> for ModelSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceSummary<'a> {
-    /// The role.
+    /// The role of the model.
     pub source_type: ModelSourceType,
     /// The model's id.
     pub model: &'a str,

@@ -41,7 +41,7 @@ impl Task {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Conversation {
-    /// The task.
+    /// The task of the turns.
     pub task: Task,
     /// opencode's session; `None` until opencode has created it.
     pub session: Option<SessionId>,
@@ -95,7 +95,7 @@ impl Conversation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TurnRecord {
-    /// The message.
+    /// The user's message.
     pub message: String,
     /// The system prompt of the turn, if it had one.
     pub context: Option<String>,
@@ -196,7 +196,7 @@ impl TurnRecord {
 pub struct Entry {
     /// The session of the sub-agent that produced it; `None` for the turn's own agent.
     pub sub_agent: Option<SessionId>,
-    /// The content.
+    /// The output itself.
     pub content: EntryContent,
 }
 

@@ -44,7 +44,7 @@ pub trait Executor: Send + Sync {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TurnRequest {
-    /// The prompt.
+    /// The message, with its attachments and options.
     pub prompt: Prompt,
     /// The task that the turn belongs to; its directory exists.
     pub task: Task,
@@ -185,11 +185,11 @@ pub enum Control {
 pub struct StartError {
     /// The kind of the failure.
     pub kind: FailureKind,
-    /// The problem.
+    /// The problem, in words.
     pub message: String,
     /// The remedy, if there is one.
     pub remedy: Option<Remedy>,
-    /// The cause.
+    /// The error that caused the problem, if any.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }

@@ -162,7 +162,7 @@ pub enum TurnFailure {
     /// The total time limit was reached.
     #[error("the time limit of {limit:?} was reached; last seen: {last_seen}")]
     Timeout {
-        /// The limit.
+        /// The limit that was reached.
         limit: Duration,
         /// The last event and its time.
         last_seen: String,
@@ -170,7 +170,7 @@ pub enum TurnFailure {
     /// The limit on the time without progress was reached.
     #[error("no progress for {limit:?}; last seen: {last_seen}")]
     IdleTimeout {
-        /// The limit.
+        /// The limit that was reached.
         limit: Duration,
         /// The last event and its time.
         last_seen: String,

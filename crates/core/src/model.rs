@@ -27,7 +27,7 @@ pub enum ModelChoice {
     Source {
         /// The role of the source.
         source: ModelSourceType,
-        /// The source.
+        /// The configuration of the source.
         config: Arc<ModelConfig>,
     },
 }

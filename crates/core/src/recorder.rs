@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TurnStart {
-    /// The message.
+    /// The user's message.
     pub message: String,
     /// The system prompt of the turn, if it has one.
     pub context: Option<String>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Observed {
-    /// The event.
+    /// The event, as decoded.
     pub event: Event,
     /// The session of the sub-agent; `None` if the event belongs to the turn's own session.
     pub sub_agent: Option<SessionId>,

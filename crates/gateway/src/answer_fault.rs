@@ -29,12 +29,12 @@ pub enum AnswerFault {
     NoFinishReason,
     /// An event of the stream is not JSON.
     NotJson {
-        /// The event.
+        /// The beginning of the event.
         words: String,
     },
     /// The stream violates its format.
     Malformed {
-        /// The violation.
+        /// The violation of the format, in words.
         what: &'static str,
         /// The event, if it is helpful; may be empty.
         words: String,
@@ -55,7 +55,7 @@ pub enum AnswerFault {
     },
     /// The request was rejected under a cost limit, because it uses a feature whose price is unknown.
     Unpriced {
-        /// The feature.
+        /// The feature, in words.
         what: &'static str,
     },
 }

@@ -36,14 +36,14 @@ pub enum LimitReached {
     },
     /// [`UsageLimits::max_requests`].
     Requests {
-        /// The limit.
+        /// The maximum number of requests.
         max: u64,
         /// The number of requests so far.
         value: u64,
     },
     /// [`UsageLimits::max_tokens_total`].
     Tokens {
-        /// The limit.
+        /// The maximum number of tokens.
         max: u64,
         /// The number of tokens so far.
         value: u64,

@@ -18,19 +18,19 @@ pub enum JournalError {
     /// Another process, or another part of this one, has the journal open for writing.
     #[error("the conversation in {} is in use by another process", path.display())]
     Busy {
-        /// The file.
+        /// The file of the journal.
         path: PathBuf,
     },
     /// The file does not begin like a journal.
     #[error("{} is not a journal", path.display())]
     Foreign {
-        /// The file.
+        /// The file that is not a journal.
         path: PathBuf,
     },
     /// A later version wrote the journal: it can be read, but not continued.
     #[error("the journal {} cannot be continued: it has format {format}, which a later version wrote", path.display())]
     Newer {
-        /// The file.
+        /// The file of the journal.
         path: PathBuf,
         /// The format of the journal.
         format: u32,

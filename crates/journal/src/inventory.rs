@@ -18,17 +18,17 @@ const MAX_LINE_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct JournalFile {
-    /// The file.
+    /// The path of the journal.
     pub path: PathBuf,
     /// The size of the journal in bytes.
     pub bytes: u64,
     /// The time of the last write to the journal.
     pub modified: SystemTime,
-    /// The task.
+    /// The task of the conversation.
     pub task: Task,
     /// The session that the conversation created in opencode. `None` if it continued one that existed, or has no session.
     pub created_session: Option<SessionId>,
-    /// The lock.
+    /// The locked file; dropping it releases the lock.
     _file: File,
 }
 

@@ -71,7 +71,7 @@ pub enum LocateError {
     /// Other users can change the installed executable, so it is not run.
     #[error("{} is not run: {untrusted}", path.display())]
     Untrusted {
-        /// The executable.
+        /// The installed executable.
         path: PathBuf,
         /// The file or directory that other users can change.
         untrusted: Untrusted,
@@ -81,13 +81,13 @@ pub enum LocateError {
     NotExecutable {
         /// The requested path.
         path: PathBuf,
-        /// The reason.
+        /// The reason why it cannot be executed.
         why: String,
     },
     /// The executable does not answer `--version` like opencode.
     #[error("{} does not answer --version: {why}", path.display())]
     Broken {
-        /// The executable.
+        /// The executable that was found.
         path: PathBuf,
         /// The actual answer to `--version`.
         why: String,
@@ -95,7 +95,7 @@ pub enum LocateError {
     /// The version is older than the oldest supported one.
     #[error("{} is opencode {version}: the oldest supported version is {oldest}", path.display())]
     TooOld {
-        /// The executable.
+        /// The executable that was found.
         path: PathBuf,
         /// The version of the executable.
         version: Version,
@@ -105,7 +105,7 @@ pub enum LocateError {
     /// The generation of this version is not supported yet.
     #[error("{} is opencode {version}: opencode 3 and later are not supported yet", path.display())]
     TooNew {
-        /// The executable.
+        /// The executable that was found.
         path: PathBuf,
         /// The version of the executable.
         version: Version,

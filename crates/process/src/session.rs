@@ -46,7 +46,7 @@ pub enum SessionLookupError {
     /// opencode did not answer as expected.
     #[error("opencode does not report the directory of session {session}: {why}")]
     Unanswered {
-        /// The session.
+        /// The queried session.
         session: SessionId,
         /// The actual answer.
         why: String,

@@ -37,7 +37,7 @@ const FALLBACKS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 pub struct UnusableShell {
     /// The value of `SHELL`.
     pub shell: OsString,
-    /// The problem.
+    /// The reason why it runs no commands.
     pub problem: &'static str,
     /// The shell that is used instead; `None` if no shell works.
     pub replacement: Option<&'static str>,

@@ -71,23 +71,23 @@ pub enum TaskDirError {
     /// The workspace is not a directory.
     #[error("the workspace {} is not a directory", path.display())]
     NotADirectory {
-        /// The path.
+        /// The path of the workspace.
         path: PathBuf,
     },
     /// The requested directory does not exist or is not a directory.
     #[error("cannot work in {}", path.display())]
     Existing {
-        /// The path.
+        /// The path of the directory.
         path: PathBuf,
-        /// The reason.
+        /// The error of the system.
         source: io::Error,
     },
     /// The task's directory cannot be created.
     #[error("cannot create a task directory in {}", workspace.display())]
     Create {
-        /// The workspace.
+        /// The parent directory of the task's directory.
         workspace: PathBuf,
-        /// The reason.
+        /// The error of the system.
         source: io::Error,
     },
     /// `git init` failed in the new directory, which has been removed again.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(clippy::exhaustive_structs, reason = "opencode's versions have these three numbers")]
 pub struct Version {
-    /// The generation.
+    /// The major number: the generation of opencode.
     pub major: u32,
     /// The release within the generation.
     pub minor: u32,

@@ -45,7 +45,7 @@ pub enum BuildError {
     /// The directory of the session to continue does not exist.
     #[error("session {session} belongs to {}, which no longer exists", directory.display())]
     SessionDirectoryGone {
-        /// The session.
+        /// The session to continue.
         session: SessionId,
         /// The directory of the session.
         directory: PathBuf,
@@ -64,7 +64,7 @@ pub enum BuildError {
     /// The session to continue belongs to another directory than the given one.
     #[error("session {session} belongs to {}, not to {}", directory.display(), asked.display())]
     SessionElsewhere {
-        /// The session.
+        /// The session to continue.
         session: SessionId,
         /// The directory of the session.
         directory: PathBuf,

@@ -87,7 +87,7 @@ pub enum Reach {
     /// `OPENCODE_SERVER_USERNAME` and `OPENCODE_SERVER_PASSWORD` in the environment, by default that of this
     /// process.
     Attach {
-        /// The address.
+        /// The address of the server.
         url: String,
         /// The environment that contains the credentials.
         environment: Option<Variables>,

@@ -13,7 +13,7 @@ pub(crate) enum Previous {
     Choice(ModelChoice),
     /// A model source, with its role and the name of its model, because records contain neither endpoints nor keys.
     Source {
-        /// The role.
+        /// The role of the model source.
         source_type: ModelSourceType,
         /// The model's name.
         model: String,

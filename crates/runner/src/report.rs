@@ -65,7 +65,7 @@ pub struct Report<O = String> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EarlierTurn<O = String> {
-    /// The prompt.
+    /// The user's message.
     pub message: String,
     /// The state in which the turn ended.
     pub state: RunState,
@@ -83,7 +83,7 @@ pub struct EarlierTurn<O = String> {
     pub error: Option<ReportError>,
 }
 
-/// An error.
+/// The reason why a turn failed or did not run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ReportError {

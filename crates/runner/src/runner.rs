@@ -89,9 +89,9 @@ pub enum RunnerError {
     /// The key of the model source is not available.
     #[error("the model source `{source_type}` cannot be used")]
     Key {
-        /// The source.
+        /// The role of the model source.
         source_type: ModelSourceType,
-        /// The cause.
+        /// The reason why there is no key.
         source: KeyError,
     },
     /// A turn is running, or the turn could not be started.

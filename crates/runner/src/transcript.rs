@@ -13,7 +13,7 @@ pub const TRANSCRIPT_NAME: &str = "conversation.md";
 pub struct SaveError {
     /// The path of the file.
     pub path: PathBuf,
-    /// The cause.
+    /// The error of the system.
     pub source: std::io::Error,
 }
 

@@ -21,7 +21,7 @@ pub enum Part {
     Reasoning(Words),
     /// A tool call.
     ToolCall(ToolCall),
-    /// A pause.
+    /// Waits before the next part.
     Pause {
         /// The duration of the pause.
         #[serde(rename = "duration_ms", with = "millis")]

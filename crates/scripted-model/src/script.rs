@@ -96,7 +96,7 @@ pub struct Rule {
     /// The maximum number of uses; unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
-    /// The reply.
+    /// The reply to requests that meet the conditions.
     pub reply: Reply,
 }
 

@@ -108,7 +108,7 @@ pub struct WaitError {
     pub wanted: usize,
     /// The number of events that occurred before the timeout.
     pub seen: usize,
-    /// The timeout.
+    /// The timeout that has passed.
     pub timeout: Duration,
 }
 

@@ -35,7 +35,7 @@ pub enum LedgerError {
     /// The file cannot be opened for writing.
     #[error("the results cannot be written to {}", path.display())]
     Open {
-        /// The file.
+        /// The results file.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,
@@ -43,7 +43,7 @@ pub enum LedgerError {
     /// Another batch writes to it.
     #[error("another batch is writing to {}", path.display())]
     Busy {
-        /// The file.
+        /// The results file.
         path: PathBuf,
     },
     /// A line is not a result.
@@ -52,7 +52,7 @@ pub enum LedgerError {
     /// The incomplete last line cannot be moved to another file.
     #[error("the torn last line of {} cannot be moved to {}", path.display(), moved_to.display())]
     Torn {
-        /// The file.
+        /// The results file.
         path: PathBuf,
         /// The file for incomplete lines.
         moved_to: PathBuf,

@@ -12,7 +12,7 @@ pub enum LineError {
     /// The file cannot be read.
     #[error("{} cannot be read", path.display())]
     Io {
-        /// The file.
+        /// The results file.
         path: PathBuf,
         /// The error of the system.
         source: io::Error,
@@ -20,21 +20,21 @@ pub enum LineError {
     /// The line is not a result.
     #[error("{}:{line}: not a result: {message}", path.display())]
     Invalid {
-        /// The file.
+        /// The results file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// The reason.
+        /// The reason why the line is not a result.
         message: String,
     },
     /// A later version wrote the line.
     #[error("{}:{line}: version {version} of the results format is not supported", path.display())]
     Version {
-        /// The file.
+        /// The results file.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// The version.
+        /// The version in the line.
         version: u64,
     },
 }

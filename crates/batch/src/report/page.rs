@@ -32,15 +32,15 @@ pub enum PageError {
     /// A results file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
+        /// The results file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the system.
         source: io::Error,
     },
     /// A file has no results.
     #[error("{} has no results: {skipped} lines are not results of tasks", path.display())]
     NoResults {
-        /// The file.
+        /// The results file.
         path: PathBuf,
         /// The number of skipped lines.
         skipped: u64,
@@ -51,9 +51,9 @@ pub enum PageError {
     /// The page cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// The file.
+        /// The file of the page.
         path: PathBuf,
-        /// The cause.
+        /// The error of the system.
         source: io::Error,
     },
     /// The template failed, which is a bug of this program.

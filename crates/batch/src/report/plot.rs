@@ -19,7 +19,7 @@ const MAX_BARS: usize = 6000;
 /// The height of a timeline with many lanes.
 const TIMELINE_HEIGHT: f64 = 240.0;
 
-/// A histogram.
+/// A histogram with its bars, axis labels and percentiles.
 #[derive(Debug, Serialize)]
 pub(crate) struct Histogram {
     pub(crate) width: f64,

@@ -10,7 +10,7 @@ const Z: f64 = 1.959_964;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Interval {
-    /// The rate.
+    /// The observed rate, from 0 to 1.
     pub rate: f64,
     /// The lower end.
     pub low: f64,

@@ -3,7 +3,7 @@
 use super::results::{Attempt, Results};
 use std::collections::HashMap;
 
-/// A task.
+/// A task with its last attempt.
 #[derive(Debug)]
 pub(crate) struct Task {
     /// The last attempt, which decides.

@@ -22,22 +22,22 @@ pub enum Request {
     Resume,
     /// Cancel a task.
     Cancel {
-        /// The id.
+        /// The id of the task.
         id: String,
     },
     /// Run a finished task again.
     Requeue {
-        /// The id.
+        /// The id of the task.
         id: String,
     },
     /// Change how many tasks run at once.
     Jobs {
-        /// The number.
+        /// The maximum number of tasks that run at once.
         jobs: usize,
     },
     /// Add the tasks of a file.
     Add {
-        /// The file.
+        /// The tasks file.
         file: PathBuf,
     },
     /// Act like the next Ctrl-C: first finish the running tasks, then interrupt them, then kill them.
@@ -48,7 +48,7 @@ pub enum Request {
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a request and its answer")]
 pub struct Control {
-    /// The request.
+    /// The request of the user.
     pub request: Request,
     /// The sender of the answer: an object, with `error` if the request was refused.
     pub answer: oneshot::Sender<Value>,

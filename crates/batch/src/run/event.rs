@@ -11,14 +11,14 @@ use std::time::Duration;
 pub enum BatchEvent<'a> {
     /// An attempt started.
     Started {
-        /// The task.
+        /// The id of the task.
         id: &'a str,
         /// The number of the attempt.
         attempt: u32,
     },
     /// An attempt ended, and its line is synced to disk.
     Ended {
-        /// The line.
+        /// The line in the results file.
         result: &'a TaskResult,
         /// The result of the attempt for the task.
         standing: Standing,
@@ -27,14 +27,14 @@ pub enum BatchEvent<'a> {
     },
     /// A reason to start no tasks was set or cleared.
     Hold {
-        /// The reason.
+        /// The reason to start no tasks.
         hold: Hold,
         /// Whether the reason was set; otherwise it was cleared.
         is_set: bool,
     },
     /// A task from stdin or from an added file was rejected.
     BadTask {
-        /// The problem.
+        /// The problem of the task, in words.
         problem: String,
     },
     /// About a second went by.
@@ -45,7 +45,7 @@ pub enum BatchEvent<'a> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Running {
-    /// The task.
+    /// The id of the task.
     pub id: String,
     /// The number of the attempt.
     pub attempt: u32,
@@ -59,7 +59,7 @@ pub struct Running {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The figures.
+    /// The final counters.
     pub status: Status,
     /// The duration of the attempt.
     pub elapsed: Duration,

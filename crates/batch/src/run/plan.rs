@@ -66,7 +66,7 @@ pub enum PlanError {
     /// No task has the id.
     #[error("no selected task has the id `{id}`")]
     UnknownId {
-        /// The id.
+        /// The unknown id.
         id: String,
     },
 }

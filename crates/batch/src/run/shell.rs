@@ -52,7 +52,7 @@ pub struct BatchOptions {
 pub struct Input {
     /// The number of the line, from 1.
     pub number: u64,
-    /// The line.
+    /// The line, a task as JSON.
     pub line: String,
 }
 

@@ -71,7 +71,7 @@ pub enum Next {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "the shell reports these")]
 pub struct Ended {
-    /// The outcome.
+    /// The outcome, which decides about a retry.
     pub outcome: Outcome,
     /// The cost in USD.
     pub cost: f64,
@@ -102,7 +102,7 @@ pub enum After {
     Done(Standing),
     /// The task is retried, not before this time.
     Retry {
-        /// The time.
+        /// The earliest time of the retry.
         at: Duration,
     },
 }

@@ -27,9 +27,9 @@ pub struct ParseOptions {
 #[error("{message}")]
 #[non_exhaustive]
 pub struct TaskError {
-    /// The problem.
+    /// The problem, in words.
     pub message: String,
-    /// A remedy.
+    /// A way to solve it, if one is known.
     pub hint: Option<String>,
 }
 

@@ -11,7 +11,7 @@ pub(super) const MAX_PROBLEMS: usize = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TasksFileError {
-    /// The file.
+    /// The tasks file.
     pub path: PathBuf,
     /// The first problems, at least one.
     pub problems: Vec<Problem>,
@@ -23,9 +23,9 @@ pub struct TasksFileError {
 pub struct Problem {
     /// The line, from 1, if the problem is in one.
     pub line: Option<u64>,
-    /// The problem.
+    /// The problem, in words.
     pub message: String,
-    /// A remedy.
+    /// A way to solve it, if one is known.
     pub hint: Option<String>,
 }
 

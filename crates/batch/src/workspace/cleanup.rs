@@ -14,7 +14,7 @@ use walkdir::WalkDir;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct UnusedDirectory {
-    /// The directory.
+    /// The path of the directory.
     pub path: PathBuf,
     /// The size of the directory in bytes.
     pub bytes: u64,

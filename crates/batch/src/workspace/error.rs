@@ -20,7 +20,7 @@ pub enum WorkspaceError {
     /// git failed.
     #[error("git {operation} failed: {message}")]
     Git {
-        /// The subcommand.
+        /// The subcommand of git.
         operation: &'static str,
         /// The end of git's error output.
         message: String,
@@ -28,9 +28,9 @@ pub enum WorkspaceError {
     /// A command did not end in time.
     #[error("git {operation} did not end within {}s", limit.as_secs())]
     GitTimeout {
-        /// The subcommand.
+        /// The subcommand of git.
         operation: &'static str,
-        /// The limit.
+        /// The time limit of the command.
         limit: Duration,
     },
     /// The name of a repository cannot be used.
@@ -38,13 +38,13 @@ pub enum WorkspaceError {
     InvalidRepository {
         /// The name as given in the task, without a password.
         name: String,
-        /// The problem.
+        /// The problem, in words.
         problem: &'static str,
     },
     /// The repository has no such commit, branch or tag.
     #[error("{repository} has no commit, branch or tag `{reference}`")]
     UnknownReference {
-        /// The repository.
+        /// The address of the repository, without a password.
         repository: String,
         /// The missing reference.
         reference: String,
@@ -52,19 +52,19 @@ pub enum WorkspaceError {
     /// Another batch uses the directory of the clones.
     #[error("another batch is using {}", directory.display())]
     Busy {
-        /// The directory.
+        /// The directory of the clones.
         directory: PathBuf,
     },
     /// A path leaves the directory that it must stay in.
     #[error("the path `{path}` leaves the task's directory")]
     PathEscapes {
-        /// The path.
+        /// The path as the task gives it.
         path: String,
     },
     /// The directory of a task was replaced by the agent.
     #[error("the directory {} is not the one that was created for the task", directory.display())]
     DirectoryReplaced {
-        /// The directory.
+        /// The directory of the task.
         directory: PathBuf,
     },
     /// A glob pattern is invalid.
@@ -73,7 +73,7 @@ pub enum WorkspaceError {
     /// A patch is larger than allowed. No part of it is kept.
     #[error("the patch is larger than {limit} bytes")]
     PatchTooLarge {
-        /// The limit.
+        /// The maximum size of a patch in bytes.
         limit: u64,
     },
     /// The file system failed.
@@ -83,7 +83,7 @@ pub enum WorkspaceError {
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The cause.
+        /// The error of the system.
         source: io::Error,
     },
 }

@@ -33,7 +33,7 @@ const MAX_WARNINGS: usize = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Patch {
-    /// The file.
+    /// The file with the patch.
     pub path: PathBuf,
     /// The SHA-256 of the patch, in hexadecimal.
     pub sha256: String,

@@ -50,7 +50,7 @@ pub enum SupervisorError {
     /// The program cannot be started.
     #[error("{} cannot be started", program.display())]
     Start {
-        /// The program.
+        /// The path of the program.
         program: PathBuf,
         /// The error of the system.
         source: io::Error,

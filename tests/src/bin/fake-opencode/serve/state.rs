@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The server.
+/// The state of the fake server, shared by its connections and turns.
 pub(crate) struct Server {
     pub(crate) invocation: Arc<Invocation>,
     pub(crate) serving: Serving,
@@ -30,7 +30,7 @@ pub(crate) struct Server {
     asks: Mutex<BTreeMap<String, Value>>,
 }
 
-/// A session.
+/// A session of the fake server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Session {
     pub(crate) directory: PathBuf,
