@@ -37,11 +37,11 @@ pub struct BatchTask {
     pub task_name: Option<String>,
     /// The name of the model; `None` leaves the choice to the options of the batch.
     pub model: Option<ModelName>,
-    /// The model role.
+    /// The role of the model source that runs the turns.
     pub model_source_type: Option<ModelSourceType>,
     /// The system prompt, in addition to opencode's own.
     pub context: Option<String>,
-    /// opencode's agent.
+    /// The agent of opencode that runs the turns, such as `build`.
     pub agent: Option<String>,
     /// Files that are attached to the first message.
     pub files: Vec<PathBuf>,
@@ -51,7 +51,7 @@ pub struct BatchTask {
     pub timeout: Option<Limit<Duration>>,
     /// The limit on the time without progress.
     pub idle_timeout: Option<Limit<Duration>>,
-    /// Whether tools may do what opencode asks about.
+    /// The answer to opencode's permission requests.
     pub permission: Option<Permission>,
     /// Tasks of a higher priority start earlier; 0 by default.
     pub priority: i32,
@@ -97,7 +97,7 @@ pub enum JsonSchema {
     Inline(Value),
 }
 
-/// Whether tools may do what opencode asks about.
+/// The answer to opencode's permission requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "a batch has no terminal to ask on")]

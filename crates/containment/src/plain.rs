@@ -6,7 +6,7 @@ use crate::git_variables::GIT_REPOSITORY_VARIABLES;
 use std::io;
 use tokio::process::{Child, Command};
 
-/// Starts a short-lived program that starts no others, such as a plumbing command of git, in its own process group.
+/// Starts a short-lived program that starts no others, such as a git plumbing command, in its own process group.
 ///
 /// It is cheaper than a [`Helper`](crate::Helper): there is no supervisor and no scan for survivors. Dropping the child
 /// kills it. Every child of the command must be started by this crate, see

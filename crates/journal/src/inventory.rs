@@ -1,4 +1,4 @@
-//! The journals below a directory, with the tasks and sessions that they are about.
+//! The journals below a directory, with their tasks and sessions.
 
 use crate::line::Line;
 use crate::lines::{FileLine, FileLines};

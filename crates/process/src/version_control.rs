@@ -87,7 +87,7 @@ pub async fn refused_repository(directory: &Path) -> Option<PathBuf> {
     is_refused.then(|| root.to_owned())
 }
 
-/// Returns a command of git in a repository that runs nothing of it.
+/// Returns a git command in a repository that runs no programs of that repository.
 fn git_in(root: &Path) -> io::Result<Command> {
     let mut git = Command::new(git_outside(root).ok_or(io::ErrorKind::NotFound)?);
     git.args(HARMLESS).args(NO_FETCH).args(["--no-pager", "--no-optional-locks", "--literal-pathspecs"]);

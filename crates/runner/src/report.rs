@@ -226,7 +226,7 @@ impl Report {
 }
 
 impl Report<ReportOutput<'_>> {
-    /// Copies the answers.
+    /// Returns the report with copies of the answers.
     #[must_use]
     pub fn into_owned(self) -> Report {
         let earlier = |turn: EarlierTurn<ReportOutput<'_>>| {

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_of_all_protocols() {
+    fn endpoints_of_all_protocols_are_recognized() {
         let answer = |protocol| Endpoint::Answer { protocol };
         assert_eq!(of("POST", "/v1/chat/completions"), answer(Protocol::OpenAi));
         assert_eq!(of("POST", "/v1/messages?beta=true"), answer(Protocol::Anthropic));

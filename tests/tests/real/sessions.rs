@@ -20,7 +20,7 @@ fn session_continues_in_its_directory() {
     assert!(session.starts_with("ses_"), "{session}");
     assert_eq!(stage.task_dirs().len(), 1);
 
-    // From another directory, without --dir: it works in its own directory, and none is created.
+    // From another directory, without --dir: the session continues in its own directory, and no other is created.
     stage.write("other/file", "");
     let mut command = stage.command(["-m", "stub/gpt-4", "--output-format", "json", "-s", session, "second question"]);
     command.current_dir(stage.sandbox.path("other")).env("PWD", "/");

@@ -121,7 +121,7 @@ fn read(fields: &RawFields<'_>, ordinal: u64, options: &ParseOptions, depth: Dep
     }
     if !has_message && task.messages.is_empty() {
         let error = TaskError::new("the task has no message");
-        return Err(error.hint("give it the field `message` or `prompt`, or all tasks a message template"));
+        return Err(error.hint("add the field `message` or `prompt`, or use a message template for all tasks"));
     }
     if task.dir.is_some() && task.repo.is_some() {
         return Err(TaskError::new("`dir` and `repo` exclude each other").hint("keep one of the two"));
@@ -320,7 +320,9 @@ fn check_files(value: Value, name: &str) -> Result<CheckFiles, TaskError> {
             };
             files.into_iter().map(file).collect::<Result<_, _>>().map(CheckFiles::Files)
         }
-        _ => Err(TaskError::new(format!("`{name}` must be a folder, or an object of destination and source"))),
+        _ => {
+            Err(TaskError::new(format!("`{name}` must be a directory, or an object that maps destinations to sources")))
+        }
     }
 }
 

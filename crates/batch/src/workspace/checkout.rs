@@ -117,7 +117,7 @@ pub struct Workspaces {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    /// The error is reported when a task needs it: tasks without a repository do not.
+    /// git, or the reason why it cannot be used, which is reported only by tasks with a repository.
     git: Result<Git, GitProblem>,
     mirrors: Mirrors,
     clones: PathBuf,

@@ -46,7 +46,7 @@ impl Repository {
     }
 }
 
-/// The mirrors that a batch uses. While it is alive, no other process deletes them.
+/// The mirrors that a batch uses. No other process deletes them before this is dropped.
 #[derive(Debug)]
 pub(crate) struct Mirrors {
     folder: PathBuf,

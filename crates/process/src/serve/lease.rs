@@ -101,7 +101,7 @@ impl Lease {
     }
 }
 
-/// Increments a count for as long as it lives.
+/// Keeps a count incremented until it is dropped.
 #[derive(Debug)]
 struct Counted {
     shared: Arc<Shared>,

@@ -35,7 +35,7 @@ impl RunnerBuilder {
             (Host::reach(self.reach(), false).await?, true)
         };
         if self.ephemeral && host.transport() == Some(Transport::Run) {
-            return Err(wrong("a session can be deleted by a server only, not by `opencode run`").into());
+            return Err(wrong("only a server can delete a session, not `opencode run`").into());
         }
         Box::pin(self.assemble(place, host, owns_host)).await
     }

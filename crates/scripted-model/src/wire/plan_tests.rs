@@ -32,22 +32,22 @@ fn transcript(plan: &Plan) -> String {
 }
 
 #[test]
-fn openai_stream() {
+fn openai_stream_has_its_wire_format() {
     insta::assert_snapshot!(transcript(&lay_out(Protocol::OpenAi, true, &rich_answer())));
 }
 
 #[test]
-fn anthropic_stream() {
+fn anthropic_stream_has_its_wire_format() {
     insta::assert_snapshot!(transcript(&lay_out(Protocol::Anthropic, true, &rich_answer())));
 }
 
 #[test]
-fn google_stream() {
+fn google_stream_has_its_wire_format() {
     insta::assert_snapshot!(transcript(&lay_out(Protocol::Google, true, &rich_answer())));
 }
 
 #[test]
-fn unstreamed_answers() {
+fn unstreamed_answers_have_their_wire_formats() {
     let answers = PROTOCOLS.map(|protocol| {
         let plan = lay_out(protocol, false, &rich_answer());
         let [Step::Pause(time), Step::Send(json)] = plan.steps.as_slice() else { panic!("{:?}", plan.steps) };
@@ -59,7 +59,7 @@ fn unstreamed_answers() {
 }
 
 #[test]
-fn error_in_stream() {
+fn error_in_stream_has_protocol_format() {
     let answer = Answer::new([Part::text("a"), Part::stream_error("overloaded"), Part::text("b")]);
     let streams = PROTOCOLS.map(|protocol| transcript(&lay_out(protocol, true, &answer)));
     insta::assert_snapshot!(streams.join("\n----\n"));
@@ -71,7 +71,7 @@ fn error_in_stream() {
 }
 
 #[test]
-fn early_end() {
+fn parts_after_an_early_end_are_not_sent() {
     for protocol in PROTOCOLS {
         for (part, end) in
             [(Part::drop_connection(), Some(Step::Cut)), (Part::stall(), Some(Step::Stall)), (Part::end_early(), None)]

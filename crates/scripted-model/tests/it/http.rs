@@ -166,7 +166,7 @@ async fn requests_are_kept_and_logged() {
 }
 
 #[tokio::test]
-async fn explicit_finish_without_usage() {
+async fn usage_is_absent_unless_scripted() {
     let script = Script::always(Answer::text("cut").finish(Finish::Length));
     let model = ScriptedModel::start(script).unwrap();
     let answer = chat(&model, &openai("x", true)).await;

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-/// Every hook that a command of git could run here.
+/// Every hook that a git command could run here.
 const HOOKS: [&str; 9] = [
     "pre-commit",
     "post-index-change",

@@ -82,7 +82,7 @@ fn recorded_content_is_complete() {
 }
 
 #[test]
-fn sample_of_recorded_lines() {
+fn recorded_lines_become_the_expected_events() {
     let mut spread = BTreeMap::new();
     for name in ["tool-then-text", "refused", "reasoning", "plain-text-priced", "error-429", "subagent"] {
         let recording = recordings().into_iter().find(|recording| recording.name == format!("1.18.33/{name}")).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use std::fmt::Write;
 
 #[test]
-fn outcome_of_every_recording() {
+fn recordings_have_the_expected_outcomes() {
     let mut table = String::new();
     for recording in recordings() {
         let record = replay(&recording);
