@@ -68,7 +68,7 @@ pub(crate) struct Variant {
 }
 
 impl Selection {
-    /// Returns the copies that each task is run as.
+    /// Returns the copies of each task, by model and repetition.
     pub(crate) fn variants(&self) -> Vec<Variant> {
         let models: Vec<_> = match self.models.as_slice() {
             [] => vec![(None, String::new())],

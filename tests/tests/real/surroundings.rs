@@ -45,7 +45,7 @@ fn directory_deleted_by_the_agent_is_still_named() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn session_of_moved_directory_names_it() {
+fn moved_session_directory_is_named() {
     let stage = Stage::new(Script::always("Done."));
     let (old, new) = (stage.sandbox.workspace().join("old"), stage.sandbox.workspace().join("new"));
     std::fs::create_dir(&old).unwrap();

@@ -127,9 +127,9 @@ impl<'w> Private<'w> {
             let shown = path.display().to_string();
             if is_directory_in(&index, &path) {
                 warnings
-                    .push(format!("the patch has the tracked directory {shown:?}, which is a repository of its own"));
+                    .push(format!("the patch contains the tracked directory {shown:?}, which is also a repository"));
             } else {
-                warnings.push(format!("the patch lacks the repository {shown:?}, which is within the task's"));
+                warnings.push(format!("the patch lacks the repository {shown:?} inside the task's repository"));
                 excluded.push(path);
             }
         }

@@ -379,9 +379,9 @@ impl Server {
         memory(process.id()).await
     }
 
-    /// Returns the memory limit above which the server is recycled, in bytes. It is the memory of the first call, which
-    /// is after its first turn, plus 15 %, and more with many active turns. Plugins and language servers are the user's
-    /// choice; the memory that each further directory adds is never freed.
+    /// Returns the memory limit above which the server is recycled, in bytes. It is 15 % above the
+    /// memory of the first call, which follows the server's first turn, and higher with many active turns: plugins and
+    /// language servers are the user's choice. The memory that each further directory adds is never freed.
     pub(crate) fn baseline_limit(&self, memory: u64) -> u64 {
         limit(*self.baseline_memory.get_or_init(|| memory), self.directories().active_turn_count())
     }

@@ -61,7 +61,11 @@ fn judge(source_type: ModelSourceType, config: &ModelConfig, answer: &Result<Mod
             let (message, fix) = if config.api_key.is_some() {
                 (
                     format!("{place} rejects the key (status {status})"),
-                    format!("correct {}, or {} if it expects another header", key("APIKEY"), key("APIKEY_HEADER")),
+                    format!(
+                        "correct {}, or set {} if the endpoint expects another header",
+                        key("APIKEY"),
+                        key("APIKEY_HEADER")
+                    ),
                 )
             } else {
                 (format!("{place} requires a key (status {status})"), format!("set {}", key("APIKEY")))
