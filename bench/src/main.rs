@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Compared variants are measured alternately, A B A B, and their medians are compared, so that changes of the
-//! machine's speed affect both. The model is scripted and answers at once. Nothing here passes or fails: it prints
+//! machine's speed affect both. The model is scripted and answers immediately. Nothing here passes or fails: it prints
 //! targets and figures.
 
 #![expect(clippy::print_stderr, reason = "a program that reports why it could not measure")]

@@ -21,7 +21,7 @@ const ANSWER: &str = "Hello from the model.";
 /// The name of the model in the configuration of every opencode here.
 pub(crate) const MODEL: &str = "stub/gpt-4";
 
-/// A sandbox with a real opencode and a model that answers at once.
+/// A sandbox with a real opencode and a model that answers immediately.
 pub(crate) struct Stage {
     pub(crate) sandbox: Sandbox,
     pub(crate) model: ScriptedModel,

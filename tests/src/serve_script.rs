@@ -136,7 +136,7 @@ pub enum TurnAct {
         /// Ends the replay before the first event that contains this text, without an answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<String>,
-        /// The events are lost: no stream gets them. The session's messages exist all the same.
+        /// The events are lost: no stream gets them. The session's messages exist anyway.
         #[serde(default)]
         unheard: bool,
         /// The events have another session and message, and nothing is answered.

@@ -20,7 +20,7 @@ const TOTAL_PER_SECOND: usize = 20_000;
 
 /// Measures the cost of an event with few and with many sessions, and that each event reaches its own turn.
 ///
-/// The cost depends on how many events arrive at once, and on how long ago the turn had its last one, because
+/// The cost depends on how many events arrive at the same time, and on how long ago the turn had its last one, because
 /// memory that was not touched for long is no longer in the processor's caches. So the sessions are compared in two
 /// ways: each sends at the same pace, however many there are; and all send without pauses, so that the processor is
 /// never idle. In a third way all sessions together have the same rate, so that each of many sends a hundred times
@@ -36,15 +36,16 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
             Ok(many.saturating_sub(one) / u32::try_from(sessions * (deltas - 1))?)
         };
         let own_pace = cost(if quick { 20 } else { 100 }, PAUSE).await?;
-        report.detail(&format!("an event of a session with ten events a second, {sessions} at once"), &us(own_pace));
+        report
+            .detail(&format!("an event of a session with ten events a second, {sessions} in parallel"), &us(own_pace));
         let flood = cost(if quick { 20_000 } else { 1_000_000 } / sessions, Duration::ZERO).await?;
-        report.detail(&format!("an event of a flood, {sessions} sessions at once"), &us(flood));
+        report.detail(&format!("an event of a flood, {sessions} sessions in parallel"), &us(flood));
         let pause = Duration::from_secs(1) * u32::try_from(sessions)? / u32::try_from(TOTAL_PER_SECOND)?;
         let together = cost(if quick { 20_000 } else { 200_000 } / sessions, pause).await?;
-        let what = format!("an event of {TOTAL_PER_SECOND} a second of all together, {sessions} sessions at once");
+        let what = format!("an event of {TOTAL_PER_SECOND} a second of all together, {sessions} sessions in parallel");
         report.detail(&what, &us(together));
         let turn = ms(one / u32::try_from(sessions)?);
-        report.detail(&format!("the end of a turn, {sessions} at once"), &format!("{turn:.2} ms"));
+        report.detail(&format!("the end of a turn, {sessions} in parallel"), &format!("{turn:.2} ms"));
         paced.push(own_pace);
         floods.push(flood);
     }

@@ -180,7 +180,8 @@ impl Scheduler {
         self.sources[source].running += 1;
         self.running += 1;
         self.starts += 1;
-        // The first tasks start one after the other, so that not all clone, start servers and ask the model at once.
+        // The first tasks start one after the other, so that they do not all clone, start servers and ask the model
+        // at the same time.
         if self.starts < self.settings.jobs {
             self.next_start = now + self.settings.start_spacing.mul_f64(0.5 + fraction(task, 0));
         }
@@ -300,7 +301,7 @@ impl Scheduler {
         if is_set { self.holds.insert(hold) } else { self.holds.remove(&hold) }
     }
 
-    /// Changes how many tasks run at once; running tasks continue.
+    /// Changes the maximum number of parallel tasks; running tasks continue.
     pub fn set_jobs(&mut self, jobs: usize) {
         self.settings.jobs = jobs.max(1);
         for source in &mut self.sources {

@@ -124,7 +124,7 @@ impl TaskSet {
     ///
     /// # Errors
     ///
-    /// If the selection needs all tasks at once, or the temporary file cannot be created.
+    /// If the selection needs all tasks at the same time, or the temporary file cannot be created.
     pub fn streamed(options: &LoadOptions) -> Result<Self, TasksFileError> {
         let path = Path::new("<stdin>");
         if options.selection.shuffle.is_some() {

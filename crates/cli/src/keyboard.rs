@@ -68,7 +68,7 @@ impl Held<'_> {
 
     /// Discards pending input. Returns whether it contained a complete line.
     pub(crate) fn forget(&mut self) -> bool {
-        // Several lines were read at once, for example from a terminal without line mode.
+        // Several lines were read together, for example from a terminal without line mode.
         let read = match &mut *self.0 {
             Source::Lines(lines) => {
                 let reader = lines.get_mut();

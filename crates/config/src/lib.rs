@@ -82,7 +82,7 @@
 //! | | a file that the user named (strict) | an auto-discovered file (lenient) |
 //! | --- | --- | --- |
 //! | function | [`ModelSource::from_env_file`] | [`ModelSource::from_discovered_env_file`] |
-//! | an invalid or ambiguous setting | an error; all of them are reported at once | a warning, and **the whole source of the setting is ignored** |
+//! | an invalid or ambiguous setting | an error; all of them are reported together | a warning, and **the whole source of the setting is ignored** |
 //! | a file that cannot be read as text | an error | a warning, and the whole file is ignored |
 //! | a missing file | an error | no sources and no warnings |
 //! | a line that is not `KEY=VALUE` | an error | a warning if it mentions a key of ours, else ignored |

@@ -50,7 +50,7 @@ impl ModelSource {
     ///
     /// # Errors
     ///
-    /// All invalid or ambiguous settings of the file at once; the [crate's documentation](crate) has the rules. A
+    /// All invalid or ambiguous settings of the file together; the [crate's documentation](crate) has the rules. A
     /// missing file is an error too.
     pub fn from_env_file(path: impl AsRef<Path>) -> Result<Self, EnvFileError> {
         let path = path.as_ref();

@@ -47,7 +47,7 @@ impl<T> Future for Call<T> {
 /// The job is done even if no task waits for it.
 ///
 /// The runtime's blocking pool is not used: a runtime's shutdown waits for its threads, and if no thread can be
-/// created, its jobs wait for one. Here such a job runs at once, on the caller's thread.
+/// created, its jobs wait for one. Here such a job runs immediately, on the caller's thread.
 pub(crate) fn start<T: Send + 'static>(
     stack_size: usize,
     job: impl FnOnce() -> T + Send + 'static,

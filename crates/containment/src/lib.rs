@@ -29,7 +29,7 @@
 //! async fn run() -> std::io::Result<()> {
 //!     let script = "setsid sleep 600 & echo started";
 //!     let program = Helper::start("sh", ["-c", script], Path::new("/"), supervisor::current().as_ref())?;
-//!     // The shell exits at once, the daemon would stay for ten minutes.
+//!     // The shell exits immediately, the daemon would stay for ten minutes.
 //!     assert!(program.wait().await?.success());
 //!     Ok(()) // Neither is left.
 //! }

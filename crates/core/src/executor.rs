@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 /// - dropping a [`StartedTurn`], and with it the sender of its controls, kills the turn.
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// Starts a turn. Returns at once, or as soon as it is known that the turn can run.
+    /// Starts a turn. Returns immediately, or as soon as it is known that the turn can run.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ pub enum Ending {
 pub enum Control {
     /// Ends the turn gracefully.
     Interrupt,
-    /// Ends the turn at once.
+    /// Ends the turn immediately.
     Kill,
 }
 

@@ -15,7 +15,7 @@ pub use idle::{MAX_TOOL_TIMEOUT, TOOL_TIMEOUT};
 /// The number of consecutive steps of the turn's own agent without a known finish reason after which the turn is
 /// ended.
 ///
-/// opencode continues after such a step, at once and without end if the provider never sends a reason. Providers
+/// opencode continues after such a step, immediately and without end if the provider never sends a reason. Providers
 /// that omit it only sometimes recover within one or two steps.
 pub const MAX_UNKNOWN_STEPS: u32 = 8;
 

@@ -309,7 +309,7 @@ impl TurnRunner {
     }
 
     /// Waits until the running turn is over and returns its record. If no turn is running, returns the record of
-    /// the last turn at once; `None` if there was no turn.
+    /// the last turn immediately; `None` if there was no turn.
     pub async fn wait(&self) -> Option<Arc<TurnRecord>> {
         let running = {
             let live = self.shared.lock();
@@ -419,7 +419,7 @@ impl TurnRunner {
 
     /// Ends the running turn gracefully. Returns whether a turn was running.
     ///
-    /// Returns at once; [`wait`](Self::wait) returns when nothing that the turn started is still running.
+    /// Returns immediately; [`wait`](Self::wait) returns when nothing that the turn started is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn interrupt(&self) -> bool {
         self.shared.request_control(Control::Interrupt, None)
@@ -427,7 +427,7 @@ impl TurnRunner {
 
     /// Kills the running turn. Returns whether a turn was running.
     ///
-    /// Returns at once; [`wait`](Self::wait) returns when nothing that the turn started is still running.
+    /// Returns immediately; [`wait`](Self::wait) returns when nothing that the turn started is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.shared.request_control(Control::Kill, None)

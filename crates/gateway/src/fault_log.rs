@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::AnswerFault;
 
-/// The maximum number of consecutive faulty answers. opencode retries at once and without end after an answer that
+/// The maximum number of consecutive faulty answers. opencode retries immediately and without end after an answer that
 /// is empty or has no finish reason, and five times after one that it cannot parse.
 const MAX_FAULTY_ANSWERS: u32 = 2;
 

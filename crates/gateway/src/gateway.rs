@@ -51,7 +51,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running gateway on 127.0.0.1: a cheap handle, whose clones share the same gateway.
 ///
-/// When the last handle and the last [`Route`] are dropped, it stops at once: its port is closed and running
+/// When the last handle and the last [`Route`] are dropped, it stops immediately: its port is closed and running
 /// requests are aborted.
 #[derive(Clone)]
 pub struct Gateway(Arc<Running>);

@@ -26,7 +26,7 @@
 //! The answer streams back chunk by chunk. It ends cleanly for the client only if it ended cleanly at the upstream, or
 //! if its content is complete (`[DONE]`, a finish reason, `message_stop`, the end of a JSON value) when the
 //! connection breaks: many servers close the connection after an answer without the last chunk or TLS's
-//! `close_notify`. If the client disconnects, the upstream's request is aborted at once. Redirects are not followed,
+//! `close_notify`. If the client disconnects, its upstream request is aborted immediately. Redirects are not followed,
 //! so that a key is never sent to another host. If the upstream echoes the key, it is redacted. The upstream is asked
 //! for an uncompressed answer, which is scanned for token counts while it passes through.
 //!
@@ -45,7 +45,7 @@
 //! opencode retries requests with a status of 5xx, 408 and 429, and those whose error contains a word or number
 //! that suggests such a status; permanent errors have another status and a text without such words.
 //!
-//! On Linux, connections of other local users are closed at once. On other systems only the unguessable token keeps
+//! On Linux, connections of other local users are closed immediately. On other systems only the unguessable token keeps
 //! them out.
 //!
 //! An upstream with a [`Throttle`] is paused when it refuses requests for now (429): requests wait in the gateway until

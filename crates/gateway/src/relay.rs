@@ -142,7 +142,7 @@ impl Relay {
         })
     }
 
-    /// Records a fault of the answer at once, because the client may give up on it.
+    /// Records a fault of the answer immediately, because the client may give up on it.
     fn note_fault(&self, fault: Option<AnswerFault>) {
         if let Some(fault) = fault.filter(|_| self.terms.judges) {
             // A client that cannot parse an event retries, whatever follows it.

@@ -61,7 +61,7 @@ struct Queue {
 
 impl Throttle {
     /// Creates a throttle without a rate. The function is called with the `retry-after` of each answer that refuses a request
-    /// for now, on the gateway's thread, and must return at once.
+    /// for now, on the gateway's thread, and must return immediately.
     pub fn new(on_rate_limit: impl Fn(Option<Duration>) + Send + Sync + 'static) -> Self {
         let pauses = Pauses { until: watch::Sender::new(Pause::default()), on_rate_limit: Box::new(on_rate_limit) };
         Self { pauses: Arc::new(pauses), queue: Arc::new(Queue::new(None)) }

@@ -47,7 +47,7 @@ impl Recovered {
 pub fn read(path: &Path) -> Result<Recovered, JournalError> {
     let file = File::open(path).map_err(JournalError::io(path))?;
     // Checked before reading, so that a journal that is reported as unused is read to its end. The lock is released
-    // at once.
+    // immediately.
     let in_use = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
     file.unlock().ok();
     Ok(Recovered { in_use, ..recover(path, BufReader::new(file))? })

@@ -34,7 +34,7 @@ const SIGNAL_CAPACITY: usize = 256;
 
 /// Runs turns on servers that stay warm between them: `opencode serve` on loopback, with a random password.
 ///
-/// - One server serves any number of tasks and turns at once. A second one is started only for turns with other
+/// - One server serves any number of tasks and turns in parallel. A second one is started only for turns with other
 ///   settings that are fixed when a server starts. Model sources share one, see
 ///   [`with_model_sources`](Self::with_model_sources).
 /// - If opencode must know a model by itself, the server's models are checked once, before a session is created. An
@@ -43,7 +43,7 @@ const SIGNAL_CAPACITY: usize = 256;
 ///   output. A broken stream is reopened, and missed output is read from the session.
 /// - An interrupt keeps the session. Processes that a turn leaves in its task's directory are killed at its end.
 /// - A server that has grown too large is recycled: it accepts no new turns, and exits after its last one.
-/// - The servers run on the executor's own thread and runtime. Turns can be started from any runtime, several at once,
+/// - The servers run on the executor's own thread and runtime. Turns can be started from any runtime, even in parallel,
 ///   and from another runtime when the first is gone. A
 ///   [`PermissionPolicy::Ask`](opencode_run_core::PermissionPolicy::Ask) handler runs on that runtime.
 /// - A server that has been idle for a minute ends, and at most eight are alive: see [`Launch::server_idle_timeout`]

@@ -73,7 +73,7 @@ fn problem(shell: &Path) -> Option<&'static str> {
     (!is_named(&program, &SHELLS) && !runs_commands(shell)).then_some("runs no commands")
 }
 
-/// Tries whether a program runs a command like a shell.
+/// Tests whether a program runs a command like a shell.
 #[cfg(unix)]
 fn runs_commands(shell: &Path) -> bool {
     let mut command = Command::new(shell);

@@ -51,7 +51,7 @@ async fn reason_of(path: &Path) -> Option<String> {
             Ok(None) => {
                 return Some(format!("git cannot determine whether the repository {} tracks it", root.display()));
             }
-            Err(error) => return Some(format!("cannot query git whether the repository tracks it: {error}")),
+            Err(error) => return Some(format!("cannot ask git whether the repository tracks it: {error}")),
         }
         is_nearest = false;
     }
@@ -74,7 +74,7 @@ fn git_outside(repository: &Path) -> Option<PathBuf> {
 
 /// Returns the repository of a directory if git refuses to use it because it belongs to another user.
 ///
-/// opencode then takes the directory for one without a repository.
+/// opencode then treats the directory as one without a repository.
 pub async fn refused_repository(directory: &Path) -> Option<PathBuf> {
     let directory = directory.canonicalize().ok()?;
     let root = directory.ancestors().find(|root| exists(&root.join(".git")))?;
@@ -101,7 +101,7 @@ fn git_in(root: &Path) -> io::Result<Command> {
     Ok(git)
 }
 
-/// Queries git whether a repository tracks a file; `None` if git gives no answer.
+/// Asks git whether a repository tracks a file; `None` if git gives no answer.
 async fn is_tracked(root: &Path, path: &Path) -> io::Result<Option<bool>> {
     let relative: PathBuf = path.strip_prefix(root).map_err(io::Error::other)?.to_owned();
     let mut git = git_in(root)?;

@@ -1,7 +1,7 @@
 //! A web service: `POST /tasks` runs the prompt in its body as a task and streams its events (SSE).
 //!
 //! ```sh
-//! cargo run --example web_service -- 127.0.0.1:8080 20   # an address, and how many tasks may run at once
+//! cargo run --example web_service -- 127.0.0.1:8080 20   # an address, and the number of parallel tasks
 //! curl --no-buffer --data 'Write a haiku about waiting.' http://127.0.0.1:8080/tasks
 //! ```
 //!

@@ -292,7 +292,7 @@ impl HostBuilder {
         self
     }
 
-    /// Sets all options at once.
+    /// Sets all options together.
     #[must_use]
     pub fn launch_options(mut self, options: LaunchOptions) -> Self {
         self.options = options;

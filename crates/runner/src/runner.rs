@@ -317,7 +317,7 @@ impl Runner {
 
     /// Ends the running turn gracefully. Returns whether a turn was running.
     ///
-    /// Returns at once; [`wait`](Self::wait) returns when nothing that the turn started is still running.
+    /// Returns immediately; [`wait`](Self::wait) returns when nothing that the turn started is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn interrupt(&self) -> bool {
         self.inner.turns.interrupt()
@@ -325,7 +325,7 @@ impl Runner {
 
     /// Kills the running turn. Returns whether a turn was running.
     ///
-    /// Returns at once; [`wait`](Self::wait) returns when nothing that the turn started is still running.
+    /// Returns immediately; [`wait`](Self::wait) returns when nothing that the turn started is still running.
     #[expect(clippy::must_use_candidate, reason = "it is called for its effect")]
     pub fn kill(&self) -> bool {
         self.inner.turns.kill()

@@ -114,7 +114,7 @@ pub struct WaitError {
 
 /// A running model server on 127.0.0.1.
 ///
-/// Dropping it stops it at once: when the drop returns, its thread has ended, its port is closed, and unfinished
+/// Dropping it stops it immediately: when the drop returns, its thread has ended, its port is closed, and unfinished
 /// answers are aborted.
 #[derive(Debug)]
 pub struct ScriptedModel {

@@ -186,7 +186,7 @@ impl Stage {
         started.filter(|server| alive.iter().any(|(pid, _)| i64::from(*pid) == i64::from(*server))).collect()
     }
 
-    /// Ends the servers, and asserts that no process is alive, at once if there was an executor with servers to end.
+    /// Ends the servers, and asserts that no process is alive: immediately, if there was an executor with servers.
     pub(crate) async fn end(mut self) {
         if let Some(serve) = self.serve.take() {
             tokio::time::timeout(LIMIT, serve.shutdown()).await.unwrap();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The time limit on a busy machine: longer is a hang.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// The number of tasks at once.
+/// The number of parallel tasks.
 const TASKS: usize = 20;
 
 /// A running service.

@@ -285,7 +285,7 @@ fn fifo_does_not_delay_other_commands() {
         let mut command = case.sandbox.command(opencode_run_bin!());
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let running = Running::spawn(&mut command);
-        // Gives the command time to open the file. If that is too short, the test passes all the same.
+        // Gives the command time to open the file. If that is too short, the test passes anyway.
         sleep(Duration::from_millis(500));
         running.signal(Signal::TERM);
         running.wait().assert_code(143);

@@ -343,7 +343,7 @@ fn journal_that_does_not_answer_is_interrupted() {
     for message in [&[][..], &["again"]] {
         let mut command = subcommand(&case, "resume", &[&[dir.to_str().unwrap()], message].concat());
         let running = Running::spawn(&mut command);
-        // Gives the command time to open the journal. If that is too short, the test passes all the same.
+        // Gives the command time to open the journal. If that is too short, the test passes anyway.
         std::thread::sleep(Duration::from_millis(700));
         running.signal(Signal::TERM);
         running.wait().assert_code(143);

@@ -57,7 +57,7 @@ fn keys(stage: &Stage) -> String {
     stage.write("keys/named.env", &text).to_str().unwrap().to_owned()
 }
 
-/// Allows the agent to read everything, so that not opencode's own rules protect the key.
+/// Allows the agent to read everything, so that opencode's own rules do not protect the key.
 fn all_allowed() -> serde_json::Value {
     serde_json::json!({"permission": {"*": "allow", "external_directory": "allow"}})
 }

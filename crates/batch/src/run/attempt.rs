@@ -63,14 +63,14 @@ pub struct AttemptEnd {
 
 /// Whether an attempt has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-#[expect(clippy::exhaustive_enums, reason = "an attempt goes on, ends gently or at once")]
+#[expect(clippy::exhaustive_enums, reason = "an attempt goes on, ends gently or immediately")]
 pub enum Stop {
     /// The attempt continues.
     #[default]
     No,
     /// The attempt ends gracefully.
     Interrupt,
-    /// The attempt ends at once.
+    /// The attempt ends immediately.
     Kill,
 }
 

@@ -30,9 +30,9 @@ pub enum Request {
         /// The id of the task.
         id: String,
     },
-    /// Change how many tasks run at once.
+    /// Change the maximum number of parallel tasks.
     Jobs {
-        /// The maximum number of tasks that run at once.
+        /// The maximum number of parallel tasks.
         jobs: usize,
     },
     /// Add the tasks of a file.

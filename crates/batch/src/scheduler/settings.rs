@@ -10,7 +10,7 @@ pub(super) const FIRST_ESTIMATE: f64 = 0.05;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The maximum number of tasks that run at once.
+    /// The maximum number of parallel tasks.
     pub jobs: usize,
     /// The maximum number of attempts at a task in one run of the batch.
     pub max_attempts: u32,

@@ -91,7 +91,7 @@ impl Source {
         Some(task)
     }
 
-    /// Returns the number of tasks that may run at once.
+    /// Returns the number of tasks that may run in parallel.
     pub(super) fn limit(&self) -> usize {
         // The limit is at least 1 and at most the number of jobs.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]

@@ -88,7 +88,7 @@ pub struct Status {
     pub delayed: u64,
     /// Tasks that were not run yet.
     pub not_run: u64,
-    /// The number of tasks that may run at once.
+    /// The number of tasks that may run in parallel.
     pub jobs: usize,
     /// Whether the user paused the batch.
     pub is_paused: bool,

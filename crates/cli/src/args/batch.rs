@@ -75,7 +75,7 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "FORMAT", value_enum, hide_short_help = true, help_heading = "Output")]
     pub(crate) output_format: Option<ReportFormat>,
 
-    /// Run at most this many tasks at once [default: by cores and free memory, at least 4]
+    /// Run at most this many tasks in parallel [default: by cores and free memory, at least 4]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = SCHEDULE)]
     pub(crate) jobs: Option<u16>,
 
@@ -306,7 +306,7 @@ pub(crate) enum CtlRequest {
         /// The id of the task
         id: String,
     },
-    /// Change how many tasks run at once
+    /// Change the maximum number of parallel tasks
     Jobs {
         /// The number
         #[arg(value_parser = clap::value_parser!(u16).range(1..))]

@@ -18,7 +18,7 @@ const MIN_IDLE_CHECK: Duration = Duration::from_millis(10);
 
 type Slot = Arc<OnceCell<Arc<Server>>>;
 
-/// The period until all servers are ended at once. Servers that are started later belong to the next epoch.
+/// The period until all servers are ended together. Servers that are started later belong to the next epoch.
 #[derive(Debug, Clone, Default)]
 struct Epoch {
     /// Cancelled when the servers are ended; a server that is being started is abandoned then.
@@ -177,7 +177,7 @@ impl Pool {
 
     /// Recycles a server after a turn if it has grown too large.
     ///
-    /// If other turns are active, it would continue to grow, so it drains at once. Otherwise it keeps accepting turns
+    /// If other turns are active, it would continue to grow, so it drains immediately. Otherwise it keeps accepting turns
     /// until its successor has started, so that the next turn need not wait for a start.
     pub(crate) async fn recycle_if_large(self: &Arc<Self>, server: &Arc<Server>) {
         let Some(memory) = server.memory().await else { return };
@@ -327,7 +327,7 @@ mod tests {
     use crate::shared_sources::SharedSources;
     use futures_util::FutureExt;
 
-    /// Returns a pool whose servers exit at once, and a launch key.
+    /// Returns a pool whose servers exit immediately, and a launch key.
     fn failing(max_servers: usize) -> (Arc<Pool>, LaunchKey) {
         let opencode = Opencode::known("/bin/false".into(), "1.18.33".parse().unwrap()).unwrap();
         let launch = Launch::new(opencode, []).max_servers(max_servers);

@@ -52,7 +52,7 @@ pub(crate) fn spawn(script: &Path, kind: SpawnKind, duration_s: u64, how: &How<'
     }
     let mut child = command.spawn()?;
     if orders.mode == Mode::Daemon {
-        // The process in the middle exits at once, so that the remaining process is reparented.
+        // The process in the middle exits immediately, so that the remaining process is reparented.
         child.wait()?;
     }
     wait_until_recorded(&pids, &tag)

@@ -201,7 +201,7 @@ async fn session_of_abandoned_turn_is_deleted() {
     };
     tokio::time::timeout(LIMIT, deleted).await.unwrap();
     assert_eq!(asked(MESSAGE), 0);
-    // The directory was used all the same, and the server releases it with the task.
+    // The directory was used anyway, and the server releases it with the task.
     let task = Task::new("task", play.stage.sandbox.workspace().join("task"));
     play.executor.release(&task, None, false).await.unwrap();
     assert_eq!(asked("POST /instance/dispose"), 1);

@@ -49,7 +49,7 @@ fn turns_outlive_the_first_runtime() {
         assert_eq!(runtime.block_on(turn(&executor, &stage, Prompt::new("hello"))), RunState::Completed);
     }
     assert_eq!(stage.live_servers().len(), 1, "one server for all of them");
-    // Several runtimes at once, each of which ends after its turn.
+    // Several runtimes in parallel, each of which ends after its turn.
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

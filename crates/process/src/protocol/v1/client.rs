@@ -152,7 +152,7 @@ impl Client {
     }
 
     /// Returns the model of a session's last messages, or `None` if the server does not return them: the session can be
-    /// continued all the same.
+    /// continued anyway.
     async fn model_in_messages(&self, directory: &Path, session: &SessionId) -> Option<SessionModel> {
         let request = self.request(Method::GET, &api::messages(session.as_str()), Some(directory));
         let (http, request) = request.build_split();

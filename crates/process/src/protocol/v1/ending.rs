@@ -60,7 +60,7 @@ impl EndEvidence {
     /// Returns the ending that follows from the process's exit.
     ///
     /// Exit code 0 alone proves nothing and is left to the turn's state machine, unless the last observation was an
-    /// error: some versions exit with 0 all the same. Any other exit is a failure, and the observations give its
+    /// error: some versions exit with 0 anyway. Any other exit is a failure, and the observations give its
     /// reason.
     pub(crate) fn ending(self, exit: ProcessExit, session: Option<&SessionId>, stderr: &str) -> Ending {
         // `run` exits with 1 even if it recovered from an error, such as a context that had to be compacted.

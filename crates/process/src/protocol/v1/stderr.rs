@@ -5,7 +5,7 @@
 pub(crate) enum StderrLine {
     /// The requested agent does not exist or cannot run a turn; opencode would use another.
     AgentNotFound,
-    /// A permission was requested and refused at once.
+    /// A permission was requested and refused immediately.
     Refused { permission: String, patterns: Vec<String> },
     /// The session to continue does not exist.
     SessionNotFound,
@@ -21,8 +21,8 @@ pub(crate) enum StderrLine {
 
 /// The error of the database while another process writes.
 const LOCKED: &str = "database is locked";
-/// The start of a database error. On a new database, opencodes that start at once fail because each creates the same
-/// tables.
+/// The start of a database error. On a new database, opencodes that start at the same time fail because each creates
+/// the same tables.
 const FAILED_QUERY: &str = "Failed query:";
 
 /// Removes the colours that opencode writes even without a terminal.
