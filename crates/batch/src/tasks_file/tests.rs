@@ -113,7 +113,7 @@ fn directory_of_pages_has_front_matter() {
     assert_eq!(first.dir.unwrap(), tasks.join("x"));
     folder.file("tasks/c.md", "---\na: [\n---\nx");
     let error = load(&tasks).unwrap_err().to_string();
-    assert!(error.contains("c.md: ") && error.contains("no YAML"), "{error}");
+    assert!(error.contains("c.md: ") && error.contains("not YAML"), "{error}");
 }
 
 #[test]
