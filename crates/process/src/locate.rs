@@ -239,7 +239,7 @@ fn check_explicit(path: &Path) -> Result<PathBuf, LocateError> {
         Ok(metadata) if metadata.is_dir() => Err(not_executable("it is a directory")),
         Ok(_) => {
             let absolute = std::path::absolute(path).map_err(|error| not_executable(&error.to_string()))?;
-            which::which_global(&absolute).map_err(|_| not_executable("it has no permission to be executed"))
+            which::which_global(&absolute).map_err(|_| not_executable("it lacks the execute permission"))
         }
     }
 }

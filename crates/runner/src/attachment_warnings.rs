@@ -3,7 +3,8 @@
 use opencode_run_core::{InputType, ModelChoice, Warning, WarningCode};
 use std::path::Path;
 
-/// Returns the warnings about attached files that the model does not get. Of a model that opencode knows, nothing is known here.
+/// Returns the warnings about attached files that the model does not get. Images and PDFs are only checked for model
+/// sources with a base URL.
 #[must_use]
 pub fn attachment_warnings<'f>(files: impl IntoIterator<Item = &'f Path>, model: Option<&ModelChoice>) -> Vec<Warning> {
     let inputs = match model {

@@ -129,7 +129,7 @@ fn invalid_opencode_is_refused() {
     let folder = case.sandbox.home();
     for (path, words) in [
         (folder.as_path(), "it is a directory"),
-        (plain.as_path(), "no permission to be executed"),
+        (plain.as_path(), "it lacks the execute permission"),
         (Path::new("/nowhere/opencode"), "there is no opencode at"),
     ] {
         let mut command = case.sandbox.command(opencode_run_bin!());

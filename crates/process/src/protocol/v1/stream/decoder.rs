@@ -300,7 +300,8 @@ fn compaction_warning(was_refused: bool) -> Warning {
     } else {
         "the conversation became too long for the model: opencode replaced it by a summary"
     };
-    Warning::new(WarningCode::Compacted, message).hint("check what the answer knows, or split the task")
+    Warning::new(WarningCode::Compacted, message)
+        .hint("check whether the answer lost earlier details, or split the task")
 }
 
 fn retry(status: StatusKind, now_ms: f64) -> Option<Event> {
