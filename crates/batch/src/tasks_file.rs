@@ -4,6 +4,7 @@ mod directory;
 mod document;
 mod error;
 mod index;
+mod limits;
 mod lines;
 mod table;
 
@@ -16,11 +17,6 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-
-/// The maximum length in bytes of a line of a tasks file, and of a task.
-pub(crate) const MAX_TASK_LEN: u64 = 64 << 20;
-/// The maximum size in bytes of a file with one JSON document, which must fit in memory.
-pub(crate) const MAX_DOCUMENT_LEN: u64 = 1 << 30;
 
 /// The options of loading a tasks file.
 #[derive(Debug, Clone, Default)]

@@ -3,6 +3,7 @@
 use crate::error::CommandError;
 use opencode_run_core::{Conversation, ModelChoice, Remedy, TurnFailure};
 use opencode_run_process::resource_hint;
+use opencode_runner::{BuildError, RunnerError};
 
 /// Returns a remedy as a sentence that names the command's options and subcommands.
 pub(crate) fn sentence(remedy: &Remedy) -> String {
@@ -120,5 +121,17 @@ pub(crate) fn describe(
             error.hint("the session can be continued with `--session`; `opencode-run doctor` checks the installation")
         }
         _ => error,
+    }
+}
+
+impl From<BuildError> for CommandError {
+    fn from(error: BuildError) -> Self {
+        Self::of(error.kind(), &error).hint_or_resource(error.remedy().as_ref().map(sentence))
+    }
+}
+
+impl From<RunnerError> for CommandError {
+    fn from(error: RunnerError) -> Self {
+        Self::of(error.kind(), &error).hint_or_resource(error.remedy().as_ref().map(sentence))
     }
 }

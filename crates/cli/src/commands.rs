@@ -8,10 +8,14 @@ mod clean;
 mod demo;
 mod doctor;
 mod models;
+mod print;
 mod resume;
 mod run;
 mod setup;
+pub(crate) mod shutdown;
 
+use self::print::print;
+use self::shutdown::{shutdown_timeout, until_signal};
 use super::args::{BatchCommand, Cli, Command, ConsoleArgs, MissingText};
 use super::closed_streams::was_stdout_closed;
 use super::console::Console;
@@ -23,7 +27,7 @@ use super::mistyped::{self, Decision};
 use super::monitor::{self, Link};
 use super::nonblocking::write_stdout;
 use super::open_files;
-use super::output::{OutputError, Stdout, TextKind, report};
+use super::output::{OutputError, TextKind, last_line, report};
 use super::screen;
 use super::signals::Signals;
 use super::stderr::Stderr;
@@ -34,12 +38,6 @@ use opencode_run_markdown::visible;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// The shutdown timeout: the maximum time between a signal or a time limit and the end of the process if stdout is
-/// blocked, longer than interrupting a turn takes.
-pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
-/// The shutdown timeout after a second signal, which kills.
-const KILL_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The variable that allows a tracer, such as `strace` or a debugger.
 const ALLOW_TRACER: &str = "OPENCODE_RUN_ALLOW_TRACER";
@@ -158,7 +156,7 @@ fn refuse_early(cli: &Cli, error: &CommandError) -> Code {
     if let Some(args) = args {
         let report = report::of_error(args.task.name(), None, error);
         // The error was printed on stderr, and the exit code reports a failure in any case.
-        write_stdout(report::last_line(&report, args.output.output_format).as_bytes()).ok();
+        write_stdout(last_line::last_line(&report, args.output.output_format).as_bytes()).ok();
     }
     Code::of_kind(error.kind)
 }
@@ -222,33 +220,6 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
     }
 }
 
-/// Runs work that can be cancelled until a signal arrives.
-async fn until_signal(mut signals: Signals, work: impl Future<Output = Code>) -> Code {
-    tokio::select! {
-        code = work => code,
-        received = signals.reach(1) => received.code.unwrap_or(Code::INTERRUPT),
-    }
-}
-
-/// Returns when a signal has arrived and the shutdown timeout is over. Chat handles its own signals.
-async fn shutdown_timeout(mut signals: Signals) -> Code {
-    let received = signals.reach(1).await;
-    let killed = async {
-        signals.reach(2).await;
-        tokio::time::sleep(KILL_SHUTDOWN_TIMEOUT).await;
-    };
-    tokio::select! {
-        () = tokio::time::sleep(SHUTDOWN_TIMEOUT) => {}
-        () = killed => {}
-    }
-    if signals.is_shutdown_timeout_disabled() {
-        return std::future::pending().await;
-    }
-    // The turn has ended by then, and only its output is blocked.
-    Console::warning(&OutputError::Stuck.to_string());
-    received.code.unwrap_or(Code::INTERRUPT)
-}
-
 /// Sets up colours and the log.
 fn prepare(args: &ConsoleArgs) -> Console {
     anstream::ColorChoice::from(args.color).write_global();
@@ -260,23 +231,6 @@ fn complete(shell: clap_complete::Shell, out: &mut dyn Write) -> std::io::Result
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "opencode-run", &mut text);
     out.write_all(&text)
-}
-
-/// Prints output other than the answer of a turn.
-async fn print(kind: TextKind, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Code {
-    let mut text = Vec::new();
-    let written = match write(&mut text) {
-        Ok(()) => Stdout::new(kind).write(String::from_utf8_lossy(&text)).await,
-        Err(error) => Err(OutputError::Failed(error)),
-    };
-    match written {
-        Ok(()) => Code::OK,
-        Err(OutputError::Gone) => Code::PIPE,
-        Err(error) => {
-            Console::error(&CommandError::io(error.to_string()));
-            Code::TURN_FAILED
-        }
-    }
 }
 
 /// Prints the help, or the error in the arguments. The arguments may come from file names, so they are made safe

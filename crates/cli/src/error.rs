@@ -1,9 +1,7 @@
 //! An error of the command: kind, message, hint.
 
-use crate::advice::sentence;
 use opencode_run_core::{ErrorChain, FailureKind};
 use opencode_run_process::resource_hint;
-use opencode_runner::{BuildError, RunnerError};
 use std::path::Path;
 
 /// The reason why the command failed.
@@ -52,16 +50,4 @@ pub(crate) fn gone_current_directory(path: &Path) -> Option<CommandError> {
     }
     let error = CommandError::usage("the current directory no longer exists");
     Some(error.hint("change to a directory that exists (`cd`), or name one by its absolute path"))
-}
-
-impl From<BuildError> for CommandError {
-    fn from(error: BuildError) -> Self {
-        Self::of(error.kind(), &error).hint_or_resource(error.remedy().as_ref().map(sentence))
-    }
-}
-
-impl From<RunnerError> for CommandError {
-    fn from(error: RunnerError) -> Self {
-        Self::of(error.kind(), &error).hint_or_resource(error.remedy().as_ref().map(sentence))
-    }
 }

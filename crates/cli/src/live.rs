@@ -13,8 +13,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use view::View;
 
-pub(crate) use view::duration_text;
-
 /// The delay before the first frame, so that short waits do not cause flicker.
 const FIRST_FRAME: Duration = Duration::from_millis(150);
 /// The minimum interval between two frames.

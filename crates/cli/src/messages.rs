@@ -1,7 +1,7 @@
 //! Messages about a turn on stderr: its events and its end.
 
 use super::console::Console;
-use super::live::duration_text;
+use super::short_text::{duration_text, first_line};
 use super::styled::Line;
 use super::warnings;
 use anstyle::{AnsiColor, Style};
@@ -70,17 +70,6 @@ fn ended_tool(call: &ToolCall, is_sub_agent: bool, time: Option<Duration>) -> Li
         line.push(&format!(" · {}", duration_text(time)), DIM);
     }
     line
-}
-
-/// Returns the first line of a text, or the beginning of a long one.
-pub(crate) fn first_line(text: &str) -> String {
-    const LONGEST: usize = 160;
-    let line = text.trim().lines().next().unwrap_or_default();
-    let mut shown: String = line.chars().take(LONGEST).collect();
-    if shown.len() < text.trim().len() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// Reports the end of the turn.

@@ -1,6 +1,7 @@
 //! Output on stdout: the answer while it streams, or JSON.
 
 mod answer;
+pub(crate) mod last_line;
 mod printer;
 pub(crate) mod report;
 mod stdout;

@@ -1,7 +1,7 @@
 //! The terminal that stdout and stderr share: its last lines are a view that is erased before other output, and
 //! redrawn after it.
 
-use crate::stderr::write_if_room;
+use crate::stderr_room::write_if_room;
 use crate::styled::Line;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};

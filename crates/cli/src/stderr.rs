@@ -1,16 +1,13 @@
 //! Writes to stderr without blocking: output that does not fit is dropped.
 
 use crate::screen;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use crate::stderr_room::{FULL_TIMEOUT, RETRY_PAUSE, has_room, may_succeed_later, write_fully};
+use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The timeout for a full stderr. Even a slow reader makes room in less time.
-const FULL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The polling interval for a stopped terminal.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The pause before the next attempt if the system reports room and then refuses to write.
-const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// Resets a terminal, whatever was written to it before: no colour, nothing concealed, a visible cursor.
 const CLEAN_STATE: &str = "\u{1b}[0m\u{1b}[?25h";
 /// The maximum size of one write when the system reports room: a pipe has at least this much, or reports that it is
@@ -70,12 +67,6 @@ pub(crate) async fn ask_person(erasure: &str, question: &str) -> io::Result<()> 
     Ok(())
 }
 
-/// Writes the bytes unchanged if there is room now. Returns whether they were written.
-pub(crate) fn write_if_room(bytes: &[u8]) -> bool {
-    let mut stderr = io::stderr().lock();
-    has_room(&stderr, Duration::ZERO) && write_fully(&mut stderr, bytes).is_ok()
-}
-
 impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let mut stderr = io::stderr().lock();
@@ -109,43 +100,9 @@ impl Write for Stderr {
     }
 }
 
-/// Writes all bytes. Waits if another process made stderr non-blocking and it is full.
-fn write_fully(stderr: &mut io::StderrLock<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    let began = Instant::now();
-    while !bytes.is_empty() {
-        match stderr.write(bytes) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if may_succeed_later(&error) && began.elapsed() < FULL_TIMEOUT => {
-                has_room(stderr, FULL_TIMEOUT);
-                std::thread::sleep(RETRY_PAUSE);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn may_succeed_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
 /// Returns the text with or without styles, as this stderr requires.
 fn coloured(text: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&io::stderr()));
     stream.write_all(text)?;
     Ok(stream.into_inner())
-}
-
-#[cfg(unix)]
-fn has_room(stderr: &io::StderrLock<'_>, timeout: Duration) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let limit = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
-    // If polling is not supported or the reader is gone, the write itself reports it.
-    poll(&mut [PollFd::new(stderr, PollFlags::OUT)], Some(&limit)) != Ok(0)
-}
-
-#[cfg(not(unix))]
-fn has_room(_: &io::StderrLock<'_>, _: Duration) -> bool {
-    true
 }

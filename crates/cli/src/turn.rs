@@ -1,7 +1,7 @@
 //! Runs one turn on the terminal: prints it while it runs, handles signals, and determines the exit code.
 
 use super::advice;
-use super::commands::SHUTDOWN_TIMEOUT;
+use super::commands::shutdown::SHUTDOWN_TIMEOUT;
 use super::console::Console;
 use super::error::CommandError;
 use super::exit_code::Code;

@@ -3,20 +3,12 @@
 use crate::draft::Draft;
 use crate::entries::{Broken, Entry, entries, key_of};
 use crate::keys::{KeyOwner, owner_of, owner_of_line};
+use crate::strictness::Strictness;
 use crate::{EnvProblem, EnvProblemKind, Ignored, ModelSource, read};
 use opencode_run_core::{ModelConfig, ModelSourceType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-
-/// The handling of problems in a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strictness {
-    /// The user named the file: any problem is an error.
-    Explicit,
-    /// The file was auto-discovered: a problem is a warning.
-    Discovered,
-}
 
 /// Returns the sources of a file that the user named, or all of its problems.
 pub(crate) fn named(path: &Path, bytes: Result<Vec<u8>, EnvProblemKind>) -> Result<ModelSource, Vec<EnvProblem>> {

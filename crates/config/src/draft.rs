@@ -1,6 +1,6 @@
 //! One source while its file is read, and its final validation.
 
-use crate::assemble::Strictness;
+use crate::strictness::Strictness;
 use crate::{EnvKey, EnvProblemKind};
 use opencode_run_core::{InputType, ModelConfig, ModelParameter, ModelSourceType, ProviderPackage, UnknownInputType};
 use std::collections::{BTreeMap, BTreeSet};

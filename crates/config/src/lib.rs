@@ -117,24 +117,28 @@
 mod assemble;
 mod draft;
 mod entries;
+mod env_file;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod key_origin;
 mod keys;
+mod limits;
 mod problem;
 mod read;
 mod source;
+mod strictness;
 
 #[cfg(test)]
 mod tests;
 
 pub use entries::MAX_VALUE_LINES;
+pub use env_file::DiscoveredEnvFile;
 pub use key_origin::{KeyError, MAX_KEY_BYTES, with_key};
 pub use keys::EnvKey;
+pub use limits::MAX_FILE_BYTES;
 pub use problem::{EnvFileError, EnvProblem, EnvProblemKind, Ignored};
-pub use read::MAX_FILE_BYTES;
-pub use source::{DiscoveredEnvFile, ModelSource, SourceSummary};
+pub use source::{ModelSource, SourceSummary};
 
 /// Types of the core crate that this crate's interface uses, re-exported so that one import suffices.
 pub use opencode_run_core::{ModelConfig, ModelParameter, ModelProblem, ModelSourceType, ProviderPackage};

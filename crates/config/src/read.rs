@@ -1,13 +1,9 @@
 //! Reads the text of a file: the only I/O of the crate.
 
-use crate::EnvProblemKind;
+use crate::{EnvProblemKind, MAX_FILE_BYTES};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
-
-/// The maximum size of a file of model sources, 1 MiB: real files have a few hundred bytes, and a wrong path must
-/// not fill the memory.
-pub const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Reads a file that the user named. A pipe is read to its end.
 pub(crate) fn named(path: &Path) -> Result<Vec<u8>, EnvProblemKind> {

@@ -1,12 +1,10 @@
 //! The configured models by role.
 
-use crate::{EnvFileError, EnvProblem, EnvProblemKind, MAX_FILE_BYTES, assemble, read};
 use opencode_run_core::{ModelConfig, ModelProblem, ModelSourceType, ProviderPackage};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The configured models, at most one for each [`ModelSourceType`].
@@ -29,54 +27,11 @@ pub struct ModelSource {
     models: BTreeMap<ModelSourceType, Arc<ModelConfig>>,
 }
 
-/// The content of an auto-discovered `.env` file.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct DiscoveredEnvFile {
-    /// The unambiguous sources.
-    pub source: ModelSource,
-    /// The problems by line, each with the part that is ignored because of it.
-    pub warnings: Vec<EnvProblem>,
-}
-
 impl ModelSource {
     /// Creates an empty set of sources.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Reads a file that the user named, strictly.
-    ///
-    /// # Errors
-    ///
-    /// All invalid or ambiguous settings of the file together; the [crate's documentation](crate) has the rules. A
-    /// missing file is an error too.
-    pub fn from_env_file(path: impl AsRef<Path>) -> Result<Self, EnvFileError> {
-        let path = path.as_ref();
-        assemble::named(path, read::named(path)).map_err(EnvFileError::new)
-    }
-
-    /// Reads an auto-discovered file leniently, such as a `.env` in the current directory, which may belong to
-    /// another program.
-    ///
-    /// Never fails: an invalid or ambiguous setting is a warning, and its whole source is ignored, never used in
-    /// part. A missing file yields no sources and no warnings.
-    #[must_use]
-    pub fn from_discovered_env_file(path: impl AsRef<Path>) -> DiscoveredEnvFile {
-        let path = path.as_ref();
-        let (source, warnings) = assemble::found(path, read::found(path));
-        DiscoveredEnvFile { source, warnings }
-    }
-
-    /// Reads the content of an auto-discovered file like
-    /// [`from_discovered_env_file`](Self::from_discovered_env_file). The path names the file in warnings, and
-    /// relative paths in the content are relative to its directory.
-    #[must_use]
-    pub fn from_discovered_env_bytes(path: impl AsRef<Path>, bytes: Vec<u8>) -> DiscoveredEnvFile {
-        let bytes = if bytes.len() > MAX_FILE_BYTES { Err(EnvProblemKind::TooLarge) } else { Ok(Some(bytes)) };
-        let (source, warnings) = assemble::found(path.as_ref(), bytes);
-        DiscoveredEnvFile { source, warnings }
     }
 
     /// Sets the model for a role and returns the previous one.

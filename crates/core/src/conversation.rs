@@ -1,41 +1,14 @@
 //! The record of one task's turns.
 
 use crate::{
-    ModelSourceType, ModelTraffic, OutputView, PartId, ReportedError, RunState, SessionId, StepReason, ToolCall,
-    TurnFailure, TurnStart, Usage, Warning,
+    Entry, EntryContent, ModelSourceType, ModelTraffic, OutputView, RunState, SessionId, StepReason, Task, TurnFailure,
+    TurnStart, Usage, Warning,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-/// A task: a name and the directory it works in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Task {
-    /// The task's name.
-    pub name: String,
-    /// The directory that the agent works in.
-    pub directory: PathBuf,
-    /// Whether the task has an isolated opencode, so that its session is deleted with it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub isolated: bool,
-}
-
-impl Task {
-    /// Names a task and its directory. Creates and checks nothing.
-    pub fn new(name: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), directory: directory.into(), isolated: false }
-    }
-
-    /// Sets whether the task has an isolated opencode, so that its session is deleted with it.
-    #[must_use]
-    pub fn isolated(mut self, isolated: bool) -> Self {
-        self.isolated = isolated;
-        self
-    }
-}
 
 /// All turns of one task, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -190,52 +163,6 @@ impl TurnRecord {
     }
 }
 
-/// One piece of a turn's output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Entry {
-    /// The session of the sub-agent that produced it; `None` for the turn's own agent.
-    pub sub_agent: Option<SessionId>,
-    /// The output itself.
-    pub content: EntryContent,
-}
-
-impl Entry {
-    /// Creates an entry, for tests and for programs that build their own conversation.
-    #[must_use]
-    pub fn new(sub_agent: Option<SessionId>, content: EntryContent) -> Self {
-        Self { sub_agent, content }
-    }
-}
-
-/// The kinds of output of a turn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EntryContent {
-    /// A text of the answer.
-    Text {
-        /// The id of the text.
-        part: PartId,
-        /// The text so far.
-        text: String,
-    },
-    /// The model's reasoning.
-    Reasoning {
-        /// The id of the piece.
-        part: PartId,
-        /// The reasoning so far.
-        text: String,
-    },
-    /// A tool call and its latest state.
-    Tool(ToolCall),
-    /// An error that opencode reported; opencode may have recovered from it.
-    Error(ReportedError),
-    /// An entry that a later version wrote, as JSON.
-    #[serde(untagged)]
-    Unknown(Value),
-}
-
 /// Counts of dropped messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -258,7 +185,7 @@ impl Dropped {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Ending, Event, FailureKind, Input, Observed, Prompt, TurnMachine};
+    use crate::{Ending, Event, FailureKind, Input, Observed, PartId, Prompt, TurnMachine};
     use serde_json::json;
 
     fn record(texts: &[&str], tokens: u64, cost: f64) -> TurnRecord {

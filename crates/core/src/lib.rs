@@ -56,6 +56,7 @@
 //! ```
 
 mod conversation;
+mod entry;
 mod error_chain;
 mod event;
 mod event_log;
@@ -70,12 +71,15 @@ mod prompt;
 mod recorder;
 mod remedy;
 mod state;
+mod task;
 mod tool;
 mod traffic;
 mod turn;
 mod turn_error;
 mod turn_event;
 mod turn_runner;
+mod turn_start;
+mod turn_warnings;
 mod usage;
 mod user_request;
 mod warning;
@@ -83,7 +87,8 @@ mod warning;
 #[cfg(feature = "mock")]
 pub mod mock;
 
-pub use conversation::{Conversation, Dropped, Entry, EntryContent, Task, TurnRecord};
+pub use conversation::{Conversation, Dropped, TurnRecord};
+pub use entry::{Entry, EntryContent};
 pub use error_chain::ErrorChain;
 pub use event::{Event, PartId, RawJson, ReportedError, SessionId, StepReason};
 pub use event_log::{EventItem, Events};
@@ -98,15 +103,17 @@ pub use options::TurnOptions;
 pub use output_view::OutputView;
 pub use permission::{PermissionAnswer, PermissionHandler, PermissionPolicy};
 pub use prompt::Prompt;
-pub use recorder::{Recorder, TurnStart};
+pub use recorder::Recorder;
 pub use remedy::Remedy;
 pub use state::RunState;
+pub use task::Task;
 pub use tool::{ToolCall, ToolState};
 pub use traffic::{Budget, ModelTraffic};
 pub use turn::{Changes, Input, MAX_ENTRIES, MAX_TOOL_TIMEOUT, MAX_UNKNOWN_STEPS, TOOL_TIMEOUT, TurnMachine};
 pub use turn_error::TurnError;
 pub use turn_event::{Observed, TurnEvent};
 pub use turn_runner::{RunError, StillRunning, TurnHandle, TurnRunner};
+pub use turn_start::TurnStart;
 pub use usage::Usage;
 pub use user_request::{PermissionRequest, QuestionRequest};
 pub use warning::{Warning, WarningCode};

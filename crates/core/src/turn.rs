@@ -1,6 +1,7 @@
 //! The state machine of a turn: a plain value without async code, locks or channels.
 
 use self::idle::IdleClock;
+use self::unknown_steps::err_no_finish_reason;
 use crate::{
     Control, Ending, EntryContent, Event, LimitKind, Limits, ModelTraffic, Observed, PartId, PermissionRequest, Prompt,
     QuestionRequest, ReportedError, RunState, SessionId, StepReason, ToolCall, ToolState, TurnFailure, TurnRecord,
@@ -11,13 +12,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 pub use idle::{MAX_TOOL_TIMEOUT, TOOL_TIMEOUT};
-
-/// The number of consecutive steps of the turn's own agent without a known finish reason after which the turn is
-/// ended.
-///
-/// opencode continues after such a step, immediately and without end if the provider never sends a reason. Providers
-/// that omit it only sometimes recover within one or two steps.
-pub const MAX_UNKNOWN_STEPS: u32 = 8;
+pub use unknown_steps::MAX_UNKNOWN_STEPS;
 
 /// The maximum number of entries in the record of a turn. Later ones are only counted, in [`TurnRecord::dropped`].
 /// Real turns have hundreds.
@@ -219,7 +214,7 @@ impl TurnMachine {
             Input::Event(observed) => {
                 self.observe(at, observed);
                 if self.unknown_steps >= MAX_UNKNOWN_STEPS {
-                    changes.control = self.stop(Stop::Failed(verdict::err_no_finish_reason()), Control::Interrupt);
+                    changes.control = self.stop(Stop::Failed(err_no_finish_reason()), Control::Interrupt);
                 }
             }
             Input::Dropped { bytes } => {
@@ -355,6 +350,7 @@ fn describe_refusal(call: &ToolCall) -> String {
 
 mod entries;
 mod idle;
+mod unknown_steps;
 mod verdict;
 
 #[cfg(test)]

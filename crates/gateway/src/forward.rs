@@ -22,10 +22,10 @@ use crate::{
     failure::Failure,
     fault::Fault,
     fault_log::ClientReaction,
-    gateway::Shared,
     headers, priced,
     relay::{Relay, RelayOptions},
-    route::{LeaseState, PLACEHOLDER, RouteState},
+    route_state::{LeaseState, PLACEHOLDER, RouteState},
+    shared::Shared,
     throttle::MAX_HOLD,
     usage::{Framing, UsageScanner},
 };

@@ -1,35 +1,29 @@
 //! The server: its thread, its address and its routes.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     fmt, io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc, Once, OnceLock, PoisonError, RwLock,
+        Arc, Once, OnceLock, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
-use http::Uri;
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::{
-    client::proxy::matcher::Matcher,
-    rt::{TokioIo, TokioTimer},
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, Semaphore, oneshot},
 };
 
 use crate::{
-    OpenError, Options, Redactor, Route, Upstream,
-    dial::{self, UpstreamClient},
-    forward,
+    OpenError, Options, Redactor, Route, Upstream, dial, forward,
     peer::{self, Peer},
-    route::RouteState,
+    running::Running,
+    shared::Shared,
     tls,
     upstream::Target,
 };
@@ -69,30 +63,6 @@ pub enum StartError {
     /// The proxy in the options is invalid.
     #[error("use the proxy: it is not the URL of an HTTP or SOCKS 5 proxy")]
     Proxy,
-}
-
-struct Running {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// The state shared by all requests.
-pub(crate) struct Shared {
-    pub(crate) options: Options,
-    pub(crate) proxies: Arc<Matcher>,
-    paths: RwLock<HashMap<String, Arc<RouteState>>>,
-    refused: AtomicU64,
-    /// Logs the warning about unknown owners once.
-    unknown_owners: Once,
-    /// Logs the warning about connections of other users once.
-    other_users: Once,
-    /// The client for upstreams without TLS. It does not read the system's certificates, which takes some
-    /// milliseconds.
-    plain: UpstreamClient,
-    /// The client for all other upstreams, created when the first of them is opened.
-    secure: OnceLock<UpstreamClient>,
 }
 
 impl Gateway {
@@ -156,7 +126,7 @@ impl Gateway {
             self.0.shared.open_secure()?;
         }
         let redactor = Redactor::new(upstream.credential.clone());
-        Ok(Route::new(self.clone(), target, redactor))
+        Ok(Route::new(Arc::clone(&self.0), target, redactor))
     }
 
     /// Returns the address that the gateway listens on.
@@ -171,56 +141,11 @@ impl Gateway {
     pub fn refused(&self) -> u64 {
         self.0.shared.refused.load(Ordering::Relaxed)
     }
-
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.0.shared
-    }
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("address", &self.0.address).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != thread::current().id()
-        {
-            thread.join().ok();
-        }
-    }
-}
-
-impl Shared {
-    pub(crate) fn add(&self, path: Arc<RouteState>) {
-        self.paths.write().unwrap_or_else(PoisonError::into_inner).insert(path.token.clone(), path);
-    }
-
-    pub(crate) fn remove(&self, token: &str) {
-        self.paths.write().unwrap_or_else(PoisonError::into_inner).remove(token);
-    }
-
-    pub(crate) fn path(&self, token: &str) -> Option<Arc<RouteState>> {
-        self.paths.read().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
-    }
-
-    pub(crate) fn refuse(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn client_for(&self, uri: &Uri) -> Result<&UpstreamClient, OpenError> {
-        if dial::is_plain(&self.proxies, uri) { Ok(&self.plain) } else { self.open_secure() }
-    }
-
-    fn open_secure(&self) -> Result<&UpstreamClient, OpenError> {
-        if let Some(client) = self.secure.get() {
-            return Ok(client);
-        }
-        let trusted = tls::of_system(&self.options)?;
-        Ok(self.secure.get_or_init(|| dial::client(&self.proxies, trusted, self.options.connect_timeout)))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     encoded::UpstreamBody,
     fault_log::ClientReaction,
     headers,
-    route::LeaseState,
+    route_state::LeaseState,
 };
 
 /// The maximum time for which an upstream may keep the connection open after the end of a stream; the client waits

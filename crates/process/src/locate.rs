@@ -3,7 +3,7 @@
 use crate::protocol::{Generation, Unsupported};
 use crate::resource_limits::resource_hint;
 use crate::version_cache::VersionCache;
-use crate::{Untrusted, Version, find_untrusted, launch};
+use crate::{Untrusted, Version, find_untrusted, program_query};
 use opencode_run_containment::blocking;
 use opencode_run_containment::supervisor::{self, Supervisor};
 use opencode_run_core::Remedy;
@@ -263,7 +263,7 @@ async fn query_version_in(
     supervisor: Option<&Supervisor>,
     home: Option<&Path>,
 ) -> Result<Version, String> {
-    let query = launch::query(path, ["--version"], home, supervisor, VERSION_TIMEOUT)
+    let query = program_query::query(path, ["--version"], home, supervisor, VERSION_TIMEOUT)
         .await
         .map_err(|error| error.to_string())?;
     if let Some(status) = query.status.filter(|status| !status.success()) {

@@ -1,36 +1,15 @@
 //! Checks opencode's configuration in a directory, such as a cloned repository.
 
+use crate::project_power::ProjectPower;
 use crate::protocol::Generation;
 use sha2::{Digest, Sha256};
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The maximum size of a file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// An effect of a project's configuration that goes beyond advice to the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum ProjectPower {
-    /// The configuration starts programs: plugins, tools, MCP servers, language servers or formatters.
-    StartsPrograms,
-    /// The configuration chooses the model or its provider, and the model chooses the commands.
-    ChoosesModel,
-    /// The configuration changes which actions need a permission.
-    ChangesPermissions,
-}
-
-impl fmt::Display for ProjectPower {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::StartsPrograms => "starts programs",
-            Self::ChoosesModel => "chooses models or providers",
-            Self::ChangesPermissions => "changes permissions",
-        })
-    }
-}
 
 const ALL_POWERS: [ProjectPower; 3] =
     [ProjectPower::StartsPrograms, ProjectPower::ChoosesModel, ProjectPower::ChangesPermissions];

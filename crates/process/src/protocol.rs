@@ -9,7 +9,9 @@ mod changed_files;
 mod client;
 mod directory;
 mod event;
+mod exported;
 mod extensions;
+mod generation;
 mod http;
 mod ids;
 mod launch_spec;
@@ -22,7 +24,9 @@ pub use changed_files::changed_files;
 pub(crate) use client::{Client, NewSession, connect};
 pub(crate) use directory::check_serve_in;
 pub(crate) use event::SessionEvent;
+pub(crate) use exported::Exported;
 pub(crate) use extensions::{Extensions, pending_warning};
+pub(crate) use generation::Generation;
 pub(crate) use http::ClientError;
 pub(crate) use launch_spec::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables};
 pub(crate) use support::{Unsupported, check_server_support, why_not_run};
@@ -39,21 +43,11 @@ pub(crate) use v1::stderr::{StderrLine, plain};
 pub(crate) use v1::stream::{AnswerEnd, MessageWithParts, TurnDecoder, read_message, read_messages};
 
 use crate::Version;
-use crate::project_config::ProjectPower;
-use crate::session::SessionInfo;
+use crate::project_power::ProjectPower;
 use opencode_run_core::{SessionId, TurnFailure, TurnRequest};
 use reqwest::Url;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-/// A generation of opencode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Generation {
-    /// opencode 1.
-    V1,
-    /// opencode 2, which is used only through its server.
-    V2,
-}
 
 /// The launch data of a server.
 #[derive(Debug, Clone, Copy)]
@@ -63,17 +57,6 @@ pub(crate) struct ServerLaunch {
     pub(crate) password: &'static str,
     /// Whether it exits when its stdin is closed.
     pub(crate) holds_stdin: bool,
-}
-
-/// The result of exporting a session.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Exported {
-    /// The session's record.
-    Session(SessionInfo),
-    /// There is no such session.
-    NotFound,
-    /// No record; contains the last line of the output.
-    Nothing(String),
 }
 
 impl Generation {

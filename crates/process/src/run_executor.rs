@@ -8,7 +8,8 @@ use crate::redaction::Redaction;
 use crate::request::{check, err_wrong_directory};
 use crate::run_process::RunCommand;
 use crate::run_turn::RunTurn;
-use crate::session::{SessionInfo, SessionLookupError, session_info};
+use crate::session::{SessionLookupError, session_info};
+use crate::session_info::SessionInfo;
 use async_trait::async_trait;
 use opencode_run_containment::blocking;
 use opencode_run_core::{

@@ -9,6 +9,7 @@ pub(crate) mod mailbox;
 mod models;
 pub(crate) mod pool;
 pub(crate) mod process;
+mod refusal;
 pub(crate) mod server;
 pub(crate) mod sessions;
 pub(crate) mod start_error;

@@ -3,12 +3,11 @@
 mod build;
 mod conflicts;
 
-pub use build::locate_opencode;
-
 use crate::cleanup::DirectoryCleanup;
 use crate::driver::Transport;
 use crate::host::Host;
 use crate::launch_options::LaunchOptions;
+use crate::runner::Runner;
 use crate::task_place::{PlaceSettings, TaskPlace};
 use opencode_run_config::ModelSource;
 use opencode_run_core::{
@@ -54,6 +53,22 @@ impl Default for RunnerBuilder {
             ephemeral: false,
             journals: None,
         }
+    }
+}
+
+impl Runner {
+    /// Returns a builder for a runner.
+    #[must_use]
+    pub fn builder() -> RunnerBuilder {
+        RunnerBuilder::default()
+    }
+}
+
+impl Host {
+    /// Returns a builder for a runner on this host.
+    #[must_use]
+    pub fn runner(&self) -> RunnerBuilder {
+        RunnerBuilder::default().host(self)
     }
 }
 

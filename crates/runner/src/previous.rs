@@ -1,6 +1,6 @@
 //! The model of the session's previous turn, the fallback before opencode's own default.
 
-use crate::model_choice::ModelChoiceError;
+use crate::model_choice_error::ModelChoiceError;
 use opencode_run_config::ModelSource;
 use opencode_run_core::{ModelChoice, ModelSourceType, TurnFailure, TurnRecord};
 use opencode_run_process::SessionModel;

@@ -1,20 +1,18 @@
 //! The runner: one task and its turns.
 
+mod start;
+
 use crate::ask_error::AskError;
-use crate::builder::RunnerBuilder;
 use crate::cleanup::DirectoryCleanup;
 use crate::defaults::Defaults;
 use crate::driver::Transport;
 use crate::host::Host;
 use crate::journal::Beginning;
-use crate::model_choice::ModelChoiceError;
 use crate::previous::History;
+use crate::runner_error::RunnerError;
 use crate::transcript::{self, SaveError, TRANSCRIPT_NAME};
-use crate::turn::Turn;
-use opencode_run_config::KeyError;
 use opencode_run_core::{
-    Conversation, Events, FailureKind, ModelChoice, ModelSourceType, Prompt, Remedy, RunError, RunState, SessionId,
-    StartError, StillRunning, TurnEvent, TurnRecord, TurnRunner,
+    Conversation, Events, ModelChoice, Prompt, RunState, SessionId, StillRunning, TurnEvent, TurnRecord, TurnRunner,
 };
 use opencode_run_journal::{Journal, JournalError};
 use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
@@ -29,9 +27,9 @@ use tracing::Instrument;
 ///
 /// A clone is another handle to the same task, so any number of tasks can read events, wait and interrupt.
 ///
-/// When the last handle and the last [`Turn`] are dropped, a running turn is killed, and the servers of a runner
+/// When the last handle and the last [`Turn`](crate::Turn) are dropped, a running turn is killed, and the servers of a runner
 /// without a separate [`Host`] end in the background; [`close`](Self::close) waits for that. The task's directory
-/// stays unless its [cleanup](RunnerBuilder::cleanup) removes it.
+/// stays unless its [cleanup](crate::RunnerBuilder::cleanup) removes it.
 #[derive(Debug, Clone)]
 pub struct Runner {
     inner: Arc<Inner>,
@@ -79,58 +77,7 @@ pub struct PreparedTurn {
     since: Instant,
 }
 
-/// A turn that did not run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunnerError {
-    /// No model is configured for the request.
-    #[error(transparent)]
-    Model(#[from] ModelChoiceError),
-    /// The key of the model source is not available.
-    #[error("the model source `{source_type}` cannot be used")]
-    Key {
-        /// The role of the model source.
-        source_type: ModelSourceType,
-        /// The reason why there is no key.
-        source: KeyError,
-    },
-    /// A turn is running, or the turn could not be started.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The session could not be deleted, or the task's resources could not be released.
-    #[error(transparent)]
-    Close(StartError),
-}
-
-impl RunnerError {
-    /// Returns the kind of the failure.
-    #[must_use]
-    pub fn kind(&self) -> FailureKind {
-        match self {
-            Self::Model(_) | Self::Key { .. } => FailureKind::Config,
-            Self::Run(RunError::Start(error)) | Self::Close(error) => error.kind,
-            Self::Run(_) => FailureKind::Busy,
-        }
-    }
-
-    /// Returns the remedy, unless the message contains it already.
-    #[must_use]
-    pub fn remedy(&self) -> Option<Remedy> {
-        match self {
-            Self::Run(RunError::Start(error)) | Self::Close(error) => error.remedy.clone(),
-            Self::Model(error) => error.remedy(),
-            _ => None,
-        }
-    }
-}
-
 impl Runner {
-    /// Returns a builder for a runner.
-    #[must_use]
-    pub fn builder() -> RunnerBuilder {
-        RunnerBuilder::default()
-    }
-
     pub(crate) fn new(
         host: Host,
         end: AtEnd,
@@ -178,17 +125,6 @@ impl Runner {
         Ok(running.instrument(self.inner.span.clone()).await?)
     }
 
-    /// Starts a turn and returns as soon as it runs.
-    ///
-    /// Must be called on a tokio runtime. The turn runs whether or not anything waits for it.
-    ///
-    /// # Errors
-    ///
-    /// If the turn could not be started, or another one is running.
-    pub async fn start(&self, prompt: impl Into<Prompt>) -> Result<Turn, RunnerError> {
-        self.start_prepared(self.prepare(prompt.into(), Instant::now()).await?).await
-    }
-
     /// Fills in the runner's defaults and reads the key of the model, which may run a command. Time limits count
     /// from `since`.
     ///
@@ -206,25 +142,13 @@ impl Runner {
         Ok(PreparedTurn { prompt, now, since })
     }
 
-    /// Starts a turn that was completed by [`prepare`](Self::prepare).
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Self::start).
-    pub async fn start_prepared(&self, prepared: PreparedTurn) -> Result<Turn, RunnerError> {
-        let PreparedTurn { prompt, now, since } = prepared;
-        let started = Box::pin(self.inner.turns.start_since(prompt, now, since));
-        let handle = started.instrument(self.inner.span.clone()).await?;
-        Ok(Turn::new(handle, self.clone()))
-    }
-
     /// Ends the runner's own processes and releases the resources of its task. Returns when no such process is left.
     ///
-    /// A running turn is killed. The session of an [ephemeral](RunnerBuilder::ephemeral) runner is deleted from
+    /// A running turn is killed. The session of an [ephemeral](crate::RunnerBuilder::ephemeral) runner is deleted from
     /// opencode's history, and so is its journal. The runner's own server ends. A further turn would start a new
     /// one.
     ///
-    /// The task's directory is removed if the [cleanup](RunnerBuilder::cleanup) setting requires it.
+    /// The task's directory is removed if the [cleanup](crate::RunnerBuilder::cleanup) setting requires it.
     ///
     /// Dropping the runner does the same in the background, but deletes no session, and a shared server keeps what it has
     /// loaded for the directory. A process that exits meanwhile may leave the directory.

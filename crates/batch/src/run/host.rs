@@ -1,17 +1,15 @@
 //! Attempts on one opencode of this machine.
 
-use super::attempt::{Activity, Attempt, AttemptEnd, AttemptRunner, Stop};
+use super::attempt::Activity;
 use super::folder::BatchFolder;
-use super::steps::Steps;
-use super::throttles::{RateLimit, Throttles};
+use super::throttles::Throttles;
 use crate::workspace::{WorkspaceError, WorkspaceOptions, Workspaces};
-use async_trait::async_trait;
 use opencode_runner::{Host, ModelSource, Runner, TurnOptions};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 
 /// The directories of tasks that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,22 +121,12 @@ impl HostRunner {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), live);
     }
 
-    fn forget(&self, id: &str) {
+    pub(super) fn forget(&self, id: &str) {
         let live = self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         drop(live);
     }
-}
 
-#[async_trait]
-impl AttemptRunner for HostRunner {
-    async fn run(&self, attempt: Attempt, stop: watch::Receiver<Stop>) -> AttemptEnd {
-        let id = attempt.task.id.clone();
-        let end = Box::pin(Steps::new(self, attempt, stop).run()).await;
-        self.forget(&id);
-        end
-    }
-
-    fn activity(&self, id: &str) -> Option<Activity> {
+    pub(super) fn activity_of(&self, id: &str) -> Option<Activity> {
         let live = self.running.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()?;
         let Some(runner) = live.runner else { return Some(Activity::new(live.step, 0.0)) };
         let conversation = runner.conversation();
@@ -150,18 +138,6 @@ impl AttemptRunner for HostRunner {
             })
         });
         Some(Activity::new(tool.unwrap_or_else(|| live.step.to_owned()), cost))
-    }
-
-    async fn rate_limit(&self) -> RateLimit {
-        self.options.throttles.next_limit().await
-    }
-
-    fn pause(&self, source: &str, time: Duration) {
-        self.options.throttles.pause(source, time);
-    }
-
-    async fn shut_down(&self) {
-        self.host.shutdown().await;
     }
 }
 

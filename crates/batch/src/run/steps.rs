@@ -1,13 +1,15 @@
 //! The steps of one attempt: directory, `setup`, turns, patch, `check`.
 
-use super::attempt::{Attempt, AttemptEnd, Stop};
+use super::attempt::{Activity, Attempt, AttemptEnd, AttemptRunner, Stop};
 use super::folder::make_private;
 use super::host::{HostRunner, Keep};
+use super::throttles::RateLimit;
 use crate::ledger::{CheckResult, PatchResult, Standing, TaskResult};
 use crate::policy::Rule;
 use crate::scheduler::Outcome;
 use crate::task::{JsonSchema, Permission};
 use crate::workspace::{ArtifactLimits, RepositorySpec, TaskCommand, TaskWorkspace, WorkspaceError};
+use async_trait::async_trait;
 use jiff::Timestamp;
 use opencode_runner::{
     FailureKind, Limit, ModelChoice, PermissionPolicy, Prompt, Report, ReportError, RunState, Runner, RunnerBuilder,
@@ -20,8 +22,34 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+#[async_trait]
+impl AttemptRunner for HostRunner {
+    async fn run(&self, attempt: Attempt, stop: watch::Receiver<Stop>) -> AttemptEnd {
+        let id = attempt.task.id.clone();
+        let end = Box::pin(Steps::new(self, attempt, stop).run()).await;
+        self.forget(&id);
+        end
+    }
+
+    fn activity(&self, id: &str) -> Option<Activity> {
+        self.activity_of(id)
+    }
+
+    async fn rate_limit(&self) -> RateLimit {
+        self.options.throttles.next_limit().await
+    }
+
+    fn pause(&self, source: &str, time: Duration) {
+        self.options.throttles.pause(source, time);
+    }
+
+    async fn shut_down(&self) {
+        self.host.shutdown().await;
+    }
+}
+
 /// An attempt that is executed.
-pub(super) struct Steps<'a> {
+struct Steps<'a> {
     runner: &'a HostRunner,
     attempt: Attempt,
     stop: watch::Receiver<Stop>,
@@ -79,7 +107,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 impl<'a> Steps<'a> {
-    pub(super) fn new(runner: &'a HostRunner, attempt: Attempt, stop: watch::Receiver<Stop>) -> Self {
+    fn new(runner: &'a HostRunner, attempt: Attempt, stop: watch::Receiver<Stop>) -> Self {
         let folder = runner.options.folder.attempt(&attempt.task.id, attempt.number);
         let name = attempt.task.task_name.clone().unwrap_or_else(|| "task".to_owned());
         let report = Report::without_turn(&name, RunState::Interrupted);
@@ -92,7 +120,7 @@ impl<'a> Steps<'a> {
         Self { runner, attempt, stop, folder, result, was_held: false }
     }
 
-    pub(super) async fn run(mut self) -> AttemptEnd {
+    async fn run(mut self) -> AttemptEnd {
         let mut workspace = None;
         let outcome = match Box::pin(self.carry_out(&mut workspace)).await {
             Ok(outcome) => outcome,

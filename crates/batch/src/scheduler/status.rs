@@ -1,6 +1,6 @@
 //! Figures of a batch.
 
-use super::{Hold, Scheduler, StopReason};
+use super::step::{Hold, StopReason};
 use crate::ledger::Standing;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -100,27 +100,4 @@ pub struct Status {
     pub stopped_sources: Vec<String>,
     /// The counters of the tasks.
     pub totals: Totals,
-}
-
-impl Scheduler {
-    /// Returns where the batch stands.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let sum = |of: fn(&super::Source) -> usize| self.sources.iter().map(of).sum::<usize>() as u64;
-        let stopped = self.names.iter().filter(|(_, number)| self.sources[usize::from(**number)].is_stopped());
-        let mut stopped_sources: Vec<_> = stopped.map(|(name, _)| name.clone()).collect();
-        stopped_sources.sort();
-        Status {
-            tasks: self.states.len() as u64,
-            running: self.running as u64,
-            delayed: sum(|source| source.delayed),
-            not_run: sum(|source| source.ready),
-            jobs: self.settings.jobs,
-            is_paused: self.is_paused,
-            holds: self.holds.iter().copied().collect(),
-            stopped: self.stop_reason(),
-            stopped_sources,
-            totals: self.totals,
-        }
-    }
 }

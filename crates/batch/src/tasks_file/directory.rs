@@ -1,8 +1,8 @@
 //! A directory with a Markdown file for each task.
 
-use super::MAX_TASK_LEN;
 use super::error::{Problem, TasksFileError};
 use super::index::{Index, Position};
+use super::limits::MAX_TASK_LEN;
 use crate::task::{Field, RawField, RawFields};
 use serde_json::{Map, Value};
 use std::borrow::Cow;

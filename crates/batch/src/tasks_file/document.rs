@@ -1,8 +1,8 @@
 //! One JSON document: a list of tasks, or an object with the list as `tasks` or `prompts`.
 
-use super::MAX_DOCUMENT_LEN;
 use super::error::{Problem, TasksFileError};
 use super::index::{Index, Position};
+use super::limits::MAX_DOCUMENT_LEN;
 use crate::task::{BatchTask, ParseOptions, RawFields, TaskError, parse_fields};
 use serde_json::value::RawValue;
 use std::borrow::Cow;

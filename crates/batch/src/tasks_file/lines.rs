@@ -1,8 +1,8 @@
 //! A JSON object a line.
 
-use super::MAX_TASK_LEN;
 use super::error::{Problem, TasksFileError};
 use super::index::{Index, Position};
+use super::limits::MAX_TASK_LEN;
 use crate::task::RawFields;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};

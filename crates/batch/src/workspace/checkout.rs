@@ -1,9 +1,8 @@
 //! The directories of a batch's tasks.
 
-use super::files::{blocking, open_lock, remove_tree, write_if_changed};
+use super::files::{PRIVATE_PREFIX, blocking, open_lock, remove_tree, write_if_changed};
 use super::git::{Git, GitProblem};
 use super::mirror::{Mirrors, Repository};
-use super::patch::PRIVATE_PREFIX;
 use super::repository::{hash, slug};
 use super::{RepositorySpec, WorkspaceError};
 use opencode_run_process::{Supervisor, TaskDir, command_environment, create_private_dir_all};

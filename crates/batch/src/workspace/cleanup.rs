@@ -1,8 +1,7 @@
 //! Mirrors and clones that no batch uses, for deletion.
 
 use super::checkout::{KEPT, LEASE, MIRRORS, is_task_name};
-use super::files::{open_lock, remove_tree};
-use super::patch::PRIVATE_PREFIX;
+use super::files::{PRIVATE_PREFIX, open_lock, remove_tree};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};

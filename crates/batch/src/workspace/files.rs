@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+/// The beginning of the name of a private git directory.
+pub(crate) const PRIVATE_PREFIX: &str = ".opencode-run-patch-";
 /// The interval of retries of a lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 

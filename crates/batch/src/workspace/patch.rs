@@ -5,7 +5,7 @@
 
 use super::WorkspaceError;
 use super::checkout::TaskWorkspace;
-use super::files::blocking;
+use super::files::{PRIVATE_PREFIX, blocking};
 use super::git::{Git, failed, read_end};
 use super::mirror::Repository;
 use super::overlay::is_real_directory;
@@ -22,8 +22,6 @@ use walkdir::WalkDir;
 
 /// The maximum size of a patch: a larger one contains build results.
 const MAX_PATCH_BYTES: u64 = 256 * 1024 * 1024;
-/// The beginning of the name of a private git directory.
-pub(crate) const PRIVATE_PREFIX: &str = ".opencode-run-patch-";
 /// The mode of a submodule in an index.
 const SUBMODULE_MODE: &[u8] = b"160000";
 /// The maximum number of warnings.

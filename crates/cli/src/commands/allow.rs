@@ -18,7 +18,7 @@ pub(crate) async fn allow(args: &AllowArgs, console: Console) -> Code {
         None => Err(CommandError::new(FailureKind::Config, "there is no home directory for the list of allowed files")
             .hint("set HOME")),
         Some(allowed) if args.list => match list(&allowed) {
-            Ok(text) => return super::print(TextKind::Plain, |out| out.write_all(text.as_bytes())).await,
+            Ok(text) => return super::print::print(TextKind::Plain, |out| out.write_all(text.as_bytes())).await,
             Err(error) => Err(failed(&error)),
         },
         Some(allowed) if args.revoke => revoke(&allowed, &args.file, console),

@@ -6,11 +6,13 @@ mod progress;
 mod run;
 
 pub(super) use self::run::drive;
+use super::print::print_text;
+use super::shutdown::until_signal;
 use crate::args::{BatchArgs, BatchCommand, CtlArgs, CtlRequest};
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
-use crate::output::{OutputError, Stdout, TextKind};
+use crate::output::TextKind;
 use crate::signals::Signals;
 use opencode_run_batch::run::{BatchFolder, ControlError, Request, request};
 use opencode_run_core::{ErrorChain, FailureKind};
@@ -19,7 +21,7 @@ use opencode_run_core::{ErrorChain, FailureKind};
 pub(crate) async fn batch(args: BatchArgs, signals: Signals, console: Console) -> Code {
     match args.command {
         Some(command) => {
-            super::until_signal(signals, async {
+            until_signal(signals, async {
                 let done = match command {
                     BatchCommand::Ctl(args) => ctl(args).await,
                     BatchCommand::Export(args) => files::export(args, console).await,
@@ -57,14 +59,5 @@ async fn ctl(args: CtlArgs) -> Result<Code, CommandError> {
         CommandError::new(kind, ErrorChain::new(&error).to_string())
     })?;
     let text = serde_json::to_string_pretty(&answer).unwrap_or_default() + "\n";
-    print(TextKind::Json, text).await
-}
-
-/// Prints a text on stdout.
-async fn print(kind: TextKind, text: String) -> Result<Code, CommandError> {
-    match Stdout::new(kind).write(text).await {
-        Ok(()) => Ok(Code::OK),
-        Err(OutputError::Gone) => Ok(Code::PIPE),
-        Err(error) => Err(CommandError::io(error.to_string())),
-    }
+    print_text(TextKind::Json, text).await
 }

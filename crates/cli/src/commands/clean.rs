@@ -160,7 +160,7 @@ async fn print(rows: &[Row], selected: &[CleanKind], args: &CleanArgs) -> Code {
         ReportFormat::Json => serde_json::to_string(rows).unwrap_or_default() + "\n",
         ReportFormat::Text => table(rows, selected, args.dry_run),
     };
-    super::print(args.output_format.text_kind(), |out| out.write_all(text.as_bytes())).await
+    super::print::print(args.output_format.text_kind(), |out| out.write_all(text.as_bytes())).await
 }
 
 /// Returns the table, and below it what a dry run lists.

@@ -1,7 +1,9 @@
 //! A demonstration with a scripted model: needs no account, and the network only for npm.
 
 mod batch;
+mod stage;
 
+use self::stage::{environment, sources, workspace};
 use super::setup;
 use crate::args::{DemoArgs, OutputFormat};
 use crate::console::Console;
@@ -14,9 +16,8 @@ use crate::watch;
 use opencode_run_core::{FailureKind, Prompt};
 use opencode_run_process::LocateError;
 use opencode_run_scripted_model::{Answer, Part, Script, ScriptedModel, Usage, When};
-use opencode_runner::{BuildError, ModelConfig, ModelSource, ModelSourceType, Runner, RunnerBuilder};
+use opencode_runner::{BuildError, Runner, RunnerBuilder};
 use serde_json::json;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,37 +99,10 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
     Ok(code)
 }
 
-/// Returns the given workspace, or creates a temporary one that is kept.
-fn workspace(named: Option<&Path>) -> Result<PathBuf, CommandError> {
-    if let Some(workspace) = named {
-        return Ok(workspace.to_owned());
-    }
-    let made = tempfile::Builder::new().prefix("opencode-run-demo-").tempdir();
-    made.map(tempfile::TempDir::keep).map_err(|error| CommandError::of(FailureKind::Io, &error))
-}
-
 fn runner(model: &ScriptedModel, workspace: &Path) -> RunnerBuilder {
     // The user's own configuration and history do not belong in a demonstration.
     let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources(model)).isolated(true);
     builder.environment(environment()).watcher(watch::watcher())
-}
-
-/// Returns the model as a source.
-fn sources(model: &ScriptedModel) -> ModelSource {
-    let mut sources = ModelSource::new();
-    let config = ModelConfig {
-        base_url: Some(model.base_url()),
-        price_input: Some(1.0),
-        price_output: Some(4.0),
-        ..ModelConfig::new("scripted")
-    };
-    sources.set_model(ModelSourceType::Default, config);
-    sources
-}
-
-/// Returns the environment of opencode. The network is not needed: the model is fully described.
-fn environment() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os().chain([("OPENCODE_DISABLE_MODELS_FETCH".into(), "1".into())])
 }
 
 /// Returns the script of the model.

@@ -44,7 +44,7 @@ pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
         .find(|finding| finding.status == Status::Error)
         .map_or(Code::OK, |finding| if finding.check == programs::OPENCODE { Code::OPENCODE } else { Code::CONFIG });
     let findings = Findings { ok: code == Code::OK, findings };
-    let printed = super::print(args.output_format.text_kind(), |out| match args.output_format {
+    let printed = super::print::print(args.output_format.text_kind(), |out| match args.output_format {
         ReportFormat::Json => writeln!(out, "{}", serde_json::to_string(&findings)?),
         ReportFormat::Text => findings.findings.iter().try_for_each(|finding| write_text(out, finding)),
     });

@@ -40,7 +40,7 @@ struct Source {
 pub(crate) async fn models(args: &ModelsArgs, console: Console) -> Code {
     match usable(args, console).await {
         Ok(usable) => {
-            let printed = super::print(args.output_format.text_kind(), |out| match args.output_format {
+            let printed = super::print::print(args.output_format.text_kind(), |out| match args.output_format {
                 ReportFormat::Json => writeln!(out, "{}", serde_json::to_string(&usable)?),
                 ReportFormat::Text => write_text(out, &usable),
             });

@@ -6,9 +6,10 @@ use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::output::{Printer, report};
+use crate::short_text::first_line;
 use crate::signals::Signals;
 use crate::turn_session::code_of_output;
-use crate::{advice, message, messages};
+use crate::{advice, message};
 use opencode_run_core::{Conversation, FailureKind, RunState, SessionId, TurnRecord};
 use opencode_run_markdown::conversation_markdown;
 use opencode_runner::transcript::{TRANSCRIPT_NAME, write_atomically};
@@ -160,6 +161,6 @@ fn facts(conversation: &Conversation) -> String {
 /// Describes the end of the last turn.
 fn how_it_ended(turn: &TurnRecord) -> String {
     let why = turn.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
-    let (message, seconds) = (messages::first_line(&turn.message), turn.duration.as_secs_f64());
+    let (message, seconds) = (first_line(&turn.message), turn.duration.as_secs_f64());
     format!("the last turn, “{message}”: {} after {seconds:.1} s{why}", turn.state)
 }

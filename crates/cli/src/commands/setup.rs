@@ -46,7 +46,7 @@ pub(crate) async fn setup(args: &SetupArgs, console: Console) -> Code {
         (None, Generation::One) => install(args.force, console).await,
     };
     match installed {
-        Ok(path) => super::print(TextKind::Plain, |out| writeln!(out, "{}", path.display())).await,
+        Ok(path) => super::print::print(TextKind::Plain, |out| writeln!(out, "{}", path.display())).await,
         Err(error) => {
             Console::error(&error);
             Code::of_kind(error.kind)

@@ -1,7 +1,7 @@
 //! The view as a pure function from the events, the time and the terminal size to its lines.
 
-use crate::messages::first_line;
 use crate::screen::Size;
+use crate::short_text::{duration_text, first_line};
 use crate::styled::Line;
 use anstyle::{AnsiColor, Style};
 use opencode_run_core::{Event, SessionId, ToolCall, ToolState, TurnEvent, WarningCode};
@@ -201,17 +201,6 @@ fn title(call: &ToolCall) -> String {
     let described = DESCRIBING_FIELDS.iter().filter_map(|name| fields.get(*name)?.as_str());
     let any = fields.values().filter_map(Value::as_str);
     described.chain(any).find(|text| !text.trim().is_empty()).map(first_line).unwrap_or_default()
-}
-
-/// Formats a duration for people.
-pub(crate) fn duration_text(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..10 => format!("{:.1} s", time.as_secs_f64()),
-        10..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
-    }
 }
 
 fn tokens_text(tokens: u64) -> String {

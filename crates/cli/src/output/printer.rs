@@ -1,6 +1,7 @@
 //! The ways of printing a turn.
 
-use super::report::{Report, last_line};
+use super::last_line::last_line;
+use super::report::Report;
 use super::text::TextStream;
 use super::{Answer, OutputError, Stdout, TextKind, stream_json};
 use crate::args::OutputFormat;

@@ -1,7 +1,5 @@
 //! The object that `--output-format json` prints.
 
-use super::stream_json;
-use crate::args::OutputFormat;
 use crate::error::CommandError;
 use crate::warnings;
 use opencode_run_core::{Conversation, RunState, TurnRecord};
@@ -48,15 +46,6 @@ fn of_nothing(task_name: &str, runner: Option<&Runner>, state: RunState) -> Repo
     report.task_dir = runner.map(|runner| runner.task_dir().path().to_owned()).filter(|path| path.exists());
     report.session_id = runner.and_then(Runner::session_id).map(|session| session.to_string());
     report
-}
-
-/// Returns the last line of the output in a format; empty for text.
-pub(crate) fn last_line(report: &Report<'_>, format: OutputFormat) -> String {
-    match format {
-        OutputFormat::Text => String::new(),
-        OutputFormat::Json => to_json(report) + "\n",
-        OutputFormat::StreamJson => stream_json::result_line(report),
-    }
 }
 
 /// Returns the object on one line.

@@ -1,6 +1,6 @@
 //! The outcome of a turn: the transport's report, checked against the events and requests before it.
 
-use super::{MAX_UNKNOWN_STEPS, Stop, TurnMachine};
+use super::{Stop, TurnMachine};
 use crate::{Ending, EntryContent, LimitKind, ReportedError, RunState, StepReason, TurnFailure};
 
 /// The outcome of a turn.
@@ -85,18 +85,6 @@ impl TurnMachine {
             LimitKind::Total => TurnFailure::Timeout { limit: self.limits.total.unwrap_or_default(), last_seen },
             LimitKind::Idle => TurnFailure::IdleTimeout { limit: self.limits.idle.unwrap_or_default(), last_seen },
         }
-    }
-}
-
-/// Returns the failure of a turn whose steps keep ending without a finish reason.
-pub(super) fn err_no_finish_reason() -> TurnFailure {
-    TurnFailure::Provider {
-        message: format!(
-            "{MAX_UNKNOWN_STEPS} answers in a row ended without a finish reason, and opencode would ask again without end"
-        ),
-        status: None,
-        retryable: Some(false),
-        url: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The loop of a running turn.
 
-use super::Shared;
+use super::shared::Shared;
 use crate::event_log::EventLog;
 use crate::{Changes, Control, Input, LimitKind, Recorder, Signal, StartedTurn, TurnEvent};
 use std::pin::Pin;

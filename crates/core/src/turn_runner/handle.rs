@@ -1,6 +1,6 @@
 //! A handle to one started turn.
 
-use super::Shared;
+use super::shared::Shared;
 use crate::event_log::EventLog;
 use crate::{Control, Events, TurnRecord};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::extensions::Extensions;
 use super::http::{ClientError, Http};
 use super::{Generation, KnownModel, SessionEvent, v1, v2};
-use crate::session::SessionInfo;
+use crate::session_info::SessionInfo;
 use opencode_run_core::{ModelName, SessionId};
 use reqwest::{Response, Url};
 use std::path::{Path, PathBuf};

@@ -9,13 +9,10 @@ use crate::launch_options::Reach;
 use crate::previous::History;
 use crate::runner::AtEnd;
 use crate::task_place::Resolved;
-use crate::{BuildError, Runner, RunnerError, paths};
+use crate::{BuildError, Runner, RunnerError};
 use opencode_run_core::{Executor, FailureKind, ModelChoice, ModelName, RunError, SessionId, StartError, Task};
-use opencode_run_process::{
-    LocateError, Locator, Opencode, SessionInfo, SessionModel, Supervisor, TaskDir, TaskDirError, TaskName,
-};
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use opencode_run_process::{SessionInfo, SessionModel, TaskDir, TaskDirError, TaskName};
+use std::path::Path;
 use std::sync::Arc;
 
 impl RunnerBuilder {
@@ -168,26 +165,4 @@ async fn locate_session(
 
 fn wrong(message: &str) -> StartError {
     StartError::new(FailureKind::Usage, message)
-}
-
-/// Locates opencode for a user with these environment variables: at `explicit`, otherwise the first on `PATH`,
-/// otherwise the one installed by `opencode-run setup`.
-///
-/// # Errors
-///
-/// If no opencode is found, or the one found cannot be used.
-pub async fn locate_opencode(
-    explicit: Option<PathBuf>,
-    variables: &[(OsString, OsString)],
-    watcher: Option<Supervisor>,
-) -> Result<Opencode, LocateError> {
-    let search_path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-    let mut locator = Locator::from_path_variable(search_path).explicit(explicit).supervised_by(watcher);
-    if let Some(installed) = paths::installed_opencode() {
-        locator = locator.installed(installed);
-    }
-    if let Some(cache) = paths::cache_dir() {
-        locator = locator.version_cache(cache.join("version.json"));
-    }
-    locator.locate().await
 }

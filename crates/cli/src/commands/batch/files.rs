@@ -1,7 +1,7 @@
 //! Results files of batches, exported and merged.
 
-use super::print;
 use crate::args::{ExportArgs, MergeArgs};
+use crate::commands::print::print_text;
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
@@ -41,7 +41,7 @@ pub(super) async fn export(args: ExportArgs, console: Console) -> Result<Code, C
     if text.is_empty() {
         Ok(Code::OK)
     } else {
-        print(TextKind::Plain, String::from_utf8_lossy(&text).into_owned()).await
+        print_text(TextKind::Plain, String::from_utf8_lossy(&text).into_owned()).await
     }
 }
 

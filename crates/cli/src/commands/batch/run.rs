@@ -1,8 +1,9 @@
 //! A batch that runs.
 
+use super::load;
 use super::progress::Progress;
-use super::{load, print};
 use crate::args::{BatchRunArgs, ReportFormat};
+use crate::commands::print::print_text;
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
@@ -42,7 +43,7 @@ pub(super) async fn run(mut args: BatchRunArgs, mut signals: Signals, console: C
     let Some(Prepared { batch, ledger, folder, input, format }) = prepared else { return Ok(Code::OK) };
     let (summary, code) = drive(batch, ledger, &folder, input, &signals, console).await;
     if let Some(format) = format {
-        print(TextKind::Json, figures(&summary, format)).await?;
+        print_text(TextKind::Json, figures(&summary, format)).await?;
     }
     Ok(code)
 }

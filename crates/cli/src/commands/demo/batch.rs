@@ -1,8 +1,9 @@
 //! A batch on a scripted model: a dozen tasks, some of which fail.
 
-use super::{environment, setup, sources, workspace};
+use super::stage::{environment, sources, workspace};
 use crate::args::DemoArgs;
 use crate::commands::batch::drive;
+use crate::commands::setup;
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;

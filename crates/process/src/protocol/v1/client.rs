@@ -9,7 +9,7 @@ use crate::protocol::extensions::Extensions;
 use crate::protocol::http::{self, ClientError, Http, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, REQUEST_TIMEOUT, text};
 use crate::protocol::ids::is_id;
 use crate::protocol::{SessionEvent, directory};
-use crate::session::{SessionInfo, SessionModel};
+use crate::session_info::{SessionInfo, SessionModel};
 use opencode_run_core::{PermissionAnswer, Prompt, SessionId};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Deserialize;

@@ -5,7 +5,7 @@ use super::stderr::plain;
 use crate::json_text::{parse, parse_beginning};
 use crate::protocol::Exported;
 use crate::protocol::ids::is_id;
-use crate::session::SessionInfo;
+use crate::session_info::SessionInfo;
 use opencode_run_core::SessionId;
 use serde::Deserialize;
 use serde_json::Value;
@@ -73,7 +73,7 @@ fn messages_in(export: &[u8]) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::SessionModel;
+    use crate::session_info::SessionModel;
     use opencode_run_core::ModelSourceType;
 
     #[test]

@@ -54,7 +54,8 @@ pub(crate) fn plugin_failure(data: &str) -> Option<(PathBuf, String)> {
         return None;
     }
     let event: Value = parse_repaired(data).ok()?;
-    let (payload, directory) = (&event["payload"], event["directory"].as_str()?);
+    let payload = &event["payload"];
+    let directory = event["directory"].as_str()?;
     let properties = &payload["properties"];
     if payload["type"] != "session.error" || properties["sessionID"].is_string() {
         return None;

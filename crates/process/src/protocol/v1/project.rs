@@ -1,6 +1,6 @@
 //! The files with which a project configures opencode, and their powers.
 
-use crate::project_config::ProjectPower;
+use crate::project_power::ProjectPower;
 use jsonc_parser::ParseOptions;
 use serde_json::{Map, Value};
 use std::fs;

@@ -3,7 +3,7 @@
 //! Newer versions name it in the session; for older ones it is read from the messages.
 
 use crate::protocol::v1::configuration::source_of;
-use crate::session::SessionModel;
+use crate::session_info::SessionModel;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -7,7 +7,7 @@ use crate::protocol::http::{self, ClientError, Http, MAX_ANSWER_BYTES, MAX_MESSA
 use crate::protocol::turn::Request;
 use crate::protocol::v1::session_model;
 use crate::protocol::{KnownModel, SessionEvent};
-use crate::session::{SessionInfo, SessionModel};
+use crate::session_info::{SessionInfo, SessionModel};
 use jsonc_parser::ParseOptions;
 use opencode_run_core::{ModelName, SessionId};
 use reqwest::{Method, RequestBuilder, Response};
