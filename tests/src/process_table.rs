@@ -50,7 +50,7 @@ pub(crate) fn with_variable(name: &str, value: &str) -> Vec<ProcessId> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|&pid| pid != own)
         .filter_map(|pid| {
-            // The identity first: an environment that was read later belongs to that process or is gone.
+            // The identity is read first: an environment that is read later belongs to that process or is gone.
             let process = ProcessId::of_living(pid)?;
             let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
             let has = environment.split(|&byte| byte == 0).any(|variable| variable == wanted);

@@ -182,7 +182,7 @@ fn crates_import_only_lower_layers() {
     }
 }
 
-/// Modules that import each other can only be understood together, also if they do it through a re-export.
+/// Modules that import each other can only be understood together, even if the import is a re-export.
 #[test]
 fn modules_of_a_crate_form_no_circle() {
     let mut crates: BTreeMap<String, Modules> = BTreeMap::new();

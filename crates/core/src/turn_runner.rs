@@ -240,7 +240,7 @@ impl TurnRunner {
 
     /// Returns a reader of the last turn's events, from the oldest event in the window.
     ///
-    /// A reader that is slower than the turn is informed how many events it missed.
+    /// A reader that is slower than the turn gets the number of missed events.
     #[must_use]
     pub fn events(&self) -> Events {
         self.log().map_or_else(Events::ended, |log| EventLog::read_from_start(&log))
@@ -249,7 +249,7 @@ impl TurnRunner {
     /// Returns a lossless reader of the last turn's events: the turn waits for it (backpressure).
     ///
     /// Such a wait does not count as idle. A turn that is being ended does not wait for readers; from then on a
-    /// slow reader is informed how many events it missed.
+    /// slow reader gets the number of missed events.
     #[must_use]
     pub fn lossless_events(&self) -> Events {
         self.log().map_or_else(Events::ended, |log| EventLog::read_lossless(&log))

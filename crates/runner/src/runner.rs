@@ -226,8 +226,8 @@ impl Runner {
         self.inner.turns.recent_events(count)
     }
 
-    /// Returns a reader of the last turn's events, from the oldest in the window. A slow reader is informed how
-    /// many it missed.
+    /// Returns a reader of the last turn's events, from the oldest in the window. A slow reader gets the
+    /// number of missed events.
     #[must_use]
     pub fn events(&self) -> Events {
         self.inner.turns.events()

@@ -23,8 +23,8 @@ impl TurnHandle {
         self.shared.finished(self.index).await
     }
 
-    /// Returns a reader of the turn's events, from the oldest in the window. A slow reader is informed how many it
-    /// missed.
+    /// Returns a reader of the turn's events, from the oldest in the window. A slow reader gets the number of missed
+    /// events.
     #[must_use]
     pub fn events(&self) -> Events {
         EventLog::read_from_start(&self.log)

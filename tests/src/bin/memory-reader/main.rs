@@ -1,9 +1,9 @@
 //! An attacker: `memory-reader FILE SECRET PROGRAM ARGUMENT...` opens the memory of a program at its start, and
 //! searches it for a secret once the file exists.
 //!
-//! It does not depend on timing: it starts a shell that becomes the program, and traces that shell until just then.
-//! Before the program's first instruction it has opened the memory and stopped tracing. It also searches the processes
-//! that the program has started by then.
+//! It does not depend on timing: it starts a shell that becomes the program, and traces that shell up to that
+//! moment. It opens the memory and stops tracing before the program executes its first instruction. It also searches
+//! the processes that the program has started until the file exists.
 //!
 //! It prints the processes in which it found the secret, and kills the program.
 
