@@ -55,8 +55,10 @@ impl Watch {
     pub(crate) fn begin(sandbox: &Sandbox) -> Self {
         let (name, value) = sandbox.marker();
         let marker = format!("{name}={value}");
-        let (over, peak) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (is_over, highest) = (Arc::clone(&over), Arc::clone(&peak));
+        let over = Arc::new(AtomicBool::new(false));
+        let peak = Arc::new(AtomicU64::new(0));
+        let is_over = Arc::clone(&over);
+        let highest = Arc::clone(&peak);
         let thread = std::thread::spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 highest.fetch_max(memory_of(&marker), Ordering::Relaxed);

@@ -145,7 +145,10 @@ fn add(invocations: &mut Vec<Invocation>, record: Record) {
     };
     match record {
         Record::Start { pid, command, number, argv, cwd, env } => {
-            let (stdin, stdin_bytes, exit, requests) = (None, None, None, Vec::new());
+            let stdin = None;
+            let stdin_bytes = None;
+            let exit = None;
+            let requests = Vec::new();
             invocations.push(Invocation { pid, command, number, argv, cwd, env, stdin, stdin_bytes, requests, exit });
         }
         Record::Stdin { pid, text, bytes } => last(invocations, pid, &|invocation| {

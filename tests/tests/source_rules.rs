@@ -131,7 +131,8 @@ fn names_the_command(line: &str) -> bool {
 fn library_messages_name_no_command_options() {
     assert!(names_the_command("    \"remove --no-gateway\"") && names_the_command("`opencode-run setup`"));
     assert!(!names_the_command("git.args([\"init\", \"--quiet\"])"));
-    let (mut files, mut naming) = (0, Vec::new());
+    let mut files = 0;
+    let mut naming = Vec::new();
     for (name, text) in sources() {
         let is_test = name.contains("/tests/") || name.ends_with("/tests.rs") || name.contains("/examples/");
         let is_command = name.starts_with("cli/") || name.starts_with("scripted-model/");
@@ -290,18 +291,27 @@ fn library_reexports_what_it_names() {
     assert!(names.is_empty(), "`opencode_runner` does not re-export {names:?}");
 }
 
+/// Returns whether a line packs values into a tuple that it unpacks.
+fn packs_values(line: &str) -> bool {
+    let names = line.trim_start().trim_start_matches("/// ").strip_prefix("let (");
+    let names = names.and_then(|rest| rest.split_once(") = (")).map(|(names, _)| names);
+    names.is_some_and(|names| names.chars().all(|c| c.is_alphanumeric() || "_ ,".contains(c)))
+}
+
 /// Values that are packed into a tuple only to be unpacked are harder to read than one `let` each.
 #[test]
-fn core_packs_no_values_into_tuples() {
-    let is_packed = |line: &str| {
-        let names = line.trim_start().strip_prefix("let (").and_then(|rest| rest.split_once(") = ("));
-        names.is_some_and(|(names, _)| names.chars().all(|c| c.is_alphanumeric() || "_ ,".contains(c)))
-    };
-    assert!(is_packed("    let (a, mut b) = (1, 2);") && !is_packed("let (a, b) = both();"));
-    let crates = ["core/src/", "runner/src/", "process/src/"];
-    for (name, text) in sources().into_iter().filter(|(name, _)| crates.iter().any(|of| name.starts_with(of))) {
-        let is_test = name.contains("/tests/") || name.ends_with("/tests.rs");
-        let packed = code(&text).find(|line| !is_test && is_packed(line));
-        assert!(packed.is_none(), "{name}: {}", packed.unwrap_or_default());
+fn values_are_not_packed_into_tuples() {
+    let packed = ["    let (a, mut b) =", "(1, 2);"].join(" ");
+    assert!(packs_values(&packed) && !packs_values("let (a, b) = both();"));
+    let mut packing = Vec::new();
+    for folder in ["crates", "tests", "bench"] {
+        let mut files = Vec::new();
+        rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder), &mut files);
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let lines = text.lines().enumerate().filter(|(_, line)| packs_values(line));
+            packing.extend(lines.map(|(number, line)| format!("{}:{}: {line}", file.display(), number + 1)));
+        }
     }
+    assert!(packing.is_empty(), "{}", packing.join("\n"));
 }

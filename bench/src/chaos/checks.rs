@@ -57,7 +57,8 @@ fn last_object(stdout: &str) -> Result<Value, String> {
 
 /// Checks that the exit code matches the state in the JSON object.
 fn check_agreement(code: i32, object: &Value) -> Result<(), String> {
-    let (state, kind) = (object["state"].as_str().unwrap_or_default(), object["error"]["kind"].as_str());
+    let state = object["state"].as_str().unwrap_or_default();
+    let kind = object["error"]["kind"].as_str();
     let agrees = match code {
         0 => state == "completed" && kind.is_none(),
         124 => state == "error" && matches!(kind, Some("timeout" | "idle_timeout")),
@@ -117,7 +118,8 @@ pub(crate) fn resume(plan: &Plan, sandbox: &Sandbox, programs: &Programs) -> Res
         let conversation = recovered.conversation;
         let Some(turn) = conversation.turns.first() else { continue };
         hold(turn.message == message(plan), || format!("{shown} contains another conversation"))?;
-        let (directory, output) = (conversation.directory(), turn.output());
+        let directory = conversation.directory();
+        let output = turn.output();
         hold(directory.is_dir(), || format!("{shown} belongs to a missing directory"))?;
         go_on(sandbox, programs, directory, &output).map_err(|why| format!("resume: {why}"))?;
     }

@@ -133,7 +133,9 @@ pub(crate) fn of_serve(rng: &mut Rng, ready: Act, escape: Vec<Act>) -> Course {
     let (name, expected, before, last) = match rng.u8(..22) {
         0 => ("a whole turn", completed(), vec![], plain()),
         1 => {
-            let (count, at_once, pause_ms) = (rng.u64(1..3000), rng.usize(1..50), rng.u64(..5));
+            let count = rng.u64(1..3000);
+            let at_once = rng.usize(1..50);
+            let pause_ms = rng.u64(..5);
             let speak = TurnAct::Speak { delta: "word ".to_owned(), count, at_once, pause_ms };
             let answer = "word ".repeat(usize::try_from(count).unwrap_or_default());
             ("a whole turn in pieces", Expected::Completed(answer), vec![], vec![speak])

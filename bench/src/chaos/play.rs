@@ -75,7 +75,9 @@ pub(crate) fn play(plan: &Plan, sandbox: &Sandbox, programs: &Programs, slack: D
         // A stream of JSON is long, and its end is the most informative part.
         let stdout = outcome.stdout.as_deref().unwrap_or_default();
         let stdout: String = stdout.chars().skip(stdout.chars().count().saturating_sub(MAX_SHOWN_CHARS)).collect();
-        let (status, stderr, words) = (outcome.status, &outcome.stderr, words(plan));
+        let status = outcome.status;
+        let stderr = &outcome.stderr;
+        let words = words(plan);
         Err(format!("{what}\n  {status:?}, stdout: {stdout:?}, stderr: {stderr:?}\n  asked: {words:?}"))
     };
     if let Some(took) = took

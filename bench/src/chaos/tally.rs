@@ -73,7 +73,8 @@ impl Statistics {
     }
 
     fn line(&self, elapsed: Duration) -> String {
-        let (survived, violations) = (self.survived, self.violations);
+        let survived = self.survived;
+        let violations = self.violations;
         format!("{:>5} s: {survived} survived, {violations} violations", elapsed.as_secs())
     }
 

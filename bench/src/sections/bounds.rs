@@ -80,7 +80,8 @@ async fn turn(
     }
     report.detail(what, &format!("{:.0} s", began.elapsed().as_secs_f64()));
     let bound = MAX_BYTES + text;
-    let (target, measured) = (format!("<= {:.0} MiB", mib(bound)), format!("{:.1} MiB", mib(taken.peak)));
+    let target = format!("<= {:.0} MiB", mib(bound));
+    let measured = format!("{:.1} MiB", mib(taken.peak));
     report.row(&format!("our own memory with {what}"), &target, &measured, taken.peak > 0 && taken.peak <= bound);
     Ok(object)
 }

@@ -66,7 +66,8 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
         ours(programs, &stage, &directory, call).await?;
     }
 
-    let (mut called, mut own) = (Vec::new(), Vec::new());
+    let mut called = Vec::new();
+    let mut own = Vec::new();
     let mut turns: [Vec<(Duration, ResourceUsage)>; CALLS.len()] = Default::default();
     for round in 0..if quick { 2 } else { 10 } {
         called.push(stage.bare(&directory, &[]).await?.0);
@@ -75,7 +76,8 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
             turns.push(ours(programs, &stage, &directory, call).await?);
         }
     }
-    let (called, own) = (median(&called), median(&own));
+    let called = median(&called);
+    let own = median(&own);
     for (place, bare) in [(Place::Called, called), (Place::Own, own)] {
         report.detail(&format!("bare `opencode run MESSAGE`{}", place.name()), &format!("{:.0} ms", ms(bare)));
     }

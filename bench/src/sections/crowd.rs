@@ -27,7 +27,8 @@ const TOTAL_PER_SECOND: usize = 20_000;
 /// less often than each of few. That is printed as a detail, because it mostly shows the effect of the caches.
 pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let sizes: &[usize] = if quick { &[20, 200] } else { &[20, 200, 2000] };
-    let (mut paced, mut floods) = (Vec::new(), Vec::new());
+    let mut paced = Vec::new();
+    let mut floods = Vec::new();
     for &sessions in sizes {
         // The beginning and end of a turn cost the same with one delta, so they are subtracted.
         let one = crowd(programs, sessions, 1, Duration::ZERO).await?;
@@ -49,7 +50,8 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
         paced.push(own_pace);
         floods.push(flood);
     }
-    let (few, many) = (sizes[0], sizes[sizes.len() - 1]);
+    let few = sizes[0];
+    let many = sizes[sizes.len() - 1];
     for (how, costs) in [("at each one's pace", paced), ("of a flood", floods)] {
         let growth = ratio(costs[costs.len() - 1], costs[0]);
         let what = format!("{many} sessions on one connection, an event {how} against one of {few}");

@@ -23,7 +23,9 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     let executor = ServeExecutor::new(launch(fake.executable(), &sandbox).await?)?;
     let runner = runner(&executor, &sandbox.workspace());
 
-    let (before, cpu, began) = (own_memory(), own_cpu(), Instant::now());
+    let before = own_memory();
+    let cpu = own_cpu();
+    let began = Instant::now();
     runner.start("flood".into(), SystemTime::now()).await?;
     let mut events = runner.lossless_events();
     let mut seen = 0;
@@ -32,7 +34,9 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
         seen += u64::from(matches!(event.observed.event, Event::TextDelta { .. }));
     }
     let record = runner.wait().await.ok_or("no record")?;
-    let (took, cpu, peak) = (began.elapsed(), own_cpu().saturating_sub(cpu), own_peak());
+    let took = began.elapsed();
+    let cpu = own_cpu().saturating_sub(cpu);
+    let peak = own_peak();
     let text = count * DELTA.len() as u64;
     if record.state != RunState::Completed || record.output_len() as u64 != text {
         return Err(format!("{} of {text} bytes, {:?}", record.output_len(), record.failure).into());

@@ -34,7 +34,8 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
         bare = bare.max(rate);
     }
 
-    let (mut best_at, mut best) = (MEMORY_AT, 0.0);
+    let mut best_at = MEMORY_AT;
+    let mut best = 0.0;
     for at_once in if quick { vec![] } else { vec![4, 8, 16] } {
         let run = Run::new(&stage, at_once, 40).await?;
         let rate = rate(&run.done, 10, 40);
@@ -47,7 +48,8 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     let tasks = if quick { 40 } else { 400 };
     let long = Run::new(&stage, best_at, tasks).await?;
     let overall = per_second(tasks as u64, long.took);
-    let (early, late) = (rate(&long.done, tasks / 8, tasks * 3 / 8), rate(&long.done, tasks * 3 / 4, tasks));
+    let early = rate(&long.done, tasks / 8, tasks * 3 / 8);
+    let late = rate(&long.done, tasks * 3 / 4, tasks);
     report.detail(&format!("ours, {tasks} tasks, {best_at} at a time"), &format!("{overall:.2} tasks/s"));
     let faster = overall / bare;
     report.row(
@@ -100,7 +102,8 @@ impl Run {
     async fn new(stage: &Stage, at_once: usize, tasks: usize) -> Result<Self, Box<dyn Error>> {
         let watch = Watch::begin(&stage.sandbox);
         let executor = ServeExecutor::new(stage.lean_launch().await?)?;
-        let (began, mut done) = (Instant::now(), Vec::new());
+        let began = Instant::now();
+        let mut done = Vec::new();
         let mut turns = futures_util::stream::iter(0..tasks).map(|_| task(stage, &executor)).buffer_unordered(at_once);
         while let Some(finished) = turns.next().await {
             finished?;

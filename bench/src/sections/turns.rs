@@ -41,7 +41,10 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     turn(&through, prompt()).await?;
     raw.turn().await?;
 
-    let (mut bare, mut own_turns, mut through_turns, mut raw_turns) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut bare = Vec::new();
+    let mut own_turns = Vec::new();
+    let mut through_turns = Vec::new();
+    let mut raw_turns = Vec::new();
     for _ in 0..if quick { 2 } else { 8 } {
         bare.push(stage.bare(&bare_directory, &["--session", &session]).await?.0);
         for _ in 0..TURNS_PER_ROUND {
@@ -50,8 +53,10 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
             raw_turns.push(raw.turn().await?);
         }
     }
-    let (bare, own_turns) = (median(&bare), median(&own_turns));
-    let (through_turns, raw_turns) = (median(&through_turns), median(&raw_turns));
+    let bare = median(&bare);
+    let own_turns = median(&own_turns);
+    let through_turns = median(&through_turns);
+    let raw_turns = median(&raw_turns);
     report.detail("bare `opencode run --session`", &format!("{:.0} ms", ms(bare)));
     report.detail("a turn on our server", &format!("{:.0} ms", ms(own_turns)));
     report.detail("a turn through us, on an attached server", &format!("{:.1} ms", ms(through_turns)));
@@ -95,7 +100,8 @@ impl Raw {
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let client = reqwest::Client::builder().no_proxy().build()?;
-        let (session, directory) = (String::new(), path(&directory));
+        let session = String::new();
+        let directory = path(&directory);
         let mut raw = Self { child, url, client, session, directory, model: MODEL.parse()? };
         let made: Value = raw.post("/session", &json!({"title": "raw"})).await?;
         made["id"].as_str().ok_or("the server created no session")?.clone_into(&mut raw.session);

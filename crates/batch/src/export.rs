@@ -244,7 +244,8 @@ fn junit(last: &[TaskResult], output: &mut dyn Write) -> io::Result<()> {
         last.len()
     )?;
     for result in last {
-        let (id, time) = (xml(&result.id), seconds(result));
+        let id = xml(&result.id);
+        let time = seconds(result);
         write!(output, "  <testcase classname=\"{}\" name=\"{id}\" time=\"{time}\">", xml(&result.report.task_name))?;
         let standing = result.standing();
         let message = match (&result.report.error, &result.check) {

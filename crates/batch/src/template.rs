@@ -46,7 +46,8 @@ impl Template {
             return Err(TemplateError::Empty);
         }
         let line_at = |rest: &str| text[..text.len() - rest.len()].matches('\n').count() + 1;
-        let (mut parts, mut rest) = (Vec::new(), text);
+        let mut parts = Vec::new();
+        let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{") {
             let line = line_at(after);
             let (name, behind) = after.split_once("}}").ok_or(TemplateError::Unclosed { line })?;

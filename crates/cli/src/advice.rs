@@ -88,7 +88,8 @@ pub(crate) fn describe(
         },
         TurnFailure::MalformedAnswer { .. } => match source {
             Some((source, config)) => {
-                let (type_, package) = (source.as_str().to_uppercase(), config.provider.as_str());
+                let type_ = source.as_str().to_uppercase();
+                let package = config.provider.as_str();
                 error.hint(format!(
                     "check that MODEL_{type_}_BASEURL is where the API begins, usually a path that ends in /v1, and that \
                      the server there speaks the protocol of MODEL_{type_}_PROVIDER, which is {package}"

@@ -224,7 +224,8 @@ mod tests {
                 .build_with(Arc::new(Stuck))
                 .await
                 .unwrap();
-            let (began, said) = (tokio::time::Instant::now(), RefCell::new(Vec::new()));
+            let began = tokio::time::Instant::now();
+            let said = RefCell::new(Vec::new());
             let say = |what: &str| said.borrow_mut().push(what.to_owned());
             let signals = Signals::listen(Link::default()).unwrap();
             let error =

@@ -146,7 +146,8 @@ impl Check<'_> {
     /// Rejects settings with which an auto-discovered file, possibly from a foreign repository, could run a command
     /// or send a file of the user to its own URL.
     fn key_origin(&mut self, strictness: Strictness) {
-        let (command, file) = (ModelParameter::ApiKeyCommand, ModelParameter::ApiKeyFile);
+        let command = ModelParameter::ApiKeyCommand;
+        let file = ModelParameter::ApiKeyFile;
         if strictness == Strictness::Discovered && self.text(command).is_some() {
             self.report(command, EnvProblemKind::CommandInFoundFile { key: self.key(command) });
         }

@@ -335,7 +335,8 @@ proptest! {
     fn lenient_reading_is_never_laxer(lines in proptest::collection::vec(line(), 0..8)) {
         let text = lines.join("\n");
         shows_no_key(text.as_bytes());
-        let (strict, found) = (named(&text), found(&text));
+        let strict = named(&text);
+        let found = found(&text);
         for warning in &found.warnings {
             prop_assert!(warning.line.is_some_and(|line| line >= 1 && line <= lines.len()));
             if let Ignored::Source(ignored) = warning.ignored {

@@ -413,7 +413,8 @@ mod tests {
 
     #[test]
     fn ids_display_unchanged() {
-        let (session, part) = (SessionId::new("ses_1"), PartId::new("prt_1"));
+        let session = SessionId::new("ses_1");
+        let part = PartId::new("prt_1");
         assert_eq!((session.as_str(), part.as_str()), ("ses_1", "prt_1"));
         assert_eq!(format!("{session:>6}|{:<5}|", StepReason::Stop), " ses_1|stop |");
         assert_eq!(StepReason::Other("new".to_owned()).to_string(), "new");

@@ -264,7 +264,8 @@ mod tests {
     }
 
     async fn read_all(mut events: Events) -> (u64, Vec<u64>) {
-        let (mut missed, mut seen) = (0, Vec::new());
+        let mut missed = 0;
+        let mut seen = Vec::new();
         while let Some(item) = soon(events.next()).await {
             match item {
                 EventItem::Event(event) => seen.push(event.seq),

@@ -149,7 +149,8 @@ mod tests {
             assert_eq!(shown(&of_turn.clone().or(&TurnOptions::default())), shown(of_turn));
         }
         let differing = |(a, b): &(&str, &str)| a != b;
-        let (off, on) = (shown(&off), shown(&on));
+        let off = shown(&off);
+        let on = shown(&on);
         let values = off.lines().zip(on.lines()).filter(differing).count();
         assert!(values >= 12, "the two differ in every option:\n{off}\n{on}");
     }

@@ -35,7 +35,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let token = path.base_url().rsplit('/').next().unwrap_or_default();
     let mut direct = Client::new(provider, "/v1/chat/completions")?;
     let mut by_gateway = Client::new(gateway.address(), &format!("/{token}/chat/completions"))?;
-    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let mut without = Vec::new();
+    let mut with = Vec::new();
     for round in 0..WARM_UP + ROUNDS {
         let times = (direct.ask()?, by_gateway.ask()?);
         if round >= WARM_UP {
@@ -43,7 +44,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             with.push(times.1);
         }
     }
-    let (without, with) = (Times::of(without), Times::of(with));
+    let without = Times::of(without);
+    let with = Times::of(with);
     let mut out = io::stdout().lock();
     writeln!(out, "time to the first byte, {ROUNDS} requests of {BODY} bytes each way")?;
     writeln!(out, "            median       p95       p99")?;

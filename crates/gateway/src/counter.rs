@@ -92,7 +92,8 @@ pub(crate) struct RequestUsage {
 impl RequestUsage {
     /// Starts counting for a request that [`UsageCounter::begin`] accepted on all counters.
     pub(crate) fn new(counters: [Arc<UsageCounter>; 3], prices: Option<Prices>) -> Self {
-        let (asked, counted) = (Instant::now(), Tokens::default());
+        let asked = Instant::now();
+        let counted = Tokens::default();
         let usage = Self { counters, prices, asked, begun: false, is_refused: false, counted, owes: false };
         if prices.is_some() {
             usage.change(|traffic| traffic.cost_usd = traffic.cost_usd.or(Some(0.0)));

@@ -162,7 +162,9 @@ impl Fault {
 
     /// Returns the answer in the format of the protocol.
     pub(crate) fn answer(self, protocol: Protocol) -> Response<Bytes> {
-        let (status, kind, message) = (self.status(), self.kind(), self.message());
+        let status = self.status();
+        let kind = self.kind();
+        let message = self.message();
         let body: Value = match protocol {
             Protocol::OpenAiCompatible | Protocol::Other => {
                 json!({"error": {"message": message, "type": kind, "param": null, "code": kind}})

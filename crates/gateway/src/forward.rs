@@ -138,7 +138,8 @@ async fn answer_on(
 
 /// Returns the lease for the request's session, waiting briefly for one.
 async fn lease(shared: &Shared, path: &RouteState, headers: &HeaderMap) -> Option<Arc<LeaseState>> {
-    let (session, parent) = (headers::session(headers), headers::parent_session(headers));
+    let session = headers::session(headers);
+    let parent = headers::parent_session(headers);
     match path.lease_for(session, parent) {
         Some(lease) => Some(lease),
         None => timeout(shared.options.lease_grace, path.wait_for_lease(session, parent)).await.ok().flatten(),

@@ -165,7 +165,8 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
         let Ok(waiting) = Arc::clone(&unplaced).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, client)) => {
-                let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
+                let shared = Arc::clone(&shared);
+                let places = Arc::clone(&places);
                 tokio::spawn(async move {
                     // Connections of other users occupy no slot, and their lookup waits for nothing that they
                     // control.
@@ -220,7 +221,8 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     stream.set_nodelay(true).ok();
     let names_a_route = Arc::new(Notify::new());
     let service = service_fn(|request| {
-        let (shared, names_a_route) = (Arc::clone(&shared), Arc::clone(&names_a_route));
+        let shared = Arc::clone(&shared);
+        let names_a_route = Arc::clone(&names_a_route);
         async move { Ok::<_, Infallible>(forward::answer(shared, request, &names_a_route).await) }
     });
     let serving = http1::Builder::new()

@@ -137,7 +137,8 @@ mod linux {
             let row = |addresses: &str, user: u32, inode: u32| {
                 format!("   1:{addresses}01 00000000:00000000 00:00000000 00000000 {user:>5}        0 {inode} 1 x\n")
             };
-            let (client, gateway) = (([127, 0, 0, 1], 4711).into(), ([127, 0, 0, 1], 80).into());
+            let client = ([127, 0, 0, 1], 4711).into();
+            let gateway = ([127, 0, 0, 1], 80).into();
             // The gateway's end has the same addresses in reverse order.
             let list = row(&row_start(gateway, client), 1, 10) + &row(&row_start(client, gateway), 65534, 11);
             assert_eq!(owner_in(list.as_bytes(), &row_start(client, gateway)), Some(65534));

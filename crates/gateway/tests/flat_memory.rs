@@ -27,7 +27,8 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
         let read = stream.read(&mut request)?;
         assert!(read > 0);
     }
-    let (head, tail) = ("data: {\"text\":\"", "\",\"usage\":{\"prompt_tokens\":7}}\n\n");
+    let head = "data: {\"text\":\"";
+    let tail = "\",\"usage\":{\"prompt_tokens\":7}}\n\n";
     let length = head.len() + PIECES * PIECE + tail.len();
     write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {length}\r\n\r\n{head}")?;
     let piece = vec![b'x'; PIECE];

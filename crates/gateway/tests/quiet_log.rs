@@ -37,7 +37,8 @@ fn upstream(answer: String) -> String {
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let (mut request, mut byte) = (Vec::new(), [0]);
+            let mut request = Vec::new();
+            let mut byte = [0];
             while !request.ends_with(b"the-question") && matches!(stream.read(&mut byte), Ok(1)) {
                 request.extend(byte);
             }

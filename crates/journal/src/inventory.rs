@@ -40,7 +40,8 @@ impl JournalFile {
         let mut lines = FileLines::new(BufReader::new(file.try_clone().ok()?), MAX_LINE_BYTES);
         let FileLine::Whole(first) = lines.next().ok()?? else { return None };
         let Ok(Line::Journal { task, session: continued, .. }) = serde_json::from_slice(first) else { return None };
-        let (task, is_continued) = (task.into_owned(), continued.is_some());
+        let task = task.into_owned();
+        let is_continued = continued.is_some();
         let mut created_session = None;
         for _ in 0..if is_continued { 0 } else { MAX_SEARCHED_LINES } {
             let Ok(Some(line)) = lines.next() else { break };
@@ -88,7 +89,8 @@ mod tests {
 
     #[test]
     fn unused_journals_name_task_and_created_session() {
-        let (journals, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let journals = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let folder = folder_of(journals.path(), directory.path());
         let session = SessionId::new("ses_1");
         let begin = |continued: Option<SessionId>| {
@@ -97,7 +99,8 @@ mod tests {
             journal.input(std::time::Duration::ZERO, &Input::Session(session.clone()));
             journal
         };
-        let (created, continued) = (begin(None), begin(Some(session.clone())));
+        let created = begin(None);
+        let continued = begin(Some(session.clone()));
         assert!(unused(journals.path()).is_empty(), "both are open");
         drop((created, continued));
         let found = unused(journals.path());

@@ -77,7 +77,8 @@ mod tests {
     #[test]
     fn only_old_unused_journals_are_deleted() {
         let journals = tempfile::tempdir().unwrap();
-        let (now, hour) = (SystemTime::UNIX_EPOCH + RETENTION_PERIOD * 500, Duration::from_hours(1));
+        let now = SystemTime::UNIX_EPOCH + RETENTION_PERIOD * 500;
+        let hour = Duration::from_hours(1);
         let path = |name: &str| journals.path().join(name);
         let old = path(&format!("{FOLDER}/old.jsonl"));
         let kept = [

@@ -43,7 +43,9 @@ fn active_offsets(markdown: &str) -> Vec<usize> {
     let extensions =
         Options::ENABLE_TABLES | Options::ENABLE_FOOTNOTES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut events = Parser::new_ext(markdown, extensions).into_offset_iter();
-    let (mut places, mut spans, mut formulas) = (Vec::new(), Vec::new(), false);
+    let mut places = Vec::new();
+    let mut spans = Vec::new();
+    let mut formulas = false;
     for (event, range) in events.by_ref() {
         match event {
             Event::Text(text) => formulas |= text.contains('$'),

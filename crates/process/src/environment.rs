@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn nested_run_has_both_tags() {
-        let (outer, inner) = (EnvironmentTag::new(), EnvironmentTag::new());
+        let outer = EnvironmentTag::new();
+        let inner = EnvironmentTag::new();
         let environment = caller(&[]).tagged(&outer).tagged(&inner);
         let value = environment.get(EnvironmentTag::VARIABLE).unwrap().to_str().unwrap();
         let entry = format!("{}={value}", EnvironmentTag::VARIABLE);

@@ -43,7 +43,8 @@ mod tests {
     #[test]
     fn read_only_directories_are_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let (tree, outside) = (folder.path().join("tree"), folder.path().join("outside"));
+        let tree = folder.path().join("tree");
+        let outside = folder.path().join("outside");
         std::fs::create_dir_all(tree.join("a/b")).unwrap();
         std::fs::create_dir(&outside).unwrap();
         std::fs::write(tree.join("a/b/file"), "").unwrap();

@@ -167,7 +167,8 @@ mod tests {
     #[tokio::test]
     async fn slow_consumers_turn_is_killed_on_drop() {
         let folder = tempfile::tempdir().unwrap();
-        let (script, pid) = (folder.path().join("opencode"), folder.path().join("pid"));
+        let script = folder.path().join("opencode");
+        let pid = folder.path().join("pid");
         // More output than fits between the turn and its consumer, so that the turn blocks; afterwards the script would
         // sleep.
         let text = format!(

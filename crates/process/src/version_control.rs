@@ -183,7 +183,8 @@ mod tests {
         let tree = String::from_utf8(tree.stdout).unwrap();
         let (first, rest) = tree.trim().split_at(2);
         fs::remove_file(folder.join(".git/objects").join(first).join(rest)).unwrap();
-        let (ran, program) = (folder.join("ran"), folder.join("program"));
+        let ran = folder.join("ran");
+        let program = folder.join("program");
         fs::write(&program, format!("#!/bin/sh\ntouch {}\nexit 1\n", ran.display())).unwrap();
         fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         for (setting, value) in [

@@ -19,7 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[tokio::main]
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (for_all, for_one) = (arguments.next(), arguments.next());
+    let for_all = arguments.next();
+    let for_one = arguments.next();
 
     let mut builder = Runner::builder().task_name("choose-model").workspace(std::env::temp_dir());
     if let Some(name) = for_all {

@@ -28,7 +28,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let host = Host::builder().max_servers(2).server_idle_timeout(Duration::from_secs(30)).build().await?;
 
     for (tenant, api_key) in keys.into_iter().enumerate() {
-        let (mut sources, mut prompt) = (ModelSource::new(), Prompt::new("Say hello."));
+        let mut sources = ModelSource::new();
+        let mut prompt = Prompt::new("Say hello.");
         if let Some((base_url, model)) = &endpoint {
             let base_url = Some(base_url.clone());
             let config = ModelConfig { base_url, api_key: api_key.map(Into::into), ..ModelConfig::new(model) };

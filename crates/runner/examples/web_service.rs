@@ -103,7 +103,8 @@ struct Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let (runner, slot) = (self.runner.clone(), self.slot.take());
+        let runner = self.runner.clone();
+        let slot = self.slot.take();
         tokio::spawn(async move {
             if let Err(error) = runner.close().await {
                 println!("a task could not be closed: {error}");

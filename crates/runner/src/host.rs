@@ -23,7 +23,8 @@ use std::sync::Arc;
 ///
 /// let host = Host::builder().lean(true).build().await?;
 /// let (one, two) = tokio::join!(host.runner().task_name("one").build(), host.runner().task_name("two").build());
-/// let (one, two) = (one?, two?);
+/// let one = one?;
+/// let two = two?;
 /// let answers = tokio::try_join!(one.ask("Say one."), two.ask("Say two."))?;
 /// println!("{answers:?}");
 /// host.shutdown().await;

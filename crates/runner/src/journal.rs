@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn deleted_session_cannot_be_resumed() {
-        let (journals, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let journals = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for isolated in [false, true] {
             let task = Task::new("t", directory.path()).isolated(isolated);
             let journal = Journal::new(folder_of(journals.path(), directory.path()), task, None);

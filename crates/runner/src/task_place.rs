@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn every_accepted_setting_has_its_effect() {
-        let (mut accepted, mut refused) = (0, 0);
+        let mut accepted = 0;
+        let mut refused = 0;
         for settings in settings() {
             let Ok(resolved) = settings.resolve() else {
                 refused += 1;

@@ -23,7 +23,8 @@ impl io::Write for Lines {
 
 #[tokio::test]
 async fn task_and_turn_have_a_span_each() {
-    let (folder, lines) = (tempfile::tempdir().unwrap(), Lines::default());
+    let folder = tempfile::tempdir().unwrap();
+    let lines = Lines::default();
     let writer = lines.clone();
     let log = tracing_subscriber::fmt().with_ansi(false).with_span_events(FmtSpan::CLOSE);
     let _log = tracing::subscriber::set_default(log.with_writer(move || writer.clone()).finish());

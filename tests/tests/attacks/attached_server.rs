@@ -23,10 +23,12 @@ impl Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
-        let (answer, seen) = (Arc::new(answer), Arc::clone(&heads));
+        let answer = Arc::new(answer);
+        let seen = Arc::clone(&heads);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
+                let answer = Arc::clone(&answer);
+                let seen = Arc::clone(&seen);
                 std::thread::spawn(move || {
                     let head = read_head(&stream);
                     let line = head.lines().next().unwrap_or_default().to_owned();

@@ -17,7 +17,8 @@ const CONNECTIONS: usize = 600;
 /// A provider that lists its models, and counts the requests.
 fn provider() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let address = listener.local_addr().unwrap();
+    let requests = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&requests);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -55,7 +56,8 @@ fn other_user_gets_no_answers() {
     let gateway = Gateway::start().unwrap();
     let path = gateway.open(&Upstream::new(format!("http://{provider}/v1"), Protocol::OpenAiCompatible)).unwrap();
     let _admission = path.lease_to_anyone(&UsageBudget::unlimited()).unwrap();
-    let (address, route) = (gateway.address(), path.base_url().splitn(4, '/').last().unwrap());
+    let address = gateway.address();
+    let route = path.base_url().splitn(4, '/').last().unwrap();
     assert!(status_of(address, &format!("/{route}")).contains("200"), "the owner uses it");
 
     let script = format!(

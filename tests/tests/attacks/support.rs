@@ -51,7 +51,8 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Ended {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    let stdout = stdout.join().unwrap();
+    let stderr = stderr.join().unwrap();
     assert!(!stderr.contains("panicked"), "{stderr}");
     Ended { code: status.code().unwrap_or(-1), stdout, elapsed: began.elapsed(), peak_kib }
 }

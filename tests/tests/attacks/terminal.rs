@@ -181,7 +181,8 @@ fn question(acts: Vec<TurnAct>) -> String {
     let mut running = Running::spawn_on_terminal(&command);
     let mut terminal = running.take_terminal();
     let screen = Arc::<Mutex<Vec<u8>>>::default();
-    let (mut output, shown) = (terminal.try_clone().unwrap(), Arc::clone(&screen));
+    let mut output = terminal.try_clone().unwrap();
+    let shown = Arc::clone(&screen);
     let reader = std::thread::spawn(move || {
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = output.read(&mut bytes) {

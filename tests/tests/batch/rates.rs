@@ -28,7 +28,8 @@ fn refusing_provider_is_left_alone() {
     let script = Script::new().rule(When::any().reply(refusal).times(1)).rule(When::any().reply("Done."));
     let model = ScriptedModel::start(script).unwrap();
     let stage = stage(12, &model);
-    let (results, config) = (stage.path("results.jsonl"), stage.path("models.env"));
+    let results = stage.path("results.jsonl");
+    let config = stage.path("models.env");
     let config = config.to_str().unwrap();
     let output =
         stage.run(&results, &["--config", config, "--jobs", "4", "--max-attempts", "1", "--idle-timeout", "3s"]);
@@ -46,7 +47,8 @@ fn refusing_provider_is_left_alone() {
 fn rate_of_a_source_is_kept() {
     let model = ScriptedModel::start(Script::always("Done.")).unwrap();
     let stage = stage(8, &model);
-    let (results, config) = (stage.path("results.jsonl"), stage.path("models.env"));
+    let results = stage.path("results.jsonl");
+    let config = stage.path("models.env");
     let config = config.to_str().unwrap();
     let arguments = ["--config", config, "--jobs", "8", "--rate", "default=5/s"];
     assert_code(&stage.run(&results, &arguments), 0);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 /// Describes the events, without those of only one transport, and with those of arbitrary position at the end.
 pub(crate) fn events(transport: Transport, asks: Order, events: &[Arc<TurnEvent>]) -> String {
-    let (mut story, mut anywhere) = (Vec::new(), Vec::new());
+    let mut story = Vec::new();
+    let mut anywhere = Vec::new();
     for (place, event) in events.iter().enumerate() {
         assert_eq!(event.seq, place as u64, "no gaps");
         if !has_no_counterpart(transport, &event.observed) {

@@ -206,7 +206,8 @@ fn key_command_obeys_the_time_limit() {
 #[test]
 fn key_file_may_be_a_pipe() {
     let case = Case::replaying(PLAIN);
-    let (config, key) = (case.sandbox.path("models.env"), case.sandbox.path("key"));
+    let config = case.sandbox.path("models.env");
+    let key = case.sandbox.path("key");
     fifo(&key);
     let source = "MODEL_DEFAULT_BASEURL=http://127.0.0.1:9/v1\nMODEL_DEFAULT_MODEL=m\nMODEL_DEFAULT_APIKEY_FILE=key\n";
     fs::write(&config, source).unwrap();
@@ -250,7 +251,8 @@ fn wait_for_reader(fifo: &Path) -> fs::File {
 fn key_command_ends_with_the_run() {
     for (signal, code) in [(Signal::INT, Some(130)), (Signal::TERM, Some(143)), (Signal::KILL, None)] {
         let case = Case::replaying(PLAIN);
-        let (config, ready) = (case.sandbox.path("models.env"), case.sandbox.path("ready"));
+        let config = case.sandbox.path("models.env");
+        let ready = case.sandbox.path("ready");
         let asked = format!("setsid sh -c 'echo > {}; sleep 600'; echo sk-1", ready.display());
         let source = format!(
             "MODEL_DEFAULT_BASEURL=http://127.0.0.1:9/v1\nMODEL_DEFAULT_MODEL=m\nMODEL_DEFAULT_APIKEY_COMMAND=\"{asked}\"\n"

@@ -138,7 +138,8 @@ fn blocking_file_is_refused_at_once() {
     let began = Instant::now();
     let refused = std::thread::spawn({
         let environment = case.sandbox.env().clone();
-        let (executable, workspace) = (case.fake.executable().to_owned(), case.sandbox.workspace());
+        let executable = case.fake.executable().to_owned();
+        let workspace = case.sandbox.workspace();
         move || {
             Runtime::new().unwrap().block_on(async {
                 let locator = Locator::from_path_variable(None).explicit(Some(executable));

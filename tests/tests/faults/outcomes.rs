@@ -234,7 +234,8 @@ fn source_of(modules: &[&str]) -> String {
     let root = repository();
     let suite = root.join("tests/tests").join(modules[0]);
     let base = if suite.is_dir() { suite } else { root.join("crates").join(modules[0]).join("src") };
-    let (rest, mut path) = (&modules[1..], base);
+    let rest = &modules[1..];
+    let mut path = base;
     path.extend(rest);
     // A module `tests` may be within the file that it tests.
     let within = path.parent().unwrap().with_extension("rs");

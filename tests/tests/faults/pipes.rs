@@ -23,7 +23,8 @@ fn slow_reader_gets_every_event() {
     let mut stdout = BufReader::with_capacity(4096, running.child.stdout.take().unwrap());
     // Long enough for opencode to exit, with its pipe full, before the first byte is read.
     sleep(Duration::from_secs(8));
-    let (mut lines, mut line) = (0, String::new());
+    let mut lines = 0;
+    let mut line = String::new();
     while stdout.read_line(&mut line).unwrap() > 0 {
         let object: serde_json::Value = serde_json::from_str(&line).unwrap();
         lines += 1;

@@ -33,7 +33,8 @@ impl Screen {
         let terminal = running.take_terminal();
         let parser = Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), SCROLLBACK);
         let state = Arc::new(Mutex::new(State { parser, bytes: Vec::new() }));
-        let (mut output, shown) = (terminal.try_clone().unwrap(), Arc::clone(&state));
+        let mut output = terminal.try_clone().unwrap();
+        let shown = Arc::clone(&state);
         let reader = std::thread::spawn(move || {
             let mut bytes = vec![0; 65536];
             // Reading fails when the other end is closed.

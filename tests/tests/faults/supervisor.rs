@@ -57,7 +57,8 @@ fn standard_streams_belong_to_the_child() {
     let mut child = watched(&sandbox, "cat; echo err >&2; exec >&- 2>&-; exec sleep 60").spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"in").unwrap();
     // Each ends when the child closes it, while both are still running.
-    let (mut stdout, mut stderr) = (String::new(), String::new());
+    let mut stdout = String::new();
+    let mut stderr = String::new();
     child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!((stdout.as_str(), stderr.as_str()), ("in", "err\n"));
@@ -109,9 +110,11 @@ fn survivors_are_killed_before_exit() {
 fn forking_chain_is_caught() {
     let sandbox = Sandbox::new();
     // Each forks the next and exits, without a tag, in its own session. Without the file they stop.
-    let (file, chain) = (sandbox.path("go-on"), sandbox.path("chain.sh"));
+    let file = sandbox.path("go-on");
+    let chain = sandbox.path("chain.sh");
     std::fs::write(&file, "").unwrap();
-    let (go_on, again) = (file.display(), chain.display());
+    let go_on = file.display();
+    let again = chain.display();
     // The shell allows a thousand nested calls.
     let text = format!("f() {{ [ -e {go_on} ] || exit; n=$((n+1)); [ $n = 500 ] && exec sh {again}; f & }}\nf\n");
     std::fs::write(&chain, text).unwrap();

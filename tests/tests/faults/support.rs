@@ -252,7 +252,8 @@ impl Running {
         let text = |reader: Option<JoinHandle<Vec<u8>>>| {
             reader.map(|reader| String::from_utf8_lossy(&reader.join().unwrap()).into_owned()).unwrap_or_default()
         };
-        let (stdout, stderr) = (text(self.stdout), text(self.stderr));
+        let stdout = text(self.stdout);
+        let stderr = text(self.stderr);
         Outcome { code: status.code(), signal: status.signal(), stdout, stderr, elapsed, peak_kib }
     }
 }

@@ -80,7 +80,8 @@ fn attachment_of_text_only_model_warns() {
     let config = case.sandbox.path("models.env");
     let source = "MODEL_DEFAULT_BASEURL=http://127.0.0.1:9/v1\nMODEL_DEFAULT_MODEL=m\n";
     let turn = || {
-        let (image, config) = (image.to_str().unwrap(), config.to_str().unwrap());
+        let image = image.to_str().unwrap();
+        let config = config.to_str().unwrap();
         run(case.command(&["--config", config, "--output-format", "json", "--file", image, "describe"]))
     };
     std::fs::write(&config, source).unwrap();

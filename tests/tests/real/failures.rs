@@ -93,7 +93,8 @@ fn unknown_variant_is_wrong_usage() {
     let stage = Stage::new(Script::always("Done."));
     let arguments = ["-m", "stub/gpt-4", "--variant", "nope", "--output-format", "json", "hello"];
     let done = stage.run(arguments).with_code(2);
-    let (json, message) = (done.json(), "the model stub/gpt-4 has no variant `nope`: it has no variants");
+    let json = done.json();
+    let message = "the model stub/gpt-4 has no variant `nope`: it has no variants";
     assert_eq!((&json["error"]["kind"], &json["error"]["message"]), (&"usage".into(), &message.into()));
     assert_eq!((stage.requests().len(), stage.task_dirs().len()), (0, 0), "nothing half-made is left");
     stage.end();

@@ -24,15 +24,20 @@ impl Provider {
     fn start(answer: impl Fn(&mut TcpStream, &AtomicBool) -> std::io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (requests, is_over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (count, over, answer) = (Arc::clone(&requests), Arc::clone(&is_over), Arc::new(answer));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let count = Arc::clone(&requests);
+        let over = Arc::clone(&is_over);
+        let answer = Arc::new(answer);
         let thread = std::thread::spawn(move || {
             let mut answering = Vec::new();
             for stream in listener.incoming() {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
-                let (count, over, answer) = (Arc::clone(&count), Arc::clone(&over), Arc::clone(&answer));
+                let count = Arc::clone(&count);
+                let over = Arc::clone(&over);
+                let answer = Arc::clone(&answer);
                 answering.push(std::thread::spawn(move || {
                     let mut stream = stream.unwrap();
                     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -81,7 +86,8 @@ impl Drop for Provider {
 }
 
 fn read_request(stream: &mut TcpStream) -> Option<()> {
-    let (mut text, mut piece) = (Vec::new(), [0; 1 << 12]);
+    let mut text = Vec::new();
+    let mut piece = [0; 1 << 12];
     loop {
         let head = text.windows(4).position(|end| end == b"\r\n\r\n");
         if let Some(head) = head {

@@ -123,7 +123,8 @@ fn command_continues_with_previous_source() {
     let with = ["--config", "../models.env"];
     let first = run(&stage, "serve", &[&with[..], &["--model-source-type", "code", "First."]].concat());
     let first = first.with_code(0).json();
-    let (session, dir) = (text(&first["session_id"]), text(&first["task_dir"]));
+    let session = text(&first["session_id"]);
+    let dir = text(&first["task_dir"]);
 
     let by_session = |more: &[&str]| run(&stage, "serve", &[&["--session", &session][..], more].concat());
     let by_resume = |more: &[&str]| run(&stage, "serve", &[&["resume", &dir][..], more].concat());

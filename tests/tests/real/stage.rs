@@ -304,7 +304,8 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(20));
         };
-        let (stdout, stderr) = (self.stdout.end(), self.stderr.end());
+        let stdout = self.stdout.end();
+        let stderr = self.stderr.end();
         assert!(!stderr.contains("panicked"), "{stderr}");
         Done { code: status.code().unwrap_or(-1), stdout, stderr }
     }

@@ -47,7 +47,8 @@ fn directory_deleted_by_the_agent_is_still_named() {
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn moved_session_directory_is_named() {
     let stage = Stage::new(Script::always("Done."));
-    let (old, new) = (stage.sandbox.workspace().join("old"), stage.sandbox.workspace().join("new"));
+    let old = stage.sandbox.workspace().join("old");
+    let new = stage.sandbox.workspace().join("new");
     std::fs::create_dir(&old).unwrap();
     let session = stage.turn(["--dir", "old", "one"]).with_code(0).json()["session_id"].as_str().unwrap().to_owned();
     std::fs::rename(&old, &new).unwrap();

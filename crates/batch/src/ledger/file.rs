@@ -126,7 +126,9 @@ enum End {
 fn read(file: &File, path: &Path) -> Result<(History, End), LedgerError> {
     let mut history = History::default();
     let mut reader = BufReader::with_capacity(1 << 18, file);
-    let (mut text, mut line, mut offset) = (Vec::new(), 0, 0);
+    let mut text = Vec::new();
+    let mut line = 0;
+    let mut offset = 0;
     loop {
         text.clear();
         let read =

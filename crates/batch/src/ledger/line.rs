@@ -63,7 +63,8 @@ pub fn read_lines(path: &Path) -> Result<impl Iterator<Item = Result<TaskResult,
     let path = path.to_owned();
     let file = File::open(&path).map_err(|source| LineError::Io { path: path.clone(), source })?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
-    let (mut line, mut number) = (Vec::new(), 0);
+    let mut line = Vec::new();
+    let mut number = 0;
     Ok(std::iter::from_fn(move || {
         loop {
             line.clear();

@@ -161,7 +161,8 @@ impl Excerpt {
     }
 
     fn halve(&mut self) {
-        let (length, middle) = (self.text.len(), self.text.len() / 2);
+        let length = self.text.len();
+        let middle = self.text.len() / 2;
         if self.tail {
             self.text.drain(..self.text.ceil_char_boundary(middle));
         } else {

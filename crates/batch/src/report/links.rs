@@ -6,8 +6,10 @@ use std::path::{Component, Path, PathBuf};
 ///
 /// Every byte that has a meaning in a URL is escaped, so that no path becomes a URL with a scheme.
 pub(crate) fn relative_url(directory: &Path, file: &Path) -> String {
-    let (from, to) = (normal(directory), normal(file));
-    let (mut from, mut to) = (from.components().peekable(), to.components().peekable());
+    let from = normal(directory);
+    let to = normal(file);
+    let mut from = from.components().peekable();
+    let mut to = to.components().peekable();
     while from.peek().is_some() && from.peek() == to.peek() {
         from.next();
         to.next();

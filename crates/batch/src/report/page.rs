@@ -227,7 +227,8 @@ fn samples(tasks: &[Task], of: fn(&Task) -> f64) -> Vec<Sample> {
 /// Returns the content security policy: only the page's own style and program, and no external resources.
 fn policy() -> String {
     let hash = |text: &str| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text.as_bytes())));
-    let (style, program) = (hash(STYLE), hash(PROGRAM));
+    let style = hash(STYLE);
+    let program = hash(PROGRAM);
     format!("default-src 'none'; style-src {style}; script-src {program}; base-uri 'none'; form-action 'none'")
 }
 
@@ -369,7 +370,9 @@ struct Shown {
 impl Shown {
     fn of(Interval { rate, low, high }: Interval) -> Self {
         let tenths = |share: f64| (share * 1000.0).round() / 10.0;
-        let (low, at, high) = (tenths(low), tenths(rate), tenths(high));
+        let low = tenths(low);
+        let at = tenths(rate);
+        let high = tenths(high);
         Self { rate: percent(rate), range: format!("{low:.1} to {high:.1} %"), low, at, high }
     }
 }

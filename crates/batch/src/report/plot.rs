@@ -55,7 +55,8 @@ impl Histogram {
         let zeros = samples.iter().filter(|(value, _)| *value <= 0.0).count() as u64;
         let positive =
             |samples: &[Sample]| samples.iter().copied().filter(|(value, _)| *value > 0.0).collect::<Vec<_>>();
-        let (samples, others) = (positive(samples), others.map(positive));
+        let samples = positive(samples);
+        let others = others.map(positive);
         let all = samples.iter().chain(others.iter().flatten()).map(|(value, _)| *value);
         let max = all.clone().fold(0.0, f64::max);
         let min = all.fold(f64::INFINITY, f64::min);
@@ -100,7 +101,9 @@ impl Histogram {
         values.sort_by(f64::total_cmp);
         let quantile = |share: f64| format(values[index_of(share, values.len())]);
         let ticks = (0..TICKS).map(|tick| format(scale.value(float(tick) / float(TICKS - 1)))).collect();
-        let (median, p90, max) = (quantile(0.5), quantile(0.9), quantile(1.0));
+        let median = quantile(0.5);
+        let p90 = quantile(0.9);
+        let max = quantile(1.0);
         Some(Self {
             width: WIDTH,
             height: HEIGHT,
@@ -208,7 +211,8 @@ impl Timeline {
         let mut placed = Vec::new();
         let omitted = runs.len().saturating_sub(MAX_BARS) as u64;
         for (start, ms, place, attempt) in runs.into_iter().take(MAX_BARS) {
-            let (from, to) = (since(start), since(start).saturating_add(ms));
+            let from = since(start);
+            let to = since(start).saturating_add(ms);
             let lane = lanes.iter().position(|end| *end <= from).unwrap_or_else(|| {
                 lanes.push(0);
                 lanes.len() - 1

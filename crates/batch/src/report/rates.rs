@@ -24,7 +24,8 @@ pub fn wilson_interval(successes: u64, trials: u64) -> Option<Interval> {
     if trials == 0 {
         return None;
     }
-    let (n, rate) = (float(trials), float(successes) / float(trials));
+    let n = float(trials);
+    let rate = float(successes) / float(trials);
     let denominator = 1.0 + Z * Z / n;
     let centre = (rate + Z * Z / (2.0 * n)) / denominator;
     let half = Z / denominator * (rate * (1.0 - rate) / n + Z * Z / (4.0 * n * n)).sqrt();
@@ -99,7 +100,8 @@ pub(crate) fn sign_test(one: u64, other: u64) -> Option<f64> {
     let least = one.min(other);
     // In logarithms: 2^-n is 0 in floating point for large batches.
     let half = -float(n) * std::f64::consts::LN_2;
-    let (mut log_binomial, mut sum) = (0.0, 0.0);
+    let mut log_binomial = 0.0;
+    let mut sum = 0.0;
     for i in 0..=least {
         if i > 0 {
             log_binomial += (float(n - i + 1) / float(i)).ln();

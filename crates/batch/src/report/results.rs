@@ -146,7 +146,8 @@ impl Results {
     /// If the file cannot be read.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let mut reader = BufReader::with_capacity(1 << 18, File::open(path)?);
-        let (mut results, mut line) = (Self::default(), Vec::new());
+        let mut results = Self::default();
+        let mut line = Vec::new();
         loop {
             line.clear();
             if reader.read_until(b'\n', &mut line)? == 0 {

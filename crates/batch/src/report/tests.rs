@@ -193,7 +193,8 @@ fn damaged_lines_are_counted_and_skipped() {
 #[cfg(unix)]
 #[test]
 fn foreign_files_are_not_embedded() {
-    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
     fs::write(other.path().join("secret"), "sk-secret").unwrap();
     std::os::unix::fs::symlink(other.path().join("secret"), folder.path().join("link")).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("pipe"), rustix::fs::Mode::RWXU).unwrap();

@@ -48,7 +48,8 @@ mod linux {
                 children.entry(parent).or_default().push(pid);
             }
         }
-        let (mut pages, mut waiting) = (0, vec![root]);
+        let mut pages = 0;
+        let mut waiting = vec![root];
         while let Some(pid) = waiting.pop() {
             let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
             pages += statm.split(' ').nth(1).and_then(|resident| resident.parse::<u64>().ok()).unwrap_or(0);

@@ -224,7 +224,8 @@ impl Batch {
             shard: self.options.shard,
         };
         let (stop, stopped) = watch::channel(Stop::No);
-        let (runner, writer) = (Arc::clone(&self.runner), self.writer.clone());
+        let runner = Arc::clone(&self.runner);
+        let writer = self.writer.clone();
         let handle = self.attempts.spawn(async move {
             let end = runner.run(attempt, stopped).await;
             // The task counts as done when its line is on the disk.
@@ -412,7 +413,8 @@ impl Batch {
         if self.sets.len() > usize::from(u16::MAX) {
             return json!({"error": "too many files were added"});
         }
-        let (set, count) = (self.sets.len(), tasks.len());
+        let set = self.sets.len();
+        let count = tasks.len();
         self.sets.push(tasks);
         for task in 0..count {
             self.add(set, task);

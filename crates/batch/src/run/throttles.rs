@@ -40,10 +40,12 @@ impl Throttles {
                 None => groups.push((config, vec![role])),
             }
         }
-        let (mut by_role, mut by_name) = (Vec::new(), HashMap::new());
+        let mut by_role = Vec::new();
+        let mut by_name = HashMap::new();
         for (_, roles) in groups {
             let names: Vec<_> = roles.iter().flat_map(|role| names(*role, sources)).collect();
-            let (sending, concerned) = (sender.clone(), names.clone());
+            let sending = sender.clone();
+            let concerned = names.clone();
             let shared = Throttle::new(move |retry_after| {
                 // If the channel is full, the batch has not taken earlier ones of the same burst.
                 sending.try_send(RateLimit { sources: concerned.clone(), retry_after }).ok();

@@ -38,7 +38,8 @@ fn start_all(scheduler: &mut Scheduler, now: Duration) -> Vec<usize> {
 #[test]
 fn tasks_start_by_priority_then_position() {
     let mut scheduler = Scheduler::new(settings(10));
-    let (one, other) = (scheduler.source("a"), scheduler.source("b"));
+    let one = scheduler.source("a");
+    let other = scheduler.source("b");
     for (source, priority) in [(one, 0), (other, 0), (other, 5), (one, -1)] {
         scheduler.add(source, priority, 0);
     }
@@ -66,7 +67,8 @@ fn retry_holds_no_slot() {
 #[test]
 fn rate_limit_pauses_only_its_source() {
     let mut scheduler = Scheduler::new(settings(2));
-    let (one, other) = (scheduler.source("a"), scheduler.source("b"));
+    let one = scheduler.source("a");
+    let other = scheduler.source("b");
     for source in [one, one, other, one] {
         scheduler.add(source, 0, 0);
     }

@@ -247,7 +247,8 @@ fn messages(value: Value, name: &str, context: Option<String>) -> Result<(Vec<St
         Value::Array(items) => items,
         single => vec![single],
     };
-    let (mut texts, mut context) = (Vec::new(), context);
+    let mut texts = Vec::new();
+    let mut context = context;
     for item in items {
         match item {
             Value::String(text) => texts.push(text),

@@ -63,7 +63,8 @@ pub(super) fn scan(mut file: &File, path: &Path, index: &mut Index<'_>) -> Resul
             return Ok(());
         }
     };
-    let (mut line, mut counted) = (1, 0);
+    let mut line = 1;
+    let mut counted = 0;
     for item in items {
         // The items are slices of the text, in its order.
         let start = item.get().as_ptr() as usize - text.as_ptr() as usize;

@@ -15,7 +15,9 @@ pub(super) fn scan(mut file: &File, path: &Path, index: &mut Index<'_>) -> Resul
     let io = |error: std::io::Error| TasksFileError::io(path, &error);
     file.rewind().map_err(io)?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
-    let (mut line, mut number, mut offset) = (Vec::new(), 0, 0);
+    let mut line = Vec::new();
+    let mut number = 0;
+    let mut offset = 0;
     loop {
         line.clear();
         let read = reader.by_ref().take(MAX_TASK_LEN + 1).read_until(b'\n', &mut line).map_err(io)?;

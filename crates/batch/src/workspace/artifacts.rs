@@ -53,7 +53,8 @@ impl TaskWorkspace {
         limits: ArtifactLimits,
     ) -> Result<Artifacts, WorkspaceError> {
         let patterns = parse(patterns)?;
-        let (root, to) = (self.directory.clone(), to.to_owned());
+        let root = self.directory.clone();
+        let to = to.to_owned();
         blocking(move || collect(&root, &patterns, &to, limits)).await
     }
 }

@@ -168,7 +168,9 @@ impl Workspaces {
     ///
     /// If it cannot be created. No part of it is left then.
     pub async fn clone_repository(&self, repository: &Repository, name: &str) -> Result<TaskWorkspace, WorkspaceError> {
-        let (path, inner, source) = (self.task_path(name), Arc::clone(&self.inner), repository.clone());
+        let path = self.task_path(name);
+        let inner = Arc::clone(&self.inner);
+        let source = repository.clone();
         let made = path.clone();
         blocking(move || make_clone(&made, &source)).await?;
         let workspace = TaskWorkspace { inner, directory: path, repository: Some(repository.clone()), is_made: true };

@@ -136,7 +136,9 @@ impl TaskWorkspace {
 ///
 /// Reads the pipe to its end even if the log cannot be written: a command must not block on a full pipe.
 fn copy_log(mut pipe: PipeReader, mut log: &File) -> std::io::Result<u64> {
-    let (mut head, mut dropped, mut tail) = (0, 0, Vec::new());
+    let mut head = 0;
+    let mut dropped = 0;
+    let mut tail = Vec::new();
     let mut problem = None;
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -161,7 +161,9 @@ impl Git {
             command.stdin(Stdio::piped());
         }
         let mut child = spawn_plain(command).map_err(WorkspaceError::io("start", &self.program))?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
         let feed = async {
             if let (Some(mut stdin), Some(input)) = (stdin, input) {
                 // git reports a broken pipe by its exit code.

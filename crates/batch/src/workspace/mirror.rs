@@ -178,7 +178,8 @@ impl Mirror<'_> {
 
     async fn fetch_refs(&self, refspecs: &[&str], limit: Duration) -> Result<(), WorkspaceError> {
         let _lock = lock_exclusively(&self.path.with_extension("lock"), limit).await?;
-        let (path, address) = (self.path.clone(), self.address.clone());
+        let path = self.path.clone();
+        let address = self.address.clone();
         let prepare = move || prepare(&path, &address);
         let prepared = tokio::task::spawn_blocking(prepare).await;
         prepared

@@ -87,7 +87,8 @@ struct Diff {
 
 impl<'w> Private<'w> {
     async fn new(workspace: &'w TaskWorkspace, repository: &Repository) -> Result<Self, WorkspaceError> {
-        let (root, objects) = (workspace.directory.clone(), repository.mirror.join("objects"));
+        let root = workspace.directory.clone();
+        let objects = repository.mirror.join("objects");
         let directory = blocking(move || {
             is_real_directory(&root)?;
             let beside = root.parent().unwrap_or(&root);
@@ -120,7 +121,8 @@ impl<'w> Private<'w> {
             return Ok((Vec::new(), Vec::new()));
         }
         let index = self.run("ls-files", &["--stage", "-z"]).await?;
-        let (mut excluded, mut warnings) = (Vec::new(), Vec::new());
+        let mut excluded = Vec::new();
+        let mut warnings = Vec::new();
         for path in nested {
             let shown = path.display().to_string();
             if is_directory_in(&index, &path) {
@@ -166,7 +168,8 @@ impl<'w> Private<'w> {
         git.args(["--no-renames", "--no-color", "--submodule=short", "--src-prefix=a/", "--dst-prefix=b/"]);
         git.args([commit, tree]).stdout(Stdio::piped());
         let mut child = spawn_plain(git).map_err(io("make"))?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
         // An incomplete patch must not be mistaken for a complete one: it has another name, and is removed on drop.
         let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary =

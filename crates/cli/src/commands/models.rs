@@ -58,7 +58,8 @@ async fn usable(args: &ModelsArgs, console: Console) -> Result<Usable, CommandEr
     let directory = directory.canonicalize().ok().filter(|directory| directory.is_dir()).ok_or_else(|| {
         CommandError::usage(format!("{} is not a directory", directory.display())).hint("name a directory that exists")
     })?;
-    let (config, no_env) = (args.config.clone(), args.no_env);
+    let config = args.config.clone();
+    let no_env = args.no_env;
     // Blocking: the file may be a pipe without a writer.
     let read = tokio::task::spawn_blocking(move || read_from(config.as_deref(), no_env, false, console)).await;
     let sources = sources(&read.map_err(|error| CommandError::of(FailureKind::Io, &error))??.source);

@@ -114,7 +114,8 @@ async fn show(
 
 /// Reads the journal on a separate thread, because its file system may be slow.
 async fn find(args: &RunArgs, task_dir: &Path) -> Result<Found, CommandError> {
-    let (task_dir, session) = (task_dir.to_owned(), args.task.session.as_ref().map(SessionId::new));
+    let task_dir = task_dir.to_owned();
+    let session = args.task.session.as_ref().map(SessionId::new);
     let found = tokio::task::spawn_blocking(move || find_now(&task_dir, session.as_ref())).await;
     found.map_err(|error| CommandError::of(FailureKind::Io, &error))?
 }
@@ -126,7 +127,8 @@ fn find_now(task_dir: &Path, session: Option<&SessionId>) -> Result<Found, Comma
     }
     let journal = find_journal(default_journals().as_deref(), directory.path(), session)?;
     let recovered = opencode_run_journal::read(&journal).map_err(BuildError::from)?;
-    let (mut conversation, in_use) = (recovered.conversation, recovered.in_use);
+    let mut conversation = recovered.conversation;
+    let in_use = recovered.in_use;
     if !in_use {
         conversation.end_abandoned_turns();
     }
@@ -137,7 +139,8 @@ fn find_now(task_dir: &Path, session: Option<&SessionId>) -> Result<Found, Comma
 async fn save(args: &RunArgs, conversation: &Conversation) -> Result<Option<PathBuf>, CommandError> {
     let Some(path) = &args.output.save_markdown else { return Ok(None) };
     let path = path.clone().unwrap_or_else(|| conversation.directory().join(TRANSCRIPT_NAME));
-    let (target, text) = (path.clone(), markdown(conversation));
+    let target = path.clone();
+    let text = markdown(conversation);
     tokio::task::spawn_blocking(move || write_atomically(&target, &text))
         .await
         .map_err(|error| CommandError::of(FailureKind::Io, &error))?
@@ -161,6 +164,7 @@ fn facts(conversation: &Conversation) -> String {
 /// Describes the end of the last turn.
 fn how_it_ended(turn: &TurnRecord) -> String {
     let why = turn.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
-    let (message, seconds) = (first_line(&turn.message), turn.duration.as_secs_f64());
+    let message = first_line(&turn.message);
+    let seconds = turn.duration.as_secs_f64();
     format!("the last turn, “{message}”: {} after {seconds:.1} s{why}", turn.state)
 }

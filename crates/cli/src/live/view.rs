@@ -105,7 +105,9 @@ impl View {
         if let Some(tool) = at.and_then(|at| self.tools.get_mut(at)) {
             tool.title = title;
         } else {
-            let (agent, id, name) = (agent.cloned(), call.id.clone(), call.tool.clone());
+            let agent = agent.cloned();
+            let id = call.id.clone();
+            let name = call.tool.clone();
             self.tools.push(Tool { agent, id, name, title, since: now });
         }
     }

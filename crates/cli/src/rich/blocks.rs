@@ -248,7 +248,8 @@ impl Blocks {
         let mut line = prefix.clone();
         line.push(&format!("{}{info}", mark.to_string().repeat(length)), DIM);
         self.show(line, to);
-        let (language, quotes) = (Language::of(info), self.quotes);
+        let language = Language::of(info);
+        let quotes = self.quotes;
         self.block = Block::Fence(Fence { mark, length, indent, quotes, language, in_comment: false, prefix });
     }
 
@@ -358,7 +359,8 @@ impl Blocks {
 
 /// Returns the number of quotes around a line, and its text.
 fn quoted(line: &str) -> (usize, &str) {
-    let (mut quotes, mut text) = (0, line);
+    let mut quotes = 0;
+    let mut text = line;
     while let Some(rest) =
         text.trim_start_matches(' ').strip_prefix('>').filter(|_| text.len() - text.trim_start_matches(' ').len() < 4)
     {

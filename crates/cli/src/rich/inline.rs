@@ -104,7 +104,8 @@ pub(super) fn wrap(line: &Line, first: &Line, rest: &Line, columns: usize) -> Ve
         lines.push(whole);
     };
     for word in words(line) {
-        let (blank, length) = (word.blanks.width(), word.spans.width());
+        let blank = word.blanks.width();
+        let length = word.spans.width();
         if used > 0 && used + blank + length > room {
             finish(&mut current);
             used = 0;

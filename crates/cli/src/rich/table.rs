@@ -41,7 +41,8 @@ pub(super) fn cells(row: &str) -> Vec<String> {
     let row = row.trim();
     let row = row.strip_prefix('|').unwrap_or(row);
     let mut cells = vec![String::new()];
-    let (mut is_escaped, mut in_code) = (false, false);
+    let mut is_escaped = false;
+    let mut in_code = false;
     for c in row.chars() {
         match c {
             '|' if is_escaped => {

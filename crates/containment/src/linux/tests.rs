@@ -245,7 +245,8 @@ async fn tool_in_removed_directory_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().canonicalize().unwrap().join("removed");
     std::fs::create_dir(&place).unwrap();
-    let (tag, before) = (EnvironmentTag::new(), StartTime::now());
+    let tag = EnvironmentTag::new();
+    let before = StartTime::now();
     let script = format!("cd {}; setsid sleep 60 & wait", place.display());
     let (mut server, own_processes) = start_server(&tag, Path::new("/"), &script);
     let mut tree = ProcessTree::new(tag.clone(), server.id());
@@ -362,7 +363,8 @@ fn memory_is_summed_over_the_group() {
         let mut command = Command::new("sh");
         std::os::unix::process::CommandExt::process_group(command.args(["-c", script]), 0).spawn().unwrap()
     };
-    let (mut alone, mut two) = (group("exec sleep 60"), group("sleep 60 & wait"));
+    let mut alone = group("exec sleep 60");
+    let mut two = group("sleep 60 & wait");
     wait_until("the memory of both is more", || memory(two.id()) > memory(alone.id()));
     assert!(memory(alone.id()).unwrap() > 100_000);
     drop(ProcessTree::new(EnvironmentTag::new(), two.id()));

@@ -93,7 +93,8 @@ fn refused() -> ToolState {
 }
 
 fn reported(name: &str, status: Option<u16>) -> Input {
-    let (name, message) = (name.to_owned(), "boom".to_owned());
+    let name = name.to_owned();
+    let message = "boom".to_owned();
     event(Event::Error(ReportedError { name, message, status, retryable: None, url: None }))
 }
 

@@ -169,7 +169,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn alarm_follows_moved_limit() {
-        let (mut alarm, began) = (Alarm::default(), Instant::now());
+        let mut alarm = Alarm::default();
+        let began = Instant::now();
         let after = |seconds| Some(began + Duration::from_secs(seconds));
         for (limit, meanwhile) in [(10, 5), (12, 11), (40, 20), (25, 24)] {
             let rest = (began + Duration::from_secs(meanwhile)) - Instant::now();

@@ -73,7 +73,8 @@ async fn a_second() {
 
 /// Reads to the end; returns the numbers of the events and the count of missed ones.
 async fn read_all(mut events: Events) -> (Vec<u64>, u64) {
-    let (mut seen, mut missed) = (Vec::new(), 0);
+    let mut seen = Vec::new();
+    let mut missed = 0;
     while let Some(item) = soon(events.next()).await {
         match item {
             EventItem::Event(event) => seen.push(event.seq),

@@ -78,7 +78,8 @@ mod tests {
     use super::*;
 
     fn after(text: &str) -> (bool, bool) {
-        let (mut whole, mut bytewise) = (JsonEnd::default(), JsonEnd::default());
+        let mut whole = JsonEnd::default();
+        let mut bytewise = JsonEnd::default();
         whole.read(text.as_bytes());
         text.bytes().for_each(|byte| bytewise.read(&[byte]));
         assert_eq!((whole.state, whole.depth), (bytewise.state, bytewise.depth), "{text}");

@@ -26,7 +26,8 @@ struct Endless {
 impl Endless {
     /// Creates an upstream that begins its answers if `begins`.
     async fn new(begins: bool) -> Self {
-        let (asked, left) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let left = Arc::new(AtomicUsize::new(0));
         let counts = (Arc::clone(&asked), Arc::clone(&left));
         let server = Server::tcp(move |mut stream| {
             let (asked, left) = counts.clone();
@@ -128,12 +129,14 @@ async fn closed_route_answers_waiting_request() {
 
 #[tokio::test]
 async fn released_lease_aborts_its_requests() {
-    let (one, two) = (Endless::new(true).await, Endless::new(true).await);
+    let one = Endless::new(true).await;
+    let two = Endless::new(true).await;
     let gateway = Gateway::start().unwrap();
     let budget = UsageBudget::unlimited();
     let path = gateway.open(&upstream(&one.server.url(), Protocol::OpenAiCompatible)).unwrap();
     let other = gateway.open(&upstream(&two.server.url(), Protocol::OpenAiCompatible)).unwrap();
-    let (lease, stays) = (path.lease("ses_1", &budget).unwrap(), other.lease("ses_1", &budget).unwrap());
+    let lease = path.lease("ses_1", &budget).unwrap();
+    let stays = other.lease("ses_1", &budget).unwrap();
     let headers = [("x-session-id", "ses_1")];
     let mut ended = ask(&path, "chat/completions", &headers, "{}").await;
     let mut running = ask(&other, "chat/completions", &headers, "{}").await;

@@ -187,7 +187,8 @@ async fn endless_answers_are_aborted_without_retry() {
 async fn content_of(protocol: Protocol, body: &'static str) -> u64 {
     let provider = Recorder::new(200, "text/event-stream", body).await;
     let setup = Setup::with(Options::default(), &upstream(&provider.server.url(), protocol));
-    let (bytes, content) = (setup.budget.watch_bytes(), setup.budget.watch_content());
+    let bytes = setup.budget.watch_bytes();
+    let content = setup.budget.watch_content();
     let route = match protocol {
         Protocol::Anthropic => "messages",
         Protocol::Google => "models/m:streamGenerateContent",

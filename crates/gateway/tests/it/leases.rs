@@ -72,7 +72,8 @@ async fn sub_agents_inherit_lease() {
 async fn sub_agent_may_get_own_lease() {
     let provider = provider().await;
     let path = open(&provider, Duration::ZERO);
-    let (one, two) = (UsageBudget::unlimited(), UsageBudget::unlimited());
+    let one = UsageBudget::unlimited();
+    let two = UsageBudget::unlimited();
     let lease = path.lease("ses_1", &one).unwrap();
     assert_eq!(path.lease("ses_1", &two).unwrap_err(), LeaseError::AlreadyLeased);
     lease.include("ses_2").unwrap();
@@ -102,7 +103,8 @@ async fn request_waits_briefly_for_lease() {
 async fn lease_to_anyone_accepts_all_sessions() {
     let provider = provider().await;
     let path = open(&provider, Duration::ZERO);
-    let (all, own) = (UsageBudget::unlimited(), UsageBudget::unlimited());
+    let all = UsageBudget::unlimited();
+    let own = UsageBudget::unlimited();
     let lease = path.lease_to_anyone(&all).unwrap();
     assert_eq!(path.lease_to_anyone(&all).unwrap_err(), LeaseError::AlreadyLeased);
     assert_eq!(send(&path, "chat/completions", &[], "{}").await.status, 200);
@@ -118,7 +120,8 @@ async fn lease_to_anyone_accepts_all_sessions() {
 #[tokio::test]
 async fn routes_can_share_budget() {
     let provider = provider().await;
-    let (one, two) = (open(&provider, Duration::ZERO), open(&provider, Duration::ZERO));
+    let one = open(&provider, Duration::ZERO);
+    let two = open(&provider, Duration::ZERO);
     let budget = UsageBudget::new(UsageLimits { max_requests: Some(2), ..UsageLimits::default() }).unwrap();
     let leases = (one.lease("ses_1", &budget).unwrap(), two.lease("ses_1", &budget).unwrap());
     assert_eq!(from(&one, "ses_1").await.status, 200);

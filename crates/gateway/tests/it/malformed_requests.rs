@@ -62,7 +62,8 @@ async fn unknown_endpoint_is_not_found() {
 async fn ambiguous_request_is_rejected() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let setup = Setup::new(&provider.server.url());
-    let (target, address) = (target(&setup.path, "chat/completions"), setup.gateway.address());
+    let target = target(&setup.path, "chat/completions");
+    let address = setup.gateway.address();
     for request in [
         format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{{}}x"),
         format!("POST {target} HTTP/1.1\r\nhost: x\r\ncontent-length: 2, 2\r\n\r\n{{}}"),

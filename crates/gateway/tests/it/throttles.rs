@@ -38,7 +38,8 @@ async fn refused_source_gets_no_request() {
     let throttle = Throttle::new(move |after| into.lock().unwrap().push(after));
     let upstream =
         || Upstream { throttle: Some(throttle.clone()), ..upstream(&server.url(), Protocol::OpenAiCompatible) };
-    let (one, other) = (Setup::with(Options::default(), &upstream()), Setup::with(Options::default(), &upstream()));
+    let one = Setup::with(Options::default(), &upstream());
+    let other = Setup::with(Options::default(), &upstream());
     let refused = one.chat().await;
     assert_eq!((refused.status, noted.lock().unwrap().as_slice()), (429, &[Some(Duration::from_secs(1))][..]));
     assert!(one.lease.is_held() && other.lease.is_held(), "the pause is that of the source");

@@ -72,7 +72,8 @@ impl Authority {
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Server::tcp(move |stream| {
-            let (acceptor, handle) = (acceptor.clone(), handle.clone());
+            let acceptor = acceptor.clone();
+            let handle = handle.clone();
             async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 handle(stream).await;
@@ -103,7 +104,8 @@ async fn extra_certificate_is_trusted() {
 
 #[tokio::test]
 async fn invalid_certificate_gets_no_key() {
-    let (known, unknown) = (Authority::new(), Authority::new());
+    let known = Authority::new();
+    let unknown = Authority::new();
     for (server, reason) in [
         (unknown.serve("localhost", false).await, "none of the authorities"),
         (known.serve("elsewhere.example", false).await, "another host"),

@@ -34,7 +34,8 @@ fn only_owner_can_read_journal() {
 fn truncated_journal_is_continued() {
     let mut told = Recorded::new();
     a_turn(&mut told);
-    let (path, live) = (told.path(), told.live());
+    let path = told.path();
+    let live = told.live();
     drop(told.journal);
     let torn = b"{\"event\":{\"at\":12";
     fs::write(&path, [fs::read(&path).unwrap().as_slice(), torn].concat()).unwrap();
@@ -160,7 +161,9 @@ fn latest_journal_was_written_last() {
         std::thread::sleep(Duration::from_millis(20));
         journal.path().unwrap()
     };
-    let (first, second, third) = (tell(None, Some("ses_1")), tell(Some("ses_2"), None), tell(None, None));
+    let first = tell(None, Some("ses_1"));
+    let second = tell(Some("ses_2"), None);
+    let third = tell(None, None);
     fs::write(folder.path().join("z.txt"), "").unwrap();
     let latest = |session: Option<&str>| latest(folder.path(), session.map(SessionId::new).as_ref()).unwrap();
     assert_eq!(latest(None), Some(third));

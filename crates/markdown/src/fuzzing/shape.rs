@@ -31,7 +31,8 @@ impl Shape {
             | Options::ENABLE_TASKLISTS;
         let parser = Parser::new_ext(markdown, extensions);
         let mut shape = Self { definitions: parser.reference_definitions().iter().count(), ..Self::default() };
-        let (mut depth, mut heading) = (0, None);
+        let mut depth = 0;
+        let mut heading = None;
         for (event, range) in parser.into_offset_iter() {
             match event {
                 Event::Start(Tag::BlockQuote(_)) => depth += 1,

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn older_process_is_not_a_leftover() {
-        let (directories, start) = (TurnDirectories::default(), StartTime::now());
+        let directories = TurnDirectories::default();
+        let start = StartTime::now();
         let turn = [ended("/w/a", start.after(10))];
         for directory in [Some("/w/a"), Some("/"), None] {
             assert!(!is_leftover(&directories, start.after(9), directory, &turn));
@@ -149,7 +150,8 @@ mod tests {
 
     #[test]
     fn directory_decides_between_parallel_turns() {
-        let (mut directories, start) = (TurnDirectories::default(), StartTime::now());
+        let mut directories = TurnDirectories::default();
+        let start = StartTime::now();
         directories.begin_turn_at(Path::new("/w/b"), start.after(20));
         let over = [ended("/w/a", start.after(10))];
         assert!(is_leftover(&directories, start.after(19), None, &over), "nothing else was at work then");
@@ -166,8 +168,10 @@ mod tests {
 
     #[test]
     fn ambiguous_process_ends_with_last_turn() {
-        let (mut directories, start) = (TurnDirectories::default(), StartTime::now());
-        let (first, second) = (ended("/w/a", start), ended("/w/b", start.after(5)));
+        let mut directories = TurnDirectories::default();
+        let start = StartTime::now();
+        let first = ended("/w/a", start);
+        let second = ended("/w/b", start.after(5));
         directories.begin_turn_at(&first.directory, first.began);
         directories.begin_turn_at(&second.directory, second.began);
         directories.end_turn(&first);
@@ -178,7 +182,8 @@ mod tests {
 
     #[test]
     fn dropped_turns_processes_end_with_next() {
-        let (mut directories, start) = (TurnDirectories::default(), StartTime::now());
+        let mut directories = TurnDirectories::default();
+        let start = StartTime::now();
         directories.defer_kill(&ended("/w/a", start));
         directories.defer_kill(&ended("/w/b", start.after(1)));
         let mut next = [ended("/w/c", start.after(5))];

@@ -50,7 +50,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_turns_share_the_next_scan() {
-        let (kill_batches, killed) = (KillBatches::default(), Mutex::new(Vec::new()));
+        let kill_batches = KillBatches::default();
+        let killed = Mutex::new(Vec::new());
         let kill_leftovers = |name: &'static str| {
             let turn = EndedTurn { directory: name.into(), began: StartTime::now() };
             kill_batches.kill_leftovers(turn, |all| {

@@ -145,7 +145,8 @@ mod tests {
     async fn every_waiter_gets_an_evicted_lease() {
         let leases = Leases::new(2);
         let idle = RefCell::new(Vec::new());
-        let (evicted, ending) = (RefCell::new(0), RefCell::new(Vec::new()));
+        let evicted = RefCell::new(0);
+        let ending = RefCell::new(Vec::new());
         let evict = || {
             if let Some(lease) = idle.borrow_mut().pop() {
                 Lease::will_be_released(&lease);
@@ -176,7 +177,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn moved_lease_is_released_by_new_owner() {
         let leases = Leases::new(1);
-        let (old, successor) = (leases.acquire(|| ()).await, Lease::default());
+        let old = leases.acquire(|| ()).await;
+        let successor = Lease::default();
         old.move_to(&successor);
         old.release();
         assert!(is_pending(leases.acquire(|| ())).await);

@@ -46,7 +46,8 @@ impl Memory {
             let range = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
             rest.starts_with('r').then_some(range)
         });
-        let (mut found, mut size) = (false, 0);
+        let mut found = false;
+        let mut size = 0;
         for (from, to) in ranges.filter(|(from, to)| to - from <= MAX_MAPPING) {
             let mut bytes = vec![0; usize::try_from(to - from).unwrap_or_default()];
             let read = self.bytes.read_at(&mut bytes, from).unwrap_or_default();

@@ -45,7 +45,8 @@ async fn stuck_consumer_does_not_delay_other_turns() {
     }
     assert_eq!(play.fake().log_of("serve").len(), 1);
     // A consumer that finally reads gets the whole text and the end.
-    let (mut text, mut ending) = (0, None);
+    let mut text = 0;
+    let mut ending = None;
     while let Some(signal) = tokio::time::timeout(LIMIT, stuck.signals.recv()).await.unwrap() {
         match signal {
             Signal::Event(observed) => {

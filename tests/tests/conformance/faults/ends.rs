@@ -128,7 +128,8 @@ async fn kill_ends_only_its_turn() {
     let stall = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]);
     let slow = TurnAct::Speak { delta: "word ".to_owned(), count: 100, at_once: 1, pause_ms: 20 };
     let play = Play::new(Serving::default().turn(stall.said("stall")).turn(TurnRule::every([slow]))).await;
-    let (one, other) = (play.runner("one"), play.runner("other"));
+    let one = play.runner("one");
+    let other = play.runner("other");
     start_until(&one, "stall", said).await;
     start_until(&other, "speak", said).await;
     assert!(one.kill());

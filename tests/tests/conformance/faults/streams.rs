@@ -34,11 +34,10 @@ async fn missing_stream_at_answer_is_survived() {
         ("1.18.33/error-400", RunState::Error),
         ("1.18.33/error-after-tool", RunState::Error),
     ] {
-        let (lost, whole) = (
-            Play::new(Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()])).await,
-            Play::new(Serving::replaying(recording)).await,
-        );
-        let (record, wanted) = (lost.turn("hello").await, whole.turn("hello").await);
+        let lost = Play::new(Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()])).await;
+        let whole = Play::new(Serving::replaying(recording)).await;
+        let record = lost.turn("hello").await;
+        let wanted = whole.turn("hello").await;
         assert_eq!(record.state, state, "{:?}", record.failure);
         assert_eq!(record.failure, wanted.failure);
         assert_eq!((record.output(), record.usage, record.steps), (wanted.output(), wanted.usage, wanted.steps));

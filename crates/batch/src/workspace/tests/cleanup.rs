@@ -8,7 +8,8 @@ use std::path::PathBuf;
 #[tokio::test]
 async fn only_unused_directories_of_ours_are_found() {
     let fixture = Fixture::new(&[("a.txt", b"one\n")]).await;
-    let (kept, left) = (fixture.task().await, fixture.task().await);
+    let kept = fixture.task().await;
+    let left = fixture.task().await;
     kept.keep().await.unwrap();
     let clones = kept.directory().parent().unwrap().to_owned();
     fs::create_dir(clones.join(".opencode-run-patch-abc")).unwrap();
@@ -19,7 +20,8 @@ async fn only_unused_directories_of_ours_are_found() {
     let foreign = fixture.path("foreign");
     fs::create_dir_all(foreign.join("task_x_01234567")).unwrap();
     fs::write(fixture.path("registry/foreign"), foreign.to_str().unwrap()).unwrap();
-    let (cache, registry) = (fixture.path("cache"), fixture.path("registry"));
+    let cache = fixture.path("cache");
+    let registry = fixture.path("registry");
     assert!(unused_mirrors(&cache).is_empty() && unused_clones(&registry).is_empty(), "the batch uses them");
     let paths = [kept.directory().to_owned(), left.directory().to_owned()];
     let Fixture { folder, workspaces, .. } = fixture;

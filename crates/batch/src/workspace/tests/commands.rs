@@ -25,7 +25,8 @@ async fn command_logs_both_streams_in_order() {
 async fn limit_ends_the_whole_process_tree() {
     let fixture = Fixture::new(&[("a.txt", b"one\n")]).await;
     let task = fixture.task().await;
-    let (log, pids) = (fixture.path("check.log"), fixture.path("pids"));
+    let log = fixture.path("check.log");
+    let pids = fixture.path("pids");
     let line = format!(
         "echo $$ > {0}; setsid sh -c 'echo $$ >> {0}; sleep 60' & sleep 0.3; echo deadline $OPENCODE_RUN_DEADLINE; sleep 60",
         pids.display()

@@ -26,7 +26,8 @@ fn plant(repository: &Path, ran: &Path) {
     fs::write(&program, format!("#!/bin/sh\necho \"$0 $*\" >> {}\ncat\n", ran.display())).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let program = program.to_str().unwrap();
-    let (hooks, template) = (repository.join(".git/hooks"), repository.join(".git/template"));
+    let hooks = repository.join(".git/hooks");
+    let template = repository.join(".git/template");
     fs::create_dir_all(&hooks).unwrap();
     fs::create_dir_all(template).unwrap();
     for hook in HOOKS {
@@ -87,7 +88,8 @@ async fn submodule_with_planted_programs_is_not_entered() {
     let spec = super::spec(&source).reference(commit(&source, &[]));
     let repository = fixture.workspaces.resolve(&spec).await.unwrap();
     let task = fixture.workspaces.clone_repository(&repository, "x").await.unwrap();
-    let (lib, ran) = (task.directory().join("lib"), fixture.path("ran"));
+    let lib = task.directory().join("lib");
+    let ran = fixture.path("ran");
     fs::remove_dir(&lib).unwrap();
     git(task.directory(), &["clone", "-q", fixture.path("library").to_str().unwrap(), "lib"]);
     plant(&lib, &ran);
@@ -148,7 +150,8 @@ async fn replaced_directory_is_refused() {
 async fn check_files_do_not_follow_planted_links() {
     let fixture = Fixture::new(&[("tests/test.py", b"one\n")]).await;
     let task = fixture.task().await;
-    let (root, victim) = (task.directory(), fixture.path("victim"));
+    let root = task.directory();
+    let victim = fixture.path("victim");
     fs::create_dir(&victim).unwrap();
     fs::write(victim.join("test.py"), "untouched").unwrap();
     fs::remove_dir_all(root.join("tests")).unwrap();

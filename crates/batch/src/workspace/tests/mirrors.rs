@@ -117,7 +117,9 @@ async fn mirror_of_killed_fetch_is_repaired() {
 #[tokio::test]
 async fn leftovers_are_removed_except_kept_clones() {
     let fixture = Fixture::new(&[("a.txt", b"one\n")]).await;
-    let (kept, left, removed) = (fixture.task().await, fixture.task().await, fixture.task().await);
+    let kept = fixture.task().await;
+    let left = fixture.task().await;
+    let removed = fixture.task().await;
     kept.keep().await.unwrap();
     fs::create_dir(left.directory().join("locked")).unwrap();
     fs::write(left.directory().join("locked/x"), "").unwrap();

@@ -93,7 +93,8 @@ struct Prepared {
 async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<Option<Prepared>, CommandError> {
     let args = Arc::new(args);
     let is_streamed = files.tasks == Path::new("-");
-    let (reading, tasks_file) = (Arc::clone(&args), files.tasks.clone());
+    let reading = Arc::clone(&args);
+    let tasks_file = files.tasks.clone();
     let (options, tasks, sources) = blocking(move || {
         let options = load::options(&reading)?;
         let tasks = load::tasks((!is_streamed).then_some(tasks_file.as_path()), &options)?;
@@ -113,7 +114,8 @@ async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<O
         return Ok(None);
     }
     let folder = BatchFolder::of(&files.results).map_err(|error| CommandError::io(error.to_string()))?;
-    let (opening, made) = (files.results.clone(), folder.clone());
+    let opening = files.results.clone();
+    let made = folder.clone();
     let (ledger, history, torn) = blocking(move || {
         let opened = Ledger::open(&opening).map_err(|error| ledger_error(&error))?;
         let failed = |error| CommandError::usage(format!("{} cannot be created: {error}", made.path().display()));

@@ -107,7 +107,9 @@ impl Input {
 #[cfg(unix)]
 fn editor(args: &ChatArgs, runner: &Runner) -> io::Result<LineEditor> {
     let directory = runner.task_dir().path().to_owned();
-    let (opencode, place, handle) = (runner.opencode().cloned(), directory.clone(), tokio::runtime::Handle::current());
+    let opencode = runner.opencode().cloned();
+    let place = directory.clone();
+    let handle = tokio::runtime::Handle::current();
     let list_models = move || {
         let Some(opencode) = opencode.clone() else { return Vec::new() };
         let launch = Launch::new(opencode, std::env::vars_os()).supervised_by(watch::watcher());

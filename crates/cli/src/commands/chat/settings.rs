@@ -98,7 +98,8 @@ fn cost(runner: &Runner) -> String {
     let conversation = runner.conversation();
     let usage = conversation.usage();
     let input = usage.input + usage.cache_read + usage.cache_write;
-    let (turns, output) = (conversation.turns.len(), usage.output + usage.reasoning);
+    let turns = conversation.turns.len();
+    let output = usage.output + usage.reasoning;
     let plural = if turns == 1 { "" } else { "s" };
     format!("{turns} turn{plural} · {input} tokens in, {output} out · ${:.4}", conversation.cost().max(0.0))
 }

@@ -171,19 +171,22 @@ fn of_journals(
         for journal in journals.iter().filter(|journal| wants(CleanKind::Sessions) && !journal.task.isolated) {
             // opencode deletes a session in its directory.
             if let Some(session) = journal.created_session.clone().filter(|_| directory.is_dir()) {
-                let (shown, journals) = (session.to_string(), folder.to_owned());
+                let shown = session.to_string();
+                let journals = folder.to_owned();
                 let item = Item::Session(Request { journals, directory: directory.clone(), session });
                 found.push(Found { kind: CleanKind::Sessions, shown, bytes: 0, item });
             }
         }
         let is_task = is_directory_of_task(&directory, &journals) && is_unlocked(folder, &directory, journals.len());
         if wants(CleanKind::Tasks) && is_task && !uses.is_used(&directory) {
-            let (shown, bytes) = (directory.display().to_string(), size_of(&directory));
+            let shown = directory.display().to_string();
+            let bytes = size_of(&directory);
             let held = if wants(CleanKind::Journals) { Vec::new() } else { std::mem::take(&mut journals) };
             found.push(Found { kind: CleanKind::Tasks, shown, bytes, item: Item::Task(directory, held) });
         }
         for journal in journals.into_iter().filter(|_| wants(CleanKind::Journals)) {
-            let (shown, bytes) = (journal.path.display().to_string(), journal.bytes);
+            let shown = journal.path.display().to_string();
+            let bytes = journal.bytes;
             found.push(Found { kind: CleanKind::Journals, shown, bytes, item: Item::Journal(journal) });
         }
     }

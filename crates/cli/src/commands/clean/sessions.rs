@@ -16,7 +16,8 @@ pub(super) async fn delete(requests: Vec<Request>, opencode: Option<PathBuf>) ->
         Ok(host) => host,
         Err(error) => return (0, Some(format!("sessions cannot be deleted: {}", ErrorChain::new(&error)))),
     };
-    let (mut deleted, mut problem) = (0, None);
+    let mut deleted = 0;
+    let mut problem = None;
     for Request { journals, directory, session } in requests {
         let name = session.to_string();
         // The journal with this session proves that our task created it.

@@ -109,7 +109,10 @@ fn isolated_home_in_use_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let places = places(&folder);
     let home = |name: &str| make(places.temp.join(format!("{HOME_PREFIX}{name}")));
-    let (used, left, young, other) = (home("used"), home("left"), home("young"), make(places.temp.join("other")));
+    let used = home("used");
+    let left = home("left");
+    let young = home("young");
+    let other = make(places.temp.join("other"));
     let lock = File::create(used.join(HOME_LOCK)).unwrap();
     lock.lock().unwrap();
     File::create(left.join(HOME_LOCK)).unwrap();

@@ -34,7 +34,8 @@ pub(super) async fn play(args: DemoArgs, signals: Signals, console: Console) -> 
     let io = |error: &(dyn std::error::Error + 'static)| CommandError::of(FailureKind::Io, error);
     let model = ScriptedModel::start(script()).map_err(|error| io(&error))?;
     let folder = workspace(args.workspace.as_deref())?;
-    let (tasks_file, results) = (folder.join("tasks.jsonl"), folder.join("results.jsonl"));
+    let tasks_file = folder.join("tasks.jsonl");
+    let results = folder.join("results.jsonl");
     std::fs::write(&tasks_file, tasks()).map_err(|error| io(&error))?;
     let host = host(args.opencode, console).await?;
     console.note(&format!("{TASKS} tasks in {}", tasks_file.display()));

@@ -225,7 +225,8 @@ proptest! {
     fn idle_clock_never_goes_back(inputs in inputs()) {
         let idle = Duration::from_secs(7);
         let mut turn = asking_turn(Limits { total: None, idle: Some(idle) });
-        let (mut now, mut last_progress) = (Duration::ZERO, Duration::ZERO);
+        let mut now = Duration::ZERO;
+        let mut last_progress = Duration::ZERO;
         for (at, input) in inputs {
             now = now.max(at);
             let before = turn.limit_at(LimitKind::Idle);

@@ -64,7 +64,9 @@ fn final_refusal_is_permission_failure() {
     assert_failed(&turn, FailureKind::Permission, "bash: rejected");
     assert_failed(&after([start(), call(), finished()]), FailureKind::Permission, "bash: rejected");
 
-    let (id, permission, patterns) = (None, "external_directory".to_owned(), vec!["/etc/*".to_owned()]);
+    let id = None;
+    let permission = "external_directory".to_owned();
+    let patterns = vec!["/etc/*".to_owned()];
     let ask = Event::Permission(PermissionRequest::new(permission, patterns).id(id).refused(true));
     let turn = after([start(), event(ask), finish(StepReason::ToolCalls), finished()]);
     assert_failed(&turn, FailureKind::Permission, "external_directory (/etc/*)");
@@ -73,7 +75,8 @@ fn final_refusal_is_permission_failure() {
 #[test]
 fn refusal_message_is_independent_of_order() {
     let ask = PermissionRequest::new("edit", vec!["/etc/*".into()]).refused(true);
-    let (asked, failed) = (event(Event::Permission(ask)), event(tool("c", json!({}), refused())));
+    let asked = event(Event::Permission(ask));
+    let failed = event(tool("c", json!({}), refused()));
     for two in [[asked.clone(), failed.clone()], [failed, asked]] {
         let turn = after([start()].into_iter().chain(two).chain([finish(StepReason::ToolCalls), finished()]));
         assert_failed(&turn, FailureKind::Permission, "edit (/etc/*)");

@@ -49,7 +49,8 @@ async fn reading_consumes_nothing() {
 async fn readers_get_events_with_times() {
     let runner = runner(&ScriptedExecutor::new().turn(two_words()));
     start(&runner, "count").await.unwrap();
-    let (mut events, every) = (runner.events(), tokio::spawn(read_all(runner.lossless_events())));
+    let mut events = runner.events();
+    let every = tokio::spawn(read_all(runner.lossless_events()));
     let mut seen = Vec::new();
     while let Some(EventItem::Event(event)) = soon(events.next()).await {
         // The last two arrive with the end of the turn, which may be over by then.

@@ -62,7 +62,8 @@ impl Turn {
                 }
                 // The answer may have overtaken the event that is the end here.
                 Entry::Response(response) if is_answered && response.n == recorded.message.n => {
-                    let (status, content_type) = (response.status, response.content_type.clone());
+                    let status = response.status;
+                    let content_type = response.content_type.clone();
                     let reply = Answer::Reply { status, content_type, body: fit(&response.text()) };
                     self.server.with_session(&self.session, |session| session.messages.extend(messages.clone()));
                     sleep(late);

@@ -27,7 +27,8 @@ const KEPT: usize = 64 << 10;
 
 pub(crate) async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let (method, path) = (head.method.as_str(), head.uri.path());
+    let method = head.method.as_str();
+    let path = head.uri.path();
     let body = to_bytes(body, LARGEST).await.unwrap_or_default();
     let directory = directory(&head.uri);
     if !is_allowed(&head.headers) {
@@ -35,7 +36,8 @@ pub(crate) async fn answer(State(server): State<Arc<Server>>, request: Request) 
     }
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     let kept = if body.len() > KEPT { Value::from(format!("{} bytes", body.len())) } else { value.clone() };
-    let (noted, of) = (method.to_owned(), path.to_owned());
+    let noted = method.to_owned();
+    let of = path.to_owned();
     let note = fake_log::Request { method: noted, path: of, directory: directory.clone(), body: kept };
     server.invocation.journal.request(note).ok();
     match server.ask(method, path) {

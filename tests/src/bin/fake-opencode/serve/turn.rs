@@ -90,7 +90,8 @@ impl Turn {
             TurnAct::Idle {} => self.idle(),
             TurnAct::CutStreams {} => self.server.streams.close_all(),
             TurnAct::Answer { status, content_type, body } => {
-                let (content_type, body) = (content_type.clone(), self.fill(body));
+                let content_type = content_type.clone();
+                let body = self.fill(body);
                 self.answer(Answer::Reply { status: *status, content_type, body });
             }
             TurnAct::AskModel {} => self.ask_model()?,

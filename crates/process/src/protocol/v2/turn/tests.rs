@@ -52,7 +52,8 @@ fn now() -> Now {
 
 fn plan(session: &str, prompt: Prompt) -> Plan {
     let session = SessionId::new(session);
-    let (directory, model) = ("/w".into(), "stub/gpt-4".parse().unwrap());
+    let directory = "/w".into();
+    let model = "stub/gpt-4".parse().unwrap();
     Plan { session, is_new: true, directory, prompt, model, structured: None, denies: false }
 }
 
@@ -68,7 +69,8 @@ struct Played {
 
 impl Played {
     fn new(turn: Turn) -> Self {
-        let (answer, messages) = (PermissionAnswer::Once, String::new());
+        let answer = PermissionAnswer::Once;
+        let messages = String::new();
         Self { turn, answer, messages, signals: Vec::new(), requests: Vec::new(), ending: None }
     }
 

@@ -68,7 +68,8 @@ proptest! {
     #[test]
     fn prefix_gives_beginning_of_turn(recording in any::<Index>(), at in any::<Index>(), ends in vec(any::<Index>(), 0..4)) {
         let recording = recording.get(&RECORDINGS);
-        let (all, whole) = (bytes(recording), replay(recording));
+        let all = bytes(recording);
+        let whole = replay(recording);
         let record = in_pieces(recording, &all[..at.index(all.len() + 1)], &ends);
         prop_assert!(whole.entries.starts_with(&record.entries));
         prop_assert!(whole.output().starts_with(&record.output()));
@@ -81,7 +82,8 @@ proptest! {
     fn stdout_and_stderr_may_interleave(recording in any::<Index>(), choices in vec(any::<bool>(), 0..40)) {
         let recording = recording.get(&RECORDINGS);
         let mut replay = Replay::new();
-        let (mut stdout, mut stderr) = (recording.stdout.iter(), recording.stderr.iter());
+        let mut stdout = recording.stdout.iter();
+        let mut stderr = recording.stderr.iter();
         for from_stderr in choices {
             if from_stderr {
                 replay.stderr(stderr.by_ref().take(1));

@@ -176,7 +176,10 @@ fn description(record: &TurnRecord) -> String {
         })
         .collect();
     let kind = record.failure.as_ref().map(opencode_run_core::TurnFailure::kind);
-    let (state, steps, finish, usage) = (record.state, record.steps, &record.finish, record.usage);
+    let state = record.state;
+    let steps = record.steps;
+    let finish = &record.finish;
+    let usage = record.usage;
     format!("{state} {kind:?} {steps} {finish:?} {usage:?}\n{}", entries.join("\n"))
 }
 
@@ -201,7 +204,8 @@ fn keeps_more_than_opencode(recording: &Recording) -> bool {
 #[test]
 fn half_of_the_stream_gives_the_same_turn() {
     for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
-        let (whole, count) = (whole(recording), recording.events.len());
+        let whole = whole(recording);
+        let count = recording.events.len();
         for place in (0..count).step_by(7) {
             let cut = description(&play(recording, &recording.events, place..count));
             assert_eq!(cut, whole, "{} without what is behind {place}", recording.name);
@@ -302,7 +306,8 @@ proptest! {
         cuts in prop::collection::vec(1_usize..2000, 1..50),
     ) {
         let mut pieces = Vec::new();
-        let (mut rest, mut cuts) = (recording.stream.as_slice(), cuts.iter().cycle());
+        let mut rest = recording.stream.as_slice();
+        let mut cuts = cuts.iter().cycle();
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
             pieces.push(Ok::<_, std::io::Error>(std::io::Cursor::new(piece.to_vec())));
