@@ -223,8 +223,8 @@ fn recipes_use_existing_options() {
 fn counterparts_of_the_original_exist() {
     let page = page("docs/from-pyrunner.md");
     let sources = root().join("crates/runner/src");
-    let source = ["runner.rs", "builder.rs", "runner/report.rs", "report.rs"]
-        .map(|name| std::fs::read_to_string(sources.join(name)).unwrap_or_default())
+    let source = ["runner.rs", "runner/start.rs", "builder.rs", "report.rs"]
+        .map(|name| std::fs::read_to_string(sources.join(name)).unwrap())
         .concat();
     let methods: BTreeSet<String> = quoted(&page)
         .iter()
