@@ -36,6 +36,12 @@ impl FakeScript {
         self
     }
 
+    /// Makes it report the version of an opencode 2, whose `serve --stdio` it plays.
+    #[must_use]
+    pub fn opencode2(self) -> Self {
+        self.version("opencode v2.0.14")
+    }
+
     /// Sets the value of `{{session}}` for command lines without `--session`.
     #[must_use]
     pub fn session(mut self, session: impl Into<String>) -> Self {

@@ -1,4 +1,4 @@
-//! Recordings of the real server: one file each, with all requests, responses and events in order.
+//! Recordings of the real server, of both generations: one file each, with all requests, responses and events in order.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -61,7 +61,8 @@ pub struct Response {
     pub n: u64,
     /// The HTTP status.
     pub status: u16,
-    /// The content type of the body.
+    /// The content type of the body. Recordings of opencode 2 contain only JSON, and do not name it.
+    #[serde(default = "json")]
     pub content_type: String,
     /// The body: JSON as received, anything else as a string.
     pub body: Box<RawValue>,
@@ -78,6 +79,10 @@ impl Response {
         }
         self.body.get().to_owned()
     }
+}
+
+fn json() -> String {
+    "application/json".to_owned()
 }
 
 #[derive(Deserialize)]
@@ -122,13 +127,15 @@ impl ServeRecording {
         Ok(recording)
     }
 
-    /// Reads the recording with this name, such as `1.18.33/plain-text`.
+    /// Reads the recording with this name, such as `1.18.33/plain-text`, or `v2/plain-text` of opencode 2.
     ///
     /// # Errors
     ///
     /// As [`ServeRecording::read`].
     pub fn named(name: &str) -> io::Result<Self> {
-        Self::read(&serve_recordings_dir().join(format!("{name}.jsonl")))
+        let directory =
+            if name.starts_with("v2/") { serve_recordings_dir().join("..") } else { serve_recordings_dir() };
+        Self::read(&directory.join(format!("{name}.jsonl")))
     }
 
     /// Returns the names of all recordings, such as `1.18.33/plain-text`, in order.
@@ -173,7 +180,7 @@ impl Request {
     /// Returns whether this request sends a message to the agent.
     #[must_use]
     pub fn is_message(&self) -> bool {
-        self.method == "POST" && self.path.ends_with("/message")
+        self.method == "POST" && (self.path.ends_with("/message") || self.path.ends_with("/prompt"))
     }
 }
 
@@ -192,13 +199,14 @@ impl Turn<'_> {
     /// Returns the session's id.
     #[must_use]
     pub fn session(&self) -> &str {
-        self.message.path.split('/').nth(2).unwrap_or_default()
+        self.message.path.split('/').find(|part| part.starts_with("ses_")).unwrap_or_default()
     }
 
     /// Returns the id of the client's message.
     #[must_use]
     pub fn message_id(&self) -> &str {
-        self.message.body["messageID"].as_str().unwrap_or_default()
+        let body = &self.message.body;
+        body["messageID"].as_str().or_else(|| body["id"].as_str()).unwrap_or_default()
     }
 
     /// Returns the answer to the message.

@@ -101,7 +101,8 @@ pub(crate) fn describe(
         TurnFailure::AgentNotFound { .. } => {
             error.hint("`opencode agent list` lists the agents; one that leads a turn is a primary one")
         }
-        TurnFailure::SessionNotFound { .. } => error.hint("`opencode session list` shows the sessions of a project"),
+        TurnFailure::SessionNotFound { .. } => error
+            .hint("`opencode session list` shows the sessions of a project; opencode 1 and 2 do not know each other's"),
         TurnFailure::Permission { .. } => error.hint(
             "allow it in opencode's configuration (`permission`), allow all with `--permission allow`, or ask for it to be \
              done another way",

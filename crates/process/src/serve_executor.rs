@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use opencode_run_containment::blocking;
 use opencode_run_core::{
     Executor, FailureKind, ModelChoice, ModelConfig, ModelSourceType, Remedy, SessionId, StartError, StartedTurn, Task,
-    TurnRequest,
+    TurnFailure, TurnRequest,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -299,7 +299,12 @@ impl Shared {
             Some(_) => None,
             None => match server.client.default_model(directory, request.session.as_ref()).await {
                 Ok(default) => default,
-                Err(error) => return Err(server.start_error(error).await),
+                Err(error) => {
+                    return Err(match (error, &request.session) {
+                        (ClientError::NotFound(_), Some(session)) => err_no_session(session),
+                        (error, _) => server.start_error(error).await,
+                    });
+                }
             },
         };
         let model = model.or(default.as_deref());
@@ -429,6 +434,13 @@ fn is_described(model: Option<&ModelChoice>) -> bool {
 fn err_invalid_schema(why: &str) -> StartError {
     StartError::new(FailureKind::Usage, format!("the answer cannot be validated with the JSON Schema: {why}"))
         .hint("correct the schema; all its references must be internal")
+}
+
+fn err_no_session(session: &SessionId) -> StartError {
+    let failure = TurnFailure::SessionNotFound { session: session.clone() };
+    StartError::new(failure.kind(), failure.to_string()).hint(
+        "opencode 1 and opencode 2 do not know each other's sessions: continue it with the version that started it",
+    )
 }
 
 fn err_busy(session: &SessionId) -> StartError {

@@ -109,9 +109,9 @@ impl BuildError {
             Self::TaskDir(TaskDirError::NotADirectory { .. } | TaskDirError::Existing { .. }) => {
                 Remedy::advice("name a directory that exists")
             }
-            Self::Session(SessionLookupError::NotFound(_)) => {
-                Remedy::advice("`opencode session list` shows the sessions of a project")
-            }
+            Self::Session(SessionLookupError::NotFound(_)) => Remedy::advice(
+                "`opencode session list` shows the sessions of a project; opencode 1 and 2 do not know each other's",
+            ),
             Self::Journal(JournalError::Busy { .. }) => Remedy::advice("wait until it is done, or interrupt it"),
             Self::NothingToResume { .. } => Remedy::NameJournalledTask,
             Self::SessionGone { .. } => Remedy::BeginNewSession,

@@ -68,6 +68,14 @@ impl Stage {
         }
     }
 
+    /// Returns a stage with a fake opencode 2 whose `serve` does these acts.
+    pub(crate) fn fake2(serve: Vec<Act>) -> Self {
+        let sandbox = Sandbox::new();
+        let fake = FakeScript::new(&sandbox, fake_opencode_bin!()).opencode2().on("serve", serve).write();
+        let opencode = fake.executable().to_owned();
+        Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
+    }
+
     /// Returns a stage with a fake whose first `serve` does the first act, and whose second does the second.
     pub(crate) fn fake_serving_in_turn(first: Act, second: Act) -> Self {
         let sandbox = Sandbox::new();

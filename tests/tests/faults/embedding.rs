@@ -1,6 +1,6 @@
 //! A program that embeds the library and ends during a turn in every possible way, while a tool is running.
 
-use crate::support::{Case, PLAIN, Running, Transport, deaf, plain, ready_and_stall, spawn};
+use crate::support::{Case, PLAIN, PLAIN2, Running, Transport, deaf, plain, ready_and_stall, spawn};
 use opencode_run_tests::locate;
 use opencode_run_tests::script::{Act, SpawnKind};
 use opencode_run_tests::serve_script::{Serving, TurnAct};
@@ -35,8 +35,13 @@ fn case(transport: Transport, acts: Vec<Act>) -> Case {
         let rest = acts.into_iter().chain(ready_and_stall(sandbox));
         match transport {
             Transport::Run => script.on("run", [deaf(), plain(0, 2)].into_iter().chain(rest)),
-            Transport::Serve => {
-                let said = [TurnAct::from(deaf()), TurnAct::replay(PLAIN).until("session.idle")];
+            Transport::Serve | Transport::Serve2 => {
+                let (script, plain, end) = if transport == Transport::Serve {
+                    (script, PLAIN, "session.idle")
+                } else {
+                    (script.opencode2(), PLAIN2, "session.step.ended")
+                };
+                let said = [TurnAct::from(deaf()), TurnAct::replay(plain).until(end)];
                 script.on("serve", [Serving::doing(said.into_iter().chain(rest.map(TurnAct::from))).act()])
             }
         }

@@ -32,6 +32,7 @@ mod previous_model;
 mod privacy;
 mod recorded_failures;
 mod screen;
+mod second;
 mod setup;
 mod shared_sources;
 mod supervisor;

@@ -1,7 +1,9 @@
-//! Every way in which a run can end × every way in which a process can escape × both transports: three seconds later no
-//! process of the run is alive, nor is the command. Output up to then is kept, and the exit code is right.
+//! Every way in which a run can end × every way in which a process can escape × both transports, and the server of
+//! opencode 2: three seconds later no process of the run is alive, nor is the command. Output up to then is kept, and the exit code is right.
 
-use crate::support::{Case, Outcome, PLAIN, PLAIN_TEXT, Running, Transport, deaf, plain, ready_and_stall, spawn};
+use crate::support::{
+    Case, Outcome, PLAIN, PLAIN_TEXT, PLAIN2, Running, Transport, deaf, plain, ready_and_stall, spawn,
+};
 use opencode_run_tests::script::{Act, SignalName, SpawnKind};
 use opencode_run_tests::serve_script::{Serving, TurnAct};
 use rustix::process::{Pid, Signal, kill_process};
@@ -69,10 +71,12 @@ impl<'a> Fault<'a> {
     fn play(&self, check: impl Fn(Transport, &Outcome) + Sync) {
         // In parallel, since the cases mostly wait.
         std::thread::scope(|scope| {
-            for transport in [Transport::Run, Transport::Serve] {
+            for transport in [Transport::Run, Transport::Serve, Transport::Serve2] {
                 let check = &check;
+                // How processes are found does not depend on the generation.
+                let count = if transport == Transport::Serve2 { 1 } else { usize::MAX };
                 scope.spawn(move || {
-                    for (name, escape) in escapes() {
+                    for (name, escape) in escapes().into_iter().take(count) {
                         self.play_one(transport, name, escape, check);
                     }
                 });
@@ -109,14 +113,19 @@ impl<'a> Fault<'a> {
                 let last = ends.map_or(vec![stall], |last| [vec![plain(2, 3)], last].concat());
                 script.on("run", [plain(0, 2)].into_iter().chain(escape).chain([ready]).chain(last))
             }),
-            Transport::Serve => Case::new(|script, sandbox| {
+            Transport::Serve | Transport::Serve2 => Case::new(|script, sandbox| {
                 let [ready, stall] = ready_and_stall(sandbox);
-                let said = || [TurnAct::replay(PLAIN).until("session.idle")];
+                let (plain, end, script) = if transport == Transport::Serve {
+                    (PLAIN, "session.idle", script)
+                } else {
+                    (PLAIN2, "session.step.ended", script.opencode2())
+                };
+                let said = || [TurnAct::replay(plain).until(end)];
                 let acts = |acts: Vec<Act>| acts.into_iter().map(TurnAct::from);
                 let escape = acts(escape).chain(acts(vec![ready]));
                 let turn: Vec<_> = match ends {
                     None => said().into_iter().chain(escape).chain(acts(vec![stall])).collect(),
-                    Some(last) if last.is_empty() => escape.chain([TurnAct::replay(PLAIN)]).collect(),
+                    Some(last) if last.is_empty() => escape.chain([TurnAct::replay(plain)]).collect(),
                     // Streamed text appears only in the stream, before the end of the process.
                     Some(last) => said()
                         .into_iter()
@@ -126,7 +135,7 @@ impl<'a> Fault<'a> {
                 };
                 script.on("serve", [Serving::doing(turn).act()])
             })
-            .on(Transport::Serve),
+            .on(transport),
         }
     }
 
@@ -210,7 +219,7 @@ fn crash_of_opencode() {
         assert_ended(outcome, 1, "error");
         let kind = match transport {
             Transport::Run => "crashed",
-            Transport::Serve => "server_lost",
+            Transport::Serve | Transport::Serve2 => "server_lost",
         };
         assert_eq!(outcome.object()["error"]["kind"], kind, "{outcome:?}");
     });
@@ -220,7 +229,7 @@ fn assert_supervisor_was_killed(transport: Transport, outcome: &Outcome) {
     assert_ended(outcome, 1, "error");
     let kind = match transport {
         Transport::Run => "crashed",
-        Transport::Serve => "server_lost",
+        Transport::Serve | Transport::Serve2 => "server_lost",
     };
     assert_eq!(outcome.object()["error"]["kind"], kind, "{outcome:?}");
 }

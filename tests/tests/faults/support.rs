@@ -1,6 +1,7 @@
 //! Runs the command on the fake, with a time limit and its memory measured.
 
 use opencode_run_tests::script::{Act, SignalName, SpawnKind, Stream};
+use opencode_run_tests::serve_script::Serving;
 use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, opencode_run_bin};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// The recording used by most scripts: a step's start, a text, the step's end.
 pub(crate) const PLAIN: &str = "1.18.33/plain-text";
 pub(crate) const PLAIN_TEXT: &str = "Hello from the model.";
+/// The recording of the same turn on opencode 2.
+pub(crate) const PLAIN2: &str = "v2/plain-text";
 
 /// A sandbox with a fake in it.
 pub(crate) struct Case {
@@ -32,11 +35,12 @@ pub(crate) struct Case {
     transport: Transport,
 }
 
-/// The way in which opencode is used: one process per turn, or a server.
+/// The way in which opencode is used: one process per turn, a server, or a server of opencode 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Run,
     Serve,
+    Serve2,
 }
 
 impl Case {
@@ -44,6 +48,11 @@ impl Case {
         let sandbox = Sandbox::new();
         let fake = script(FakeScript::new(&sandbox, fake_opencode_bin!()), &sandbox).write();
         Self { sandbox, fake, transport: Transport::Run }
+    }
+
+    /// Returns a case on a server of opencode 2.
+    pub(crate) fn serving2(serving: Serving) -> Self {
+        Self::new(|script, _| script.opencode2().on("serve", [serving.act()])).on(Transport::Serve2)
     }
 
     /// Returns the same case on another transport than `run`, for which most scripts are written.
@@ -70,7 +79,7 @@ impl Case {
         let mut command = self.sandbox.command(opencode_run_bin!());
         let transport = match self.transport {
             Transport::Run => "run",
-            Transport::Serve => "serve",
+            Transport::Serve | Transport::Serve2 => "serve",
         };
         command.args(["--transport", transport, "--opencode"]).arg(self.fake.executable()).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

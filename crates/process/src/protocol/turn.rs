@@ -86,6 +86,8 @@ pub(crate) enum Tag {
     Interrupt,
     /// The session's messages.
     Messages,
+    /// The sub-agents' sessions that a session has started.
+    Children,
     /// A snapshot of the work in progress.
     Active,
     Permissions,
@@ -112,6 +114,8 @@ pub(crate) struct Request {
     pub(crate) route: String,
     /// The directory of the request, if the route needs one.
     pub(crate) directory: Option<String>,
+    /// Another parameter, with its name.
+    pub(crate) query: Option<(&'static str, String)>,
     pub(crate) body: Option<Value>,
     /// Whether to retry it without an answer: it is idempotent, and the turn cannot continue without it.
     pub(crate) is_retried: bool,
@@ -121,7 +125,7 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn new(method: Method, route: impl Into<String>) -> Self {
         let timeout = super::http::REQUEST_TIMEOUT;
-        Self { method, route: route.into(), directory: None, body: None, is_retried: false, timeout }
+        Self { method, route: route.into(), directory: None, query: None, body: None, is_retried: false, timeout }
     }
 
     pub(crate) fn body(mut self, body: Value) -> Self {

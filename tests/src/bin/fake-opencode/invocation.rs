@@ -20,6 +20,8 @@ pub(crate) struct Invocation {
     pub(crate) asked_session: Option<String>,
     /// The version that the fake reports.
     pub(crate) version: String,
+    /// Whether it plays a server of opencode 2.
+    pub(crate) is_v2: bool,
     session: String,
     cwd: PathBuf,
 }
@@ -52,7 +54,8 @@ impl Invocation {
             acts.insert(0, Act::ReadStdin {});
         }
         let journal = Journal::begin(&beside(&script_path, "log"), &key, number, argv, &cwd)?;
-        Ok(Self { script_path, acts, journal, asked_session, version: script.version, session, cwd })
+        let is_v2 = argv.iter().any(|word| word == "--stdio");
+        Ok(Self { script_path, acts, journal, asked_session, version: script.version, is_v2, session, cwd })
     }
 
     /// Returns the directory of the script.

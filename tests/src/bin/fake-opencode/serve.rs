@@ -8,6 +8,7 @@ mod routes;
 mod state;
 mod streams;
 mod turn;
+mod v2;
 
 use crate::invocation::Invocation;
 use crate::output::write;
@@ -28,8 +29,18 @@ pub(crate) fn serve(invocation: &Arc<Invocation>, serving: &Serving) -> Result<(
         let listener = TcpListener::bind(("127.0.0.1", serving.port)).await?;
         let address = listener.local_addr()?;
         let server = Arc::new(Server::new(Arc::clone(invocation), serving.clone()));
-        let app = Router::new().fallback(routes::answer).with_state(server);
-        write(Stream::Stdout, format!("opencode server listening on http://{address}\n").as_bytes())?;
+        let app = if invocation.is_v2 {
+            v2::exit_at_end_of_stdin(Arc::clone(invocation));
+            Router::new().fallback(v2::answer).with_state(server)
+        } else {
+            Router::new().fallback(routes::answer).with_state(server)
+        };
+        let ready = if invocation.is_v2 {
+            format!("{{\"url\":\"http://{address}\"}}\n")
+        } else {
+            format!("opencode server listening on http://{address}\n")
+        };
+        write(Stream::Stdout, ready.as_bytes())?;
         // Without this an event waits for the acknowledgement of the previous one.
         let listener = listener.tap_io(|connection| {
             connection.set_nodelay(true).ok();

@@ -21,15 +21,24 @@ struct Theirs {
 
 impl Theirs {
     fn start(version: &str, serving: Serving) -> Self {
+        Self::start_with(version, &["serve"], "OPENCODE_SERVER_PASSWORD", serving)
+    }
+
+    /// Starts a server of opencode 2. It ends with its stdin.
+    fn start2(version: &str, serving: Serving) -> Self {
+        Self::start_with(version, &["serve", "--stdio"], "OPENCODE_PASSWORD", serving)
+    }
+
+    fn start_with(version: &str, arguments: &[&str], password: &str, serving: Serving) -> Self {
         let sandbox = Sandbox::new();
         let fake =
             FakeScript::new(&sandbox, fake_opencode_bin!()).version(version).on("serve", [serving.act()]).write();
         let mut command = sandbox.command(fake.executable());
-        command.arg("serve").env("OPENCODE_SERVER_PASSWORD", "theirs").stdout(Stdio::piped());
+        command.args(arguments).env(password, "theirs").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        let url = line[line.find("http").unwrap()..].trim_end_matches(['"', '}', '\n']).to_owned();
         Self { sandbox, child, url, fake }
     }
 
@@ -54,6 +63,30 @@ async fn attached_server_is_left_alone() {
     assert_answered(&runner.run("hello".into(), SystemTime::now()).await.unwrap(), PLAIN_TEXT);
     executor.shutdown().await;
     drop((runner, executor));
+    theirs.end();
+}
+
+#[tokio::test]
+async fn attached_server_of_opencode_2_is_left_alone() {
+    let theirs = Theirs::start2("opencode v2.0.14", Serving::replaying("v2/plain-text"));
+    let executor = theirs.attach(Some("theirs")).await.unwrap();
+    let runner = TurnRunner::new(Arc::new(executor.clone()), Task::new("task", theirs.sandbox.workspace()));
+    assert_answered(&runner.run("hello".into(), SystemTime::now()).await.unwrap(), PLAIN_TEXT);
+    drop((runner, executor));
+    theirs.end();
+    // 2.0.0 to 2.0.3 have other routes.
+    let early = RouteFault::new("GET /api/info", Fault::page());
+    let version = Fault::Reply {
+        status: 200,
+        content_type: "application/json".to_owned(),
+        body: r#"{"healthy":true,"version":"2.0.2"}"#.to_owned(),
+    };
+    let theirs = Theirs::start2(
+        "opencode v2.0.2",
+        Serving::default().fault(early).fault(RouteFault::new("GET /api/health", version)),
+    );
+    let error = theirs.attach(Some("theirs")).await.unwrap_err();
+    assert!(error.kind == FailureKind::Opencode && error.message.contains("2.0.2"), "{error}");
     theirs.end();
 }
 
@@ -88,15 +121,20 @@ async fn foreign_turn_in_session_is_noticed() {
 
 #[tokio::test]
 async fn wrong_credentials_are_reported() {
-    let theirs = Theirs::start("1.18.33", Serving::replaying(PLAIN));
-    for password in [None, Some("mine")] {
-        let error = theirs.attach(password).await.unwrap_err();
-        assert!(
-            error.message.contains("password")
-                && error.remedy.unwrap().to_string().contains("OPENCODE_SERVER_PASSWORD")
-        );
+    for theirs in [
+        Theirs::start("1.18.33", Serving::replaying(PLAIN)),
+        Theirs::start2("opencode v2.0.14", Serving::replaying("v2/plain-text")),
+    ] {
+        for password in [None, Some("mine")] {
+            let error = theirs.attach(password).await.unwrap_err();
+            assert_eq!(error.kind, FailureKind::Config);
+            assert!(
+                error.message.contains("password")
+                    && error.remedy.unwrap().to_string().contains("OPENCODE_SERVER_PASSWORD")
+            );
+        }
+        theirs.end();
     }
-    theirs.end();
 }
 
 #[tokio::test]

@@ -25,6 +25,11 @@ impl Play {
         Self::on(Stage::fake([], serving)).await
     }
 
+    /// Returns a server of opencode 2.
+    pub(crate) async fn second(serving: Serving) -> Self {
+        Self::on(Stage::fake2(vec![serving.act()])).await
+    }
+
     pub(crate) async fn on(mut stage: Stage) -> Self {
         let executor = stage.executor(Transport::Serve).await;
         Self { stage, executor }

@@ -38,6 +38,8 @@ pub(crate) const PERMISSIONS: &str = "/api/permission/request";
 pub(crate) const FORMS: &str = "/api/form";
 /// The route for sessions.
 pub(crate) const SESSIONS: &str = "/api/session";
+/// The parameter that lists only the sessions that this session has started.
+pub(crate) const PARENT: &str = "parentID";
 /// The route that evicts a directory.
 pub(crate) const LOCATION: &str = "/api/debug/location";
 /// The parameter for a directory. The server also accepts `directory`, but answers for another directory then.

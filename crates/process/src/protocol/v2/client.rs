@@ -69,8 +69,10 @@ impl Client {
 
     /// Sends a request of a turn. Retrying is the caller's task.
     pub(crate) async fn send(&self, request: &Request) -> Result<String, ClientError> {
-        let directory = request.directory.as_deref().map(Path::new);
-        let mut builder = self.request(request.method.clone(), &request.route, directory).timeout(request.timeout);
+        let directory = request.directory.as_deref().map(|directory| (api::DIRECTORY, directory));
+        let query = request.query.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let method = request.method.clone();
+        let mut builder = self.http.request(method, &request.route, directory.or(query)).timeout(request.timeout);
         if let Some(body) = &request.body {
             builder = builder.json(body);
         }

@@ -79,6 +79,8 @@ pub(crate) struct Turn {
     is_stopped: bool,
     stop_at: Option<Instant>,
     is_resyncing: bool,
+    /// The number of lists of sub-agents that are being requested.
+    open_lists: usize,
     missing: u32,
     has_background: bool,
     is_over: bool,
@@ -115,6 +117,7 @@ impl Turn {
             is_stopped: false,
             stop_at: None,
             is_resyncing: false,
+            open_lists: 0,
             missing: 0,
             has_background: false,
             is_over: false,
@@ -344,6 +347,7 @@ impl Turn {
                     self.stop(now, INTERRUPT_TIMEOUT, actions);
                 }
             }
+            (Tag::Children, answer) => self.children(answer.ok(), actions),
             (Tag::Messages, Ok(text)) => self.resync(now, &text, actions),
             (Tag::Messages, Err(error)) => {
                 tracing::warn!(%error, "missed events could not be read");
@@ -379,11 +383,7 @@ impl TurnProtocol for Turn {
                 self.decoder.is_disconnected = true;
                 actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL));
             }
-            Input::Reconnected => {
-                self.is_resyncing = true;
-                let request = Request::new(Method::GET, api::session(&self.session, "message")).retried();
-                actions.push(Action::Request(Tag::Messages, request));
-            }
+            Input::Reconnected => self.reconnected(actions),
             Input::Answer(tag, answer) => self.answered(now, tag, answer, actions),
             Input::Decided { ask, session, answer } => self.decided(ask, &session, &answer, actions),
             Input::Control(control) => {

@@ -40,7 +40,7 @@ impl Ids {
             let begin = at.saturating_sub(3);
             let end = at + 1 + TIME + CHANCE;
             match rest.get(begin..at).zip(rest.get(at + 1..end)) {
-                Some((kind @ ("msg" | "prt" | "per" | "que" | "ses"), body))
+                Some((kind @ ("msg" | "prt" | "per" | "que" | "frm" | "ses"), body))
                     if body.bytes().all(|byte| byte.is_ascii_alphanumeric())
                         && body.bytes().take(TIME).all(|byte| byte.is_ascii_hexdigit()) =>
                 {

@@ -2,19 +2,22 @@
 
 use super::answers::{Answer, hang_up, json, no_session, reply};
 use super::state::{Server, Session};
+use super::streams::frame;
 use super::turn::Turn;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
 use axum::http::uri::Uri;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use opencode_run_tests::fake_log;
 use opencode_run_tests::serve_script::Fault;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_stream::StreamExt;
@@ -29,24 +32,14 @@ pub(crate) async fn answer(State(server): State<Arc<Server>>, request: Request) 
     let (head, body) = request.into_parts();
     let method = head.method.as_str();
     let path = head.uri.path();
-    let body = to_bytes(body, LARGEST).await.unwrap_or_default();
     let directory = directory(&head.uri);
     if !is_allowed(&head.headers) {
         return reply(401, "text/plain", "Unauthorized");
     }
-    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let kept = if body.len() > KEPT { Value::from(format!("{} bytes", body.len())) } else { value.clone() };
-    let noted = method.to_owned();
-    let of = path.to_owned();
-    let note = fake_log::Request { method: noted, path: of, directory: directory.clone(), body: kept };
-    server.invocation.journal.request(note).ok();
-    match server.ask(method, path) {
-        None => {}
-        Some(Fault::Late { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
-        Some(Fault::Reply { status, content_type, body }) => return reply(status, &content_type, body),
-        Some(Fault::Nothing {}) => return std::future::pending().await,
-        Some(Fault::HangUp {}) => return hang_up(),
-    }
+    let value = match receive(&server, &head, body, directory.as_deref()).await {
+        Ok(value) => value,
+        Err(faulty) => return faulty,
+    };
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (method, parts.as_slice()) {
         ("GET", ["global", "health"]) => json(&json!({"healthy": true, "version": server.invocation.version})),
@@ -83,6 +76,30 @@ pub(crate) async fn answer(State(server): State<Arc<Server>>, request: Request) 
     }
 }
 
+/// Logs a request, and returns its body, or the answer of its fault.
+pub(crate) async fn receive(
+    server: &Server,
+    head: &Parts,
+    body: Body,
+    directory: Option<&Path>,
+) -> Result<Value, Response> {
+    let body = to_bytes(body, LARGEST).await.unwrap_or_default();
+    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let kept = if body.len() > KEPT { Value::from(format!("{} bytes", body.len())) } else { value.clone() };
+    let method = head.method.to_string();
+    let path = head.uri.path().to_owned();
+    let note = fake_log::Request { method, path, directory: directory.map(Path::to_owned), body: kept };
+    server.invocation.journal.request(note).ok();
+    match server.ask(head.method.as_str(), head.uri.path()) {
+        None => {}
+        Some(Fault::Late { ms }) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        Some(Fault::Reply { status, content_type, body }) => return Err(reply(status, &content_type, body)),
+        Some(Fault::Nothing {}) => return std::future::pending().await,
+        Some(Fault::HangUp {}) => return Err(hang_up()),
+    }
+    Ok(value)
+}
+
 fn providers(models: &[String]) -> Value {
     let provider = |name: &String| {
         let (provider, model) = name.split_once('/').unwrap_or((name, ""));
@@ -106,7 +123,7 @@ fn of_session(server: &Server, method: &str, session: &str, rest: &[&str]) -> Re
 }
 
 /// Returns the page with which the real server answers unknown routes.
-fn page() -> Response {
+pub(crate) fn page() -> Response {
     reply(200, "text/html", "<!doctype html><html><body>opencode</body></html>")
 }
 
@@ -116,6 +133,11 @@ fn is_allowed(headers: &HeaderMap) -> bool {
         return true;
     };
     let user = std::env::var("OPENCODE_SERVER_USERNAME").unwrap_or_else(|_| "opencode".to_owned());
+    has_credentials(headers, &user, &password)
+}
+
+/// Returns whether a request has this user and password.
+pub(crate) fn has_credentials(headers: &HeaderMap, user: &str, password: &str) -> bool {
     let wanted = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     headers.get(AUTHORIZATION).is_some_and(|given| given.as_bytes() == wanted.as_bytes())
 }
@@ -145,14 +167,20 @@ fn directory(uri: &Uri) -> Option<PathBuf> {
 }
 
 fn stream(server: Arc<Server>) -> Response {
-    let (number, frames) = server.streams.add(server.serving.close_stream_after_events);
+    let first = frame(r#"{"payload":{"type":"server.connected","properties":{}}}"#);
+    open_stream(server, first, frame(r#"{"payload":{"type":"server.heartbeat","properties":{}}}"#))
+}
+
+/// Opens a stream with its first frame and its heartbeat.
+pub(crate) fn open_stream(server: Arc<Server>, first: Bytes, heartbeat: Bytes) -> Response {
+    let (number, frames) = server.streams.add(first, server.serving.close_stream_after_events);
     let beat = Duration::from_millis(server.serving.heartbeat_ms);
     let until = server.serving.close_stream_after_ms.map(Duration::from_millis);
     tokio::spawn(async move {
         match until {
-            None => server.streams.beat(number, beat).await,
+            None => server.streams.beat(number, heartbeat, beat).await,
             Some(until) => {
-                tokio::time::timeout(until, server.streams.beat(number, beat)).await.ok();
+                tokio::time::timeout(until, server.streams.beat(number, heartbeat, beat)).await.ok();
                 server.streams.close(number);
             }
         }

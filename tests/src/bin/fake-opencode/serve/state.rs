@@ -39,6 +39,16 @@ pub(crate) struct Session {
     pub(crate) children: Vec<String>,
     pub(crate) turns: usize,
     pub(crate) busy: bool,
+    /// The session that started it as a sub-agent; for opencode 2.
+    pub(crate) parent: Option<String>,
+    /// Its model; for opencode 2.
+    pub(crate) model: Value,
+    /// The number of the last interrupted turn, from 1; for opencode 2.
+    pub(crate) interrupted: usize,
+    /// Whether the turn replays its own interruption; for opencode 2.
+    pub(crate) replays_interrupt: bool,
+    /// The received prompts, by id; for opencode 2.
+    pub(crate) prompts: BTreeMap<String, Value>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,6 +128,11 @@ impl Server {
         if let Some(id) = properties["id"].as_str() {
             lock(&self.asks).insert(id.to_owned(), properties.clone());
         }
+    }
+
+    /// Records a pending permission request or form.
+    pub(crate) fn add_ask(&self, id: &str, ask: Value) {
+        lock(&self.asks).insert(id.to_owned(), ask);
     }
 
     /// Records that a permission request or question was answered.

@@ -30,11 +30,11 @@ impl Streams {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a stream that is closed after this many events. Returns its number and its frames.
-    pub(crate) fn add(&self, events: Option<u64>) -> (u64, mpsc::Receiver<Bytes>) {
+    /// Opens a stream with a first frame, which is closed after this many further events. Returns its number and its frames.
+    pub(crate) fn add(&self, first: Bytes, events: Option<u64>) -> (u64, mpsc::Receiver<Bytes>) {
         let (frames, receiver) = mpsc::channel(WAITING);
         // A new channel has room.
-        frames.try_send(frame(r#"{"payload":{"type":"server.connected","properties":{}}}"#)).ok();
+        frames.try_send(first).ok();
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         self.open().push(Open { number, frames, left: events.map(|events| Arc::new(AtomicU64::new(events))) });
         (number, receiver)
@@ -68,14 +68,14 @@ impl Streams {
         self.send(&frame(data), 1);
     }
 
-    /// Sends heartbeats to a stream for as long as it is open.
-    pub(crate) async fn beat(&self, number: u64, every: Duration) {
+    /// Sends a heartbeat to a stream at intervals for as long as it is open.
+    pub(crate) async fn beat(&self, number: u64, heartbeat: Bytes, every: Duration) {
         loop {
             tokio::time::sleep(every).await;
             let stream = self.open().iter().find(|open| open.number == number).cloned();
             let Some(stream) = stream else { return };
             // A stream with events to read needs no heartbeat.
-            stream.frames.try_send(frame(r#"{"payload":{"type":"server.heartbeat","properties":{}}}"#)).ok();
+            stream.frames.try_send(heartbeat.clone()).ok();
         }
     }
 }

@@ -50,6 +50,24 @@ impl Turn {
         Self { server, session: session.to_owned(), directory, message, number, since, acts, answer: Some(answer) }
     }
 
+    /// Returns the turn of a prompt of opencode 2, which was answered at once.
+    pub(crate) fn of_prompt(
+        server: Arc<Server>,
+        session: &str,
+        directory: PathBuf,
+        body: &Value,
+        number: usize,
+    ) -> Self {
+        let acts = server.acts(body["text"].as_str().unwrap_or_default(), number);
+        let since = server.asked_so_far();
+        let message = body["id"].as_str().unwrap_or_default().to_owned();
+        Self { server, session: session.to_owned(), directory, message, number, since, acts, answer: None }
+    }
+
+    fn is_v2(&self) -> bool {
+        self.server.invocation.is_v2
+    }
+
     /// Does all acts.
     pub(crate) fn play(mut self) {
         for act in std::mem::take(&mut self.acts) {
@@ -62,7 +80,9 @@ impl Turn {
                 }
             }
         }
-        self.idle_again();
+        if !self.is_v2() {
+            self.idle_again();
+        }
     }
 
     fn idle_again(&self) {
@@ -79,16 +99,27 @@ impl Turn {
                     foreign: *foreign,
                     late: Duration::from_millis(*late_ms),
                 };
-                self.replay(recording, &how)?;
+                if self.is_v2() {
+                    self.replay_v2(recording, &how)?;
+                } else {
+                    self.replay(recording, &how)?;
+                }
             }
-            TurnAct::Event { data } => self.server.streams.event(&self.fill(data)),
+            TurnAct::Event { data } => self.send(&self.fill(data)),
             TurnAct::Frame { bytes } => {
                 let filler = "x".repeat(*bytes);
                 self.event("filler", &json!({"sessionID": self.session, "text": filler}));
             }
+            TurnAct::Speak { delta, count, pause_ms, .. } if self.is_v2() => self.speak_v2(delta, *count, *pause_ms),
             TurnAct::Speak { delta, count, at_once, pause_ms } => self.speak(delta, *count, *at_once, *pause_ms),
+            TurnAct::Idle {} if self.is_v2() => {
+                self.event("session.execution.succeeded", &json!({"sessionID": self.session}));
+            }
             TurnAct::Idle {} => self.idle(),
             TurnAct::CutStreams {} => self.server.streams.close_all(),
+            TurnAct::Answer { .. } | TurnAct::HangUp {} if self.is_v2() => {
+                return Err("answer a prompt of opencode 2, which is answered before its turn begins".into());
+            }
             TurnAct::Answer { status, content_type, body } => {
                 let content_type = content_type.clone();
                 let body = self.fill(body);
@@ -126,10 +157,21 @@ impl Turn {
     }
 
     fn event(&self, kind: &str, properties: &Value) {
-        self.server.streams.event(&self.data(kind, properties));
+        self.send(&self.data(kind, properties));
+    }
+
+    fn send(&self, data: &str) {
+        if self.is_v2() {
+            self.server.publish(data, false);
+        } else {
+            self.server.streams.event(data);
+        }
     }
 
     fn data(&self, kind: &str, properties: &Value) -> String {
+        if self.is_v2() {
+            return json!({"id": "evt_0", "type": kind, "data": properties}).to_string();
+        }
         json!({"directory": self.directory, "payload": {"type": kind, "properties": properties}}).to_string()
     }
 

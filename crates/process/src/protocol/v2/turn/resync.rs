@@ -2,16 +2,56 @@
 
 use super::{End, MAX_MISSING, PROBE_INTERVAL, Progress, Turn};
 use crate::json_text::parse;
-use crate::protocol::SessionEvent;
-use crate::protocol::turn::{Action, Actions, Now, Tag, Timer};
+use crate::protocol::turn::{Action, Actions, Now, Request, Tag, Timer};
 use crate::protocol::v2::api;
 use crate::protocol::v2::failures::ErrorInfo;
 use crate::protocol::v2::messages::MissedEvents;
-use opencode_run_core::{Event, Observed};
+use crate::protocol::{SessionEvent, ids};
+use opencode_run_core::{Event, Observed, SessionId};
+use reqwest::Method;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 impl Turn {
+    /// Requests the missed part of the turn. Sub-agents that started meanwhile come first: their pending permission
+    /// requests must be recognized.
+    pub(super) fn reconnected(&mut self, actions: &mut Actions) {
+        self.is_resyncing = true;
+        let known: Vec<_> = self.sub_agents.iter().chain([&self.session]).cloned().collect();
+        for parent in known {
+            self.list_children(&parent, actions);
+        }
+    }
+
+    fn list_children(&mut self, parent: &SessionId, actions: &mut Actions) {
+        self.open_lists += 1;
+        let query = Some((api::PARENT, parent.to_string()));
+        let request = Request { query, ..Request::new(Method::GET, api::SESSIONS) };
+        actions.push(Action::Request(Tag::Children, request.retried()));
+    }
+
+    /// Adds the sub-agents of a list, and requests the session's messages after the last list.
+    pub(super) fn children(&mut self, answer: Option<String>, actions: &mut Actions) {
+        #[derive(Deserialize)]
+        struct Child {
+            #[serde(deserialize_with = "ids::read")]
+            id: SessionId,
+        }
+        self.open_lists -= 1;
+        let children = answer.and_then(|text| parse::<api::Data<Vec<Child>>>(&text).ok());
+        for Child { id } in children.into_iter().flat_map(|children| children.data) {
+            if id != self.session && self.sub_agents.insert(id.clone()) {
+                actions.push(Action::Include(id.clone()));
+                self.list_children(&id, actions);
+            }
+        }
+        if self.open_lists == 0 {
+            let request = Request::new(Method::GET, api::session(&self.session, "message")).retried();
+            actions.push(Action::Request(Tag::Messages, request));
+        }
+    }
+
     /// Emits the missed events.
     pub(super) fn resync(&mut self, now: Now, text: &str, actions: &mut Actions) {
         self.is_resyncing = false;
