@@ -56,7 +56,7 @@ impl Deed {
 /// Returns the time until a limit is reached: on the real opencode, after the turn is well under way.
 fn patience(opencode: Opencode) -> Duration {
     match opencode {
-        Opencode::Fake => Duration::from_secs(2),
+        Opencode::Fake | Opencode::Fake2 => Duration::from_secs(2),
         Opencode::Real | Opencode::Real2 => Duration::from_secs(18),
     }
 }
@@ -167,12 +167,19 @@ impl Case {
         Stage::fake(runs.collect::<Vec<_>>(), serving)
     }
 
+    /// Returns a fake server that replays a real opencode 2.
+    fn serving2(&self) -> Serving {
+        let recording = second::recording(self.name).unwrap();
+        Serving::doing([TurnAct::replay(&format!("v2/{recording}"))])
+    }
+
     fn stage(&self, opencode: Opencode) -> Stage {
         let recording = ServeRecording::named(&format!("{VERSION}/{}", self.name)).unwrap();
         let stage = match opencode {
             Opencode::Real => Stage::real(&recording.about["rules"], &recording.about["config"]),
             Opencode::Real2 => Stage::real2(&recording.about["rules"], &recording.about["config"]),
             Opencode::Fake => self.fake(),
+            Opencode::Fake2 => Stage::fake2(vec![self.serving2().act()]),
         };
         for (name, text) in recording.about["files"].as_object().into_iter().flatten() {
             std::fs::write(stage.sandbox.workspace().join(name), text.as_str().unwrap()).unwrap();
@@ -182,16 +189,19 @@ impl Case {
 
     /// Plays the case, and compares the result with the snapshot that all stages and transports share.
     pub(crate) fn play(&self, name: &str, opencode: Opencode, transport: Transport) {
-        if opencode == Opencode::Real2
+        if opencode.is_second()
             && let Some(why) = second::skipped(name)
         {
             return skip(why);
+        }
+        if opencode == Opencode::Fake2 && second::recording(self.name).is_none() {
+            return skip("there is no recording of opencode 2");
         }
         let mut stage = self.stage(opencode);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let deviation = match opencode {
-                Opencode::Fake | Opencode::Real2 => None,
+                Opencode::Fake | Opencode::Fake2 | Opencode::Real2 => None,
                 Opencode::Real => Deviation::of(stage.version().await, transport, name),
             };
             if let Some(Deviation { way: Way::Skip, why, .. }) = deviation {
@@ -207,7 +217,7 @@ impl Case {
             (self.check)(&stage);
             stage.end().await;
             if self.deed != Deed::Drop {
-                let second = if opencode == Opencode::Real2 { second::difference(name) } else { None };
+                let second = if opencode.is_second() { second::difference(name) } else { None };
                 self.assert_story(name, transport, deviation, second, &told);
             }
         });
@@ -278,7 +288,7 @@ impl Case {
         if self.deed.is_done() {
             let when = self.when;
             take(&mut events, &mut seen, |event| when(&event.observed.event)).await;
-            if opencode != Opencode::Fake {
+            if ![Opencode::Fake, Opencode::Fake2].contains(&opencode) {
                 tokio::time::sleep(WELL_AT_WORK).await;
             }
             match self.deed {

@@ -6,8 +6,8 @@ use opencode_run_core::{Event, ModelChoice, ModelConfig, ModelSourceType, Prompt
 use opencode_run_scripted_model::ScriptedModel;
 use std::sync::Arc;
 
-/// Five tests per case: both executors on the fake and on opencode 1, and the server of opencode 2. Attributes of a
-/// case apply to its tests on the real opencode.
+/// Six tests per case: both executors on the fake and on opencode 1, and the server of opencode 2, fake and real.
+/// Attributes of a case apply to its tests on the real opencode.
 macro_rules! cases {
     ($($(#[$real:meta])* $name:ident: $case:expr;)*) => {
         /// The names of all cases.
@@ -39,6 +39,11 @@ macro_rules! cases {
             $(#[$real])*
             fn serve_real() {
                 $case.play(stringify!($name), Opencode::Real, Transport::Serve);
+            }
+
+            #[test]
+            fn serve_fake2() {
+                $case.play(stringify!($name), Opencode::Fake2, Transport::Serve);
             }
 
             #[test]
@@ -129,8 +134,9 @@ cases! {
 
 fn no_session_was_made(stage: &Stage) {
     for serve in stage.fake.iter().flat_map(|fake| fake.log_of("serve")) {
-        assert_eq!(serve.requests_of("GET /config/providers").len(), 1);
-        assert!(serve.requests_of("POST /session").is_empty());
+        let lists = ["GET /config/providers", "GET /api/model"].map(|route| !serve.requests_of(route).is_empty());
+        assert_eq!(lists.iter().filter(|is_requested| **is_requested).count(), 1);
+        assert!(["POST /session", "POST /api/session"].iter().all(|route| serve.requests_of(route).is_empty()));
     }
 }
 

@@ -1,5 +1,6 @@
 //! opencode 2 in comparison with opencode 1: the same cases on its server, with the differences as data.
 
+use opencode_run_tests::serve_recording::serve_recordings_dir;
 use serde_json::{Value, json};
 
 /// The tools with another name in opencode 2, each with its name in opencode 1.
@@ -33,6 +34,19 @@ const SKIPPED: &[(&str, &str)] = &[
     ("stream_cut", "opencode retries for more than a minute"),
     ("stream_error", "opencode retries for more than a minute"),
 ];
+
+/// The recordings with another name than those of opencode 1, each after that.
+const RECORDINGS: [(&str, &str); 3] =
+    [("abort-text", "interrupt-text"), ("abort-tool", "interrupt-tool"), ("question", "question-answered")];
+/// The recordings of another case than that of opencode 1: the session has the rule, not the configuration.
+const UNLIKE: [&str; 1] = ["denied-by-rule"];
+
+/// Returns the name of the recording that corresponds to one of opencode 1, if there is one.
+pub(crate) fn recording(first: &str) -> Option<&str> {
+    let name = RECORDINGS.iter().find(|(name, _)| *name == first).map_or(first, |(_, second)| second);
+    let is_there = !UNLIKE.contains(&name) && serve_recordings_dir().join(format!("../v2/{name}.jsonl")).is_file();
+    is_there.then_some(name)
+}
 
 /// Returns the name of a tool in opencode 1.
 pub(crate) fn tool(name: &str) -> &str {

@@ -29,9 +29,18 @@ pub(crate) enum Transport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opencode {
     Fake,
+    /// A fake opencode 2.
+    Fake2,
     Real,
     /// A real opencode 2.
     Real2,
+}
+
+impl Opencode {
+    /// Returns whether it is an opencode 2.
+    pub(crate) fn is_second(self) -> bool {
+        matches!(self, Self::Fake2 | Self::Real2)
+    }
 }
 
 /// A sandbox with an opencode in it.
@@ -73,7 +82,15 @@ impl Stage {
         let sandbox = Sandbox::new();
         let fake = FakeScript::new(&sandbox, fake_opencode_bin!()).opencode2().on("serve", serve).write();
         let opencode = fake.executable().to_owned();
-        Self { sandbox, fake: Some(fake), model: None, opencode, located: OnceCell::new(), serve: None }
+        Self {
+            sandbox,
+            fake: Some(fake),
+            model: None,
+            opencode,
+            located: OnceCell::new(),
+            serve: None,
+            start_timeout: None,
+        }
     }
 
     /// Returns a stage with a fake whose first `serve` does the first act, and whose second does the second.
