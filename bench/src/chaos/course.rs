@@ -70,7 +70,8 @@ fn noise(rng: &mut Rng) -> Vec<Act> {
     }
 }
 
-fn crash(rng: &mut Rng) -> Act {
+/// Draws a way to die.
+pub(crate) fn crash(rng: &mut Rng) -> Act {
     let signals = [SignalName::Segv, SignalName::Abrt, SignalName::Kill, SignalName::Term];
     let picked = signals[rng.usize(..signals.len())];
     if rng.bool() { Act::KillSelf { signal: picked } } else { Act::Exit { code: rng.i32(2..100) } }

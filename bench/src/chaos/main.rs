@@ -5,6 +5,7 @@
 //! cargo run --release -p opencode-run-bench --bin chaos                              # one minute
 //! cargo run --release -p opencode-run-bench --bin chaos -- --seconds 1800            # half an hour
 //! cargo run --release -p opencode-run-bench --bin chaos -- --seed 4711 --cases 1     # repeat one case
+//! cargo run --release -p opencode-run-bench --bin chaos -- --generation 2            # only opencode 2
 //! ```
 //!
 //! Each case is derived from its number: how opencode is driven, what it does (the scripted fake of the tests),
@@ -21,6 +22,7 @@
 
 mod checks;
 mod course;
+mod course2;
 mod plan;
 mod play;
 mod tally;
@@ -54,6 +56,9 @@ struct Arguments {
     /// The number of the first case; the following ones count up from it
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Only cases of this generation of opencode, 1 or 2
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    generation: Option<u8>,
     /// The number of concurrent cases
     #[arg(long, value_name = "N", default_value_t = 4)]
     at_once: usize,
@@ -79,7 +84,7 @@ fn main() -> ExitCode {
 ///
 /// If a case could not be run. The counts so far are printed anyway.
 fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
-    let programs = Programs::build(None)?;
+    let programs = Programs::build(None, None)?;
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 40));
     println!("the first case is {seed}, {} at a time, for {} s", arguments.at_once, arguments.seconds);
     let began = Instant::now();
@@ -96,7 +101,7 @@ fn play(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
             let case = seed.wrapping_add(number);
             let played = catch_unwind(|| {
                 let sandbox = Sandbox::new();
-                let plan = Plan::draw(case, &play::ready(&sandbox));
+                let plan = Plan::draw(case, arguments.generation, &play::ready(&sandbox));
                 let played = play::play(&plan, &sandbox, &programs, Duration::from_secs(arguments.slack));
                 (plan, played)
             });

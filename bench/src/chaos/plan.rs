@@ -1,6 +1,7 @@
 //! A case, derived from its number.
 
 use crate::course::{self, Course, Expected};
+use crate::course2;
 use fastrand::Rng;
 use opencode_run_tests::script::Act;
 use std::path::Path;
@@ -10,13 +11,24 @@ use std::path::Path;
 pub(crate) enum Transport {
     Run,
     Serve,
+    /// A server of opencode 2.
+    Serve2,
 }
 
 impl Transport {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Run => "run",
+            Self::Serve | Self::Serve2 => "serve",
+        }
+    }
+
+    /// Returns the name in statistics.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Run => "run",
             Self::Serve => "serve",
+            Self::Serve2 => "serve of opencode 2",
         }
     }
 }
@@ -99,16 +111,21 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Draws the case of this number. opencode creates the file `ready` when there is something to end.
-    pub(crate) fn draw(case: u64, ready: &Path) -> Self {
+    /// Draws the case of this number, on this generation of opencode or on any. opencode creates the file `ready` when there is something to end.
+    pub(crate) fn draw(case: u64, generation: Option<u8>, ready: &Path) -> Self {
         let mut rng = Rng::with_seed(case);
-        let transport = if rng.bool() { Transport::Run } else { Transport::Serve };
+        let transport = match (rng.u8(..3), generation) {
+            (_, Some(2)) | (2, None) => Transport::Serve2,
+            (0, _) => Transport::Run,
+            _ => Transport::Serve,
+        };
         let format = [Format::Json, Format::Json, Format::Text, Format::StreamJson][rng.usize(..4)];
         let (leaves, escape) = course::escape(&mut rng);
         let ready = Act::WriteFile { path: ready.to_owned(), text: String::new() };
         let course = match transport {
             Transport::Run => course::of_run(&mut rng, ready, escape),
             Transport::Serve => course::of_serve(&mut rng, ready, escape),
+            Transport::Serve2 => course2::of_serve(&mut rng, ready, escape),
         };
         let fault = match rng.u8(..12) {
             0 | 1 if course.expected != Expected::Nothing => Fault::Nothing,

@@ -1,7 +1,7 @@
 //! Runs a case: starts the command, injects the fault, and waits for its end.
 
 use crate::checks;
-use crate::plan::{Fault, Format, Plan, When};
+use crate::plan::{Fault, Format, Plan, Transport, When};
 use crate::tally::GUARANTEED;
 use opencode_run_bench::programs::Programs;
 use opencode_run_tests::{Fake, FakeScript, Sandbox};
@@ -64,7 +64,8 @@ pub(crate) fn message(plan: &Plan) -> String {
 
 /// Runs a case; returns the violation as an error.
 pub(crate) fn play(plan: &Plan, sandbox: &Sandbox, programs: &Programs, slack: Duration) -> Result<Played, String> {
-    let fake = FakeScript::new(sandbox, &programs.fake).on(plan.transport.name(), plan.course.acts.clone()).write();
+    let script = FakeScript::new(sandbox, &programs.fake).on(plan.transport.name(), plan.course.acts.clone());
+    let fake = if plan.transport == Transport::Serve2 { script.opencode2() } else { script }.write();
     let mut running = Running::start(plan, sandbox, &fake, &programs.opencode_run)?;
     let happened = running.inject_fault(plan, sandbox, &fake)?;
     let outcome = running.wait()?;

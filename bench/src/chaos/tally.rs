@@ -57,7 +57,7 @@ impl Statistics {
             }
             None => self.violations += 1,
         }
-        let transport = plan.transport.name();
+        let transport = plan.transport.title();
         for (of_what, kind) in [
             ("fault", plan.fault.name()),
             ("opencode's behaviour", plan.course.name),
