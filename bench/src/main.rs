@@ -37,6 +37,9 @@ struct Arguments {
     /// The real opencode; the one used by the tests by default
     #[arg(long, value_name = "PATH")]
     opencode: Option<PathBuf>,
+    /// The real opencode 2; the one used by the tests by default
+    #[arg(long, value_name = "PATH")]
+    opencode2: Option<PathBuf>,
 }
 
 /// The sections of the report, one for each subject that is measured.
@@ -48,6 +51,8 @@ enum Section {
     Isolated,
     /// One `opencode-run MESSAGE` from the start, and the cost of our own process
     Cold,
+    /// opencode 2: one command from the start, later turns, and many tasks
+    Second,
     /// A million text deltas from the fake server
     Deltas,
     /// The events of many live sessions through one connection to the fake server
@@ -58,7 +63,8 @@ enum Section {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let measured = Programs::build(arguments.opencode.clone()).and_then(|programs| measure(&arguments, &programs));
+    let measured = Programs::build(arguments.opencode.clone(), arguments.opencode2.clone())
+        .and_then(|programs| measure(&arguments, &programs));
     match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -82,6 +88,7 @@ fn measure(arguments: &Arguments, programs: &Programs) -> Result<(), Box<dyn Err
                 Section::Turns => sections::turns::measure(programs, quick, &mut report).await,
                 Section::Isolated => sections::isolated::measure(programs, quick, &mut report).await,
                 Section::Cold => sections::cold::measure(programs, quick, &mut report).await,
+                Section::Second => sections::second::measure(programs, quick, &mut report).await,
                 Section::Deltas => sections::deltas::measure(programs, quick, &mut report).await,
                 Section::Crowd => sections::crowd::measure(programs, quick, &mut report).await,
                 Section::Bounds => sections::bounds::measure(programs, quick, &mut report).await,

@@ -14,15 +14,17 @@ pub struct Programs {
     pub fake: PathBuf,
     /// The real opencode, if there is one.
     pub opencode: Option<PathBuf>,
+    /// The real opencode 2, if there is one.
+    pub opencode2: Option<PathBuf>,
 }
 
 impl Programs {
-    /// Builds the programs with the profile of this one. The real opencode defaults to the one used by the tests.
+    /// Builds the programs with the profile of this one. The real opencodes default to those used by the tests.
     ///
     /// # Errors
     ///
     /// If the build fails.
-    pub fn build(opencode: Option<PathBuf>) -> Result<Self, Box<dyn Error>> {
+    pub fn build(opencode: Option<PathBuf>, opencode2: Option<PathBuf>) -> Result<Self, Box<dyn Error>> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "--message-format", "json", "-p", "opencode-run", "-p", "opencode-run-tests"]);
         // Included so that all dependencies keep the features with which they were built.
@@ -46,6 +48,7 @@ impl Programs {
             found.cloned().ok_or_else(|| format!("cargo does not report the path of {name}"))
         };
         let opencode = opencode.or_else(opencode_run_tests::installed_opencode);
-        Ok(Self { opencode_run: named("opencode-run")?, fake: named("fake-opencode")?, opencode })
+        let opencode2 = opencode2.or_else(opencode_run_tests::installed_opencode2);
+        Ok(Self { opencode_run: named("opencode-run")?, fake: named("fake-opencode")?, opencode, opencode2 })
     }
 }

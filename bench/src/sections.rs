@@ -5,4 +5,5 @@ pub(crate) mod cold;
 pub(crate) mod crowd;
 pub(crate) mod deltas;
 pub(crate) mod isolated;
+pub(crate) mod second;
 pub(crate) mod turns;

@@ -72,6 +72,13 @@ impl Stage {
         Ok(directory)
     }
 
+    /// Writes a `.env` with the model as a model source into a directory.
+    pub(crate) fn write_source(&self, directory: &Path) -> Result<(), std::io::Error> {
+        let url = self.model.base_url();
+        let text = format!("MODEL_DEFAULT_BASEURL={url}\nMODEL_DEFAULT_APIKEY=sk-stub\nMODEL_DEFAULT_MODEL=gpt-4\n");
+        std::fs::write(directory.join(".env"), text)
+    }
+
     /// Returns a command in a directory, with only the sandbox's environment.
     pub(crate) fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::from(self.sandbox.command(program));

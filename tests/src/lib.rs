@@ -27,6 +27,6 @@ mod worker;
 pub use binaries::locate;
 pub use fake_log::{Invocation, fake_log};
 pub use fake_script::{Fake, FakeScript};
-pub use real_opencode::{PINNED_OPENCODE, installed_opencode, real_opencode, real_opencode2};
+pub use real_opencode::{PINNED_OPENCODE, installed_opencode, installed_opencode2, real_opencode, real_opencode2};
 pub use sandbox::Sandbox;
 pub use worker::{children_of, peak_kib, worker_of};

@@ -33,6 +33,12 @@ pub fn installed_opencode() -> Option<PathBuf> {
     find(variable).ok()
 }
 
+/// Returns the real opencode 2 that `OPENCODE_RUN_TEST_OPENCODE2` names, or `None` if the variable is not set.
+#[must_use]
+pub fn installed_opencode2() -> Option<PathBuf> {
+    variable(find_opencode::CHOSEN2).map(PathBuf::from)
+}
+
 /// Returns the real opencode 2 that `OPENCODE_RUN_TEST_OPENCODE2` names.
 ///
 /// Tests that call it carry `#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]`.
@@ -43,8 +49,7 @@ pub fn installed_opencode() -> Option<PathBuf> {
 #[must_use]
 #[track_caller]
 pub fn real_opencode2() -> PathBuf {
-    let named = variable(find_opencode::CHOSEN2).map(PathBuf::from);
-    named.unwrap_or_else(|| panic!("{} names no opencode 2", find_opencode::CHOSEN2))
+    installed_opencode2().unwrap_or_else(|| panic!("{} names no opencode 2", find_opencode::CHOSEN2))
 }
 
 fn variable(name: &str) -> Option<OsString> {

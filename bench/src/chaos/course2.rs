@@ -23,7 +23,8 @@ pub(crate) fn of_serve(rng: &mut Rng, ready: Act, escape: Vec<Act>) -> Course {
     let (name, expected, before, last) = match rng.u8(..26) {
         0 => ("a whole turn", completed(PLAIN_TEXT), vec![], plain()),
         1 => {
-            let (count, pause_ms) = (rng.u64(1..1000), rng.u64(..5));
+            let count = rng.u64(1..1000);
+            let pause_ms = rng.u64(..5);
             let speak = TurnAct::Speak { delta: "word ".to_owned(), count, at_once: 1, pause_ms };
             let answer = "word ".repeat(usize::try_from(count).unwrap_or_default());
             ("a whole turn in pieces", Expected::Completed(answer), vec![], vec![speak])

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// The directory of a task.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+pub(crate) enum Place {
     /// The current directory of the command.
     Called,
     /// A new directory with its own repository. `opencode-run` creates it; for bare opencode it is created.
@@ -29,11 +29,11 @@ impl Place {
 }
 
 /// A variant of calling `opencode-run`.
-struct Call {
-    transport: &'static str,
-    place: Place,
+pub(crate) struct Call {
+    pub(crate) transport: &'static str,
+    pub(crate) place: Place,
     /// The maximum time relative to bare opencode.
-    most: f64,
+    pub(crate) most: f64,
 }
 
 /// The measured calls, each compared with bare opencode in such a directory.
@@ -55,11 +55,7 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     };
     let stage = Stage::new(opencode)?;
     let directory = stage.directory("cold")?;
-    let dot_env = format!(
-        "MODEL_DEFAULT_BASEURL={}\nMODEL_DEFAULT_APIKEY=sk-stub\nMODEL_DEFAULT_MODEL=gpt-4\n",
-        stage.model.base_url()
-    );
-    std::fs::write(directory.join(".env"), dot_env)?;
+    stage.write_source(&directory)?;
     // The first start in a home directory creates opencode's database.
     stage.bare(&directory, &[]).await?;
     for call in &CALLS {
@@ -116,7 +112,8 @@ async fn bare_in_its_own(stage: &Stage, round: usize) -> Result<Duration, Box<dy
     Ok(began.elapsed())
 }
 
-async fn ours(
+/// Runs `opencode-run MESSAGE`. Returns its duration, and the resources of our own process.
+pub(crate) async fn ours(
     programs: &Programs,
     stage: &Stage,
     directory: &Path,

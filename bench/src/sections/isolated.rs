@@ -91,15 +91,15 @@ async fn bare_tasks(stage: &Stage, at_once: usize, tasks: usize) -> Result<f64, 
 }
 
 /// Many tasks on one executor, including its start.
-struct Run {
-    took: Duration,
-    done: Vec<Instant>,
+pub(crate) struct Run {
+    pub(crate) took: Duration,
+    pub(crate) done: Vec<Instant>,
     /// The peak of the total memory of all opencode processes in bytes.
-    memory: u64,
+    pub(crate) memory: u64,
 }
 
 impl Run {
-    async fn new(stage: &Stage, at_once: usize, tasks: usize) -> Result<Self, Box<dyn Error>> {
+    pub(crate) async fn new(stage: &Stage, at_once: usize, tasks: usize) -> Result<Self, Box<dyn Error>> {
         let watch = Watch::begin(&stage.sandbox);
         let executor = ServeExecutor::new(stage.lean_launch().await?)?;
         let began = Instant::now();

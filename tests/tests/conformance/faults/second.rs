@@ -110,7 +110,8 @@ async fn missing_stream_at_end_is_survived() {
     ] {
         let lost = Play::second(Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()])).await;
         let whole = Play::second(Serving::replaying(recording)).await;
-        let (record, wanted) = (lost.turn("hello").await, whole.turn("hello").await);
+        let record = lost.turn("hello").await;
+        let wanted = whole.turn("hello").await;
         assert_eq!(record.state, state, "{recording}: {:?}", record.failure);
         assert_eq!(record.failure, wanted.failure, "{recording}");
         assert_eq!((record.output(), record.usage, record.steps), (wanted.output(), wanted.usage, wanted.steps));
