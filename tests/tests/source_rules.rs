@@ -315,3 +315,49 @@ fn values_are_not_packed_into_tuples() {
     }
     assert!(packing.is_empty(), "{}", packing.join("\n"));
 }
+
+/// Type names that several modules define on purpose, with the reason.
+const SHARED_TYPE_NAMES: [(&str, &str); 9] = [
+    ("Host", "the blocking interface repeats the names of the async one"),
+    ("Input", "an input of a state machine: of a turn's record, and of a generation's protocol"),
+    ("PreparedTurn", "a completed prompt, of the runner and of the server's executor"),
+    ("Protocol", "the wire format of a provider, in two crates that know nothing of each other"),
+    ("Report", "the command's alias of the library's report"),
+    ("Runner", "the blocking interface repeats the names of the async one"),
+    ("ToolCall", "a call as opencode reports it, and as a scripted answer makes it"),
+    ("Turn", "the blocking interface repeats the names of the async one"),
+    ("Usage", "tokens as opencode reports them, and as a scripted answer reports them"),
+];
+
+/// Returns the names of the types that code defines for other modules.
+fn defined_types(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter_map(|line| {
+        let item = line.strip_prefix("pub")?;
+        let item = item.strip_prefix('(').map_or(item, |rest| rest.split_once(')').map_or("", |(_, item)| item));
+        let (kind, rest) = item.trim_start().split_once(' ')?;
+        let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+        ["struct", "enum", "trait", "type"].contains(&kind).then_some(&rest[..end])
+    })
+}
+
+/// A type name that a reader meets in two modules has one meaning.
+#[test]
+fn type_names_have_one_meaning() {
+    let example = "pub(crate) struct A<T>(T);\npub enum B {}\nstruct C;\npub type D = A;\npub fn e() {}";
+    assert_eq!(defined_types(example).collect::<Vec<_>>(), ["A", "B", "D"]);
+    let mut definitions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, text) in sources() {
+        // The shapes of a generation bear opencode's names and stay in their module; a system has a variant of its own.
+        let is_variant = ["protocol/v1", "protocol/v2", "without_proc.rs"].iter().any(|part| name.contains(part));
+        let is_test = name.contains("/tests/") || name.ends_with("/tests.rs") || name.contains("/examples/");
+        if !is_variant && !is_test {
+            for defined in defined_types(&code(&text).collect::<Vec<_>>().join("\n")) {
+                definitions.entry(defined.to_owned()).or_default().push(name.clone());
+            }
+        }
+    }
+    assert!(definitions.len() > 400, "only {} types", definitions.len());
+    let is_shared = |name: &str| SHARED_TYPE_NAMES.iter().any(|(shared, _)| *shared == name);
+    definitions.retain(|name, places| places.len() > 1 && !is_shared(name));
+    assert!(definitions.is_empty(), "{definitions:#?}");
+}

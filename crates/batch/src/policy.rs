@@ -7,7 +7,7 @@ use std::fmt::Write;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the table has these columns")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a column of the table")]
-pub struct Rule {
+pub struct OutcomeRule {
     /// The kind of outcome.
     pub class: Class,
     /// Whether the task is retried.
@@ -39,7 +39,7 @@ pub enum Class {
 /// The number of consecutive configuration failures that stop all tasks of their model source.
 pub const MAX_CONFIGURATION_FAILURES: u32 = 3;
 
-impl Rule {
+impl OutcomeRule {
     /// Returns the rule for an attempt that failed with this kind.
     #[must_use]
     pub const fn of_failure(kind: FailureKind) -> Self {
@@ -110,13 +110,13 @@ pub fn table() -> String {
                     | --- | --- | --- | --- | --- | --- |\n"
             .to_owned();
     let yes = |value: bool| if value { "yes" } else { "no" };
-    let kinds = KINDS.map(|kind| (format!("`{kind}`"), Rule::of_failure(kind)));
+    let kinds = KINDS.map(|kind| (format!("`{kind}`"), OutcomeRule::of_failure(kind)));
     let others = [
-        ("completed".to_owned(), Rule::of_completed()),
-        ("interrupted by the user".to_owned(), Rule::of_interrupted()),
+        ("completed".to_owned(), OutcomeRule::of_completed()),
+        ("interrupted by the user".to_owned(), OutcomeRule::of_interrupted()),
     ];
     for (name, rule) in others.into_iter().chain(kinds) {
-        let Rule { class: _, retry, grade, counts, stops_source } = rule;
+        let OutcomeRule { class: _, retry, grade, counts, stops_source } = rule;
         let cells = [retry, grade, counts, rule.is_done(), stops_source].map(yes).join(" | ");
         // Writing to a string cannot fail.
         writeln!(text, "| {name} | {cells} |").ok();
@@ -156,15 +156,15 @@ mod tests {
         for (name, row) in rows {
             let kind: FailureKind = serde_json::from_value(name.into()).unwrap();
             assert!(KINDS.contains(&kind), "{name}");
-            let Rule { retry, grade, counts, stops_source, .. } = Rule::of_failure(kind);
+            let OutcomeRule { retry, grade, counts, stops_source, .. } = OutcomeRule::of_failure(kind);
             assert_eq!([retry, grade, counts, stops_source], row, "{name}");
         }
     }
 
     #[test]
     fn only_counted_outcomes_are_done() {
-        assert!(Rule::of_completed().is_done() && Rule::of_failure(FailureKind::Timeout).is_done());
-        assert!(!Rule::of_interrupted().is_done() && !Rule::of_failure(FailureKind::Provider).is_done());
+        assert!(OutcomeRule::of_completed().is_done() && OutcomeRule::of_failure(FailureKind::Timeout).is_done());
+        assert!(!OutcomeRule::of_interrupted().is_done() && !OutcomeRule::of_failure(FailureKind::Provider).is_done());
     }
 
     #[test]

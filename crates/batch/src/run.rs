@@ -12,10 +12,10 @@ mod steps;
 mod throttles;
 
 pub use self::attempt::{Activity, Attempt, AttemptEnd, AttemptRunner, Stop};
-pub use self::control::{Control, ControlError, Request, request, serve};
+pub use self::control::{ControlError, ControlMessage, ControlRequest, request, serve};
 pub use self::event::{BatchEvent, BatchFailure, Running, Summary};
 pub use self::folder::BatchFolder;
 pub use self::host::{HostRunner, HostRunnerOptions, Keep};
 pub use self::plan::{Plan, PlanError, Redo};
-pub use self::shell::{Batch, BatchOptions, Input};
+pub use self::shell::{Batch, BatchOptions, TaskLine};
 pub use self::throttles::{RateLimit, Throttles};

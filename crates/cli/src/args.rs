@@ -15,7 +15,7 @@ pub(crate) use self::free_text::MissingText;
 pub(crate) use self::output::{ConsoleArgs, OutputArgs};
 pub(crate) use self::report::{BatchReportArgs, EmbedKind};
 pub(crate) use self::task::{InstructionArgs, TaskArgs};
-pub(crate) use self::values::{Generation, OutputFormat, PermissionArg, ReportFormat, TransportArg};
+pub(crate) use self::values::{OutputFormat, PermissionArg, ReportFormat, SetupGeneration, TransportArg};
 use super::exit_code::Code;
 use super::package_name::{PackageName, valid_integrity};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -181,7 +181,7 @@ pub(crate) struct SetupArgs {
 
     /// Install this generation of opencode; 2 from upstream's own package only
     #[arg(long, value_name = "N", value_enum, default_value_t)]
-    pub(crate) generation: Generation,
+    pub(crate) generation: SetupGeneration,
 
     /// Install this package of npm instead, after printing who publishes it; give its path to --opencode
     #[arg(long, value_name = "NAME@VERSION", conflicts_with = "generation", requires = "integrity")]

@@ -25,7 +25,7 @@ enum Source {
 
 /// Exclusive access to the keyboard.
 #[derive(Debug)]
-pub(crate) struct Held<'k>(MutexGuard<'k, Source>);
+pub(crate) struct HeldKeyboard<'k>(MutexGuard<'k, Source>);
 
 impl Keyboard {
     pub(crate) fn new() -> Self {
@@ -38,8 +38,8 @@ impl Keyboard {
     }
 
     /// Waits for exclusive access.
-    pub(crate) async fn hold(&self) -> Held<'_> {
-        Held(self.0.lock().await)
+    pub(crate) async fn hold(&self) -> HeldKeyboard<'_> {
+        HeldKeyboard(self.0.lock().await)
     }
 
     /// Returns the next line; `None` at the end. Cancel safe: a line that was begun is not lost.
@@ -48,7 +48,7 @@ impl Keyboard {
     }
 }
 
-impl Held<'_> {
+impl HeldKeyboard<'_> {
     /// Returns the next line, like [`Keyboard::next_line`].
     pub(crate) async fn next_line(&mut self) -> std::io::Result<Option<String>> {
         let lines = match &mut *self.0 {

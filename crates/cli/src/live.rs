@@ -2,9 +2,9 @@
 
 mod view;
 
-use crate::output::Answer;
+use crate::output::AnswerWriter;
 use crate::screen::{self, Size};
-use crate::styled::Line;
+use crate::styled::StyledLine;
 use opencode_run_core::TurnEvent;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(50);
 const IDLE_INTERVAL: Duration = Duration::from_millis(70);
 
 /// An answer whose end the view shows.
-pub(crate) type SharedAnswer = Arc<Mutex<Answer>>;
+pub(crate) type SharedAnswer = Arc<Mutex<AnswerWriter>>;
 
 /// The live view. A process has at most one, because it has one terminal.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Live {
         }
     }
 
-    fn frame(&self, size: Size) -> Option<Vec<Line>> {
+    fn frame(&self, size: Size) -> Option<Vec<StyledLine>> {
         let turn = self.turn();
         let turn = turn.as_ref()?;
         let tail =

@@ -2,7 +2,7 @@
 
 use super::console::Console;
 use super::short_text::{duration_text, first_line};
-use super::styled::Line;
+use super::styled::StyledLine;
 use super::warnings;
 use anstyle::{AnsiColor, Style};
 use opencode_run_core::{Event, ToolCall, ToolState, TurnEvent, TurnRecord, Warning};
@@ -49,8 +49,8 @@ pub(crate) fn report_event(event: &TurnEvent, console: Console) {
 }
 
 /// Returns the line for a finished tool call, printed below the answer.
-fn ended_tool(call: &ToolCall, is_sub_agent: bool, time: Option<Duration>) -> Line {
-    let mut line = Line::plain(if is_sub_agent { "    " } else { "  " });
+fn ended_tool(call: &ToolCall, is_sub_agent: bool, time: Option<Duration>) -> StyledLine {
+    let mut line = StyledLine::plain(if is_sub_agent { "    " } else { "  " });
     match &call.state {
         ToolState::Failed { error, refused } => {
             line.push("✗ ", BAD);

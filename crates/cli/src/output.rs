@@ -9,7 +9,7 @@ mod stream_json;
 mod terminal;
 mod text;
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::AnswerWriter;
 pub(crate) use printer::Printer;
 pub(crate) use stdout::{OutputError, Stdout};
 pub(crate) use terminal::TextKind;

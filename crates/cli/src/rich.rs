@@ -9,7 +9,7 @@ mod code;
 mod inline;
 mod table;
 
-use crate::styled::Line;
+use crate::styled::StyledLine;
 use blocks::Blocks;
 
 /// The maximum number of columns of rendered text: longer lines are hard to read.
@@ -37,7 +37,7 @@ impl RichText {
     }
 
     /// Adds a piece and returns the lines that have become final.
-    pub(crate) fn push(&mut self, piece: &str) -> Vec<Line> {
+    pub(crate) fn push(&mut self, piece: &str) -> Vec<StyledLine> {
         let mut lines = Vec::new();
         let mut rest = piece;
         while let Some((head, tail)) = rest.split_once('\n') {
@@ -53,12 +53,12 @@ impl RichText {
     }
 
     /// Returns the lines that are not final, in their current form.
-    pub(crate) fn tail(&self) -> Vec<Line> {
+    pub(crate) fn tail(&self) -> Vec<StyledLine> {
         self.clone().finish()
     }
 
     /// Ends the text and returns the remaining lines.
-    pub(crate) fn finish(&mut self) -> Vec<Line> {
+    pub(crate) fn finish(&mut self) -> Vec<StyledLine> {
         let mut lines = Vec::new();
         if !self.open.is_empty() {
             self.blocks.line(&self.open, &mut lines);
@@ -69,7 +69,7 @@ impl RichText {
     }
 
     /// Breaks a line that exceeds the buffer.
-    fn break_long(&mut self, lines: &mut Vec<Line>) {
+    fn break_long(&mut self, lines: &mut Vec<StyledLine>) {
         while self.open.len() > MAX_LINE_BYTES {
             let mut at = MAX_LINE_BYTES;
             while !self.open.is_char_boundary(at) {

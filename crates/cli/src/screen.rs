@@ -2,7 +2,7 @@
 //! redrawn after it.
 
 use crate::stderr_room::write_if_room;
-use crate::styled::Line;
+use crate::styled::StyledLine;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -57,9 +57,9 @@ fn erasure(widths: &[usize], columns: usize) -> String {
 
 /// Prevents drawing while it exists: another process or the answer uses the terminal.
 #[derive(Debug)]
-pub(crate) struct Hold(());
+pub(crate) struct ScreenHold(());
 
-impl Drop for Hold {
+impl Drop for ScreenHold {
     fn drop(&mut self) {
         screen().holds -= 1;
         ERASED.notify_one();
@@ -67,11 +67,11 @@ impl Drop for Hold {
 }
 
 /// Prevents drawing. Returns the text that erases the view, which must be written first.
-pub(crate) fn hold() -> (Hold, String) {
+pub(crate) fn hold() -> (ScreenHold, String) {
     let mut screen = screen();
     screen.holds += 1;
     let erasure = screen.erase(size().columns);
-    (Hold(()), erasure)
+    (ScreenHold(()), erasure)
 }
 
 /// Returns the text that erases the view, which must be written first.
@@ -103,7 +103,7 @@ pub(crate) fn forget() {
 }
 
 /// Replaces the drawn view. Does nothing if the terminal has no room, or another job uses it.
-pub(crate) fn draw(lines: &[Line], size: Size, colours: bool) {
+pub(crate) fn draw(lines: &[StyledLine], size: Size, colours: bool) {
     let mut screen = screen();
     if screen.holds > 0 || !is_in_foreground() {
         return;
@@ -117,7 +117,7 @@ pub(crate) fn draw(lines: &[Line], size: Size, colours: bool) {
         write!(text, "{}{shown}", if number > 0 { "\r\n" } else { "" }).ok();
     }
     if write_if_room(text.as_bytes()) {
-        screen.drawn = lines.iter().map(Line::width).collect();
+        screen.drawn = lines.iter().map(StyledLine::width).collect();
     }
 }
 

@@ -14,9 +14,9 @@ pub(crate) struct Span {
 
 /// A line without its line break.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Line(pub(crate) Vec<Span>);
+pub(crate) struct StyledLine(pub(crate) Vec<Span>);
 
-impl Line {
+impl StyledLine {
     pub(crate) fn plain(text: impl Into<String>) -> Self {
         Self::styled(text, Style::new())
     }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn line_is_cut_at_columns() {
-        let line = Line::plain("日本語 text");
+        let line = StyledLine::plain("日本語 text");
         assert_eq!(line.width(), 11);
         assert_eq!(line.cut(11), line);
         assert_eq!(line.cut(6).to_text(false), "日本…");
@@ -123,13 +123,13 @@ mod tests {
 
     #[test]
     fn text_cannot_control_the_terminal() {
-        let line = Line::plain("a\u{1b}[2Jb\n\u{9b}c");
+        let line = StyledLine::plain("a\u{1b}[2Jb\n\u{9b}c");
         assert_eq!(line.to_text(true), "a␛[2Jb␊⟨U+009B⟩c");
     }
 
     #[test]
     fn no_styles_without_colours() {
-        let line = Line::styled("x", Style::new().bold());
+        let line = StyledLine::styled("x", Style::new().bold());
         assert_eq!((line.to_text(true).as_str(), line.to_text(false).as_str()), ("\u{1b}[1mx\u{1b}[0m", "x"));
     }
 }

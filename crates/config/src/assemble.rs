@@ -1,7 +1,7 @@
 //! Builds sources, or problems, from the entries of a file.
 
 use crate::draft::Draft;
-use crate::entries::{Broken, Entry, entries, key_of};
+use crate::entries::{Broken, FileEntry, entries, key_of};
 use crate::keys::{KeyOwner, owner_of, owner_of_line};
 use crate::strictness::Strictness;
 use crate::{EnvProblem, EnvProblemKind, Ignored, ModelSource, read};
@@ -121,7 +121,7 @@ impl FileReader {
         self.problems.retain(|problem| problem.about == About::File || !damaged.contains(&problem.line));
     }
 
-    fn add_entry(&mut self, entry: &Entry<'_>) {
+    fn add_entry(&mut self, entry: &FileEntry<'_>) {
         self.report_swallowed(entry.line, entry.more_lines);
         match &entry.content {
             Ok((key, value)) => self.set(entry.line, key, value),

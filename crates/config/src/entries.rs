@@ -9,7 +9,7 @@
 pub const MAX_VALUE_LINES: usize = 256;
 
 /// One entry of the file. May contain a secret, so it has no `Debug`.
-pub(crate) struct Entry<'t> {
+pub(crate) struct FileEntry<'t> {
     /// The number of the entry's first line, from 1.
     pub(crate) line: usize,
     /// The text of the entry's first line, which must never be shown.
@@ -34,7 +34,7 @@ pub(crate) enum Broken {
 /// Returns the entries of a text in order; blank lines and comments are skipped.
 ///
 /// After an unclosed quote, reading continues with the next line, so that the quote hides nothing.
-pub(crate) fn entries(text: &str) -> Vec<Entry<'_>> {
+pub(crate) fn entries(text: &str) -> Vec<FileEntry<'_>> {
     let mut found = Vec::new();
     let mut rest = text;
     let mut line = 1;
@@ -54,7 +54,7 @@ pub(crate) fn entries(text: &str) -> Vec<Entry<'_>> {
                 }
             };
             let more_lines = rest.get(first_line.len() + 1..length).unwrap_or_default();
-            found.push(Entry { line, first_line, more_lines, content });
+            found.push(FileEntry { line, first_line, more_lines, content });
         }
         line += 1 + rest[..length].matches('\n').count();
         rest = rest.get(length + 1..).unwrap_or_default();

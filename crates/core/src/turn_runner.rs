@@ -1,7 +1,7 @@
 //! The async shell around [`TurnMachine`]: it feeds signals in, acts on the changes, and makes no decisions.
 
 use self::drive::{InputSink, LostGuard};
-use self::shared::{Current, Live, PendingControl, Progress, Shared, StartingGuard};
+use self::shared::{Current, LiveConversation, PendingControl, Progress, Shared, StartingGuard};
 use crate::event_log::EventLog;
 use crate::{
     Control, Conversation, Events, Executor, FailureKind, Limits, Prompt, Recorder, RunState, SessionId, StartError,
@@ -73,7 +73,7 @@ impl TurnRunner {
     pub fn with_conversation(executor: Arc<dyn Executor>, mut conversation: Conversation) -> Self {
         conversation.end_abandoned_turns();
         let progress = Progress { state: conversation.state(), finished: conversation.turns.len() };
-        let live = Mutex::new(Live { finished: conversation, current: Current::None, log: None });
+        let live = Mutex::new(LiveConversation { finished: conversation, current: Current::None, log: None });
         let shared = Arc::new(Shared { live, progress: watch::Sender::new(progress) });
         Self { executor, shared, recorder: None }
     }

@@ -6,7 +6,7 @@ use http::Method;
 
 /// A request that is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Endpoint<'p> {
+pub(crate) struct ModelEndpoint<'p> {
     pub(crate) kind: Kind,
     /// The path below the base URL.
     pub(crate) path: &'p str,
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
 /// Returns the endpoint for a path below the route, if there is one.
 ///
 /// Paths are compared without decoding, so one with `..`, `//`, `%` or `\` never matches.
-pub(crate) fn endpoint<'p>(protocol: Protocol, method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
+pub(crate) fn endpoint<'p>(protocol: Protocol, method: &Method, path: &'p str) -> Option<ModelEndpoint<'p>> {
     let openai = || match (method, path) {
         (&Method::POST, "chat/completions" | "completions") => Some(Kind::Chat),
         (&Method::POST, "responses") => Some(Kind::Responses),
@@ -53,10 +53,10 @@ pub(crate) fn endpoint<'p>(protocol: Protocol, method: &Method, path: &'p str) -
         Protocol::Google => google(),
         Protocol::Other => openai().or_else(anthropic).or_else(google),
     };
-    kind.map(|kind| Endpoint { kind, path })
+    kind.map(|kind| ModelEndpoint { kind, path })
 }
 
-impl Endpoint<'_> {
+impl ModelEndpoint<'_> {
     /// Returns whether a request with this body uses the given model and no other. A list of models uses none.
     pub(crate) fn asks(&self, model: &str, body: &[u8]) -> bool {
         match self.path.split_once(':') {
@@ -67,7 +67,7 @@ impl Endpoint<'_> {
     }
 }
 
-impl Endpoint<'_> {
+impl ModelEndpoint<'_> {
     /// Returns whether a request asks for a model's answer as an event stream.
     pub(crate) fn asks_for_a_stream(&self, query: Option<&str>, body: &[u8]) -> bool {
         match self.kind {

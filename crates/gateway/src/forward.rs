@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::{
     AnswerFault, Protocol,
-    answer::{self, AnswerReader, Beginning, Expected},
+    answer::{self, AnswerBeginning, AnswerReader, ExpectedAnswer},
     counter::{RequestUsage, UsageCounter},
     dial,
     encoded::{Encoding, UpstreamBody},
@@ -25,7 +25,7 @@ use crate::{
     headers, priced,
     relay::{Relay, RelayOptions},
     route_state::{LeaseState, PLACEHOLDER, RouteState},
-    shared::Shared,
+    shared::GatewayState,
     throttle::MAX_HOLD,
     usage::{Framing, UsageScanner},
 };
@@ -35,7 +35,7 @@ pub(crate) type AnswerBody = Either<Full<Bytes>, Relay>;
 
 /// Answers a request, and notifies `known` when it is for an existing route.
 pub(crate) async fn answer(
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
     request: Request<Incoming>,
     names_a_route: &Notify,
 ) -> Response<AnswerBody> {
@@ -65,7 +65,7 @@ pub(crate) async fn answer(
 
 /// Finds the route of a valid request. Requests with two different lengths are rejected by hyper before this; it
 /// merges equal ones.
-fn find(shared: &Shared, request: &Request<Incoming>) -> Result<Arc<RouteState>, Fault> {
+fn find(shared: &GatewayState, request: &Request<Incoming>) -> Result<Arc<RouteState>, Fault> {
     if request.uri().authority().is_some() || !request.uri().path().starts_with('/') {
         return Err(Fault::BadRequest("its target is not a path"));
     }
@@ -84,7 +84,7 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 async fn answer_on(
-    shared: &Shared,
+    shared: &GatewayState,
     path: Arc<RouteState>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Fault> {
@@ -124,8 +124,11 @@ async fn answer_on(
         hold(&path, &lease).await?;
         let usage = begin(&path, &lease)?;
         let is_stream = endpoint.asks_for_a_stream(query.as_deref(), &body);
-        let expected =
-            if is_stream && path.target.protocol != Protocol::Other { Expected::Stream } else { Expected::Anything };
+        let expected = if is_stream && path.target.protocol != Protocol::Other {
+            ExpectedAnswer::Stream
+        } else {
+            ExpectedAnswer::Anything
+        };
         let asked = UpstreamRequest { method: parts.method, uri, headers: parts.headers, body, expected };
         exchange(shared, &path, &lease, endpoint.kind, asked, usage).await
     };
@@ -137,7 +140,7 @@ async fn answer_on(
 }
 
 /// Returns the lease for the request's session, waiting briefly for one.
-async fn lease(shared: &Shared, path: &RouteState, headers: &HeaderMap) -> Option<Arc<LeaseState>> {
+async fn lease(shared: &GatewayState, path: &RouteState, headers: &HeaderMap) -> Option<Arc<LeaseState>> {
     let session = headers::session(headers);
     let parent = headers::parent_session(headers);
     match path.lease_for(session, parent) {
@@ -155,7 +158,7 @@ async fn hold(path: &RouteState, lease: &LeaseState) -> Result<(), Fault> {
 }
 
 /// Reads a request's body to its end.
-async fn read(shared: &Shared, mut body: Incoming) -> Result<Bytes, Fault> {
+async fn read(shared: &GatewayState, mut body: Incoming) -> Result<Bytes, Fault> {
     let mut limited = Limited::new(&mut body, shared.options.max_request_bytes);
     let mut whole = Vec::new();
     loop {
@@ -187,12 +190,12 @@ struct UpstreamRequest {
     uri: http::Uri,
     headers: HeaderMap,
     body: Bytes,
-    expected: Expected,
+    expected: ExpectedAnswer,
 }
 
 /// Sends the request to the upstream and relays its answer.
 async fn exchange(
-    shared: &Shared,
+    shared: &GatewayState,
     path: &RouteState,
     lease: &Arc<LeaseState>,
     kind: Kind,
@@ -249,10 +252,10 @@ async fn exchange(
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
 
-    let expected = if is_success { asked.expected } else { Expected::Anything };
+    let expected = if is_success { asked.expected } else { ExpectedAnswer::Anything };
     let first = match answer::begin(expected, &parts.headers, &mut body).await {
-        Beginning::Valid(first) => first,
-        Beginning::Empty { broken } => {
+        AnswerBeginning::Valid(first) => first,
+        AnswerBeginning::Empty { broken } => {
             usage.failed();
             if broken {
                 lease.faults.note(AnswerFault::BrokenOff, ClientReaction::Unknown);
@@ -261,14 +264,14 @@ async fn exchange(
             lease.faults.note(AnswerFault::Empty, ClientReaction::Retries);
             return Err(Fault::Empty);
         }
-        Beginning::Invalid { what, fault, body } => {
+        AnswerBeginning::Invalid { what, fault, body } => {
             charge(&mut usage, &body);
             usage.failed();
             lease.faults.note(fault.redacted(&path.redactor), ClientReaction::Unknown);
             return Err(Fault::NotAStream(what));
         }
     };
-    let framing = if expected == Expected::Stream { Framing::Events } else { framing(&parts.headers) };
+    let framing = if expected == ExpectedAnswer::Stream { Framing::Events } else { framing(&parts.headers) };
     if framing == Framing::Events {
         // The content may be complete before the announced length is reached.
         parts.headers.remove(CONTENT_LENGTH);

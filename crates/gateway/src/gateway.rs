@@ -20,10 +20,10 @@ use tokio::{
 };
 
 use crate::{
-    OpenError, Options, Redactor, Route, Upstream, dial, forward,
+    GatewayOptions, OpenError, Redactor, Route, Upstream, dial, forward,
     peer::{self, Peer},
-    running::Running,
-    shared::Shared,
+    running::RunningGateway,
+    shared::GatewayState,
     tls,
     upstream::Target,
 };
@@ -48,12 +48,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When the last handle and the last [`Route`] are dropped, it stops immediately: its port is closed and running
 /// requests are aborted.
 #[derive(Clone)]
-pub struct Gateway(Arc<Running>);
+pub struct Gateway(Arc<RunningGateway>);
 
 /// The reason why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum GatewayStartError {
     /// No port on 127.0.0.1 could be bound.
     #[error("listen on 127.0.0.1")]
     Listen(#[source] io::Error),
@@ -72,21 +72,21 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// See [`StartError`].
-    pub fn start() -> Result<Self, StartError> {
-        Self::start_with(Options::default())
+    /// See [`GatewayStartError`].
+    pub fn start() -> Result<Self, GatewayStartError> {
+        Self::start_with(GatewayOptions::default())
     }
 
     /// Starts a gateway with options.
     ///
     /// # Errors
     ///
-    /// See [`StartError`].
-    pub fn start_with(options: Options) -> Result<Self, StartError> {
-        let proxies = Arc::new(dial::matcher(&options.proxy).ok_or(StartError::Proxy)?);
-        let nobody = tls::of_nobody().map_err(|error| StartError::Thread(io::Error::other(error)))?;
+    /// See [`GatewayStartError`].
+    pub fn start_with(options: GatewayOptions) -> Result<Self, GatewayStartError> {
+        let proxies = Arc::new(dial::matcher(&options.proxy).ok_or(GatewayStartError::Proxy)?);
+        let nobody = tls::of_nobody().map_err(|error| GatewayStartError::Thread(io::Error::other(error)))?;
         let plain = dial::client(&proxies, nobody, options.connect_timeout);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(GatewayState {
             options,
             proxies,
             paths: RwLock::default(),
@@ -97,8 +97,9 @@ impl Gateway {
             secure: OnceLock::new(),
         });
 
-        let (listener, address) = listen().map_err(StartError::Listen)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let (listener, address) = listen().map_err(GatewayStartError::Listen)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(GatewayStartError::Thread)?;
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&shared);
         let run = move || {
@@ -111,8 +112,8 @@ impl Gateway {
             // Closes all connections. Does not wait for a blocked name lookup.
             runtime.shutdown_background();
         };
-        let thread = thread::Builder::new().name("gateway".to_owned()).spawn(run).map_err(StartError::Thread)?;
-        Ok(Self(Arc::new(Running { address, shared, stop: Some(stop), thread: Some(thread) })))
+        let thread = thread::Builder::new().name("gateway".to_owned()).spawn(run).map_err(GatewayStartError::Thread)?;
+        Ok(Self(Arc::new(RunningGateway { address, shared, stop: Some(stop), thread: Some(thread) })))
     }
 
     /// Opens a route to an upstream. It cannot be used until a lease is acquired.
@@ -157,7 +158,7 @@ fn listen() -> io::Result<(std::net::TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: std::net::TcpListener, shared: Arc<GatewayState>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let unplaced = Arc::new(Semaphore::new(MAX_PENDING_LOOKUPS));
@@ -189,7 +190,7 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
 
 /// Returns whether a connection comes from this user. If the system does not report that, every connection is
 /// trusted.
-async fn is_trusted(stream: &TcpStream, client: SocketAddr, shared: &Shared) -> bool {
+async fn is_trusted(stream: &TcpStream, client: SocketAddr, shared: &GatewayState) -> bool {
     let Ok(gateway) = stream.local_addr() else { return false };
     for lookup in 1..=OWNER_LOOKUPS {
         // This takes some milliseconds, during which other connections are served.
@@ -216,7 +217,7 @@ async fn is_trusted(stream: &TcpStream, client: SocketAddr, shared: &Shared) -> 
 }
 
 /// Serves a connection to its end. If the client disconnects, its requests are aborted.
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, shared: Arc<GatewayState>) {
     // Disables Nagle's algorithm: a token must not wait for the acknowledgement of the previous one.
     stream.set_nodelay(true).ok();
     let names_a_route = Arc::new(Notify::new());

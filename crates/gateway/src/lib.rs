@@ -124,8 +124,8 @@ mod usage;
 
 pub use answer_fault::AnswerFault;
 pub use budget::{InvalidLimit, LimitReached, UsageBudget, UsageLimits};
-pub use gateway::{Gateway, StartError};
-pub use options::{Options, Proxy};
+pub use gateway::{Gateway, GatewayStartError};
+pub use options::{GatewayOptions, Proxy};
 pub use probe::{ModelList, ProbeError, probe};
 pub use redact::{MIN_SECRET_BYTES, Redactor, RedactorStream};
 pub use route::{Lease, Route};

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 /// The options of a gateway, except its routes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Options {
+pub struct GatewayOptions {
     /// The proxy for upstreams that are not on loopback; those on loopback are always reached directly.
     pub proxy: Proxy,
     /// A PEM file with trusted certificates in addition to the system's.
@@ -65,7 +65,7 @@ impl fmt::Debug for Proxy {
     }
 }
 
-impl Default for Options {
+impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             proxy: Proxy::default(),

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{OpenError, Options, Protocol, Redactor, Upstream, dial, failure::Failure, tls, upstream::Target};
+use crate::{GatewayOptions, OpenError, Protocol, Redactor, Upstream, dial, failure::Failure, tls, upstream::Target};
 
 /// The maximum size of a list in bytes. The longest known lists have hundreds of models and some hundreds of kilobytes.
 const MAX_LIST_BYTES: usize = 8 << 20;
@@ -126,12 +126,12 @@ impl ModelList {
 /// # Ok(())
 /// # }
 /// ```
-pub async fn probe(upstream: &Upstream, options: &Options, limit: Duration) -> Result<ModelList, ProbeError> {
+pub async fn probe(upstream: &Upstream, options: &GatewayOptions, limit: Duration) -> Result<ModelList, ProbeError> {
     let target = Target::new(upstream).map_err(ProbeError::Unusable)?;
     timeout(limit, ask(upstream, &target, options)).await.map_err(|_| ProbeError::TimedOut)?
 }
 
-async fn ask(upstream: &Upstream, target: &Target, options: &Options) -> Result<ModelList, ProbeError> {
+async fn ask(upstream: &Upstream, target: &Target, options: &GatewayOptions) -> Result<ModelList, ProbeError> {
     let query = match target.protocol {
         Protocol::Anthropic => Some("limit=1000"),
         Protocol::Google => Some("pageSize=1000"),

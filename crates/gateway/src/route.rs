@@ -16,7 +16,7 @@ use crate::{
     AnswerFault, LeaseError, Redactor, Traffic, UsageBudget,
     fault_log::FaultLog,
     route_state::{LeaseEntry, LeaseState, Leases, PLACEHOLDER, RouteState},
-    running::Running,
+    running::RunningGateway,
     upstream::Target,
 };
 
@@ -28,7 +28,7 @@ use crate::{
 pub struct Route {
     state: Arc<RouteState>,
     base_url: String,
-    gateway: Arc<Running>,
+    gateway: Arc<RunningGateway>,
 }
 
 /// The permission of a session, or of every client, to use a route on a budget.
@@ -40,7 +40,7 @@ pub struct Lease {
 }
 
 impl Route {
-    pub(crate) fn new(gateway: Arc<Running>, target: Target, redactor: Redactor) -> Self {
+    pub(crate) fn new(gateway: Arc<RunningGateway>, target: Target, redactor: Redactor) -> Self {
         // 122 random bits.
         let token = Uuid::new_v4().simple().to_string();
         let base_url = format!("http://{}/{token}", gateway.address);

@@ -12,15 +12,15 @@ use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::{
-    OpenError, Options,
+    GatewayOptions, OpenError,
     dial::{self, UpstreamClient},
     route_state::RouteState,
     tls,
 };
 
 /// The state shared by all requests.
-pub(crate) struct Shared {
-    pub(crate) options: Options,
+pub(crate) struct GatewayState {
+    pub(crate) options: GatewayOptions,
     pub(crate) proxies: Arc<Matcher>,
     pub(crate) paths: RwLock<HashMap<String, Arc<RouteState>>>,
     pub(crate) refused: AtomicU64,
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) secure: OnceLock<UpstreamClient>,
 }
 
-impl Shared {
+impl GatewayState {
     pub(crate) fn add(&self, path: Arc<RouteState>) {
         self.paths.write().unwrap_or_else(PoisonError::into_inner).insert(path.token.clone(), path);
     }

@@ -7,7 +7,7 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{OpenError, Options};
+use crate::{GatewayOptions, OpenError};
 
 /// The variable with additional trusted certificates, which opencode's runtime uses too.
 const EXTRA_CERTIFICATES: &str = "NODE_EXTRA_CA_CERTS";
@@ -20,7 +20,7 @@ pub(crate) fn of_nobody() -> Result<ClientConfig, OpenError> {
 }
 
 /// Returns a configuration that trusts the certificates of the system and the options.
-pub(crate) fn of_system(options: &Options) -> Result<ClientConfig, OpenError> {
+pub(crate) fn of_system(options: &GatewayOptions) -> Result<ClientConfig, OpenError> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     // Certificates named by the user must be readable; broken certificates of the system are skipped.

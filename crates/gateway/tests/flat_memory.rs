@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use opencode_run_gateway::{Gateway, Options, Protocol, Upstream, UsageBudget};
+use opencode_run_gateway::{Gateway, GatewayOptions, Protocol, Upstream, UsageBudget};
 
 const PIECE: usize = 1 << 20;
 const PIECES: usize = 1024;
@@ -51,7 +51,7 @@ fn gigabyte_answer_needs_constant_memory() {
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let server = thread::spawn(move || serve(&listener).unwrap());
 
-    let mut options = Options::default();
+    let mut options = GatewayOptions::default();
     (options.max_event_bytes, options.max_answer_bytes) = (u64::MAX, u64::MAX);
     let gateway = Gateway::start_with(options).unwrap();
     let upstream =

@@ -1,6 +1,6 @@
 //! The journals below a directory, with their tasks and sessions.
 
-use crate::line::Line;
+use crate::line::JournalLine;
 use crate::lines::{FileLine, FileLines};
 use crate::prune::{entries, is_folder_of_journals, is_journal};
 use opencode_run_core::{SessionId, Task};
@@ -39,14 +39,16 @@ impl JournalFile {
         let metadata = file.metadata().ok()?;
         let mut lines = FileLines::new(BufReader::new(file.try_clone().ok()?), MAX_LINE_BYTES);
         let FileLine::Whole(first) = lines.next().ok()?? else { return None };
-        let Ok(Line::Journal { task, session: continued, .. }) = serde_json::from_slice(first) else { return None };
+        let Ok(JournalLine::Journal { task, session: continued, .. }) = serde_json::from_slice(first) else {
+            return None;
+        };
         let task = task.into_owned();
         let is_continued = continued.is_some();
         let mut created_session = None;
         for _ in 0..if is_continued { 0 } else { MAX_SEARCHED_LINES } {
             let Ok(Some(line)) = lines.next() else { break };
             let FileLine::Whole(line) = line else { continue };
-            if let Ok(Line::Session { session, .. }) = serde_json::from_slice(line) {
+            if let Ok(JournalLine::Session { session, .. }) = serde_json::from_slice(line) {
                 created_session = Some(session.into_owned());
                 break;
             }

@@ -32,7 +32,7 @@ impl From<Nanos> for Duration {
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Line<'a> {
+pub(crate) enum JournalLine<'a> {
     /// The first line.
     Journal {
         format: u32,
@@ -99,7 +99,7 @@ pub(crate) enum Line<'a> {
     },
 }
 
-impl<'a> Line<'a> {
+impl<'a> JournalLine<'a> {
     /// Returns the line for an input; `None` for a kind of input that has no line.
     pub(crate) fn of(at: Duration, input: &'a Input) -> Option<Self> {
         let at = at.into();

@@ -1,7 +1,7 @@
 //! The location of the journals of a directory.
 
 use crate::error::JournalError;
-use crate::line::Line;
+use crate::line::JournalLine;
 use crate::lines::{FileLine, FileLines};
 use opencode_run_core::SessionId;
 use sha2::{Digest, Sha256};
@@ -62,7 +62,7 @@ fn session_in(path: &Path) -> Option<SessionId> {
     for _ in 0..MAX_SEARCHED_LINES {
         let FileLine::Whole(line) = lines.next().ok()?? else { continue };
         let line = serde_json::from_slice(line);
-        if let Ok(Line::Journal { session: Some(session), .. } | Line::Session { session, .. }) = line {
+        if let Ok(JournalLine::Journal { session: Some(session), .. } | JournalLine::Session { session, .. }) = line {
             return Some(session.into_owned());
         }
     }

@@ -1,7 +1,7 @@
 //! Reads a journal by replaying its lines through the state machine of the turn.
 
 use crate::error::JournalError;
-use crate::line::{FORMAT, Line};
+use crate::line::{FORMAT, JournalLine};
 use crate::lines::{FileLine, FileLines};
 use opencode_run_core::{Conversation, TurnMachine};
 use std::fs::{File, TryLockError};
@@ -95,7 +95,7 @@ impl Replay {
             _ => None,
         };
         match line {
-            Some(Line::Journal { task, session, format }) => {
+            Some(JournalLine::Journal { task, session, format }) => {
                 let mut conversation = Conversation::new(task.into_owned());
                 conversation.session = session.map(std::borrow::Cow::into_owned);
                 Ok(Self { format, conversation, turn: None, skipped: 0 })
@@ -105,8 +105,8 @@ impl Replay {
     }
 
     fn line(&mut self, line: &[u8]) {
-        match serde_json::from_slice::<Line<'_>>(line) {
-            Ok(Line::Turn(start)) => {
+        match serde_json::from_slice::<JournalLine<'_>>(line) {
+            Ok(JournalLine::Turn(start)) => {
                 self.finish_turn();
                 // The writer of another turn had abandoned the previous one.
                 self.conversation.end_abandoned_turns();
@@ -117,7 +117,7 @@ impl Replay {
         }
     }
 
-    fn input(&mut self, line: Line<'_>) {
+    fn input(&mut self, line: JournalLine<'_>) {
         let (Some(turn), Some((at, input))) = (&mut self.turn, line.into_input()) else {
             self.skipped += 1;
             return;

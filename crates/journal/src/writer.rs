@@ -1,7 +1,7 @@
 //! Writes one line per input, and flushes them before a reader can have seen more than a few deltas.
 
 use crate::error::JournalError;
-use crate::line::{FORMAT, Line, is_delta};
+use crate::line::{FORMAT, JournalLine, is_delta};
 use crate::replay::{Recovered, recover};
 use opencode_run_core::{Input, SessionId, Task, TurnStart};
 use std::borrow::Cow;
@@ -40,7 +40,7 @@ impl Writer {
         let file = tempfile::Builder::new().prefix(&begun).suffix(".new").tempfile_in(folder).map_err(failed())?;
         let path = file.path().with_extension("jsonl");
         lock(file.as_file(), &path)?;
-        let mut first = serde_json::to_vec(&Line::Journal {
+        let mut first = serde_json::to_vec(&JournalLine::Journal {
             format: FORMAT,
             task: Cow::Borrowed(task),
             session: session.map(Cow::Borrowed),
@@ -80,7 +80,7 @@ impl Writer {
     pub(crate) fn turn(&mut self, start: &TurnStart) -> io::Result<()> {
         self.session_written = false;
         self.progress = None;
-        self.write(&Line::Turn(Cow::Borrowed(start)))?;
+        self.write(&JournalLine::Turn(Cow::Borrowed(start)))?;
         self.flush()
     }
 
@@ -93,9 +93,9 @@ impl Writer {
             Input::Session(_) if std::mem::replace(&mut self.session_written, true) => return Ok(()),
             _ => {}
         }
-        let Some(line) = Line::of(at, input) else { return Ok(()) };
+        let Some(line) = JournalLine::of(at, input) else { return Ok(()) };
         if let Some(at) = self.progress.take() {
-            self.write(&Line::Progress { at: at.into() })?;
+            self.write(&JournalLine::Progress { at: at.into() })?;
         }
         self.write(&line)?;
         match input {
@@ -108,7 +108,7 @@ impl Writer {
         self.file.flush()
     }
 
-    fn write(&mut self, line: &Line<'_>) -> io::Result<()> {
+    fn write(&mut self, line: &JournalLine<'_>) -> io::Result<()> {
         // Keeps the file at a complete line whenever possible.
         if self.file.buffer().len() > MAX_BUFFERED_BYTES / 2 {
             self.flush()?;

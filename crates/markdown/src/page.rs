@@ -14,9 +14,9 @@ pub(crate) type Facts = Vec<(&'static str, String)>;
 /// All blocks except [`quote`](Self::quote) and the fences contain only the transcript's own words, or untrusted
 /// text that was escaped by [`inline`](crate::inline).
 #[derive(Debug, Default)]
-pub(crate) struct Page(String);
+pub(crate) struct MarkdownPage(String);
 
-impl Page {
+impl MarkdownPage {
     pub(crate) fn into_text(self) -> String {
         self.0
     }
@@ -104,8 +104,8 @@ impl Page {
 mod tests {
     use super::*;
 
-    fn page(fill: impl FnOnce(&mut Page)) -> String {
-        let mut page = Page::default();
+    fn page(fill: impl FnOnce(&mut MarkdownPage)) -> String {
+        let mut page = MarkdownPage::default();
         fill(&mut page);
         page.into_text()
     }

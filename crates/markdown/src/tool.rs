@@ -1,7 +1,7 @@
 //! A tool call with its input and output.
 
 use crate::inline::{code, words};
-use crate::page::Page;
+use crate::page::MarkdownPage;
 use opencode_run_core::{ToolCall, ToolState};
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 const MAX_INLINE_CHARS: usize = 100;
 
 /// Adds a tool call; `owner` follows the tool's name, and `over` is whether the turn has ended.
-pub(crate) fn tool_call(page: &mut Page, call: &ToolCall, owner: &str, over: bool, limit: usize) {
+pub(crate) fn tool_call(page: &mut MarkdownPage, call: &ToolCall, owner: &str, over: bool, limit: usize) {
     let status = match &call.state {
         ToolState::Completed { .. } => "completed",
         ToolState::Failed { refused: true, .. } => "refused",
@@ -40,7 +40,7 @@ pub(crate) fn tool_call(page: &mut Page, call: &ToolCall, owner: &str, over: boo
     }
 }
 
-fn arguments(page: &mut Page, input: &Value, limit: usize) {
+fn arguments(page: &mut MarkdownPage, input: &Value, limit: usize) {
     let arguments = match input {
         Value::Null => return page.paragraph("*Unknown arguments.*"),
         Value::Object(arguments) if arguments.is_empty() => return page.paragraph("*No arguments.*"),
@@ -61,7 +61,7 @@ fn arguments(page: &mut Page, input: &Value, limit: usize) {
     }
 }
 
-fn block(page: &mut Page, value: &Value, limit: usize) {
+fn block(page: &mut MarkdownPage, value: &Value, limit: usize) {
     page.bounded(&plain(value), if value.is_string() { "text" } else { "json" }, limit);
 }
 

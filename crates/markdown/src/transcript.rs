@@ -3,7 +3,7 @@
 use crate::MarkdownOptions;
 use crate::figures::{cost, duration, time, tokens};
 use crate::inline::{code, words};
-use crate::page::{Facts, Page};
+use crate::page::{Facts, MarkdownPage};
 use crate::turn::{model, turn};
 use opencode_run_core::Conversation;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// documentation](crate) describes its content and how untrusted text is kept apart.
 #[must_use]
 pub fn conversation_markdown(conversation: &Conversation, options: &MarkdownOptions) -> String {
-    let mut page = Page::default();
+    let mut page = MarkdownPage::default();
     let name = words(&conversation.task.name);
     page.heading(1, if name.is_empty() { "Conversation" } else { &name });
     page.facts(facts(conversation));

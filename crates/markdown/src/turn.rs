@@ -3,13 +3,13 @@
 use crate::MarkdownOptions;
 use crate::figures::{cost, count, duration, time, tokens};
 use crate::inline::code;
-use crate::page::{Facts, Page};
+use crate::page::{Facts, MarkdownPage};
 use crate::tool::tool_call;
 use opencode_run_core::{Entry, EntryContent, ReportedError, RunState, SessionId, StepReason, TurnFailure, TurnRecord};
 use serde_json::Value;
 
 /// Adds a turn under its own heading.
-pub(crate) fn turn(page: &mut Page, number: usize, record: &TurnRecord, options: &MarkdownOptions) {
+pub(crate) fn turn(page: &mut MarkdownPage, number: usize, record: &TurnRecord, options: &MarkdownOptions) {
     page.heading(2, &format!("Turn {number}"));
     question(page, record);
     let mut hidden = 0;
@@ -31,7 +31,7 @@ pub(crate) fn model(record: &TurnRecord) -> String {
     record.model.as_deref().map_or_else(|| "opencode's default".to_owned(), code)
 }
 
-fn question(page: &mut Page, record: &TurnRecord) {
+fn question(page: &mut MarkdownPage, record: &TurnRecord) {
     let mut facts = vec![("Started", time(record.started_at))];
     if record.model.is_some() {
         facts.push(("Model", model(record)));
@@ -46,7 +46,7 @@ fn question(page: &mut Page, record: &TurnRecord) {
     page.quote(&record.message);
 }
 
-fn produced(page: &mut Page, entry: &Entry, over: bool, limit: usize) {
+fn produced(page: &mut MarkdownPage, entry: &Entry, over: bool, limit: usize) {
     let session = entry.sub_agent.as_ref().map(SessionId::as_str);
     let owner = session.map(|session| format!(" of sub-agent {}", code(session))).unwrap_or_default();
     match &entry.content {
@@ -69,12 +69,12 @@ fn produced(page: &mut Page, entry: &Entry, over: bool, limit: usize) {
 }
 
 /// Adds the value that matches the turn's schema, which is the answer or its end.
-fn structured(page: &mut Page, value: &Value) {
+fn structured(page: &mut MarkdownPage, value: &Value) {
     page.heading(3, "Answer");
     page.verbatim(&format!("{value:#}"), "json");
 }
 
-fn reported_error(page: &mut Page, error: &ReportedError) {
+fn reported_error(page: &mut MarkdownPage, error: &ReportedError) {
     let ReportedError { name, message, status, retryable, url, .. } = error;
     let mut facts = Facts::new();
     if !name.is_empty() {
@@ -93,7 +93,7 @@ fn provider_facts(status: Option<u16>, retryable: Option<bool>, url: Option<&str
     facts
 }
 
-fn end(page: &mut Page, record: &TurnRecord, hidden: u64) {
+fn end(page: &mut MarkdownPage, record: &TurnRecord, hidden: u64) {
     page.heading(3, "End");
     let state = match record.state {
         RunState::Interrupted => "interrupted; the output until then is above",

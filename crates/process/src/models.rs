@@ -3,7 +3,7 @@
 use crate::protocol::Generation;
 use crate::{Launch, ServeExecutor, model_route, stderr_tail::StderrTail};
 use opencode_run_core::ModelConfig;
-use opencode_run_gateway::{ModelList, Options, ProbeError, probe};
+use opencode_run_gateway::{GatewayOptions, ModelList, ProbeError, probe};
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<Strin
 ///
 /// If the endpoint cannot be reached, rejects the key, or has no list.
 pub async fn listed_models(config: &ModelConfig, limit: Duration) -> Result<ModelList, ProbeError> {
-    probe(&model_route::upstream(config), &Options::default(), limit).await
+    probe(&model_route::upstream(config), &GatewayOptions::default(), limit).await
 }
 
 /// Parses the list, one name per line.

@@ -3,7 +3,7 @@
 use crate::driver::Driver;
 use crate::isolation::{Isolation, with_database};
 use crate::keys::Keys;
-use crate::launch_options::{LaunchOptions, Reach, Variables};
+use crate::launch_options::{EnvironmentVariables, LaunchOptions, Reach};
 use crate::locate_opencode::locate_opencode;
 use crate::{BuildError, Transport, paths};
 use opencode_run_core::{Executor, FailureKind, StartError};
@@ -173,8 +173,8 @@ impl Host {
     }
 }
 
-fn variables(given: Option<Variables>) -> Vec<(OsString, OsString)> {
-    given.map_or_else(|| std::env::vars_os().collect(), |Variables(given)| given)
+fn variables(given: Option<EnvironmentVariables>) -> Vec<(OsString, OsString)> {
+    given.map_or_else(|| std::env::vars_os().collect(), |EnvironmentVariables(given)| given)
 }
 
 async fn attach(url: &str, variables: &[(OsString, OsString)]) -> Result<Driver, BuildError> {

@@ -18,7 +18,7 @@ pub struct LaunchOptions {
     /// The executable; `None` means the first on `PATH`, or the one installed by `opencode-run setup`.
     pub opencode: Option<PathBuf>,
     /// The environment of opencode; `None` means that of this process.
-    pub environment: Option<Variables>,
+    pub environment: Option<EnvironmentVariables>,
     /// The transport; `None` means a server, or processes if the server of that version cannot be used.
     pub transport: Option<Transport>,
     /// Whether the features that cost opencode most time and memory are disabled.
@@ -63,15 +63,15 @@ impl Default for LaunchOptions {
 
 /// The variables of an environment. `Debug` shows only their names, because values may be secrets.
 #[derive(Clone)]
-pub struct Variables(pub(crate) Vec<(OsString, OsString)>);
+pub struct EnvironmentVariables(pub(crate) Vec<(OsString, OsString)>);
 
-impl FromIterator<(OsString, OsString)> for Variables {
+impl FromIterator<(OsString, OsString)> for EnvironmentVariables {
     fn from_iter<T: IntoIterator<Item = (OsString, OsString)>>(variables: T) -> Self {
         Self(variables.into_iter().collect())
     }
 }
 
-impl fmt::Debug for Variables {
+impl fmt::Debug for EnvironmentVariables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
@@ -90,7 +90,7 @@ pub enum Reach {
         /// The address of the server.
         url: String,
         /// The environment that contains the credentials.
-        environment: Option<Variables>,
+        environment: Option<EnvironmentVariables>,
         /// The supervisor of commands that print keys.
         supervisor: Option<Supervisor>,
     },

@@ -69,7 +69,7 @@ pub use host_builder::HostBuilder;
 pub use isolation::{HOME_LOCK, HOME_PREFIX};
 pub use journal::find_journal;
 pub use keys::read_key;
-pub use launch_options::{LaunchOptions, Reach, Variables};
+pub use launch_options::{EnvironmentVariables, LaunchOptions, Reach};
 pub use locate_opencode::locate_opencode;
 pub use model_choice_error::ModelChoiceError;
 pub use paths::{TESTED_OPENCODE, default_journals, installed_opencode};

@@ -67,7 +67,7 @@ impl Previous {
 
 /// The known models of the previous turns of a runner's session.
 #[derive(Debug, Default)]
-pub(crate) struct History {
+pub(crate) struct ModelHistory {
     /// The model of the turns before the runner's first.
     inherited: Option<Previous>,
     /// The number of turns of the conversation before the runner's own.
@@ -76,7 +76,7 @@ pub(crate) struct History {
     used: Mutex<Vec<ModelChoice>>,
 }
 
-impl History {
+impl ModelHistory {
     /// Creates the history from the earlier turns in the journal, and from opencode's information about the
     /// session, if available.
     ///
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn last_turn_with_a_model_counts() {
-        let history = History::default();
+        let history = ModelHistory::default();
         let code = || Some(source(ModelSourceType::Code, "m"));
         assert_eq!(shown(history.previous(&[])), "opencode's");
         assert_eq!(shown(history.previous(&[done(None)])), "opencode's");
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn source_of_a_turn_is_remembered() {
-        let history = History::default();
+        let history = ModelHistory::default();
         let brought = source(ModelSourceType::Code, "m");
         history.note(&brought);
         history.note(&source(ModelSourceType::Code, "other"));
@@ -180,7 +180,7 @@ mod tests {
     fn opencode_overrides_journal() {
         let journal = [done(Some(source(ModelSourceType::Plan, "stub/p")))];
         let inherited = |turns: &[_], session: Option<SessionModel>| {
-            let history = History::new(turns, session.as_ref());
+            let history = ModelHistory::new(turns, session.as_ref());
             // A turn from the journal is not one of the runner's own.
             shown(history.previous(turns))
         };

@@ -8,7 +8,7 @@ use crate::defaults::Defaults;
 use crate::driver::Transport;
 use crate::host::Host;
 use crate::journal::Beginning;
-use crate::previous::History;
+use crate::previous::ModelHistory;
 use crate::runner_error::RunnerError;
 use crate::transcript::{self, SaveError, TRANSCRIPT_NAME};
 use opencode_run_core::{
@@ -46,7 +46,7 @@ struct Inner {
     defaults: Defaults,
     end: AtEnd,
     last_model: Mutex<Option<ModelChoice>>,
-    history: History,
+    history: ModelHistory,
     journal: Option<Arc<Journal>>,
 }
 
@@ -84,7 +84,7 @@ impl Runner {
         beginning: Beginning,
         directory: TaskDir,
         defaults: Defaults,
-        history: History,
+        history: ModelHistory,
     ) -> Self {
         let Beginning { conversation, journal } = beginning;
         let mut turns = TurnRunner::with_conversation(host.driver().executor_with(&defaults.sources), conversation);

@@ -23,12 +23,12 @@ use serde_json::Value;
 use crate::{
     ErrorReply, Protocol, RecordedRequest, Reply,
     endpoint::{Endpoint, wants_stream},
-    ledger::Ledger,
+    ledger::RequestLedger,
     log::Log,
     placeholders::Placeholders,
     playback::{self, ClientGuard},
     rulebook::Rulebook,
-    wire::{Head, Plan, error_body, model_list, plan},
+    wire::{AnswerPlan, Head, error_body, model_list, plan},
 };
 
 /// The maximum size of a request's body in bytes, enough for a conversation full of tool results and images.
@@ -38,7 +38,7 @@ const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct ServerState {
     pub(crate) rulebook: Rulebook,
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) ledger: Arc<RequestLedger>,
     pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) log: Option<Log>,
     pub(crate) started: Instant,
@@ -104,7 +104,7 @@ async fn answer(stage: &ServerState, protocol: Protocol, request: &RecordedReque
     }
 }
 
-fn plan_response(plan: Plan, audience: ClientGuard) -> Response {
+fn plan_response(plan: AnswerPlan, audience: ClientGuard) -> Response {
     let status = StatusCode::from_u16(plan.status).unwrap_or(StatusCode::OK);
     let mut response = playback::body(plan.steps.into(), audience).into_response();
     *response.status_mut() = status;

@@ -22,13 +22,13 @@ pub(crate) struct Counts {
 
 /// The requests, the counts, and a way to wait for them.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct RequestLedger {
     kept: Mutex<VecDeque<Arc<RecordedRequest>>>,
     capacity: usize,
     counts: watch::Sender<Counts>,
 }
 
-impl Ledger {
+impl RequestLedger {
     pub(crate) fn new(capacity: usize) -> Self {
         Self { kept: Mutex::default(), capacity, counts: watch::Sender::default() }
     }

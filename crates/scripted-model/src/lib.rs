@@ -43,7 +43,7 @@
 //! let model = ScriptedModel::start(script)?;
 //! assert!(model.base_url().starts_with("http://127.0.0.1:"));
 //! assert!(model.requests().is_empty());
-//! # Ok::<(), opencode_run_scripted_model::StartError>(())
+//! # Ok::<(), opencode_run_scripted_model::ModelStartError>(())
 //! ```
 //!
 //! The same script as a file, for [`Script::from_json`] and for the `scripted-model` command:
@@ -97,4 +97,4 @@ pub use part::{Part, ToolCall, Words};
 pub use recorded::RecordedRequest;
 pub use reply::{Answer, Finish, Reply, Usage};
 pub use script::{Rule, Script, ScriptError, When};
-pub use server::{Options, ScriptedModel, StartError, WaitError};
+pub use server::{ModelStartError, Options, ScriptedModel, WaitError};

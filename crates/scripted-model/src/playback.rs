@@ -13,18 +13,18 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 
-use crate::{ledger::Ledger, wire::Step};
+use crate::{ledger::RequestLedger, wire::Step};
 
 /// The client of one answer. Dropping it before the end of the answer counts a disconnect.
 #[derive(Debug)]
 pub(crate) struct ClientGuard {
-    ledger: Arc<Ledger>,
+    ledger: Arc<RequestLedger>,
     stopping: Arc<AtomicBool>,
     served: bool,
 }
 
 impl ClientGuard {
-    pub(crate) fn new(ledger: Arc<Ledger>, stopping: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(ledger: Arc<RequestLedger>, stopping: Arc<AtomicBool>) -> Self {
         Self { ledger, stopping, served: false }
     }
 

@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     DEFAULT_KEPT_REQUESTS, RecordedRequest, Script, ScriptError,
     handler::{ServerState, handle},
-    ledger::{Counts, Ledger},
+    ledger::{Counts, RequestLedger},
     log::Log,
     rulebook::Rulebook,
 };
@@ -72,7 +72,7 @@ impl Options {
 /// The reason why a server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub enum ModelStartError {
     /// The script contains a reply that cannot be sent.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -130,8 +130,8 @@ impl ScriptedModel {
     ///
     /// # Errors
     ///
-    /// See [`StartError`].
-    pub fn start(script: Script) -> Result<Self, StartError> {
+    /// See [`ModelStartError`].
+    pub fn start(script: Script) -> Result<Self, ModelStartError> {
         Self::start_with(script, &Options::default())
     }
 
@@ -139,23 +139,23 @@ impl ScriptedModel {
     ///
     /// # Errors
     ///
-    /// See [`StartError`].
-    pub fn start_with(script: Script, options: &Options) -> Result<Self, StartError> {
+    /// See [`ModelStartError`].
+    pub fn start_with(script: Script, options: &Options) -> Result<Self, ModelStartError> {
         script.check()?;
         let log = options
             .log
             .as_ref()
-            .map(|path| Log::open(path).map_err(|source| StartError::Log { path: path.clone(), source }));
+            .map(|path| Log::open(path).map_err(|source| ModelStartError::Log { path: path.clone(), source }));
         let stage = Arc::new(ServerState {
             rulebook: Rulebook::new(script),
-            ledger: Arc::new(Ledger::new(options.kept_requests)),
+            ledger: Arc::new(RequestLedger::new(options.kept_requests)),
             stopping: Arc::new(AtomicBool::new(false)),
             log: log.transpose()?,
             started: Instant::now(),
             answers: AtomicU64::new(0),
         });
         let (listener, address) = listen(options.port)?;
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(ModelStartError::Thread)?;
         let clock = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let app = Router::new().fallback(handle).with_state(Arc::clone(&stage));
@@ -170,7 +170,8 @@ impl ScriptedModel {
         let run = move || {
             runtime.block_on(select(Box::pin(serve), stopped));
         };
-        let thread = thread::Builder::new().name("scripted-model".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        let thread =
+            thread::Builder::new().name("scripted-model".to_owned()).spawn(run).map_err(ModelStartError::Thread)?;
         Ok(Self { address, stage, clock, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -281,7 +282,7 @@ impl Drop for ScriptedModel {
 }
 
 /// Binds the port before the thread starts, so that the caller gets the error.
-fn listen(port: u16) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+fn listen(port: u16) -> Result<(std::net::TcpListener, SocketAddr), ModelStartError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let bind = || {
         let listener = std::net::TcpListener::bind(address)?;
@@ -289,5 +290,5 @@ fn listen(port: u16) -> Result<(std::net::TcpListener, SocketAddr), StartError> 
         let bound = listener.local_addr()?;
         Ok((listener, bound))
     };
-    bind().map_err(|source| StartError::Bind { address, source })
+    bind().map_err(|source| ModelStartError::Bind { address, source })
 }

@@ -1,6 +1,6 @@
 //! A line of the results file.
 
-use crate::policy::{Class, Rule};
+use crate::policy::{Class, OutcomeRule};
 use crate::shard::Shard;
 use crate::task::TaskHash;
 use jiff::Timestamp;
@@ -101,9 +101,9 @@ impl Standing {
     #[must_use]
     pub fn of(state: RunState, failure: Option<FailureKind>, passed: Option<bool>) -> Self {
         let rule = match (state, failure) {
-            (RunState::Completed, None) => Rule::of_completed(),
-            (RunState::Interrupted, None) => Rule::of_interrupted(),
-            (_, kind) => Rule::of_failure(kind.unwrap_or(FailureKind::Protocol)),
+            (RunState::Completed, None) => OutcomeRule::of_completed(),
+            (RunState::Interrupted, None) => OutcomeRule::of_interrupted(),
+            (_, kind) => OutcomeRule::of_failure(kind.unwrap_or(FailureKind::Protocol)),
         };
         match rule.class {
             Class::Completed if passed == Some(false) => Self::CheckFailed,

@@ -2,8 +2,8 @@
 
 use super::format::percent;
 use super::rates::sign_test;
-use super::results::Attempt;
-use super::tasks::Task;
+use super::results::AttemptRow;
+use super::tasks::TaskRow;
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -36,8 +36,8 @@ pub(crate) enum Change {
 impl Comparison {
     /// Compares the tasks of two files by their ids. Returns the change of each task of the second file, with its
     /// attempt in the first.
-    pub(crate) fn of<'t>(first: &'t [Task], second: &[Task]) -> (Self, Vec<(Change, Option<&'t Attempt>)>) {
-        let before: HashMap<&str, &Attempt> = first.iter().map(|task| (task.last.id.as_str(), &task.last)).collect();
+    pub(crate) fn of<'t>(first: &'t [TaskRow], second: &[TaskRow]) -> (Self, Vec<(Change, Option<&'t AttemptRow>)>) {
+        let before: HashMap<&str, &AttemptRow> = first.iter().map(|task| (task.last.id.as_str(), &task.last)).collect();
         let mut comparison = Self::default();
         let changes: Vec<_> = second
             .iter()

@@ -2,8 +2,8 @@
 
 use super::format::{cost, duration};
 use super::links::relative_url;
-use super::results::Attempt;
-use super::tasks::Task;
+use super::results::AttemptRow;
+use super::tasks::TaskRow;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fs::File;
@@ -75,7 +75,7 @@ pub(crate) struct Detail<'t> {
 
 impl<'t> Detail<'t> {
     /// Collects the detail of a task from its result and its files.
-    pub(crate) fn of(task: &'t Task, files: &Files<'_>) -> Self {
+    pub(crate) fn of(task: &'t TaskRow, files: &Files<'_>) -> Self {
         let last = &task.last;
         let limit = |bytes| if files.embeds_all { MAX_FILE_BYTES } else { bytes };
         let log = last.check.as_ref().and_then(|check| check.log.as_deref());
@@ -142,9 +142,9 @@ impl<'t> Detail<'t> {
     }
 }
 
-fn earlier_attempts(earlier: &[Attempt]) -> Vec<String> {
+fn earlier_attempts(earlier: &[AttemptRow]) -> Vec<String> {
     let shown = &earlier[earlier.len().saturating_sub(MAX_ATTEMPTS)..];
-    let line = |attempt: &Attempt| {
+    let line = |attempt: &AttemptRow| {
         let message = Excerpt::beginning(attempt.error.as_deref().unwrap_or_default(), 200).text;
         let kind = attempt.kind.as_deref().unwrap_or(attempt.standing.as_str());
         let figures = format!("{}, {}", duration(attempt.duration_ms), cost(attempt.cost));

@@ -5,9 +5,9 @@ use super::detail::{Detail, Files, json};
 use super::format::{cost, count, duration, percent};
 use super::plot::{Histogram, Sample, Timeline};
 use super::rates::{Interval, Rates, float, wilson_interval};
-use super::results::{Attempt, Results};
-use super::tasks::{Task, tasks_of};
-use crate::policy::{Class, Rule};
+use super::results::{AttemptRow, Results};
+use super::tasks::{TaskRow, tasks_of};
+use crate::policy::{Class, OutcomeRule};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
@@ -99,7 +99,7 @@ pub struct PageSummary {
 struct Source {
     name: String,
     directory: PathBuf,
-    tasks: Vec<Task>,
+    tasks: Vec<TaskRow>,
     skipped: u64,
 }
 
@@ -165,7 +165,7 @@ impl Page {
         let models: BTreeSet<&str> = main.tasks.iter().filter_map(|task| task.last.model.as_deref()).collect();
         let models: Vec<_> = models.into_iter().collect();
         let begin = timeline.as_ref().map_or(0, |timeline| timeline.begin);
-        let row = |(place, task): (usize, &Task)| {
+        let row = |(place, task): (usize, &TaskRow)| {
             let before = changes.as_ref().map(|changes| &changes[place]);
             json(&Row::of(task, &models, begin, before.map(|(change, before)| (*change, *before))))
         };
@@ -174,8 +174,8 @@ impl Page {
         let details =
             main.tasks[..listed].iter().map(|task| Value::from_safe_string(Detail::of(task, &files).to_json()));
         let details: Vec<_> = details.collect();
-        let others = |of: fn(&Task) -> f64| self.before.as_ref().map(|before| samples(&before.tasks, of));
-        let histogram = |of: fn(&Task) -> f64, format: fn(f64) -> String| {
+        let others = |of: fn(&TaskRow) -> f64| self.before.as_ref().map(|before| samples(&before.tasks, of));
+        let histogram = |of: fn(&TaskRow) -> f64, format: fn(f64) -> String| {
             Histogram::of(&samples(&main.tasks, of), others(of).as_deref(), format)
         };
         let by_model = models.iter().map(|model| {
@@ -204,7 +204,7 @@ impl Page {
             failures => failures(&main.tasks),
             timeline => Value::from_serialize(timeline),
             durations => Value::from_serialize(histogram(|task| float(task.last.duration_ms), |ms| duration(whole(ms)))),
-            costs => Value::from_serialize(histogram(Task::cost, cost)),
+            costs => Value::from_serialize(histogram(TaskRow::cost, cost)),
             rows => Value::from_safe_string(format!("[{}]", rows.join(",\n"))),
             models => Value::from_safe_string(json(&models)),
             details => details,
@@ -220,7 +220,7 @@ fn whole(ms: f64) -> u64 {
     ms as u64
 }
 
-fn samples(tasks: &[Task], of: fn(&Task) -> f64) -> Vec<Sample> {
+fn samples(tasks: &[TaskRow], of: fn(&TaskRow) -> f64) -> Vec<Sample> {
     tasks.iter().map(|task| (of(task), task.last.is_solved())).collect()
 }
 
@@ -270,7 +270,7 @@ struct Row<'t>(
 );
 
 impl<'t> Row<'t> {
-    fn of(task: &'t Task, models: &[&str], begin: i64, before: Option<(Change, Option<&Attempt>)>) -> Self {
+    fn of(task: &'t TaskRow, models: &[&str], begin: i64, before: Option<(Change, Option<&AttemptRow>)>) -> Self {
         let last = &task.last;
         Self(
             &last.id,
@@ -323,7 +323,7 @@ impl Totals {
             }
         }
         standings.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let busy = tasks.iter().flat_map(Task::attempts).map(|attempt| attempt.duration_ms).sum();
+        let busy = tasks.iter().flat_map(TaskRow::attempts).map(|attempt| attempt.duration_ms).sum();
         let begin = timeline.and_then(|timeline| Timestamp::from_millisecond(timeline.begin).ok());
         let per_hour = timeline.map(|timeline| float(tasks.len() as u64) * 3.6e6 / float(timeline.length_ms));
         Self {
@@ -332,8 +332,8 @@ impl Totals {
             attempts: count(attempts),
             retried: count(tasks.iter().filter(|task| !task.earlier.is_empty()).count() as u64),
             standings,
-            cost: cost(tasks.iter().map(Task::cost).sum()),
-            tokens: count(tasks.iter().map(Task::tokens).sum()),
+            cost: cost(tasks.iter().map(TaskRow::cost).sum()),
+            tokens: count(tasks.iter().map(TaskRow::tokens).sum()),
             wall: timeline.map(|timeline| duration(timeline.length_ms)),
             begin: begin.map(|begin| begin.strftime("%Y-%m-%d %H:%M UTC").to_string()),
             busy: duration(busy),
@@ -378,7 +378,7 @@ impl Shown {
 }
 
 impl Group {
-    fn of(name: String, tasks: &[&Task]) -> Self {
+    fn of(name: String, tasks: &[&TaskRow]) -> Self {
         let rates = Rates::of(tasks.iter().copied());
         let spent: f64 = tasks.iter().map(|task| task.cost()).sum();
         let mut durations: Vec<_> = tasks.iter().map(|task| task.last.duration_ms).collect();
@@ -412,7 +412,7 @@ fn rates(rates: &Rates) -> Value {
 }
 
 /// Returns the kinds of failure with their counts, the most frequent first.
-fn failures(tasks: &[Task]) -> Vec<Value> {
+fn failures(tasks: &[TaskRow]) -> Vec<Value> {
     let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
     for task in tasks {
         let is_check = task.last.kind.is_none() && task.last.is_solved() == Some(false);
@@ -433,7 +433,7 @@ fn failures(tasks: &[Task]) -> Vec<Value> {
 /// Returns the cause of a kind of failure.
 fn cause(kind: &str) -> &'static str {
     let known: Option<FailureKind> = serde_json::from_value(serde_json::Value::from(kind)).ok();
-    match (kind, known.map(|kind| Rule::of_failure(kind).class)) {
+    match (kind, known.map(|kind| OutcomeRule::of_failure(kind).class)) {
         ("check", _) | (_, Some(Class::Agent | Class::Completed)) => "agent",
         (_, Some(Class::Configuration)) => "configuration",
         (_, Some(Class::Interrupted)) => "interrupted",

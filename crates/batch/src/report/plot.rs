@@ -2,7 +2,7 @@
 
 use super::format::duration;
 use super::rates::float;
-use super::tasks::Task;
+use super::tasks::TaskRow;
 use serde::Serialize;
 
 /// The width of a plot in its own units.
@@ -196,7 +196,7 @@ struct Span {
 
 impl Timeline {
     /// Draws the attempts of tasks, each in the first free row; `None` if no start is known.
-    pub(crate) fn of(tasks: &[Task]) -> Option<Self> {
+    pub(crate) fn of(tasks: &[TaskRow]) -> Option<Self> {
         let mut runs: Vec<_> = tasks
             .iter()
             .enumerate()

@@ -1,6 +1,6 @@
 //! Pass rates of repeated tasks, with their uncertainty.
 
-use super::tasks::Task;
+use super::tasks::TaskRow;
 use std::collections::BTreeMap;
 
 /// The two-sided 95 % quantile of the normal distribution.
@@ -52,7 +52,7 @@ pub(crate) struct Rates {
 
 impl Rates {
     /// Computes the rates of tasks. Attempts that failed because of the infrastructure do not count.
-    pub(crate) fn of<'t>(tasks: impl IntoIterator<Item = &'t Task>) -> Self {
+    pub(crate) fn of<'t>(tasks: impl IntoIterator<Item = &'t TaskRow>) -> Self {
         let mut groups: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         let mut rates = Self::default();
         for task in tasks {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// One attempt at a task.
 #[derive(Debug, Clone)]
-pub(crate) struct Attempt {
+pub(crate) struct AttemptRow {
     pub(crate) id: String,
     pub(crate) number: u64,
     pub(crate) standing: Standing,
@@ -52,12 +52,12 @@ pub(crate) struct PatchFile {
 /// The attempts in a results file.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
-    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) attempts: Vec<AttemptRow>,
     /// The number of lines that are not results.
     pub(crate) skipped: u64,
 }
 
-impl Attempt {
+impl AttemptRow {
     /// Returns whether the task was solved: its check passed, or it completed if it has no check. `None` if the attempt does not
     /// count in rates.
     pub(crate) fn is_solved(&self) -> Option<bool> {
@@ -156,7 +156,7 @@ impl Results {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            match serde_json::from_slice::<Value>(&line).ok().as_ref().and_then(Attempt::of) {
+            match serde_json::from_slice::<Value>(&line).ok().as_ref().and_then(AttemptRow::of) {
                 Some(attempt) => results.attempts.push(attempt),
                 None => results.skipped += 1,
             }

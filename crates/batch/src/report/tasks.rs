@@ -1,18 +1,18 @@
 //! The tasks of a results file: the last attempt of each, with the cost of all of its attempts.
 
-use super::results::{Attempt, Results};
+use super::results::{AttemptRow, Results};
 use std::collections::HashMap;
 
 /// A task with its last attempt.
 #[derive(Debug)]
-pub(crate) struct Task {
+pub(crate) struct TaskRow {
     /// The last attempt, which decides.
-    pub(crate) last: Attempt,
+    pub(crate) last: AttemptRow,
     /// The earlier attempts, in order.
-    pub(crate) earlier: Vec<Attempt>,
+    pub(crate) earlier: Vec<AttemptRow>,
 }
 
-impl Task {
+impl TaskRow {
     /// Returns the id without the number of a repetition: `x` for `x#2`.
     pub(crate) fn group(&self) -> &str {
         group_of(&self.last.id)
@@ -26,7 +26,7 @@ impl Task {
         self.attempts().map(|attempt| attempt.tokens).sum()
     }
 
-    pub(crate) fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = &AttemptRow> {
         self.earlier.iter().chain([&self.last])
     }
 }
@@ -40,14 +40,14 @@ fn group_of(id: &str) -> &str {
 }
 
 /// Collects the attempts of each task, in the order of the first ones.
-pub(crate) fn tasks_of(results: Results) -> Vec<Task> {
+pub(crate) fn tasks_of(results: Results) -> Vec<TaskRow> {
     let mut places: HashMap<String, usize> = HashMap::new();
-    let mut tasks: Vec<Task> = Vec::new();
+    let mut tasks: Vec<TaskRow> = Vec::new();
     for attempt in results.attempts {
         match places.get(&attempt.id) {
             None => {
                 places.insert(attempt.id.clone(), tasks.len());
-                tasks.push(Task { last: attempt, earlier: Vec::new() });
+                tasks.push(TaskRow { last: attempt, earlier: Vec::new() });
             }
             Some(place) => {
                 let task = &mut tasks[*place];

@@ -13,7 +13,7 @@ const MAX_LEN: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Request {
+pub enum ControlRequest {
     /// Report the figures.
     Status,
     /// Start no tasks until the batch is resumed.
@@ -47,9 +47,9 @@ pub enum Request {
 /// A request, and the channel for its answer.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a request and its answer")]
-pub struct Control {
+pub struct ControlMessage {
     /// The request of the user.
-    pub request: Request,
+    pub request: ControlRequest,
     /// The sender of the answer: an object, with `error` if the request was refused.
     pub answer: oneshot::Sender<Value>,
 }
@@ -76,7 +76,7 @@ pub enum ControlError {
 ///
 /// If the socket cannot be created.
 #[cfg(unix)]
-pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<Control>) -> io::Result<()> {
+pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<ControlMessage>) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     // Created in a directory that only this user can enter, and moved once no other user can connect to it.
     let made = private.join("socket");
@@ -102,7 +102,7 @@ pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<Control
 ///
 /// Always.
 #[cfg(not(unix))]
-pub async fn serve(_: &Path, _: &Path, _: mpsc::Sender<Control>) -> io::Result<()> {
+pub async fn serve(_: &Path, _: &Path, _: mpsc::Sender<ControlMessage>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -115,7 +115,7 @@ impl Drop for Removed {
 }
 
 #[cfg(unix)]
-async fn answer(mut stream: tokio::net::UnixStream, controls: mpsc::Sender<Control>) -> io::Result<()> {
+async fn answer(mut stream: tokio::net::UnixStream, controls: mpsc::Sender<ControlMessage>) -> io::Result<()> {
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
     let (read, mut write) = stream.split();
     let mut line = String::new();
@@ -125,7 +125,7 @@ async fn answer(mut stream: tokio::net::UnixStream, controls: mpsc::Sender<Contr
         Ok(request) => {
             let (sender, receiver) = oneshot::channel();
             // A batch that has ended does not answer.
-            controls.send(Control { request, answer: sender }).await.ok();
+            controls.send(ControlMessage { request, answer: sender }).await.ok();
             receiver.await.unwrap_or_else(|_| json!({"error": "the batch has ended"}))
         }
     };
@@ -138,7 +138,7 @@ async fn answer(mut stream: tokio::net::UnixStream, controls: mpsc::Sender<Contr
 ///
 /// If no batch is listening, or the batch refuses the request.
 #[cfg(unix)]
-pub async fn request(socket: &Path, request: &Request) -> Result<Value, ControlError> {
+pub async fn request(socket: &Path, request: &ControlRequest) -> Result<Value, ControlError> {
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
     let mut stream = match tokio::net::UnixStream::connect(socket).await {
         Ok(stream) => stream,
@@ -164,6 +164,6 @@ pub async fn request(socket: &Path, request: &Request) -> Result<Value, ControlE
 ///
 /// Always.
 #[cfg(not(unix))]
-pub async fn request(_: &Path, _: &Request) -> Result<Value, ControlError> {
+pub async fn request(_: &Path, _: &ControlRequest) -> Result<Value, ControlError> {
     Err(ControlError::Io(io::ErrorKind::Unsupported.into()))
 }

@@ -1,7 +1,7 @@
 //! The loop of a batch: it performs I/O for the scheduler, and makes no decisions.
 
 use super::attempt::{Attempt, AttemptEnd, AttemptRunner, Stop};
-use super::control::{Control, Request};
+use super::control::{ControlMessage, ControlRequest};
 use super::event::{BatchEvent, BatchFailure, Running, Summary};
 use super::plan::Plan;
 use super::resources::{free_bytes, memory_in_use};
@@ -49,7 +49,7 @@ pub struct BatchOptions {
 /// A line of tasks that are streamed.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a line and its number")]
-pub struct Input {
+pub struct TaskLine {
     /// The number of the line, from 1.
     pub number: u64,
     /// The line, a task as JSON.
@@ -118,8 +118,8 @@ impl Batch {
     /// Dropping the future kills all running attempts; their tasks run again when the batch is resumed.
     pub async fn run(
         mut self,
-        mut input: Option<mpsc::Receiver<Input>>,
-        mut controls: mpsc::Receiver<Control>,
+        mut input: Option<mpsc::Receiver<TaskLine>>,
+        mut controls: mpsc::Receiver<ControlMessage>,
         observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send),
     ) -> Summary {
         if input.is_none() {
@@ -142,7 +142,7 @@ impl Batch {
                     self.ended(joined, observe);
                 }
                 control = controls.recv(), if has_controls => match control {
-                    Some(Control { request, answer }) => {
+                    Some(ControlMessage { request, answer }) => {
                         // The client has disconnected and needs no answer.
                         answer.send(self.control(&request)).ok();
                     }
@@ -332,7 +332,7 @@ impl Batch {
         }
     }
 
-    fn take_line(&mut self, input: &Input, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) {
+    fn take_line(&mut self, input: &TaskLine, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) {
         if input.line.trim().is_empty() {
             return;
         }
@@ -358,15 +358,15 @@ impl Batch {
         self.places.iter().position(|(set, task)| self.sets[usize::from(*set)].id_hash(*task as usize) == hash)
     }
 
-    fn control(&mut self, request: &Request) -> Value {
+    fn control(&mut self, request: &ControlRequest) -> Value {
         let unknown = |id: &str| json!({"error": format!("no task has the id `{id}`")});
         match request {
-            Request::Status => {}
-            Request::Pause => self.scheduler.pause(),
-            Request::Resume => self.scheduler.resume(),
-            Request::Jobs { jobs } if *jobs == 0 => return json!({"error": "at least one task must run"}),
-            Request::Jobs { jobs } => self.scheduler.set_jobs(*jobs),
-            Request::Cancel { id } => {
+            ControlRequest::Status => {}
+            ControlRequest::Pause => self.scheduler.pause(),
+            ControlRequest::Resume => self.scheduler.resume(),
+            ControlRequest::Jobs { jobs } if *jobs == 0 => return json!({"error": "at least one task must run"}),
+            ControlRequest::Jobs { jobs } => self.scheduler.set_jobs(*jobs),
+            ControlRequest::Cancel { id } => {
                 let Some(task) = self.find(id) else { return unknown(id) };
                 match self.scheduler.cancel(task) {
                     Cancelled::Removed => {}
@@ -378,17 +378,17 @@ impl Batch {
                     Cancelled::Over => return json!({"error": format!("the task `{id}` has ended")}),
                 }
             }
-            Request::Requeue { id } => {
+            ControlRequest::Requeue { id } => {
                 let Some(task) = self.find(id) else { return unknown(id) };
                 if !self.scheduler.requeue(task, self.running.contains_key(&task)) {
                     return json!({"error": format!("the task `{id}` has not ended")});
                 }
             }
-            Request::Add { file } => match TaskSet::load(file, &self.options.load) {
+            ControlRequest::Add { file } => match TaskSet::load(file, &self.options.load) {
                 Ok(tasks) => return self.add_set(tasks),
                 Err(error) => return json!({"error": error.to_string()}),
             },
-            Request::Signal => self.signal(),
+            ControlRequest::Signal => self.signal(),
         }
         self.figures()
     }
@@ -452,7 +452,7 @@ impl Batch {
     }
 }
 
-async fn next_line(input: &mut Option<mpsc::Receiver<Input>>) -> Option<Input> {
+async fn next_line(input: &mut Option<mpsc::Receiver<TaskLine>>) -> Option<TaskLine> {
     match input {
         Some(input) => input.recv().await,
         None => std::future::pending().await,

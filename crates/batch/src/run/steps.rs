@@ -5,7 +5,7 @@ use super::folder::make_private;
 use super::host::{HostRunner, Keep};
 use super::throttles::RateLimit;
 use crate::ledger::{CheckResult, PatchResult, Standing, TaskResult};
-use crate::policy::Rule;
+use crate::policy::OutcomeRule;
 use crate::scheduler::Outcome;
 use crate::task::{JsonSchema, Permission};
 use crate::workspace::{ArtifactLimits, RepositorySpec, TaskCommand, TaskWorkspace, WorkspaceError};
@@ -169,10 +169,10 @@ impl<'a> Steps<'a> {
         }
         let Some(record) = self.take_turns(&directory).await? else { return stopped };
         let rule = match (&record.failure, record.state) {
-            (Some(_), _) if self.was_held => Rule::of_failure(FailureKind::Provider),
-            (Some(failure), _) => Rule::of_failure(failure.kind()),
-            (None, RunState::Completed) => Rule::of_completed(),
-            _ => Rule::of_interrupted(),
+            (Some(_), _) if self.was_held => OutcomeRule::of_failure(FailureKind::Provider),
+            (Some(failure), _) => OutcomeRule::of_failure(failure.kind()),
+            (None, RunState::Completed) => OutcomeRule::of_completed(),
+            _ => OutcomeRule::of_interrupted(),
         };
         if rule.grade {
             let Ok(graded) = self.unless_stopped(self.grade(workspace, subdir)).await else { return stopped };

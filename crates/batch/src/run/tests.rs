@@ -62,7 +62,7 @@ impl Stage {
         fake: Fake,
         settings: Settings,
         redo: Redo,
-        drive: impl AsyncFnOnce(mpsc::Sender<Control>),
+        drive: impl AsyncFnOnce(mpsc::Sender<ControlMessage>),
     ) -> (Summary, Vec<(String, u32)>) {
         let tasks = TaskSet::load(&self.folder.path().join("t.jsonl"), &LoadOptions::default()).unwrap();
         let (ledger, history, _) = Ledger::open(&self.results()).unwrap();
@@ -91,7 +91,7 @@ fn lines(path: &Path) -> Vec<(String, u32)> {
     read_lines(path).unwrap().map(Result::unwrap).map(|result| (result.id, result.attempt)).collect()
 }
 
-async fn nothing(_: mpsc::Sender<Control>) {}
+async fn nothing(_: mpsc::Sender<ControlMessage>) {}
 
 #[tokio::test]
 async fn every_task_gets_its_lines() {
@@ -127,9 +127,9 @@ async fn resume_runs_what_is_missing() {
     assert_eq!(started.len(), 5);
 }
 
-async fn ask(controls: &mpsc::Sender<Control>, request: Request) -> Value {
+async fn ask(controls: &mpsc::Sender<ControlMessage>, request: ControlRequest) -> Value {
     let (answer, receiver) = tokio::sync::oneshot::channel();
-    controls.send(Control { request, answer }).await.unwrap();
+    controls.send(ControlMessage { request, answer }).await.unwrap();
     receiver.await.unwrap()
 }
 
@@ -140,15 +140,15 @@ async fn controls_reach_the_batch() {
     std::fs::write(&added, "{\"id\":\"x\",\"prompt\":\"m\"}").unwrap();
     let slow = Fake { time: Duration::from_millis(200), ..fake(|_, _| None) };
     let one = Settings { jobs: 1, ..settings() };
-    let drive = async |controls: mpsc::Sender<Control>| {
-        assert_eq!(ask(&controls, Request::Pause).await["paused"], true);
-        assert_eq!(ask(&controls, Request::Cancel { id: "t5".into() }).await["cancelled"], 1);
-        assert!(ask(&controls, Request::Cancel { id: "no".into() }).await["error"].is_string());
-        assert_eq!(ask(&controls, Request::Add { file: added.clone() }).await["tasks"], 7);
-        assert!(ask(&controls, Request::Add { file: added.clone() }).await["error"].is_string());
-        assert_eq!(ask(&controls, Request::Jobs { jobs: 3 }).await["jobs"], 3);
-        assert_eq!(ask(&controls, Request::Requeue { id: "t5".into() }).await["cancelled"], 0);
-        assert_eq!(ask(&controls, Request::Resume).await["paused"], false);
+    let drive = async |controls: mpsc::Sender<ControlMessage>| {
+        assert_eq!(ask(&controls, ControlRequest::Pause).await["paused"], true);
+        assert_eq!(ask(&controls, ControlRequest::Cancel { id: "t5".into() }).await["cancelled"], 1);
+        assert!(ask(&controls, ControlRequest::Cancel { id: "no".into() }).await["error"].is_string());
+        assert_eq!(ask(&controls, ControlRequest::Add { file: added.clone() }).await["tasks"], 7);
+        assert!(ask(&controls, ControlRequest::Add { file: added.clone() }).await["error"].is_string());
+        assert_eq!(ask(&controls, ControlRequest::Jobs { jobs: 3 }).await["jobs"], 3);
+        assert_eq!(ask(&controls, ControlRequest::Requeue { id: "t5".into() }).await["cancelled"], 0);
+        assert_eq!(ask(&controls, ControlRequest::Resume).await["paused"], false);
     };
     let (summary, started) = stage.run(slow, one, Redo::No, drive).await;
     assert_eq!((summary.status.totals.passed, started.len()), (7, 7));
@@ -158,9 +158,9 @@ async fn controls_reach_the_batch() {
 async fn second_signal_interrupts() {
     let stage = Stage::new(&tasks(6));
     let slow = Fake { time: Duration::from_mins(1), ..fake(|_, _| None) };
-    let drive = async |controls: mpsc::Sender<Control>| {
-        ask(&controls, Request::Signal).await;
-        ask(&controls, Request::Signal).await;
+    let drive = async |controls: mpsc::Sender<ControlMessage>| {
+        ask(&controls, ControlRequest::Signal).await;
+        ask(&controls, ControlRequest::Signal).await;
     };
     let (summary, _) = stage.run(slow, settings(), Redo::No, drive).await;
     assert_eq!(summary.status.stopped, Some(StopReason::Interrupted));
@@ -175,16 +175,16 @@ async fn socket_is_private_and_removed() {
     use std::os::unix::fs::PermissionsExt;
     let stage = Stage::new(&tasks(2));
     let socket = stage.folder.path().join("s.sock");
-    let drive = async |controls: mpsc::Sender<Control>| {
+    let drive = async |controls: mpsc::Sender<ControlMessage>| {
         let serving = crate::run::serve(&socket, stage.folder.path(), controls);
         let asking = async {
             while !socket.exists() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-            let status = crate::run::request(&socket, &Request::Status).await.unwrap();
+            let status = crate::run::request(&socket, &ControlRequest::Status).await.unwrap();
             assert_eq!(status["tasks"], 2);
-            let refused = crate::run::request(&socket, &Request::Cancel { id: "no".into() }).await.unwrap_err();
+            let refused = crate::run::request(&socket, &ControlRequest::Cancel { id: "no".into() }).await.unwrap_err();
             assert!(refused.to_string().contains("no task has the id"), "{refused}");
         };
         tokio::select! {
@@ -195,6 +195,6 @@ async fn socket_is_private_and_removed() {
     let slow = Fake { time: Duration::from_millis(300), ..fake(|_, _| None) };
     stage.run(slow, settings(), Redo::No, drive).await;
     assert!(!socket.exists());
-    let gone = crate::run::request(&socket, &Request::Status).await.unwrap_err();
+    let gone = crate::run::request(&socket, &ControlRequest::Status).await.unwrap_err();
     assert!(matches!(gone, crate::run::ControlError::NotRunning));
 }

@@ -19,7 +19,7 @@ pub(crate) enum OutputFormat {
 
 /// A generation of opencode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Generation {
+pub(crate) enum SetupGeneration {
     /// The tested opencode 1
     #[default]
     #[value(name = "1")]

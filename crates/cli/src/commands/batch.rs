@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::output::TextKind;
 use crate::signals::Signals;
-use opencode_run_batch::run::{BatchFolder, ControlError, Request, request};
+use opencode_run_batch::run::{BatchFolder, ControlError, ControlRequest, request};
 use opencode_run_core::{ErrorChain, FailureKind};
 
 /// Runs a batch, or one of its subcommands.
@@ -44,14 +44,14 @@ fn ended(done: Result<Code, CommandError>) -> Code {
 
 async fn ctl(args: CtlArgs) -> Result<Code, CommandError> {
     let wanted = match args.request {
-        CtlRequest::Status => Request::Status,
-        CtlRequest::Pause => Request::Pause,
-        CtlRequest::Resume => Request::Resume,
-        CtlRequest::Cancel { id } => Request::Cancel { id },
-        CtlRequest::Requeue { id } => Request::Requeue { id },
-        CtlRequest::Jobs { jobs } => Request::Jobs { jobs: jobs.into() },
+        CtlRequest::Status => ControlRequest::Status,
+        CtlRequest::Pause => ControlRequest::Pause,
+        CtlRequest::Resume => ControlRequest::Resume,
+        CtlRequest::Cancel { id } => ControlRequest::Cancel { id },
+        CtlRequest::Requeue { id } => ControlRequest::Requeue { id },
+        CtlRequest::Jobs { jobs } => ControlRequest::Jobs { jobs: jobs.into() },
         // The batch may work in another directory.
-        CtlRequest::Add { file } => Request::Add { file: std::path::absolute(&file).unwrap_or(file) },
+        CtlRequest::Add { file } => ControlRequest::Add { file: std::path::absolute(&file).unwrap_or(file) },
     };
     let folder = BatchFolder::of(&args.results).map_err(|error| CommandError::io(error.to_string()))?;
     let answer = request(&folder.socket(), &wanted).await.map_err(|error| {

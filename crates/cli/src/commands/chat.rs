@@ -8,8 +8,8 @@ mod input;
 mod settings;
 mod slash;
 
-use self::input::{Input, Next};
-use self::settings::Settings;
+use self::input::{ChatInput, NextInput};
+use self::settings::ChatSettings;
 use self::slash::Typed;
 use super::run::{close, note_transport, read_builder, within};
 use crate::args::{ChatArgs, OutputFormat, PermissionArg, TransportArg};
@@ -32,7 +32,7 @@ use tokio::time::Instant;
 pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console) -> Code {
     // A chat continues after an interrupt, so it decides itself when to end.
     signals.disable_shutdown_timeout();
-    let has_editor = Input::can_edit() && args.output_format == OutputFormat::Text;
+    let has_editor = ChatInput::can_edit() && args.output_format == OutputFormat::Text;
     let asking = Asking::new(has_editor);
     console.wait_for("locating opencode");
     let runner = tokio::select! {
@@ -49,7 +49,7 @@ pub(crate) async fn chat(args: ChatArgs, mut signals: Signals, console: Console)
             return Code::of_kind(error.kind);
         }
     };
-    let input = Input::new(has_editor, &args, &runner, &asking.keyboard);
+    let input = ChatInput::new(has_editor, &args, &runner, &asking.keyboard);
     let code = Chat { runner: &runner, asking: &asking, args: &args, console }.run(input, signals).await;
     if runner.conversation().turns.is_empty() {
         // Nothing was asked: the directory is useless, and harmless if it stays.
@@ -68,13 +68,13 @@ struct Chat<'a> {
 
 impl Chat<'_> {
     /// Runs one turn per message until there are no more. Returns the code of the last turn that failed.
-    async fn run(&self, mut input: Input, mut signals: Signals) -> Code {
+    async fn run(&self, mut input: ChatInput, mut signals: Signals) -> Code {
         let on_terminal = std::io::stdin().is_terminal();
         if on_terminal {
             self.console.note(input.greeting());
         }
         let received = signals.clone();
-        let mut settings = Settings::default();
+        let mut settings = ChatSettings::default();
         let mut code = Code::OK;
         loop {
             let before = signals.count();
@@ -83,10 +83,10 @@ impl Chat<'_> {
                 _ = signals.reach(before + 1) => return signals.code().unwrap_or(code),
             };
             let line = match next {
-                Ok(Next::Line(line)) if line.trim().is_empty() => continue,
-                Ok(Next::Line(line)) => line,
-                Ok(Next::Interrupt) => return Code::INTERRUPT,
-                Ok(Next::End) => return code,
+                Ok(NextInput::Line(line)) if line.trim().is_empty() => continue,
+                Ok(NextInput::Line(line)) => line,
+                Ok(NextInput::Interrupt) => return Code::INTERRUPT,
+                Ok(NextInput::End) => return code,
                 Err(error) => {
                     Console::error(&CommandError::usage(format!("stdin cannot be read: {error}")));
                     return Code::USAGE;

@@ -8,7 +8,7 @@ mod programs;
 mod sources;
 mod workspace;
 
-use self::finding::{Finding, Status};
+use self::finding::{Finding, FindingStatus};
 use crate::args::{DoctorArgs, ReportFormat};
 use crate::console::Console;
 use crate::exit_code::Code;
@@ -41,7 +41,7 @@ pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
 
     let code = findings
         .iter()
-        .find(|finding| finding.status == Status::Error)
+        .find(|finding| finding.status == FindingStatus::Error)
         .map_or(Code::OK, |finding| if finding.check == programs::OPENCODE { Code::OPENCODE } else { Code::CONFIG });
     let findings = Findings { ok: code == Code::OK, findings };
     let printed = super::print::print(args.output_format.text_kind(), |out| match args.output_format {
@@ -54,9 +54,9 @@ pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
 
 fn write_text(out: &mut dyn std::io::Write, finding: &Finding) -> std::io::Result<()> {
     let mark = match finding.status {
-        Status::Ok => "ok     ",
-        Status::Warning => "warning",
-        Status::Error => "error  ",
+        FindingStatus::Ok => "ok     ",
+        FindingStatus::Warning => "warning",
+        FindingStatus::Error => "error  ",
     };
     writeln!(out, "{mark}  {}: {}", finding.check, visible(&finding.message))?;
     match &finding.fix {

@@ -4,7 +4,7 @@ mod executable;
 mod npm;
 mod receipt;
 
-use crate::args::{Generation, SetupArgs};
+use crate::args::{SetupArgs, SetupGeneration};
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
@@ -42,8 +42,8 @@ const UPSTREAM2: &str = "@opencode/cli";
 pub(crate) async fn setup(args: &SetupArgs, console: Console) -> Code {
     let installed = match (&args.package, args.generation) {
         (Some(package), _) => install_named(package, args.integrity.as_deref(), args.force, console).await,
-        (None, Generation::Two) => install_generation2(args.force, console).await,
-        (None, Generation::One) => install(args.force, console).await,
+        (None, SetupGeneration::Two) => install_generation2(args.force, console).await,
+        (None, SetupGeneration::One) => install(args.force, console).await,
     };
     match installed {
         Ok(path) => super::print::print(TextKind::Plain, |out| writeln!(out, "{}", path.display())).await,

@@ -2,7 +2,7 @@
 
 use crate::screen::Size;
 use crate::short_text::{duration_text, first_line};
-use crate::styled::Line;
+use crate::styled::StyledLine;
 use anstyle::{AnsiColor, Style};
 use opencode_run_core::{Event, SessionId, ToolCall, ToolState, TurnEvent, WarningCode};
 use serde_json::Value;
@@ -120,14 +120,14 @@ impl View {
     }
 
     /// Returns the lines of the view. `tail` contains the lines of the answer that are not final.
-    pub(super) fn lines(&self, now: Duration, size: Size, tail: Vec<Line>) -> Vec<Line> {
+    pub(super) fn lines(&self, now: Duration, size: Size, tail: Vec<StyledLine>) -> Vec<StyledLine> {
         let columns = size.columns.saturating_sub(1);
         let mut view = Vec::new();
         for tool in self.tools.iter().take(MAX_TOOLS) {
             view.push(tool.line(now, columns));
         }
         if let Some(more) = self.tools.len().checked_sub(MAX_TOOLS).filter(|more| *more > 0) {
-            view.push(Line::styled(format!("  … and {more} more"), DIM));
+            view.push(StyledLine::styled(format!("  … and {more} more"), DIM));
         }
         view.push(self.status(now, columns));
         // A view that is taller than the window cannot be erased, so only the end of the answer is shown.
@@ -138,15 +138,15 @@ impl View {
         let mut lines = tail;
         let mut lines = lines.split_off(lines.len() - shown);
         if !lines.is_empty() {
-            lines.push(Line::default());
+            lines.push(StyledLine::default());
         }
         lines.append(&mut view);
         lines
     }
 
-    fn status(&self, now: Duration, columns: usize) -> Line {
+    fn status(&self, now: Duration, columns: usize) -> StyledLine {
         let step = now.as_millis() / SPINNER_STEP.as_millis();
-        let mut line = Line::styled(SPINNER[usize::try_from(step).unwrap_or(0) % SPINNER.len()], NAME);
+        let mut line = StyledLine::styled(SPINNER[usize::try_from(step).unwrap_or(0) % SPINNER.len()], NAME);
         line.push(" ", Style::new());
         if let Some(retry) = self.retry.as_ref().filter(|_| !self.is_stopping) {
             line.push(&format!("the provider failed ({}): {}", retry.attempt, retry.message), TROUBLE);
@@ -174,8 +174,8 @@ impl View {
 }
 
 impl Tool {
-    fn line(&self, now: Duration, columns: usize) -> Line {
-        let mut line = Line::plain(if self.agent.is_some() { "    " } else { "  " });
+    fn line(&self, now: Duration, columns: usize) -> StyledLine {
+        let mut line = StyledLine::plain(if self.agent.is_some() { "    " } else { "  " });
         line.push(&first_line(&self.name), NAME);
         if !self.title.is_empty() {
             line.push(&format!(" {}", self.title), Style::new());
@@ -185,8 +185,8 @@ impl Tool {
 }
 
 /// Returns a line whose end is never truncated.
-fn with_end(line: &Line, end: &str, columns: usize) -> Line {
-    let end = Line::styled(end, DIM);
+fn with_end(line: &StyledLine, end: &str, columns: usize) -> StyledLine {
+    let end = StyledLine::styled(end, DIM);
     let mut whole = line.cut(columns.saturating_sub(end.width()).max(4));
     whole.append(&end);
     whole.cut(columns)

@@ -3,7 +3,7 @@
 use super::terminal::{TerminalText, TextKind};
 use crate::rich::RichText;
 use crate::screen;
-use crate::styled::Line;
+use crate::styled::StyledLine;
 
 /// The maximum length of a buffered line in bytes. A longer one is broken on the terminal.
 const MAX_LINE_BYTES: usize = 64 << 10;
@@ -12,7 +12,7 @@ const MAX_SHOWN_BYTES: usize = 8 << 10;
 
 /// Converts the pieces of an answer into output.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum AnswerWriter {
     /// Each piece unchanged: for a pipe or a file, or if nothing is drawn on the terminal.
     Raw,
     /// The text as the model wrote it, line by line.
@@ -21,7 +21,7 @@ pub(crate) enum Answer {
     Rich { rich: Box<RichText>, input: TerminalText, colours: bool },
 }
 
-impl Answer {
+impl AnswerWriter {
     /// Creates the form for stdout: rendered on a terminal unless `plain`. `has_view` is whether a view is drawn
     /// below it.
     pub(crate) fn for_stdout(plain: bool, has_view: bool) -> Self {
@@ -70,7 +70,7 @@ impl Answer {
     }
 
     /// Returns the text that is not printed yet, in its current form.
-    pub(crate) fn tail(&self, columns: usize) -> Vec<Line> {
+    pub(crate) fn tail(&self, columns: usize) -> Vec<StyledLine> {
         match self {
             Self::Raw => Vec::new(),
             Self::Lines { open, .. } => {
@@ -95,26 +95,26 @@ impl Answer {
     }
 }
 
-fn text_of(lines: &[Line], colours: bool) -> String {
+fn text_of(lines: &[StyledLine], colours: bool) -> String {
     lines.iter().map(|line| line.to_text(colours) + "\n").collect()
 }
 
 /// Breaks a line like the terminal would.
-fn broken(text: &str, columns: usize) -> Vec<Line> {
+fn broken(text: &str, columns: usize) -> Vec<StyledLine> {
     let mut lines = Vec::new();
     let mut line = String::new();
     let mut used = 0;
     for c in text.chars() {
         let width = crate::styled::char_width(c);
         if used + width > columns && !line.is_empty() {
-            lines.push(Line::plain(std::mem::take(&mut line)));
+            lines.push(StyledLine::plain(std::mem::take(&mut line)));
             used = 0;
         }
         line.push(c);
         used += width;
     }
     if !line.is_empty() {
-        lines.push(Line::plain(line));
+        lines.push(StyledLine::plain(line));
     }
     lines
 }
@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn plain_lines_are_printed_whole() {
-        let mut answer = Answer::Lines { open: String::new(), input: TerminalText::new(TextKind::Plain) };
+        let mut answer = AnswerWriter::Lines { open: String::new(), input: TerminalText::new(TextKind::Plain) };
         assert_eq!(answer.push("a\r"), "");
         assert_eq!(answer.push("\nb\u{1b}"), "a\n");
-        assert_eq!(answer.tail(80), [Line::plain("b␛")]);
+        assert_eq!(answer.tail(80), [StyledLine::plain("b␛")]);
         assert_eq!((answer.flush().as_str(), answer.flush().as_str()), ("b␛\n", ""));
         let printed = answer.push(&"x".repeat(MAX_LINE_BYTES + 1));
         assert_eq!(printed.len(), MAX_LINE_BYTES + 2);

@@ -3,7 +3,7 @@
 use super::last_line::last_line;
 use super::report::Report;
 use super::text::TextStream;
-use super::{Answer, OutputError, Stdout, TextKind, stream_json};
+use super::{AnswerWriter, OutputError, Stdout, TextKind, stream_json};
 use crate::args::OutputFormat;
 use crate::asking::PrintedEvents;
 use crate::console::Console;
@@ -57,12 +57,12 @@ impl Printer {
             OutputFormat::Text => TextKind::Plain,
             OutputFormat::Json | OutputFormat::StreamJson => TextKind::Json,
         };
-        Self { stdout: Stdout::new(kind), way, answer: Arc::new(Mutex::new(Answer::Raw)), said: None }
+        Self { stdout: Stdout::new(kind), way, answer: Arc::new(Mutex::new(AnswerWriter::Raw)), said: None }
     }
 
     /// Renders the answer if stdout is a terminal, unless the plain text is wanted.
     pub(crate) fn rendering(self, plain: bool, console: Console) -> Self {
-        let answer = Answer::for_stdout(plain, console.live.is_some());
+        let answer = AnswerWriter::for_stdout(plain, console.live.is_some());
         Self { answer: Arc::new(Mutex::new(answer)), ..self }
     }
 
@@ -76,7 +76,7 @@ impl Printer {
         Arc::clone(&self.answer)
     }
 
-    fn answer(&self) -> MutexGuard<'_, Answer> {
+    fn answer(&self) -> MutexGuard<'_, AnswerWriter> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -3,7 +3,7 @@
 use super::code::{Language, highlight};
 use super::inline::{DIM, parse, wrap};
 use super::table::{self, Align};
-use crate::styled::{Line, char_width};
+use crate::styled::{StyledLine, char_width};
 use anstyle::{AnsiColor, Style};
 
 /// The maximum length of a buffered paragraph in bytes. A longer one is shown as several.
@@ -33,8 +33,8 @@ pub(super) struct Blocks {
 #[derive(Debug, Clone)]
 enum Block {
     None,
-    Paragraph { first: Line, rest: Line, text: String },
-    Table { prefix: Line, aligns: Vec<Align>, rows: Vec<Vec<String>>, has_head: bool },
+    Paragraph { first: StyledLine, rest: StyledLine, text: String },
+    Table { prefix: StyledLine, aligns: Vec<Align>, rows: Vec<Vec<String>>, has_head: bool },
     Fence(Fence),
 }
 
@@ -46,7 +46,7 @@ struct Fence {
     quotes: usize,
     language: Language,
     in_comment: bool,
-    prefix: Line,
+    prefix: StyledLine,
 }
 
 /// A list item: the columns at which its text begins, in the source and on the terminal.
@@ -70,7 +70,7 @@ impl Blocks {
     }
 
     /// Processes a source line.
-    pub(super) fn line(&mut self, source: &str, to: &mut Vec<Line>) {
+    pub(super) fn line(&mut self, source: &str, to: &mut Vec<StyledLine>) {
         let source = source.strip_suffix('\r').unwrap_or(source);
         if self.goes_on_with_fence(source, to) {
             return;
@@ -95,12 +95,12 @@ impl Blocks {
     }
 
     /// Ends the last block.
-    pub(super) fn end(&mut self, to: &mut Vec<Line>) {
+    pub(super) fn end(&mut self, to: &mut Vec<StyledLine>) {
         self.close(to);
         *self = Self { is_after_blank: self.is_after_blank, ..Self::new(self.columns) };
     }
 
-    fn block_line(&mut self, indent: usize, text: &str, to: &mut Vec<Line>) {
+    fn block_line(&mut self, indent: usize, text: &str, to: &mut Vec<StyledLine>) {
         if !matches!(self.block, Block::Paragraph { .. } | Block::Table { .. }) {
             // After a blank line, the indentation determines the item that a block belongs to.
             self.items.retain(|item| item.source <= indent);
@@ -122,7 +122,7 @@ impl Blocks {
             self.close(to);
             self.items.clear();
             self.gap(to);
-            self.show(Line::styled("─".repeat(self.columns.min(40)), DIM), to);
+            self.show(StyledLine::styled("─".repeat(self.columns.min(40)), DIM), to);
         } else if let Some((marker, content)) = item(text) {
             self.close(to);
             self.item(indent, marker, content, to);
@@ -138,7 +138,7 @@ impl Blocks {
     }
 
     /// Opens an item with its first block.
-    fn item(&mut self, indent: usize, marker: &str, content: &str, to: &mut Vec<Line>) {
+    fn item(&mut self, indent: usize, marker: &str, content: &str, to: &mut Vec<StyledLine>) {
         self.items.retain(|item| item.source <= indent);
         let (shown_marker, content) = match content.split_at_checked(4) {
             Some(("[ ] ", content)) => ("☐ ".to_owned(), content),
@@ -165,7 +165,7 @@ impl Blocks {
         }
     }
 
-    fn paragraph(&mut self, line: &str, to: &mut Vec<Line>) {
+    fn paragraph(&mut self, line: &str, to: &mut Vec<StyledLine>) {
         let Block::Paragraph { text, first, .. } = &mut self.block else {
             self.close(to);
             let prefix = self.prefix();
@@ -200,7 +200,7 @@ impl Blocks {
         }
     }
 
-    fn goes_on_with_table(&mut self, text: &str, to: &mut Vec<Line>) -> bool {
+    fn goes_on_with_table(&mut self, text: &str, to: &mut Vec<StyledLine>) -> bool {
         let Block::Table { rows, .. } = &mut self.block else { return false };
         if !text.contains('|') {
             return false;
@@ -221,7 +221,7 @@ impl Blocks {
         }
     }
 
-    fn heading(&mut self, level: usize, title: &str, to: &mut Vec<Line>) {
+    fn heading(&mut self, level: usize, title: &str, to: &mut Vec<StyledLine>) {
         self.owes_blank = true;
         self.gap(to);
         let style = match level {
@@ -242,7 +242,7 @@ impl Blocks {
         self.owes_blank = true;
     }
 
-    fn open_fence(&mut self, mark: char, length: usize, indent: usize, info: &str, to: &mut Vec<Line>) {
+    fn open_fence(&mut self, mark: char, length: usize, indent: usize, info: &str, to: &mut Vec<StyledLine>) {
         self.gap(to);
         let prefix = self.prefix();
         let mut line = prefix.clone();
@@ -254,7 +254,7 @@ impl Blocks {
     }
 
     /// Processes a line of a code block. Returns whether the line belongs to it.
-    fn goes_on_with_fence(&mut self, source: &str, to: &mut Vec<Line>) -> bool {
+    fn goes_on_with_fence(&mut self, source: &str, to: &mut Vec<StyledLine>) -> bool {
         let Block::Fence(open) = &mut self.block else { return false };
         let Some(text) = strip_quotes(source, open.quotes) else {
             self.block = Block::None;
@@ -278,7 +278,7 @@ impl Blocks {
     }
 
     /// Shows and closes the open block. A code block stays open until its end.
-    fn close(&mut self, to: &mut Vec<Line>) {
+    fn close(&mut self, to: &mut Vec<StyledLine>) {
         match std::mem::replace(&mut self.block, Block::None) {
             Block::None | Block::Fence(_) => {}
             Block::Paragraph { first, rest, text } => {
@@ -305,7 +305,7 @@ impl Blocks {
     }
 
     /// Shows the rows of a table that exceeds the buffer.
-    fn flush_long_table(&mut self, to: &mut Vec<Line>) {
+    fn flush_long_table(&mut self, to: &mut Vec<StyledLine>) {
         if let Block::Table { prefix, aligns, rows, has_head } = &mut self.block
             && rows.len() >= MAX_ROWS
         {
@@ -313,7 +313,7 @@ impl Blocks {
             rows.clear();
             *has_head = false;
             if std::mem::take(&mut self.owes_blank) && !self.is_after_blank {
-                to.push(Line::default());
+                to.push(StyledLine::default());
             }
             self.is_after_blank = false;
             to.extend(lines);
@@ -321,24 +321,24 @@ impl Blocks {
     }
 
     /// Shows the pending blank line.
-    fn gap(&mut self, to: &mut Vec<Line>) {
+    fn gap(&mut self, to: &mut Vec<StyledLine>) {
         if std::mem::take(&mut self.owes_blank) && !self.is_after_blank {
-            let mut line = Line::default();
+            let mut line = StyledLine::default();
             let quotes = self.quotes.min(self.shown_quotes).min(MAX_DEPTH);
             line.push("│ ".repeat(quotes).trim_end(), DIM);
             to.push(line);
         }
     }
 
-    fn show(&mut self, line: Line, to: &mut Vec<Line>) {
+    fn show(&mut self, line: StyledLine, to: &mut Vec<StyledLine>) {
         self.is_after_blank = line.is_empty();
         self.shown_quotes = self.quotes;
         to.push(line);
     }
 
     /// Returns the prefix of a block's lines.
-    fn prefix(&self) -> Line {
-        let mut prefix = Line::default();
+    fn prefix(&self) -> StyledLine {
+        let mut prefix = StyledLine::default();
         prefix.push(&"│ ".repeat(self.quotes.min(MAX_DEPTH)), DIM);
         prefix.push(&" ".repeat(self.shown_indent().min(self.columns / 2)), Style::new());
         prefix

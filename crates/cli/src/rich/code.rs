@@ -3,7 +3,7 @@
 //! It uses no grammars: a highlighter with grammars for all languages would be a quarter of this command's size.
 
 use super::inline::DIM;
-use crate::styled::Line;
+use crate::styled::StyledLine;
 use anstyle::{AnsiColor, Style};
 
 const KEYWORD: Style = AnsiColor::Magenta.on_default();
@@ -59,13 +59,13 @@ impl Language {
 }
 
 /// Returns a highlighted line of code. `in_comment` is whether a multi-line comment is open.
-pub(super) fn highlight(language: Language, source: &str, in_comment: &mut bool) -> Line {
+pub(super) fn highlight(language: Language, source: &str, in_comment: &mut bool) -> StyledLine {
     match language {
-        Language::Other => return Line::plain(source),
+        Language::Other => return StyledLine::plain(source),
         Language::Diff => return diff(source),
         _ => {}
     }
-    let mut line = Line::default();
+    let mut line = StyledLine::default();
     let mut rest = source;
     while let Some(c) = rest.chars().next() {
         let (length, style) = token(language, rest, c, in_comment);
@@ -76,7 +76,7 @@ pub(super) fn highlight(language: Language, source: &str, in_comment: &mut bool)
     line
 }
 
-fn diff(source: &str) -> Line {
+fn diff(source: &str) -> StyledLine {
     let style = match source.as_bytes() {
         [b'+', b'+', b'+', ..] | [b'-', b'-', b'-', ..] => Style::new().bold(),
         [b'+', ..] => ADDED,
@@ -84,7 +84,7 @@ fn diff(source: &str) -> Line {
         [b'@', b'@', ..] => PLACE,
         _ => Style::new(),
     };
-    Line::styled(source, style)
+    StyledLine::styled(source, style)
 }
 
 /// Returns the length in bytes of the first token of the text, and its style.

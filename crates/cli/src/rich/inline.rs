@@ -1,6 +1,6 @@
 //! Renders the inline text of a block (emphasis, code, links) and wraps it.
 
-use crate::styled::{Line, Span, char_width, width};
+use crate::styled::{Span, StyledLine, char_width, width};
 use anstyle::{AnsiColor, Style};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
@@ -9,9 +9,9 @@ const LINK: Style = AnsiColor::Blue.on_default().underline();
 pub(super) const DIM: Style = Style::new().dimmed();
 
 /// Returns inline Markdown as styled text; a hard line break starts a new line.
-pub(super) fn parse(text: &str, base: Style) -> Vec<Line> {
+pub(super) fn parse(text: &str, base: Style) -> Vec<StyledLine> {
     let source = text.split('\n').map(escape_line).collect::<Vec<_>>().join("\n");
-    let mut lines = vec![Line::default()];
+    let mut lines = vec![StyledLine::default()];
     let mut emphasis: Vec<fn(Style) -> Style> = Vec::new();
     let mut targets = Vec::new();
     for event in Parser::new_ext(&source, Options::ENABLE_STRIKETHROUGH) {
@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str, base: Style) -> Vec<Line> {
                 lines[line].push(&text, CODE.effects(CODE.get_effects() | style.get_effects()));
             }
             Event::SoftBreak => lines[line].push(" ", style),
-            Event::HardBreak => lines.push(Line::default()),
+            Event::HardBreak => lines.push(StyledLine::default()),
             Event::Start(tag) => match tag {
                 Tag::Emphasis => emphasis.push(Style::italic),
                 Tag::Strong => emphasis.push(Style::bold),
@@ -47,14 +47,14 @@ pub(super) fn parse(text: &str, base: Style) -> Vec<Line> {
             _ => {}
         }
     }
-    if lines.iter().all(Line::is_empty) {
-        return vec![Line::styled(text, base)];
+    if lines.iter().all(StyledLine::is_empty) {
+        return vec![StyledLine::styled(text, base)];
     }
     lines
 }
 
 /// Appends the address of a link, unless its text ends with it.
-fn end_link(line: &mut Line, url: &str, is_image: bool, base: Style) {
+fn end_link(line: &mut StyledLine, url: &str, is_image: bool, base: Style) {
     if is_image {
         line.push("]", base);
     }
@@ -86,19 +86,19 @@ fn escape_line(line: &str) -> String {
 /// A word or one wide character, which is broken only if it is longer than a line.
 #[derive(Default)]
 struct Word {
-    spans: Line,
+    spans: StyledLine,
     /// The blanks before it.
-    blanks: Line,
+    blanks: StyledLine,
 }
 
 /// Wraps a line at this width. The first line begins with `first`, the others with `rest`, which has the same
 /// width.
-pub(super) fn wrap(line: &Line, first: &Line, rest: &Line, columns: usize) -> Vec<Line> {
+pub(super) fn wrap(line: &StyledLine, first: &StyledLine, rest: &StyledLine, columns: usize) -> Vec<StyledLine> {
     let room = columns.saturating_sub(first.width()).max(1);
     let mut lines = Vec::new();
-    let mut current = Line::default();
+    let mut current = StyledLine::default();
     let mut used = 0;
-    let mut finish = |current: &mut Line| {
+    let mut finish = |current: &mut StyledLine| {
         let mut whole = if lines.is_empty() { first.clone() } else { rest.clone() };
         whole.append(&std::mem::take(current));
         lines.push(whole);
@@ -128,7 +128,7 @@ pub(super) fn wrap(line: &Line, first: &Line, rest: &Line, columns: usize) -> Ve
     lines
 }
 
-fn words(line: &Line) -> Vec<Word> {
+fn words(line: &StyledLine) -> Vec<Word> {
     let mut words = Vec::new();
     let mut word = Word::default();
     for Span { text, style } in &line.0 {

@@ -1,7 +1,7 @@
 //! Renders tables whose columns fit the terminal.
 
 use super::inline::{DIM, parse, wrap};
-use crate::styled::Line;
+use crate::styled::StyledLine;
 use anstyle::Style;
 
 /// The minimum width of a column in a table that is too wide.
@@ -72,11 +72,11 @@ pub(super) fn render(
     rows: &[Vec<String>],
     aligns: &[Align],
     has_head: bool,
-    prefix: &Line,
+    prefix: &StyledLine,
     columns: usize,
-) -> Vec<Line> {
+) -> Vec<StyledLine> {
     let count = rows.iter().map(Vec::len).chain([aligns.len()]).max().unwrap_or(0);
-    let parsed: Vec<Vec<Line>> = rows
+    let parsed: Vec<Vec<StyledLine>> = rows
         .iter()
         .enumerate()
         .map(|(number, row)| {
@@ -89,7 +89,8 @@ pub(super) fn render(
     let widths = fit((0..count).map(widest).collect(), room);
     let mut lines = Vec::new();
     for (number, row) in parsed.iter().enumerate() {
-        let wrapped: Vec<Vec<Line>> = row.iter().zip(&widths).map(|(cell, width)| wrap_cell(cell, *width)).collect();
+        let wrapped: Vec<Vec<StyledLine>> =
+            row.iter().zip(&widths).map(|(cell, width)| wrap_cell(cell, *width)).collect();
         for line in 0..wrapped.iter().map(Vec::len).max().unwrap_or(1) {
             let mut shown = prefix.clone();
             for (at, cell) in wrapped.iter().enumerate() {
@@ -113,8 +114,8 @@ pub(super) fn render(
 }
 
 /// Returns a cell on one line.
-fn cell(text: &str, style: Style) -> Line {
-    let mut line = Line::default();
+fn cell(text: &str, style: Style) -> StyledLine {
+    let mut line = StyledLine::default();
     for part in parse(text.trim(), style) {
         if !line.is_empty() {
             line.push(" ", style);
@@ -124,11 +125,15 @@ fn cell(text: &str, style: Style) -> Line {
     line
 }
 
-fn wrap_cell(cell: &Line, width: usize) -> Vec<Line> {
-    if cell.width() <= width { vec![cell.clone()] } else { wrap(cell, &Line::default(), &Line::default(), width) }
+fn wrap_cell(cell: &StyledLine, width: usize) -> Vec<StyledLine> {
+    if cell.width() <= width {
+        vec![cell.clone()]
+    } else {
+        wrap(cell, &StyledLine::default(), &StyledLine::default(), width)
+    }
 }
 
-fn pad(to: &mut Line, text: &Line, width: usize, align: Align, is_last: bool) {
+fn pad(to: &mut StyledLine, text: &StyledLine, width: usize, align: Align, is_last: bool) {
     let room = width.saturating_sub(text.width());
     let before = match align {
         Align::Left => 0,

@@ -1,7 +1,7 @@
 //! Kills all descendants of this process, if it is a subreaper and so stays their ancestor.
 
 use super::stop_and_kill::stop_and_kill;
-use super::table::{Identity, Status, all_processes, own_children, own_id, status, subtree};
+use super::table::{Identity, ProcessStatus, all_processes, own_children, own_id, status, subtree};
 use rustix::process::Signal;
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ pub(crate) fn kill_descendants(spared: &HashSet<Identity>) -> usize {
     killed
 }
 
-fn descendants(root: &HashSet<Identity>, spared: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
+fn descendants(root: &HashSet<Identity>, spared: &HashSet<Identity>, all: &[ProcessStatus]) -> Vec<Identity> {
     let mut descendants = subtree(root, all);
     if !spared.is_empty() {
         let spared: HashSet<_> = subtree(spared, all).into_iter().collect();

@@ -26,7 +26,7 @@ pub(crate) struct Identity {
 
 /// A process as a scan has found it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Status {
+pub(super) struct ProcessStatus {
     pub(super) identity: Identity,
     pub(super) parent: i32,
     pub(super) group: i32,
@@ -108,14 +108,14 @@ impl Identity {
 }
 
 /// Returns every process, zombies included.
-pub(super) fn all_processes() -> Vec<Status> {
+pub(super) fn all_processes() -> Vec<ProcessStatus> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(status).collect()
 }
 
 /// Returns the living members of `all` that are roots or their descendants, without this process itself. A root that is
 /// not in `all` is gone and has no children: its id may have been reused.
-pub(super) fn subtree(roots: &HashSet<Identity>, all: &[Status]) -> Vec<Identity> {
+pub(super) fn subtree(roots: &HashSet<Identity>, all: &[ProcessStatus]) -> Vec<Identity> {
     let own = own_id();
     let there = all.iter().map(|status| status.identity).filter(|process| roots.contains(process));
     let mut ids: HashSet<i32> = there.map(|root| root.id).collect();
@@ -143,11 +143,11 @@ pub(crate) fn identity(id: u32) -> Option<Identity> {
 }
 
 /// Returns the current status of the process with this id.
-pub(super) fn status(id: i32) -> Option<Status> {
+pub(super) fn status(id: i32) -> Option<ProcessStatus> {
     read_status(id, &stat(id)?)
 }
 
-fn read_status(id: i32, stat: &str) -> Option<Status> {
+fn read_status(id: i32, stat: &str) -> Option<ProcessStatus> {
     let mut fields = stat.split_ascii_whitespace();
     let state = fields.next()?;
     // Fields of the line: parent 4, group 5, number of threads 20, start time 22.
@@ -157,7 +157,7 @@ fn read_status(id: i32, stat: &str) -> Option<Status> {
     let started = fields.nth(1)?.parse().ok()?;
     // The main thread may exit before the others: the process looks like a zombie and is still running.
     let has_exited = state == "X" || (state == "Z" && threads <= 1);
-    Some(Status { identity: Identity { id, started }, parent, group, has_exited })
+    Some(ProcessStatus { identity: Identity { id, started }, parent, group, has_exited })
 }
 
 /// Reads `/proc/ID/stat` from the third field on. The name in parentheses before it may contain anything; the fields

@@ -1,7 +1,7 @@
 //! The tool processes of a server's run: those that its turns have started.
 
 use super::stop_and_kill::stop_and_kill;
-use super::table::{EXEC_TIMEOUT, Identity, Status, all_processes, children_of, identity, status, subtree};
+use super::table::{EXEC_TIMEOUT, Identity, ProcessStatus, all_processes, children_of, identity, status, subtree};
 use crate::environment_tag::EnvironmentTag;
 use crate::start_time::StartTime;
 use crate::tool_process::ToolProcess;
@@ -99,12 +99,12 @@ impl ToolProcesses {
         }
     }
 
-    fn is_young(&self, status: &Status) -> bool {
+    fn is_young(&self, status: &ProcessStatus) -> bool {
         StartTime(status.identity.started) >= self.since
     }
 
     /// Returns the server's group, and the descendants of the helpers in it.
-    fn servers_own(&self, all: &[Status]) -> HashSet<Identity> {
+    fn servers_own(&self, all: &[ProcessStatus]) -> HashSet<Identity> {
         let Some(leader) = self.own_processes.leader else { return HashSet::new() };
         let group: HashSet<_> =
             all.iter().filter(|status| status.group == leader.id).map(|status| status.identity).collect();

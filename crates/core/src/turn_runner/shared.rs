@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// The state shared by the loop of a turn and its readers.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) live: Mutex<Live>,
+    pub(super) live: Mutex<LiveConversation>,
     /// Updated only while `live` is locked, so that updates are in order.
     pub(super) progress: watch::Sender<Progress>,
 }
@@ -26,7 +26,7 @@ pub(super) struct Progress {
 }
 
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct LiveConversation {
     /// The finished turns.
     pub(super) finished: Conversation,
     /// The turn that is running or starting.
@@ -75,7 +75,7 @@ impl PendingControl {
 
 impl Shared {
     // The lock is held for plain assignments only, so a panic cannot leave the state inconsistent.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Live> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, LiveConversation> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -22,14 +22,14 @@ const MAX_BLANK_BYTES: usize = 1024;
 
 /// The answer that the client expects: an event stream of a known format, or anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expected {
+pub(crate) enum ExpectedAnswer {
     Stream,
     Anything,
 }
 
 /// The beginning of an answer.
 #[derive(Debug)]
-pub(crate) enum Beginning {
+pub(crate) enum AnswerBeginning {
     /// Valid, with the bytes of its body that were read so far.
     Valid(Option<Bytes>),
     /// Not a stream, with the part that was read.
@@ -42,21 +42,21 @@ pub(crate) enum Beginning {
 }
 
 /// Reads enough of an answer's body to check whether it is what was requested.
-pub(crate) async fn begin(expected: Expected, headers: &HeaderMap, body: &mut UpstreamBody) -> Beginning {
-    if expected == Expected::Anything {
-        return Beginning::Valid(None);
+pub(crate) async fn begin(expected: ExpectedAnswer, headers: &HeaderMap, body: &mut UpstreamBody) -> AnswerBeginning {
+    if expected == ExpectedAnswer::Anything {
+        return AnswerBeginning::Valid(None);
     }
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes().to_ascii_lowercase()).unwrap_or_default();
     let mut read = BytesMut::new();
     let first = loop {
         match timeout(FIRST_BYTE_TIMEOUT, body.frame()).await {
             // All further bytes are passed to the client as they arrive.
-            Err(_) => return Beginning::Valid((!read.is_empty()).then(|| read.freeze())),
-            Ok(None) => return Beginning::Empty { broken: false },
-            Ok(Some(Err(_))) => return Beginning::Empty { broken: true },
+            Err(_) => return AnswerBeginning::Valid((!read.is_empty()).then(|| read.freeze())),
+            Ok(None) => return AnswerBeginning::Empty { broken: false },
+            Ok(Some(Err(_))) => return AnswerBeginning::Empty { broken: true },
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => read.extend_from_slice(&data),
-                Err(_) => return Beginning::Empty { broken: false },
+                Err(_) => return AnswerBeginning::Empty { broken: false },
             },
         }
         let text = read.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&read);
@@ -71,7 +71,7 @@ pub(crate) async fn begin(expected: Expected, headers: &HeaderMap, body: &mut Up
         Some(b'{' | b'[') => "a whole JSON answer",
         // Many servers do not declare a stream, but its first line reveals it.
         Some(_) if !is_stream && !begins_an_event(&read) => "plain text",
-        _ => return Beginning::Valid(Some(read.freeze())),
+        _ => return AnswerBeginning::Valid(Some(read.freeze())),
     };
     let rest = async {
         while read.len() < MAX_TEXT_BYTES
@@ -89,7 +89,7 @@ pub(crate) async fn begin(expected: Expected, headers: &HeaderMap, body: &mut Up
             None => AnswerFault::NotAStream { what, words: text.into_owned() },
         },
     };
-    Beginning::Invalid { what, fault, body: read.freeze() }
+    AnswerBeginning::Invalid { what, fault, body: read.freeze() }
 }
 
 /// Returns whether a body can be an event stream, judging by its first line.

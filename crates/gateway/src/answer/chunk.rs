@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::events::Event;
+use super::events::SseEvent;
 use crate::{
     AnswerFault,
     json::{self, Object},
@@ -65,7 +65,7 @@ pub(super) struct Meaning {
 pub(super) struct ToolCalls(BTreeSet<u64>);
 
 /// Interprets an event.
-pub(super) fn read(event: Event<'_>, calls: &mut ToolCalls) -> Meaning {
+pub(super) fn read(event: SseEvent<'_>, calls: &mut ToolCalls) -> Meaning {
     let Some(data) = event.data else { return uninspected(event.name) };
     let data = data.trim_ascii();
     if data == b"[DONE]" {

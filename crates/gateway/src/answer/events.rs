@@ -10,7 +10,7 @@ const MAX_NAME_BYTES: usize = 64;
 
 /// An event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Event<'e> {
+pub(super) struct SseEvent<'e> {
     /// The name in its `event:` line; may be empty.
     pub(super) name: &'e [u8],
     /// The data of the event; `None` if it is larger than [`MAX_INSPECTED_BYTES`].
@@ -56,7 +56,7 @@ impl EventReader {
     /// # Errors
     ///
     /// [`TooLong`] if a line or the data of an event exceeds the limit.
-    pub(super) fn read(&mut self, mut bytes: &[u8], mut on_event: impl FnMut(Event<'_>)) -> Result<(), TooLong> {
+    pub(super) fn read(&mut self, mut bytes: &[u8], mut on_event: impl FnMut(SseEvent<'_>)) -> Result<(), TooLong> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_return) && bytes[0] == b'\n' {
                 bytes = &bytes[1..];
@@ -79,14 +79,14 @@ impl EventReader {
     }
 
     /// Treats the end of the stream as the end of the current event.
-    pub(super) fn finish(&mut self, mut on_event: impl FnMut(Event<'_>)) {
+    pub(super) fn finish(&mut self, mut on_event: impl FnMut(SseEvent<'_>)) {
         if self.line_bytes > 0 {
             self.end_line(&mut on_event);
         }
         self.dispatch(&mut on_event);
     }
 
-    fn end_line(&mut self, on_event: &mut impl FnMut(Event<'_>)) {
+    fn end_line(&mut self, on_event: &mut impl FnMut(SseEvent<'_>)) {
         if self.line_bytes == 0 {
             self.dispatch(on_event);
             return;
@@ -116,10 +116,10 @@ impl EventReader {
         self.line_bytes = 0;
     }
 
-    fn dispatch(&mut self, on_event: &mut impl FnMut(Event<'_>)) {
+    fn dispatch(&mut self, on_event: &mut impl FnMut(SseEvent<'_>)) {
         if self.has_data {
             let is_whole = self.data_bytes <= MAX_INSPECTED_BYTES as u64;
-            on_event(Event { name: &self.name, data: is_whole.then_some(&self.data) });
+            on_event(SseEvent { name: &self.name, data: is_whole.then_some(&self.data) });
         }
         self.has_data = false;
         self.data.clear();
@@ -139,7 +139,7 @@ mod tests {
         let mut reader = EventReader::new(1 << 30);
         let mut events = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let mut on_event = |event: Event<'_>| events.push((text(event.name), event.data.map(text)));
+        let mut on_event = |event: SseEvent<'_>| events.push((text(event.name), event.data.map(text)));
         for piece in pieces {
             reader.read(piece, &mut on_event).unwrap();
         }

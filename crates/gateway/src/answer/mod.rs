@@ -6,7 +6,7 @@ mod chunk;
 mod events;
 mod json_end;
 
-pub(crate) use beginning::{Beginning, Expected, begin};
+pub(crate) use beginning::{AnswerBeginning, ExpectedAnswer, begin};
 
 use self::{chunk::Meaning, events::EventReader, json_end::JsonEnd};
 use crate::{

@@ -19,7 +19,7 @@ pub(super) struct Pattern {
 
 /// The extent of a match.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reach {
+pub(super) struct PatternReach {
     /// The last position at which the match can end.
     pub(super) end: Option<usize>,
     /// Whether the text ends before a possible match does.
@@ -79,7 +79,7 @@ impl Pattern {
     }
 
     /// Returns the extent of a match that begins at this position.
-    pub(super) fn read(&self, lattice: &Lattice<'_>, at: usize) -> Reach {
+    pub(super) fn read(&self, lattice: &Lattice<'_>, at: usize) -> PatternReach {
         let mut ends = vec![at];
         let mut needs_more = false;
         for (index, char) in self.chars.expose_secret().iter().enumerate() {
@@ -110,11 +110,11 @@ impl Pattern {
             further.sort_unstable();
             further.dedup();
             if further.is_empty() {
-                return Reach { end: None, needs_more };
+                return PatternReach { end: None, needs_more };
             }
             ends = further;
         }
-        Reach { end: ends.last().copied(), needs_more }
+        PatternReach { end: ends.last().copied(), needs_more }
     }
 
     /// Adds the positions after further backslashes, up to [`MAX_REPEATED`].

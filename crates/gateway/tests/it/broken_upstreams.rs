@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use opencode_run_gateway::{Options, Protocol};
+use opencode_run_gateway::{GatewayOptions, Protocol};
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use crate::support::{EVENTS, LIMIT, Recorder, Server, Setup, ask, chunk, read_request, read_to_end, upstream};
 
 /// Options with short timeouts that are still long enough for successful operations on a busy machine.
-fn impatient() -> Options {
-    let mut options = Options::default();
+fn impatient() -> GatewayOptions {
+    let mut options = GatewayOptions::default();
     options.silence_timeout = Duration::from_secs(2);
     options.connect_timeout = Duration::from_secs(2);
     options
@@ -34,7 +34,7 @@ async fn upstream_down_is_bad_gateway() {
 
 #[tokio::test]
 async fn unresolvable_upstream_is_bad_gateway() {
-    let mut direct = Options::default();
+    let mut direct = GatewayOptions::default();
     direct.proxy = opencode_run_gateway::Proxy::None;
     let setup = Setup::with(direct, &upstream("http://no-such-host.invalid/v1", Protocol::OpenAiCompatible));
     setup.chat().await.assert_fault(502, "gateway_unreachable");
@@ -157,7 +157,7 @@ async fn pause_within_limit_is_accepted() {
         stream.write_all(chunk("").as_bytes()).await.unwrap();
     })
     .await;
-    let mut options = Options::default();
+    let mut options = GatewayOptions::default();
     options.silence_timeout = LIMIT;
     let setup = Setup::with(options, &upstream(&server.url(), Protocol::OpenAiCompatible));
     let mut connection = ask(&setup.path, "chat/completions", &[], "{}").await;

@@ -1,6 +1,6 @@
 //! Usage counting in each protocol, streamed and not.
 
-use opencode_run_gateway::{Options, Prices, Protocol, Upstream};
+use opencode_run_gateway::{GatewayOptions, Prices, Protocol, Upstream};
 
 use crate::support::{EVENTS, Recorder, Server, Setup, chunk, post, upstream};
 
@@ -65,7 +65,8 @@ async fn tokens_of_all_protocols_are_counted() {
     ] {
         let provider = Recorder::new(200, kind, body).await;
         let prices = Some(Prices { input: 10_000.0, output: 100_000.0 });
-        let setup = Setup::with(Options::default(), &Upstream { prices, ..upstream(&provider.server.url(), protocol) });
+        let setup =
+            Setup::with(GatewayOptions::default(), &Upstream { prices, ..upstream(&provider.server.url(), protocol) });
         for _ in 0..2 {
             assert_eq!(post(&setup.path, rest, "{}").await.text(), body);
         }
@@ -85,7 +86,7 @@ async fn tokens_of_all_protocols_are_counted() {
 async fn aborted_answer_counts_reported_tokens() {
     let start = "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":40,\"output_tokens\":1}}}\n\n";
     let server = Server::bytes(format!("{EVENTS}{}", chunk(start))).await;
-    let setup = Setup::with(Options::default(), &upstream(&server.url(), Protocol::Anthropic));
+    let setup = Setup::with(GatewayOptions::default(), &upstream(&server.url(), Protocol::Anthropic));
     assert!(!post(&setup.path, "messages", "{}").await.whole);
     let traffic = setup.budget.traffic();
     assert_eq!((traffic.tokens.input, traffic.tokens.output, traffic.failed), (40, 1, 1));

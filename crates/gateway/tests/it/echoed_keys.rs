@@ -79,7 +79,7 @@ async fn header_named_like_key_is_dropped() {
     };
     let server = Server::bytes(answer("200 OK", "x-SK-lower-case-123: 1\r\n", b"{}")).await;
     let setup = Setup::with(
-        opencode_run_gateway::Options::default(),
+        opencode_run_gateway::GatewayOptions::default(),
         &opencode_run_gateway::Upstream { base_url: server.url(), ..upstream },
     );
     assert!(!format!("{:?}", setup.chat().await).contains("sk-lower"));
@@ -131,7 +131,7 @@ async fn decompression_bomb_is_aborted() {
     let body = compressed("gzip", &" ".repeat(8 << 20)).await;
     assert!(body.len() < 64 << 10);
     let server = Server::bytes(answer("200 OK", "content-encoding: gzip\r\n", &body)).await;
-    let mut options = opencode_run_gateway::Options::default();
+    let mut options = opencode_run_gateway::GatewayOptions::default();
     options.max_answer_bytes = 1 << 20;
     let upstream = crate::support::upstream(&server.url(), opencode_run_gateway::Protocol::OpenAiCompatible);
     let seen = Setup::with(options, &upstream).chat().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opencode_run_gateway::{AnswerFault, Options, Protocol};
+use opencode_run_gateway::{AnswerFault, GatewayOptions, Protocol};
 
 use tokio::io::AsyncWriteExt;
 
@@ -115,7 +115,7 @@ async fn non_streaming_request_accepts_any_answer() {
         (Protocol::Google, "models/m:streamGenerateContent", "{}"),
         (Protocol::Other, "chat/completions", STREAM),
     ] {
-        let setup = Setup::with(Options::default(), &upstream(&provider.server.url(), protocol));
+        let setup = Setup::with(GatewayOptions::default(), &upstream(&provider.server.url(), protocol));
         for _ in 0..3 {
             let answer = post(&setup.path, path, body).await;
             assert_eq!((answer.status, answer.text()), (200, WHOLE), "{path}");
@@ -160,7 +160,7 @@ async fn endless(first: &'static str, piece: &'static str) -> Server {
 
 #[tokio::test]
 async fn endless_answers_are_aborted_without_retry() {
-    let mut options = Options::default();
+    let mut options = GatewayOptions::default();
     (options.max_event_bytes, options.max_answer_bytes) = (1 << 20, 4 << 20);
     for (first, piece, what) in [
         ("data: ", "xxxxxxxxxxxxxxxx", "an event"),
@@ -186,7 +186,7 @@ async fn endless_answers_are_aborted_without_retry() {
 /// Sends a request through the protocol and returns the number of pieces of the answer that count as content.
 async fn content_of(protocol: Protocol, body: &'static str) -> u64 {
     let provider = Recorder::new(200, "text/event-stream", body).await;
-    let setup = Setup::with(Options::default(), &upstream(&provider.server.url(), protocol));
+    let setup = Setup::with(GatewayOptions::default(), &upstream(&provider.server.url(), protocol));
     let bytes = setup.budget.watch_bytes();
     let content = setup.budget.watch_content();
     let route = match protocol {

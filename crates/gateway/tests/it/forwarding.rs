@@ -7,7 +7,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use opencode_run_gateway::{KeyHeader, Options, Parameters, Protocol, Upstream};
+use opencode_run_gateway::{GatewayOptions, KeyHeader, Parameters, Protocol, Upstream};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -57,8 +57,10 @@ async fn key_header_depends_on_protocol() {
         (Protocol::Other, KeyHeader::Named("x-special".to_owned()), "messages", "x-special", KEY.to_owned()),
     ] {
         let provider = Recorder::new(200, "application/json", "{}").await;
-        let setup =
-            Setup::with(Options::default(), &Upstream { key_header, ..upstream(&provider.server.url(), protocol) });
+        let setup = Setup::with(
+            GatewayOptions::default(),
+            &Upstream { key_header, ..upstream(&provider.server.url(), protocol) },
+        );
         assert_eq!(post(&setup.path, rest, "{}").await.status, 200);
         let seen = provider.only();
         assert_eq!(seen.target, format!("/v1/{rest}"));
@@ -72,7 +74,7 @@ async fn key_header_depends_on_protocol() {
 async fn missing_key_sends_no_header() {
     let provider = Recorder::new(200, "application/json", "{}").await;
     let keyless = Upstream::new(provider.server.url(), Protocol::OpenAiCompatible);
-    let setup = Setup::with(Options::default(), &keyless);
+    let setup = Setup::with(GatewayOptions::default(), &keyless);
     send(&setup.path, "chat/completions", &[("authorization", "Bearer mine")], "{}").await;
     assert_eq!(provider.only().header("authorization"), None);
 }
@@ -99,8 +101,10 @@ async fn parameters_reach_every_protocol() {
         ),
     ] {
         let provider = Recorder::new(200, "application/json", "{}").await;
-        let setup =
-            Setup::with(Options::default(), &Upstream { parameters, ..upstream(&provider.server.url(), protocol) });
+        let setup = Setup::with(
+            GatewayOptions::default(),
+            &Upstream { parameters, ..upstream(&provider.server.url(), protocol) },
+        );
         post(&setup.path, rest, "{\"model\": \"m\"}").await;
         assert_eq!(provider.only().json(), expected);
     }
@@ -240,7 +244,7 @@ async fn model_list_request_has_no_body() {
 #[tokio::test]
 async fn idle_connection_stays_open() {
     let provider = Recorder::new(200, "application/json", "{}").await;
-    let mut options = Options::default();
+    let mut options = GatewayOptions::default();
     options.client_timeout = Duration::from_secs(1);
     let setup = Setup::with(options, &upstream(&provider.server.url(), Protocol::OpenAiCompatible));
     let mut connection = Connection::to(address(&setup.path)).await;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use opencode_run_gateway::{AnswerFault, Options, Protocol};
+use opencode_run_gateway::{AnswerFault, GatewayOptions, Protocol};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -135,7 +135,7 @@ async fn asked(format: &Format, head: &'static str, body: String, end: End, tls:
     } else {
         server = plain(head, body, end).await;
         url = server.url();
-        options = Options::default();
+        options = GatewayOptions::default();
     }
     let setup = Setup::with(options, &upstream(&url, format.protocol));
     let answer = send(&setup.path, format.path, &[], "{\"stream\":true}").await;

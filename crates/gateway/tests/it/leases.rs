@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opencode_run_gateway::{Gateway, LeaseError, Options, Protocol, Route, UsageBudget, UsageLimits};
+use opencode_run_gateway::{Gateway, GatewayOptions, LeaseError, Protocol, Route, UsageBudget, UsageLimits};
 
 use crate::support::{Answer, Recorder, send, upstream};
 
@@ -11,7 +11,7 @@ async fn provider() -> Recorder {
 }
 
 fn open(provider: &Recorder, grace: Duration) -> Route {
-    let mut options = Options::default();
+    let mut options = GatewayOptions::default();
     options.lease_grace = grace;
     let gateway = Gateway::start_with(options).unwrap();
     gateway.open(&upstream(&provider.server.url(), Protocol::OpenAiCompatible)).unwrap()

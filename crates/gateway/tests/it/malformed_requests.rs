@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use opencode_run_gateway::{Options, Protocol};
+use opencode_run_gateway::{GatewayOptions, Protocol};
 
 use crate::support::{Recorder, Setup, ask, post, raw, target, until, upstream};
 
@@ -113,7 +113,7 @@ async fn non_http_bytes_are_harmless() {
 #[tokio::test]
 async fn oversized_request_is_rejected() {
     let provider = Recorder::new(200, "application/json", "{}").await;
-    let mut options = Options::default();
+    let mut options = GatewayOptions::default();
     options.max_request_bytes = 1000;
     let setup = Setup::with(options, &upstream(&provider.server.url(), Protocol::OpenAiCompatible));
     assert_eq!(post(&setup.path, "chat/completions", &"x".repeat(1000)).await.status, 200);
@@ -135,7 +135,7 @@ async fn expect_continue_is_answered() {
 #[tokio::test]
 async fn incomplete_request_is_rejected() {
     let provider = Recorder::new(200, "application/json", "{}").await;
-    let mut options = Options::default();
+    let mut options = GatewayOptions::default();
     options.client_timeout = Duration::from_secs(2);
     let setup = Setup::with(options, &upstream(&provider.server.url(), Protocol::OpenAiCompatible));
     let target = target(&setup.path, "chat/completions");
@@ -147,7 +147,7 @@ async fn incomplete_request_is_rejected() {
 #[tokio::test]
 async fn connection_without_route_is_closed() {
     let provider = Recorder::new(200, "application/json", "{}").await;
-    let mut options = Options::default();
+    let mut options = GatewayOptions::default();
     options.client_timeout = Duration::from_secs(2);
     let setup = Setup::with(options, &upstream(&provider.server.url(), Protocol::OpenAiCompatible));
     let other_users = ["", "POST / HTTP/1.1\r\nhos", "GET /x HTTP/1.1\r\nhost: x\r\n\r\n"].map(|bytes| async {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use axum::{body::Body, extract::Request, response::Response};
-use opencode_run_gateway::{KeyHeader, ModelList, OpenError, Options, ProbeError, Protocol, Proxy, Upstream, probe};
+use opencode_run_gateway::{
+    GatewayOptions, KeyHeader, ModelList, OpenError, ProbeError, Protocol, Proxy, Upstream, probe,
+};
 use tokio::net::TcpListener;
 
 use crate::support::{KEY, LIMIT, Recorder, Server, read_to_end, soon, upstream};
@@ -11,10 +13,10 @@ use crate::support::{KEY, LIMIT, Recorder, Server, read_to_end, soon, upstream};
 const LIST: &str = r#"{"data":[{"id":"large"}]}"#;
 
 async fn look(upstream: &Upstream) -> Result<ModelList, ProbeError> {
-    look_with(upstream, Options::default()).await
+    look_with(upstream, GatewayOptions::default()).await
 }
 
-async fn look_with(upstream: &Upstream, options: Options) -> Result<ModelList, ProbeError> {
+async fn look_with(upstream: &Upstream, options: GatewayOptions) -> Result<ModelList, ProbeError> {
     let result = soon("the probe", probe(upstream, &options, LIMIT)).await;
     assert!(!format!("{result:?}").contains(KEY), "{result:?}");
     if let Err(error) = &result {
@@ -71,7 +73,7 @@ async fn status_determines_probe_error() {
 async fn unreachable_differs_from_unresolvable() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let direct = || {
-        let mut options = Options::default();
+        let mut options = GatewayOptions::default();
         options.proxy = Proxy::None;
         options
     };
@@ -99,7 +101,7 @@ async fn probe_times_out() {
     })
     .await;
     let upstream = upstream(&stalls.url(), Protocol::OpenAiCompatible);
-    let error = probe(&upstream, &Options::default(), Duration::from_millis(300)).await.unwrap_err();
+    let error = probe(&upstream, &GatewayOptions::default(), Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(error, ProbeError::TimedOut), "{error:?}");
 }
 

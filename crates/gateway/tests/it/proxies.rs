@@ -1,6 +1,6 @@
 //! Upstreams behind a proxy. Their names cannot be resolved, so that only the proxy can reach them.
 
-use opencode_run_gateway::{Gateway, Options, Protocol, Proxy, StartError};
+use opencode_run_gateway::{Gateway, GatewayOptions, GatewayStartError, Protocol, Proxy};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::{KEY, Server, Setup, read_request, upstream};
@@ -15,8 +15,8 @@ async fn mirror() -> Server {
     .await
 }
 
-fn by(proxy: String) -> Options {
-    let mut options = Options::default();
+fn by(proxy: String) -> GatewayOptions {
+    let mut options = GatewayOptions::default();
     options.proxy = Proxy::Fixed(proxy);
     options
 }
@@ -69,5 +69,5 @@ fn proxy_password_is_hidden() {
 #[test]
 fn invalid_proxy_is_rejected_at_start() {
     let error = Gateway::start_with(by("gopher://x".to_owned())).unwrap_err();
-    assert!(matches!(error, StartError::Proxy));
+    assert!(matches!(error, GatewayStartError::Proxy));
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Request, response::Response};
-use opencode_run_gateway::{Gateway, Lease, Options, Protocol, Route, Upstream, UsageBudget};
+use opencode_run_gateway::{Gateway, GatewayOptions, Lease, Protocol, Route, Upstream, UsageBudget};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -170,10 +170,10 @@ pub(crate) fn upstream(url: &str, protocol: Protocol) -> Upstream {
 
 impl Setup {
     pub(crate) fn new(url: &str) -> Self {
-        Self::with(Options::default(), &upstream(url, Protocol::OpenAiCompatible))
+        Self::with(GatewayOptions::default(), &upstream(url, Protocol::OpenAiCompatible))
     }
 
-    pub(crate) fn with(options: Options, upstream: &Upstream) -> Self {
+    pub(crate) fn with(options: GatewayOptions, upstream: &Upstream) -> Self {
         let gateway = Gateway::start_with(options).unwrap();
         let path = gateway.open(upstream).unwrap();
         let budget = UsageBudget::unlimited();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::{body::Body, extract::Request, response::Response};
-use opencode_run_gateway::{Options, Protocol, Throttle, Upstream};
+use opencode_run_gateway::{GatewayOptions, Protocol, Throttle, Upstream};
 
 use crate::support::{Server, Setup, soon, until, upstream};
 
@@ -38,8 +38,8 @@ async fn refused_source_gets_no_request() {
     let throttle = Throttle::new(move |after| into.lock().unwrap().push(after));
     let upstream =
         || Upstream { throttle: Some(throttle.clone()), ..upstream(&server.url(), Protocol::OpenAiCompatible) };
-    let one = Setup::with(Options::default(), &upstream());
-    let other = Setup::with(Options::default(), &upstream());
+    let one = Setup::with(GatewayOptions::default(), &upstream());
+    let other = Setup::with(GatewayOptions::default(), &upstream());
     let refused = one.chat().await;
     assert_eq!((refused.status, noted.lock().unwrap().as_slice()), (429, &[Some(Duration::from_secs(1))][..]));
     assert!(one.lease.is_held() && other.lease.is_held(), "the pause is that of the source");
@@ -60,7 +60,7 @@ async fn rate_spaces_requests() {
     let interval = Duration::from_millis(50);
     let throttle = Throttle::new(|_| {}).with_interval(interval);
     let upstream = Upstream { throttle: Some(throttle), ..upstream(&server.url(), Protocol::OpenAiCompatible) };
-    let setup = Setup::with(Options::default(), &upstream);
+    let setup = Setup::with(GatewayOptions::default(), &upstream);
     let answers = futures_util::future::join_all((0..6).map(|_| setup.chat()));
     assert!(soon("the answers", answers).await.iter().all(|answer| answer.status == 200));
     let arrivals = arrivals.lock().unwrap();

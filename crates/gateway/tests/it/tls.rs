@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use opencode_run_gateway::{Gateway, OpenError, Options, ProbeError, Protocol, probe};
+use opencode_run_gateway::{Gateway, GatewayOptions, OpenError, ProbeError, Protocol, probe};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::{
@@ -83,13 +83,13 @@ impl Authority {
     }
 }
 
-pub(crate) fn trusting(authority: &Authority) -> Options {
-    let mut options = Options::default();
+pub(crate) fn trusting(authority: &Authority) -> GatewayOptions {
+    let mut options = GatewayOptions::default();
     options.extra_certificates = Some(authority.file.path().to_owned());
     options
 }
 
-fn setup(options: Options, server: &Server) -> Setup {
+fn setup(options: GatewayOptions, server: &Server) -> Setup {
     let url = format!("https://localhost:{}/v1", server.address.port());
     Setup::with(options, &upstream(&url, Protocol::OpenAiCompatible))
 }
@@ -158,7 +158,7 @@ fn unreadable_certificates_fail_open() {
             Some(content) => std::fs::write(&path, content).unwrap(),
             None => drop(file),
         }
-        let mut options = Options::default();
+        let mut options = GatewayOptions::default();
         options.extra_certificates = Some(path);
         let gateway = Gateway::start_with(options).unwrap();
         let error = gateway.open(&upstream("https://localhost/v1", Protocol::OpenAiCompatible)).unwrap_err();

@@ -4,7 +4,7 @@
 //! existing line would break all existing journals.
 
 use super::*;
-use crate::line::{FORMAT, Line};
+use crate::line::{FORMAT, JournalLine};
 use opencode_run_core::{
     LimitKind, ModelSourceType, ModelTraffic, PermissionPolicy, PermissionRequest, ProcessExit, QuestionRequest,
     ReportedError, TurnFailure, Warning, WarningCode,
@@ -141,13 +141,13 @@ fn starts() -> [TurnStart; 2] {
 /// Returns the journal as written by this version.
 fn written() -> String {
     let isolated = Task::new("hello", "/home/me/task_hello_0a1b2c3d").isolated(true);
-    let line = |line: Line<'_>| serde_json::to_string(&line).unwrap() + "\n";
-    let mut text = line(Line::Journal { format: FORMAT, task: Cow::Owned(isolated), session: None });
+    let line = |line: JournalLine<'_>| serde_json::to_string(&line).unwrap() + "\n";
+    let mut text = line(JournalLine::Journal { format: FORMAT, task: Cow::Owned(isolated), session: None });
     let [full, plain] = starts();
     for (number, inputs) in turns().iter().enumerate() {
-        text += &line(Line::Turn(Cow::Borrowed(if number == 0 { &full } else { &plain })));
+        text += &line(JournalLine::Turn(Cow::Borrowed(if number == 0 { &full } else { &plain })));
         for (at, input) in (1..).zip(inputs) {
-            text += &line(Line::of(Duration::from_millis(at), input).unwrap());
+            text += &line(JournalLine::of(Duration::from_millis(at), input).unwrap());
         }
     }
     text

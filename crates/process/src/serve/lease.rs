@@ -8,7 +8,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// The leases of an executor's servers.
 #[derive(Debug)]
-pub(crate) struct Leases {
+pub(crate) struct ServerLeases {
     permits: Arc<Semaphore>,
     shared: Arc<Shared>,
 }
@@ -25,7 +25,7 @@ struct Shared {
 
 /// A server's lease. It is released when the server's process is gone, even if turns still hold the server.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lease {
+pub(crate) struct ServerLease {
     permit: Arc<Mutex<Option<Permit>>>,
     shared: Arc<Shared>,
 }
@@ -36,14 +36,14 @@ struct Permit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Leases {
+impl ServerLeases {
     pub(crate) fn new(max_servers: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(max_servers)), shared: Arc::default() }
     }
 
     /// Returns a lease as soon as one is free. If fewer servers are ending than calls are waiting, calls `evict`, now
     /// and whenever a server may have become idle.
-    pub(crate) async fn acquire(&self, evict: impl Fn()) -> Lease {
+    pub(crate) async fn acquire(&self, evict: impl Fn()) -> ServerLease {
         let mut permit = pin!(Arc::clone(&self.permits).acquire_owned());
         let _waiting = Counted::new(&self.shared, |shared| &shared.waiting);
         loop {
@@ -62,7 +62,7 @@ impl Leases {
             };
             // The semaphore is never closed.
             let permit = permit.ok().map(|permit| Permit { ending: None, _permit: permit });
-            return Lease { permit: Arc::new(Mutex::new(permit)), shared: Arc::clone(&self.shared) };
+            return ServerLease { permit: Arc::new(Mutex::new(permit)), shared: Arc::clone(&self.shared) };
         }
     }
 
@@ -72,7 +72,7 @@ impl Leases {
     }
 }
 
-impl Lease {
+impl ServerLease {
     /// Wakes the calls that wait for an idle server.
     pub(crate) fn announce_idle(&self) {
         self.shared.idle.notify_waiters();
@@ -127,13 +127,13 @@ mod tests {
     use std::cell::RefCell;
     use std::time::Duration;
 
-    async fn is_pending(future: impl Future<Output = Lease>) -> bool {
+    async fn is_pending(future: impl Future<Output = ServerLease>) -> bool {
         tokio::time::timeout(Duration::from_secs(1), future).await.is_err()
     }
 
     #[tokio::test(start_paused = true)]
     async fn server_is_not_evicted_if_a_lease_is_free() {
-        let leases = Leases::new(1);
+        let leases = ServerLeases::new(1);
         let lease = leases.acquire(|| panic!("there is one")).await;
         assert!(is_pending(leases.acquire(|| ())).await);
         lease.release();
@@ -143,13 +143,13 @@ mod tests {
     /// The first waiting call may get the lease of a server that another call has ended.
     #[tokio::test(start_paused = true)]
     async fn every_waiter_gets_an_evicted_lease() {
-        let leases = Leases::new(2);
+        let leases = ServerLeases::new(2);
         let idle = RefCell::new(Vec::new());
         let evicted = RefCell::new(0);
         let ending = RefCell::new(Vec::new());
         let evict = || {
             if let Some(lease) = idle.borrow_mut().pop() {
-                Lease::will_be_released(&lease);
+                ServerLease::will_be_released(&lease);
                 ending.borrow_mut().push(lease);
                 *evicted.borrow_mut() += 1;
             }
@@ -176,9 +176,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn moved_lease_is_released_by_new_owner() {
-        let leases = Leases::new(1);
+        let leases = ServerLeases::new(1);
         let old = leases.acquire(|| ()).await;
-        let successor = Lease::default();
+        let successor = ServerLease::default();
         old.move_to(&successor);
         old.release();
         assert!(is_pending(leases.acquire(|| ())).await);

@@ -1,6 +1,6 @@
 //! The servers of an executor, by the settings that are fixed when a server starts.
 
-use super::lease::{Lease, Leases};
+use super::lease::{ServerLease, ServerLeases};
 use super::server::Server;
 use crate::Launch;
 use crate::launch_key::LaunchKey;
@@ -42,7 +42,7 @@ pub(crate) struct Pool {
     epoch: Mutex<Epoch>,
     /// The leases of the servers that may be alive. Draining servers have none: they end with their turns, and the turn
     /// that drains one may need another.
-    leases: Leases,
+    leases: ServerLeases,
 }
 
 /// How long a turn waits for a lease if all are taken. The turn's own limits apply as well.
@@ -50,7 +50,7 @@ const LEASE_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Pool {
     pub(crate) fn new(launch: Launch, home: PathBuf, memory_limit: Option<u64>) -> Self {
-        let leases = Leases::new(launch.server_limit());
+        let leases = ServerLeases::new(launch.server_limit());
         Self {
             launch,
             home,
@@ -117,7 +117,7 @@ impl Pool {
     /// # Errors
     ///
     /// If no server becomes idle within [`LEASE_TIMEOUT`].
-    async fn lease(&self) -> Result<Lease, StartError> {
+    async fn lease(&self) -> Result<ServerLease, StartError> {
         let lease = self.leases.acquire(|| self.end_longest_idle());
         tokio::time::timeout(LEASE_TIMEOUT, lease).await.map_err(|_| {
             let max_servers = self.launch.server_limit();
@@ -196,7 +196,7 @@ impl Pool {
         let epoch = self.epoch().clone();
         tokio::spawn(async move {
             // The successor gets the lease of the old server.
-            let lease = Lease::default();
+            let lease = ServerLease::default();
             let start = Server::start(&launch, &launch_key, &home, &epoch.monitors, &lease);
             // If the epoch is over, or the pool or the old server is gone, no successor is needed.
             if let Some(successor) = epoch.over.run_until_cancelled(start).await

@@ -1,6 +1,6 @@
 //! The process of a server that we start: start, monitoring, and the end of its process tree.
 
-use super::lease::Lease;
+use super::lease::ServerLease;
 use super::start_error::err_unreachable;
 use crate::Launch;
 use crate::backoff;
@@ -74,7 +74,7 @@ impl ServerProcess {
         environment: &Environment,
         directory: &Path,
         monitors: &TaskTracker,
-        lease: &Lease,
+        lease: &ServerLease,
     ) -> Result<(Self, Url, String), StartError> {
         let failed = |why: String| {
             let remedy = resource_hint(&why).map_or(Remedy::CheckOpencodeOrRunWithoutServer, Remedy::advice);
@@ -139,7 +139,7 @@ impl ServerProcess {
         directory: &Path,
         password: &str,
         monitors: &TaskTracker,
-        lease: &Lease,
+        lease: &ServerLease,
     ) -> Result<(Self, oneshot::Receiver<Url>), String> {
         let tag = EnvironmentTag::new();
         let generation = launch.opencode().generation();

@@ -3,7 +3,7 @@
 use super::directories::{EndedTurn, TurnDirectories};
 use super::dispatcher::EventDispatcher;
 use super::kill_batches::KillBatches;
-use super::lease::Lease;
+use super::lease::ServerLease;
 use super::models::{err_no_model, err_no_variant, missing_variant};
 use super::process::ServerProcess;
 use super::start_error::err_unreachable;
@@ -66,7 +66,7 @@ pub(crate) struct Server {
     /// The version of its opencode.
     pub(crate) version: Version,
     /// The lease for being alive, which the process holds as well.
-    lease: Lease,
+    lease: ServerLease,
     /// Holds the resources that the server was started with.
     launch_guard: Option<LaunchGuard>,
 }
@@ -83,7 +83,7 @@ impl Server {
         launch_key: &LaunchKey,
         directory: &Path,
         monitors: &TaskTracker,
-        lease: &Lease,
+        lease: &ServerLease,
     ) -> Result<Self, StartError> {
         let (launch_guard, environment) = launch_key.prepare_on_thread(launch).await?;
         let (process, url, password) = ServerProcess::start(launch, &environment, directory, monitors, lease).await?;
@@ -153,7 +153,7 @@ impl Server {
             baseline_memory,
             is_recycling,
             idle_since: Mutex::new(Instant::now()),
-            lease: Lease::default(),
+            lease: ServerLease::default(),
             launch_guard: None,
         }
     }
@@ -333,7 +333,7 @@ impl Server {
     }
 
     /// Returns the server's lease.
-    pub(crate) fn lease(&self) -> &Lease {
+    pub(crate) fn lease(&self) -> &ServerLease {
         &self.lease
     }
 

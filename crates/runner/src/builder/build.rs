@@ -6,7 +6,7 @@ use crate::driver::{Driver, Transport};
 use crate::host::Host;
 use crate::journal::Beginning;
 use crate::launch_options::Reach;
-use crate::previous::History;
+use crate::previous::ModelHistory;
 use crate::runner::AtEnd;
 use crate::task_place::Resolved;
 use crate::{BuildError, Runner, RunnerError};
@@ -96,7 +96,7 @@ impl RunnerBuilder {
         if resumes {
             defaults.adopt_options_of(beginning.conversation.turns.last().map(AsRef::as_ref));
         }
-        let history = History::new(&beginning.conversation.turns, session_model.as_ref());
+        let history = ModelHistory::new(&beginning.conversation.turns, session_model.as_ref());
         let end = AtEnd { owns_host, ephemeral: self.ephemeral, cleanup: self.cleanup };
         Ok(Runner::new(host, end, beginning, directory, defaults, history))
     }

@@ -11,4 +11,4 @@ mod plan;
 pub(crate) use errors::error_body;
 pub(crate) use frame::Head;
 pub(crate) use models::model_list;
-pub(crate) use plan::{Plan, Step, plan};
+pub(crate) use plan::{AnswerPlan, Step, plan};

@@ -26,7 +26,7 @@ pub(crate) enum Step {
 
 /// A whole answer.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct AnswerPlan {
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
     pub(crate) steps: Vec<Step>,
@@ -39,14 +39,18 @@ pub(crate) fn plan(
     head: Head,
     answer: &Answer,
     placeholders: &Placeholders,
-) -> Plan {
+) -> AnswerPlan {
     let mut wire: Box<dyn Wire> = match protocol {
         Protocol::OpenAi => Box::new(OpenAiWire::new(head)),
         Protocol::Anthropic => Box::new(AnthropicWire::new(head)),
         Protocol::Google => Box::new(GoogleWire::new(head)),
     };
     if streaming {
-        Plan { status: 200, content_type: "text/event-stream", steps: stream(wire.as_mut(), answer, placeholders) }
+        AnswerPlan {
+            status: 200,
+            content_type: "text/event-stream",
+            steps: stream(wire.as_mut(), answer, placeholders),
+        }
     } else {
         whole(protocol, wire.as_mut(), answer, placeholders)
     }
@@ -108,7 +112,7 @@ fn chunks<'a>(text: &'a str, words: &Words) -> Vec<&'a str> {
     pieces
 }
 
-fn whole(protocol: Protocol, wire: &mut dyn Wire, answer: &Answer, placeholders: &Placeholders) -> Plan {
+fn whole(protocol: Protocol, wire: &mut dyn Wire, answer: &Answer, placeholders: &Placeholders) -> AnswerPlan {
     let mut steps = Vec::new();
     let mut said = Vec::new();
     let mut end = None;
@@ -143,7 +147,7 @@ fn whole(protocol: Protocol, wire: &mut dyn Wire, answer: &Answer, placeholders:
         }
         _ => steps.push(Step::Send(json())),
     }
-    Plan { status, content_type: "application/json", steps }
+    AnswerPlan { status, content_type: "application/json", steps }
 }
 
 fn first_half(mut json: String) -> String {

@@ -5,7 +5,7 @@ use crate::Usage;
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::OpenAi, Protocol::Anthropic, Protocol::Google];
 
-fn lay_out(protocol: Protocol, streaming: bool, answer: &Answer) -> Plan {
+fn lay_out(protocol: Protocol, streaming: bool, answer: &Answer) -> AnswerPlan {
     let head = Head { model: "gpt-4".into(), number: 7, created: 1_700_000_000, usage: answer.usage };
     let placeholders = Placeholders { last_user: "hello".into(), turn: 2 };
     plan(protocol, streaming, head, answer, &placeholders)
@@ -23,7 +23,7 @@ fn rich_answer() -> Answer {
 }
 
 /// Returns the steps as received by a client, with pauses in brackets.
-fn transcript(plan: &Plan) -> String {
+fn transcript(plan: &AnswerPlan) -> String {
     let steps = plan.steps.iter().map(|step| match step {
         Step::Send(text) => text.replace('\r', "\\r"),
         other => format!("[{other:?}]\n"),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{self, SECONDS, chat, openai, streamed};
 use opencode_run_scripted_model::{
-    Answer, ErrorReply, Finish, Options, Part, Protocol, Script, ScriptedModel, StartError, Usage, When,
+    Answer, ErrorReply, Finish, ModelStartError, Options, Part, Protocol, Script, ScriptedModel, Usage, When,
 };
 use serde_json::{Value, json};
 
@@ -179,10 +179,10 @@ fn port_in_use_is_an_error() {
     let model = ScriptedModel::start(Script::new()).unwrap();
     let options = Options::default().port(model.address().port());
     let error = ScriptedModel::start_with(Script::new(), &options).unwrap_err();
-    assert!(matches!(error, StartError::Bind { .. }));
+    assert!(matches!(error, ModelStartError::Bind { .. }));
     assert_eq!(error.to_string(), format!("listen on {}", model.address()));
     let error = ScriptedModel::start(Script::always(ErrorReply::new(42))).unwrap_err();
-    assert!(matches!(error, StartError::Script(_)));
+    assert!(matches!(error, ModelStartError::Script(_)));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const SUMMARY_INTERVAL: Duration = Duration::from_mins(1);
 const MAX_BARS: usize = 12;
 
 /// Shows the progress of a batch.
-pub(super) struct Progress {
+pub(super) struct BatchProgress {
     console: Console,
     bars: Option<Bars>,
     began: Instant,
@@ -30,7 +30,7 @@ struct Bars {
     tasks: Vec<ProgressBar>,
 }
 
-impl Progress {
+impl BatchProgress {
     pub(super) fn new(console: Console) -> Self {
         let bars = (!console.quiet && std::io::stderr().is_terminal()).then(Bars::new);
         let now = Instant::now();

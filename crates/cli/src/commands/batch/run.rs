@@ -1,7 +1,7 @@
 //! A batch that runs.
 
 use super::load;
-use super::progress::Progress;
+use super::progress::BatchProgress;
 use crate::args::{BatchRunArgs, ReportFormat};
 use crate::commands::print::print_text;
 use crate::console::Console;
@@ -12,8 +12,8 @@ use crate::output::TextKind;
 use crate::signals::Signals;
 use crate::{surroundings, watch};
 use opencode_run_batch::run::{
-    Batch, BatchFailure, BatchFolder, BatchOptions, Control, HostRunner, HostRunnerOptions, Input, Plan, PlanError,
-    Redo, Request, Summary, Throttles, serve,
+    Batch, BatchFailure, BatchFolder, BatchOptions, ControlMessage, ControlRequest, HostRunner, HostRunnerOptions,
+    Plan, PlanError, Redo, Summary, TaskLine, Throttles, serve,
 };
 use opencode_run_batch::scheduler::StopReason;
 use opencode_run_batch::workspace::{REGISTRY, WorkspaceOptions};
@@ -53,14 +53,14 @@ pub(crate) async fn drive(
     batch: Batch,
     ledger: Ledger,
     folder: &BatchFolder,
-    input: Option<mpsc::Receiver<Input>>,
+    input: Option<mpsc::Receiver<TaskLine>>,
     signals: &Signals,
     console: Console,
 ) -> (Summary, Code) {
     // A first signal lets running tasks finish.
     signals.disable_shutdown_timeout();
     let (controls, receiver) = mpsc::channel(16);
-    let mut progress = Progress::new(console);
+    let mut progress = BatchProgress::new(console);
     let mut observe = |batch: &Batch, event: opencode_run_batch::run::BatchEvent<'_>| progress.show(batch, &event);
     let socket = folder.socket();
     let summary = tokio::select! {
@@ -85,7 +85,7 @@ struct Prepared {
     batch: Batch,
     ledger: Ledger,
     folder: BatchFolder,
-    input: Option<mpsc::Receiver<Input>>,
+    input: Option<mpsc::Receiver<TaskLine>>,
     format: Option<ReportFormat>,
 }
 
@@ -280,13 +280,13 @@ fn ledger_error(error: &LedgerError) -> CommandError {
 }
 
 /// Reads tasks from stdin, on a detached thread.
-fn stdin() -> mpsc::Receiver<Input> {
+fn stdin() -> mpsc::Receiver<TaskLine> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
         for (number, line) in (1..).zip(std::io::stdin().lock().split(b'\n')) {
             let Ok(line) = line else { return };
             let line = String::from_utf8_lossy(&line).into_owned();
-            if sender.blocking_send(Input { number, line }).is_err() {
+            if sender.blocking_send(TaskLine { number, line }).is_err() {
                 return;
             }
         }
@@ -298,7 +298,7 @@ fn stdin() -> mpsc::Receiver<Input> {
 async fn listen(
     socket: &Path,
     private: &Path,
-    controls: mpsc::Sender<Control>,
+    controls: mpsc::Sender<ControlMessage>,
     mut signals: Signals,
     console: Console,
 ) -> std::convert::Infallible {
@@ -318,7 +318,7 @@ async fn listen(
                 _ => "the running tasks are killed",
             });
             let (answer, _) = oneshot::channel();
-            passing.send(Control { request: Request::Signal, answer }).await.ok();
+            passing.send(ControlMessage { request: ControlRequest::Signal, answer }).await.ok();
         }
         std::future::pending().await
     };

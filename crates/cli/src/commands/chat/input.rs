@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 /// The next input.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum NextInput {
     Line(String),
     /// Ctrl-C at the prompt, for the second time.
     Interrupt,
@@ -26,7 +26,7 @@ pub(super) enum Next {
 }
 
 /// The source of messages.
-pub(super) enum Input {
+pub(super) enum ChatInput {
     Lines {
         keyboard: Keyboard,
         is_prompted: bool,
@@ -38,7 +38,7 @@ pub(super) enum Input {
     },
 }
 
-impl Input {
+impl ChatInput {
     /// Returns whether a line editor can be used: stdin and the output are a terminal.
     pub(super) fn can_edit() -> bool {
         io::stdin().is_terminal() && screen::can_render() && screen::can_draw()
@@ -77,23 +77,23 @@ impl Input {
     /// # Errors
     ///
     /// If stdin cannot be read.
-    pub(super) async fn next(&mut self, console: Console) -> io::Result<Next> {
+    pub(super) async fn next(&mut self, console: Console) -> io::Result<NextInput> {
         match self {
             Self::Lines { keyboard, is_prompted } => {
                 if *is_prompted {
                     Stderr.write_all(b"> ").ok();
                 }
-                Ok(keyboard.next_line().await?.map_or(Next::End, Next::Line))
+                Ok(keyboard.next_line().await?.map_or(NextInput::End, NextInput::Line))
             }
             #[cfg(unix)]
             Self::Editor { editor, was_interrupted } => loop {
                 match editor.read().await? {
                     Read::Message(line) => {
                         *was_interrupted = false;
-                        return Ok(Next::Line(line));
+                        return Ok(NextInput::Line(line));
                     }
-                    Read::End => return Ok(Next::End),
-                    Read::Interrupt if *was_interrupted => return Ok(Next::Interrupt),
+                    Read::End => return Ok(NextInput::End),
+                    Read::Interrupt if *was_interrupted => return Ok(NextInput::Interrupt),
                     Read::Interrupt => {
                         *was_interrupted = true;
                         console.note("Press Ctrl-D, or Ctrl-C again, to end the chat.");

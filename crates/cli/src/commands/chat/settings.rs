@@ -8,7 +8,7 @@ use opencode_runner::Runner;
 
 /// The choices for the next turns, which override the options of the chat.
 #[derive(Debug, Default)]
-pub(super) struct Settings {
+pub(super) struct ChatSettings {
     model: Option<ModelName>,
     role: Option<ModelSourceType>,
     context: Option<String>,
@@ -16,7 +16,7 @@ pub(super) struct Settings {
     last: Option<String>,
 }
 
-impl Settings {
+impl ChatSettings {
     /// Executes an input. Returns the message to send; `Some(None)` ends the chat.
     pub(super) async fn apply(&mut self, typed: Typed, runner: &Runner, console: Console) -> Option<Option<String>> {
         // The reply to a command is printed even with --quiet, because it was requested.
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn chosen_model_resets_chosen_role() {
-        let mut settings = Settings { role: Some(ModelSourceType::Code), ..Settings::default() };
+        let mut settings = ChatSettings { role: Some(ModelSourceType::Code), ..ChatSettings::default() };
         settings.model = Some("a/b".parse().unwrap());
         settings.role = None;
         let prompt = settings.prompt("m".to_owned());

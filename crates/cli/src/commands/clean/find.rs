@@ -62,12 +62,12 @@ enum Item {
     /// The directory of a task, with its journals, which stay locked.
     Task(PathBuf, Vec<JournalFile>),
     Journal(JournalFile),
-    Session(Request),
+    Session(CleanRequest),
 }
 
 /// A session to be deleted from opencode's history.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(super) struct CleanRequest {
     pub(super) journals: PathBuf,
     pub(super) directory: PathBuf,
     pub(super) session: SessionId,
@@ -75,7 +75,7 @@ pub(super) struct Request {
 
 impl Found {
     /// Returns the session, if the item is one.
-    pub(super) fn session(&self) -> Option<Request> {
+    pub(super) fn session(&self) -> Option<CleanRequest> {
         match &self.item {
             Item::Session(request) => Some(request.clone()),
             _ => None,
@@ -173,7 +173,7 @@ fn of_journals(
             if let Some(session) = journal.created_session.clone().filter(|_| directory.is_dir()) {
                 let shown = session.to_string();
                 let journals = folder.to_owned();
-                let item = Item::Session(Request { journals, directory: directory.clone(), session });
+                let item = Item::Session(CleanRequest { journals, directory: directory.clone(), session });
                 found.push(Found { kind: CleanKind::Sessions, shown, bytes: 0, item });
             }
         }

@@ -1,13 +1,13 @@
 //! Deletes sessions from opencode's history.
 
-use super::find::Request;
+use super::find::CleanRequest;
 use crate::watch;
 use opencode_run_core::ErrorChain;
 use opencode_runner::{Host, Runner};
 use std::path::PathBuf;
 
 /// Deletes sessions with one server. Returns the number of deleted sessions, and the reason if some remain.
-pub(super) async fn delete(requests: Vec<Request>, opencode: Option<PathBuf>) -> (usize, Option<String>) {
+pub(super) async fn delete(requests: Vec<CleanRequest>, opencode: Option<PathBuf>) -> (usize, Option<String>) {
     let mut builder = Host::builder().lean(true).watcher(watch::watcher());
     if let Some(opencode) = opencode {
         builder = builder.opencode(opencode);
@@ -18,7 +18,7 @@ pub(super) async fn delete(requests: Vec<Request>, opencode: Option<PathBuf>) ->
     };
     let mut deleted = 0;
     let mut problem = None;
-    for Request { journals, directory, session } in requests {
+    for CleanRequest { journals, directory, session } in requests {
         let name = session.to_string();
         // The journal with this session proves that our task created it.
         let runner = host.runner().dir(directory).journal(journals).resume().session(session).ephemeral(true);

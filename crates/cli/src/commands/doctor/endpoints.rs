@@ -106,7 +106,7 @@ fn judge_list(place: &str, config: &ModelConfig, list: &ModelList, variable: &st
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Status;
+    use super::super::finding::FindingStatus;
     use super::*;
     use opencode_run_core::ProviderPackage;
     use opencode_run_scripted_model::{Script, ScriptedModel};
@@ -136,10 +136,10 @@ mod tests {
         ] {
             let of = |model: &str| ModelConfig { provider: ProviderPackage::new(provider), ..config(&url, model) };
             let there = finding(of("large")).await;
-            assert_eq!((there.status, there.fix.as_deref()), (Status::Ok, None), "{there:?}");
+            assert_eq!((there.status, there.fix.as_deref()), (FindingStatus::Ok, None), "{there:?}");
             assert!(there.message.ends_with("answers, accepts the key, and lists large"), "{}", there.message);
             let missing = finding(of("larg")).await;
-            assert_eq!(missing.status, Status::Warning);
+            assert_eq!(missing.status, FindingStatus::Warning);
             assert!(missing.message.ends_with("does not list larg; similar: large, large-2"), "{}", missing.message);
             assert!(missing.fix.unwrap().contains("MODEL_CODE_MODEL"));
         }
@@ -149,7 +149,7 @@ mod tests {
     async fn unreachable_endpoint_is_an_error() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let finding = finding(config(&format!("http://{nobody}/v1"), "m")).await;
-        assert_eq!(finding.status, Status::Error);
+        assert_eq!(finding.status, FindingStatus::Error);
         assert!(
             finding.message.starts_with(&format!("code: {nobody}: the connection was refused")),
             "{}",
@@ -163,15 +163,15 @@ mod tests {
         let config = config("https://api.example.com/v1", "m");
         let judged = |error| judge(ModelSourceType::Plan, &config, &Err(error));
         for (error, status, fix) in [
-            (ProbeError::UnknownHost("api.example.com".to_owned()), Status::Error, "MODEL_PLAN_BASEURL"),
-            (ProbeError::NoConnection { by_proxy: false }, Status::Error, "MODEL_PLAN_BASEURL"),
-            (ProbeError::NoConnection { by_proxy: true }, Status::Error, "HTTPS_PROXY"),
-            (ProbeError::Certificate("it has expired"), Status::Error, "NODE_EXTRA_CA_CERTS"),
-            (ProbeError::TimedOut, Status::Error, "later"),
-            (ProbeError::Redirect, Status::Error, "MODEL_PLAN_BASEURL"),
-            (ProbeError::Key(401), Status::Error, "MODEL_PLAN_APIKEY,"),
-            (ProbeError::NoList(404), Status::Ok, "MODEL_PLAN_BASEURL"),
-            (ProbeError::Status(429), Status::Warning, "later"),
+            (ProbeError::UnknownHost("api.example.com".to_owned()), FindingStatus::Error, "MODEL_PLAN_BASEURL"),
+            (ProbeError::NoConnection { by_proxy: false }, FindingStatus::Error, "MODEL_PLAN_BASEURL"),
+            (ProbeError::NoConnection { by_proxy: true }, FindingStatus::Error, "HTTPS_PROXY"),
+            (ProbeError::Certificate("it has expired"), FindingStatus::Error, "NODE_EXTRA_CA_CERTS"),
+            (ProbeError::TimedOut, FindingStatus::Error, "later"),
+            (ProbeError::Redirect, FindingStatus::Error, "MODEL_PLAN_BASEURL"),
+            (ProbeError::Key(401), FindingStatus::Error, "MODEL_PLAN_APIKEY,"),
+            (ProbeError::NoList(404), FindingStatus::Ok, "MODEL_PLAN_BASEURL"),
+            (ProbeError::Status(429), FindingStatus::Warning, "later"),
         ] {
             let finding = judged(error);
             assert_eq!(finding.status, status, "{finding:?}");
@@ -193,7 +193,7 @@ mod tests {
             [(ModelSourceType::Code, config("http://127.0.0.1:1/v1", "m"))].into_iter().collect();
         let findings = check(&sources, true).await;
         assert_eq!(findings.len(), 1);
-        assert!(findings[0].status == Status::Ok && findings[0].message.contains("--offline"), "{findings:?}");
+        assert!(findings[0].status == FindingStatus::Ok && findings[0].message.contains("--offline"), "{findings:?}");
         let known: ModelSource = [(ModelSourceType::Code, ModelConfig::new("a/b"))].into_iter().collect();
         assert_eq!(check(&known, false).await, []);
     }

@@ -1,7 +1,7 @@
 //! Reports the secrets that the agent can read: its shell commands run as the user, with opencode's environment.
 
 use super::finding::Finding;
-use super::sources::Sources;
+use super::sources::CheckedSources;
 use crate::surroundings::others_can_enter;
 use etcetera::BaseStrategy;
 use opencode_run_core::ExposeSecret;
@@ -15,7 +15,7 @@ const CHECK: &str = "what the agent can see";
 const MIN_KEY_CHARS: usize = 8;
 
 /// Reports the secrets that the agent could read, each only by its location.
-pub(super) fn check(sources: &Sources, no_gateway: bool) -> Vec<Finding> {
+pub(super) fn check(sources: &CheckedSources, no_gateway: bool) -> Vec<Finding> {
     let variables = std::env::vars_os()
         .filter(|(name, _)| is_inherited(name))
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
@@ -156,7 +156,7 @@ fn holds_a_password(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Status;
+    use super::super::finding::FindingStatus;
     use super::*;
     use opencode_run_core::{ModelConfig, ModelSourceType};
 
@@ -251,7 +251,7 @@ mod tests {
     fn missing_gateway_exposes_keys() {
         let with = by_opencode(&sources("sk-1"), false).unwrap();
         let without = by_opencode(&sources("sk-1"), true).unwrap();
-        assert_eq!((with.status, without.status), (Status::Ok, Status::Warning));
+        assert_eq!((with.status, without.status), (FindingStatus::Ok, FindingStatus::Warning));
         assert!(without.message.ends_with(": code"), "{without:?}");
         assert_eq!(by_opencode(&ModelSource::new(), true), None);
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 const CHECK: &str = "model sources";
 
 /// The sources and the findings about them.
-pub(super) struct Sources {
+pub(super) struct CheckedSources {
     /// The usable sources, with their keys.
     pub(super) source: ModelSource,
     /// The files that contain keys.
@@ -21,7 +21,7 @@ pub(super) struct Sources {
     pub(super) findings: Vec<Finding>,
 }
 
-impl Sources {
+impl CheckedSources {
     fn none(findings: Vec<Finding>) -> Self {
         Self { source: ModelSource::new(), key_files: KeyFiles::default(), findings }
     }
@@ -35,14 +35,14 @@ async fn read_named(file: &Path) -> Result<ModelSource, String> {
 }
 
 /// Reads the sources: strictly from a named file, or like a turn from an auto-discovered one.
-pub(super) async fn read(named: Option<&Path>) -> Sources {
+pub(super) async fn read(named: Option<&Path>) -> CheckedSources {
     let mut findings = Vec::new();
     let (file, source) = match named {
         Some(file) => match read_named(file).await {
             Ok(source) => (file, source),
             Err(error) => {
                 findings.push(Finding::error(CHECK, error, "correct the file"));
-                return Sources::none(findings);
+                return CheckedSources::none(findings);
             }
         },
         None if let Ok(Some(found)) = FoundFile::read(Path::new(FOUND_FILE)) => {
@@ -51,7 +51,7 @@ pub(super) async fn read(named: Option<&Path>) -> Sources {
             {
                 let message = format!("./{FOUND_FILE} is not used because {reason}: {}", found.summary());
                 findings.push(Finding::warning(CHECK, message, ALLOW_HINT));
-                return Sources::none(findings);
+                return CheckedSources::none(findings);
             }
             let warnings = found.content.warnings.iter();
             findings.extend(warnings.map(|warning| Finding::warning(CHECK, warning.to_string(), "correct the line")));
@@ -59,7 +59,7 @@ pub(super) async fn read(named: Option<&Path>) -> Sources {
         }
         None => {
             findings.push(Finding::ok(CHECK, format!("no {FOUND_FILE} here: opencode's own models are used")));
-            return Sources::none(findings);
+            return CheckedSources::none(findings);
         }
     };
     findings.insert(0, Finding::ok(CHECK, described(file, &source)));
@@ -71,7 +71,7 @@ pub(super) async fn read(named: Option<&Path>) -> Sources {
             format!("chmod 600 {}", file.display()),
         )
     }));
-    Sources { source: with_keys(&source, &mut findings).await, key_files, findings }
+    CheckedSources { source: with_keys(&source, &mut findings).await, key_files, findings }
 }
 
 fn described(file: &Path, source: &ModelSource) -> String {
@@ -111,17 +111,17 @@ fn lacks_key(config: &Arc<ModelConfig>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Status;
+    use super::super::finding::FindingStatus;
     use super::*;
 
-    fn statuses(sources: &Sources) -> Vec<Status> {
+    fn statuses(sources: &CheckedSources) -> Vec<FindingStatus> {
         sources.findings.iter().map(|finding| finding.status).collect()
     }
 
     #[tokio::test]
     async fn named_file_is_read_strictly() {
         let sources = read(Some(Path::new("/nowhere/.env"))).await;
-        assert_eq!(statuses(&sources), [Status::Error]);
+        assert_eq!(statuses(&sources), [FindingStatus::Error]);
     }
 
     #[cfg(unix)]
@@ -134,10 +134,10 @@ mod tests {
         let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         mode(0o644);
         let sources = read(Some(&file)).await;
-        assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
+        assert_eq!(statuses(&sources), [FindingStatus::Ok, FindingStatus::Warning]);
         assert!(sources.findings[1].fix.as_ref().unwrap().starts_with("chmod 600 "));
         mode(0o600);
-        assert_eq!(statuses(&read(Some(&file)).await), [Status::Ok]);
+        assert_eq!(statuses(&read(Some(&file)).await), [FindingStatus::Ok]);
         // A key file that the source names is checked too.
         let key = folder.path().join("key");
         std::fs::write(&key, "sk-1").unwrap();
@@ -145,7 +145,7 @@ mod tests {
         let text = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\nMODEL_CODE_APIKEY_FILE=key\n";
         std::fs::write(&file, text).unwrap();
         let sources = read(Some(&file)).await;
-        assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
+        assert_eq!(statuses(&sources), [FindingStatus::Ok, FindingStatus::Warning]);
         assert!(sources.findings[1].message.contains("/key contains a key"), "{:?}", sources.findings);
     }
 
@@ -156,10 +156,10 @@ mod tests {
         let head = "MODEL_CODE_BASEURL=https://x/v1\nMODEL_CODE_MODEL=m\n";
         std::fs::write(&file, head).unwrap();
         let sources = read(Some(&file)).await;
-        assert_eq!(statuses(&sources), [Status::Ok, Status::Warning]);
+        assert_eq!(statuses(&sources), [FindingStatus::Ok, FindingStatus::Warning]);
         std::fs::write(&file, format!("{head}MODEL_CODE_APIKEY_FILE=none\n")).unwrap();
         let sources = read(Some(&file)).await;
-        assert_eq!(statuses(&sources), [Status::Ok, Status::Error]);
+        assert_eq!(statuses(&sources), [FindingStatus::Ok, FindingStatus::Error]);
         assert!(sources.source.is_empty());
     }
 }

@@ -21,16 +21,16 @@ pub(super) fn check(path: &Path) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Status;
+    use super::super::finding::FindingStatus;
     use super::*;
 
     #[test]
     fn workspace_check_leaves_no_files() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(check(folder.path()).status, Status::Ok);
+        assert_eq!(check(folder.path()).status, FindingStatus::Ok);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         let finding = check(&folder.path().join("none"));
-        assert_eq!(finding.status, Status::Error);
+        assert_eq!(finding.status, FindingStatus::Error);
         assert!(finding.fix.is_some());
     }
 }

@@ -73,7 +73,7 @@ fn small_windows_are_not_overrun() {
         for rows in [1, 2, 3, 8, 50] {
             let size = Size { columns, rows };
             for lines in [0, 1, 100] {
-                let tail = vec![Line::plain("tail"); lines];
+                let tail = vec![StyledLine::plain("tail"); lines];
                 let drawn = view.lines(at(2.0), size, tail);
                 assert!(drawn.len() < rows.max(2), "{} in {size:?}", drawn.len());
                 assert!(drawn.last().is_some_and(|line| line.width() < columns), "{drawn:?}");

@@ -1,7 +1,7 @@
 use super::*;
 
 fn meaning(data: &str) -> Meaning {
-    read(Event { name: b"", data: Some(data.as_bytes()) }, &mut ToolCalls::default())
+    read(SseEvent { name: b"", data: Some(data.as_bytes()) }, &mut ToolCalls::default())
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn message_end_is_recognised_in_each_format() {
         let meaning = meaning(data);
         assert_eq!((meaning.finishes, meaning.ends_stream, meaning.fault), (finishes, ends_stream, None), "{data}");
     }
-    let large = read(Event { name: b"response.completed", data: None }, &mut ToolCalls::default());
+    let large = read(SseEvent { name: b"response.completed", data: None }, &mut ToolCalls::default());
     assert!(large.finishes && large.is_uncertain);
 }
 
@@ -86,7 +86,7 @@ fn malformed_event_is_reported() {
     assert!(matches!(meaning("<html>").fault, Some(AnswerFault::NotJson { .. })));
     assert!(matches!(meaning(r#"{"foo":1}"#).fault, Some(AnswerFault::Malformed { .. })));
     let mut calls = ToolCalls::default();
-    let mut call = |data: &str| read(Event { name: b"", data: Some(data.as_bytes()) }, &mut calls).fault;
+    let mut call = |data: &str| read(SseEvent { name: b"", data: Some(data.as_bytes()) }, &mut calls).fault;
     let begins = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f"}}]}}]}"#;
     let goes_on = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}}]}"#;
     let late = r#"{"choices":[{"delta":{"tool_calls":[{"index":1,"function":{"arguments":""}}]}}]}"#;
