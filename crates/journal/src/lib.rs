@@ -33,6 +33,31 @@
 //! - There is one writer: [`Journal::open`] of a file that is open elsewhere fails with [`JournalError::Busy`].
 //! - A journal that cannot be written never affects its turn: see [`Journal::error`].
 //! - Reading needs memory for the conversation and one line.
+//!
+//! # Example
+//!
+//! ```
+//! use opencode_run_core::mock::ScriptedExecutor; // in place of an agent
+//! use opencode_run_core::{Prompt, Task, TurnRunner};
+//! use opencode_run_journal::{Journal, folder_of, latest, read};
+//! use std::{sync::Arc, time::SystemTime};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (journals, directory) = (tempfile::tempdir()?, tempfile::tempdir()?);
+//! # let (journals, directory) = (journals.path(), directory.path());
+//! let task = Task::new("sums", directory);
+//! let journal = Arc::new(Journal::new(folder_of(journals, directory), task.clone(), None));
+//! let agent = Arc::new(ScriptedExecutor::new().answers(["42"]));
+//! let runner = TurnRunner::new(agent, task).recorded_by(journal);
+//! runner.run(Prompt::new("What is 6 × 7?"), SystemTime::now()).await?;
+//!
+//! let path = latest(&folder_of(journals, directory), None)?.ok_or("no journal")?;
+//! let recovered = read(&path)?;
+//! assert_eq!(recovered.conversation.turns[0].answer()?, "42");
+//! # Ok(())
+//! # }
+//! ```
 
 mod error;
 mod inventory;

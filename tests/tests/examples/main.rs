@@ -21,6 +21,7 @@ macro_rules! example {
     };
 }
 
+mod single_crates;
 mod web_service;
 
 /// A user whose opencode has one model.
@@ -311,13 +312,23 @@ fn failed_turn_fails_the_program() {
     }
 }
 
+/// Returns the examples of all crates.
+fn examples() -> Vec<PathBuf> {
+    let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let folders = fs::read_dir(crates).unwrap().map(|entry| entry.unwrap().path().join("examples"));
+    let entries = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
 #[test]
-fn every_example_is_run_here() {
-    let source = [include_str!("main.rs"), include_str!("web_service.rs")].concat();
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates/runner/examples");
-    for entry in fs::read_dir(folder).unwrap() {
-        let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
-        assert!(source.contains(&format!("\nfn {name}() {{")), "{name} has no test");
+fn every_example_is_run_by_tests() {
+    let source = [include_str!("main.rs"), include_str!("single_crates.rs"), include_str!("web_service.rs")].concat();
+    for example in examples() {
+        let name = example.file_stem().unwrap().to_str().unwrap();
+        let manifest = fs::read_to_string(example.ancestors().nth(2).unwrap().join("Cargo.toml")).unwrap();
+        let tests_itself = manifest.contains(&format!("name = \"{name}\"\ntest = true"))
+            && fs::read_to_string(&example).unwrap().contains("#[cfg(test)]");
+        assert!(tests_itself || source.contains(&format!("\nfn {name}() {{")), "{name} has no test");
     }
 }
 
