@@ -273,7 +273,8 @@ fn reexported(library: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 /// Functions that an embedder does not need. Nor does it need the bounds, which are constants.
-const NOT_OF_THE_LIBRARY: [&str; 4] = ["with_key", "read", "visible", "is_unsafe_on_terminal"];
+const NOT_OF_THE_LIBRARY: [&str; 6] =
+    ["with_key", "read", "visible", "is_unsafe_on_terminal", "Redactor", "RedactorStream"];
 
 /// Everything that the interface of the library names can be named through it alone.
 #[test]

@@ -2,8 +2,7 @@
 
 use crate::shell::unusable_shell;
 use opencode_run_containment::{EnvironmentTag, GIT_REPOSITORY_VARIABLES};
-use opencode_run_core::SecretString;
-use opencode_run_gateway::Redactor;
+use opencode_run_core::{Redactor, SecretString};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -2,17 +2,16 @@
 
 use crate::Opencode;
 use crate::environment::Environment;
-use crate::model_route::ModelRoute;
+use crate::model_route::{ModelRoute, SharedGateway, Throttle};
 use opencode_run_containment::supervisor::{self, Supervisor};
 use opencode_run_containment::{EnvironmentTag, ProcessTree, QueryOutput, command_in_own_group};
-use opencode_run_core::{FailureKind, ModelChoice, ModelSourceType, Remedy, StartError};
-use opencode_run_gateway::{Gateway, Throttle};
+use opencode_run_core::{ModelChoice, ModelSourceType, StartError};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -24,7 +23,7 @@ pub struct Launch {
     environment: Environment,
     supervisor: Option<Supervisor>,
     /// The gateway to model sources, started on first use; `None` if opencode connects to them directly.
-    gateway: Option<Arc<Mutex<Option<Gateway>>>>,
+    gateway: Option<SharedGateway>,
     /// The throttles of model sources.
     throttles: Arc<HashMap<ModelSourceType, Throttle>>,
     lean: bool,
@@ -47,14 +46,15 @@ impl Launch {
     /// Starts `opencode` with these environment variables, such as those of [`std::env::vars_os`].
     ///
     /// Variables of a surrounding opencode are removed, and proxies are bypassed for loopback. Model sources are
-    /// reached through a gateway in this process, so that their keys stay here.
+    /// reached through a gateway in this process, so that their keys stay here, unless this crate was built without its
+    /// feature `gateway`.
     pub fn new(opencode: Opencode, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let environment = Environment::from_caller(variables);
         Self {
             opencode,
             environment,
             supervisor: supervisor::current(),
-            gateway: Some(Arc::default()),
+            gateway: SharedGateway::new(),
             throttles: Arc::default(),
             lean: false,
             ignores_project: false,
@@ -99,22 +99,13 @@ impl Launch {
     ///
     /// If the gateway cannot be started, or the source cannot be reached by it.
     pub(crate) fn route(&self, model: Option<&ModelChoice>) -> Result<Option<ModelRoute>, StartError> {
-        let (Some(slot), Some(ModelChoice::Source { source, config })) = (&self.gateway, model) else {
+        let (Some(gateway), Some(ModelChoice::Source { source, config })) = (&self.gateway, model) else {
             return Ok(None);
         };
         if config.base_url.is_none() {
             return Ok(None);
         }
-        let mut gateway = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if gateway.is_none() {
-            *gateway = Some(Gateway::start().map_err(|error| {
-                StartError::new(FailureKind::Io, "cannot start the gateway to the model")
-                    .remedy(Remedy::BypassGateway)
-                    .caused_by(error)
-            })?);
-        }
-        let throttle = self.throttles.get(source).cloned();
-        gateway.as_ref().map(|gateway| ModelRoute::open(gateway, *source, config, throttle)).transpose()
+        gateway.route(*source, config, self.throttles.get(source).cloned()).map(Some)
     }
 
     /// Starts opencode without its most expensive parts: language servers, formatters, plugins, session sharing, the

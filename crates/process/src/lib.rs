@@ -47,6 +47,10 @@ mod launch;
 mod launch_key;
 mod lines;
 mod locate;
+#[cfg(feature = "gateway")]
+mod model_route;
+#[cfg(not(feature = "gateway"))]
+#[path = "model_route_absent.rs"]
 mod model_route;
 mod models;
 mod private_dir;
@@ -61,6 +65,10 @@ mod resource_limits;
 mod run_executor;
 mod run_process;
 mod run_turn;
+#[cfg(feature = "schema")]
+mod schema;
+#[cfg(not(feature = "schema"))]
+#[path = "schema_absent.rs"]
 mod schema;
 mod send_queue;
 mod serve;
@@ -82,10 +90,15 @@ pub use command_environment::command_environment;
 pub use environment::is_inherited;
 pub use launch::Launch;
 pub use locate::{LocateError, Locator, Opencode};
-pub use models::{ModelListError, known_models, listed_models};
+#[cfg(not(feature = "gateway"))]
+pub use model_route::Throttle;
+#[cfg(feature = "gateway")]
+pub use models::listed_models;
+pub use models::{ModelListError, known_models};
 pub use opencode_run_containment::{Helper, SignalSet, Supervisor, ignored_signals, spawn_plain, supervisor};
 #[cfg(target_os = "linux")]
 pub use opencode_run_containment::{SupervisorError, supervise};
+#[cfg(feature = "gateway")]
 pub use opencode_run_gateway::{ModelList, ProbeError, Throttle};
 pub use private_dir::{Untrusted, create_private_dir_all, find_untrusted};
 pub use project_config::ProjectConfig;

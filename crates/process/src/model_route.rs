@@ -1,20 +1,58 @@
 //! The route from opencode to a model source, through a gateway in this process, so that the source's key stays here.
 
+use crate::request::err_no_prices;
 use opencode_run_core::{
     Budget, FailureKind, ModelConfig, ModelSourceType, ModelTraffic, ProviderPackage, Remedy, SessionId, StartError,
     TurnFailure,
 };
+pub(crate) use opencode_run_gateway::Throttle;
 use opencode_run_gateway::{
-    AnswerFault, Gateway, KeyHeader, Lease, LeaseError, LimitReached, Parameters, Prices, Protocol, Route, Throttle,
-    Upstream, UsageBudget, UsageLimits,
+    AnswerFault, Gateway, KeyHeader, Lease, LeaseError, LimitReached, Parameters, Prices, Protocol, Route, Upstream,
+    UsageBudget, UsageLimits,
 };
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The shortest interval between two reports of progress to a turn.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The gateway of a launch. It starts with its first route and is shared by all clones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedGateway(Arc<Mutex<Option<Gateway>>>);
+
+impl SharedGateway {
+    /// Returns a gateway that has not started; `None` in a build without one.
+    #[expect(clippy::unnecessary_wraps, reason = "a build without the feature `gateway` has none")]
+    pub(crate) fn new() -> Option<Self> {
+        Some(Self::default())
+    }
+
+    /// Opens a route to a source.
+    ///
+    /// # Errors
+    ///
+    /// If the gateway cannot be started, or cannot reach the source.
+    pub(crate) fn route(
+        &self,
+        source: ModelSourceType,
+        config: &ModelConfig,
+        throttle: Option<Throttle>,
+    ) -> Result<ModelRoute, StartError> {
+        let mut gateway = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gateway = match &mut *gateway {
+            Some(gateway) => gateway,
+            slot @ None => slot.insert(Gateway::start().map_err(|error| {
+                StartError::new(FailureKind::Io, "cannot start the gateway to the model")
+                    .remedy(Remedy::BypassGateway)
+                    .caused_by(error)
+            })?),
+        };
+        ModelRoute::open(gateway, source, config, throttle)
+    }
+}
 
 /// A route to one model source. Dropping it closes the route.
 #[derive(Debug)]
@@ -257,19 +295,6 @@ fn explain(failure: TurnFailure, fault: Option<AnswerFault>) -> TurnFailure {
         (fault @ AnswerFault::BrokenOff, _) => provider(fault.to_string()),
         (fault, _) => TurnFailure::MalformedAnswer { message: fault.to_string() },
     }
-}
-
-/// Returns the error for a limit on the cost of a source without prices.
-pub(crate) fn err_no_prices(source: ModelSourceType) -> StartError {
-    let message = format!("the model source `{source}` has no prices, so a limit on the cost cannot be enforced");
-    StartError::new(FailureKind::Config, message).remedy(Remedy::SetPrices(source))
-}
-
-/// Returns the error for a budget without a route through the gateway.
-pub(crate) fn err_unmetered() -> StartError {
-    let message = "a limit on cost, requests or tokens can only be enforced for a model source with a base URL that is reached \
-                   through the gateway";
-    StartError::new(FailureKind::Config, message).remedy(Remedy::UseSourceWithGateway)
 }
 
 /// Waits for progress; forever without a lease.

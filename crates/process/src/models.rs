@@ -1,8 +1,12 @@
 //! Lists models: those that opencode knows, and those of a model source's endpoint.
 
+#[cfg(feature = "gateway")]
+use crate::model_route;
 use crate::protocol::Generation;
-use crate::{Launch, ServeExecutor, model_route, stderr_tail::StderrTail};
+use crate::{Launch, ServeExecutor, stderr_tail::StderrTail};
+#[cfg(feature = "gateway")]
 use opencode_run_core::ModelConfig;
+#[cfg(feature = "gateway")]
 use opencode_run_gateway::{GatewayOptions, ModelList, ProbeError, probe};
 use std::path::Path;
 use std::time::Duration;
@@ -48,6 +52,7 @@ pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<Strin
 /// # Errors
 ///
 /// If the endpoint cannot be reached, rejects the key, or has no list.
+#[cfg(feature = "gateway")]
 pub async fn listed_models(config: &ModelConfig, limit: Duration) -> Result<ModelList, ProbeError> {
     probe(&model_route::upstream(config), &GatewayOptions::default(), limit).await
 }

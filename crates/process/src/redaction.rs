@@ -5,10 +5,9 @@
 
 use bytes::Bytes;
 use opencode_run_core::{
-    Ending, Event, Observed, PartId, PermissionRequest, RawJson, SecretString, SessionId, Signal, ToolCall, ToolState,
-    TurnFailure,
+    Ending, Event, Observed, PartId, PermissionRequest, RawJson, Redactor, RedactorStream, SecretString, SessionId,
+    Signal, ToolCall, ToolState, TurnFailure,
 };
-use opencode_run_gateway::{Redactor, RedactorStream};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,7 +1,8 @@
 //! Validates the request of a turn before any process is started.
 
-use crate::model_route::{err_no_prices, err_unmetered};
-use opencode_run_core::{Budget, FailureKind, ModelChoice, ModelParameter, Remedy, StartError, TurnRequest};
+use opencode_run_core::{
+    Budget, FailureKind, ModelChoice, ModelParameter, ModelSourceType, Remedy, StartError, TurnRequest,
+};
 use std::path::Path;
 
 /// Checks a request, and makes the paths of its files absolute. `has_gateway` is whether model sources are reached
@@ -46,6 +47,9 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
             return Err(missing(file, "opencode can only be given paths in UTF-8".to_owned()));
         }
     }
+    if prompt.schema.is_some() && !cfg!(feature = "schema") {
+        return Err(usage("an answer cannot be validated: this build lacks the feature `schema`".to_owned()));
+    }
     check_budget(prompt.options.budget(), prompt.options.model.as_ref(), has_gateway)?;
     if let Some(ModelChoice::Source { source, config }) = &prompt.options.model {
         let problems: Vec<String> =
@@ -87,6 +91,19 @@ fn check_budget(budget: Budget, model: Option<&ModelChoice>, has_gateway: bool) 
         }
         _ => Err(err_unmetered()),
     }
+}
+
+/// Returns the error for a limit on the cost of a source without prices.
+pub(crate) fn err_no_prices(source: ModelSourceType) -> StartError {
+    let message = format!("the model source `{source}` has no prices, so a limit on the cost cannot be enforced");
+    StartError::new(FailureKind::Config, message).remedy(Remedy::SetPrices(source))
+}
+
+/// Returns the error for a budget without a route through the gateway.
+pub(crate) fn err_unmetered() -> StartError {
+    let message = "a limit on cost, requests or tokens can only be enforced for a model source with a base URL that is reached \
+                   through the gateway";
+    StartError::new(FailureKind::Config, message).remedy(Remedy::UseSourceWithGateway)
 }
 
 #[cfg(test)]

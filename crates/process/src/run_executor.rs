@@ -2,10 +2,10 @@
 
 use crate::Launch;
 use crate::launch_key::{LaunchGuard, LaunchKey, write_private};
-use crate::model_route::{RouteLease, err_unmetered};
+use crate::model_route::RouteLease;
 use crate::protocol;
 use crate::redaction::Redaction;
-use crate::request::{check, err_wrong_directory};
+use crate::request::{check, err_unmetered, err_wrong_directory};
 use crate::run_process::RunCommand;
 use crate::run_turn::RunTurn;
 use crate::session::{SessionLookupError, session_info};
@@ -91,8 +91,8 @@ impl RunExecutor {
         let launch_guard = launch_key.prepare(&self.launch, &mut environment)?;
         let route_lease = match launch_guard.routes.first() {
             Some(route) => {
-                let route_lease = route.lease_for_process(prompt.options.budget())?;
-                Some(route_lease.with_idle_limit(prompt.options.limits().idle))
+                let route_lease = route.lease_for_process(prompt.options.budget());
+                Some(route_lease.map(|lease| lease.with_idle_limit(prompt.options.limits().idle))?)
             }
             None if prompt.options.budget().is_unlimited() => None,
             None => return Err(err_unmetered()),

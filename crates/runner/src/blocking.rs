@@ -25,8 +25,11 @@ mod turn;
 pub use turn::Turn;
 
 use self::runtime::OnRuntime;
-use crate::{AskError, BuildError, HostBuilder, RunnerBuilder, RunnerError, SaveError};
+#[cfg(feature = "markdown")]
+use crate::SaveError;
+use crate::{AskError, BuildError, HostBuilder, RunnerBuilder, RunnerError};
 use opencode_run_core::{Prompt, StillRunning, TurnRecord};
+#[cfg(feature = "markdown")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,6 +157,7 @@ impl Runner {
     /// # Errors
     ///
     /// If it cannot be written.
+    #[cfg(feature = "markdown")]
     pub fn save_markdown(&self, path: Option<&Path>) -> Result<PathBuf, SaveError> {
         let path = path.map(Path::to_owned);
         self.0.call(|runner| async move { runner.save_markdown(path.as_deref()).await })

@@ -1,6 +1,7 @@
 //! The error of building a [`Runner`](crate::Runner).
 
 use opencode_run_core::{FailureKind, ModelNameError, Remedy, SessionId, StartError};
+#[cfg(feature = "journal")]
 use opencode_run_journal::JournalError;
 use opencode_run_process::{LocateError, SessionLookupError, TaskDirError};
 use std::io::ErrorKind;
@@ -26,6 +27,7 @@ pub enum BuildError {
     #[error(transparent)]
     Session(#[from] SessionLookupError),
     /// The journal of the conversation to resume cannot be used.
+    #[cfg(feature = "journal")]
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// There is no conversation to resume.
@@ -58,6 +60,14 @@ pub enum BuildError {
         /// The setting or executor with which the setting has no effect.
         with: &'static str,
     },
+    /// The library was built without a feature that a setting needs.
+    #[error("`{setting}` requires the feature `{feature}` of the library")]
+    MissingFeature {
+        /// The name of the setting's method.
+        setting: &'static str,
+        /// The name of the feature.
+        feature: &'static str,
+    },
     /// There is no directory of journals to resume from.
     #[error("`resume` requires `journal`, the directory of the journals")]
     ResumeWithoutJournal,
@@ -81,12 +91,15 @@ impl BuildError {
             Self::Executor(error) | Self::Session(SessionLookupError::Server(error)) => error.kind,
             Self::Session(SessionLookupError::NotFound(_)) | Self::SessionGone { .. } => FailureKind::SessionNotFound,
             Self::Opencode(_) | Self::Session(_) => FailureKind::Opencode,
+            #[cfg(feature = "journal")]
             Self::Journal(JournalError::Busy { .. }) => FailureKind::Busy,
+            #[cfg(feature = "journal")]
             Self::Journal(_) => FailureKind::Io,
             Self::TaskDir(TaskDirError::Existing { .. })
             | Self::Model(_)
             | Self::NothingToResume { .. }
             | Self::Conflict { .. }
+            | Self::MissingFeature { .. }
             | Self::ResumeWithoutJournal
             | Self::SessionDirectoryGone { .. }
             | Self::SessionElsewhere { .. } => FailureKind::Usage,
@@ -112,6 +125,7 @@ impl BuildError {
             Self::Session(SessionLookupError::NotFound(_)) => Remedy::advice(
                 "`opencode session list` shows the sessions of a project; opencode 1 and 2 do not know each other's",
             ),
+            #[cfg(feature = "journal")]
             Self::Journal(JournalError::Busy { .. }) => Remedy::advice("wait until it is done, or interrupt it"),
             Self::NothingToResume { .. } => Remedy::NameJournalledTask,
             Self::SessionGone { .. } => Remedy::BeginNewSession,
@@ -121,7 +135,10 @@ impl BuildError {
             Self::SessionElsewhere { .. } => Remedy::OmitDirectory,
             Self::ResumeWithoutJournal => Remedy::advice("set the directory of the journals"),
             Self::Conflict { .. } => Remedy::advice("remove one of the two settings"),
-            Self::TaskDir(_) | Self::Model(_) | Self::Session(_) | Self::Journal(_) => return None,
+            Self::MissingFeature { .. } => Remedy::advice("enable the feature in Cargo.toml"),
+            #[cfg(feature = "journal")]
+            Self::Journal(_) => return None,
+            Self::TaskDir(_) | Self::Model(_) | Self::Session(_) => return None,
         })
     }
 }

@@ -94,6 +94,9 @@ impl Host {
             supervisor,
             ..
         } = options;
+        if gateway && !cfg!(feature = "gateway") {
+            return Err(BuildError::MissingFeature { setting: "gateway", feature: "gateway" });
+        }
         let max_servers = options.max_servers;
         let idle_timeout = options.server_idle_timeout;
         let variables = variables(environment);

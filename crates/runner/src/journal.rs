@@ -2,7 +2,8 @@
 
 use crate::BuildError;
 use opencode_run_core::{Conversation, ErrorChain, SessionId, Task};
-use opencode_run_journal::{Journal, JournalError, Recovered, folder_of, latest, prune};
+pub(crate) use opencode_run_journal::Journal;
+use opencode_run_journal::{JournalError, Recovered, folder_of, latest, prune};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;

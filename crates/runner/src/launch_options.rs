@@ -52,7 +52,7 @@ impl Default for LaunchOptions {
             project_config: true,
             isolated: false,
             database: None,
-            gateway: true,
+            gateway: cfg!(feature = "gateway"),
             throttles: Arc::default(),
             max_servers: None,
             server_idle_timeout: None,

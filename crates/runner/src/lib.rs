@@ -10,6 +10,17 @@
 //! The library prints nothing, reads no terminal, installs no signal handler and changes nothing global in its
 //! process. The command `opencode-run` is a separate crate that uses this one.
 //!
+//! # Features
+//!
+//! All but `mock` are on by default. A setting that needs a missing feature is refused with an error.
+//!
+//! - `gateway`: the credential gateway, and with it the limits on cost, requests and tokens. Without it, opencode and
+//!   the commands that the agent runs get the keys of model sources.
+//! - `journal`: conversations on disk, `RunnerBuilder::journal` and `resume`.
+//! - `markdown`: transcripts, `Runner::conversation_markdown` and `save_markdown`.
+//! - `schema`: answers that match a JSON Schema, [`Prompt::schema`].
+//! - `mock`: executors for the tests of programs that use the library.
+//!
 //! # Example
 //!
 //! ```no_run
@@ -41,6 +52,10 @@ mod driver;
 mod host;
 mod host_builder;
 mod isolation;
+#[cfg(feature = "journal")]
+mod journal;
+#[cfg(not(feature = "journal"))]
+#[path = "journal_absent.rs"]
 mod journal;
 mod keys;
 mod launch_options;
@@ -67,6 +82,7 @@ pub use driver::Transport;
 pub use host::Host;
 pub use host_builder::HostBuilder;
 pub use isolation::{HOME_LOCK, HOME_PREFIX};
+#[cfg(feature = "journal")]
 pub use journal::find_journal;
 pub use keys::read_key;
 pub use launch_options::{EnvironmentVariables, LaunchOptions, Reach};
@@ -96,7 +112,9 @@ pub use opencode_run_core::{
     TurnError, TurnEvent, TurnFailure, TurnHandle, TurnMachine, TurnOptions, TurnRecord, TurnRequest, TurnRunner,
     TurnStart, UnknownInputType, UnknownSourceType, Usage, Warning, WarningCode,
 };
+#[cfg(feature = "journal")]
 pub use opencode_run_journal::{Journal, JournalError, Recovered, read as read_journal};
+#[cfg(feature = "markdown")]
 pub use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
 pub use opencode_run_process::{
     Launch, LocateError, Locator, Opencode, ParseVersionError, ProjectConfig, ProjectPower, RunExecutor, ServeExecutor,

@@ -15,7 +15,9 @@
 
 pub use opencode_run_core::mock::{Act, MockExecutor, ScriptedExecutor};
 
+#[cfg(feature = "journal")]
 use opencode_run_journal::JournalError;
+#[cfg(feature = "journal")]
 use std::path::Path;
 
 /// Returns an executor that plays the turns of a journal: the texts, the reasoning and the tool calls of each, with
@@ -24,6 +26,7 @@ use std::path::Path;
 /// # Errors
 ///
 /// If the journal cannot be read.
+#[cfg(feature = "journal")]
 pub fn from_journal(path: impl AsRef<Path>) -> Result<ScriptedExecutor, JournalError> {
     let recovered = opencode_run_journal::read(path.as_ref())?;
     Ok(ScriptedExecutor::new().conversation(&recovered.conversation))

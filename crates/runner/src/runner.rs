@@ -7,17 +7,22 @@ use crate::cleanup::DirectoryCleanup;
 use crate::defaults::Defaults;
 use crate::driver::Transport;
 use crate::host::Host;
-use crate::journal::Beginning;
+use crate::journal::{Beginning, Journal};
 use crate::previous::ModelHistory;
 use crate::runner_error::RunnerError;
+#[cfg(feature = "markdown")]
 use crate::transcript::{self, SaveError, TRANSCRIPT_NAME};
 use opencode_run_core::{
     Conversation, Events, ModelChoice, Prompt, RunState, SessionId, StillRunning, TurnEvent, TurnRecord, TurnRunner,
 };
-use opencode_run_journal::{Journal, JournalError};
+#[cfg(feature = "journal")]
+use opencode_run_journal::JournalError;
+#[cfg(feature = "markdown")]
 use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
 use opencode_run_process::{Opencode, TaskDir};
-use std::path::{Path, PathBuf};
+#[cfg(feature = "markdown")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -305,12 +310,14 @@ impl Runner {
     }
 
     /// Returns the error that stopped the journal, if there was one. It is also logged once.
+    #[cfg(feature = "journal")]
     #[must_use]
     pub fn journal_error(&self) -> Option<Arc<JournalError>> {
         self.inner.journal.as_ref()?.error()
     }
 
     /// Returns the conversation as Markdown.
+    #[cfg(feature = "markdown")]
     #[must_use]
     pub fn conversation_markdown(&self) -> String {
         conversation_markdown(&self.conversation(), &MarkdownOptions::default())
@@ -324,6 +331,7 @@ impl Runner {
     /// # Errors
     ///
     /// If it cannot be written. The conversation is not lost and can be written elsewhere.
+    #[cfg(feature = "markdown")]
     pub async fn save_markdown(&self, path: Option<&Path>) -> Result<PathBuf, SaveError> {
         let path = path.map_or_else(|| self.inner.directory.path().join(TRANSCRIPT_NAME), Path::to_owned);
         let markdown = self.conversation_markdown();

@@ -39,7 +39,7 @@ impl RunnerBuilder {
             ("opencode", opencode.is_some()),
             ("lean", *lean),
             ("project_config", !*project_config),
-            ("gateway", !*gateway),
+            ("gateway", *gateway != cfg!(feature = "gateway")),
             ("throttle", !throttles.is_empty()),
             ("isolated", *isolated),
             ("database", database.is_some()),

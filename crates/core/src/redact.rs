@@ -26,7 +26,7 @@ const MARK: &[u8] = b"[redacted]";
 /// dropped, and `Debug` does not show them.
 ///
 /// ```
-/// use opencode_run_gateway::Redactor;
+/// use opencode_run_core::Redactor;
 ///
 /// let redactor = Redactor::new(["sk-1234567890".into()]);
 /// assert_eq!(redactor.redact("the key is sk-1234567890."), "the key is [redacted].");
@@ -111,7 +111,8 @@ impl Redactor {
     }
 
     /// Returns the redacted bytes; `None` if they contained no secret.
-    pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn redact_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         if self.find(&Lattice::new(bytes), 0, true) == Found::None {
             return None;
         }
@@ -128,7 +129,8 @@ impl Redactor {
     }
 
     /// Returns a redactor for a stream that preserves its length.
-    pub(crate) fn stream_of_same_length(&self) -> RedactorStream {
+    #[must_use]
+    pub fn stream_of_same_length(&self) -> RedactorStream {
         RedactorStream { redactor: self.clone(), mask: Mask::SameLength, held: Vec::new() }
     }
 
