@@ -60,3 +60,13 @@ fn gateway() {
     assert!(traffic.contains("requests: 1,") && !traffic.contains("sk-of"), "{traffic}");
     sandbox.assert_nothing_alive();
 }
+
+#[test]
+fn contain() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(example!("contain"));
+    let output = command.args(["sh", "-c", "setsid sleep 60 & echo started"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout, b"started\n");
+    sandbox.assert_nothing_alive();
+}
