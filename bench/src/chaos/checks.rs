@@ -128,6 +128,8 @@ pub(crate) fn resume(plan: &Plan, sandbox: &Sandbox, programs: &Programs) -> Res
 
 fn go_on(sandbox: &Sandbox, programs: &Programs, directory: &Path, earlier_output: &str) -> Result<(), String> {
     let fake = FakeScript::named(sandbox, &programs.fake, "resumed").replay("run", PLAIN).write();
+    // It is the version of the executable, which is the fake's: it may have been an opencode 2 before.
+    std::fs::remove_file(sandbox.home().join(".cache/opencode-run/version.json")).ok();
     let mut command = sandbox.command(&programs.opencode_run);
     command.arg("resume").arg(directory).args(["--transport", "run", "--opencode"]).arg(fake.executable());
     let output = command.args(["--output-format", "json", "go on"]).output().map_err(|error| error.to_string())?;

@@ -102,7 +102,7 @@ pub(crate) fn describe(
             error.hint("`opencode agent list` lists the agents; one that leads a turn is a primary one")
         }
         TurnFailure::SessionNotFound { .. } => error
-            .hint("`opencode session list` shows the sessions of a project; opencode 1 and 2 do not know each other's"),
+            .hint("`opencode session list` shows the sessions of a project; opencode 1 and 2 list different ones"),
         TurnFailure::Permission { .. } => error.hint(
             "allow it in opencode's configuration (`permission`), allow all with `--permission allow`, or ask for it to be \
              done another way",

@@ -438,9 +438,8 @@ fn err_invalid_schema(why: &str) -> StartError {
 
 fn err_no_session(session: &SessionId) -> StartError {
     let failure = TurnFailure::SessionNotFound { session: session.clone() };
-    StartError::new(failure.kind(), failure.to_string()).hint(
-        "opencode 1 and opencode 2 do not know each other's sessions: continue it with the version that started it",
-    )
+    StartError::new(failure.kind(), failure.to_string())
+        .hint("opencode 1 and opencode 2 have different sessions: continue it with the version that started it")
 }
 
 fn err_busy(session: &SessionId) -> StartError {

@@ -123,7 +123,7 @@ impl BuildError {
                 Remedy::advice("name a directory that exists")
             }
             Self::Session(SessionLookupError::NotFound(_)) => Remedy::advice(
-                "`opencode session list` shows the sessions of a project; opencode 1 and 2 do not know each other's",
+                "`opencode session list` shows the sessions of a project; opencode 1 and 2 list different ones",
             ),
             #[cfg(feature = "journal")]
             Self::Journal(JournalError::Busy { .. }) => Remedy::advice("wait until it is done, or interrupt it"),
