@@ -299,6 +299,25 @@ fn packs_values(line: &str) -> bool {
     names.is_some_and(|names| names.chars().all(|c| c.is_alphanumeric() || "_ ,".contains(c)))
 }
 
+/// Every type in a signature of the library can be named through it alone.
+#[test]
+fn library_signatures_use_reexported_types() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let read = |path: &str| std::fs::read_to_string(crates.join(path)).unwrap();
+    let own = reexported(&read("runner/src/lib.rs"), |_| true);
+    // The interface of the feature `mock` is a module of its own.
+    let mock = reexported(&read("runner/src/mock.rs"), |_| true);
+    let interface = read("runner/public-api.txt");
+    let paths = interface.split(|c: char| !c.is_alphanumeric() && !"_:".contains(c));
+    let foreign = paths.filter(|path| path.starts_with("opencode_run_"));
+    let mut names: Vec<&str> =
+        foreign.filter_map(|path| Some(path.trim_end_matches(':').rsplit_once("::")?.1)).collect();
+    assert!(names.len() > 60, "only {} names", names.len());
+    names.retain(|name| name.starts_with(char::is_uppercase));
+    names.retain(|name| !own.iter().chain(&mock).any(|exported| exported == name));
+    assert!(names.is_empty(), "`opencode_runner` does not re-export {names:?}");
+}
+
 /// Values that are packed into a tuple only to be unpacked are harder to read than one `let` each.
 #[test]
 fn values_are_not_packed_into_tuples() {

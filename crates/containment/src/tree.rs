@@ -26,7 +26,7 @@ pub(crate) const KILL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The process tree of one run.
 ///
-/// Dropping it kills all of it within [`KILL_TIMEOUT`], unless [`kill_all`](Self::kill_all) has done so. Within a
+/// Dropping it kills all of it within `KILL_TIMEOUT`, unless [`kill_all`](Self::kill_all) has done so. Within a
 /// runtime another thread does that, so that the runtime is not blocked.
 #[derive(Debug)]
 pub struct ProcessTree(State);
@@ -114,7 +114,7 @@ impl ProcessTree {
         .await;
     }
 
-    /// Kills the process tree, the leader included. Returns the number of survivors after [`KILL_TIMEOUT`], which are
+    /// Kills the process tree, the leader included. Returns the number of survivors after `KILL_TIMEOUT`, which are
     /// only processes that the kernel does not release.
     ///
     /// If the future is dropped, the kill continues in the background, and the next call waits for it.
