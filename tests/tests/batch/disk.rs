@@ -1,6 +1,6 @@
 //! A disk that is full while a batch runs.
 
-use crate::stage::{Stage, completed, wait_until};
+use crate::stage::{Stage, assert_code, completed, wait_until};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,10 +10,10 @@ use std::time::Duration;
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: PathBuf) -> Option<Self> {
+    fn mount(at: PathBuf, options: &str) -> Option<Self> {
         std::fs::create_dir(&at).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&at).stdout(Stdio::null()).stderr(Stdio::null());
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at).stdout(Stdio::null()).stderr(Stdio::null());
         mount.status().is_ok_and(|status| status.success()).then_some(Self(at))
     }
 }
@@ -37,7 +37,7 @@ fn fill(disk: &Path) -> PathBuf {
 #[test]
 fn write_waits_for_full_disk() {
     let stage = Stage::new(30, Duration::from_millis(300));
-    let Some(disk) = SmallDisk::mount(stage.path("disk")) else {
+    let Some(disk) = SmallDisk::mount(stage.path("disk"), "size=2m") else {
         eprintln!("skipped: this user cannot mount a file system");
         return;
     };
@@ -53,5 +53,20 @@ fn write_waits_for_full_disk() {
     let completed = completed(&results);
     assert_eq!((completed.len(), completed.values().filter(|count| **count == 1).count()), (30, 30));
     assert!(log().contains("tasks are started again"), "{}", log());
+    stage.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn read_only_results_start_nothing() {
+    let stage = Stage::new(2, Duration::ZERO);
+    let Some(disk) = SmallDisk::mount(stage.path("disk"), "size=2m,ro") else {
+        eprintln!("skipped: this user cannot mount a file system");
+        return;
+    };
+    let refused = stage.run(&disk.0.join("results.jsonl"), &[]);
+    assert_code(&refused, 2);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("cannot be written") && text.contains("a writable directory"), "{text}");
+    assert!(!disk.0.join("results.jsonl.d").exists());
     stage.sandbox.assert_nothing_alive();
 }

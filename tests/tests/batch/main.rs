@@ -3,8 +3,10 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
+mod clean;
 mod crashes;
 mod disk;
 mod many;
 mod rates;
+mod refusals;
 mod stage;

@@ -28,7 +28,8 @@ impl Stage {
     pub(crate) fn doing(tasks: usize, acts: impl IntoIterator<Item = TurnAct>) -> Self {
         let sandbox = Sandbox::new();
         let serving = Serving::doing(acts);
-        let fake = FakeScript::new(&sandbox, fake_opencode_bin!()).on("serve", [serving.act()]).write();
+        let fake = FakeScript::new(&sandbox, fake_opencode_bin!()).on("serve", [serving.act()]);
+        let fake = fake.on("models", [Act::Stdout { text: "stub/gpt-4\n".into() }]).write();
         let line = |number: usize| format!("{{\"id\":\"t{number}\",\"prompt\":\"task {number}\"}}\n");
         std::fs::write(sandbox.path("tasks.jsonl"), (0..tasks).map(line).collect::<Vec<_>>().concat()).unwrap();
         Self { sandbox, fake }

@@ -104,9 +104,13 @@ impl Ledger {
         self.writer.clone()
     }
 
-    /// Closes the file after all lines are written, and releases its lock. All handles must have been dropped before.
+    /// Closes the file after all lines are written, and releases its lock. Handles that are left cannot append any more.
+    ///
+    /// It blocks the thread for one write, or until a full disk has room for lines that a task waits for.
     pub fn close(mut self) {
-        self.writer = None;
+        if let Some(writer) = self.writer.take() {
+            writer.close();
+        }
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }

@@ -32,7 +32,8 @@ pub(super) trait Storage: Send + 'static {
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// Appends to a results file. A clone is another handle. When the last one is dropped, the file is closed and its lock released.
+/// Appends to a results file. A clone is another handle. When the ledger is closed or the last handle is dropped, the file is closed
+/// and its lock released.
 #[derive(Debug, Clone)]
 pub struct LedgerWriter {
     jobs: Sender<Job>,
@@ -41,8 +42,14 @@ pub struct LedgerWriter {
 }
 
 #[derive(Debug)]
-struct Job {
-    line: String,
+enum Job {
+    Append(Line),
+    Close,
+}
+
+#[derive(Debug)]
+struct Line {
+    text: String,
     written: oneshot::Sender<io::Result<()>>,
 }
 
@@ -66,7 +73,7 @@ impl LedgerWriter {
     pub async fn append(&self, line: String) -> io::Result<()> {
         let (written, receiver) = oneshot::channel();
         let gone = || io::Error::other("the thread that writes the results has ended");
-        self.jobs.send(Job { line, written }).map_err(|_| gone())?;
+        self.jobs.send(Job::Append(Line { text: line, written })).map_err(|_| gone())?;
         receiver.await.map_err(|_| gone())?
     }
 
@@ -74,6 +81,12 @@ impl LedgerWriter {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<LedgerState> {
         self.state.clone()
+    }
+
+    /// Ends the writer after the lines that were appended before. Later ones fail.
+    pub(super) fn close(&self) {
+        // A writer that has ended is closed.
+        self.jobs.send(Job::Close).ok();
     }
 
     /// Stops waiting for room on a full disk: pending lines are lost, and their tasks run again.
@@ -91,22 +104,35 @@ struct Appender<S> {
 
 impl<S: Storage> Appender<S> {
     fn run(&mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let group: Vec<_> = std::iter::once(first).chain(jobs.try_iter().take(MAX_GROUP - 1)).collect();
+        let mut is_closed = false;
+        while !is_closed && let Ok(first) = jobs.recv() {
+            let mut group = Vec::new();
+            for job in std::iter::once(first).chain(jobs.try_iter().take(MAX_GROUP - 1)) {
+                match job {
+                    Job::Append(line) => group.push(line),
+                    Job::Close => {
+                        is_closed = true;
+                        break;
+                    }
+                }
+            }
+            if group.is_empty() {
+                continue;
+            }
             let written = self.write_group(&group);
-            for job in group {
+            for line in group {
                 let result = match &written {
                     Ok(()) => Ok(()),
                     Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
                 };
                 // The task that waits for this line may have been dropped meanwhile.
-                job.written.send(result).ok();
+                line.written.send(result).ok();
             }
         }
     }
 
     /// Writes all of the lines and syncs once, or writes nothing.
-    fn write_group(&mut self, group: &[Job]) -> io::Result<()> {
+    fn write_group(&mut self, group: &[Line]) -> io::Result<()> {
         loop {
             let written = self.try_write(group);
             let error = match written {
@@ -118,7 +144,9 @@ impl<S: Storage> Appender<S> {
                 Err(error) => error,
             };
             self.storage.cut(self.len)?;
-            if !is_full(&error) || *self.given_up.borrow() {
+            // The tasks of a batch that was dropped do not wait for their lines.
+            let is_awaited = group.iter().any(|line| !line.written.is_closed());
+            if !is_full(&error) || !is_awaited || *self.given_up.borrow() {
                 return Err(error);
             }
             self.set_state(LedgerState::Full);
@@ -126,20 +154,20 @@ impl<S: Storage> Appender<S> {
         }
     }
 
-    fn try_write(&mut self, group: &[Job]) -> io::Result<u64> {
+    fn try_write(&mut self, group: &[Line]) -> io::Result<u64> {
         let mut len = self.len;
-        for Job { line, .. } in group {
+        for Line { text, .. } in group {
             let written = loop {
-                match self.storage.write(line.as_bytes()) {
+                match self.storage.write(text.as_bytes()) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     other => break other?,
                 }
             };
             // A disk that fills up may accept only the beginning of a line.
-            if written < line.len() {
+            if written < text.len() {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            len += line.len() as u64;
+            len += text.len() as u64;
         }
         self.storage.sync()?;
         Ok(len)
@@ -225,6 +253,22 @@ mod tests {
         writer.give_up();
         assert_eq!(writer.append("12345\n".to_owned()).await.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert!(disk.0.lock().unwrap().bytes.is_empty(), "nothing of it is left");
+    }
+
+    #[tokio::test]
+    async fn close_needs_no_other_handle_dropped() {
+        let disk = Disk(Arc::new(Mutex::new(Inner { room: 10, ..Inner::default() })));
+        let (writer, thread) = LedgerWriter::start(disk.clone(), 0).unwrap();
+        writer.append("12345\n".to_owned()).await.unwrap();
+        // The second line has no room, and no task waits for it.
+        let lost = writer.clone();
+        let appending = tokio::spawn(async move { lost.append("7890abc\n".to_owned()).await });
+        tokio::task::yield_now().await;
+        appending.abort();
+        writer.close();
+        tokio::task::spawn_blocking(move || thread.join()).await.unwrap().unwrap();
+        assert!(writer.append("6\n".to_owned()).await.is_err());
+        assert_eq!(disk.0.lock().unwrap().bytes, b"12345\n");
     }
 
     #[tokio::test]

@@ -36,6 +36,8 @@ pub struct HostRunnerOptions {
     pub keep: Keep,
     /// The directory of the mirrors of repositories.
     pub workspaces: WorkspaceOptions,
+    /// The time limit on the start of opencode for a turn. The turn's own limits count from then on.
+    pub start_timeout: Duration,
     /// The time limit on the `setup` command.
     pub setup_timeout: Duration,
     /// The limit on `check`.
@@ -57,6 +59,7 @@ impl HostRunnerOptions {
             turn: TurnOptions::default(),
             keep: Keep::default(),
             workspaces,
+            start_timeout: Duration::from_mins(5),
             setup_timeout: Duration::from_mins(30),
             check_timeout: Duration::from_mins(30),
             folder,

@@ -265,10 +265,15 @@ impl<'a> Steps<'a> {
             if number + 1 == messages.len() {
                 prompt.schema.clone_from(&schema);
             }
-            let Ok(started) = self.unless_stopped(Box::pin(runner.start(prompt))).await else { return Ok(last) };
+            let limit = self.runner.options.start_timeout;
+            let starting = tokio::time::timeout(limit, Box::pin(runner.start(prompt)));
+            let Ok(started) = self.unless_stopped(starting).await else { return Ok(last) };
+            let started = started.map_err(|_| {
+                Failure::new(FailureKind::ServerLost, format!("opencode did not start within {}s", limit.as_secs()))
+            })?;
             let turn = started.map_err(|error| Failure {
                 hint: error.remedy().as_ref().map(ToString::to_string),
-                ..Failure::new(error.kind(), chain(&error))
+                ..Failure::new(kind_of_start(error.kind()), chain(&error))
             })?;
             self.step("model", Some(runner));
             let control = turn.control();
@@ -413,6 +418,14 @@ impl<'a> Steps<'a> {
             Ok(()) => {}
             Err(error) => tracing::warn!("{}: {}", self.attempt.task.id, chain(&error)),
         }
+    }
+}
+
+/// Returns the kind of a failed start. A turn that did not start within its limits has not been tried.
+fn kind_of_start(kind: FailureKind) -> FailureKind {
+    match kind {
+        FailureKind::Timeout | FailureKind::IdleTimeout => FailureKind::ServerLost,
+        other => other,
     }
 }
 

@@ -169,6 +169,42 @@ async fn second_signal_interrupts() {
     assert_eq!(summary.status.totals.passed, 6, "interrupted tasks run again");
 }
 
+#[tokio::test]
+async fn overwritten_tasks_file_ends_the_batch() {
+    let stage = Stage::new(&tasks(3));
+    let file = stage.folder.path().join("t.jsonl");
+    let slow = Fake { time: Duration::from_millis(200), ..fake(|_, _| None) };
+    let one = Settings { jobs: 1, ..settings() };
+    let drive = async |controls: mpsc::Sender<ControlMessage>| {
+        ask(&controls, ControlRequest::Status).await;
+        // Other tasks at the same places.
+        std::fs::write(&file, tasks(3).replace("t1", "x1")).unwrap();
+    };
+    let (summary, started) = stage.run(slow, one.clone(), Redo::No, drive).await;
+    assert!(matches!(summary.error, Some(BatchFailure::Tasks(_))), "{:?}", summary.error);
+    assert_eq!((summary.status.stopped, started.len()), (Some(StopReason::Failed), 1));
+    assert_eq!(lines(&stage.results()), [("t0".to_owned(), 1)], "what ran is kept");
+    let (summary, _) = stage.run(fake(|_, _| None), one, Redo::No, nothing).await;
+    assert_eq!(summary.status.totals.passed, 3);
+}
+
+#[tokio::test]
+async fn dropped_batch_closes_its_results() {
+    let stage = Stage::new(&tasks(6));
+    let tasks = TaskSet::load(&stage.folder.path().join("t.jsonl"), &LoadOptions::default()).unwrap();
+    let (ledger, history, _) = Ledger::open(&stage.results()).unwrap();
+    let plan = Plan::new(&tasks, &history, settings(), true, &Redo::No).unwrap();
+    let slow = Fake { time: Duration::from_mins(1), ..fake(|_, _| None) };
+    let batch = Batch::new(tasks, plan, ledger.writer().unwrap(), Arc::new(slow), BatchOptions::default());
+    let (_sender, controls) = mpsc::channel(1);
+    let mut observe = |_: &Batch, _: BatchEvent<'_>| {};
+    let running = batch.run(None, controls, &mut observe);
+    assert!(tokio::time::timeout(Duration::from_millis(50), running).await.is_err());
+    // The attempts hold handles, and end only after this thread has returned to its runtime.
+    ledger.close();
+    assert!(Ledger::open(&stage.results()).is_ok(), "its lock is released");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn socket_is_private_and_removed() {

@@ -167,6 +167,10 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "TIME", value_parser = idle_limit, default_value = "10m", hide_short_help = true, help_heading = TASK_LIMITS)]
     pub(crate) idle_timeout: Limit<Duration>,
 
+    /// Try a task again if opencode does not start within this time
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m", hide_short_help = true, help_heading = TASK_LIMITS)]
+    pub(crate) start_timeout: Duration,
+
     /// Stop a task's `setup` after this time
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30m", hide_short_help = true, help_heading = TASK_LIMITS)]
     pub(crate) setup_timeout: Duration,

@@ -1,6 +1,7 @@
 //! Many tasks.
 
 mod files;
+mod known_models;
 mod load;
 mod progress;
 mod run;

@@ -1,7 +1,7 @@
 //! A batch that runs.
 
-use super::load;
 use super::progress::BatchProgress;
+use super::{known_models, load};
 use crate::args::{BatchRunArgs, ReportFormat};
 use crate::commands::print::print_text;
 use crate::console::Console;
@@ -104,6 +104,7 @@ async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<O
         Ok((options, tasks, sources))
     })
     .await?;
+    let tasks = known_models::check(tasks, &args).await?;
     if args.dry_run {
         let count = if is_streamed {
             "stdin is read when the batch runs".to_owned()
@@ -253,6 +254,7 @@ fn runner_options(
     options.sources = sources.source;
     options.turn = load::turn_options(args);
     options.keep = args.keep.into();
+    options.start_timeout = args.start_timeout;
     options.setup_timeout = args.setup_timeout;
     options.check_timeout = args.check_timeout;
     Ok(options)
