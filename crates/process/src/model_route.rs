@@ -2,8 +2,8 @@
 
 use crate::request::err_no_prices;
 use opencode_run_core::{
-    Budget, FailureKind, ModelConfig, ModelSourceType, ModelTraffic, ProviderPackage, Remedy, SessionId, StartError,
-    TurnFailure,
+    Budget, Ending, FailureKind, ModelConfig, ModelSourceType, ModelTraffic, ProviderPackage, Remedy, SessionId,
+    StartError, TurnFailure,
 };
 pub(crate) use opencode_run_gateway::Throttle;
 use opencode_run_gateway::{
@@ -225,9 +225,15 @@ impl RouteLease {
         }
     }
 
-    /// Returns a better failure for a failed turn if the gateway has seen a fault in the provider's last answer.
-    pub(crate) fn explain(&self, failure: TurnFailure) -> TurnFailure {
-        explain(failure, self.admission.answer_fault())
+    /// Returns the ending of a turn, which is better known here if a limit was reached or the gateway has seen a fault in
+    /// the provider's last answer: opencode reports a refused request as a failure of the provider.
+    pub(crate) fn conclude(&self, ending: Ending) -> Ending {
+        match (ending, self.limit_reached()) {
+            (Ending::Stopped, _) => Ending::Stopped,
+            (_, Some(limit)) => Ending::Failed(limit),
+            (Ending::Failed(failure), None) => Ending::Failed(explain(failure, self.admission.answer_fault())),
+            (ending, None) => ending,
+        }
     }
 
     /// Returns the traffic so far.
@@ -248,7 +254,7 @@ impl RouteLease {
     }
 
     /// Returns the limit that a request exceeded, as the failure of the turn.
-    pub(crate) fn limit_reached(&self) -> Option<TurnFailure> {
+    fn limit_reached(&self) -> Option<TurnFailure> {
         let message = match self.account.limit_reached()? {
             LimitReached::Cost { max, value } => {
                 format!("the limit on the cost of {max} USD was reached: {value:.6} USD were used")

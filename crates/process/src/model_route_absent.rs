@@ -1,6 +1,6 @@
 //! Replaces the route to a model source in a build without the feature `gateway`: there is never one.
 
-use opencode_run_core::{Budget, ModelConfig, ModelSourceType, ModelTraffic, SessionId, StartError, TurnFailure};
+use opencode_run_core::{Budget, Ending, ModelConfig, ModelSourceType, ModelTraffic, SessionId, StartError};
 use std::time::Duration;
 
 /// The gateway, which this build does not have.
@@ -62,15 +62,11 @@ impl RouteLease {
         self
     }
 
-    pub(crate) fn explain(&self, _: TurnFailure) -> TurnFailure {
+    pub(crate) fn conclude(&self, _: Ending) -> Ending {
         match *self {}
     }
 
     pub(crate) fn traffic(&self) -> ModelTraffic {
-        match *self {}
-    }
-
-    pub(crate) fn limit_reached(&self) -> Option<TurnFailure> {
         match *self {}
     }
 }

@@ -2,7 +2,6 @@
 
 #[cfg(feature = "gateway")]
 use crate::model_route;
-use crate::protocol::Generation;
 use crate::{Launch, ServeExecutor, stderr_tail::StderrTail};
 #[cfg(feature = "gateway")]
 use opencode_run_core::ModelConfig;
@@ -29,14 +28,12 @@ pub struct ModelListError {
 /// If opencode cannot be started, fails, or does not answer within a minute. No process of it is left in any case.
 pub async fn known_models(launch: &Launch, directory: &Path) -> Result<Vec<String>, ModelListError> {
     let failed = |why: String| ModelListError { why };
-    if launch.opencode().generation() == Generation::V2 {
-        // The command line of opencode 2 would use, or start, a background service that does not know this environment.
+    let Some(arguments) = launch.opencode().generation().models_arguments() else {
         let executor = ServeExecutor::new(launch.clone()).map_err(|error| failed(error.to_string()))?;
         let names = executor.model_names(directory).await;
         executor.shutdown().await;
         return names.map_err(failed);
-    }
-    let arguments = launch.opencode().generation().models_arguments();
+    };
     let query = launch.query(arguments, directory, REQUEST_TIMEOUT).await.map_err(|error| failed(error.to_string()))?;
     if let Some(status) = query.status.filter(|status| !status.success()) {
         let mut tail = StderrTail::default();

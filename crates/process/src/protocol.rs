@@ -2,7 +2,7 @@
 //! turn. No other module knows any of it.
 //!
 //! The version determines the [`Generation`], which provides the version-specific data and the types for them: a
-//! [`Client`] for a server, a [`turn::TurnProtocol`] for a turn of opencode 2, a [`TurnDecoder`] for one of opencode 1.
+//! [`Client`] for a server and a [`turn::TurnProtocol`] for a turn on it.
 //! Another generation is a module beside `v1` and `v2` and a variant of [`Generation`].
 
 mod changed_files;
@@ -15,6 +15,8 @@ mod generation;
 mod http;
 mod ids;
 mod launch_spec;
+mod pending_asks;
+mod request;
 mod support;
 pub(crate) mod turn;
 pub(crate) mod v1;
@@ -29,18 +31,16 @@ pub(crate) use extensions::{Extensions, pending_warning};
 pub(crate) use generation::Generation;
 pub(crate) use http::ClientError;
 pub(crate) use launch_spec::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables};
+pub(crate) use request::Request;
 pub(crate) use support::{Unsupported, check_server_support, why_not_run};
 pub(crate) use v1::api::KnownModel;
-pub(crate) use v1::ending::{EndEvidence, failure_of};
-pub(crate) use v1::events::Decoded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing {
     pub use super::v1::fuzzing::{run_output, serve_stream};
     pub use super::v2::fuzzing::serve2_stream;
 }
-pub(crate) use v1::refusals::Refusals;
+pub(crate) use v1::run::{RunAction, RunProtocol};
 pub(crate) use v1::stderr::{StderrLine, plain};
-pub(crate) use v1::stream::{AnswerEnd, MessageWithParts, TurnDecoder, read_message, read_messages};
 
 use crate::Version;
 use crate::project_power::ProjectPower;
@@ -75,13 +75,6 @@ impl Generation {
         }
     }
 
-    /// Decodes a line of a turn's stdout.
-    pub(crate) fn read_stdout(self, line: &[u8]) -> Decoded {
-        match self {
-            Self::V1 | Self::V2 => v1::events::decode(line),
-        }
-    }
-
     /// Decodes a line of a turn's stderr, without colours.
     pub(crate) fn read_stderr(self, line: &str) -> StderrLine {
         match self {
@@ -90,10 +83,12 @@ impl Generation {
         }
     }
 
-    /// Returns the arguments that list the models, one name per line.
-    pub(crate) fn models_arguments(self) -> &'static [&'static str] {
+    /// Returns the arguments that list the models, one name per line; `None` if only a server lists them: the command
+    /// line of opencode 2 would use, or start, a background service that does not know this environment.
+    pub(crate) fn models_arguments(self) -> Option<&'static [&'static str]> {
         match self {
-            Self::V1 | Self::V2 => &v1::arguments::MODELS,
+            Self::V1 => Some(&v1::arguments::MODELS),
+            Self::V2 => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::Launch;
 use crate::launch_key::{LaunchGuard, LaunchKey, write_private};
 use crate::model_route::RouteLease;
-use crate::protocol;
+use crate::protocol::{self, RunProtocol};
 use crate::redaction::Redaction;
 use crate::request::{check, err_unmetered, err_wrong_directory};
 use crate::run_process::RunCommand;
@@ -141,10 +141,8 @@ impl Executor for RunExecutor {
         let (command, resources) = prepared?;
         let process = command.start()?;
         let (started, driver) = StartedTurn::channel(SIGNAL_CAPACITY);
-        let turn = RunTurn::new(command, driver, process)
-            .continuing(request.session)
-            .with_agent(request.prompt.options.agent)
-            .through(resources.redaction, resources.route_lease);
+        let protocol = RunProtocol::new(request.session, request.prompt.options.agent);
+        let turn = RunTurn::new(command, driver, process, protocol).through(resources.redaction, resources.route_lease);
         let launch_guard = resources.launch_guard;
         let context = resources.context;
         let running = async move {

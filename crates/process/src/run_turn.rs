@@ -4,15 +4,13 @@ mod startup;
 
 use crate::lines::{Line, Lines};
 use crate::model_route::{self, RouteLease};
-use crate::protocol::{self, EndEvidence, Generation, Refusals, StderrLine};
+use crate::protocol::{self, RunAction, RunProtocol};
 use crate::redaction::Redaction;
 use crate::run_process::{RunCommand, RunProcess};
 use crate::send_queue::SendQueue;
 use crate::stderr_tail::StderrTail;
 use opencode_run_containment::{ProcessTree, StopSignal};
-use opencode_run_core::{
-    Control, Ending, Event, Observed, PermissionRequest, ProcessExit, SessionId, Signal, TurnDriver, TurnFailure,
-};
+use opencode_run_core::{Control, Ending, ProcessExit, Signal, TurnDriver, TurnFailure};
 use startup::Startup;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -34,7 +32,6 @@ const MAX_QUEUED_SIGNALS: usize = 256;
 
 /// An active turn.
 pub(crate) struct RunTurn {
-    generation: Generation,
     driver: TurnDriver,
     /// Restarts the process.
     command: RunCommand,
@@ -44,14 +41,10 @@ pub(crate) struct RunTurn {
     stdin: Option<ChildStdin>,
     stdout: Option<Lines<ChildStdout>>,
     stderr: Option<Lines<ChildStderr>>,
-    /// The session that the turn continues.
-    session: Option<SessionId>,
-    agent: Option<String>,
+    protocol: RunProtocol,
     send_queue: SendQueue,
     /// The lease of the route to the model source, if the gateway carries the turn's requests.
     route_lease: Option<RouteLease>,
-    evidence: EndEvidence,
-    refusals: Refusals,
     tail: StderrTail,
     exit: Option<ProcessExit>,
     /// The next escalation stage, and when it is due.
@@ -85,11 +78,10 @@ enum Wake {
 
 impl RunTurn {
     /// Returns the turn of a process that was started by the command.
-    pub(crate) fn new(command: RunCommand, driver: TurnDriver, process: RunProcess) -> Self {
+    pub(crate) fn new(command: RunCommand, driver: TurnDriver, process: RunProcess, protocol: RunProtocol) -> Self {
         let RunProcess { tree, child, stdin, stdout, stderr } = process;
         let startup = Startup::new(false, command.launch.start_limit());
         Self {
-            generation: command.launch.opencode().generation(),
             driver,
             command,
             startup,
@@ -98,12 +90,9 @@ impl RunTurn {
             stdin: Some(stdin),
             stdout: Some(stdout),
             stderr: Some(stderr),
-            session: None,
-            agent: None,
+            protocol,
             send_queue: SendQueue::default(),
             route_lease: None,
-            evidence: EndEvidence::default(),
-            refusals: Refusals::default(),
             tail: StderrTail::default(),
             exit: None,
             escalation: None,
@@ -111,16 +100,6 @@ impl RunTurn {
             failure: None,
             drain_deadline: None,
         }
-    }
-
-    pub(crate) fn continuing(mut self, session: Option<SessionId>) -> Self {
-        self.session = session;
-        self
-    }
-
-    pub(crate) fn with_agent(mut self, agent: Option<String>) -> Self {
-        self.agent = agent;
-        self
     }
 
     /// Redacts the turn's output, and meters its requests with the lease.
@@ -149,20 +128,18 @@ impl RunTurn {
         }
         let stderr = self.tail.text();
         let exit = self.exit.unwrap_or(ProcessExit::Signal(9));
+        let mut actions = Vec::new();
+        let ending = self.protocol.exited(exit, &stderr, &mut actions);
+        self.carry_out(actions).await;
         let ending = match self.failure {
             Some(failure) => Ending::Failed(failure),
             None if self.stopped && exit != ProcessExit::Code(0) => Ending::Stopped,
-            None => self.evidence.ending(exit, self.session.as_ref(), &stderr),
+            None => ending,
         };
-        let ending = match self.route_lease.as_ref().and_then(RouteLease::limit_reached) {
-            // opencode reports a refused request as a failure of the provider.
-            Some(failure) if !self.stopped => Ending::Failed(failure),
-            _ => match (ending, &self.route_lease) {
-                (Ending::Failed(failure), Some(route_lease)) => Ending::Failed(route_lease.explain(failure)),
-                (ending, _) => ending,
-            },
+        let ending = match &self.route_lease {
+            Some(route_lease) => route_lease.conclude(ending),
+            None => ending,
         };
-        self.refusals.rest().into_iter().map(refusal).for_each(|signal| self.send_queue.push(signal));
         if let Some(route_lease) = &self.route_lease {
             self.send_queue.push(Signal::Traffic(route_lease.traffic()));
         }
@@ -199,7 +176,8 @@ impl RunTurn {
         let RunProcess { tree, child, stdin, stdout, stderr } = process;
         (self.tree, self.child, self.stdin) = (tree, child, Some(stdin));
         (self.stdout, self.stderr) = (Some(stdout), Some(stderr));
-        (self.evidence, self.refusals, self.tail) = Default::default();
+        self.protocol.restart();
+        self.tail = StderrTail::default();
         (self.exit, self.escalation, self.drain_deadline) = (None, None, None);
         self.startup.restart();
     }
@@ -250,7 +228,7 @@ impl RunTurn {
             }
             Wake::Exit(status) => self.exited(status).await,
             Wake::Stderr(line) => self.stderr_line(line).await,
-            Wake::Stdout(line) => self.stdout_line(line),
+            Wake::Stdout(line) => self.stdout_line(line).await,
             Wake::DrainTimeout => {
                 self.stdout = None;
                 self.stderr = None;
@@ -308,7 +286,7 @@ impl RunTurn {
         self.kill().await;
     }
 
-    fn stdout_line(&mut self, line: Option<Line>) {
+    async fn stdout_line(&mut self, line: Option<Line>) {
         let line = match line {
             None => return self.stdout = None,
             Some(Line::TooLong(bytes)) => {
@@ -321,13 +299,9 @@ impl RunTurn {
             return;
         }
         self.startup.begun();
-        let decoded = self.generation.read_stdout(&line);
-        self.evidence.event(&decoded.observed.event);
-        let refused = self.refusals.before(&decoded.observed.event).into_iter().map(refusal);
-        for signal in decoded.session.map(Signal::Session).into_iter().chain(refused) {
-            self.send_queue.push(signal);
-        }
-        self.send_queue.push(decoded.observed.into());
+        let mut actions = Vec::new();
+        self.protocol.stdout(&line, &mut actions);
+        self.carry_out(actions).await;
     }
 
     async fn stderr_line(&mut self, line: Option<Line>) {
@@ -339,26 +313,25 @@ impl RunTurn {
         let line = protocol::plain(&String::from_utf8_lossy(&line));
         tracing::debug!(line, "opencode's stderr");
         self.tail.push(&line);
-        match self.generation.read_stderr(&line) {
-            StderrLine::AgentNotFound if self.failure.is_none() => {
-                let agent = self.agent.clone().unwrap_or_default();
-                self.failure = Some(TurnFailure::AgentNotFound { agent });
-                self.kill().await;
-            }
-            StderrLine::Refused { permission, patterns } => {
-                let ask = PermissionRequest::new(permission, patterns).refused(true);
-                if let Some(ask) = self.refusals.add(ask) {
-                    self.send_queue.push(refusal(ask));
+        let mut actions = Vec::new();
+        self.protocol.stderr(&line, &mut actions);
+        self.carry_out(actions).await;
+    }
+
+    async fn carry_out(&mut self, actions: Vec<RunAction>) {
+        for action in actions {
+            match action {
+                RunAction::Emit(signal) => self.send_queue.push(signal),
+                RunAction::DatabaseLocked => self.startup.locked(),
+                RunAction::Fail(failure) => {
+                    if self.failure.is_none() {
+                        self.failure = Some(failure);
+                        self.kill().await;
+                    }
                 }
             }
-            StderrLine::DatabaseBusy => self.startup.locked(),
-            other => self.evidence.stderr(other),
         }
     }
-}
-
-fn refusal(ask: PermissionRequest) -> Signal {
-    Observed::new(Event::Permission(ask)).into()
 }
 
 async fn feed(mut stdin: ChildStdin, message: Arc<str>) {

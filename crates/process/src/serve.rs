@@ -2,7 +2,7 @@
 
 pub(crate) mod directories;
 pub(crate) mod dispatcher;
-mod extension_watch;
+pub(crate) mod extension_watch;
 pub(crate) mod kill_batches;
 pub(crate) mod lease;
 pub(crate) mod mailbox;
@@ -14,4 +14,3 @@ pub(crate) mod server;
 pub(crate) mod sessions;
 pub(crate) mod start_error;
 pub(crate) mod turn;
-pub(crate) mod turn_parts;

@@ -6,15 +6,16 @@ mod release;
 use self::prepared_session::PreparedSession;
 use crate::background::Background;
 use crate::launch_key::LaunchKey;
+use crate::protocol::turn::TurnPlan;
 use crate::protocol::{self, ClientError, NewSession, check_server_support};
 use crate::request::{check, err_wrong_directory};
 use crate::schema::AnswerSchema;
+use crate::serve::extension_watch::ExtensionWatch;
 use crate::serve::pool::Pool;
 use crate::serve::server::{Server, TurnGuard};
 use crate::serve::sessions::{Sessions, TakenSession};
-use crate::serve::start_error::err_unreachable;
-use crate::serve::turn::PreparedTurn;
-use crate::serve::turn_parts::TurnParts;
+use crate::serve::start_error::{err_invalid_model, err_invalid_schema, err_no_session, err_unreachable};
+use crate::serve::turn::ServerTurn;
 use crate::session::SessionLookupError;
 use crate::session_info::SessionInfo;
 use crate::shared_sources::SharedSources;
@@ -22,12 +23,13 @@ use crate::{Launch, Version};
 use async_trait::async_trait;
 use opencode_run_containment::blocking;
 use opencode_run_core::{
-    Executor, FailureKind, ModelChoice, ModelConfig, ModelSourceType, Remedy, SessionId, StartError, StartedTurn, Task,
-    TurnFailure, TurnRequest,
+    Executor, FailureKind, ModelChoice, ModelConfig, ModelSourceType, PermissionPolicy, Remedy, SessionId, StartError,
+    StartedTurn, Task, TurnRequest,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 use tracing::Instrument;
 
 /// The number of signals that may wait for the consumer.
@@ -413,33 +415,40 @@ impl Shared {
         let route_lease =
             route_lease.map(|route_lease| route_lease.with_idle_limit(request.prompt.options.limits().idle));
         let session = session.keep();
-        let turn_parts =
-            TurnParts { driver, turn_guard, subscription, session, is_new, is_first, model, schema, route_lease };
-        let turn = turn_parts.turn(request, launch_key.redaction())?;
+        let TurnRequest { prompt, task, .. } = request;
+        let directory = task.directory.clone();
+        let policy = prompt.options.permissions.clone().unwrap_or_default();
+        let denies = matches!(policy, PermissionPolicy::Deny);
+        let plan = TurnPlan { session: session.clone(), is_new, directory, prompt, model, schema, denies };
+        let protocol = server.client.turn(plan, SystemTime::now()).ok_or_else(err_invalid_model)?;
+        let redaction = launch_key.redaction();
+        // Once for each session: the same failures in each turn are noise.
+        let extensions =
+            if is_first { ExtensionWatch::start(server, task.directory) } else { ExtensionWatch::default() };
+        let turn = ServerTurn {
+            driver,
+            turn_guard,
+            subscription,
+            session,
+            protocol,
+            policy,
+            route_lease,
+            redaction,
+            extensions,
+        };
         Ok((started, Prepared { turn, taken }))
     }
 }
 
 /// A turn that is ready to run.
 struct Prepared {
-    turn: PreparedTurn,
+    turn: ServerTurn,
     taken: TakenSession,
 }
 
 /// Returns whether opencode gets a full description of the model, so that it cannot be unknown.
 fn is_described(model: Option<&ModelChoice>) -> bool {
     matches!(model, Some(ModelChoice::Source { config, .. }) if config.base_url.is_some())
-}
-
-fn err_invalid_schema(why: &str) -> StartError {
-    StartError::new(FailureKind::Usage, format!("the answer cannot be validated with the JSON Schema: {why}"))
-        .hint("correct the schema; all its references must be internal")
-}
-
-fn err_no_session(session: &SessionId) -> StartError {
-    let failure = TurnFailure::SessionNotFound { session: session.clone() };
-    StartError::new(failure.kind(), failure.to_string())
-        .hint("opencode 1 and opencode 2 have different sessions: continue it with the version that started it")
 }
 
 fn err_busy(session: &SessionId) -> StartError {
@@ -459,7 +468,7 @@ impl Executor for ServeExecutor {
         self.run(async move |shared: Arc<Shared>| {
             let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(sources, request).await?;
             let running = async move {
-                let server = Arc::downgrade(turn.turn_guard().server());
+                let server = Arc::downgrade(turn.turn_guard.server());
                 let over = turn.run().await;
                 drop(taken);
                 // A consumer that never reads the end keeps only this runtime alive, and no server.

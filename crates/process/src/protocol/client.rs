@@ -2,11 +2,14 @@
 
 use super::extensions::Extensions;
 use super::http::{ClientError, Http};
+use super::request::Request;
+use super::turn::{TurnPlan, TurnProtocol};
 use super::{Generation, KnownModel, SessionEvent, v1, v2};
 use crate::session_info::SessionInfo;
 use opencode_run_core::{ModelName, SessionId};
 use reqwest::{Response, Url};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The client of a server.
 #[derive(Debug, Clone)]
@@ -43,6 +46,22 @@ impl Client {
             Generation::V1 => Self::V1(v1::client::Client::new(http)),
             Generation::V2 => Self::V2(v2::client::Client::new(http)),
         })
+    }
+
+    /// Returns the state machine of a turn; `None` if the generation needs a model and the plan names no valid one.
+    pub(crate) fn turn(&self, plan: TurnPlan, now: SystemTime) -> Option<Box<dyn TurnProtocol>> {
+        match self {
+            Self::V1(_) => Some(Box::new(v1::turn::Turn::new(plan, now))),
+            Self::V2(_) => v2::turn::Turn::new(plan, now).map(|turn| -> Box<dyn TurnProtocol> { Box::new(turn) }),
+        }
+    }
+
+    /// Sends a request of a turn once.
+    pub(crate) async fn send(&self, request: Request) -> Result<String, ClientError> {
+        match self {
+            Self::V1(client) => client.send(request).await,
+            Self::V2(client) => client.send(request).await,
+        }
     }
 
     /// Returns the generation of the server's opencode.
@@ -93,14 +112,6 @@ impl Client {
         match self {
             Self::V1(client) => client.session_info(session).await,
             Self::V2(client) => client.session_info(session).await,
-        }
-    }
-
-    /// Returns the directory that a session belongs to.
-    pub(crate) async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, ClientError> {
-        match self {
-            Self::V1(client) => client.session_directory(session).await,
-            Self::V2(client) => client.session_info(session).await.map(|info| info.directory),
         }
     }
 

@@ -1,5 +1,6 @@
 //! HTTP requests to a server of any generation.
 
+use super::request::{MAX_ANSWER_BYTES, REQUEST_TIMEOUT, Request};
 use super::v1::api::Refusal;
 use crate::json_text::{parse_repaired, repair_surrogates};
 use opencode_run_core::{ExposeSecret, SecretString};
@@ -9,14 +10,6 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The timeout of a request that opencode answers without a model. It takes milliseconds; the first one in a directory
-/// loads that directory's configuration and plugins.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
-/// The longest answer about a server or a session, in bytes: a list of models has a few MiB.
-pub(crate) const MAX_ANSWER_BYTES: usize = 32 << 20;
-/// The longest answer that contains messages, in bytes; it may contain a whole long session. An attached server could
-/// send an endless answer.
-pub(crate) const MAX_MESSAGES_BYTES: usize = 256 << 20;
 /// The default user of a server.
 const USER: &str = "opencode";
 /// The timeout of a connection to this machine.
@@ -124,6 +117,23 @@ impl Http {
             Some(password) => request.basic_auth(&self.user, Some(password.expose_secret())),
             None => request,
         }
+    }
+}
+
+impl Http {
+    /// Sends a request of a turn once, with its directory in this query parameter. Returns the answer's text.
+    pub(crate) async fn send(&self, request: Request, parameter: &str) -> Result<String, ClientError> {
+        let Request { method, route, directory, query, body, timeout, max_bytes, .. } = request;
+        let directory = directory.as_deref().map(|directory| (parameter, directory));
+        let query = query.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let mut builder = self.request(method, &route, directory.or(query));
+        if let Some(timeout) = timeout {
+            builder = builder.timeout(timeout);
+        }
+        if let Some(body) = body {
+            builder = builder.json(&body);
+        }
+        text(builder, max_bytes).await
     }
 }
 

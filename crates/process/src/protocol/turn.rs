@@ -1,23 +1,60 @@
 //! The interface of a turn's state machine, without I/O. The machine decides how the end of a turn is known.
 
+use super::request::Request;
 use super::{ClientError, SessionEvent};
-use opencode_run_core::{Control, Ending, PermissionAnswer, PermissionRequest, SessionId, Signal};
-use reqwest::Method;
-use serde_json::Value;
+use crate::schema::AnswerSchema;
+use opencode_run_core::{Control, Ending, PermissionAnswer, PermissionRequest, Prompt, SessionId, Signal, TurnFailure};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
+
+/// How long an interrupt may take; it usually takes 50 ms. After that the server is killed: nothing may be left three
+/// seconds after an interrupt.
+pub(crate) const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an interrupt may take if the turn is killed.
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// The interval of repeated interrupts: an interrupt before the turn has begun has no effect.
+pub(crate) const INTERRUPT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A turn's state machine. `step` is called with each input, and its actions are executed in order.
 pub(crate) trait TurnProtocol: Send {
     /// Processes an input, and appends the resulting actions.
     fn step(&mut self, now: Now, input: Input, actions: &mut Actions);
 
-    /// Returns whether events are accepted now. Others are queued meanwhile.
-    fn takes_events(&self) -> bool;
+    /// Returns which events are accepted now. Others are queued meanwhile.
+    fn intake(&self) -> Intake;
 
     /// Returns the request that keeps the server from continuing by itself, for use after the turn's processes were
     /// killed.
-    fn last_request(&self) -> Option<Request>;
+    fn last_request(&self) -> Option<Request> {
+        None
+    }
+}
+
+/// The events that a turn accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// None.
+    Closed,
+    /// Events for which the consumer has room.
+    Paced,
+    /// All events, for a limited time.
+    Unpaced,
+}
+
+/// The parameters of a turn.
+#[derive(Debug)]
+pub(crate) struct TurnPlan {
+    pub(crate) session: SessionId,
+    /// Whether the session was created for this turn, with its model and agent.
+    pub(crate) is_new: bool,
+    pub(crate) directory: PathBuf,
+    pub(crate) prompt: Prompt,
+    /// The model's name for opencode.
+    pub(crate) model: Option<String>,
+    pub(crate) schema: Option<AnswerSchema>,
+    /// Whether the policy refuses every permission.
+    pub(crate) denies: bool,
 }
 
 /// The present time in both clocks.
@@ -41,7 +78,10 @@ pub(crate) enum Input {
     Disconnected,
     /// Events arrive again.
     Reconnected,
-    /// A request was answered, or failed permanently.
+    /// The inputs of the stream that were queued, as requested by [`Action::TakeQueued`].
+    Queued(Vec<Self>),
+    /// A request was answered, or failed permanently. The answer to a prompt comes after all earlier
+    /// events that were accepted.
     Answer(Tag, Result<String, ClientError>),
     /// The policy has decided about a permission request.
     Decided { ask: PermissionRequest, session: SessionId, answer: PermissionAnswer },
@@ -60,6 +100,10 @@ pub(crate) enum Action {
     Emit(Signal),
     /// Sends a request. Its answer is an input with the same tag.
     Request(Tag, Request),
+    /// Drops all requests and decisions without an input yet.
+    CancelRequests,
+    /// Takes what is queued of the stream.
+    TakeQueued,
     /// Lets the turn's policy answer a permission request of a session. If the agent insists on a refused permission,
     /// the turn ends.
     Decide { ask: PermissionRequest, session: SessionId, insists: bool },
@@ -69,8 +113,8 @@ pub(crate) enum Action {
     Arm(Timer, Instant),
     /// Kills the server, with all of its turns.
     EndServer,
-    /// Ends the turn with the failure of a request.
-    Fail(ClientError),
+    /// Ends the turn with the failure of a request. If that has no specific reason, the reported failure replaces it.
+    Fail { error: ClientError, reported: Option<TurnFailure> },
     /// Ends the turn.
     Finish(Ending),
 }
@@ -81,17 +125,23 @@ pub(crate) enum Tag {
     /// A step before the prompt.
     Prepare,
     Prompt,
-    /// The reply to a permission request or form with this id.
+    /// The reply to a permission request or question with this id.
     Reply(String),
     Interrupt,
+    /// The sub-agents of a session, which are interrupted too.
+    Interrupted,
+    /// The sub-agents of a session.
+    SubAgents,
+    /// The turn's session.
+    Session,
     /// The session's messages.
     Messages,
-    /// The sub-agents' sessions that a session has started.
-    Children,
     /// A snapshot of the work in progress.
     Active,
+    /// The pending permission requests.
     Permissions,
-    Forms,
+    /// The pending questions to the user.
+    Questions,
     /// A request whose answer is ignored.
     CleanUp,
 }
@@ -105,36 +155,6 @@ pub(crate) enum Timer {
     Stop,
     /// The state of a disconnected turn must be requested.
     Probe,
-}
-
-/// A request as data.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Request {
-    pub(crate) method: Method,
-    pub(crate) route: String,
-    /// The directory of the request, if the route needs one.
-    pub(crate) directory: Option<String>,
-    /// Another parameter, with its name.
-    pub(crate) query: Option<(&'static str, String)>,
-    pub(crate) body: Option<Value>,
-    /// Whether to retry it without an answer: it is idempotent, and the turn cannot continue without it.
-    pub(crate) is_retried: bool,
-    pub(crate) timeout: Duration,
-}
-
-impl Request {
-    pub(crate) fn new(method: Method, route: impl Into<String>) -> Self {
-        let timeout = super::http::REQUEST_TIMEOUT;
-        Self { method, route: route.into(), directory: None, query: None, body: None, is_retried: false, timeout }
-    }
-
-    pub(crate) fn body(mut self, body: Value) -> Self {
-        self.body = Some(body);
-        self
-    }
-
-    pub(crate) fn retried(mut self) -> Self {
-        self.is_retried = true;
-        self
-    }
+    /// The wait for the rest of a turn that has ended is over.
+    Rest,
 }

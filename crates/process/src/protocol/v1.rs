@@ -13,7 +13,11 @@ pub(crate) mod extensions;
 pub(crate) mod fuzzing;
 pub(crate) mod parts;
 pub(crate) mod project;
+#[cfg(test)]
+mod recording;
 pub(crate) mod refusals;
+pub(crate) mod run;
 pub(crate) mod session_model;
 pub(crate) mod stderr;
 pub(crate) mod stream;
+pub(crate) mod turn;

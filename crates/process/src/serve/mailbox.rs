@@ -1,4 +1,5 @@
-//! The inputs of one turn: its part of the server's stream, the answer to its message, and the consumer's controls.
+//! The inputs of one turn: its part of the server's stream, the answer to its prompt, the consumer's controls, and the
+//! server's exit.
 
 use crate::protocol::{ClientError, SessionEvent};
 use opencode_run_core::Control;
@@ -6,7 +7,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::coop;
 
 /// The bytes of queued events above which the reader yields to the turn after each further event.
@@ -39,17 +40,22 @@ pub(crate) enum Incoming {
     Control(Option<Control>),
     /// An item of the stream; `None` when the sender is gone.
     Item(Option<StreamItem>),
-    /// The answer to the message.
+    /// The answer to a prompt.
     Answer(Result<String, ClientError>),
+    /// The server's process ended, with this description.
+    Exit(String),
 }
 
 /// The dispatcher's end.
 #[derive(Debug)]
 pub(crate) struct MailboxSender(Arc<Channel>);
 
-/// The end for the answer. Dropping it without one delivers an error instead.
+/// The end for the answer to a prompt. Dropping it without one delivers an error instead.
 #[derive(Debug)]
-pub(crate) struct AnswerSender(Arc<Channel>);
+pub(crate) struct AnswerSender {
+    channel: Arc<Channel>,
+    answer: Option<Result<String, ClientError>>,
+}
 
 /// The turn's end.
 #[derive(Debug)]
@@ -71,7 +77,8 @@ struct Channel {
 struct Queues {
     items: VecDeque<StreamItem>,
     controls: VecDeque<Option<Control>>,
-    answer: Option<Result<String, ClientError>>,
+    answers: VecDeque<Result<String, ClientError>>,
+    exit: Option<String>,
     bytes: usize,
     /// Wakes the turn, once it has waited.
     turn: Option<Waker>,
@@ -166,8 +173,8 @@ impl Queues {
         Some(item)
     }
 
-    /// Returns the next input: a control first, then an item of the stream if `accept_events` is set, then the answer,
-    /// which comes after all earlier items of the stream.
+    /// Returns the next input: a control first, then an item of the stream if `accept_events` is set, then an answer,
+    /// which comes after all earlier items of the stream, then the server's exit.
     fn receive(&mut self, accept_events: bool) -> Option<Incoming> {
         if let Some(control) = self.controls.pop_front() {
             return Some(Incoming::Control(control));
@@ -175,22 +182,25 @@ impl Queues {
         if accept_events && let Some(item) = self.pop() {
             return Some(Incoming::Item(Some(item)));
         }
-        self.answer.take().map(Incoming::Answer).or((accept_events && self.is_over).then_some(Incoming::Item(None)))
+        if let Some(answer) = self.answers.pop_front() {
+            return Some(Incoming::Answer(answer));
+        }
+        self.exit.take().map(Incoming::Exit).or((accept_events && self.is_over).then_some(Incoming::Item(None)))
     }
 }
 
 impl AnswerSender {
-    /// Delivers the answer to the turn's message.
-    pub(crate) fn send(self, answer: Result<String, ClientError>) {
-        self.0.lock().answer = Some(answer);
+    /// Delivers the answer.
+    pub(crate) fn send(mut self, answer: Result<String, ClientError>) {
+        self.answer = Some(answer);
     }
 }
 
 impl Drop for AnswerSender {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
         let none = || Err(ClientError::NoAnswer("the request was dropped".to_owned()));
-        waiting.answer.get_or_insert_with(none);
+        let mut waiting = self.channel.lock();
+        waiting.answers.push_back(self.answer.take().unwrap_or_else(none));
         waiting.wake();
     }
 }
@@ -256,36 +266,38 @@ impl MailboxSender {
 impl TurnMailbox {
     /// Returns the end for the answer.
     pub(crate) fn answer_sender(&self) -> AnswerSender {
-        AnswerSender(Arc::clone(&self.0))
+        AnswerSender { channel: Arc::clone(&self.0), answer: None }
     }
 
-    /// Forwards the consumer's controls until the consumer is gone.
-    pub(crate) fn forward_controls(
+    /// Forwards the consumer's controls until the consumer is gone, and the server's exit.
+    pub(crate) fn forward(
         &self,
         mut controls: mpsc::UnboundedReceiver<Control>,
+        mut exit: watch::Receiver<Option<String>>,
     ) -> impl Future<Output = ()> + use<> {
         let channel = Arc::clone(&self.0);
         async move {
-            loop {
-                let control = controls.recv().await;
-                let mut waiting = channel.lock();
-                waiting.controls.push_back(control);
-                waiting.wake();
-                if control.is_none() {
-                    return;
+            let mut is_controlled = true;
+            let mut has_exit = true;
+            while is_controlled || has_exit {
+                tokio::select! {
+                    control = controls.recv(), if is_controlled => {
+                        is_controlled = control.is_some();
+                        let mut waiting = channel.lock();
+                        waiting.controls.push_back(control);
+                        waiting.wake();
+                    }
+                    how = exit.wait_for(Option::is_some), if has_exit => {
+                        has_exit = false;
+                        // The exit of an attached server is unknown.
+                        let Ok(how) = how.map(|how| how.clone()) else { continue };
+                        let mut waiting = channel.lock();
+                        waiting.exit = how;
+                        waiting.wake();
+                    }
                 }
             }
         }
-    }
-
-    /// Returns the next item of the stream; `None` when the sender is gone.
-    pub(crate) async fn next(&mut self) -> Option<StreamItem> {
-        poll_fn(|context| {
-            self.poll(context, Interest::Anything, |waiting| {
-                waiting.pop().map(Some).or(waiting.is_over.then_some(None))
-            })
-        })
-        .await
     }
 
     /// Returns the next input; items of the stream only if `accept_events` is set.
@@ -324,177 +336,4 @@ impl TurnMailbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use opencode_run_core::{RawJson, SessionId};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-
-    /// Counts wake-ups.
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn event(bytes: usize) -> SessionEvent {
-        let raw = RawJson::parse(format!("\"{}\"", "x".repeat(bytes))).unwrap();
-        SessionEvent { session: SessionId::new("s"), parent: None, kind: "k".to_owned(), raw, is_working: None }
-    }
-
-    #[tokio::test]
-    async fn slow_turn_is_resynced_after_catching_up() {
-        let (sender, mut mailbox) = mailbox();
-        for _ in 0..4 {
-            assert!(!sender.send(event(MAX_BYTES / 2)));
-        }
-        assert!(!sender.send(event(1)), "small events do not get past the ones that were dropped");
-        assert!(matches!(mailbox.next().await, Some(StreamItem::Event(_))));
-        assert!(matches!(mailbox.next().await, Some(StreamItem::Disconnected)));
-        assert!(
-            matches!(mailbox.next().await, Some(StreamItem::Reconnected { dropped: 4 })),
-            "without a further event"
-        );
-        assert!(!sender.send(event(1)));
-        assert!(matches!(mailbox.next().await, Some(StreamItem::Event(_))));
-        drop(sender);
-        assert!(mailbox.next().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn full_queue_disconnects_once() {
-        let (sender, mut mailbox) = mailbox();
-        for _ in 0..2 {
-            assert!(!sender.send(event(MAX_BYTES - 10)));
-        }
-        sender.disconnect();
-        sender.disconnect();
-        assert!(matches!(mailbox.next().await, Some(StreamItem::Event(_))));
-        assert!(matches!(mailbox.next().await, Some(StreamItem::Disconnected)));
-        assert!(mailbox.drain().is_empty(), "the stream is still broken");
-        sender.reconnect();
-        sender.reconnect();
-        assert!(matches!(mailbox.drain()[..], [StreamItem::Reconnected { .. }]));
-    }
-
-    #[tokio::test]
-    async fn reader_yields_to_running_slow_turn() {
-        let (sender, mut mailbox) = mailbox();
-        assert!(!sender.send(event(2 * HIGH_WATERMARK)), "the turn has not begun");
-        assert!(mailbox.next().await.is_some());
-        assert!(sender.send(event(2 * HIGH_WATERMARK)), "it is running");
-        assert!(mailbox.next().await.is_some());
-        assert!(!sender.send(event(1)), "it is not behind");
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(std::pin::pin!(mailbox.receive(false)).poll(&mut context).is_pending());
-        assert!(!sender.send(event(2 * HIGH_WATERMARK)), "its consumer has no room");
-        drop(mailbox);
-        assert!(!sender.send(event(2 * HIGH_WATERMARK)), "it is over");
-    }
-
-    #[tokio::test]
-    async fn controls_are_read_first_and_answer_last() {
-        for with_items in [true, false] {
-            let (sender, mut mailbox) = mailbox();
-            let (controls, wanted) = mpsc::unbounded_channel();
-            let bringing = tokio::spawn(mailbox.forward_controls(wanted));
-            assert!(!sender.send(event(1)));
-            mailbox.answer_sender().send(Ok("answer".to_owned()));
-            controls.send(Control::Interrupt).unwrap();
-            drop(controls);
-            bringing.await.unwrap();
-            assert!(matches!(mailbox.receive(with_items).await, Incoming::Control(Some(Control::Interrupt))));
-            assert!(matches!(mailbox.receive(with_items).await, Incoming::Control(None)));
-            if with_items {
-                assert!(matches!(mailbox.receive(true).await, Incoming::Item(Some(StreamItem::Event(_)))));
-            }
-            assert!(matches!(mailbox.receive(with_items).await, Incoming::Answer(Ok(answer)) if answer == "answer"));
-            assert_eq!(mailbox.drain().len(), usize::from(!with_items));
-            drop(sender);
-            assert!(matches!(mailbox.receive(true).await, Incoming::Item(None)));
-        }
-    }
-
-    #[tokio::test]
-    async fn waiting_turn_is_woken_by_any_input() {
-        let (sender, mut mailbox) = mailbox();
-        let (controls, wanted) = mpsc::unbounded_channel();
-        let _bringing = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(mailbox.forward_controls(wanted)));
-        let answer_sender = mailbox.answer_sender();
-        let waits = tokio::spawn(async move {
-            let mut came = Vec::new();
-            for _ in 0..4 {
-                came.push(match mailbox.receive(true).await {
-                    Incoming::Control(_) => "control",
-                    Incoming::Item(Some(_)) => "item",
-                    Incoming::Item(None) => "end",
-                    Incoming::Answer(Err(ClientError::NoAnswer(_))) => "no answer",
-                    Incoming::Answer(_) => "answer",
-                });
-            }
-            came
-        });
-        let settle = async || {
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-        };
-        settle().await;
-        controls.send(Control::Kill).unwrap();
-        settle().await;
-        drop(answer_sender);
-        settle().await;
-        assert!(!sender.send(event(1)));
-        settle().await;
-        drop(sender);
-        assert_eq!(waits.await.unwrap(), ["control", "no answer", "item", "end"]);
-    }
-
-    #[tokio::test]
-    async fn uninterested_turn_is_not_woken_by_events() {
-        let (sender, mut mailbox) = mailbox();
-        let turn = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&turn));
-        let look = |mailbox: &mut TurnMailbox, accept_events| {
-            let receive = std::pin::pin!(mailbox.receive(accept_events)).poll(&mut Context::from_waker(&waker));
-            receive.is_ready()
-        };
-        let woken = |sent: usize| {
-            (0..sent).for_each(|_| assert!(!sender.send(event(1))));
-            turn.0.swap(0, Ordering::Relaxed)
-        };
-        assert!(!look(&mut mailbox, true));
-        assert_eq!(woken(3), 1);
-        for _ in 0..3 {
-            assert!(look(&mut mailbox, true));
-        }
-        assert_eq!(woken(1), 0, "it will look by itself");
-        assert!(!look(&mut mailbox, false));
-        assert_eq!(woken(3), 0, "it wants none");
-        mailbox.answer_sender().send(Ok(String::new()));
-        assert_eq!(woken(0), 1, "but it wants the answer");
-        assert!(look(&mut mailbox, false));
-    }
-
-    #[tokio::test]
-    async fn capacity_for_many_events_is_released() {
-        for takes_all in [false, true] {
-            let (sender, mut mailbox) = mailbox();
-            for _ in 0..20_000 {
-                assert!(!sender.send(event(10)));
-            }
-            assert!(sender.0.lock().items.capacity() > RETAINED_CAPACITY);
-            if takes_all {
-                assert_eq!(mailbox.drain().len(), 20_000);
-            } else {
-                for _ in 0..20_000 {
-                    assert!(mailbox.next().await.is_some());
-                }
-            }
-            assert!(sender.0.lock().items.capacity() <= RETAINED_CAPACITY, "{takes_all}");
-        }
-    }
-}
+mod tests;

@@ -1,198 +1,47 @@
-//! Turns on a server, and the shell of a turn of opencode 1.
+//! A turn on a server: the I/O shell around its state machine. It executes the machine's actions, and knows no
+//! generation of opencode.
 
-mod ending;
 mod permissions;
-mod resync;
-mod shell;
 
-pub(crate) use shell::{ProtocolTurn, RequestSender};
-
-use self::resync::SessionSnapshot;
+use self::permissions::{decide, retry};
 use super::dispatcher::Subscription;
 use super::extension_watch::ExtensionWatch;
 use super::mailbox::{Incoming, StreamItem};
 use super::server::{Server, TurnGuard};
 use crate::model_route::{self, RouteLease};
-use crate::protocol::v1::client::Client;
-use crate::protocol::{ClientError, SessionEvent, TurnDecoder};
+use crate::protocol::turn::{Action, Actions, Input, Intake, Now, Tag, Timer, TurnProtocol};
+use crate::protocol::{ClientError, Request};
 use crate::redaction::Redaction;
-use crate::schema::AnswerSchema;
 use crate::send_queue::SendQueue;
-use opencode_run_core::{Control, Event, Observed, PermissionPolicy, ReportedError, SessionId, Signal, TurnDriver};
-use serde_json::Value;
-use std::collections::HashMap;
-use std::path::PathBuf;
+use opencode_run_core::{Ending, PermissionPolicy, SessionId, Signal, TurnDriver, TurnFailure};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long an abort may take; it usually takes 50 ms. After that the server is killed: nothing may be left three
-/// seconds after an interrupt.
-const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an abort may take if the turn is killed.
-const KILL_TIMEOUT: Duration = Duration::from_secs(1);
-/// The interval of repeated aborts: an abort before the turn has begun has no effect.
-const ABORT_INTERVAL: Duration = Duration::from_millis(500);
+/// How long to watch the server for an execution that it starts because a background process has ended. It starts
+/// within about 50 ms on an idle machine.
+const BACKGROUND_WINDOW: Duration = Duration::from_millis(300);
+/// The interval of interrupting such executions.
+const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
+/// The timeout of a last request.
+const LAST_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A turn of opencode 1 that is ready to run.
-pub(crate) struct ServeTurn {
+/// A turn that is ready to run.
+pub(crate) struct ServerTurn {
     pub(crate) driver: TurnDriver,
     /// The registration of the turn on its server.
     pub(crate) turn_guard: TurnGuard,
     pub(crate) subscription: Subscription,
-    pub(crate) client: Client,
     pub(crate) session: SessionId,
-    pub(crate) directory: PathBuf,
-    pub(crate) message: Value,
-    pub(crate) decoder: TurnDecoder,
-    pub(crate) agent: Option<String>,
+    pub(crate) protocol: Box<dyn TurnProtocol>,
     pub(crate) policy: PermissionPolicy,
-    /// The schema of the answer.
-    pub(crate) schema: Option<AnswerSchema>,
     /// The lease of the route to the model source, if the gateway carries the turn's requests.
     pub(crate) route_lease: Option<RouteLease>,
     pub(crate) redaction: Redaction,
     pub(crate) extensions: ExtensionWatch,
-}
-
-/// A turn that is ready to run.
-pub(crate) enum PreparedTurn {
-    /// Its end is the answer to its message.
-    Decoded(Box<ServeTurn>),
-    /// It is a state machine of its generation.
-    Protocol(Box<ProtocolTurn>),
-}
-
-impl PreparedTurn {
-    /// Returns the registration of the turn on its server.
-    pub(crate) fn turn_guard(&self) -> &TurnGuard {
-        match self {
-            Self::Decoded(turn) => &turn.turn_guard,
-            Self::Protocol(turn) => turn.turn_guard(),
-        }
-    }
-
-    /// Runs the turn until no process of it is left.
-    pub(crate) async fn run(self) -> FinishedTurn {
-        match self {
-            Self::Decoded(turn) => turn.run().await,
-            Self::Protocol(turn) => turn.run().await,
-        }
-    }
-}
-
-/// An active turn.
-struct Running {
-    signals: mpsc::Sender<Signal>,
-    /// The tasks that forward the answer and the consumer's controls. They are separate tasks because polling a request
-    /// on every event is expensive.
-    tasks: [AbortOnDropHandle<()>; 2],
-    server: Arc<Server>,
-    turn_guard: TurnGuard,
-    subscription: Subscription,
-    client: Client,
-    session: SessionId,
-    directory: PathBuf,
-    policy: PermissionPolicy,
-    schema: Option<AnswerSchema>,
-    route_lease: Option<RouteLease>,
-    decoder: TurnDecoder,
-    send_queue: SendQueue,
-    extensions: ExtensionWatch,
-    /// Requests other than the message.
-    requests: JoinSet<RequestOutcome>,
-    /// The ids of the permission requests and questions whose replies are still being sent.
-    unanswered: Vec<String>,
-    /// The last error that opencode reported in the turn's own session.
-    error: Option<ReportedError>,
-    /// The question that was rejected in the last step.
-    rejected: Option<String>,
-    /// How often each permission was refused by policy, by permission and patterns.
-    refused: HashMap<(String, Vec<String>), usize>,
-    /// The refusal that ends the turn.
-    refusal: Option<String>,
-    /// A resync after a disconnect is running; later events wait.
-    is_resyncing: bool,
-    stopped: bool,
-    /// When the next abort is due, and when to give up.
-    abort: Option<(Instant, Instant)>,
-}
-
-/// The outcome of a request other than the message.
-enum RequestOutcome {
-    /// The reply with this id was sent. A refusal without a reason ends the turn.
-    Answered {
-        id: String,
-        refusal: Option<String>,
-    },
-    /// The session was read after a disconnect.
-    Resynced(SessionSnapshot),
-    Aborted,
-}
-
-enum Wake {
-    Incoming(Incoming),
-    Abort,
-    Flushed,
-    RequestOutcome(Option<RequestOutcome>),
-    Moved,
-    Warning(Signal),
-}
-
-impl ServeTurn {
-    /// Runs the turn until no process of it is left.
-    pub(crate) async fn run(self) -> FinishedTurn {
-        let Self { driver, turn_guard, subscription, client, session, directory, message, .. } = self;
-        let Self { decoder, agent, policy, schema, route_lease, redaction, extensions, .. } = self;
-        let TurnDriver { signals, controls } = driver;
-        let server = Arc::clone(turn_guard.server());
-        let request_client = client.clone();
-        let where_to = directory.clone();
-        let whom = session.clone();
-        let answer_sender = subscription.mailbox.answer_sender();
-        let answer = tokio::spawn(async move {
-            let answer = async {
-                if let Some(agent) = agent {
-                    // A message for an unknown agent is refused without a reason.
-                    request_client.check_agent(&where_to, &agent).await?;
-                }
-                request_client.send(&where_to, &whom, &message).await
-            };
-            answer_sender.send(answer.await);
-        });
-        let controls = tokio::spawn(subscription.mailbox.forward_controls(controls));
-        let mut turn = Running {
-            signals,
-            tasks: [answer, controls].map(AbortOnDropHandle::new),
-            server,
-            turn_guard,
-            subscription,
-            client,
-            session,
-            directory,
-            policy,
-            schema,
-            route_lease,
-            decoder,
-            send_queue: SendQueue::new(redaction),
-            extensions,
-            requests: JoinSet::new(),
-            unanswered: Vec::new(),
-            error: None,
-            rejected: None,
-            refused: HashMap::new(),
-            refusal: None,
-            is_resyncing: false,
-            stopped: false,
-            abort: None,
-        };
-        turn.send_queue.push(Signal::Session(turn.session.clone()));
-        let answer = turn.until_answered().await;
-        turn.finish(answer).await
-    }
 }
 
 /// A turn without any process left, whose last signals have not been delivered.
@@ -210,113 +59,249 @@ impl FinishedTurn {
     }
 }
 
-impl Running {
-    /// Processes events until the message is answered. Returns `None` if the server had to be killed.
-    async fn until_answered(&mut self) -> Option<Result<String, ClientError>> {
-        loop {
-            let abort = self.abort.map(|(next, last)| next.min(last));
-            let waiting = self.send_queue.has_pending();
-            let wake = tokio::select! {
-                biased;
-                () = until(abort) => Wake::Abort,
-                () = self.send_queue.flush(&self.signals), if waiting => Wake::Flushed,
-                Some(outcome) = self.requests.join_next() => Wake::RequestOutcome(outcome.ok()),
-                receive = self.subscription.mailbox.receive(!waiting && !self.is_resyncing) => Wake::Incoming(receive),
-                () = model_route::progressed(&mut self.route_lease), if !waiting => Wake::Moved,
-                warning = self.extensions.next() => Wake::Warning(warning),
+/// The end of a turn, as reported by its state machine.
+enum End {
+    Finished(Ending),
+    Failed { error: ClientError, reported: Option<TurnFailure> },
+}
+
+struct Shell {
+    protocol: Box<dyn TurnProtocol>,
+    server: Arc<Server>,
+    session: SessionId,
+    subscription: Subscription,
+    policy: PermissionPolicy,
+    route_lease: Option<RouteLease>,
+    send_queue: SendQueue,
+    extensions: ExtensionWatch,
+    /// The requests other than prompts, and the decisions.
+    requests: JoinSet<Input>,
+    /// The tasks that forward the answers to prompts. They are apart from the other requests because polling a request
+    /// on every event is expensive.
+    prompts: Vec<AbortOnDropHandle<()>>,
+    /// The armed timers, at most one of each kind.
+    timers: Vec<(Timer, Instant)>,
+    end: Option<End>,
+    must_end_server: bool,
+}
+
+impl ServerTurn {
+    /// Runs the turn until no process of it is left.
+    pub(crate) async fn run(self) -> FinishedTurn {
+        let Self { driver, turn_guard, subscription, session, protocol, policy, .. } = self;
+        let Self { route_lease, redaction, extensions, .. } = self;
+        let TurnDriver { signals, controls } = driver;
+        let server = Arc::clone(turn_guard.server());
+        let forwarding = subscription.mailbox.forward(controls, server.exit_watch());
+        let _forwarding = AbortOnDropHandle::new(tokio::spawn(forwarding));
+        let mut shell = Shell {
+            protocol,
+            server,
+            session,
+            subscription,
+            policy,
+            route_lease,
+            send_queue: SendQueue::new(redaction),
+            extensions,
+            requests: JoinSet::new(),
+            prompts: Vec::new(),
+            timers: Vec::new(),
+            end: None,
+            must_end_server: false,
+        };
+        shell.send_queue.push(Signal::Session(shell.session.clone()));
+        shell.step(Input::Start);
+        let end = loop {
+            if std::mem::take(&mut shell.must_end_server) {
+                // The server's other turns end too, each with its own failure.
+                shell.server.end().await;
+            }
+            if let Some(end) = shell.end.take() {
+                break end;
+            }
+            let next = shell.timers.iter().map(|(_, at)| *at).min();
+            let waiting = shell.send_queue.has_pending();
+            let takes_events = match shell.protocol.intake() {
+                Intake::Closed => false,
+                Intake::Paced => !waiting,
+                Intake::Unpaced => true,
             };
-            match wake {
-                Wake::Incoming(Incoming::Control(control)) => self.control(control),
-                Wake::Incoming(Incoming::Item(item)) => {
-                    self.item(item);
-                    self.send_queue.flush_ready(&self.signals);
-                }
-                Wake::Incoming(Incoming::Answer(answer)) => return Some(answer),
-                Wake::Abort => {
-                    if self.abort.is_some_and(|(_, last)| Instant::now() >= last) {
-                        // The server's other turns end too, each with its own failure.
-                        self.server.end().await;
-                        return None;
+            tokio::select! {
+                biased;
+                () = until(next) => shell.fire(),
+                Some(done) = shell.requests.join_next() => {
+                    if let Ok(input) = done {
+                        shell.step(input);
                     }
-                    self.send_abort();
                 }
-                Wake::RequestOutcome(Some(RequestOutcome::Answered { id, refusal })) => self.answered(id, refusal),
-                Wake::RequestOutcome(Some(RequestOutcome::Resynced(missed))) => self.finish_resync(missed),
-                Wake::Warning(warning) => self.send_queue.push(warning),
-                Wake::Moved => self.send_queue.push(Signal::Progress),
-                Wake::Flushed if self.send_queue.is_closed() => self.control(None),
-                Wake::Flushed | Wake::RequestOutcome(_) => {}
+                receive = shell.subscription.mailbox.receive(takes_events) => {
+                    shell.receive(receive);
+                    shell.send_queue.flush_ready(&signals);
+                }
+                () = shell.send_queue.flush(&signals), if waiting => {
+                    if shell.send_queue.is_closed() {
+                        shell.step(Input::Control(None));
+                    }
+                }
+                () = model_route::progressed(&mut shell.route_lease), if !waiting => shell.send_queue.push(Signal::Progress),
+                warning = shell.extensions.next() => shell.send_queue.push(warning),
             }
+        };
+        let send_queue = shell.finish(end, turn_guard).await;
+        FinishedTurn { send_queue, signals }
+    }
+}
+
+impl Shell {
+    fn step(&mut self, input: Input) {
+        let now = Now { instant: Instant::now(), system: SystemTime::now() };
+        // Most events have one action. A buffer that the turn keeps would leave the processor's caches if there are
+        // many turns.
+        let mut actions = Actions::with_capacity(1);
+        self.protocol.step(now, input, &mut actions);
+        for action in actions {
+            self.carry_out(action);
         }
     }
 
-    fn control(&mut self, control: Option<Control>) {
-        if control.is_none() {
-            self.send_queue.close();
+    fn receive(&mut self, receive: Incoming) {
+        match receive {
+            Incoming::Control(control) => {
+                if control.is_none() {
+                    self.send_queue.close();
+                }
+                self.step(Input::Control(control));
+            }
+            Incoming::Item(item) => self.step(input_of(item)),
+            Incoming::Answer(answer) => self.step(Input::Answer(Tag::Prompt, answer)),
+            Incoming::Exit(how) => self.step(Input::ServerExited(how)),
         }
-        self.stop(if control == Some(Control::Interrupt) { ABORT_TIMEOUT } else { KILL_TIMEOUT });
     }
 
-    /// Starts to abort the turn.
-    fn stop(&mut self, limit: Duration) {
+    fn fire(&mut self) {
         let now = Instant::now();
-        let last = now + limit;
-        self.abort = Some(self.abort.map_or((now, last), |(next, earlier)| (next, earlier.min(last))));
-        self.stopped = true;
+        let due: Vec<_> = self.timers.extract_if(.., |(_, at)| *at <= now).collect();
+        for (timer, _) in due {
+            self.step(Input::Timer(timer));
+        }
     }
 
-    fn send_abort(&mut self) {
-        let (client, directory, session) = self.address();
-        self.requests.spawn(async move {
-            // The answer to the message shows whether the abort worked.
-            if let Err(error) = client.abort(&directory, &session).await {
-                tracing::debug!(%error, "an abort was not answered");
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Emit(signal) => self.send_queue.push(signal),
+            Action::Request(tag, request) => self.request(tag, request),
+            Action::CancelRequests => self.requests = JoinSet::new(),
+            Action::TakeQueued => {
+                let queued = self.subscription.mailbox.drain();
+                self.step(Input::Queued(queued.into_iter().map(|item| input_of(Some(item))).collect()));
             }
-            RequestOutcome::Aborted
-        });
-        self.abort = self.abort.map(|(_, last)| (Instant::now() + ABORT_INTERVAL, last));
-    }
-
-    fn address(&self) -> (Client, PathBuf, SessionId) {
-        (self.client.clone(), self.directory.clone(), self.session.clone())
-    }
-
-    fn item(&mut self, item: Option<StreamItem>) {
-        match item {
-            Some(StreamItem::Event(event)) => self.event(event),
-            Some(StreamItem::Disconnected) | None => self.decoder.mark_disconnected(),
-            Some(StreamItem::Reconnected { dropped }) => {
-                if dropped > 0 {
-                    tracing::warn!(dropped, "slow consumer: dropped events are read from the session");
+            Action::Decide { mut ask, session, insists } => {
+                self.send_queue.redaction().ask(&mut ask);
+                let policy = self.policy.clone();
+                self.requests.spawn(async move {
+                    let answer = decide(policy, ask.clone(), insists).await;
+                    Input::Decided { ask, session, answer }
+                });
+            }
+            Action::Include(sub_agent) => {
+                if let Some(route_lease) = &mut self.route_lease {
+                    route_lease.include(&sub_agent);
                 }
-                self.start_resync();
+                self.server.dispatcher.add_sub_agent(sub_agent, &self.session);
             }
+            Action::Arm(timer, at) => {
+                self.timers.retain(|(other, _)| *other != timer);
+                self.timers.push((timer, at));
+            }
+            Action::EndServer => self.must_end_server = true,
+            Action::Fail { error, reported } => self.end = Some(End::Failed { error, reported }),
+            Action::Finish(ending) => self.end = Some(End::Finished(ending)),
         }
     }
 
-    fn event(&mut self, event: SessionEvent) {
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64() * 1000.0);
-        if let Some(observed) = self.decoder.decode(event, now_ms) {
-            self.observe(observed);
+    fn request(&mut self, tag: Tag, request: Request) {
+        let client = self.server.client.clone();
+        let answer = async move {
+            if request.is_retried { retry(|| client.send(request.clone())).await } else { client.send(request).await }
+        };
+        match tag {
+            // The turn may be over before it is answered.
+            Tag::CleanUp => drop(tokio::spawn(answer)),
+            Tag::Prompt => {
+                let sender = self.subscription.mailbox.answer_sender();
+                let sending = tokio::spawn(async move { sender.send(answer.await) });
+                self.prompts.push(AbortOnDropHandle::new(sending));
+            }
+            tag => drop(self.requests.spawn(async move {
+                let answer = answer.await;
+                Input::Answer(tag, answer)
+            })),
         }
     }
 
-    fn observe(&mut self, mut observed: Observed) {
-        if let (Some(route_lease), Some(sub_agent)) = (&mut self.route_lease, &observed.sub_agent) {
-            route_lease.include(sub_agent);
-        }
-        match &mut observed.event {
-            Event::Permission(ask) => {
-                ask.refused = matches!(self.policy, PermissionPolicy::Deny);
-                self.send_queue.redaction().ask(ask);
-                self.answer_permission(ask.clone());
+    /// Determines the ending, and kills the processes that the turn left.
+    async fn finish(mut self, end: End, turn_guard: TurnGuard) -> SendQueue {
+        self.requests.abort_all();
+        self.prompts.clear();
+        let ending = match end {
+            End::Finished(ending) => ending,
+            End::Failed { error, reported } => {
+                Ending::Failed(match (self.server.failure(error, &self.session).await, reported) {
+                    (TurnFailure::Opencode { .. }, Some(reported)) => reported,
+                    (failure, _) => failure,
+                })
             }
-            Event::Question(question) => self.reject_question(question),
-            Event::Error(error) if observed.sub_agent.is_none() => self.error = Some(error.clone()),
-            Event::StepStart if observed.sub_agent.is_none() => (self.error, self.rejected) = (None, None),
-            _ => {}
+        };
+        let ending = match &self.route_lease {
+            Some(route_lease) => route_lease.conclude(ending),
+            None => ending,
+        };
+        let mut traffic = self.route_lease.as_ref().map(RouteLease::traffic);
+        let has_background = self.protocol.last_request().is_some();
+        if has_background {
+            // Released before the processes are killed: their end may start an execution, whose requests the gateway
+            // then refuses.
+            self.route_lease = None;
         }
-        self.send_queue.push(observed.into());
+        for warning in self.extensions.finish(ending == Ending::Stopped).await {
+            self.send_queue.push(warning);
+        }
+        turn_guard.end().await;
+        if has_background {
+            self.interrupt_background().await;
+        }
+        if let Some(route_lease) = &self.route_lease {
+            traffic = Some(route_lease.traffic());
+        }
+        if let Some(traffic) = traffic {
+            self.send_queue.push(Signal::Traffic(traffic));
+        }
+        self.send_queue.push(Signal::Ended(ending));
+        self.send_queue
+    }
+
+    /// Interrupts executions that the server starts because background processes have ended.
+    async fn interrupt_background(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < BACKGROUND_WINDOW {
+            tokio::time::sleep(BACKGROUND_INTERVAL).await;
+            let Some(request) = self.protocol.last_request() else { return };
+            tokio::time::timeout(LAST_REQUEST_TIMEOUT, self.server.client.send(request)).await.ok();
+        }
+    }
+}
+
+/// Returns the input for an item of the stream; `None` when its sender is gone.
+fn input_of(item: Option<StreamItem>) -> Input {
+    match item {
+        Some(StreamItem::Event(event)) => Input::Event(event),
+        Some(StreamItem::Disconnected) | None => Input::Disconnected,
+        Some(StreamItem::Reconnected { dropped }) => {
+            if dropped > 0 {
+                tracing::warn!(dropped, "slow consumer: dropped events are read from the session");
+            }
+            Input::Reconnected
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) const PERMISSIONS: &str = "/permission";
 pub(crate) const QUESTIONS: &str = "/question";
 /// The route for new sessions.
 pub(crate) const SESSIONS: &str = "/session";
+/// The parameter for a directory.
+pub(crate) const DIRECTORY: &str = "directory";
 
 /// The arguments of a server.
 pub(crate) const ARGUMENTS: [&str; 8] =

@@ -3,28 +3,24 @@
 use super::api;
 use super::extensions;
 use super::session_model;
-use super::stream::{self, TurnDecoder};
+use super::stream;
 use crate::json_text::{parse_repaired, repair_surrogates};
 use crate::protocol::extensions::Extensions;
-use crate::protocol::http::{self, ClientError, Http, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, REQUEST_TIMEOUT, text};
+use crate::protocol::http::{self, ClientError, Http, text};
 use crate::protocol::ids::is_id;
+use crate::protocol::request::{MAX_ANSWER_BYTES, REQUEST_TIMEOUT, Request};
 use crate::protocol::{SessionEvent, directory};
 use crate::session_info::{SessionInfo, SessionModel};
-use opencode_run_core::{PermissionAnswer, Prompt, SessionId};
+use opencode_run_core::SessionId;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::collections::HashMap;
+use std::path::Path;
 
 /// How many of a session's last messages are requested to find its model: a turn of several steps has many answers,
 /// each of which names the model as well.
 const LAST_MESSAGES: &str = "4";
-/// The maximum number of sub-agents that are found for a session. Each costs a request, and an attached server could
-/// name ever more.
-const MAX_DESCENDANTS: usize = 256;
 
 /// The client of a server of opencode 1.
 #[derive(Debug, Clone)]
@@ -40,7 +36,7 @@ impl Client {
 
     fn request(&self, method: Method, route: &str, directory: Option<&Path>) -> RequestBuilder {
         let directory = directory.map(directory::for_query);
-        self.http.request(method, route, directory.as_deref().map(|directory| ("directory", directory)))
+        self.http.request(method, route, directory.as_deref().map(|directory| (api::DIRECTORY, directory)))
     }
 
     async fn json<T: for<'a> Deserialize<'a>>(request: RequestBuilder) -> Result<T, ClientError> {
@@ -74,41 +70,9 @@ impl Client {
         stream::route(&repair_surrogates(data))
     }
 
-    /// Composes a message for a session. Returns it with the decoder of its turn. `model` is the name for opencode.
-    #[expect(clippy::unused_self, reason = "the format belongs to the generation of the server")]
-    pub(crate) fn compose(
-        &self,
-        session: &SessionId,
-        prompt: &Prompt,
-        model: Option<&str>,
-        now: SystemTime,
-    ) -> (Value, TurnDecoder) {
-        let id = api::message_id(now);
-        (api::message(&id, prompt, model), TurnDecoder::new(session.clone(), id))
-    }
-
-    /// Sends a message and waits for the end of the turn, however long it takes. Returns the answer's text.
-    pub(crate) async fn send(
-        &self,
-        directory: &Path,
-        session: &SessionId,
-        message: &Value,
-    ) -> Result<String, ClientError> {
-        let route = api::messages(id(session)?);
-        let request = self.request(Method::POST, &route, Some(directory)).json(message);
-        text(request, MAX_MESSAGES_BYTES).await.map_err(|error| match error {
-            ClientError::Refused { status, message: None, reference } if status.is_client_error() => {
-                ClientError::Refused { status, message: Some(api::unexplained(message)), reference }
-            }
-            other => other,
-        })
-    }
-
-    /// Checks that an agent exists and can run a turn.
-    pub(crate) async fn check_agent(&self, directory: &Path, agent: &str) -> Result<(), ClientError> {
-        let all = self.agents(directory).await?;
-        let found = all.iter().any(|known| known.name == agent && known.leads());
-        if found { Ok(()) } else { Err(ClientError::NoAgent(agent.to_owned())) }
+    /// Sends a request of a turn once.
+    pub(crate) async fn send(&self, request: Request) -> Result<String, ClientError> {
+        self.http.send(request, api::DIRECTORY).await
     }
 
     async fn agents(&self, directory: &Path) -> Result<Vec<api::Agent>, ClientError> {
@@ -134,12 +98,6 @@ impl Client {
         Self::json(self.request(Method::GET, api::PROVIDERS, Some(directory))).await
     }
 
-    /// Returns the directory that a session belongs to.
-    pub(crate) async fn session_directory(&self, session: &SessionId) -> Result<PathBuf, ClientError> {
-        let request = self.request(Method::GET, &api::session(id(session)?), None);
-        Self::json::<api::SessionInfo>(request).await.map(|session| session.directory)
-    }
-
     /// Returns a session's directory and model.
     pub(crate) async fn session_info(&self, session: &SessionId) -> Result<SessionInfo, ClientError> {
         let request = self.request(Method::GET, &api::session(session.as_str()), None);
@@ -162,63 +120,6 @@ impl Client {
         session_model::of_messages(&messages)
     }
 
-    /// Returns the sessions of all direct and indirect sub-agents of a session.
-    pub(crate) async fn descendants(
-        &self,
-        directory: &Path,
-        session: &SessionId,
-    ) -> Result<Vec<SessionId>, ClientError> {
-        let mut found = HashSet::new();
-        let mut next = vec![session.clone()];
-        while let Some(session) = next.pop() {
-            let request = self.request(Method::GET, &api::children(id(&session)?), Some(directory));
-            for child in Self::json::<Vec<api::SessionInfo>>(request).await? {
-                if found.len() >= MAX_DESCENDANTS {
-                    tracing::warn!("a session has more than {MAX_DESCENDANTS} sub-agents: the others are ignored");
-                    return Ok(found.into_iter().collect());
-                }
-                // Guards against a cycle, which would be a fault of the server.
-                if found.insert(child.id.clone()) {
-                    next.push(child.id);
-                }
-            }
-        }
-        Ok(found.into_iter().collect())
-    }
-
-    /// Returns the pending permission requests and questions of a directory, as the events that reported them.
-    pub(crate) async fn asks(&self, directory: &Path) -> Result<Vec<SessionEvent>, ClientError> {
-        let mut asks = Vec::new();
-        for (route, ask) in [
-            (api::PERMISSIONS, stream::permission_asked as fn(&RawValue) -> Option<SessionEvent>),
-            (api::QUESTIONS, stream::question_asked),
-        ] {
-            let request = self.request(Method::GET, route, Some(directory));
-            let waiting: Vec<Box<RawValue>> = Self::json(request).await?;
-            asks.extend(waiting.iter().filter_map(|waiting| ask(waiting)));
-        }
-        Ok(asks)
-    }
-
-    /// Returns the text of all messages of a session.
-    pub(crate) async fn messages(&self, directory: &Path, session: &SessionId) -> Result<String, ClientError> {
-        let request = self.request(Method::GET, &api::messages(id(session)?), Some(directory));
-        text(request.timeout(REQUEST_TIMEOUT), MAX_MESSAGES_BYTES).await
-    }
-
-    /// Aborts the activity in a session and in the sessions of its sub-agents.
-    pub(crate) async fn abort(&self, directory: &Path, session: &SessionId) -> Result<(), ClientError> {
-        let abort = async |session: &SessionId| {
-            let request = self.request(Method::POST, &api::abort(id(session)?), Some(directory));
-            text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
-        };
-        abort(session).await?;
-        for child in self.descendants(directory, session).await? {
-            abort(&child).await?;
-        }
-        Ok(())
-    }
-
     /// Returns whether a session has an active turn.
     pub(crate) async fn is_busy(&self, directory: &Path, session: &SessionId) -> Result<bool, ClientError> {
         #[derive(Deserialize)]
@@ -229,24 +130,6 @@ impl Client {
         let request = self.request(Method::GET, api::STATUS, Some(directory));
         let all: HashMap<String, Status> = Self::json(request).await?;
         Ok(all.get(session.as_str()).is_some_and(|status| status.kind != "idle"))
-    }
-
-    /// Answers a permission request.
-    pub(crate) async fn answer(
-        &self,
-        directory: &Path,
-        id: &str,
-        answer: &PermissionAnswer,
-    ) -> Result<(), ClientError> {
-        let body = api::permission_answer(answer);
-        let request = self.request(Method::POST, &api::permission_reply(checked(id)?), Some(directory)).json(&body);
-        text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
-    }
-
-    /// Rejects a question.
-    pub(crate) async fn reject_question(&self, directory: &Path, id: &str) -> Result<(), ClientError> {
-        let request = self.request(Method::POST, &api::question_reject(checked(id)?), Some(directory));
-        text(request.timeout(REQUEST_TIMEOUT), MAX_ANSWER_BYTES).await.map(drop)
     }
 
     /// Evicts a directory from the server's memory.

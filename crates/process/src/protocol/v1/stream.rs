@@ -6,7 +6,7 @@ mod properties;
 mod routing;
 
 pub(crate) use decoder::TurnDecoder;
-pub(crate) use messages::{AnswerEnd, MessageWithParts, read_message, read_messages};
+pub(crate) use messages::{AnswerEnd, Expected, MessageWithParts, read_message, read_messages};
 pub(crate) use routing::{permission_asked, question_asked, route};
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use super::api::{self, Data};
 use super::{extensions, routing, shape};
 use crate::protocol::extensions::Extensions;
-use crate::protocol::http::{self, ClientError, Http, MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, REQUEST_TIMEOUT, text};
-use crate::protocol::turn::Request;
+use crate::protocol::http::{self, ClientError, Http, text};
+use crate::protocol::request::{MAX_ANSWER_BYTES, REQUEST_TIMEOUT, Request};
 use crate::protocol::v1::session_model;
 use crate::protocol::{KnownModel, SessionEvent};
 use crate::session_info::{SessionInfo, SessionModel};
@@ -67,16 +67,9 @@ impl Client {
         http::events(self.request(Method::GET, api::EVENTS, None)).await
     }
 
-    /// Sends a request of a turn. Retrying is the caller's task.
-    pub(crate) async fn send(&self, request: &Request) -> Result<String, ClientError> {
-        let directory = request.directory.as_deref().map(|directory| (api::DIRECTORY, directory));
-        let query = request.query.as_ref().map(|(name, value)| (*name, value.as_str()));
-        let method = request.method.clone();
-        let mut builder = self.http.request(method, &request.route, directory.or(query)).timeout(request.timeout);
-        if let Some(body) = &request.body {
-            builder = builder.json(body);
-        }
-        text(builder, MAX_MESSAGES_BYTES).await
+    /// Sends a request of a turn once.
+    pub(crate) async fn send(&self, request: Request) -> Result<String, ClientError> {
+        self.http.send(request, api::DIRECTORY).await
     }
 
     /// Creates a session in a directory, with its model.

@@ -10,7 +10,12 @@ use super::api;
 use super::decoder::{Decoder, Field, error_of, field, form_of};
 use super::failures::ErrorInfo;
 use super::structured::Structured;
-use crate::protocol::turn::{Action, Actions, Input, Now, Request, Tag, Timer, TurnProtocol};
+use crate::protocol::pending_asks::{self, PendingAsks};
+use crate::protocol::request::Request;
+use crate::protocol::turn::{
+    Action, Actions, INTERRUPT_INTERVAL, INTERRUPT_TIMEOUT, Input, Intake, KILL_TIMEOUT, Now, Tag, Timer, TurnPlan,
+    TurnProtocol,
+};
 use crate::protocol::v1::api::message_id;
 use crate::protocol::{ClientError, SessionEvent};
 use opencode_run_core::{
@@ -19,40 +24,16 @@ use opencode_run_core::{
 };
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// How long an interrupt may take; it usually takes 50 ms. After that the server is killed: nothing may be left three
-/// seconds after an interrupt.
-const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an interrupt may take if the turn is killed.
-const KILL_TIMEOUT: Duration = Duration::from_secs(1);
-/// The interval of repeated interrupts: an interrupt before the execution has begun has no effect.
-const INTERRUPT_INTERVAL: Duration = Duration::from_millis(500);
 /// The interval of probing the server after a disconnect.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// The number of times that a session may be idle without the turn's prompt before the turn fails.
 const MAX_MISSING: u32 = 3;
-/// The maximum number of refusals of one permission by policy: a model that insists would request it forever.
-const MAX_REFUSALS: usize = 5;
 /// The answer to a question of the agent to the user.
 const NO_ANSWER: &str = "Nobody can answer: the run is unattended. Decide by yourself, or say what you could not do.";
-
-/// The parameters of a turn.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) session: SessionId,
-    /// Whether the session was created for this turn, with its model and agent.
-    pub(crate) is_new: bool,
-    pub(crate) directory: PathBuf,
-    pub(crate) prompt: Prompt,
-    pub(crate) model: ModelName,
-    pub(crate) structured: Option<Structured>,
-    /// Whether the policy refuses every permission.
-    pub(crate) denies: bool,
-}
 
 /// A turn.
 #[derive(Debug)]
@@ -63,15 +44,12 @@ pub(crate) struct Turn {
     prompt: Prompt,
     prompt_id: String,
     structured: Option<Structured>,
-    denies: bool,
     decoder: Decoder,
     sub_agents: HashSet<SessionId>,
     /// The requests that precede the prompt.
     preparation: VecDeque<Request>,
     progress: Progress,
-    /// The permission requests and forms whose replies are still being sent.
-    unanswered: Vec<String>,
-    refusals: HashMap<(String, Vec<String>), usize>,
+    asks: PendingAsks,
     /// The refusal that ends the turn.
     refusal: Option<String>,
     /// The cancelled question, or the permission that was rejected without a message.
@@ -96,22 +74,23 @@ enum Progress {
 }
 
 impl Turn {
-    pub(crate) fn new(plan: Plan, now: SystemTime) -> Self {
-        let Plan { session, is_new, directory, prompt, model, structured, denies } = plan;
+    /// Returns the turn of a plan; `None` if it names no valid model.
+    pub(crate) fn new(plan: TurnPlan, now: SystemTime) -> Option<Self> {
+        let TurnPlan { session, is_new, directory, prompt, model, schema, denies } = plan;
+        let model: ModelName = model?.parse().ok()?;
+        let structured = schema.zip(prompt.schema.as_ref()).map(|(schema, value)| Structured::new(schema, value));
         let preparation = preparation(&session, is_new, &prompt, &model, structured.as_ref());
-        Self {
+        Some(Self {
             decoder: Decoder::new(session.clone()),
             session,
             directory: directory.to_string_lossy().into_owned(),
             prompt,
             prompt_id: message_id(now),
             structured,
-            denies,
             sub_agents: HashSet::new(),
             preparation,
             progress: Progress::Preparing,
-            unanswered: Vec::new(),
-            refusals: HashMap::new(),
+            asks: PendingAsks::new(denies),
             refusal: None,
             rejected: None,
             is_stopped: false,
@@ -121,7 +100,7 @@ impl Turn {
             missing: 0,
             has_background: false,
             is_over: false,
-        }
+        })
     }
 
     fn prepare(&mut self, actions: &mut Actions) {
@@ -189,11 +168,8 @@ impl Turn {
         }
         let mut decide = None;
         match &mut observed.event {
-            Event::Permission(ask) => {
-                ask.refused = self.denies;
-                decide = Some(self.decide(ask.clone(), session));
-            }
-            Event::Question(question) => self.unanswered.push(question.id.clone()),
+            Event::Permission(ask) => decide = self.asks.decide(ask, session),
+            Event::Question(question) => self.asks.question(question.id.clone()),
             Event::Tool(call) if call.input["background"] == true => self.has_background = true,
             _ => {}
         }
@@ -201,25 +177,18 @@ impl Turn {
         actions.extend(decide);
     }
 
-    fn decide(&mut self, ask: PermissionRequest, session: SessionId) -> Action {
-        self.unanswered.extend(ask.id.clone());
-        let times = self.refusals.entry((ask.permission.clone(), ask.patterns.clone())).or_default();
-        *times += usize::from(ask.refused);
-        Action::Decide { insists: *times >= MAX_REFUSALS, ask, session }
-    }
-
     fn decided(
         &mut self,
-        ask: PermissionRequest,
+        ask: &PermissionRequest,
         session: &SessionId,
         answer: &PermissionAnswer,
         actions: &mut Actions,
     ) {
-        let Some(id) = ask.id else { return };
+        let Some(id) = ask.id.clone() else { return };
         if let PermissionAnswer::Reject { reason } = answer {
-            self.decoder.reject(ask.call);
+            self.decoder.reject(ask.call.clone());
             if reason.is_empty() {
-                let what = format!("{} ({})", ask.permission, ask.patterns.join(", "));
+                let what = pending_asks::description(ask);
                 (self.refusal, self.rejected) = (Some(what.clone()), Some(what));
             }
         }
@@ -299,7 +268,7 @@ impl Turn {
             (ending, _) => ending,
         };
         self.is_over = true;
-        actions.extend(self.unanswered.drain(..).map(|id| Action::Emit(Signal::Answered { id })));
+        self.asks.close(actions);
         actions.push(Action::Finish(ending));
     }
 
@@ -324,7 +293,7 @@ impl Turn {
     }
 
     fn list(&self, route: &str) -> Request {
-        Request { directory: Some(self.directory.clone()), ..Request::new(Method::GET, route) }
+        Request::new(Method::GET, route).in_directory(&self.directory)
     }
 
     fn answered(&mut self, now: Now, tag: Tag, answer: Result<String, ClientError>, actions: &mut Actions) {
@@ -341,13 +310,12 @@ impl Turn {
                 self.fail(error, actions);
             }
             (Tag::Reply(id), _) => {
-                self.unanswered.retain(|open| *open != id);
-                actions.push(Action::Emit(Signal::Answered { id }));
+                self.asks.answered(id, actions);
                 if self.refusal.is_some() && !self.is_stopped {
                     self.stop(now, INTERRUPT_TIMEOUT, actions);
                 }
             }
-            (Tag::Children, answer) => self.children(answer.ok(), actions),
+            (Tag::SubAgents, answer) => self.children(answer.ok(), actions),
             (Tag::Messages, Ok(text)) => self.resync(now, &text, actions),
             (Tag::Messages, Err(error)) => {
                 tracing::warn!(%error, "missed events could not be read");
@@ -359,15 +327,15 @@ impl Turn {
             }
             (Tag::Active, answer) => self.active(now, answer.ok(), actions),
             (Tag::Permissions, Ok(text)) => self.waiting(now, &text, super::routing::permission_asked, actions),
-            (Tag::Forms, Ok(text)) => self.waiting(now, &text, super::routing::form_created, actions),
-            (Tag::Prompt | Tag::Interrupt | Tag::CleanUp | Tag::Permissions | Tag::Forms, _) => {}
+            (Tag::Questions, Ok(text)) => self.waiting(now, &text, super::routing::form_created, actions),
+            _ => {}
         }
     }
 
     fn fail(&mut self, error: ClientError, actions: &mut Actions) {
         self.is_over = true;
-        actions.extend(self.unanswered.drain(..).map(|id| Action::Emit(Signal::Answered { id })));
-        actions.push(Action::Fail(error));
+        self.asks.close(actions);
+        actions.push(Action::Fail { error, reported: None });
     }
 }
 
@@ -384,8 +352,9 @@ impl TurnProtocol for Turn {
                 actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL));
             }
             Input::Reconnected => self.reconnected(actions),
+            Input::Queued(inputs) => inputs.into_iter().for_each(|input| self.step(now, input, actions)),
             Input::Answer(tag, answer) => self.answered(now, tag, answer, actions),
-            Input::Decided { ask, session, answer } => self.decided(ask, &session, &answer, actions),
+            Input::Decided { ask, session, answer } => self.decided(&ask, &session, &answer, actions),
             Input::Control(control) => {
                 let limit = if control == Some(Control::Interrupt) { INTERRUPT_TIMEOUT } else { KILL_TIMEOUT };
                 self.stop(now, limit, actions);
@@ -395,6 +364,7 @@ impl TurnProtocol for Turn {
                 actions.push(Action::EndServer);
                 self.finish(Ending::Stopped, actions);
             }
+            Input::Timer(Timer::Rest) => {}
             Input::Timer(Timer::Probe) => {
                 actions.push(Action::Request(Tag::Active, Request::new(Method::GET, api::ACTIVE)));
             }
@@ -405,8 +375,8 @@ impl TurnProtocol for Turn {
         }
     }
 
-    fn takes_events(&self) -> bool {
-        !self.is_resyncing
+    fn intake(&self) -> Intake {
+        if self.is_resyncing { Intake::Closed } else { Intake::Paced }
     }
 
     fn last_request(&self) -> Option<Request> {

@@ -1,10 +1,7 @@
-//! Answers opencode's permission requests and questions.
+//! Answers permission requests, and retries the requests of a turn.
 
-use super::{ABORT_TIMEOUT, RequestOutcome, Running};
 use crate::protocol::ClientError;
-use opencode_run_core::{
-    PermissionAnswer, PermissionHandler, PermissionPolicy, PermissionRequest, QuestionRequest, Signal,
-};
+use opencode_run_core::{PermissionAnswer, PermissionHandler, PermissionPolicy, PermissionRequest};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,57 +14,10 @@ use tokio_util::sync::CancellationToken;
 const MAX_TRIES: u32 = 5;
 /// The pause between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum number of refusals of one permission by policy: a model that insists would request it forever.
-const MAX_REFUSALS: usize = 5;
 
 /// The reason that the agent gets for a refusal by policy.
 const REFUSAL: &str = "This was refused: the run is unattended and its policy does not allow it. Go on without it, or say \
                        what you could not do.";
-
-impl Running {
-    /// Answers a permission request; without an answer it would block the turn forever.
-    pub(super) fn answer_permission(&mut self, ask: PermissionRequest) {
-        let Some(id) = ask.id.clone() else { return };
-        self.unanswered.push(id.clone());
-        let times = self.refused.entry((ask.permission.clone(), ask.patterns.clone())).or_default();
-        *times += usize::from(ask.refused);
-        let insists = *times >= MAX_REFUSALS;
-        let (client, directory, _) = self.address();
-        let policy = self.policy.clone();
-        self.requests.spawn(async move {
-            let what = format!("{} ({})", ask.permission, ask.patterns.join(", "));
-            let answer = decide(policy, ask, insists).await;
-            retried(|| client.answer(&directory, &id, &answer)).await;
-            let is_final = matches!(answer, PermissionAnswer::Reject { reason } if reason.is_empty());
-            RequestOutcome::Answered { id, refusal: is_final.then_some(what) }
-        });
-    }
-
-    /// Records that a reply was sent, and ends the turn if it was the final refusal.
-    pub(super) fn answered(&mut self, id: String, refusal: Option<String>) {
-        self.unanswered.retain(|open| *open != id);
-        self.send_queue.push(Signal::Answered { id });
-        if let Some(what) = refusal
-            && !self.stopped
-        {
-            self.refusal = Some(what);
-            self.stop(ABORT_TIMEOUT);
-        }
-    }
-
-    /// Rejects a question: the run is unattended.
-    pub(super) fn reject_question(&mut self, question: &QuestionRequest) {
-        let (client, directory, _) = self.address();
-        let id = question.id.clone();
-        self.unanswered.push(id.clone());
-        tracing::debug!(id, "rejecting a question");
-        self.rejected = Some(question.questions.join(" "));
-        self.requests.spawn(async move {
-            retried(|| client.reject_question(&directory, &id)).await;
-            RequestOutcome::Answered { id, refusal: None }
-        });
-    }
-}
 
 /// Returns the policy's answer to a permission request. If the agent insists on a refused permission, the rejection has
 /// no reason, which ends the turn.
@@ -102,19 +52,14 @@ async fn answer_on_own_thread(handler: Arc<dyn PermissionHandler>, ask: Permissi
     answer.await.ok().flatten()
 }
 
-/// Retries a request until it succeeds or fails permanently. Returns `None` if all tries failed.
-pub(super) async fn retried<T, F: Future<Output = Result<T, ClientError>>>(request: impl Fn() -> F) -> Option<T> {
-    retry(request).await.ok()
-}
-
 /// Retries a request until it succeeds or fails permanently.
 ///
 /// # Errors
 ///
 /// The last failure.
-pub(super) async fn retry<T, F: Future<Output = Result<T, ClientError>>>(
+pub(super) async fn retry<F: Future<Output = Result<String, ClientError>>>(
     request: impl Fn() -> F,
-) -> Result<T, ClientError> {
+) -> Result<String, ClientError> {
     let mut tries = 0;
     loop {
         let error = match request().await {

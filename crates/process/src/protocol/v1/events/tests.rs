@@ -7,12 +7,9 @@ mod recordings;
 mod replays;
 
 use super::*;
-use crate::protocol::v1::ending::EndEvidence;
-use crate::protocol::v1::refusals::Refusals;
-use crate::protocol::v1::stderr::{self, StderrLine};
-use opencode_run_core::{
-    Ending, Event, Input, PermissionRequest, ProcessExit, Prompt, TurnFailure, TurnMachine, TurnRecord,
-};
+use crate::protocol::v1::run::{RunAction, RunProtocol};
+use crate::protocol::v1::stderr;
+use opencode_run_core::{Ending, Event, Input, ProcessExit, Prompt, Signal, TurnFailure, TurnMachine, TurnRecord};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -69,73 +66,63 @@ fn decode_json(line: &Value) -> Event {
     decode(line.to_string().as_bytes()).observed.event
 }
 
-/// A turn that is fed with opencode's output like the turn of a process.
+/// A turn that is fed with opencode's output.
 struct Replay {
     turn: TurnMachine,
-    seen: EndEvidence,
-    refusals: Refusals,
-    unknown_agent: bool,
+    run: RunProtocol,
     stderr: Vec<String>,
+    failure: Option<TurnFailure>,
 }
 
 impl Replay {
-    fn new() -> Self {
+    fn new(recording: &Recording) -> Self {
         let turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
-        Self {
-            turn,
-            seen: EndEvidence::default(),
-            refusals: Refusals::default(),
-            unknown_agent: false,
-            stderr: Vec::new(),
-        }
+        let run = RunProtocol::new(recording.session.clone(), Some("nope".to_owned()));
+        Self { turn, run, stderr: Vec::new(), failure: None }
     }
 
-    fn apply(&mut self, inputs: impl IntoIterator<Item = Input>) {
-        for input in inputs {
+    fn apply(&mut self, actions: Vec<RunAction>) {
+        for action in actions {
+            let input = match action {
+                RunAction::Emit(Signal::Event(observed)) => Input::Event(*observed),
+                RunAction::Emit(Signal::Session(session)) => Input::Session(session),
+                RunAction::Emit(other) => panic!("{other:?}"),
+                RunAction::DatabaseLocked => continue,
+                RunAction::Fail(failure) => {
+                    self.failure.get_or_insert(failure);
+                    continue;
+                }
+            };
             self.turn.apply(Duration::ZERO, &input);
         }
     }
 
     fn stdout<L: AsRef<[u8]>>(&mut self, lines: impl IntoIterator<Item = L>) {
         for line in lines {
-            let Decoded { session, observed } = decode(line.as_ref());
-            self.seen.event(&observed.event);
-            let refused = self.refusals.before(&observed.event).into_iter().map(refusal);
-            self.apply(session.map(Input::Session).into_iter().chain(refused).chain([Input::Event(observed)]));
+            let mut actions = Vec::new();
+            self.run.stdout(line.as_ref(), &mut actions);
+            self.apply(actions);
         }
     }
 
     fn stderr<'l>(&mut self, lines: impl IntoIterator<Item = &'l String>) {
         for line in lines {
             let line = stderr::plain(line);
-            match stderr::read(&line) {
-                StderrLine::AgentNotFound => self.unknown_agent = true,
-                StderrLine::Refused { permission, patterns } => {
-                    let ask = PermissionRequest::new(permission, patterns).refused(true);
-                    let ask = self.refusals.add(ask);
-                    self.apply(ask.map(refusal));
-                }
-                other => self.seen.stderr(other),
-            }
+            let mut actions = Vec::new();
+            self.run.stderr(&line, &mut actions);
+            self.apply(actions);
             self.stderr.push(line);
         }
     }
 
     fn end(mut self, recording: &Recording) -> TurnRecord {
-        let stderr = self.stderr.join("\n");
-        let ending = if self.unknown_agent {
-            Ending::Failed(TurnFailure::AgentNotFound { agent: "nope".to_owned() })
-        } else {
-            std::mem::take(&mut self.seen).ending(recording.exit, recording.session.as_ref(), &stderr)
-        };
-        let refused = self.refusals.rest();
-        self.apply(refused.into_iter().map(refusal).chain([Input::Ended(ending)]));
+        let mut actions = Vec::new();
+        let ending = self.run.exited(recording.exit, &self.stderr.join("\n"), &mut actions);
+        self.apply(actions);
+        let ending = self.failure.take().map_or(ending, Ending::Failed);
+        self.turn.apply(Duration::ZERO, &Input::Ended(ending));
         self.turn.into_record()
     }
-}
-
-fn refusal(ask: PermissionRequest) -> Input {
-    Input::Event(Observed::new(Event::Permission(ask)))
 }
 
 /// Replays a recording, stdout first.
@@ -145,7 +132,7 @@ fn replay(recording: &Recording) -> TurnRecord {
 
 /// Replays a recording with another stdout.
 fn replay_with(recording: &Recording, stdout: &[impl AsRef<[u8]>]) -> TurnRecord {
-    let mut replay = Replay::new();
+    let mut replay = Replay::new(recording);
     replay.stdout(stdout);
     replay.stderr(&recording.stderr);
     replay.end(recording)

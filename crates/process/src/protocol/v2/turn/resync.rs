@@ -2,7 +2,8 @@
 
 use super::{End, MAX_MISSING, PROBE_INTERVAL, Progress, Turn};
 use crate::json_text::parse;
-use crate::protocol::turn::{Action, Actions, Now, Request, Tag, Timer};
+use crate::protocol::request::Request;
+use crate::protocol::turn::{Action, Actions, Now, Tag, Timer};
 use crate::protocol::v2::api;
 use crate::protocol::v2::failures::ErrorInfo;
 use crate::protocol::v2::messages::MissedEvents;
@@ -28,7 +29,7 @@ impl Turn {
         self.open_lists += 1;
         let query = Some((api::PARENT, parent.to_string()));
         let request = Request { query, ..Request::new(Method::GET, api::SESSIONS) };
-        actions.push(Action::Request(Tag::Children, request.retried()));
+        actions.push(Action::Request(Tag::SubAgents, request.retried()));
     }
 
     /// Adds the sub-agents of a list, and requests the session's messages after the last list.
@@ -47,7 +48,7 @@ impl Turn {
             }
         }
         if self.open_lists == 0 {
-            let request = Request::new(Method::GET, api::session(&self.session, "message")).retried();
+            let request = Request::new(Method::GET, api::session(&self.session, "message")).retried().with_messages();
             actions.push(Action::Request(Tag::Messages, request));
         }
     }
@@ -83,7 +84,7 @@ impl Turn {
             _ => {}
         }
         actions.push(Action::Request(Tag::Permissions, self.list(api::PERMISSIONS).retried()));
-        actions.push(Action::Request(Tag::Forms, self.list(api::FORMS).retried()));
+        actions.push(Action::Request(Tag::Questions, self.list(api::FORMS).retried()));
         actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL / 5));
     }
 

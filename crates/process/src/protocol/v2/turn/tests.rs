@@ -50,11 +50,10 @@ fn now() -> Now {
     Now { instant: Instant::now(), system: UNIX_EPOCH + Duration::from_hours(498_900) }
 }
 
-fn plan(session: &str, prompt: Prompt) -> Plan {
+fn plan(session: &str, prompt: Prompt) -> TurnPlan {
     let session = SessionId::new(session);
-    let directory = "/w".into();
-    let model = "stub/gpt-4".parse().unwrap();
-    Plan { session, is_new: true, directory, prompt, model, structured: None, denies: false }
+    let model = Some("stub/gpt-4".to_owned());
+    TurnPlan { session, is_new: true, directory: "/w".into(), prompt, model, schema: None, denies: false }
 }
 
 /// A turn with its actions.
@@ -93,9 +92,13 @@ impl Played {
                     let answer = self.answer.clone();
                     self.step(Input::Decided { ask, session, answer });
                 }
-                Action::Fail(error) => panic!("{error}"),
+                Action::Fail { error, .. } => panic!("{error}"),
                 Action::Finish(ending) => self.ending = Some(ending),
-                Action::Include(_) | Action::Arm(..) | Action::EndServer => {}
+                Action::Include(_)
+                | Action::Arm(..)
+                | Action::EndServer
+                | Action::CancelRequests
+                | Action::TakeQueued => {}
             }
         }
     }
@@ -162,7 +165,7 @@ fn state(state: &ToolState) -> &'static str {
 
 /// Starts the turn of a recording.
 fn begin(recording: &Recording) -> Played {
-    let mut turn = Turn::new(plan(&recording.session, Prompt::new("Please do it.")), UNIX_EPOCH);
+    let mut turn = Turn::new(plan(&recording.session, Prompt::new("Please do it.")), UNIX_EPOCH).unwrap();
     recording.prompts[0].clone_into(&mut turn.prompt_id);
     let mut played = Played::new(turn);
     let reply = &recording.about["reply"];
@@ -228,7 +231,7 @@ fn disconnects_do_not_change_the_turn() {
 #[test]
 fn server_exit_fails_a_running_turn() {
     let begun = || {
-        let mut played = Played::new(Turn::new(plan("ses_1", Prompt::new("x")), UNIX_EPOCH));
+        let mut played = Played::new(Turn::new(plan("ses_1", Prompt::new("x")), UNIX_EPOCH).unwrap());
         played.step(Input::Start);
         played
     };
@@ -243,8 +246,8 @@ fn server_exit_fails_a_running_turn() {
 
 #[test]
 fn continued_session_gets_model_without_old_entries() {
-    let continued = Plan { is_new: false, ..plan("ses_1", Prompt::new("x").agent("plan")) };
-    let mut played = Played::new(Turn::new(continued, UNIX_EPOCH));
+    let continued = TurnPlan { is_new: false, ..plan("ses_1", Prompt::new("x").agent("plan")) };
+    let mut played = Played::new(Turn::new(continued, UNIX_EPOCH).unwrap());
     played.step(Input::Start);
     let sent: Vec<_> =
         played.requests.iter().map(|(_, request)| format!("{} {}", request.method, request.route)).collect();
@@ -274,9 +277,9 @@ fn undelivered_prompt_is_removed() {
 fn invalid_answer_is_repaired_once() {
     let schema = json!({"type": "object", "required": ["city"]});
     let play = |answers: &[&str]| {
-        let structured = Some(Structured::new(AnswerSchema::read(&schema).unwrap(), &schema));
-        let plan = Plan { structured, ..plan("ses_1", Prompt::new("Where?")) };
-        let mut played = Played::new(Turn::new(plan, UNIX_EPOCH));
+        let prompt = Prompt::new("Where?").schema(schema.clone());
+        let plan = TurnPlan { schema: AnswerSchema::read(&schema).ok(), ..plan("ses_1", prompt) };
+        let mut played = Played::new(Turn::new(plan, UNIX_EPOCH).unwrap());
         played.step(Input::Start);
         for (turn, answer) in answers.iter().enumerate() {
             let id = played.turn.prompt_id.clone();

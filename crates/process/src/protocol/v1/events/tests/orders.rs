@@ -81,7 +81,7 @@ proptest! {
     #[test]
     fn stdout_and_stderr_may_interleave(recording in any::<Index>(), choices in vec(any::<bool>(), 0..40)) {
         let recording = recording.get(&RECORDINGS);
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(recording);
         let mut stdout = recording.stdout.iter();
         let mut stderr = recording.stderr.iter();
         for from_stderr in choices {

@@ -7,99 +7,24 @@ use super::properties::Message;
 use super::*;
 use crate::json_text::parse_repaired;
 use crate::lines::{Line, Lines};
-use crate::protocol::failure_of;
+use crate::protocol::v1::ending::failure_of;
+use crate::protocol::v1::recording::{self, Recording};
 use opencode_run_core::{Ending, EntryContent, Input, Observed, Prompt, SessionId, TurnMachine, TurnRecord};
 use proptest::prelude::*;
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 use tokio_util::io::StreamReader;
 
-/// The turn of a recording.
-struct Recording {
-    name: String,
-    session: String,
-    prompt: String,
-    /// The stream in its wire format.
-    stream: Vec<u8>,
-    /// The data of each event.
-    events: Vec<String>,
-    /// The answer to the message, and the session's messages afterwards.
-    answer: String,
-    messages: String,
-}
-
-impl std::fmt::Debug for Recording {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
-static RECORDINGS: LazyLock<Vec<Recording>> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/serve");
-    let entries = |path: &Path| -> Vec<PathBuf> {
-        let mut entries: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
-        entries.sort();
-        entries
+/// The recordings whose message was answered with a message.
+static RECORDINGS: LazyLock<Vec<&Recording>> = LazyLock::new(|| {
+    let is_answered = |recording: &&Recording| {
+        recording.status == 200 && recording.answer.starts_with('{') && recording.messages.starts_with('[')
     };
-    let files: Vec<PathBuf> = entries(&root).iter().flat_map(|version| entries(version)).collect();
-    let recordings: Vec<_> = files.iter().filter_map(|file| recording(&root, file)).collect();
+    let recordings: Vec<_> = recording::RECORDINGS.iter().filter(is_answered).collect();
     assert!(recordings.len() > 40, "only {} recordings", recordings.len());
     recordings
 });
-
-/// Reads the first turn of a recording; `None` if its message was not answered with a message.
-fn recording(root: &Path, file: &Path) -> Option<Recording> {
-    #[derive(Deserialize)]
-    struct Entry<'a> {
-        #[serde(borrow, default)]
-        event: Option<&'a RawValue>,
-        #[serde(default)]
-        request: Option<Value>,
-        #[serde(borrow, default)]
-        response: Option<Response<'a>>,
-    }
-    #[derive(Deserialize)]
-    struct Response<'a> {
-        n: u64,
-        status: u16,
-        #[serde(borrow)]
-        body: &'a RawValue,
-    }
-    let text = std::fs::read_to_string(file).unwrap();
-    let entries: Vec<Entry<'_>> = text.lines().map(|line| parse_repaired(line).unwrap()).collect();
-    let requests: Vec<&Value> = entries.iter().filter_map(|entry| entry.request.as_ref()).collect();
-    let message = requests.iter().find(|request| request["body"]["messageID"].is_string())?;
-    let lists = |request: &&&Value| request["method"] == "GET" && request["path"] == message["path"];
-    let list = requests.iter().rev().find(lists)?;
-    let body = |n: &Value| {
-        let answers = |response: &&Response<'_>| n.as_u64() == Some(response.n) && response.status == 200;
-        Some(entries.iter().filter_map(|entry| entry.response.as_ref()).find(answers)?.body.get().to_owned())
-    };
-    let answer = body(&message["n"]).filter(|answer| answer.starts_with('{'))?;
-    let is_next = |entry: &&Entry<'_>| {
-        entry.request.as_ref().is_some_and(|request| request["path"] == message["path"] && request["n"] != message["n"])
-    };
-    let events: Vec<String> = entries
-        .iter()
-        .take_while(|entry| !is_next(entry))
-        .filter_map(|entry| entry.event)
-        .map(|event| event.get().to_owned())
-        .collect();
-    Some(Recording {
-        name: file.strip_prefix(root).unwrap().display().to_string(),
-        session: message["path"].as_str()?.split('/').nth(2)?.to_owned(),
-        prompt: message["body"]["messageID"].as_str()?.to_owned(),
-        stream: events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect(),
-        events,
-        answer,
-        messages: body(&list["n"])?,
-    })
-}
 
 /// Decodes events like a turn, and then reads the answer. After a disconnect the turn is resynced if `mends` is set.
 fn play(recording: &Recording, events: &[String], lost: Range<usize>) -> TurnRecord {
@@ -189,7 +114,7 @@ fn whole(recording: &Recording) -> String {
 
 #[test]
 fn messages_alone_give_the_same_turn() {
-    for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
+    for recording in RECORDINGS.iter().copied().filter(|recording| !keeps_more_than_opencode(recording)) {
         let lost = description(&play(recording, &recording.events, 0..recording.events.len()));
         assert_eq!(lost, whole(recording), "{}", recording.name);
     }
@@ -203,7 +128,7 @@ fn keeps_more_than_opencode(recording: &Recording) -> bool {
 
 #[test]
 fn half_of_the_stream_gives_the_same_turn() {
-    for recording in RECORDINGS.iter().filter(|recording| !keeps_more_than_opencode(recording)) {
+    for recording in RECORDINGS.iter().copied().filter(|recording| !keeps_more_than_opencode(recording)) {
         let whole = whole(recording);
         let count = recording.events.len();
         for place in (0..count).step_by(7) {
@@ -243,7 +168,7 @@ fn is_begun_by(whole: &EntryContent, begun: &EntryContent) -> bool {
 }
 
 fn one_of(recordings: usize) -> impl Strategy<Value = &'static Recording> {
-    (0..recordings).prop_map(|at| &RECORDINGS[at])
+    (0..recordings).prop_map(|at| RECORDINGS[at])
 }
 
 proptest! {
@@ -306,7 +231,8 @@ proptest! {
         cuts in prop::collection::vec(1_usize..2000, 1..50),
     ) {
         let mut pieces = Vec::new();
-        let mut rest = recording.stream.as_slice();
+        let stream: Vec<u8> = recording.events.iter().flat_map(|event| format!("data: {event}\n\n").into_bytes()).collect();
+        let mut rest = stream.as_slice();
         let mut cuts = cuts.iter().cycle();
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
