@@ -1,8 +1,8 @@
 //! The checks after a case.
 
 use crate::course::{Expected, PLAIN, PLAIN_TEXT};
+use crate::outcome::{Outcome, message};
 use crate::plan::{Fault, Plan, When};
-use crate::play::{Outcome, message};
 use opencode_run_bench::programs::Programs;
 use opencode_run_tests::{FakeScript, Sandbox};
 use serde_json::Value;

@@ -23,6 +23,7 @@
 mod checks;
 mod course;
 mod course2;
+mod outcome;
 mod plan;
 mod play;
 mod tally;

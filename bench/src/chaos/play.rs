@@ -1,15 +1,15 @@
 //! Runs a case: starts the command, injects the fault, and waits for its end.
 
 use crate::checks;
+use crate::outcome::{GUARANTEED, Outcome, Played, message};
 use crate::plan::{Fault, Format, Plan, Transport, When};
-use crate::tally::GUARANTEED;
 use opencode_run_bench::programs::Programs;
 use opencode_run_tests::{Fake, FakeScript, Sandbox};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
@@ -19,47 +19,9 @@ const HANG_TIMEOUT: Duration = Duration::from_mins(5);
 const MAX_SHOWN_CHARS: usize = 3000;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A case without violations.
-#[derive(Debug)]
-pub(crate) struct Played {
-    /// A description of the command's end.
-    pub(crate) ended: String,
-    /// The time from the fault to the end of the command, if there was a fault while it ran.
-    pub(crate) took: Option<Duration>,
-    /// The time from the command's end until no process was alive.
-    pub(crate) all_exited: Duration,
-}
-
-impl Played {
-    /// Returns whether the end took longer than guaranteed, which is allowed within the slack.
-    pub(crate) fn is_late(&self) -> bool {
-        self.took.unwrap_or_default() + self.all_exited > GUARANTEED
-    }
-}
-
-/// The result of the command.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) status: ExitStatus,
-    /// `None` if stdout was not read to its end.
-    pub(crate) stdout: Option<String>,
-    pub(crate) stderr: String,
-}
-
-impl Outcome {
-    pub(crate) fn code(&self) -> Option<i32> {
-        self.status.code()
-    }
-}
-
 /// Returns the file that signals that there is something to end.
 pub(crate) fn ready(sandbox: &Sandbox) -> PathBuf {
     sandbox.path("ready")
-}
-
-/// Returns the message of a case, which identifies it.
-pub(crate) fn message(plan: &Plan) -> String {
-    format!("hello from case {}", plan.case)
 }
 
 /// Runs a case; returns the violation as an error.

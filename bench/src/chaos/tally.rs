@@ -1,7 +1,7 @@
 //! Counts the cases by kind.
 
+use crate::outcome::{GUARANTEED, Played};
 use crate::plan::Plan;
-use crate::play::Played;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,9 +22,6 @@ pub(crate) struct Statistics {
     report_interval: Duration,
     said: Duration,
 }
-
-/// The guaranteed time within which no process is alive.
-pub(crate) const GUARANTEED: Duration = Duration::from_secs(3);
 
 impl Statistics {
     pub(crate) fn new(report_interval: Duration) -> Self {
