@@ -370,10 +370,9 @@ fn values_are_not_packed_into_tuples() {
 }
 
 /// Type names that several modules define on purpose, with the reason.
-const SHARED_TYPE_NAMES: [(&str, &str); 9] = [
+const SHARED_TYPE_NAMES: [(&str, &str); 8] = [
     ("Host", "the blocking interface repeats the names of the async one"),
     ("Input", "an input of a state machine: of a turn's record, and of a generation's protocol"),
-    ("PreparedTurn", "a completed prompt, of the runner and of the server's executor"),
     ("Protocol", "the wire format of a provider, in two crates that know nothing of each other"),
     ("Report", "the command's alias of the library's report"),
     ("Runner", "the blocking interface repeats the names of the async one"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::Path;
 
 fn page(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/recipes").join(name)).unwrap()
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/recipes").join(name)).unwrap()
 }
 
 /// Returns the first code block of a language.
@@ -42,7 +42,8 @@ fn kubernetes_job_is_an_indexed_job() {
         _ => None,
     };
     assert_eq!(Shard::of_environment(of_pod).unwrap().to_string(), format!("3/{shards}"));
-    let (mount, volume) = (&container["volumeMounts"][0], &pod["volumes"][0]);
+    let mount = &container["volumeMounts"][0];
+    let volume = &pod["volumes"][0];
     assert_eq!(mount["name"], volume["name"]);
     let path = mount["mountPath"].as_str().unwrap();
     assert!(
