@@ -57,6 +57,8 @@ enum Section {
     Deltas,
     /// The events of many live sessions through one connection to the fake server
     Crowd,
+    /// Batches against the executor alone: on the fake, in new directories, with repositories; a file of a million tasks
+    Batch,
     /// Floods of a gigabyte or ten million events from the fake: the memory of our own process
     Bounds,
 }
@@ -91,6 +93,7 @@ fn measure(arguments: &Arguments, programs: &Programs) -> Result<(), Box<dyn Err
                 Section::Second => sections::second::measure(programs, quick, &mut report).await,
                 Section::Deltas => sections::deltas::measure(programs, quick, &mut report).await,
                 Section::Crowd => sections::crowd::measure(programs, quick, &mut report).await,
+                Section::Batch => sections::batch::measure(programs, quick, &mut report).await,
                 Section::Bounds => sections::bounds::measure(programs, quick, &mut report).await,
             }
         })?;

@@ -1,5 +1,6 @@
 //! The sections of the benchmark.
 
+pub(crate) mod batch;
 pub(crate) mod bounds;
 pub(crate) mod cold;
 pub(crate) mod crowd;

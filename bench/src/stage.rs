@@ -30,7 +30,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(opencode: &Path) -> Result<Self, Box<dyn Error>> {
-        let script = Script::always(Answer::text(ANSWER).usage(Usage::new(100, 10)));
+        Self::answering(opencode, Script::always(Answer::text(ANSWER).usage(Usage::new(100, 10))))
+    }
+
+    /// Makes a sandbox whose model answers by a script.
+    pub(crate) fn answering(opencode: &Path, script: Script) -> Result<Self, Box<dyn Error>> {
         let model = ScriptedModel::start_with(script, &Options::default().kept_requests(1))?;
         let mut sandbox = Sandbox::new();
         let configuration = json!({"provider": {"stub": {
