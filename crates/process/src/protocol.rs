@@ -39,6 +39,7 @@ pub(crate) mod fuzzing {
     pub use super::v1::fuzzing::{run_output, serve_stream};
     pub use super::v2::fuzzing::serve2_stream;
 }
+pub use v1::mcp_settings::{McpServer, mcp_servers};
 pub(crate) use v1::run::{RunAction, RunProtocol};
 pub(crate) use v1::stderr::{StderrLine, plain};
 

@@ -2,6 +2,7 @@
 
 mod prepared_session;
 mod release;
+mod undo;
 
 use self::prepared_session::PreparedSession;
 use crate::background::Background;

@@ -3,7 +3,8 @@
 use crate::BuildError;
 use opencode_run_config::ModelSource;
 use opencode_run_core::{ErrorChain, Executor, ModelChoice, SessionId};
-use opencode_run_process::{Launch, RunExecutor, ServeExecutor, SessionInfo, SessionLookupError};
+use opencode_run_process::{Launch, RunExecutor, ServeExecutor, SessionInfo, SessionLookupError, Undo};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The way in which opencode is driven.
@@ -77,6 +78,22 @@ impl Driver {
             }
             Self::Process(processes, _) => processes.session_info(session).await.map(Some),
             Self::Brought(_) => Ok(None),
+        }
+    }
+
+    /// Reverts the last turn of a session, with the files that it changed.
+    pub(crate) async fn undo(
+        &self,
+        (directory, session): (&Path, &SessionId),
+        sources: &ModelSource,
+        model: Option<&ModelChoice>,
+        agent: Option<&str>,
+    ) -> Result<Undo, SessionLookupError> {
+        match self {
+            Self::Server(server) | Self::Attached(server) => {
+                with_sources(server, sources).undo(directory, session, model, agent).await
+            }
+            Self::Process(..) | Self::Brought(_) => Ok(Undo::Unsupported),
         }
     }
 

@@ -118,5 +118,6 @@ pub use opencode_run_journal::{Journal, JournalError, Recovered, read as read_jo
 pub use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
 pub use opencode_run_process::{
     Launch, LocateError, Locator, Opencode, ParseVersionError, ProjectConfig, ProjectPower, RunExecutor, ServeExecutor,
-    SessionLookupError, Supervisor, TaskDir, TaskDirError, TaskName, TaskNameError, Throttle, Version, supervisor,
+    SessionLookupError, Supervisor, TaskDir, TaskDirError, TaskName, TaskNameError, Throttle, Undo, Version,
+    supervisor,
 };

@@ -19,7 +19,7 @@ use opencode_run_core::{
 use opencode_run_journal::JournalError;
 #[cfg(feature = "markdown")]
 use opencode_run_markdown::{MarkdownOptions, conversation_markdown};
-use opencode_run_process::{Opencode, TaskDir};
+use opencode_run_process::{Opencode, SessionLookupError, TaskDir, Undo};
 #[cfg(feature = "markdown")]
 use std::path::Path;
 use std::path::PathBuf;
@@ -276,6 +276,25 @@ impl Runner {
     #[must_use]
     pub fn model_of_last_turn(&self) -> Option<ModelChoice> {
         self.inner.last_model.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reverts the last turn of the session in opencode, with the files that it changed. The
+    /// [`conversation`](Self::conversation) keeps the turn: it is a record of what happened. Commands whose effects are
+    /// outside of the task's directory stay done.
+    ///
+    /// # Errors
+    ///
+    /// If a turn is running, or opencode cannot revert it.
+    pub async fn undo(&self) -> Result<Undo, SessionLookupError> {
+        let Some(session) = self.session_id() else { return Ok(Undo::NothingLeft) };
+        if self.is_running() {
+            return Err(SessionLookupError::Unanswered { session, why: "a turn is running".to_owned() });
+        }
+        let Defaults { options, sources, .. } = &self.inner.defaults;
+        let model = self.model_of_last_turn();
+        let directory = self.inner.directory.path();
+        let driver = self.inner.host.driver();
+        driver.undo((directory, &session), sources, model.as_ref(), options.agent.as_deref()).await
     }
 
     /// Returns the working directory of the agent.

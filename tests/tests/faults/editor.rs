@@ -63,7 +63,7 @@ fn chat_has_history_and_commands() {
     screen.wait_for("completed in");
     at_prompt(&screen);
     screen.type_in("/undo\r");
-    screen.wait_for("opencode --session ses_");
+    screen.wait_for("opencode took no snapshot of");
     at_prompt(&screen);
     screen.type_in("/exit\r");
     let ended = screen.end();

@@ -12,6 +12,7 @@ mod chat;
 mod closed_streams;
 mod config_errors;
 mod directories;
+mod doctor;
 mod editor;
 mod embedding;
 mod endings;

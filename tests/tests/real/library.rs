@@ -4,7 +4,7 @@ use crate::stage::{LIMIT, Stage, bash, entries};
 use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
 use opencode_runner::{
     Event, EventItem, FailureKind, ModelConfig, ModelSource, ModelSourceType, Prompt, RunState, Runner, RunnerBuilder,
-    RunnerError, TurnRecord,
+    RunnerError, TurnRecord, Undo,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,9 @@ async fn end(runner: &Runner) -> TurnRecord {
 #[tokio::test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 async fn turns_have_own_context_and_model() {
-    let script = Script::new().rule(When::agent().reply(Answer::text("Answer {turn}.").usage(Usage::new(100, 10))));
+    let script = Script::new()
+        .rule(When::agent().said("write").after_tools(0).reply(bash("echo new > made.txt")))
+        .rule(When::agent().reply(Answer::text("Answer {turn}.").usage(Usage::new(100, 10))));
     let stage = Stage::new(script);
     let mut sources = ModelSource::new();
     let url = Some(stage.model.base_url());
@@ -66,6 +68,15 @@ async fn turns_have_own_context_and_model() {
     let transcript = runner.save_markdown(None).await.unwrap();
     assert_eq!(transcript, runner.task_dir().path().join("conversation.md"));
     assert_eq!(std::fs::read_to_string(transcript).unwrap(), runner.conversation_markdown());
+
+    let made = runner.task_dir().path().join("made.txt");
+    assert_eq!(runner.run("write it").await.unwrap().state, RunState::Completed);
+    assert!(made.exists());
+    let Undo::Done { files } = runner.undo().await.unwrap() else { panic!("there is a snapshot") };
+    assert_eq!((files, made.exists()), (vec![made], false));
+    runner.run("fourth").await.unwrap();
+    let forgotten = stage.requests().last().unwrap().messages_text();
+    assert!(forgotten.ends_with("third\nAnswer 3.\nfourth"), "{forgotten}");
     runner.close().await.unwrap();
     stage.end();
 }

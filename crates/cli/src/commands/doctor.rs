@@ -1,9 +1,11 @@
 //! Checks everything that a turn needs, each with a fix.
 
 mod directories;
+mod disk;
 mod endpoints;
 mod exposure;
 mod finding;
+mod mcp;
 mod programs;
 mod sources;
 mod workspace;
@@ -33,6 +35,8 @@ pub(crate) async fn doctor(args: &DoctorArgs, _: Console) -> Code {
     ];
     findings.extend(programs::proc());
     findings.extend(directories::check());
+    findings.extend(disk::check(args.workspace.as_deref().unwrap_or(Path::new("."))));
+    findings.extend(mcp::check());
     let sources = sources::read(args.config.as_deref()).await;
     findings.extend(sources.findings.iter().cloned());
     findings.extend(endpoints::check(&sources.source, args.offline).await);

@@ -5,7 +5,7 @@ use super::http::{ClientError, Http};
 use super::request::Request;
 use super::turn::{TurnPlan, TurnProtocol};
 use super::{Generation, KnownModel, SessionEvent, v1, v2};
-use crate::session_info::SessionInfo;
+use crate::session_info::{SessionInfo, Undo};
 use opencode_run_core::{ModelName, SessionId};
 use reqwest::{Response, Url};
 use std::path::{Path, PathBuf};
@@ -178,6 +178,14 @@ impl Client {
         match self {
             Self::V1(_) => v1::extensions::plugin_failure(data),
             Self::V2(_) => None,
+        }
+    }
+
+    /// Reverts the last turn of a session, with the files that it changed.
+    pub(crate) async fn undo(&self, directory: &Path, session: &SessionId) -> Result<Undo, ClientError> {
+        match self {
+            Self::V1(client) => client.undo(directory, session).await,
+            Self::V2(_) => Ok(Undo::Unsupported),
         }
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod export;
 pub(crate) mod extensions;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub(crate) mod mcp_settings;
 pub(crate) mod parts;
 pub(crate) mod project;
 #[cfg(test)]
@@ -21,3 +22,4 @@ pub(crate) mod session_model;
 pub(crate) mod stderr;
 pub(crate) mod stream;
 pub(crate) mod turn;
+pub(crate) mod undo;

@@ -3,8 +3,8 @@
 use super::slash::{Choice, Typed, help};
 use crate::console::Console;
 use crate::error::CommandError;
-use opencode_run_core::{FailureKind, ModelChoice, ModelName, ModelSourceType, Prompt};
-use opencode_runner::Runner;
+use opencode_run_core::{ErrorChain, FailureKind, ModelChoice, ModelName, ModelSourceType, Prompt};
+use opencode_runner::{Runner, Undo};
 
 /// The choices for the next turns, which override the options of the chat.
 #[derive(Debug, Default)]
@@ -58,7 +58,10 @@ impl ChatSettings {
                 Ok(path) => reply(&format!("transcript: {}", path.display())),
                 Err(error) => Console::error(&CommandError::of(FailureKind::Io, &error)),
             },
-            Typed::Undo => reply(&undo(runner)),
+            Typed::Undo => match undo(runner).await {
+                Ok(text) => reply(&text),
+                Err(error) => Console::error(&error),
+            },
             Typed::Wrong(why) => Console::error(&CommandError::usage(why)),
         }
         None
@@ -104,21 +107,33 @@ fn cost(runner: &Runner) -> String {
     format!("{turns} turn{plural} · {input} tokens in, {output} out · ${:.4}", conversation.cost().max(0.0))
 }
 
-/// Returns why nothing is undone, and how to undo the changes.
-fn undo(runner: &Runner) -> String {
-    let directory = runner.task_dir().path();
-    match runner.session_id() {
-        None => "there is no turn to undo".to_owned(),
-        Some(_) if runner.conversation().task.isolated => {
-            "nothing is undone: the session's snapshots are in the home of --isolated, which is deleted at the end"
-                .to_owned()
+/// Reverts the last turn, or returns the reason for which it stays.
+async fn undo(runner: &Runner) -> Result<String, CommandError> {
+    let undone = match runner.undo().await {
+        Ok(undone) => undone,
+        Err(error) => {
+            let message = format!("the turn cannot be undone: {}", ErrorChain::new(&error));
+            return Err(CommandError::new(FailureKind::Opencode, message));
         }
-        Some(session) => format!(
-            "nothing is undone here: opencode reverts a session only in its own interface. After the chat, run `opencode --session \
-             {session}` in {} and use its /undo. It needs a Git repository, and snapshots, which --lean turns off",
+    };
+    let directory = runner.task_dir().path();
+    Ok(match undone {
+        Undo::Done { files } if files.is_empty() => {
+            "undone: the model forgets the last turn, which changed no file".to_owned()
+        }
+        Undo::Done { files } => {
+            let shown = files.iter().map(|file| file.strip_prefix(directory).unwrap_or(file).display().to_string());
+            let shown = shown.collect::<Vec<_>>().join(", ");
+            format!("undone: the model forgets the last turn, and these files are as before it: {shown}")
+        }
+        Undo::NothingLeft => "there is no turn to undo".to_owned(),
+        Undo::NoSnapshot => format!(
+            "nothing is undone: opencode took no snapshot of {}. It needs a Git repository, and neither --lean nor \
+             `\"snapshot\": false` in its configuration",
             directory.display()
         ),
-    }
+        _ => "nothing is undone: only a server of opencode 1 can undo a turn".to_owned(),
+    })
 }
 
 #[cfg(test)]

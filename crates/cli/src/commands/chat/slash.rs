@@ -7,13 +7,13 @@ use std::path::PathBuf;
 /// The commands, each with its argument and its purpose.
 pub(super) const COMMANDS: [(&str, &str, &str); 10] = [
     ("/help", "", "list these commands"),
-    ("/model", "[PROVIDER/MODEL]", "show or choose the model of the next turns; `default` resets it"),
-    ("/role", "[ROLE]", "show or choose the model role: plan, think, code, write or default"),
+    ("/model", "[PROVIDER/MODEL]", "show or choose the model; `default` resets it"),
+    ("/role", "[ROLE]", "show or choose: plan, think, code, write, default"),
     ("/context", "[TEXT]", "show or set the system prompt; `none` removes it"),
     ("/cost", "", "show tokens and cost so far"),
     ("/save", "[PATH]", "save the transcript as Markdown"),
     ("/retry", "", "send the last message again"),
-    ("/undo", "", "show how to undo the last turn's changes"),
+    ("/undo", "", "undo the last turn and its changes to files"),
     ("/exit", "", "end the chat, as Ctrl-D does"),
     ("/quit", "", "end the chat, as Ctrl-D does"),
 ];

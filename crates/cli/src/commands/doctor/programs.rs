@@ -82,7 +82,7 @@ pub(super) fn shell() -> Finding {
     }
 }
 
-fn find_program(name: &str) -> Option<String> {
+pub(super) fn find_program(name: &str) -> Option<String> {
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())?;
     Some(found.display().to_string())

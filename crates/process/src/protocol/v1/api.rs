@@ -151,6 +151,11 @@ pub(crate) fn messages(session: &str) -> String {
     format!("/session/{session}/message")
 }
 
+/// Returns the route that reverts a session, given that of the session.
+pub(crate) fn revert(session: &str) -> String {
+    format!("{session}/revert")
+}
+
 pub(crate) fn abort(session: &str) -> String {
     format!("/session/{session}/abort")
 }

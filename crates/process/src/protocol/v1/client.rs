@@ -4,13 +4,14 @@ use super::api;
 use super::extensions;
 use super::session_model;
 use super::stream;
+use super::undo;
 use crate::json_text::{parse_repaired, repair_surrogates};
 use crate::protocol::extensions::Extensions;
 use crate::protocol::http::{self, ClientError, Http, text};
 use crate::protocol::ids::is_id;
-use crate::protocol::request::{MAX_ANSWER_BYTES, REQUEST_TIMEOUT, Request};
+use crate::protocol::request::{MAX_ANSWER_BYTES, MAX_MESSAGES_BYTES, REQUEST_TIMEOUT, Request};
 use crate::protocol::{SessionEvent, directory};
-use crate::session_info::{SessionInfo, SessionModel};
+use crate::session_info::{SessionInfo, SessionModel, Undo};
 use opencode_run_core::SessionId;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Deserialize;
@@ -150,6 +151,23 @@ impl Client {
     pub(crate) async fn started_servers(&self, directory: &Path) -> Result<Vec<String>, ClientError> {
         let request = self.request(Method::GET, extensions::CONFIG, Some(directory));
         Self::json::<extensions::Config>(request).await.map(extensions::Config::started_servers)
+    }
+
+    /// Reverts the last turn of a session, with the files that it changed.
+    pub(crate) async fn undo(&self, directory: &Path, session: &SessionId) -> Result<Undo, ClientError> {
+        let route = api::session(id(session)?);
+        let state: undo::Session = Self::json(self.request(Method::GET, &route, Some(directory))).await?;
+        let messages = self.request(Method::GET, &api::messages(id(session)?), Some(directory));
+        let messages = text(messages.timeout(REQUEST_TIMEOUT), MAX_MESSAGES_BYTES).await?;
+        let last = undo::last_turn(&messages, state.reverted_from()).map_err(|_| ClientError::Unreadable)?;
+        let Some(undo::LastTurn { id, has_snapshot, files }) = last else { return Ok(Undo::NothingLeft) };
+        if !has_snapshot {
+            return Ok(Undo::NoSnapshot);
+        }
+        let request = self.request(Method::POST, &api::revert(&route), Some(directory));
+        let request = request.json(&serde_json::json!({ "messageID": id })).timeout(REQUEST_TIMEOUT);
+        text(request, MAX_ANSWER_BYTES).await?;
+        Ok(Undo::Done { files })
     }
 
     /// Deletes a session.

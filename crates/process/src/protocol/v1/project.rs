@@ -24,13 +24,19 @@ const PROGRAM_ENDINGS: [&str; 8] = ["js", "ts", "mjs", "mts", "cjs", "cts", "jsx
 /// The variable that makes opencode ignore all of these files.
 pub(crate) const IGNORE: (&str, &str) = ("OPENCODE_DISABLE_PROJECT_CONFIG", "1");
 
+/// Returns the settings files of a directory. They need not exist.
+pub(crate) fn settings_files(directory: &Path) -> [PathBuf; 4] {
+    let folder = directory.join(FOLDER);
+    let [plain, commented] = SETTINGS;
+    [directory.join(plain), directory.join(commented), folder.join(plain), folder.join(commented)]
+}
+
 /// Returns the files in a directory that can configure opencode, and whether the list is complete: at most
 /// [`MAX_ENTRIES`] directory entries are examined. The files need not exist.
 pub(crate) fn files(directory: &Path) -> (Vec<PathBuf>, bool) {
     let mut left = MAX_ENTRIES;
     let folder = directory.join(FOLDER);
-    let mut files: Vec<_> =
-        [directory, &folder].into_iter().flat_map(|place| SETTINGS.map(|name| place.join(name))).collect();
+    let mut files = settings_files(directory).to_vec();
     for (names, endings) in [(PROGRAMS, &PROGRAM_ENDINGS[..]), (AGENTS, &["md"])] {
         for name in names {
             add_below(&folder.join(name), endings, MAX_DEPTH, &mut left, &mut files);
