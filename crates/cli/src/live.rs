@@ -5,7 +5,7 @@ mod view;
 use crate::output::AnswerWriter;
 use crate::screen::{self, Size};
 use crate::styled::StyledLine;
-use opencode_run_core::TurnEvent;
+use opencode_run_core::{Event, TurnEvent};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -79,7 +79,13 @@ impl Live {
 
     /// Updates the view with an event.
     pub(crate) fn apply(&self, event: &TurnEvent) {
-        self.change(|turn| turn.view.apply(turn.began.elapsed(), event));
+        if let Some(turn) = self.turn().as_mut() {
+            turn.view.apply(turn.began.elapsed(), event);
+        }
+        // Text grows up to a thousand times a second; the next frame of the clocks shows it soon enough.
+        if !matches!(event.observed.event, Event::TextDelta { .. } | Event::ReasoningDelta { .. }) {
+            self.changed.notify_one();
+        }
     }
 
     /// Returns how long a tool call has been running.

@@ -1,8 +1,9 @@
 //! Messages about a turn on stderr: its events and its end.
 
 use super::console::Console;
+use super::screen;
 use super::short_text::{duration_text, first_line};
-use super::styled::StyledLine;
+use super::styled::{StyledLine, width};
 use super::warnings;
 use anstyle::{AnsiColor, Style};
 use opencode_run_core::{Event, ToolCall, ToolState, TurnEvent, TurnRecord, Warning};
@@ -14,6 +15,7 @@ use std::time::Duration;
 const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
+const TROUBLE: Style = AnsiColor::Yellow.on_default();
 /// The maximum number of changed files that are named.
 const MAX_FILES: usize = 5;
 
@@ -24,7 +26,7 @@ pub(crate) fn report_event(event: &TurnEvent, console: Console) {
     match &event.observed.event {
         Event::Tool(call) if call.state.is_final() && console.live.is_some() => {
             let time = console.live.and_then(|live| live.running_time(event));
-            console.styled(&ended_tool(call, is_sub_agent, time).to_text(true));
+            console.styled(&ended_tool(call, is_sub_agent, time, screen::size().columns).to_text(true));
         }
         Event::Tool(call) => match &call.state {
             ToolState::Completed { title, .. } => {
@@ -36,6 +38,12 @@ pub(crate) fn report_event(event: &TurnEvent, console: Console) {
             }
             _ => {}
         },
+        // The view counts down to the next attempt.
+        Event::Retry { attempt, message, .. } if console.live.is_some() => {
+            let mut line = StyledLine::styled("  ✗ ", TROUBLE);
+            line.push(&format!("{agent}the provider failed ({attempt}): {}", first_line(message)), TROUBLE);
+            console.styled(&line.cut(screen::size().columns.saturating_sub(1)).to_text(true));
+        }
         Event::Retry { attempt, message, next } => {
             let wait = next.map(|next| format!(", next attempt in {next:?}")).unwrap_or_default();
             console.note(&format!("the provider failed ({attempt}): {}{wait}", first_line(message)));
@@ -49,7 +57,7 @@ pub(crate) fn report_event(event: &TurnEvent, console: Console) {
 }
 
 /// Returns the line for a finished tool call, printed below the answer.
-fn ended_tool(call: &ToolCall, is_sub_agent: bool, time: Option<Duration>) -> StyledLine {
+fn ended_tool(call: &ToolCall, is_sub_agent: bool, time: Option<Duration>, columns: usize) -> StyledLine {
     let mut line = StyledLine::plain(if is_sub_agent { "    " } else { "  " });
     match &call.state {
         ToolState::Failed { error, refused } => {
@@ -66,10 +74,8 @@ fn ended_tool(call: &ToolCall, is_sub_agent: bool, time: Option<Duration>) -> St
             }
         }
     }
-    if let Some(time) = time {
-        line.push(&format!(" · {}", duration_text(time)), DIM);
-    }
-    line
+    let time = time.map(|time| format!(" · {}", duration_text(time))).unwrap_or_default();
+    line.with_end(&StyledLine::styled(time, DIM), columns.saturating_sub(1))
 }
 
 /// Reports the end of the turn.
@@ -90,7 +96,26 @@ pub(crate) fn summarise(runner: &Runner, turn: &TurnRecord, console: Console) {
     }
     facts.extend(runner.session_id().map(|session| format!("session {session}")));
     facts.push(runner.task_dir().path().display().to_string());
-    console.note(&facts.join(" · "));
+    let columns = console.live.map_or(usize::MAX, |_| screen::size().columns);
+    console.note(&join_facts(&facts, columns));
+}
+
+/// Joins facts, on as many lines as they need.
+fn join_facts(facts: &[String], columns: usize) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    for fact in facts {
+        let next = width(fact) + if text.is_empty() { 0 } else { 3 };
+        if used > 0 && used + next >= columns {
+            text.push_str(" ·\n");
+            used = 0;
+        } else if !text.is_empty() {
+            text.push_str(" · ");
+        }
+        text.push_str(fact);
+        used += next;
+    }
+    text
 }
 
 /// Returns the changed files as one fact; `None` if the agent changed no file.
@@ -112,12 +137,23 @@ mod tests {
     use serde_json::Value;
 
     #[test]
+    fn facts_are_broken_between_each_other() {
+        let facts = ["completed in 1.0 s", "session ses_1", "/a/very/long/path"].map(str::to_owned);
+        assert_eq!(join_facts(&facts, usize::MAX), "completed in 1.0 s · session ses_1 · /a/very/long/path");
+        assert_eq!(join_facts(&facts, 40), "completed in 1.0 s · session ses_1 ·\n/a/very/long/path");
+        assert_eq!(join_facts(&facts, 5), "completed in 1.0 s ·\nsession ses_1 ·\n/a/very/long/path");
+    }
+
+    #[test]
     fn finished_tool_is_one_line() {
         let of = |state| ToolCall::new("1", "bash", Value::Null, state);
         let done = of(ToolState::Completed { title: Some("a\nb".to_owned()), output: String::new() });
-        let shown = |call: &ToolCall, is_sub_agent, time| ended_tool(call, is_sub_agent, time).to_text(false);
+        let shown = |call: &ToolCall, is_sub_agent, time| ended_tool(call, is_sub_agent, time, 80).to_text(false);
         assert_eq!(shown(&done, false, Some(Duration::from_millis(1234))), "  ✓ bash a… · 1.2 s");
         let refused = of(ToolState::Failed { error: "no".to_owned(), refused: true });
         assert_eq!(shown(&refused, true, None), "    ✗ bash refused: no");
+        let long = of(ToolState::Completed { title: Some("日本語".repeat(40)), output: String::new() });
+        let line = ended_tool(&long, false, Some(Duration::from_secs(12)), 40);
+        assert!(line.width() < 40 && line.to_text(false).ends_with("… · 12 s"), "{line:?}");
     }
 }

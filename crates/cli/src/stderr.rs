@@ -20,6 +20,19 @@ static DROPPED_MESSAGES: AtomicU64 = AtomicU64::new(0);
 /// Whether stdout's last output ended in the middle of a line, on a terminal that it shares with stderr.
 static LINE_IS_OPEN: AtomicBool = AtomicBool::new(false);
 
+/// Whether the last output on a terminal that stdout and stderr share was a line of the rendered answer, or a message.
+static LAST_WAS_ANSWER: AtomicBool = AtomicBool::new(false);
+static LAST_WAS_MESSAGE: AtomicBool = AtomicBool::new(false);
+
+/// Records that lines of a rendered answer follow. Returns the separator from the messages above it.
+pub(crate) fn begin_answer() -> &'static str {
+    if !io::stderr().is_terminal() {
+        return "";
+    }
+    LAST_WAS_ANSWER.store(true, Ordering::Relaxed);
+    if LAST_WAS_MESSAGE.swap(false, Ordering::Relaxed) { "\n" } else { "" }
+}
+
 /// Records the end of stdout's output, so that no message begins in the middle of one of its lines on a shared
 /// terminal.
 pub(crate) fn note_stdout(text: &str) {
@@ -83,7 +96,9 @@ impl Write for Stderr {
             message.extend(format!("… {dropped} messages were dropped: stderr was full …\n").into_bytes());
         }
         message.extend(screen::take_erasure().into_bytes());
-        if LINE_IS_OPEN.swap(false, Ordering::Relaxed) {
+        LAST_WAS_MESSAGE.store(true, Ordering::Relaxed);
+        let ends_answer = LAST_WAS_ANSWER.swap(false, Ordering::Relaxed);
+        if LINE_IS_OPEN.swap(false, Ordering::Relaxed) || ends_answer {
             message.push(b'\n');
         }
         message.extend(coloured(text)?);

@@ -81,6 +81,13 @@ impl StyledLine {
         cut
     }
 
+    /// Returns it with an end that is never cut, unless the end alone is wider than `columns`.
+    pub(crate) fn with_end(&self, end: &Self, columns: usize) -> Self {
+        let mut whole = self.cut(columns.saturating_sub(end.width()).max(4));
+        whole.append(end);
+        whole.cut(columns)
+    }
+
     /// Formats the line for a terminal, with or without colours.
     pub(crate) fn to_text(&self, colours: bool) -> String {
         let mut shown = String::new();

@@ -63,7 +63,7 @@ fn tool_is_shown_while_it_runs() {
     ended.outcome.assert_code(0);
     assert!(!ended.contents.contains(|c| SPINNER.contains(c)), "{}", ended.contents);
     assert_eq!(ended.contents.matches("Hello from the model.").count(), 1, "{}", ended.contents);
-    assert!(ended.contents.contains("completed in "), "{}", ended.contents);
+    assert!(ended.contents.contains("Hello from the model.\n\ncompleted in "), "{}", ended.contents);
     case.sandbox.assert_nothing_alive();
 }
 

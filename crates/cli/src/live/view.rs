@@ -2,7 +2,7 @@
 
 use crate::screen::Size;
 use crate::short_text::{duration_text, first_line};
-use crate::styled::StyledLine;
+use crate::styled::{StyledLine, char_width, width};
 use anstyle::{AnsiColor, Style};
 use opencode_run_core::{Event, SessionId, ToolCall, ToolState, TurnEvent, WarningCode};
 use serde_json::Value;
@@ -17,6 +17,9 @@ const SPINNER_STEP: Duration = Duration::from_millis(120);
 const MAX_TOOLS: usize = 6;
 /// The fields of a tool's input that describe best what it does, in order of preference.
 const DESCRIBING_FIELDS: [&str; 7] = ["command", "description", "filePath", "path", "pattern", "url", "query"];
+
+/// Those of them that are paths.
+const PATHS: [&str; 2] = ["filePath", "path"];
 
 /// The activity of a turn.
 #[derive(Debug, Clone)]
@@ -34,7 +37,7 @@ struct Tool {
     agent: Option<SessionId>,
     id: String,
     name: String,
-    title: String,
+    title: Title,
     since: Duration,
 }
 
@@ -150,9 +153,9 @@ impl View {
         line.push(" ", Style::new());
         if let Some(retry) = self.retry.as_ref().filter(|_| !self.is_stopping) {
             line.push(&format!("the provider failed ({}): {}", retry.attempt, retry.message), TROUBLE);
-            let left = retry.until.map(|until| until.saturating_sub(now).as_secs_f64().ceil());
-            let end = left.map(|left| format!(" · next attempt in {left:.0} s")).unwrap_or_default();
-            return with_end(&line, &end, columns);
+            let left = retry.until.map(|until| until.saturating_sub(now));
+            let end = left.map(|left| format!(" · next attempt in {}", countdown_text(left))).unwrap_or_default();
+            return line.with_end(&StyledLine::styled(&*end, DIM), columns);
         }
         let doing = match self.tools.as_slice() {
             _ if self.is_stopping => "stopping the turn (Ctrl-C once more kills it)".to_owned(),
@@ -177,32 +180,58 @@ impl Tool {
     fn line(&self, now: Duration, columns: usize) -> StyledLine {
         let mut line = StyledLine::plain(if self.agent.is_some() { "    " } else { "  " });
         line.push(&first_line(&self.name), NAME);
-        if !self.title.is_empty() {
-            line.push(&format!(" {}", self.title), Style::new());
+        let end = format!(" · {}", duration_text(now.saturating_sub(self.since)));
+        if !self.title.text.is_empty() {
+            line.push(" ", Style::new());
+            let room = columns.saturating_sub(line.width() + width(&end));
+            line.push(&self.title.fit(room), Style::new());
         }
-        with_end(&line, &format!(" · {}", duration_text(now.saturating_sub(self.since))), columns)
+        line.with_end(&StyledLine::styled(&*end, DIM), columns)
     }
 }
 
-/// Returns a line whose end is never truncated.
-fn with_end(line: &StyledLine, end: &str, columns: usize) -> StyledLine {
-    let end = StyledLine::styled(end, DIM);
-    let mut whole = line.cut(columns.saturating_sub(end.width()).max(4));
-    whole.append(&end);
-    whole.cut(columns)
+/// The description of a tool call.
+#[derive(Debug, Clone, Default)]
+struct Title {
+    text: String,
+    is_path: bool,
+}
+
+impl Title {
+    /// Returns a text of this width at most. The end of a path is worth more than its beginning.
+    fn fit(&self, columns: usize) -> String {
+        if !self.is_path || width(&self.text) <= columns {
+            return self.text.clone();
+        }
+        let mut left = columns.saturating_sub(1);
+        let fits = |c: &char| {
+            let fits = char_width(*c) <= left;
+            left = if fits { left - char_width(*c) } else { 0 };
+            fits
+        };
+        let end: String = self.text.chars().rev().take_while(fits).collect();
+        format!("…{}", end.chars().rev().collect::<String>())
+    }
 }
 
 /// Returns a one-line description of a tool call.
-fn title(call: &ToolCall) -> String {
+fn title(call: &ToolCall) -> Title {
     if let ToolState::Running { title: Some(title), .. } = &call.state
         && !title.is_empty()
     {
-        return first_line(title);
+        return Title { text: first_line(title), is_path: false };
     }
-    let Value::Object(fields) = &call.input else { return String::new() };
-    let described = DESCRIBING_FIELDS.iter().filter_map(|name| fields.get(*name)?.as_str());
-    let any = fields.values().filter_map(Value::as_str);
-    described.chain(any).find(|text| !text.trim().is_empty()).map(first_line).unwrap_or_default()
+    let Value::Object(fields) = &call.input else { return Title::default() };
+    let described = DESCRIBING_FIELDS.iter().filter_map(|name| Some((*name, fields.get(*name)?.as_str()?)));
+    let any = fields.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+    let found = described.chain(any).find(|(_, text)| !text.trim().is_empty());
+    found.map_or_else(Title::default, |(name, text)| Title { text: first_line(text), is_path: PATHS.contains(&name) })
+}
+
+/// Formats the time until an event.
+fn countdown_text(left: Duration) -> String {
+    let left = left.as_secs_f64().ceil();
+    if left < 60.0 { format!("{left:.0} s") } else { duration_text(Duration::from_secs_f64(left)) }
 }
 
 fn tokens_text(tokens: u64) -> String {

@@ -3,7 +3,7 @@
 use super::terminal::{TerminalText, TextKind};
 use crate::nonblocking::write_stdout;
 use crate::screen;
-use crate::stderr::note_stdout;
+use crate::stderr::{begin_answer, note_stdout};
 use std::io::{self, IsTerminal};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -50,10 +50,14 @@ impl Stdout {
     }
 
     /// Writes text that is already safe for terminals, with our own styles.
-    pub(crate) async fn write_rendered(&mut self, text: String) -> Result<(), OutputError> {
+    pub(crate) async fn write_rendered(&mut self, mut text: String) -> Result<(), OutputError> {
         self.finish().await?;
         if text.is_empty() {
             return Ok(());
+        }
+        let separator = begin_answer();
+        if !text.starts_with('\n') {
+            text.insert_str(0, separator);
         }
         self.begin(text);
         self.finish().await

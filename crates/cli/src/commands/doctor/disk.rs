@@ -51,7 +51,7 @@ fn size_text(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Status;
+    use super::super::finding::FindingStatus;
     use super::*;
 
     #[test]
@@ -59,7 +59,7 @@ mod tests {
         let of = |free| judge(Path::new("/x"), free);
         assert_eq!(
             [of(0), of(MIN_BYTES), of(LOW_BYTES)].map(|finding| finding.status),
-            [Status::Error, Status::Warning, Status::Ok]
+            [FindingStatus::Error, FindingStatus::Warning, FindingStatus::Ok]
         );
         assert_eq!(of(100 << 20).message, "only 100 MiB are free for /x");
         assert!(!check(Path::new("/")).is_empty());

@@ -40,7 +40,7 @@ fn judge(servers: &[McpServer], exists: impl Fn(&str) -> bool) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Status;
+    use super::super::finding::FindingStatus;
     use super::*;
 
     #[test]
@@ -51,7 +51,7 @@ mod tests {
         std::fs::write(folder.path().join("opencode/opencode.json"), text).unwrap();
         let servers = mcp_servers(folder.path(), folder.path(), |_| None);
         let findings = judge(&servers, |program| program == "here");
-        assert_eq!((findings.len(), findings[0].status), (1, Status::Warning));
+        assert_eq!((findings.len(), findings[0].status), (1, FindingStatus::Warning));
         assert!(findings[0].message.contains("`b` cannot start: there is no program `gone`"), "{findings:?}");
         assert!(findings[0].fix.as_ref().unwrap().contains("opencode/opencode.json"), "{findings:?}");
         assert_eq!(judge(&servers, |_| true)[0].message, "a, b, c (not started here)");

@@ -64,7 +64,7 @@ impl Session {
     }
 }
 
-/// Returns the last turn before `reverted_from`; `None` if there is none. opencode's ids ascend with time.
+/// Returns the last turn before `reverted_from`; `None` if no turn is left. opencode's ids ascend with time.
 pub(crate) fn last_turn(messages: &str, reverted_from: Option<&str>) -> Result<Option<LastTurn>, serde_json::Error> {
     let messages: Vec<Message> = parse_repaired(messages)?;
     let remaining = messages.iter().filter(|message| reverted_from.is_none_or(|from| message.info.id.as_str() < from));
