@@ -22,7 +22,8 @@ impl ServeExecutor {
         agent: Option<&str>,
     ) -> Result<Undo, SessionLookupError> {
         let (launch_key, _) = self.shared.launch_key(&self.sources, model, agent)?;
-        let (directory, session) = (directory.to_owned(), session.clone());
+        let directory = directory.to_owned();
+        let session = session.clone();
         self.run(async move |shared: Arc<Shared>| {
             let server = shared.server(&launch_key).await?;
             server.client.undo(&directory, &session).await.map_err(|error| match error {
