@@ -3,6 +3,8 @@
 use crate::stage;
 use crate::stage::Running;
 use opencode_run_scripted_model::{Script, When};
+use opencode_run_tests::real_opencode;
+use serde_json::json;
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
@@ -46,6 +48,38 @@ fn unknown_session_is_not_found() {
     let error = stage.turn(["-s", "ses_000000000000000000000000", "hello"]).with_code(1).json()["error"].take();
     assert_eq!(error["kind"], "session_not_found", "{error}");
     assert_eq!(stage.requests().len(), 0);
+    stage.end();
+}
+
+#[test]
+#[cfg_attr(not(all(real_opencode, real_opencode2)), ignore = "no real opencode of both generations")]
+fn generations_work_on_a_shared_database() {
+    let mut stage = stage(Script::new().rule(When::agent().reply("Answer {turn}.")));
+    let database = stage.sandbox.path("shared.db");
+    stage.sandbox.set("OPENCODE_DB", database);
+    let opencodes = [real_opencode(), stage.opencode.clone()].map(|path| path.to_str().unwrap().to_owned());
+    let on = |generation: usize, more: &[&str]| {
+        let named = ["--opencode", &opencodes[generation - 1]];
+        let done = stage.turn(named.into_iter().chain(more.iter().copied()).chain(["hello"]));
+        (done.code, done.json())
+    };
+    let begin = |generation: usize| {
+        let (code, result) = on(generation, &[]);
+        assert_eq!((code, &result["output"]), (0, &json!("Answer 1.")), "opencode {generation}: {result}");
+        result["session_id"].as_str().unwrap().to_owned()
+    };
+    let early = begin(1);
+    let second = begin(2);
+    // opencode 2 imports the sessions of opencode 1 once.
+    for (generation, session, is_known) in [(1, &second, false), (2, &early, true)] {
+        let (code, result) = on(generation, &["-s", session]);
+        let context = format!("opencode {generation}, {session}: {result}");
+        if is_known {
+            assert_eq!((code, &result["output"]), (0, &json!("Answer 2.")), "{context}");
+        } else {
+            assert_eq!((code, &result["error"]["kind"]), (1, &json!("session_not_found")), "{context}");
+        }
+    }
     stage.end();
 }
 

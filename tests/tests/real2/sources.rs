@@ -3,6 +3,7 @@
 use crate::stage;
 use opencode_run_scripted_model::{Answer, Part, RecordedRequest, Script, Usage, When};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const KEY: &str = "sk-only-the-gateway-knows";
 
@@ -47,19 +48,39 @@ fn parameters_reach_every_provider() {
     }
 }
 
+/// The key is in no environment, command line or file that the agent can read, and a key that it finds in a file of the
+/// user is redacted in everything that we print or write.
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
 fn key_reaches_the_provider_and_no_tool() {
-    let look = Part::tool_call("shell", json!({"command": "printenv; cat /proc/$PPID/environ | tr '\\0' '\\n'"}));
-    let script =
-        Script::new().rule(When::agent().after_tools(0).reply(look)).rule(When::agent().after_tools(1).reply("Done."));
+    // The command does not contain the key itself, or it would find itself.
+    let look = "printenv | grep -c OPENCODE_CONFIG_CONTENT; { printenv; cat /proc/*/environ /proc/*/cmdline; \
+                grep -ra 'only-the-[g]ateway-knows' $HOME . $TMPDIR; } 2>/dev/null | grep -ac 'only-the-[g]ateway-knows'; \
+                cat ../../keys/named.env";
+    let shell = |command: &str| Part::tool_call("shell", json!({ "command": command }));
+    let pieces = Part::chunked_text(format!("It is {KEY}, I think."), 3, Duration::from_millis(1));
+    let script = Script::new()
+        .rule(When::agent().after_tools(0).reply(shell(look)))
+        .rule(When::agent().after_tools(1).reply(vec![pieces]));
     let stage = stage(script);
-    stage.dot_env(&source("@ai-sdk/openai-compatible"));
-    stage.run(ARGUMENTS).with_code(0);
+    let url = stage.model.base_url();
+    let text = source("@ai-sdk/openai-compatible").replace("{url}", &url);
+    let file = stage.write("keys/named.env", &text);
+    let named = ["--config", file.to_str().unwrap(), "-vvv", "--save-markdown=../talk.md", "--permission", "allow"];
+    let arguments = ["--model-source-type", "code", "--output-format", "stream-json", "hello"];
+    let done = stage.run(named.into_iter().chain(arguments)).with_code(0);
     let requests = stage.requests();
-    assert_eq!(requests.len(), 2);
+    assert_eq!((requests.len(), requests[0].header("authorization")), (2, Some(&*format!("Bearer {KEY}"))));
     let seen = requests[1].messages_text();
-    assert!(seen.contains("OPENCODE_CONFIG_CONTENT") && !seen.contains(KEY), "the tool did not look, or saw the key");
+    assert!(seen.contains("1\\n0\\n") || seen.contains("1\n0\n"), "the tool did not look, or found the key: {seen}");
+    assert!(seen.contains(KEY), "the agent read the file that holds it");
+    let result: Value = serde_json::from_str(done.stdout.lines().last().unwrap()).unwrap();
+    assert!(result.to_string().contains("It is [redacted], I think."), "{result}");
+    let talk = std::fs::read_to_string(stage.sandbox.path("talk.md")).unwrap();
+    assert!(talk.contains("MODEL_CODE_APIKEY=[redacted]"), "{talk}");
+    for text in [&done.stdout, &done.stderr, &talk] {
+        assert!(!text.contains(KEY), "{text}");
+    }
     stage.end();
 }
 
