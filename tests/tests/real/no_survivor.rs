@@ -73,7 +73,7 @@ fn interrupt_ends_all() {
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
-fn end_of_the_command() {
+fn sigkill() {
     nobody_survives("sleep 120", &[], |running| running.signal(Signal::KILL), -1, Duration::ZERO);
 }
 

@@ -78,6 +78,19 @@ fn free_text_may_begin_with_a_hyphen() {
 }
 
 #[test]
+fn mark_of_list_items_is_removed_from_free_text() {
+    let command = Cli::command();
+    for text in command.get_arguments().filter(|arg| arg.is_allow_hyphen_values_set()) {
+        let option = format!("--{}", text.get_long().unwrap());
+        let arguments = ["opencode-run", &option, "- be brief", "- fix it"];
+        // `--message` takes no words beside it.
+        let arguments = if option == "--message" { &arguments[..3] } else { &arguments[..] };
+        let cli = Cli::read(arguments.iter().map(OsString::from)).unwrap();
+        assert!(!format!("{cli:?}").contains("fdd0"), "{option} is missing in free_text.rs");
+    }
+}
+
+#[test]
 fn option_instead_of_text_is_found() {
     let missing = |arguments: &[&str]| {
         let found = Cli::missing_text(arguments.iter().map(OsString::from))?;
