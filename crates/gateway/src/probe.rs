@@ -113,7 +113,7 @@ impl ModelList {
 /// See [`ProbeError`].
 ///
 /// ```no_run
-/// use opencode_run_gateway::{Options, Protocol, Upstream, probe};
+/// use opencode_run_gateway::{GatewayOptions, Protocol, Upstream, probe};
 /// use std::time::Duration;
 ///
 /// # async fn look() -> Result<(), Box<dyn std::error::Error>> {
@@ -121,7 +121,7 @@ impl ModelList {
 ///     credential: Some("sk-1234567890".into()),
 ///     ..Upstream::new("https://api.example.com/v1", Protocol::OpenAiCompatible)
 /// };
-/// let list = probe(&upstream, &Options::default(), Duration::from_secs(10)).await?;
+/// let list = probe(&upstream, &GatewayOptions::default(), Duration::from_secs(10)).await?;
 /// println!("{}", list.names().join("\n"));
 /// # Ok(())
 /// # }
