@@ -8,10 +8,15 @@ use std::borrow::Cow;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, BufReader, BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The maximum size of the buffered deltas in bytes.
 const MAX_BUFFERED_BYTES: usize = 64 << 10;
+/// How long a locked file is tried. A child that another thread is starting keeps the lock of a writer that was just
+/// dropped, until it executes its program.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+/// The interval of these tries.
+const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// An open journal, locked against other writers.
 #[derive(Debug)]
@@ -154,11 +159,15 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 
 /// Locks the file for its one writer. Closing the file releases the lock, even if the process dies.
 fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(JournalError::Busy { path: path.to_owned() }),
-        // A file system without locks can still hold a journal.
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
-        Err(TryLockError::Error(error)) => Err(JournalError::io(path)(error)),
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_TIMEOUT => std::thread::sleep(LOCK_INTERVAL),
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Busy { path: path.to_owned() }),
+            // A file system without locks can still hold a journal.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(JournalError::io(path)(error)),
+        }
     }
 }

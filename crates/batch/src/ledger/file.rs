@@ -7,6 +7,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a locked file is tried. A child that another thread is starting keeps the lock of a ledger that was just
+/// closed, until it executes its program.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+/// The interval of these tries.
+const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A results file under its lock.
 #[derive(Debug)]
@@ -75,10 +82,14 @@ impl Ledger {
         if !file.metadata().map_err(open)?.is_file() {
             return Err(open(io::Error::other("it is not a file")));
         }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LedgerError::Busy { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => return Err(open(error)),
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_TIMEOUT => std::thread::sleep(LOCK_INTERVAL),
+                Err(TryLockError::WouldBlock) => return Err(LedgerError::Busy { path: path.to_owned() }),
+                Err(TryLockError::Error(error)) => return Err(open(error)),
+            }
         }
         if is_new && let Some(folder) = path.parent() {
             // The directory is synced too, so that a new file survives a crash. Some file systems do not support that.
