@@ -54,18 +54,7 @@ pub(crate) fn record_start<C>(
     start()
 }
 
-#[cfg(unix)]
 impl KnownProcesses {
-    pub(crate) fn new(leader: u32) -> Self {
-        Self { group: i32::try_from(leader).ok().and_then(rustix::process::Pid::from_raw) }
-    }
-
-    pub(crate) fn signal_leader(&self, signal: StopSignal) {
-        if let Some(leader) = self.group {
-            rustix::process::kill_process(leader, signal.of_system()).ok();
-        }
-    }
-
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn request_kill(&self) {}
 
@@ -79,6 +68,19 @@ impl KnownProcesses {
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn record_descendants(&mut self, _: &EnvironmentTag) {}
+}
+
+#[cfg(unix)]
+impl KnownProcesses {
+    pub(crate) fn new(leader: u32) -> Self {
+        Self { group: i32::try_from(leader).ok().and_then(rustix::process::Pid::from_raw) }
+    }
+
+    pub(crate) fn signal_leader(&self, signal: StopSignal) {
+        if let Some(leader) = self.group {
+            rustix::process::kill_process(leader, signal.of_system()).ok();
+        }
+    }
 
     pub(crate) fn kill_all(&mut self, _: &EnvironmentTag) -> usize {
         let Some(group) = self.group else { return 0 };
@@ -94,20 +96,6 @@ impl KnownProcesses {
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn signal_leader(&self, _: StopSignal) {}
-
-    #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn request_kill(&self) {}
-
-    #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn resume_supervisor(&self) {}
-
-    #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn leader_lives(&self) -> bool {
-        false
-    }
-
-    #[expect(clippy::unused_self, reason = "the same signature on every system")]
-    pub(crate) fn record_descendants(&mut self, _: &EnvironmentTag) {}
 
     #[expect(clippy::unused_self, reason = "the same signature on every system")]
     pub(crate) fn kill_all(&mut self, _: &EnvironmentTag) -> usize {

@@ -17,6 +17,8 @@ mod ids;
 mod launch_spec;
 mod pending_asks;
 mod request;
+#[cfg(test)]
+mod signal_line;
 mod support;
 pub(crate) mod turn;
 pub(crate) mod v1;

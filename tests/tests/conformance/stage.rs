@@ -65,32 +65,14 @@ impl Stage {
         let sandbox = Sandbox::new();
         let script = FakeScript::new(&sandbox, fake_opencode_bin!()).on("serve", serve);
         let fake = run.into_iter().fold(script, |script, acts| script.on("run", acts)).write();
-        let opencode = fake.executable().to_owned();
-        Self {
-            sandbox,
-            fake: Some(fake),
-            model: None,
-            opencode,
-            located: OnceCell::new(),
-            serve: None,
-            start_timeout: None,
-        }
+        Self::on_fake(sandbox, fake)
     }
 
     /// Returns a stage with a fake opencode 2 whose `serve` does these acts.
     pub(crate) fn fake2(serve: Vec<Act>) -> Self {
         let sandbox = Sandbox::new();
         let fake = FakeScript::new(&sandbox, fake_opencode_bin!()).opencode2().on("serve", serve).write();
-        let opencode = fake.executable().to_owned();
-        Self {
-            sandbox,
-            fake: Some(fake),
-            model: None,
-            opencode,
-            located: OnceCell::new(),
-            serve: None,
-            start_timeout: None,
-        }
+        Self::on_fake(sandbox, fake)
     }
 
     /// Returns a stage with a fake whose first `serve` does the first act, and whose second does the second.
@@ -98,6 +80,10 @@ impl Stage {
         let sandbox = Sandbox::new();
         let script = FakeScript::new(&sandbox, fake_opencode_bin!());
         let fake = script.on("serve", [first]).on("serve", [second]).write();
+        Self::on_fake(sandbox, fake)
+    }
+
+    fn on_fake(sandbox: Sandbox, fake: Fake) -> Self {
         let opencode = fake.executable().to_owned();
         Self {
             sandbox,

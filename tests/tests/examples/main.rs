@@ -106,6 +106,14 @@ fn bash(command: &str) -> Part {
     Part::tool_call("bash", json!({"command": command, "description": "Run it"}))
 }
 
+fn writing_hello() -> [Rule; 3] {
+    [
+        When::agent().said("Write hello.txt").after_tools(0).reply(bash("echo hello > hello.txt")),
+        When::agent().said("Write hello.txt").after_tools(1).reply(Answer::text("It is written.")),
+        When::agent().said("What did you write").reply(Answer::text("hello.txt, in turn {turn}.")),
+    ]
+}
+
 fn sleeping() -> [Rule; 1] {
     [When::agent().said("sleep 60").after_tools(0).reply(bash("sleep 60"))]
 }
@@ -113,12 +121,7 @@ fn sleeping() -> [Rule; 1] {
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn quick_start() {
-    let rules = [
-        When::agent().said("Write hello.txt").after_tools(0).reply(bash("echo hello > hello.txt")),
-        When::agent().said("Write hello.txt").after_tools(1).reply(Answer::text("It is written.")),
-        When::agent().said("What did you write").reply(Answer::text("hello.txt, in turn {turn}.")),
-    ];
-    let user = User::new(rules);
+    let user = User::new(writing_hello());
     let stdout = user.run(example!("quick-start"), &[]);
     let directory = user.task_dir(&stdout);
     assert!(stdout.contains("\nIt is written.\nhello.txt, in turn 2.\n"), "{stdout}");
@@ -129,12 +132,7 @@ fn quick_start() {
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn blocking() {
-    let rules = [
-        When::agent().said("Write hello.txt").after_tools(0).reply(bash("echo hello > hello.txt")),
-        When::agent().said("Write hello.txt").after_tools(1).reply(Answer::text("It is written.")),
-        When::agent().said("What did you write").reply(Answer::text("hello.txt, in turn {turn}.")),
-    ];
-    let user = User::new(rules);
+    let user = User::new(writing_hello());
     let stdout = user.run(example!("blocking"), &[]);
     assert!(stdout.contains("\nIt is written.\n") && stdout.contains(" step_finish\n"), "{stdout}");
     assert!(stdout.ends_with("\nhello.txt, in turn 2.\n") && !stdout.contains("unknown"), "{stdout}");

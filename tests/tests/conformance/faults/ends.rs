@@ -1,14 +1,13 @@
 //! Servers and turns that end early.
 
-use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, ended, start_until};
-use opencode_run_core::{Event, FailureKind, RunState, TurnEvent, TurnFailure};
+use super::support::{
+    PLAIN, PLAIN_TEXT, Play, assert_answered, assert_interrupt_keeps_session, assert_interrupt_kills_server, ended,
+    said, start_until,
+};
+use opencode_run_core::{FailureKind, RunState, TurnFailure};
 use opencode_run_tests::script::{Act, SignalName, SpawnKind};
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct, TurnRule};
-use std::time::{Duration, Instant, SystemTime};
-
-fn said(event: &TurnEvent) -> bool {
-    matches!(event.observed.event, Event::TextDelta { .. })
-}
+use std::time::{Duration, Instant};
 
 fn stalling() -> Serving {
     Serving::doing([TurnAct::replay(PLAIN).until("session.idle"), Act::Stall {}.into()])
@@ -45,31 +44,14 @@ async fn server_crash_during_turn_fails_as_server_lost() {
 #[tokio::test]
 async fn unanswered_interrupt_kills_the_server() {
     let play = Play::new(stalling().fault(RouteFault::new("POST /session/*/abort", Fault::Nothing {}))).await;
-    let runner = play.runner("task");
-    start_until(&runner, "hello", said).await;
-    let began = Instant::now();
-    assert!(runner.interrupt());
-    let record = ended(&runner).await;
-    assert_eq!((record.state, record.output().as_str()), (RunState::Interrupted, PLAIN_TEXT));
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    drop(runner);
-    play.end().await;
+    assert_interrupt_kills_server(play, PLAIN_TEXT).await;
 }
 
 #[tokio::test]
 async fn interrupt_keeps_the_session() {
     let first = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]).turn(0);
     let play = Play::new(Serving::default().turn(first).turn(TurnRule::every([TurnAct::replay(PLAIN)]))).await;
-    let runner = play.runner("task");
-    start_until(&runner, "hello", said).await;
-    assert!(runner.interrupt());
-    assert_eq!(ended(&runner).await.state, RunState::Interrupted);
-    let session = runner.session_id();
-    assert_answered(&runner.run("and now?".into(), SystemTime::now()).await.unwrap(), PLAIN_TEXT);
-    assert_eq!(runner.session_id(), session);
-    assert_eq!(play.fake().log_of("serve").len(), 1);
-    drop(runner);
-    play.end().await;
+    assert_interrupt_keeps_session(play).await;
 }
 
 /// If the stream broke, the turn's output is read again; for a stopped turn only briefly.

@@ -1,19 +1,18 @@
 //! Faults of a server of opencode 2. Its prompts are answered at once, so the end of a turn is known only from the event
 //! stream and the session's messages.
 
-use super::support::{PLAIN_TEXT, Play, assert_answered, ended, start_until};
+use super::support::{
+    PLAIN_TEXT, Play, assert_answered, assert_interrupt_keeps_session, assert_interrupt_kills_server, assert_reopened,
+    assert_same_turn, ended, speak,
+};
 use crate::stage::Stage;
-use opencode_run_core::{Event, EventItem, FailureKind, Prompt, RunError, RunState, SessionId, TurnFailure};
+use opencode_run_core::{EventItem, FailureKind, Prompt, RunError, RunState, SessionId, TurnFailure};
 use opencode_run_tests::script::{Act, SignalName, SpawnKind};
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct, TurnRule};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 const PLAIN: &str = "v2/plain-text";
 const PROMPT: &str = "POST /api/session/*/prompt";
-
-fn speak(count: u64, pause_ms: u64) -> TurnAct {
-    TurnAct::Speak { delta: "word ".to_owned(), count, at_once: 1, pause_ms }
-}
 
 fn plain() -> Serving {
     Serving::replaying(PLAIN)
@@ -90,12 +89,7 @@ async fn repeatedly_closed_stream_is_survived() {
         Serving { close_stream_after_events: Some(3), ..Serving::doing([speak(100, 10)]) },
     ] {
         let count = if closing.close_stream_after_ms == Some(1000) { 150 } else { 100 };
-        let play = Play::second(closing).await;
-        let record = play.turn("hello").await;
-        assert_answered(&record, &"word ".repeat(count));
-        assert_eq!(record.steps, 1);
-        assert!(play.server(0).requests_of("GET /api/event").len() > 1, "it was opened again");
-        play.end().await;
+        assert_reopened(Play::second(closing).await, count, "GET /api/event").await;
     }
 }
 
@@ -110,13 +104,7 @@ async fn missing_stream_at_end_is_survived() {
     ] {
         let lost = Play::second(Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()])).await;
         let whole = Play::second(Serving::replaying(recording)).await;
-        let record = lost.turn("hello").await;
-        let wanted = whole.turn("hello").await;
-        assert_eq!(record.state, state, "{recording}: {:?}", record.failure);
-        assert_eq!(record.failure, wanted.failure, "{recording}");
-        assert_eq!((record.output(), record.usage, record.steps), (wanted.output(), wanted.usage, wanted.steps));
-        lost.end().await;
-        whole.end().await;
+        assert_same_turn(lost, whole, state).await;
     }
 }
 
@@ -221,24 +209,12 @@ async fn early_server_exit_is_explained() {
     play.end().await;
 }
 
-fn said(event: &opencode_run_core::TurnEvent) -> bool {
-    matches!(event.observed.event, Event::TextDelta { .. })
-}
-
 #[tokio::test]
 async fn unanswered_interrupt_kills_the_server() {
     let stalling = Serving::doing([TurnAct::replay(PLAIN).until("session.step.ended"), Act::Stall {}.into()]);
     for fault in [Fault::Nothing {}, Fault::internal(), Fault::page(), Fault::HangUp {}] {
         let play = Play::second(stalling.clone().fault(RouteFault::new("POST /api/session/*/interrupt", fault))).await;
-        let runner = play.runner("task");
-        start_until(&runner, "hello", said).await;
-        let began = Instant::now();
-        assert!(runner.interrupt());
-        let record = ended(&runner).await;
-        assert_eq!((record.state, record.output().as_str()), (RunState::Interrupted, PLAIN_TEXT));
-        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-        drop(runner);
-        play.end().await;
+        assert_interrupt_kills_server(play, PLAIN_TEXT).await;
     }
 }
 
@@ -246,15 +222,7 @@ async fn unanswered_interrupt_kills_the_server() {
 async fn interrupt_keeps_the_session() {
     let first = TurnRule::every([TurnAct::replay("v2/interrupt-text")]).turn(0);
     let play = Play::second(Serving::default().turn(first).turn(TurnRule::every([TurnAct::replay(PLAIN)]))).await;
-    let runner = play.runner("task");
-    start_until(&runner, "hello", said).await;
-    assert!(runner.interrupt());
-    assert_eq!(ended(&runner).await.state, RunState::Interrupted);
-    let session = runner.session_id();
-    assert_answered(&runner.run("and now?".into(), SystemTime::now()).await.unwrap(), PLAIN_TEXT);
-    assert_eq!((runner.session_id(), play.fake().log_of("serve").len()), (session, 1));
-    drop(runner);
-    play.end().await;
+    assert_interrupt_keeps_session(play).await;
 }
 
 #[tokio::test]

@@ -1,14 +1,10 @@
 //! Broken, wrong or overlong streams. The answer to the message is authoritative.
 
-use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered};
+use super::support::{PLAIN, PLAIN_TEXT, Play, assert_answered, assert_reopened, assert_same_turn, speak};
 use opencode_run_core::{Event, EventItem, Prompt, RunState, SessionId};
 use opencode_run_tests::script::Act;
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
 use std::time::SystemTime;
-
-fn speak(count: u64, pause_ms: u64) -> TurnAct {
-    TurnAct::Speak { delta: "word ".to_owned(), count, at_once: 1, pause_ms }
-}
 
 #[tokio::test]
 async fn repeatedly_closed_stream_is_survived() {
@@ -16,12 +12,7 @@ async fn repeatedly_closed_stream_is_survived() {
         Serving { close_stream_after_ms: Some(100), ..Serving::doing([speak(100, 10)]) },
         Serving { close_stream_after_events: Some(3), ..Serving::doing([speak(100, 10)]) },
     ] {
-        let play = Play::new(closing).await;
-        let record = play.turn("hello").await;
-        assert_answered(&record, &"word ".repeat(100));
-        assert_eq!(record.steps, 1);
-        assert!(play.server(0).requests_of("GET /global/event").len() > 1, "it was opened again");
-        play.end().await;
+        assert_reopened(Play::new(closing).await, 100, "GET /global/event").await;
     }
 }
 
@@ -36,14 +27,7 @@ async fn missing_stream_at_answer_is_survived() {
     ] {
         let lost = Play::new(Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()])).await;
         let whole = Play::new(Serving::replaying(recording)).await;
-        let record = lost.turn("hello").await;
-        let wanted = whole.turn("hello").await;
-        assert_eq!(record.state, state, "{:?}", record.failure);
-        assert_eq!(record.failure, wanted.failure);
-        assert_eq!((record.output(), record.usage, record.steps), (wanted.output(), wanted.usage, wanted.steps));
-        assert_eq!(record.entries.len(), wanted.entries.len());
-        lost.end().await;
-        whole.end().await;
+        assert_same_turn(lost, whole, state).await;
     }
 }
 

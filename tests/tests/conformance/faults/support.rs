@@ -2,14 +2,14 @@
 
 use crate::stage::{LIMIT, Stage, Transport};
 use opencode_run_core::{
-    EventItem, Executor, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunError, RunState, StartError, Task,
-    TurnEvent, TurnRecord, TurnRunner,
+    Event, EventItem, Executor, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunError, RunState, StartError,
+    Task, TurnEvent, TurnRecord, TurnRunner,
 };
 use opencode_run_tests::Fake;
 use opencode_run_tests::fake_log::Invocation;
-use opencode_run_tests::serve_script::Serving;
+use opencode_run_tests::serve_script::{Serving, TurnAct};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) const PLAIN: &str = "1.18.33/plain-text";
 pub(crate) const PLAIN_TEXT: &str = "Hello from the model.";
@@ -96,6 +96,62 @@ pub(crate) fn on_a_source(key: &str) -> Prompt {
 #[track_caller]
 pub(crate) fn assert_answered(record: &TurnRecord, text: &str) {
     assert_eq!((record.state, record.output().as_str()), (RunState::Completed, text), "{:?}", record.failure);
+}
+
+/// Returns the act of a model that says this number of words.
+pub(crate) fn speak(count: u64, pause_ms: u64) -> TurnAct {
+    TurnAct::Speak { delta: "word ".to_owned(), count, at_once: 1, pause_ms }
+}
+
+/// Returns whether an event is a piece of the answer.
+pub(crate) fn said(event: &TurnEvent) -> bool {
+    matches!(event.observed.event, Event::TextDelta { .. })
+}
+
+/// Plays a turn of this number of words whose stream is opened again by this request, and asserts that none is lost.
+pub(crate) async fn assert_reopened(play: Play, count: usize, stream: &str) {
+    let record = play.turn("hello").await;
+    assert_answered(&record, &"word ".repeat(count));
+    assert_eq!(record.steps, 1);
+    assert!(play.server(0).requests_of(stream).len() > 1, "it was opened again");
+    play.end().await;
+}
+
+/// Asserts that a turn without its stream ends in this state, with the same content as the whole one.
+pub(crate) async fn assert_same_turn(lost: Play, whole: Play, state: RunState) {
+    let record = lost.turn("hello").await;
+    let wanted = whole.turn("hello").await;
+    assert_eq!(record.state, state, "{:?}", record.failure);
+    assert_eq!(record.failure, wanted.failure);
+    assert_eq!((record.output(), record.usage, record.steps), (wanted.output(), wanted.usage, wanted.steps));
+    lost.end().await;
+    whole.end().await;
+}
+
+/// Interrupts a stalling turn whose server does not answer that, and asserts that the turn ends all the same.
+pub(crate) async fn assert_interrupt_kills_server(play: Play, text: &str) {
+    let runner = play.runner("task");
+    start_until(&runner, "hello", said).await;
+    let began = Instant::now();
+    assert!(runner.interrupt());
+    let record = ended(&runner).await;
+    assert_eq!((record.state, record.output().as_str()), (RunState::Interrupted, text));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    drop(runner);
+    play.end().await;
+}
+
+/// Interrupts the first turn of a session, and asserts that the second continues it on the same server.
+pub(crate) async fn assert_interrupt_keeps_session(play: Play) {
+    let runner = play.runner("task");
+    start_until(&runner, "hello", said).await;
+    assert!(runner.interrupt());
+    assert_eq!(ended(&runner).await.state, RunState::Interrupted);
+    let session = runner.session_id();
+    assert_answered(&runner.run("and now?".into(), SystemTime::now()).await.unwrap(), PLAIN_TEXT);
+    assert_eq!((runner.session_id(), play.fake().log_of("serve").len()), (session, 1));
+    drop(runner);
+    play.end().await;
 }
 
 /// Starts a turn and waits for an event.

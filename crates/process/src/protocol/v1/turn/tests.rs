@@ -3,10 +3,11 @@
 mod decisions;
 
 use super::*;
+use crate::protocol::signal_line::signal_line;
 use crate::protocol::v1::recording::{RECORDINGS, Recording, Step};
 use crate::protocol::v1::stream::route;
 use crate::schema::AnswerSchema;
-use opencode_run_core::{Prompt, Signal, ToolState};
+use opencode_run_core::{Prompt, Signal};
 use proptest::prelude::*;
 use reqwest::StatusCode;
 use std::fmt::Write;
@@ -154,40 +155,9 @@ impl Played {
 
     /// Returns the known events, one per line.
     fn description(&self) -> String {
-        let mut description = String::new();
-        let mut last = String::new();
-        for signal in &self.signals {
-            let line = match signal {
-                Signal::Event(observed) => {
-                    let what = match &observed.event {
-                        Event::Unknown { .. } => continue,
-                        Event::Tool(call) => format!("tool {} {}", call.tool, state(&call.state)),
-                        Event::StepFinish { reason, .. } => format!("step_finish {reason}"),
-                        other => other.kind().to_owned(),
-                    };
-                    let who = if observed.sub_agent.is_some() { "sub-agent " } else { "" };
-                    format!("  {who}{what}")
-                }
-                Signal::Answered { .. } => "  answered".to_owned(),
-                Signal::Structured(value) => format!("  structured {value}"),
-                _ => continue,
-            };
-            if line != last {
-                writeln!(description, "{line}").unwrap();
-            }
-            last = line;
-        }
-        description
-    }
-}
-
-fn state(state: &ToolState) -> &'static str {
-    match state {
-        ToolState::Pending => "pending",
-        ToolState::Running { .. } => "running",
-        ToolState::Completed { .. } => "completed",
-        _ if state.is_refused() => "refused",
-        _ => "failed",
+        let mut lines: Vec<_> = self.signals.iter().filter_map(signal_line).collect();
+        lines.dedup();
+        lines.into_iter().map(|line| line + "\n").collect()
     }
 }
 

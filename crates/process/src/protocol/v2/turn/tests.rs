@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::json_text::parse;
+use crate::protocol::signal_line::signal_line;
 use crate::protocol::v2::routing;
 use crate::schema::AnswerSchema;
-use opencode_run_core::ToolState;
 use proptest::prelude::*;
 use std::fmt::Write;
 use std::path::Path;
@@ -132,34 +132,7 @@ impl Played {
 
     /// Returns the known events, one per line.
     fn description(&self) -> String {
-        let mut description = String::new();
-        for signal in &self.signals {
-            let Signal::Event(observed) = signal else {
-                if matches!(signal, Signal::Answered { .. }) {
-                    description.push_str("  answered\n");
-                }
-                continue;
-            };
-            let what = match &observed.event {
-                Event::Unknown { .. } => continue,
-                Event::Tool(call) => format!("tool {} {}", call.tool, state(&call.state)),
-                Event::StepFinish { reason, .. } => format!("step_finish {reason}"),
-                other => other.kind().to_owned(),
-            };
-            let who = if observed.sub_agent.is_some() { "sub-agent " } else { "" };
-            writeln!(description, "  {who}{what}").unwrap();
-        }
-        description
-    }
-}
-
-fn state(state: &ToolState) -> &'static str {
-    match state {
-        ToolState::Pending => "pending",
-        ToolState::Running { .. } => "running",
-        ToolState::Completed { .. } => "completed",
-        _ if state.is_refused() => "refused",
-        _ => "failed",
+        self.signals.iter().filter_map(signal_line).map(|line| line + "\n").collect()
     }
 }
 
