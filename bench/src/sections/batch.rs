@@ -39,8 +39,8 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
     };
     in_new_directories(programs, &Stage::new(opencode)?, quick, report).await?;
     repositories::measure(programs, opencode, "bash", quick, report).await?;
-    if let Some(second) = std::env::var_os("OPENCODE_RUN_TEST_OPENCODE2").map(PathBuf::from) {
-        repositories::measure(programs, &second, "shell", quick, report).await?;
+    if let Some(second) = &programs.opencode2 {
+        repositories::measure(programs, second, "shell", quick, report).await?;
     }
     Ok(())
 }

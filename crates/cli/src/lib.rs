@@ -41,6 +41,5 @@ mod turn;
 mod turn_options;
 mod turn_session;
 mod warnings;
-mod watch;
 
 pub use commands::main;

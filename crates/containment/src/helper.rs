@@ -53,8 +53,8 @@ impl Helper {
         Self::spawn(shell, |tag, leader| ProcessTree::of_group_member(supervisor, tag, leader))
     }
 
-    /// Starts untrusted code: a program with exactly these variables, in this directory, in its own process group. Its stdin is
-    /// empty.
+    /// Starts untrusted code in this directory, in its own process group. Its stdin is empty. Its environment is these
+    /// variables, the directory as `PWD`, and the [tag](EnvironmentTag).
     ///
     /// Its process tree is found as for [`start`](Self::start), including background processes. [`wait`](Self::wait) and
     /// [`end`](Self::end) kill them.

@@ -34,7 +34,7 @@ pub async fn kill_tools(
     };
     let left = background::run(kill_all).await.unwrap_or_default();
     if left > 0 {
-        tracing::error!(left, "processes that a turn left could not be killed");
+        tracing::error!(left, "processes that a client of the server left could not be killed");
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) const KILL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The process tree of one run.
 ///
-/// Dropping it kills all of it within `KILL_TIMEOUT`, unless [`kill_all`](Self::kill_all) has done so. Within a
+/// Dropping it kills all of it within three seconds, unless [`kill_all`](Self::kill_all) has done so. Within a
 /// runtime another thread does that, so that the runtime is not blocked.
 #[derive(Debug)]
 pub struct ProcessTree(State);
@@ -84,7 +84,7 @@ impl ProcessTree {
         Self(State::Idle(processes))
     }
 
-    /// Sends a signal to the leader, if it is still the process that was started.
+    /// Sends a signal to the leader's process group, if the leader is still the process that was started.
     pub fn signal_leader(&self, signal: StopSignal) {
         if let State::Idle(processes) = &self.0 {
             processes.system.signal_leader(signal);
@@ -114,7 +114,7 @@ impl ProcessTree {
         .await;
     }
 
-    /// Kills the process tree, the leader included. Returns the number of survivors after `KILL_TIMEOUT`, which are
+    /// Kills the process tree, the leader included. Returns the number of survivors after three seconds, which are
     /// only processes that the kernel does not release.
     ///
     /// If the future is dropped, the kill continues in the background, and the next call waits for it.

@@ -52,7 +52,7 @@ pub(crate) enum Fault {
     Empty,
     /// The previous answers were faulty, and the next one would cost money as well.
     Repeated,
-    /// The request was held for long, and the upstream is paused for this time.
+    /// The request was held for long, and the upstream is paused for this time; zero if only its rate held the request.
     Held(Duration),
     /// Under a cost limit, the request uses a feature whose price is unknown.
     Unpriced(&'static str),
@@ -152,6 +152,9 @@ impl Fault {
             Self::Empty => "the answer of the model's provider was empty".to_owned(),
             Self::Repeated => {
                 "the answers of the model's provider are unusable, so no other one is requested".to_owned()
+            }
+            Self::Held(pause) if pause.is_zero() => {
+                "the request waited too long for the maximum rate of its model source: raise the rate".to_owned()
             }
             Self::Held(_) => "the model's provider refuses requests for now".to_owned(),
             Self::Unpriced(what) => {

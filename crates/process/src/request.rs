@@ -48,7 +48,8 @@ pub(crate) fn check(request: &mut TurnRequest, has_gateway: bool) -> Result<(), 
         }
     }
     if prompt.schema.is_some() && !cfg!(feature = "schema") {
-        return Err(usage("an answer cannot be validated: this build lacks the feature `schema`".to_owned()));
+        return Err(usage("an answer cannot be validated: this build lacks the feature `schema`".to_owned())
+            .hint("omit the schema, or build with that feature"));
     }
     check_budget(prompt.options.budget(), prompt.options.model.as_ref(), has_gateway)?;
     if let Some(ModelChoice::Source { source, config }) = &prompt.options.model {

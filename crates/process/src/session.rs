@@ -17,12 +17,12 @@ pub enum SessionLookupError {
     /// opencode has no such session.
     #[error("session {0} was not found by opencode")]
     NotFound(SessionId),
-    /// opencode did not answer as expected.
-    #[error("opencode does not report the directory of session {session}: {why}")]
+    /// The session could not be read or changed.
+    #[error("session {session} cannot be read or changed: {why}")]
     Unanswered {
-        /// The queried session.
+        /// The session.
         session: SessionId,
-        /// The actual answer.
+        /// The reason.
         why: String,
     },
     /// No server can be reached.

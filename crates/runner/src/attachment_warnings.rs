@@ -24,10 +24,12 @@ pub fn attachment_warnings<'f>(files: impl IntoIterator<Item = &'f Path>, model:
             }
         };
         let (source, accepted) = inputs?;
-        (!accepted.iter().flatten().any(|input| *input == needed)).then(|| {
+        let accepted = accepted.as_deref().unwrap_or(&[InputType::Text]);
+        (!accepted.contains(&needed)).then(|| {
             let message = format!("{name} is {kind}, which the model source `{source}` does not accept");
             let role = source.as_str().to_uppercase();
-            let hint = format!("if the model accepts it, set MODEL_{role}_INPUT=text,{needed}");
+            let inputs: Vec<_> = accepted.iter().chain([&needed]).map(ToString::to_string).collect();
+            let hint = format!("if the model accepts it, set MODEL_{role}_INPUT={}", inputs.join(","));
             Warning::new(WarningCode::AttachmentNotSent, message).hint(hint)
         })
     };
@@ -81,11 +83,13 @@ mod tests {
             file("c.bin", b"a\0"),
             file("d.txt", b"a"),
         ];
-        let of = |input: Option<Vec<InputType>>| {
+        let warnings = |input: Option<Vec<InputType>>| {
             let config = ModelConfig { base_url: Some("https://x/v1".to_owned()), input, ..ModelConfig::new("m") };
             let model = ModelChoice::Source { source: ModelSourceType::Code, config: config.into() };
-            let warnings = attachment_warnings(files.iter().map(std::path::PathBuf::as_path), Some(&model));
-            warnings
+            attachment_warnings(files.iter().map(std::path::PathBuf::as_path), Some(&model))
+        };
+        let of = |input| {
+            warnings(input)
                 .into_iter()
                 .map(|warning| warning.message.split(' ').next().unwrap().to_owned())
                 .collect::<Vec<_>>()
@@ -93,5 +97,7 @@ mod tests {
         assert_eq!(of(None), ["a.png", "b.pdf", "c.bin"]);
         assert_eq!(of(Some(vec![InputType::Text, InputType::Image])), ["b.pdf", "c.bin"]);
         assert_eq!(of(Some(vec![InputType::Image, InputType::Pdf])), ["c.bin"]);
+        let hint = warnings(Some(vec![InputType::Text, InputType::Image])).swap_remove(0).hint.unwrap();
+        assert!(hint.ends_with("MODEL_CODE_INPUT=text,image,pdf"), "{hint}");
     }
 }

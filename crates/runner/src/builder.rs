@@ -326,9 +326,8 @@ impl RunnerBuilder {
     /// program itself, if it has called [`supervisor::init`](crate::supervisor::init). A supervisor ends all
     /// processes that they leave behind, even if this process is killed by SIGKILL.
     #[must_use]
-    #[doc(alias = "supervisor")]
-    pub fn watcher(mut self, watcher: impl Into<Option<Supervisor>>) -> Self {
-        self.launch.supervisor = watcher.into();
+    pub fn supervisor(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
+        self.launch.supervisor = supervisor.into();
         self
     }
 

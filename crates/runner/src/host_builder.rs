@@ -107,7 +107,7 @@ impl HostBuilder {
 
     /// Starts opencode under this supervisor, or without one.
     #[must_use]
-    pub fn watcher(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
+    pub fn supervisor(mut self, supervisor: impl Into<Option<Supervisor>>) -> Self {
         self.options.supervisor = supervisor.into();
         self
     }

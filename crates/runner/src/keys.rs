@@ -16,7 +16,7 @@ const KEY_TIMEOUT: Duration = Duration::from_mins(2);
 /// The keys that were read. A key lives as long as its runner.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    watcher: Option<Supervisor>,
+    supervisor: Option<Supervisor>,
     // Held while a key is read, so that two turns do not unlock a password manager twice.
     known: Mutex<Vec<Known>>,
 }
@@ -42,8 +42,8 @@ impl Known {
 
 impl Keys {
     /// Creates an empty cache whose commands run under the given supervisor, if any.
-    pub(crate) fn new(watcher: Option<Supervisor>) -> Self {
-        Self { watcher, known: Mutex::default() }
+    pub(crate) fn new(supervisor: Option<Supervisor>) -> Self {
+        Self { supervisor, known: Mutex::default() }
     }
 
     /// Returns a model with its key, if it is a source with one. Waits for the key at most `limit`, the rest of the
@@ -76,7 +76,7 @@ impl Keys {
         if let Some(known) = known.iter().find(|known| known.is_of(&config)) {
             return Ok(ModelChoice::Source { source, config: Arc::new(known.put_into(&config)) });
         }
-        let asked = read_key(&config, self.watcher.as_ref()).await;
+        let asked = read_key(&config, self.supervisor.as_ref()).await;
         let keyed = asked.map_err(|error| RunnerError::Key { source_type: source, source: error })?;
         let file = config.api_key_file.clone();
         let command = config.api_key_command.clone();
@@ -103,8 +103,11 @@ fn err_key_timeout(source: ModelSourceType, is_file: bool, limit: Duration) -> R
 /// # Errors
 ///
 /// If the key is not available.
-pub async fn read_key(config: &Arc<ModelConfig>, watcher: Option<&Supervisor>) -> Result<Arc<ModelConfig>, KeyError> {
-    let reading = with_key(config, async |command| run_key_command(command, watcher).await);
+pub async fn read_key(
+    config: &Arc<ModelConfig>,
+    supervisor: Option<&Supervisor>,
+) -> Result<Arc<ModelConfig>, KeyError> {
+    let reading = with_key(config, async |command| run_key_command(command, supervisor).await);
     match &config.api_key_file {
         // The command has its own timeout.
         None => reading.await,
@@ -121,8 +124,8 @@ pub async fn read_key(config: &Arc<ModelConfig>, watcher: Option<&Supervisor>) -
 /// # Errors
 ///
 /// If it fails, or takes more than two minutes.
-async fn run_key_command(command: &str, watcher: Option<&Supervisor>) -> Result<Vec<u8>, KeyError> {
-    let mut helper = Helper::shell(command, watcher).map_err(KeyError::NotStarted)?;
+async fn run_key_command(command: &str, supervisor: Option<&Supervisor>) -> Result<Vec<u8>, KeyError> {
+    let mut helper = Helper::shell(command, supervisor).map_err(KeyError::NotStarted)?;
     let stdout = helper.take_stdout();
     // Drops stdout at the limit, so that a command with too much output does not block on a full pipe.
     let read = async {

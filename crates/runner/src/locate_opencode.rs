@@ -14,10 +14,10 @@ use std::path::PathBuf;
 pub async fn locate_opencode(
     explicit: Option<PathBuf>,
     variables: &[(OsString, OsString)],
-    watcher: Option<Supervisor>,
+    supervisor: Option<Supervisor>,
 ) -> Result<Opencode, LocateError> {
     let search_path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-    let mut locator = Locator::from_path_variable(search_path).explicit(explicit).supervised_by(watcher);
+    let mut locator = Locator::from_path_variable(search_path).explicit(explicit).supervised_by(supervisor);
     if let Some(installed) = paths::installed_opencode() {
         locator = locator.installed(installed);
     }

@@ -309,8 +309,7 @@ impl Runner {
         self.inner.host.driver().transport()
     }
 
-    /// Returns the reason why no server is used, if the choice was left to the runner and that version's cannot be
-    /// used.
+    /// Returns the reason why no server is used; `None` if one is used or the transport was chosen explicitly.
     #[must_use]
     pub fn why_no_server(&self) -> Option<&str> {
         self.inner.host.driver().why_no_server()

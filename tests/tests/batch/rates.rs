@@ -55,8 +55,12 @@ fn rate_of_a_source_is_kept() {
     let arrivals = arrivals(&model);
     // The gateway releases them 200 ms apart; they arrive with some jitter.
     assert!(arrivals.len() == 8 && arrivals[7] >= Duration::from_millis(1300), "{arrivals:?}");
-    let none = stage.run(&stage.path("none.jsonl"), &["--config", config, "--rate", "code=5/s"]);
-    assert_code(&none, 3);
-    assert!(String::from_utf8_lossy(&none.stderr).contains("no model source `code` is configured"));
+    for more in [&[][..], &["--dry-run"]] {
+        let arguments = [&["--config", config, "--rate", "code=5/s"], more].concat();
+        let none = stage.run(&stage.path("none.jsonl"), &arguments);
+        assert_code(&none, 3);
+        assert!(String::from_utf8_lossy(&none.stderr).contains("no model source `code` is configured"));
+        assert!(!stage.path("none.jsonl").exists(), "nothing is begun");
+    }
     stage.sandbox.assert_nothing_alive();
 }

@@ -50,7 +50,7 @@ impl Service {
         Client { status: head.split(' ').nth(1).unwrap().to_owned(), stream }
     }
 
-    /// Sends SIGTERM, and returns the rest of the output after the service has exited successfully.
+    /// Sends SIGTERM, and returns the reports of the clients after the service has exited successfully.
     fn stop(mut self, clients: impl IntoIterator<Item = Client>) -> Vec<Value> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let reports = clients.into_iter().map(Client::report).collect();

@@ -1,11 +1,11 @@
-//! Faults of a server of opencode 2, through the command: the exit code, the kind of failure, and what to do.
+//! Faults of a server of opencode 2, through the command: the exit code and the kind of failure.
 
 use crate::support::{Case, Outcome, PLAIN_TEXT, PLAIN2, Transport};
 use opencode_run_tests::script::{Act, SignalName};
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct};
 use serde_json::Value;
 
-/// Asserts the end of a turn, and that a failure has a hint.
+/// Asserts the exit code, the state and the kind of failure of a turn. Returns its result.
 #[track_caller]
 fn assert_end(outcome: &Outcome, (code, state, kind): (i32, &str, Option<&str>)) -> Value {
     outcome.assert_code(code);

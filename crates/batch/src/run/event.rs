@@ -61,7 +61,7 @@ pub struct Running {
 pub struct Summary {
     /// The final counters.
     pub status: Status,
-    /// The duration of the attempt.
+    /// The duration of the batch.
     pub elapsed: Duration,
     /// The reason why the batch could not continue.
     pub error: Option<BatchFailure>,

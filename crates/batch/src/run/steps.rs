@@ -237,7 +237,7 @@ impl<'a> Steps<'a> {
         let paused = self.runner.options.throttles.paused_total(&source).saturating_sub(paused_before);
         self.report(&runner).await;
         if let Ok(Some(record)) = &turns
-            && let Some(TurnFailure::Timeout { limit, .. } | TurnFailure::IdleTimeout { limit, .. }) = &record.failure
+            && let Some(TurnFailure::Timeout { limit, .. }) = &record.failure
             && paused.saturating_mul(2) >= *limit
         {
             self.was_held = true;

@@ -12,10 +12,10 @@ use crate::exit_code::Code;
 use crate::output::Printer;
 use crate::signals::Signals;
 use crate::turn_session::{Presentation, TurnSession};
-use crate::watch;
 use opencode_run_core::{FailureKind, Prompt};
 use opencode_run_process::LocateError;
 use opencode_run_scripted_model::{Answer, Part, Script, ScriptedModel, Usage, When};
+use opencode_runner::supervisor;
 use opencode_runner::{BuildError, Runner, RunnerBuilder};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ async fn play(args: DemoArgs, mut signals: Signals, console: Console) -> Result<
 fn runner(model: &ScriptedModel, workspace: &Path) -> RunnerBuilder {
     // The user's own configuration and history do not belong in a demonstration.
     let builder = Runner::builder().task_name("demo").workspace(workspace).model_source(sources(model)).isolated(true);
-    builder.environment(environment()).watcher(watch::watcher())
+    builder.environment(environment()).supervisor(supervisor::current())
 }
 
 /// Returns the script of the model.

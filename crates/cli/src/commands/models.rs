@@ -6,12 +6,12 @@ use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::models::read_from;
-use crate::watch;
 use opencode_run_core::FailureKind;
 use opencode_run_markdown::visible;
 use opencode_run_process::{Launch, known_models};
 use opencode_runner::ModelSource;
 use opencode_runner::locate_opencode;
+use opencode_runner::supervisor;
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -64,10 +64,10 @@ async fn usable(args: &ModelsArgs, console: Console) -> Result<Usable, CommandEr
     let read = tokio::task::spawn_blocking(move || read_from(config.as_deref(), no_env, false, console)).await;
     let sources = sources(&read.map_err(|error| CommandError::of(FailureKind::Io, &error))??.source);
     let variables: Vec<_> = std::env::vars_os().collect();
-    let opencode = locate_opencode(args.opencode.clone(), &variables, watch::watcher())
+    let opencode = locate_opencode(args.opencode.clone(), &variables, supervisor::current())
         .await
         .map_err(|error| CommandError::new(FailureKind::Opencode, error.to_string()).hint(sentence(&error.remedy())))?;
-    let models = known_models(&Launch::new(opencode, variables).supervised_by(watch::watcher()), &directory)
+    let models = known_models(&Launch::new(opencode, variables).supervised_by(supervisor::current()), &directory)
         .await
         .map_err(|error| CommandError::of(FailureKind::Opencode, &error))?;
     Ok(Usable { sources, models })

@@ -9,9 +9,10 @@ use crate::models::{self, KeyFiles, Sources};
 use crate::output::{OutputError, Printer, report};
 use crate::signals::Signals;
 use crate::turn_session::{Presentation, TurnSession};
-use crate::{input_file, message, surroundings, turn, watch};
+use crate::{input_file, message, surroundings, turn};
 use opencode_run_core::{FailureKind, Prompt, SessionId};
 use opencode_run_process::find_untrusted;
+use opencode_runner::supervisor;
 use opencode_runner::transcript::check_place;
 use opencode_runner::{Runner, RunnerBuilder, Transport, default_journals};
 use serde_json::Value;
@@ -284,7 +285,7 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
     }
     if args.lean {
         console.note(
-            "lean: no language servers, formatters, plugins, sharing, file watcher and snapshots (no undo); Bun uses less \
+            "lean: no language servers, formatters, plugins, sharing, file supervisor and snapshots (no undo); Bun uses less \
              memory, also in programs that the agent runs on it",
         );
     }
@@ -302,7 +303,7 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
             }
         }
     }
-    Ok((builder.watcher(watch::watcher()), key_files))
+    Ok((builder.supervisor(supervisor::current()), key_files))
 }
 
 /// Rejects journals that other users can change, because `resume` trusts their content.

@@ -10,13 +10,13 @@ use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::output::TextKind;
 use crate::package_name::PackageName;
-use crate::watch;
 use executable::find_executable;
 use opencode_run_core::FailureKind;
 use opencode_run_markdown::visible;
 use opencode_run_process::{Locator, create_private_dir_all, find_untrusted};
 use opencode_runner::TESTED_OPENCODE;
 use opencode_runner::paths;
+use opencode_runner::supervisor;
 use receipt::Receipt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -171,7 +171,7 @@ impl Package<'_> {
         npm::check_integrity(staging.path(), self.integrity)?;
 
         let staged = find_executable(staging.path(), name)?;
-        let locator = Locator::default().explicit(Some(staged.clone())).supervised_by(watch::watcher());
+        let locator = Locator::default().explicit(Some(staged.clone())).supervised_by(supervisor::current());
         let opencode = locator.locate().await.map_err(|error| {
             CommandError::new(FailureKind::Opencode, format!("npm installed an opencode that does not work: {error}"))
                 .hint("npm may have been configured not to run install scripts (ignore-scripts): allow them and run setup again")

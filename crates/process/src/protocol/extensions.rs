@@ -38,7 +38,7 @@ impl Extensions {
         });
         let plugins = self.failed_plugins.iter().take(MAX_FAILURES).map(|failure| {
             let warning =
-                Warning::new(WarningCode::PluginFailed, format!("a plugin is missing: {}", one_line(failure)));
+                Warning::new(WarningCode::PluginFailed, format!("a plugin could not be loaded: {}", one_line(failure)));
             warning.hint("mend or remove it in `plugin` in opencode's configuration")
         });
         servers.chain(plugins).collect()

@@ -33,7 +33,7 @@ const MAX_PLUGIN_FAILURES: (usize, usize) = (1024, 20);
 /// The turns that receive events.
 #[derive(Debug, Default)]
 struct Subscribers {
-    lanes: HashMap<SessionId, MailboxSender>,
+    mailboxes: HashMap<SessionId, MailboxSender>,
     /// The sessions of sub-agents, with the session of their turn.
     sub_agents: HashMap<SessionId, SessionId>,
     /// Whether these sessions are busy, according to the stream since its last disconnect.
@@ -84,7 +84,7 @@ impl EventDispatcher {
     /// Subscribes to the events of a session and of its sub-agents.
     pub(crate) fn subscribe(&self, session: SessionId) -> Subscription {
         let (sender, mailbox) = mailbox();
-        lock(&self.subscribers).lanes.insert(session.clone(), sender);
+        lock(&self.subscribers).mailboxes.insert(session.clone(), sender);
         Subscription { mailbox, session, subscribers: Arc::clone(&self.subscribers) }
     }
 
@@ -112,6 +112,15 @@ impl EventDispatcher {
         failures.into_iter().flatten().cloned().collect()
     }
 
+    /// Forgets the failures of plugins in a directory that is evicted.
+    pub(crate) fn forget_plugin_failures(&self, directory: &Path) {
+        let canonical = directory.canonicalize();
+        let mut subscribers = lock(&self.subscribers);
+        for directory in [Some(directory), canonical.as_deref().ok()].into_iter().flatten() {
+            subscribers.plugin_failures.remove(directory);
+        }
+    }
+
     /// Registers a session as that of a turn's sub-agent.
     pub(crate) fn add_sub_agent(&self, sub_agent: SessionId, turn: &SessionId) {
         lock(&self.subscribers).add_sub_agent(sub_agent, turn);
@@ -129,7 +138,7 @@ pub(crate) struct Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut subscribers = lock(&self.subscribers);
-        subscribers.lanes.remove(&self.session);
+        subscribers.mailboxes.remove(&self.session);
         subscribers.sub_agents.retain(|_, session| *session != self.session);
     }
 }
@@ -151,7 +160,7 @@ impl Subscribers {
             *known = is_working;
         }
         let turn = self.sub_agents.get(&event.session).unwrap_or(&event.session);
-        self.lanes.get(turn).is_some_and(|mailbox| mailbox.send(event))
+        self.mailboxes.get(turn).is_some_and(|mailbox| mailbox.send(event))
     }
 
     fn track_activity(&mut self, session: SessionId) {
@@ -175,7 +184,7 @@ impl Subscribers {
     /// Registers a session as that of a sub-agent, whose parent is a turn or another sub-agent.
     fn add_sub_agent(&mut self, sub_agent: SessionId, parent: &SessionId) {
         let turn = self.sub_agents.get(parent).unwrap_or(parent);
-        if self.lanes.contains_key(turn) && !self.lanes.contains_key(&sub_agent) {
+        if self.mailboxes.contains_key(turn) && !self.mailboxes.contains_key(&sub_agent) {
             if self.sub_agents.len() >= MAX_SUB_AGENTS && !self.sub_agents.contains_key(&sub_agent) {
                 tracing::warn!(%sub_agent, "too many sub-agents: the events of this one are dropped");
                 return;
@@ -186,12 +195,12 @@ impl Subscribers {
     }
 
     fn reconnect(&self) {
-        self.lanes.values().for_each(MailboxSender::reconnect);
+        self.mailboxes.values().for_each(MailboxSender::reconnect);
     }
 
     fn disconnect(&mut self) {
         self.activity.clear();
-        for mailbox in self.lanes.values() {
+        for mailbox in self.mailboxes.values() {
             mailbox.disconnect();
         }
     }
@@ -306,7 +315,7 @@ mod tests {
         let subscribers = Mutex::new(Subscribers::default());
         let (stuck, _queue) = mailbox();
         let (sender, mut quick) = mailbox();
-        lock(&subscribers).lanes.extend([(SessionId::new("stuck"), stuck), (SessionId::new("quick"), sender)]);
+        lock(&subscribers).mailboxes.extend([(SessionId::new("stuck"), stuck), (SessionId::new("quick"), sender)]);
         let stream: String = (0..24).map(|_| line("stuck", 1 << 20) + &line("quick", 10)).collect();
         let began = tokio::time::Instant::now();
         delivered(&stream, &subscribers).await;
@@ -323,7 +332,7 @@ mod tests {
     async fn turn_on_readers_thread_keeps_up() {
         let subscribers = Arc::new(Mutex::new(Subscribers::default()));
         let (sender, mut queue) = mailbox();
-        lock(&subscribers).lanes.insert(SessionId::new("a"), sender);
+        lock(&subscribers).mailboxes.insert(SessionId::new("a"), sender);
         let turn = tokio::spawn(async move {
             let mut events = 0;
             while let Some(item) = queue.next().await {
@@ -334,7 +343,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         delivered(&line("a", 1000).repeat(40_000), &subscribers).await;
-        lock(&subscribers).lanes.clear();
+        lock(&subscribers).mailboxes.clear();
         assert_eq!(turn.await.unwrap(), 40_000);
     }
 
@@ -342,7 +351,7 @@ mod tests {
     async fn overlong_event_disconnects_every_turn() {
         let subscribers = Mutex::new(Subscribers::default());
         let (sender, mut queue) = mailbox();
-        lock(&subscribers).lanes.insert(SessionId::new("a"), sender);
+        lock(&subscribers).mailboxes.insert(SessionId::new("a"), sender);
         delivered(&(line("a", 10) + &line("b", MAX_EVENT_BYTES)), &subscribers).await;
         let items = queue.drain();
         assert!(
@@ -355,7 +364,7 @@ mod tests {
     fn tracked_sessions_and_sub_agents_are_bounded() {
         let mut subscribers = Subscribers::default();
         let (turn, (sender, _lane)) = (SessionId::new("turn"), mailbox());
-        subscribers.lanes.insert(turn.clone(), sender);
+        subscribers.mailboxes.insert(turn.clone(), sender);
         for id in 0..2 * MAX_SUB_AGENTS {
             subscribers.track_activity(SessionId::new(id.to_string()));
             subscribers.add_sub_agent(SessionId::new(id.to_string()), &turn);

@@ -59,7 +59,16 @@ fn signal(warning: Warning) -> Signal {
 async fn watch(server: &Server, directory: &Path, warnings: &mpsc::UnboundedSender<Warning>) {
     let pending_at = Instant::now() + START_LIMIT;
     let mut is_reported = false;
-    let mut extensions = loop {
+    let mut sent = Vec::new();
+    let mut report = |extensions: &Extensions| {
+        for warning in extensions.warnings() {
+            if !sent.contains(&warning) {
+                sent.push(warning.clone());
+                warnings.send(warning).ok();
+            }
+        }
+    };
+    loop {
         let mut request = std::pin::pin!(server.client.extensions(directory));
         let answer = tokio::select! {
             answer = &mut request => answer,
@@ -73,16 +82,18 @@ async fn watch(server: &Server, directory: &Path, warnings: &mpsc::UnboundedSend
             }
         };
         match answer {
-            Ok(extensions) if extensions.pending_servers.is_empty() => break extensions,
-            Ok(_) => tokio::time::sleep(CHECK_INTERVAL).await,
+            Ok(extensions) => {
+                report(&extensions);
+                if extensions.pending_servers.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(CHECK_INTERVAL).await;
+            }
             Err(error) => {
                 tracing::debug!(%error, "the states of MCP servers are unknown");
-                break Extensions::default();
+                break;
             }
         }
-    };
-    extensions.failed_plugins.extend(server.dispatcher.plugin_failures(directory));
-    for warning in extensions.warnings() {
-        warnings.send(warning).ok();
     }
+    report(&Extensions { failed_plugins: server.dispatcher.plugin_failures(directory), ..Extensions::default() });
 }

@@ -355,6 +355,7 @@ impl Server {
             return;
         }
         self.known_agents.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
+        self.dispatcher.forget_plugin_failures(directory);
         if let Err(error) = self.client.dispose(directory).await {
             tracing::debug!(%error, "a directory could not be disposed of");
         }

@@ -130,7 +130,7 @@ mod tests {
         }
         // These settings have an effect with every executor.
         let builder =
-            Runner::builder().dir(folder.path()).journal(folder.path().join("j")).ephemeral(true).watcher(None);
+            Runner::builder().dir(folder.path()).journal(folder.path().join("j")).ephemeral(true).supervisor(None);
         builder.build_with(Arc::new(ScriptedExecutor::new())).await.unwrap();
     }
 

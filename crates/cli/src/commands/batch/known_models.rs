@@ -3,11 +3,11 @@
 use crate::advice::sentence;
 use crate::args::BatchRunArgs;
 use crate::error::CommandError;
-use crate::watch;
 use opencode_run_batch::TaskSet;
 use opencode_run_core::{FailureKind, Remedy};
 use opencode_run_process::{Launch, known_models, suggestions};
 use opencode_runner::locate_opencode;
+use opencode_runner::supervisor;
 
 /// The maximum number of tasks of a model that are read again.
 const MAX_TASKS_READ: usize = 1000;
@@ -24,10 +24,10 @@ pub(super) async fn check(tasks: TaskSet, args: &BatchRunArgs) -> Result<TaskSet
         return Ok(tasks);
     }
     let variables: Vec<_> = std::env::vars_os().collect();
-    let opencode = locate_opencode(args.opencode.clone(), &variables, watch::watcher())
+    let opencode = locate_opencode(args.opencode.clone(), &variables, supervisor::current())
         .await
         .map_err(|error| CommandError::new(FailureKind::Opencode, error.to_string()).hint(sentence(&error.remedy())))?;
-    let launch = Launch::new(opencode, variables).supervised_by(watch::watcher());
+    let launch = Launch::new(opencode, variables).supervised_by(supervisor::current());
     // The temp directory belongs to no project.
     let known = match known_models(&launch, &std::env::temp_dir()).await {
         Ok(known) => known,

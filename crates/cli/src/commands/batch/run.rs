@@ -10,7 +10,7 @@ use crate::exit_code::Code;
 use crate::models::{self, Sources};
 use crate::output::TextKind;
 use crate::signals::Signals;
-use crate::{surroundings, watch};
+use crate::surroundings;
 use opencode_run_batch::run::{
     Batch, BatchFailure, BatchFolder, BatchOptions, ControlMessage, ControlRequest, HostRunner, HostRunnerOptions,
     Plan, PlanError, Redo, Summary, TaskLine, Throttles, serve,
@@ -19,6 +19,7 @@ use opencode_run_batch::scheduler::StopReason;
 use opencode_run_batch::workspace::{REGISTRY, WorkspaceOptions};
 use opencode_run_batch::{History, Ledger, LedgerError, LineError, TaskSet, Torn};
 use opencode_run_core::{ErrorChain, FailureKind};
+use opencode_runner::supervisor;
 use opencode_runner::{Host, paths};
 use serde_json::json;
 use std::io::BufRead;
@@ -104,6 +105,7 @@ async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<O
         Ok((options, tasks, sources))
     })
     .await?;
+    let throttles = load::throttles(&args, &sources.source)?;
     let tasks = known_models::check(tasks, &args).await?;
     if args.dry_run {
         let count = if is_streamed {
@@ -132,7 +134,6 @@ async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<O
     if plan.to_run == 0 && !is_streamed {
         console.note(&format!("all {} tasks are done", plan.done));
     }
-    let throttles = load::throttles(&args, &sources.source)?;
     let host = host(&args, &folder, &throttles).await?;
     let mut runner_options = runner_options(&args, &files.tasks, &folder, sources)?;
     runner_options.throttles = throttles;
@@ -218,7 +219,7 @@ async fn host(args: &BatchRunArgs, folder: &BatchFolder, throttles: &Throttles) 
         .lean(args.lean)
         .project_config(!args.no_project_config)
         .gateway(!args.no_gateway)
-        .watcher(watch::watcher());
+        .supervisor(supervisor::current());
     if let Some(opencode) = &args.opencode {
         builder = builder.opencode(opencode);
     }
@@ -242,7 +243,7 @@ fn runner_options(
     let mut workspaces = WorkspaceOptions::new(cache, folder.clones())
         .relative_to(std::path::absolute(tasks_folder).unwrap_or_else(|_| tasks_folder.to_owned()))
         .environment(std::env::vars_os(), keys.iter())
-        .supervisor(watch::watcher())
+        .supervisor(supervisor::current())
         .fetch_timeout(args.clone_timeout);
     if let Some(state) = paths::state_dir() {
         workspaces = workspaces.registry(state.join(REGISTRY));

@@ -8,9 +8,9 @@ use crate::keyboard::Keyboard;
 use crate::screen;
 use crate::stderr::Stderr;
 #[cfg(unix)]
-use crate::watch;
-#[cfg(unix)]
 use opencode_run_process::{Launch, find_untrusted, known_models};
+#[cfg(unix)]
+use opencode_runner::supervisor;
 use opencode_runner::{Runner, default_journals};
 use std::io::{self, IsTerminal, Write};
 #[cfg(unix)]
@@ -112,7 +112,7 @@ fn editor(args: &ChatArgs, runner: &Runner) -> io::Result<LineEditor> {
     let handle = tokio::runtime::Handle::current();
     let list_models = move || {
         let Some(opencode) = opencode.clone() else { return Vec::new() };
-        let launch = Launch::new(opencode, std::env::vars_os()).supervised_by(watch::watcher());
+        let launch = Launch::new(opencode, std::env::vars_os()).supervised_by(supervisor::current());
         handle.block_on(known_models(&launch, &place)).unwrap_or_default()
     };
     LineEditor::new(&directory, history_file(args), Box::new(list_models))

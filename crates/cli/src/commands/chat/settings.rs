@@ -68,11 +68,7 @@ impl ChatSettings {
     }
 
     fn choose_model(&mut self, choice: Option<Choice<ModelName>>, runner: &Runner) -> String {
-        match choice {
-            Some(Choice::Value(model)) => (self.model, self.role) = (Some(model), None),
-            Some(Choice::Default) => (self.model, self.role) = (None, None),
-            None => {}
-        }
+        self.set_model(choice);
         match (&self.model, self.role, runner.model_of_last_turn()) {
             (Some(model), ..) => format!("model: {model}"),
             (None, Some(role), _) => format!("model: from the role `{role}`"),
@@ -83,6 +79,14 @@ impl ChatSettings {
                 format!("model: from the options; the last turn ran on {} of the source `{source}`", config.model)
             }
             _ => "model: from the options".to_owned(),
+        }
+    }
+
+    fn set_model(&mut self, choice: Option<Choice<ModelName>>) {
+        match choice {
+            Some(Choice::Value(model)) => (self.model, self.role) = (Some(model), None),
+            Some(Choice::Default) => (self.model, self.role) = (None, None),
+            None => {}
         }
     }
 
@@ -143,8 +147,7 @@ mod tests {
     #[test]
     fn chosen_model_resets_chosen_role() {
         let mut settings = ChatSettings { role: Some(ModelSourceType::Code), ..ChatSettings::default() };
-        settings.model = Some("a/b".parse().unwrap());
-        settings.role = None;
+        settings.set_model(Some(Choice::Value("a/b".parse().unwrap())));
         let prompt = settings.prompt("m".to_owned());
         assert!(matches!(prompt.options.model, Some(ModelChoice::Named(_))) && prompt.options.source_type.is_none());
         settings.context = Some(String::new());

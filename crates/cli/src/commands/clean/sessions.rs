@@ -1,14 +1,14 @@
 //! Deletes sessions from opencode's history.
 
 use super::find::CleanRequest;
-use crate::watch;
 use opencode_run_core::ErrorChain;
+use opencode_runner::supervisor;
 use opencode_runner::{Host, Runner};
 use std::path::PathBuf;
 
 /// Deletes sessions with one server. Returns the number of deleted sessions, and the reason if some remain.
 pub(super) async fn delete(requests: Vec<CleanRequest>, opencode: Option<PathBuf>) -> (usize, Option<String>) {
-    let mut builder = Host::builder().lean(true).watcher(watch::watcher());
+    let mut builder = Host::builder().lean(true).supervisor(supervisor::current());
     if let Some(opencode) = opencode {
         builder = builder.opencode(opencode);
     }

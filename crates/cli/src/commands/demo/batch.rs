@@ -8,7 +8,6 @@ use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::signals::Signals;
-use crate::watch;
 use opencode_run_batch::report::{Page, PageOptions};
 use opencode_run_batch::run::{Batch, BatchFolder, BatchOptions, HostRunner, HostRunnerOptions, Plan, Redo};
 use opencode_run_batch::scheduler::Settings;
@@ -17,6 +16,7 @@ use opencode_run_batch::{Ledger, LoadOptions, TaskSet};
 use opencode_run_core::{ErrorChain, FailureKind};
 use opencode_run_process::LocateError;
 use opencode_run_scripted_model::{Answer, ErrorReply, Part, Script, ScriptedModel, Usage, When};
+use opencode_runner::supervisor;
 use opencode_runner::{BuildError, Host};
 use serde_json::json;
 use std::fmt::Write;
@@ -50,7 +50,7 @@ pub(super) async fn play(args: DemoArgs, signals: Signals, console: Console) -> 
     let plan = Plan::new(&tasks, &history, settings, false, &Redo::No).map_err(|error| failed(&error))?;
     let beside = BatchFolder::of(&results).map_err(|error| failed(&error))?;
     beside.create().map_err(|error| failed(&error))?;
-    let workspaces = WorkspaceOptions::new(folder.join("cache"), beside.clones()).supervisor(watch::watcher());
+    let workspaces = WorkspaceOptions::new(folder.join("cache"), beside.clones()).supervisor(supervisor::current());
     let mut options = HostRunnerOptions::new(beside.clone(), workspaces);
     options.sources = sources(&model);
     let runner = Arc::new(HostRunner::new(host, options));
@@ -70,7 +70,8 @@ pub(super) async fn play(args: DemoArgs, signals: Signals, console: Console) -> 
 /// Finds opencode, or installs it.
 async fn host(opencode: Option<PathBuf>, console: Console) -> Result<Host, CommandError> {
     let builder = |opencode: Option<&Path>| {
-        let builder = Host::builder().lean(true).isolated(true).environment(environment()).watcher(watch::watcher());
+        let builder =
+            Host::builder().lean(true).isolated(true).environment(environment()).supervisor(supervisor::current());
         match opencode {
             Some(path) => builder.opencode(path),
             None => builder,

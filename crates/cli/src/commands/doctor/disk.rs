@@ -12,26 +12,29 @@ const LOW_BYTES: u64 = 1 << 30;
 /// Checks the free space of the temp directory, the home directory and the place of task directories.
 pub(super) fn check(workspace: &Path) -> Vec<Finding> {
     let places = [Some(workspace.to_owned()), std::env::home_dir(), Some(std::env::temp_dir())];
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings = Vec::new();
+    let mut devices = Vec::new();
     for place in places.into_iter().flatten() {
-        let Some(free) = free_bytes(&place) else { continue };
-        let finding = judge(&place, free);
-        // Places on the same file system have the same space.
-        if !findings.iter().any(|known| known.fix == finding.fix && known.status == finding.status) {
-            findings.push(finding);
+        let Some((device, free)) = free_bytes(&place) else { continue };
+        if !devices.contains(&device) {
+            devices.push(device);
+            findings.push(judge(&place, free));
         }
     }
     findings
 }
 
+/// Returns the device of the place and its free space in bytes.
 #[cfg(unix)]
-fn free_bytes(place: &Path) -> Option<u64> {
+fn free_bytes(place: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let device = std::fs::metadata(place).ok()?.dev();
     let found = rustix::fs::statvfs(place).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
+    Some((device, found.f_bavail.saturating_mul(found.f_frsize)))
 }
 
 #[cfg(not(unix))]
-fn free_bytes(_: &Path) -> Option<u64> {
+fn free_bytes(_: &Path) -> Option<(u64, u64)> {
     None
 }
 

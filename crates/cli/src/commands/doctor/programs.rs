@@ -2,9 +2,9 @@
 
 use super::finding::Finding;
 use crate::advice::sentence;
-use crate::watch;
 use opencode_run_process::{Locator, unusable_shell};
 use opencode_runner::paths;
+use opencode_runner::supervisor;
 use std::path::PathBuf;
 
 /// The name of the check whose failure has its own exit code.
@@ -12,7 +12,7 @@ pub(super) const OPENCODE: &str = "opencode";
 
 pub(super) async fn opencode(explicit: Option<PathBuf>) -> Finding {
     let mut locator =
-        Locator::from_path_variable(std::env::var_os("PATH")).explicit(explicit).supervised_by(watch::watcher());
+        Locator::from_path_variable(std::env::var_os("PATH")).explicit(explicit).supervised_by(supervisor::current());
     if let Some(installed) = paths::installed_opencode() {
         locator = locator.installed(installed);
     }

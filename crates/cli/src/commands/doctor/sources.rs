@@ -3,10 +3,10 @@
 use super::finding::Finding;
 use crate::found_file::{FoundFile, Trust};
 use crate::models::{ALLOW_HINT, FOUND_FILE, KeyFiles, others_can_read};
-use crate::watch;
 use opencode_run_core::{ErrorChain, ModelConfig};
 use opencode_runner::ModelSource;
 use opencode_runner::read_key;
+use opencode_runner::supervisor;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ fn described(file: &Path, source: &ModelSource) -> String {
 async fn with_keys(source: &ModelSource, findings: &mut Vec<Finding>) -> ModelSource {
     let mut usable = ModelSource::new();
     for (source_type, config) in source.iter() {
-        match read_key(config, watch::watcher().as_ref()).await {
+        match read_key(config, supervisor::current().as_ref()).await {
             Ok(config) => {
                 if lacks_key(&config) {
                     findings.push(Finding::warning(

@@ -3,11 +3,11 @@
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::package_name::PackageName;
-use crate::watch;
 use indicatif::{ProgressBar, ProgressStyle};
 use opencode_run_core::FailureKind;
 use opencode_run_markdown::visible;
 use opencode_run_process::Helper;
+use opencode_runner::supervisor;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -88,7 +88,7 @@ pub(super) async fn view(package: &str) -> Result<Option<Published>, CommandErro
     let arguments = ["view", package].into_iter().chain(fields).chain(["--json"]).map(OsStr::new);
     let here = std::env::temp_dir();
     let mut npm =
-        Helper::start("npm", arguments, &here, watch::watcher().as_ref()).map_err(|error| not_started(&error))?;
+        Helper::start("npm", arguments, &here, supervisor::current().as_ref()).map_err(|error| not_started(&error))?;
     let mut answer = Vec::new();
     let stdout = npm.take_stdout();
     let stderr = npm.take_stderr();
@@ -119,7 +119,7 @@ pub(super) async fn install(folder: &Path, package: &str, console: Console) -> R
     let arguments = arguments.map(OsStr::new).into_iter().chain([folder.as_os_str(), package.as_ref()]);
     // npm looks for a project from the current directory upwards.
     let mut npm =
-        Helper::start("npm", arguments, folder, watch::watcher().as_ref()).map_err(|error| not_started(&error))?;
+        Helper::start("npm", arguments, folder, supervisor::current().as_ref()).map_err(|error| not_started(&error))?;
     let mut errors = Vec::new();
     let stdout = npm.take_stdout();
     let stderr = npm.take_stderr();

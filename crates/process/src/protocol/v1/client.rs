@@ -177,12 +177,8 @@ impl Client {
     }
 }
 
-/// Returns a session's id as a part of a route.
+/// Returns a session's id as a part of a route. An invalid id, such as `ses_../../x`, could name another route.
 fn id(session: &SessionId) -> Result<&str, ClientError> {
-    checked(session.as_str())
-}
-
-/// Returns an id as a part of a route. An invalid id, such as `ses_../../x`, could name another route.
-fn checked(id: &str) -> Result<&str, ClientError> {
+    let id = session.as_str();
     if is_id(id) { Ok(id) } else { Err(ClientError::NotFound(format!("{id:?} is not an id of opencode's"))) }
 }

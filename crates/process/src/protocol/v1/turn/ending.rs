@@ -72,7 +72,8 @@ impl Turn {
     fn wait(&mut self, now: Now, outcome: Outcome, actions: &mut Actions) {
         let is_answered = matches!(outcome, Outcome::Answered(..));
         let timeout = if is_answered && !self.is_stopped { LATE_EVENTS_TIMEOUT } else { STREAM_REST_TIMEOUT };
-        self.phase = Phase::Ending(Rest::Events(outcome, now.instant + READ_TIMEOUT));
+        let limit = if self.is_stopped { READ_STOPPED_TIMEOUT } else { READ_TIMEOUT };
+        self.phase = Phase::Ending(Rest::Events(outcome, now.instant + limit));
         actions.push(Action::Arm(Timer::Rest, now.instant + timeout));
     }
 

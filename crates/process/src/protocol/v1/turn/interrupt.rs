@@ -13,7 +13,7 @@ impl Turn {
     /// Starts to interrupt the turn.
     pub(super) fn stop(&mut self, now: Now, limit: Duration, actions: &mut Actions) {
         self.is_stopped = true;
-        match &self.phase {
+        match &mut self.phase {
             Phase::Preparing => self.finish(Ending::Stopped, actions),
             Phase::Working | Phase::Resyncing(_) => {
                 let at = now.instant + limit;
@@ -25,6 +25,9 @@ impl Turn {
             }
             Phase::Ending(Rest::Messages(_) | Rest::Session) => {
                 actions.push(Action::Arm(Timer::Rest, now.instant + READ_STOPPED_TIMEOUT));
+            }
+            Phase::Ending(Rest::Events(_, give_up_at)) => {
+                *give_up_at = (*give_up_at).min(now.instant + READ_STOPPED_TIMEOUT);
             }
             Phase::Ending(_) | Phase::Over => {}
         }

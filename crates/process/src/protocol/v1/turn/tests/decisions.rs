@@ -1,6 +1,7 @@
 //! Decisions of a turn that no recording shows.
 
 use super::*;
+use crate::protocol::v1::turn::state::Rest;
 
 fn begun(prompt: Prompt) -> Played {
     let mut played = Played::new(plan("ses_1", prompt));
@@ -196,4 +197,19 @@ fn slow_answer_of_messages_is_not_awaited() {
     assert_eq!(played.timers, [Timer::Rest], "the limit is shorter now");
     played.fire_rest();
     assert_eq!(played.ends, [Ending::Finished]);
+}
+
+#[test]
+fn stop_shortens_wait_for_late_events() {
+    let give_up_at = |played: &Played| match &played.turn.phase {
+        Phase::Ending(Rest::Events(_, at)) => at.duration_since(NOW.instant),
+        other => panic!("{other:?}"),
+    };
+    let mut played = begun(Prompt::new("x"));
+    let info = r#"{"id":"msg_2","sessionID":"ses_1","role":"assistant","time":{"completed":2},"finish":"stop"}"#;
+    let part = r#"{"id":"prt_1","sessionID":"ses_1","messageID":"msg_2","type":"text","text":"late","time":{"start":1,"end":2}}"#;
+    played.step(Input::Answer(Tag::Prompt, Ok(format!(r#"{{"info":{info},"parts":[{part}]}}"#))));
+    assert!(give_up_at(&played) > Duration::from_secs(10));
+    played.step(Input::Control(Some(Control::Interrupt)));
+    assert_eq!(give_up_at(&played), Duration::from_secs(1));
 }
