@@ -1,6 +1,7 @@
 //! Results in the formats of other programs.
 
 use crate::ledger::{LineError, Standing, TaskResult, read_lines};
+use crate::output_file::replace;
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -80,6 +81,15 @@ pub fn export(results: &Path, format: ExportFormat, output: &mut dyn Write) -> R
     }
     output.flush()?;
     Ok(last.len() as u64)
+}
+
+/// Writes the last attempt at each task of a results file into a file, which replaces an existing one when it is complete.
+///
+/// # Errors
+///
+/// If the results or a patch cannot be read, the file cannot be written, or it is the results file.
+pub fn export_to_file(results: &Path, format: ExportFormat, path: &Path) -> Result<u64, ExportError> {
+    replace(path, &[results], |output| export(results, format, output))
 }
 
 fn predictions(last: &[TaskResult], results: &Path, output: &mut dyn Write) -> Result<(), ExportError> {

@@ -25,7 +25,7 @@
 //! let tasks = TaskSet::load(&file, &LoadOptions::default())?;
 //! let results = folder.join("results.jsonl");
 //! let (ledger, history, _) = Ledger::open(&results)?;
-//! let plan = Plan::new(&tasks, &history, Settings::default(), true, &Redo::No)?;
+//! let plan = Plan::new(&tasks, history, Settings::default(), true, Redo::No)?;
 //! assert_eq!(plan.to_run, 2);
 //!
 //! // `Host::builder().build().await?` is one with opencode.
@@ -46,9 +46,11 @@
 //! # }
 //! ```
 
+mod address;
 mod export;
 mod ledger;
 mod merge;
+mod output_file;
 pub mod policy;
 pub mod report;
 pub mod run;
@@ -60,7 +62,7 @@ mod tasks_file;
 mod template;
 pub mod workspace;
 
-pub use export::{ExportError, ExportFormat, export, last_attempts};
+pub use export::{ExportError, ExportFormat, export, export_to_file, last_attempts};
 pub use ledger::{
     CheckResult, History, Ledger, LedgerError, LedgerState, LedgerWriter, LineError, Past, PatchResult, Standing,
     TaskResult, Torn, read_lines, to_line,

@@ -1,11 +1,11 @@
 //! Merges the results files of several machines into one.
 
 use crate::ledger::{LineError, TaskResult, read_lines, to_line};
+use crate::output_file::replace;
 use crate::shard::Shard;
 use crate::task::IdHash;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The figures of a merge.
@@ -198,9 +198,7 @@ impl From<LineError> for WriteError {
 fn write(inputs: &[PathBuf], output: &Path, last: &HashMap<IdHash, Last>) -> Result<(), WriteError> {
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = std::path::absolute(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-    {
-        let mut writer = BufWriter::new(file.as_file_mut());
+    replace(output, inputs, |writer| {
         for path in inputs {
             let base = std::path::absolute(path)?;
             let base = base.parent().unwrap_or(Path::new("/"));
@@ -213,26 +211,8 @@ fn write(inputs: &[PathBuf], output: &Path, last: &HashMap<IdHash, Last>) -> Res
                 }
             }
         }
-        writer.flush()?;
-    }
-    make_readable(file.as_file())?;
-    file.as_file().sync_all()?;
-    file.persist(output).map_err(|error| error.error)?;
-    Ok(())
-}
-
-/// Makes a temporary file readable by all users, like an ordinary file.
-fn make_readable(file: &File) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(std::fs::Permissions::from_mode(0o644))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = file;
         Ok(())
-    }
+    })
 }
 
 /// Makes the paths of a result relative to another directory.

@@ -16,7 +16,7 @@ pub struct OutcomeRule {
     pub grade: bool,
     /// Whether the task counts in pass rates.
     pub counts: bool,
-    /// Whether several consecutive outcomes of this kind stop all tasks of the same model source.
+    /// Whether several consecutive tasks that end like this stop all tasks of the same model source.
     pub stops_source: bool,
 }
 
@@ -36,7 +36,8 @@ pub enum Class {
     Interrupted,
 }
 
-/// The number of consecutive configuration failures that stop all tasks of their model source.
+/// The number of consecutive tasks that stop all tasks of their model source, if an outcome that does so ended each of
+/// them.
 pub const MAX_CONFIGURATION_FAILURES: u32 = 3;
 
 impl OutcomeRule {
@@ -51,12 +52,12 @@ impl OutcomeRule {
             | FailureKind::Permission => {
                 Self { class: Class::Agent, retry: false, grade: true, counts: true, stops_source: false }
             }
-            FailureKind::ModelNotFound
-            | FailureKind::Config
-            | FailureKind::Usage
-            | FailureKind::Opencode
-            | FailureKind::SessionNotFound => {
+            FailureKind::ModelNotFound | FailureKind::Config | FailureKind::Usage | FailureKind::SessionNotFound => {
                 Self { class: Class::Configuration, retry: false, grade: false, counts: false, stops_source: true }
+            }
+            // A start fails on a busy machine as well as with a broken opencode: further attempts show the difference.
+            FailureKind::Opencode => {
+                Self { class: Class::Infrastructure, retry: true, grade: false, counts: false, stops_source: true }
             }
             // Includes kinds that a later version adds: running a task once more is safe, counting it may be wrong.
             _ => Self { class: Class::Infrastructure, retry: true, grade: true, counts: false, stops_source: false },
@@ -149,7 +150,7 @@ mod tests {
             ("model_not_found", configuration),
             ("config", configuration),
             ("usage", configuration),
-            ("opencode", configuration),
+            ("opencode", [true, false, false, true]),
             ("session_not_found", configuration),
         ];
         assert_eq!(rows.len(), KINDS.len());

@@ -247,6 +247,10 @@ impl Scheduler {
                 attempts.used += 1;
                 (standing, None)
             }
+            Outcome::Unusable(standing) => {
+                attempts.used += 1;
+                (standing, None)
+            }
         };
         let may_retry = standing == Standing::Infrastructure
             && attempts.used < self.settings.max_attempts
@@ -259,6 +263,10 @@ impl Scheduler {
             source.delayed += 1;
             self.delayed.push(Reverse((at, number)));
             return After::Retry { at };
+        }
+        // A start may fail on a busy machine: only tasks that used up their attempts count.
+        if matches!(ended.outcome, Outcome::Unusable(_)) {
+            source.unusable();
         }
         if !was_cancelled {
             self.states[task] = State::Done(standing);

@@ -6,6 +6,7 @@ mod error;
 mod index;
 mod limits;
 mod lines;
+mod open;
 mod table;
 
 pub use self::error::{Problem, TasksFileError};
@@ -89,13 +90,12 @@ impl TaskSet {
     ///
     /// If a task is invalid, two have the same id, or the file cannot be read. The error has the first problems with their lines.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, TasksFileError> {
-        let base = std::path::absolute(path).map_err(|error| TasksFileError::io(path, &error))?;
         let mut index = Index::new(&options.parse);
         let is_directory = path.metadata().map_err(|error| TasksFileError::io(path, &error))?.is_dir();
         let source = if is_directory {
             Source::Directory { files: directory::scan(path, &mut index)? }
         } else {
-            let file = File::open(path).map_err(|error| TasksFileError::io(path, &error))?;
+            let file = open::open(path)?;
             if let Some(format) = table::Format::of_path(path) {
                 let format = table::scan(&file, path, format, &mut index)?;
                 Source::Table { file: Mutex::new(file), path: path.to_owned(), format }
@@ -109,7 +109,7 @@ impl TaskSet {
             }
         };
         index.check(path)?;
-        let base = if is_directory { base } else { base.parent().unwrap_or(&base).to_owned() };
+        let base = open::base(path, is_directory).map_err(|error| TasksFileError::io(path, &error))?;
         let mut set = Self::new(source, index.entries, base, options);
         set.select_all().map_err(|problem| TasksFileError::of(path, vec![problem]))?;
         Ok(set)
@@ -153,9 +153,10 @@ impl TaskSet {
     /// # Errors
     ///
     /// If the task is invalid, or its id already exists.
-    pub fn push_line(&mut self, line: &str, number: u64) -> Result<std::ops::Range<usize>, TasksFileError> {
+    pub fn push_line(&mut self, line: impl AsRef<[u8]>, number: u64) -> Result<std::ops::Range<usize>, TasksFileError> {
         let before = self.selected.len();
-        self.push(line, number)
+        let text = lines::text(line.as_ref(), number);
+        text.and_then(|text| self.push(text, number))
             .map_err(|problem| TasksFileError::of(Path::new("<stdin>"), vec![problem.at(number)]))?;
         Ok(before..self.selected.len())
     }
@@ -223,6 +224,12 @@ impl TaskSet {
             self.selected.push(Selected { entry, variant, id: IdHash::of_digest(&digest) });
         }
         Ok(())
+    }
+
+    /// Returns the directory that relative paths in the tasks are relative to.
+    #[must_use]
+    pub fn base(&self) -> &Path {
+        &self.base
     }
 
     /// Returns the number of selected tasks.

@@ -10,3 +10,4 @@ mod many;
 mod rates;
 mod refusals;
 mod stage;
+mod strangers;

@@ -26,9 +26,14 @@ impl Stage {
 
     /// Creates `tasks` tasks, whose turns do these acts.
     pub(crate) fn doing(tasks: usize, acts: impl IntoIterator<Item = TurnAct>) -> Self {
+        let serving = Serving::doing(acts).act();
+        Self::serving(tasks, |fake| fake.on("serve", [serving]))
+    }
+
+    /// Creates `tasks` tasks, with this script of the servers.
+    pub(crate) fn serving(tasks: usize, script: impl FnOnce(FakeScript) -> FakeScript) -> Self {
         let sandbox = Sandbox::new();
-        let serving = Serving::doing(acts);
-        let fake = FakeScript::new(&sandbox, fake_opencode_bin!()).on("serve", [serving.act()]);
+        let fake = script(FakeScript::new(&sandbox, fake_opencode_bin!()));
         let fake = fake.on("models", [Act::Stdout { text: "stub/gpt-4\n".into() }]).write();
         let line = |number: usize| format!("{{\"id\":\"t{number}\",\"prompt\":\"task {number}\"}}\n");
         std::fs::write(sandbox.path("tasks.jsonl"), (0..tasks).map(line).collect::<Vec<_>>().concat()).unwrap();

@@ -11,6 +11,7 @@
 mod stage;
 
 mod attached;
+mod batches;
 mod endings;
 mod safety;
 mod sessions;

@@ -1,7 +1,7 @@
 //! A results file, opened for a batch.
 
 use super::history::History;
-use super::line::LineError;
+use super::line::{LINE_START, LineError};
 use super::writer::{LedgerWriter, Storage};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
@@ -163,9 +163,18 @@ fn read(file: &File, path: &Path) -> Result<(History, End), LedgerError> {
         return match history.add(&text, path, line) {
             Ok(()) => Ok((history, End::NoLineBreak)),
             Err(error @ LineError::Version { .. }) => Err(error.into()),
-            Err(_) => Ok((history, End::Torn { line, offset: start, bytes: text })),
+            Err(_) if may_be_torn(&text) => Ok((history, End::Torn { line, offset: start, bytes: text })),
+            // Not a results file: nothing of it may be moved away.
+            Err(error) => Err(error.into()),
         };
     }
+}
+
+/// Returns whether a partial line may be the beginning of a result. After a power failure a file system may have bytes
+/// of zero instead.
+fn may_be_torn(bytes: &[u8]) -> bool {
+    let begins = &bytes[..bytes.len().min(LINE_START.len())];
+    LINE_START.starts_with(begins) || bytes.contains(&0)
 }
 
 impl End {

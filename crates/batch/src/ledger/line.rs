@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+/// The beginning of every line.
+pub(super) const LINE_START: &[u8] = b"{\"v\":";
+
 /// A line that is not a result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

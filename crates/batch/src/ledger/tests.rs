@@ -74,6 +74,20 @@ async fn incomplete_last_line_is_moved() {
 }
 
 #[tokio::test]
+async fn other_file_is_not_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tasks.jsonl");
+    for text in ["{\"id\":\"a\",\"prompt\":\"m\"}", "my notes", "["] {
+        fs::write(&path, text).unwrap();
+        let error = Ledger::open(&path).unwrap_err();
+        assert!(matches!(error, LedgerError::Line(LineError::Invalid { line: 1, .. })), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    fs::write(&path, [0; 100]).unwrap();
+    assert_eq!(Ledger::open(&path).unwrap().2.unwrap().bytes, 100, "a power failure may leave zeros");
+}
+
+#[tokio::test]
 async fn unreadable_line_is_an_error_with_its_number() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.jsonl");

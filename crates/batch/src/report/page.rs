@@ -7,6 +7,7 @@ use super::plot::{Histogram, Sample, Timeline};
 use super::rates::{Interval, Rates, float, wilson_interval};
 use super::results::{AttemptRow, Results};
 use super::tasks::{TaskRow, tasks_of};
+use crate::output_file::replace;
 use crate::policy::{Class, OutcomeRule};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -98,6 +99,7 @@ pub struct PageSummary {
 #[derive(Debug)]
 struct Source {
     name: String,
+    path: PathBuf,
     directory: PathBuf,
     tasks: Vec<TaskRow>,
     skipped: u64,
@@ -134,12 +136,8 @@ impl Page {
         let absolute = std::path::absolute(path).map_err(error)?;
         let directory = absolute.parent().unwrap_or(Path::new("/"));
         let html = self.render(directory)?;
-        // Readable by others, because a report is meant to be shared.
-        let temporary =
-            tempfile::Builder::new().prefix(".report-").make_in(directory, |path| std::fs::File::create_new(path));
-        let mut temporary = temporary.map_err(error)?;
-        io::Write::write_all(temporary.as_file_mut(), html.as_bytes()).map_err(error)?;
-        temporary.persist(&absolute).map_err(|failed| error(failed.error))?;
+        let inputs: Vec<_> = std::iter::once(&self.main).chain(&self.before).map(|source| &source.path).collect();
+        replace(&absolute, &inputs, |file| file.write_all(html.as_bytes())).map_err(error)?;
         let skipped = self.main.skipped + self.before.as_ref().map_or(0, |before| before.skipped);
         Ok(PageSummary { tasks: self.main.tasks.len() as u64, skipped, bytes: html.len() as u64 })
     }
@@ -243,7 +241,7 @@ impl Source {
         let absolute = std::path::absolute(path).map_err(error)?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { name, directory, tasks: tasks_of(results), skipped })
+        Ok(Self { name, path: absolute, directory, tasks: tasks_of(results), skipped })
     }
 }
 

@@ -6,8 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
-/// The maximum size of a request and of an answer in bytes.
+/// The maximum size of a request in bytes.
 const MAX_LEN: u64 = 1 << 20;
+/// The maximum size of an answer in bytes: it names each running task.
+const MAX_ANSWER_LEN: u64 = 64 << 20;
 
 /// A request to a running batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +83,8 @@ pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<Control
     // Created in a directory that only this user can enter, and moved once no other user can connect to it.
     let made = private.join("socket");
     std::fs::remove_file(&made).ok();
-    let listener = tokio::net::UnixListener::bind(&made)?;
+    let (short, _folder) = short_path(&made)?;
+    let listener = tokio::net::UnixListener::bind(short)?;
     std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&made, socket)?;
     let _removed = Removed(socket.to_owned());
@@ -104,6 +107,23 @@ pub async fn serve(socket: &Path, private: &Path, controls: mpsc::Sender<Control
 #[cfg(not(unix))]
 pub async fn serve(_: &Path, _: &Path, _: mpsc::Sender<ControlMessage>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Returns a path of a socket that the system accepts, and the handle that the path needs. Socket addresses hold about
+/// 100 bytes, and the results may be deep in the file system.
+#[cfg(unix)]
+fn short_path(path: &Path) -> io::Result<(PathBuf, Option<std::fs::File>)> {
+    use std::os::fd::AsRawFd;
+    const MAX_SOCKET_PATH: usize = 100;
+    if cfg!(target_os = "linux")
+        && path.as_os_str().len() > MAX_SOCKET_PATH
+        && let (Some(folder), Some(name)) = (path.parent(), path.file_name())
+    {
+        let folder = std::fs::File::open(folder)?;
+        let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+        return Ok((short, Some(folder)));
+    }
+    Ok((path.to_owned(), None))
 }
 
 struct Removed(PathBuf);
@@ -140,7 +160,11 @@ async fn answer(mut stream: tokio::net::UnixStream, controls: mpsc::Sender<Contr
 #[cfg(unix)]
 pub async fn request(socket: &Path, request: &ControlRequest) -> Result<Value, ControlError> {
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-    let mut stream = match tokio::net::UnixStream::connect(socket).await {
+    let connecting = async {
+        let (short, _folder) = short_path(socket)?;
+        tokio::net::UnixStream::connect(short).await
+    };
+    let mut stream = match connecting.await {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Err(ControlError::NotRunning);
@@ -150,7 +174,7 @@ pub async fn request(socket: &Path, request: &ControlRequest) -> Result<Value, C
     let text = serde_json::to_string(request).map_err(io::Error::other)?;
     stream.write_all(format!("{text}\n").as_bytes()).await?;
     let mut line = String::new();
-    BufReader::new(stream).take(MAX_LEN).read_line(&mut line).await?;
+    BufReader::new(stream).take(MAX_ANSWER_LEN).read_line(&mut line).await?;
     let answer: Value = serde_json::from_str(&line).map_err(io::Error::other)?;
     match answer.get("error").and_then(Value::as_str) {
         Some(error) => Err(ControlError::Refused(error.to_owned())),

@@ -63,6 +63,8 @@ pub struct Summary {
     pub status: Status,
     /// The duration of the batch.
     pub elapsed: Duration,
+    /// The number of streamed lines that are not tasks.
+    pub rejected: u64,
     /// The reason why the batch could not continue.
     pub error: Option<BatchFailure>,
 }

@@ -3,7 +3,7 @@
 use super::attempt::{Attempt, AttemptEnd, AttemptRunner, Stop};
 use super::control::{ControlMessage, ControlRequest};
 use super::event::{BatchEvent, BatchFailure, Running, Summary};
-use super::plan::Plan;
+use super::plan::{Late, Plan};
 use super::resources::{free_bytes, memory_in_use};
 use super::throttles::RateLimit;
 use crate::ledger::Standing;
@@ -52,8 +52,8 @@ pub struct BatchOptions {
 pub struct TaskLine {
     /// The number of the line, from 1.
     pub number: u64,
-    /// The line, a task as JSON.
-    pub line: String,
+    /// The line, a task as JSON in UTF-8.
+    pub line: Vec<u8>,
 }
 
 /// A batch that was planned.
@@ -70,6 +70,10 @@ pub struct Batch {
     /// The task of each attempt, for one that panics.
     owners: HashMap<tokio::task::Id, usize>,
     began: Instant,
+    /// Decides about tasks that are streamed or added.
+    late: Late,
+    /// The number of streamed lines that are not tasks.
+    rejected: u64,
     failure: Option<BatchFailure>,
 }
 
@@ -108,6 +112,8 @@ impl Batch {
             attempts: JoinSet::new(),
             owners: HashMap::new(),
             began: Instant::now(),
+            late: plan.late,
+            rejected: 0,
             failure: None,
         }
     }
@@ -130,6 +136,8 @@ impl Batch {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut has_controls = true;
         let runner = Arc::clone(&self.runner);
+        // Before the first task, so that none starts on a disk without room.
+        self.look(observe);
         while let Next::Wait { until } = self.start_what_may(observe) {
             let timer = async {
                 match until {
@@ -166,7 +174,12 @@ impl Batch {
             }
         }
         self.runner.shut_down().await;
-        Summary { status: self.scheduler.status(), elapsed: self.began.elapsed(), error: self.failure }
+        Summary {
+            status: self.scheduler.status(),
+            elapsed: self.began.elapsed(),
+            rejected: self.rejected,
+            error: self.failure,
+        }
     }
 
     /// Returns the figures.
@@ -333,24 +346,22 @@ impl Batch {
     }
 
     fn take_line(&mut self, input: &TaskLine, observe: &mut (dyn FnMut(&Self, BatchEvent<'_>) + Send)) {
-        if input.line.trim().is_empty() {
+        if input.line.trim_ascii().is_empty() {
             return;
         }
-        match self.sets[0].push_line(&input.line, input.number) {
-            Ok(tasks) => {
-                for task in tasks {
-                    self.add(0, task);
-                }
-            }
-            Err(error) => observe(self, BatchEvent::BadTask { problem: error.to_string() }),
+        let added = self.sets[0].push_line(&input.line, input.number).map_err(|error| error.to_string());
+        let added = added.and_then(|mut tasks| tasks.try_for_each(|task| self.add(0, task)));
+        if let Err(problem) = added {
+            self.rejected += 1;
+            observe(self, BatchEvent::BadTask { problem });
         }
     }
 
-    fn add(&mut self, set: usize, task: usize) {
-        let tasks = &self.sets[set];
-        let source = self.scheduler.source(&tasks.source(task).unwrap_or_default());
-        self.scheduler.add(source, tasks.priority(task), 0);
+    fn add(&mut self, set: usize, task: usize) -> Result<(), String> {
+        let added = self.late.add(&mut self.scheduler, &self.sets[set], task);
+        added.map_err(|problem| problem.to_string())?;
         self.places.push((u16::try_from(set).unwrap_or(u16::MAX), u32::try_from(task).unwrap_or(u32::MAX)));
+        Ok(())
     }
 
     fn find(&self, id: &str) -> Option<usize> {
@@ -383,6 +394,10 @@ impl Batch {
                 if !self.scheduler.requeue(task, self.running.contains_key(&task)) {
                     return json!({"error": format!("the task `{id}` has not ended")});
                 }
+            }
+            // A pipe would block the batch.
+            ControlRequest::Add { file } if file.exists() && !file.is_file() && !file.is_dir() => {
+                return json!({"error": format!("{} is neither a file nor a directory", file.display())});
             }
             ControlRequest::Add { file } => match TaskSet::load(file, &self.options.load) {
                 Ok(tasks) => return self.add_set(tasks),
@@ -417,7 +432,9 @@ impl Batch {
         let count = tasks.len();
         self.sets.push(tasks);
         for task in 0..count {
-            self.add(set, task);
+            if let Err(problem) = self.add(set, task) {
+                return json!({"error": problem});
+            }
         }
         self.figures()
     }

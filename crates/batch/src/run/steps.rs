@@ -65,6 +65,8 @@ struct Failure {
     kind: FailureKind,
     message: String,
     hint: Option<String>,
+    /// Whether the task itself is at fault, so that the failure proves nothing about its model source.
+    is_of_task: bool,
 }
 
 /// The end of an attempt that was stopped.
@@ -72,7 +74,11 @@ struct Stopped;
 
 impl Failure {
     fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self { kind, message: message.into(), hint: None, is_of_task: false }
+    }
+
+    fn of_task(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { is_of_task: true, ..Self::new(kind, message) }
     }
 }
 
@@ -82,10 +88,14 @@ impl From<&WorkspaceError> for Failure {
             WorkspaceError::NoGit | WorkspaceError::OldGit { .. } => FailureKind::Config,
             WorkspaceError::InvalidRepository { .. }
             | WorkspaceError::UnknownReference { .. }
-            | WorkspaceError::PathEscapes { .. } => FailureKind::Usage,
+            | WorkspaceError::PathEscapes { .. }
+            | WorkspaceError::Pattern(_)
+            | WorkspaceError::MissingCheckFile { .. } => FailureKind::Usage,
+            // Another attempt would make the same build results.
+            WorkspaceError::PatchTooLarge { .. } => FailureKind::Limit,
             _ => FailureKind::Io,
         };
-        Self::new(kind, chain(error))
+        Self { is_of_task: kind == FailureKind::Usage, ..Self::new(kind, chain(error)) }
     }
 }
 
@@ -125,8 +135,9 @@ impl<'a> Steps<'a> {
         let outcome = match Box::pin(self.carry_out(&mut workspace)).await {
             Ok(outcome) => outcome,
             Err(failure) => {
+                let stops_source = OutcomeRule::of_failure(failure.kind).stops_source && !failure.is_of_task;
                 self.fail(failure);
-                Outcome::Ended(self.result.standing())
+                ended(stops_source, self.result.standing())
             }
         };
         if let Some(workspace) = workspace {
@@ -135,7 +146,7 @@ impl<'a> Steps<'a> {
         AttemptEnd { result: self.result, outcome }
     }
 
-    fn fail(&mut self, Failure { kind, message, hint }: Failure) {
+    fn fail(&mut self, Failure { kind, message, hint, is_of_task: _ }: Failure) {
         self.result.report.state = RunState::Error;
         self.result.report.error = Some(ReportError::new(kind, message, hint));
     }
@@ -166,6 +177,10 @@ impl<'a> Steps<'a> {
                 let log = self.runner.options.folder.relative(&self.folder.join("setup.log"));
                 return Err(Failure::new(FailureKind::Io, format!("setup {how}; its output is in {}", log.display())));
             }
+        }
+        // Found before the agent's work is paid for.
+        if let Some(check_files) = &self.attempt.task.check_files {
+            workspace.find_check_files(check_files)?;
         }
         let Some(record) = self.take_turns(&directory).await? else { return stopped };
         let rule = match (&record.failure, record.state) {
@@ -208,7 +223,7 @@ impl<'a> Steps<'a> {
         if let Some(dir) = &task.dir {
             if !dir.is_dir() {
                 let message = format!("the directory {} does not exist", dir.display());
-                return Err(Failure::new(FailureKind::Usage, message));
+                return Err(Failure::of_task(FailureKind::Usage, message));
             }
             return Ok(workspaces.existing(dir).await?);
         }
@@ -342,7 +357,7 @@ impl<'a> Steps<'a> {
             Some(JsonSchema::Inline(schema)) => Ok(Some(schema.clone())),
             Some(JsonSchema::File(path)) => {
                 let failed = |why: String| {
-                    Failure::new(FailureKind::Usage, format!("the schema {} cannot be used: {why}", path.display()))
+                    Failure::of_task(FailureKind::Usage, format!("the schema {} cannot be used: {why}", path.display()))
                 };
                 let text = tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))?;
                 serde_json::from_slice(&text).map(Some).map_err(|error| failed(error.to_string()))
@@ -452,6 +467,13 @@ fn outcome(record: &TurnRecord, standing: Standing) -> Outcome {
     match &record.failure {
         Some(TurnFailure::Provider { status: Some(429), .. }) => Outcome::RateLimited { retry_after: None },
         Some(TurnFailure::Provider { status: Some(500..), .. }) => Outcome::Overloaded,
-        _ => Outcome::Ended(standing),
+        failure => {
+            let kind = failure.as_ref().map(TurnFailure::kind);
+            ended(kind.is_some_and(|kind| OutcomeRule::of_failure(kind).stops_source), standing)
+        }
     }
+}
+
+fn ended(stops_source: bool, standing: Standing) -> Outcome {
+    if stops_source { Outcome::Unusable(standing) } else { Outcome::Ended(standing) }
 }

@@ -66,7 +66,7 @@ impl Stage {
     ) -> (Summary, Vec<(String, u32)>) {
         let tasks = TaskSet::load(&self.folder.path().join("t.jsonl"), &LoadOptions::default()).unwrap();
         let (ledger, history, _) = Ledger::open(&self.results()).unwrap();
-        let plan = Plan::new(&tasks, &history, settings, true, &redo).unwrap();
+        let plan = Plan::new(&tasks, history, settings, true, redo).unwrap();
         let fake = Arc::new(fake);
         let runner = Arc::clone(&fake);
         let batch = Batch::new(tasks, plan, ledger.writer().unwrap(), runner, BatchOptions::default());
@@ -125,6 +125,49 @@ async fn resume_runs_what_is_missing() {
     assert_eq!(started, [("t4".to_owned(), 2)], "a changed task runs again");
     let (_, started) = stage.run(fake(|_, _| None), once, Redo::All, nothing).await;
     assert_eq!(started.len(), 5);
+}
+
+#[tokio::test]
+async fn streamed_tasks_resume() {
+    let stage = Stage::new("");
+    let kind = |id: &str, _| (id == "t1").then_some(FailureKind::Provider);
+    let once = Settings { max_attempts: 1, ..settings() };
+    let stream = async |fake: Fake, lines: &str| {
+        let (ledger, history, _) = Ledger::open(&stage.results()).unwrap();
+        let tasks = TaskSet::streamed(&LoadOptions::default()).unwrap();
+        let plan = Plan::new(&tasks, history, once.clone(), true, Redo::No).unwrap();
+        let fake = Arc::new(fake);
+        let batch = Batch::new(tasks, plan, ledger.writer().unwrap(), Arc::clone(&fake) as _, BatchOptions::default());
+        let (sender, input) = mpsc::channel(100);
+        for (number, line) in (1..).zip(lines.lines()) {
+            sender.send(TaskLine { number, line: line.as_bytes().to_vec() }).await.unwrap();
+        }
+        drop(sender);
+        let (_controls, controls) = mpsc::channel(1);
+        let summary = batch.run(Some(input), controls, &mut |_, _| {}).await;
+        ledger.close();
+        let started = std::mem::take(&mut *fake.started.lock().unwrap());
+        (summary, started)
+    };
+    let (_, started) = stream(fake(kind), &tasks(3)).await;
+    assert_eq!(started.len(), 3);
+    let more = format!("\u{feff}{}not a task\n{}", tasks(4), "{\"id\":\"t0\",\"prompt\":\"m\"}");
+    let (summary, started) = stream(fake(|_, _| None), &more).await;
+    assert_eq!(started, [("t1".to_owned(), 2), ("t3".to_owned(), 1)]);
+    assert_eq!((summary.status.totals.passed, summary.status.totals.earlier, summary.rejected), (4, 2, 2));
+    assert_eq!(lines(&stage.results()).len(), 5);
+    // A file that is added to a running batch is resumed as well.
+    std::fs::write(stage.folder.path().join("t.jsonl"), "{\"id\":\"x\",\"prompt\":\"m\"}").unwrap();
+    let added = stage.folder.path().join("more.jsonl");
+    std::fs::write(&added, tasks(5)).unwrap();
+    let drive = async |controls: mpsc::Sender<ControlMessage>| {
+        assert_eq!(ask(&controls, ControlRequest::Add { file: added }).await["tasks"], 6);
+        let pipe = ControlRequest::Add { file: "/dev/null".into() };
+        assert!(ask(&controls, pipe).await["error"].is_string());
+    };
+    let slow = Fake { time: Duration::from_millis(200), ..fake(|_, _| None) };
+    let (_, started) = stage.run(slow, settings(), Redo::No, drive).await;
+    assert_eq!(started, [("x".to_owned(), 1), ("t4".to_owned(), 1)]);
 }
 
 async fn ask(controls: &mpsc::Sender<ControlMessage>, request: ControlRequest) -> Value {
@@ -193,7 +236,7 @@ async fn dropped_batch_closes_its_results() {
     let stage = Stage::new(&tasks(6));
     let tasks = TaskSet::load(&stage.folder.path().join("t.jsonl"), &LoadOptions::default()).unwrap();
     let (ledger, history, _) = Ledger::open(&stage.results()).unwrap();
-    let plan = Plan::new(&tasks, &history, settings(), true, &Redo::No).unwrap();
+    let plan = Plan::new(&tasks, history, settings(), true, Redo::No).unwrap();
     let slow = Fake { time: Duration::from_mins(1), ..fake(|_, _| None) };
     let batch = Batch::new(tasks, plan, ledger.writer().unwrap(), Arc::new(slow), BatchOptions::default());
     let (_sender, controls) = mpsc::channel(1);
@@ -210,9 +253,12 @@ async fn dropped_batch_closes_its_results() {
 async fn socket_is_private_and_removed() {
     use std::os::unix::fs::PermissionsExt;
     let stage = Stage::new(&tasks(2));
-    let socket = stage.folder.path().join("s.sock");
+    // Longer than the address of a socket.
+    let deep = stage.folder.path().join("d".repeat(120));
+    std::fs::create_dir(&deep).unwrap();
+    let socket = deep.join("s.sock");
     let drive = async |controls: mpsc::Sender<ControlMessage>| {
-        let serving = crate::run::serve(&socket, stage.folder.path(), controls);
+        let serving = crate::run::serve(&socket, &deep, controls);
         let asking = async {
             while !socket.exists() {
                 tokio::time::sleep(Duration::from_millis(5)).await;

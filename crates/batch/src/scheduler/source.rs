@@ -108,7 +108,7 @@ impl Source {
         self.ready > 0 && !self.is_stopped() && now >= self.paused_until && self.running < self.limit()
     }
 
-    /// Returns whether the source is stopped because of the configuration failures of its tasks.
+    /// Returns whether the source is stopped because its tasks showed that it cannot be used.
     pub(super) fn is_stopped(&self) -> bool {
         self.configuration_failures >= MAX_CONFIGURATION_FAILURES
     }
@@ -132,11 +132,16 @@ impl Source {
         self.paused_until
     }
 
+    /// Handles a task that is not retried because its source cannot be used.
+    pub(super) fn unusable(&mut self) {
+        self.configuration_failures += 1;
+    }
+
     /// Handles the end of an attempt without a rate limit.
     pub(super) fn ended(&mut self, standing: Standing, jobs: usize) {
         match standing {
-            Standing::Configuration => self.configuration_failures += 1,
-            Standing::Interrupted => {}
+            // The task is at fault: this proves nothing about its source.
+            Standing::Configuration | Standing::Interrupted => {}
             Standing::Infrastructure => self.configuration_failures = 0,
             Standing::Passed | Standing::CheckFailed | Standing::Failed => {
                 self.configuration_failures = 0;

@@ -85,6 +85,8 @@ pub struct Ended {
 pub enum Outcome {
     /// The attempt ended, with this result for its task.
     Ended(Standing),
+    /// The attempt ended with this result, and not because of its task: its model source or opencode cannot be used.
+    Unusable(Standing),
     /// The provider failed with a status of 500 or more: the source's limit does not grow.
     Overloaded,
     /// The provider returned a rate limit, perhaps with a time.

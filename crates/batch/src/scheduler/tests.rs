@@ -119,13 +119,48 @@ fn failures_of_configuration_stop_their_source() {
     scheduler.add(other, 0, 0);
     for task in 0..3 {
         assert!(matches!(scheduler.next(seconds(0)), Next::Start { .. }));
-        scheduler.finished(seconds(0), task, end(Outcome::Ended(Standing::Configuration)));
+        scheduler.finished(seconds(0), task, end(Outcome::Unusable(Standing::Configuration)));
     }
     assert_eq!(scheduler.next(seconds(0)), Next::Start { task: 100, attempt: 1 });
     scheduler.finished(seconds(0), 100, end(PASSED));
     assert_eq!(scheduler.next(seconds(0)), Next::Finished);
     let status = scheduler.status();
     assert_eq!((status.not_run, status.stopped_sources.as_slice()), (97, ["code".to_owned()].as_slice()));
+}
+
+#[test]
+fn failed_starts_are_retried_before_they_stop_a_source() {
+    let mut scheduler = with_tasks(settings(8), 100);
+    let mut now = Duration::ZERO;
+    let mut started = 0;
+    loop {
+        let running = start_all(&mut scheduler, now);
+        started += running.len();
+        if running.is_empty() {
+            match scheduler.next(now) {
+                Next::Wait { until } => now = until.expect("a retry"),
+                next => break assert_eq!(next, Next::Finished),
+            }
+        }
+        now += seconds(1);
+        for task in running {
+            scheduler.finished(now, task, end(Outcome::Unusable(Standing::Infrastructure)));
+        }
+    }
+    let status = scheduler.status();
+    assert_eq!(status.stopped_sources, ["code"]);
+    // Each task has three attempts, of which the first ones of other tasks fill the delays.
+    assert!(status.totals.infrastructure >= 3 && started < 300, "{started} attempts, {status:?}");
+}
+
+#[test]
+fn faults_of_tasks_stop_no_source() {
+    let mut scheduler = with_tasks(settings(1), 5);
+    for task in 0..5 {
+        assert_eq!(scheduler.next(seconds(0)), Next::Start { task, attempt: 1 });
+        scheduler.finished(seconds(0), task, end(Outcome::Ended(Standing::Configuration)));
+    }
+    assert!(scheduler.status().stopped_sources.is_empty());
 }
 
 #[test]
@@ -234,7 +269,9 @@ impl Simulation {
         match self.random.u32(0..100) {
             0..80 => PASSED,
             80..85 => Outcome::Ended(Standing::Failed),
-            85..90 => Outcome::Ended(Standing::Infrastructure),
+            85..89 => Outcome::Ended(Standing::Infrastructure),
+            // Attempts are never used up in the simulation.
+            89 => Outcome::Unusable(Standing::Infrastructure),
             90..95 => Outcome::Overloaded,
             _ => Outcome::RateLimited { retry_after: self.random.bool().then(|| seconds(self.random.u64(1..20))) },
         }
@@ -275,7 +312,7 @@ impl Simulation {
                         let outcome = self.outcome();
                         assert!(self.lines.insert((task, attempt)), "one line an attempt");
                         let standing = match outcome {
-                            Outcome::Ended(standing) => standing,
+                            Outcome::Ended(standing) | Outcome::Unusable(standing) => standing,
                             _ => Standing::Infrastructure,
                         };
                         self.last.insert(task, (attempt, standing));

@@ -2,6 +2,7 @@
 
 use super::fields::{RawField, near_miss};
 use super::{BatchTask, CheckFiles, Field, JsonSchema, Permission, RawFields};
+use crate::address::without_password;
 use crate::template::Template;
 use opencode_runner::{Limit, ModelSourceType};
 use serde_json::{Map, Value};
@@ -138,9 +139,10 @@ fn read(fields: &RawFields<'_>, ordinal: u64, options: &ParseOptions, depth: Dep
 
 /// Returns the id of a task that has none: its repository, or its position in the file.
 fn default_id(task: &BatchTask, ordinal: u64) -> String {
-    match (&task.repo, &task.git_ref) {
+    // The id is in the results, which must not have a password.
+    match (task.repo.as_deref().map(without_password), &task.git_ref) {
         (Some(repo), Some(git_ref)) => format!("{repo}@{git_ref}"),
-        (Some(repo), None) => repo.clone(),
+        (Some(repo), None) => repo,
         _ => ordinal.to_string(),
     }
 }
@@ -229,7 +231,7 @@ fn set(task: &mut BatchTask, field: Field, name: &str, value: Value, is_cell: bo
         Field::Setup => task.setup = Some(text(value)?),
         Field::Check => task.check = Some(text(value)?),
         Field::CheckFiles => task.check_files = Some(check_files(value, name)?),
-        Field::Artifacts => task.artifacts = list(value, name, is_cell)?,
+        Field::Artifacts => task.artifacts = globs(list(value, name, is_cell)?, name)?,
         Field::Metadata => match value {
             Value::Object(fields) => task.metadata.extend(fields),
             other => {
@@ -291,6 +293,14 @@ fn list(value: Value, name: &str, is_cell: bool) -> Result<Vec<String>, TaskErro
         Value::Array(items) => items.into_iter().map(|item| item.as_str().map(Into::into).ok_or_else(wrong)).collect(),
         _ => Err(wrong()),
     }
+}
+
+fn globs(patterns: Vec<String>, name: &str) -> Result<Vec<String>, TaskError> {
+    for pattern in &patterns {
+        globset::Glob::new(pattern)
+            .map_err(|error| TaskError::new(format!("`{name}`: `{pattern}` is not a glob: {}", error.kind())))?;
+    }
+    Ok(patterns)
 }
 
 fn schema(value: Value, name: &str) -> Result<JsonSchema, TaskError> {

@@ -70,6 +70,7 @@ fn task_without_id_is_named_by_repository_or_position() {
     assert_eq!(parse(r#"{"prompt":"m"}"#).unwrap().id, "7");
     assert_eq!(parse(r#"{"prompt":"m","repo":"o/r"}"#).unwrap().id, "o/r");
     assert_eq!(parse(r#"{"prompt":"m","repo":"o/r","ref":"v1"}"#).unwrap().id, "o/r@v1");
+    assert_eq!(parse(r#"{"prompt":"m","repo":"https://me:secret@host/r"}"#).unwrap().id, "https://host/r");
 }
 
 #[test]
@@ -90,4 +91,6 @@ fn optional_fields_are_read() {
     assert_eq!(task.check_files, Some(CheckFiles::Files([("t.py".into(), "tests/t.py".into())].into())));
     assert_eq!(task.json_schema, Some(JsonSchema::Inline(json!({"type": "object"}))));
     assert_eq!(Value::Object(task.metadata), json!({"k": 1, "note": null}));
+    let error = parse(r#"{"id":"a","prompt":"m","artifacts":["*.log","a[b"]}"#).unwrap_err();
+    assert!(error.to_string().starts_with("`artifacts`: `a[b` is not a glob: "), "{error}");
 }

@@ -27,29 +27,32 @@ pub(super) fn scan(mut file: &File, path: &Path, index: &mut Index<'_>) -> Resul
         number += 1;
         let start = offset;
         offset += read as u64;
-        if read as u64 > MAX_TASK_LEN {
-            index.problem(Problem::new(Some(number), format!("the line is longer than {} MiB", MAX_TASK_LEN >> 20)));
-            return Ok(());
-        }
-        let skipped = if number == 1 && line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
-        let content = &line[skipped..];
-        let wanted = match std::str::from_utf8(content) {
+        let wanted = match text(&line, number) {
             Ok(text) if text.trim().is_empty() => true,
             Ok(text) => match serde_json::from_str::<RawFields<'_>>(text) {
                 Ok(fields) => {
-                    let len = u32::try_from(content.len()).unwrap_or(u32::MAX);
+                    let skipped = line.len() - text.len();
+                    let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
                     index.add(&fields, Some(number), Position { offset: start + skipped as u64, len })
                 }
                 Err(error) => index.problem(invalid(&error).at(number)),
             },
-            Err(error) => {
-                index.problem(Problem::new(Some(number), format!("byte {} is not UTF-8", error.valid_up_to() + 1)))
-            }
+            Err(problem) => index.problem(problem),
         };
-        if !wanted {
+        if !wanted || read as u64 > MAX_TASK_LEN {
             return Ok(());
         }
     }
+}
+
+/// Returns the text of a line, without the byte order mark that some editors put before the first one.
+pub(super) fn text(line: &[u8], number: u64) -> Result<&str, Problem> {
+    if line.len() as u64 > MAX_TASK_LEN {
+        return Err(Problem::new(Some(number), format!("the line is longer than {} MiB", MAX_TASK_LEN >> 20)));
+    }
+    let content = if number == 1 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
+    std::str::from_utf8(content)
+        .map_err(|error| Problem::new(Some(number), format!("byte {} is not UTF-8", error.valid_up_to() + 1)))
 }
 
 /// Creates the problem for a line that is not a task.

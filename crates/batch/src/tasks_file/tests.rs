@@ -53,6 +53,33 @@ fn problems_name_their_lines() {
     assert!(load(&bytes).unwrap_err().to_string().ends_with("bytes.jsonl:2: byte 1 is not UTF-8"));
 }
 
+#[cfg(unix)]
+#[test]
+fn pipe_is_read_like_a_file() {
+    let folder = Folder::new();
+    let pipe = folder.0.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::write(pipe, "{\"id\":\"a\",\"prompt\":\"m\",\"dir\":\"d\"}\n"))
+    };
+    let set = load(&pipe).unwrap();
+    writer.join().unwrap().unwrap();
+    assert_eq!(ids(&set), ["a"]);
+    assert!(load(Path::new("/dev/null")).unwrap_err().to_string().contains("neither a file nor a pipe"));
+}
+
+#[test]
+fn utf_16_is_named() {
+    let folder = Folder::new();
+    for name in ["t.jsonl", "t.csv", "t.json"] {
+        let path = folder.file(name, "");
+        fs::write(&path, b"\xff\xfei\0d\0").unwrap();
+        let error = load(&path).unwrap_err();
+        assert!(error.to_string().contains("UTF-16") && error.hint() == Some("save it as UTF-8"), "{error}");
+    }
+}
+
 #[test]
 fn documents_hold_a_list() {
     let folder = Folder::new();

@@ -273,6 +273,11 @@ fn make_clone(path: &Path, repository: &Repository) -> Result<(), WorkspaceError
         let mut alternates = repository.mirror.join("objects").into_os_string().into_encoded_bytes();
         alternates.push(b'\n');
         std::fs::write(git.join("objects/info/alternates"), alternates)?;
+        // The commits whose parents the mirror lacks.
+        match std::fs::copy(repository.mirror.join("shallow"), git.join("shallow")) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            copied => drop(copied?),
+        }
         let url = repository.shown.replace('\\', "\\\\").replace('"', "\\\"");
         let config = format!(
             "[core]\n\trepositoryformatversion = 0\n\tfilemode = {}\n\tbare = false\n\tlogallrefupdates = true\n\

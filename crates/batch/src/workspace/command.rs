@@ -1,16 +1,19 @@
 //! `setup` and `check`: commands of a task, with a log, a limit and no process left behind.
 
+use super::WorkspaceError;
 use super::checkout::TaskWorkspace;
-use super::{WorkspaceError, files::blocking};
 use opencode_run_process::Helper;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
 
 /// The variable that holds the deadline of a command, in seconds since 1970.
 pub(crate) const DEADLINE: &str = "OPENCODE_RUN_DEADLINE";
+/// How long to wait for the rest of a log after all processes of its command were ended.
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of bytes kept from the beginning of a log.
 const MAX_HEAD_BYTES: u64 = 8 * 1024 * 1024;
 /// The number of bytes kept from the end of a log: test runners print their summary there.
@@ -108,7 +111,13 @@ impl TaskWorkspace {
             self.inner.supervisor.as_ref(),
         );
         let mut helper = helper.map_err(WorkspaceError::io("start a shell in", &directory))?;
-        let copy = tokio::task::spawn_blocking(move || copy_log(reader, &file));
+        let (copied, copying) = oneshot::channel();
+        // A thread of its own: a process that cannot be ended may hold the pipe for longer than the batch runs.
+        let copy = move || drop(copied.send(copy_log(reader, &file)));
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(copy)
+            .map_err(WorkspaceError::io("start a thread for", log))?;
         let status = match command.limit {
             None => Some(helper.exited().await),
             Some(limit) => tokio::time::timeout(limit, helper.exited()).await.ok(),
@@ -117,14 +126,15 @@ impl TaskWorkspace {
         if left > 0 {
             tracing::warn!(left, "processes of a task's command could not be ended");
         }
-        // All writers of the pipe have ended.
-        let path = log.clone();
-        let copied = blocking(move || {
-            let copied = tokio::runtime::Handle::current().block_on(copy);
-            let copied = copied.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            copied.map_err(WorkspaceError::io("write", &path))
-        });
-        let dropped_bytes = copied.await?;
+        // All writers of the pipe have ended, except processes that could not be found.
+        let copied = tokio::time::timeout(LOG_TIMEOUT, copying).await;
+        let lost = |_| std::io::Error::other("the thread that writes it has ended");
+        let dropped_bytes = if let Ok(copied) = copied {
+            copied.map_err(lost).flatten().map_err(WorkspaceError::io("write", log))?
+        } else {
+            tracing::warn!("a process of a task's command still holds its output, and the log is incomplete");
+            0
+        };
         let timed_out = status.is_none();
         let status = status.transpose().map_err(WorkspaceError::io("wait for a shell in", &directory))?;
         let exit_code = status.and_then(|status| status.code());

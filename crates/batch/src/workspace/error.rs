@@ -70,6 +70,12 @@ pub enum WorkspaceError {
     /// A glob pattern is invalid.
     #[error("invalid pattern in `artifacts`")]
     Pattern(#[source] globset::Error),
+    /// A file of `check_files` does not exist.
+    #[error("the file {} of `check_files` does not exist", path.display())]
+    MissingCheckFile {
+        /// The missing file or directory.
+        path: PathBuf,
+    },
     /// A patch is larger than allowed. No part of it is kept.
     #[error("the patch is larger than {limit} bytes")]
     PatchTooLarge {

@@ -222,7 +222,7 @@ pub(crate) fn failed(operation: &'static str, stderr: &str) -> WorkspaceError {
 
 /// Removes the user and password from each URL in a text.
 fn mask_passwords(text: &str) -> String {
-    let mask = |word| super::repository::without_password(word);
+    let mask = |word| crate::address::without_password(word);
     text.split(' ')
         .map(|word| if word.contains("://") { mask(word) } else { word.to_owned() })
         .collect::<Vec<_>>()

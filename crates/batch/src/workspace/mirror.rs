@@ -3,7 +3,8 @@
 use super::WorkspaceError;
 use super::files::{lock_exclusively, lock_shared, write_if_changed};
 use super::git::Git;
-use super::repository::{RepositorySpec, mirror_name, without_password};
+use super::repository::{RepositorySpec, mirror_name};
+use crate::address::without_password;
 use opencode_run_process::create_private_dir_all;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -186,8 +187,16 @@ impl Mirror<'_> {
             .unwrap_or_else(|error| Err(std::io::Error::other(error)))
             .map_err(WorkspaceError::io("make", &self.path))?;
         let mut arguments = vec![OsStr::new("--git-dir"), self.path.as_os_str(), OsStr::new("fetch")];
-        let options =
-            ["--quiet", "--force", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
+        // The checkout of a CI job is shallow: without `--update-shallow` git would skip its branches.
+        let options = [
+            "--quiet",
+            "--force",
+            "--prune",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--update-shallow",
+        ];
         arguments.extend(options.into_iter().chain(["origin"]).map(OsStr::new));
         arguments.extend(refspecs.iter().map(OsStr::new));
         self.git.network("fetch", &arguments, &self.path, limit).await

@@ -16,25 +16,40 @@ impl TaskWorkspace {
     ///
     /// If a source cannot be read, or a destination is absolute, has a `..`, is in `.git`, or cannot be written.
     pub async fn lay_over(&self, files: &CheckFiles) -> Result<(), WorkspaceError> {
-        let sources = match files {
-            CheckFiles::Folder(folder) => vec![(PathBuf::new(), self.inner.relative_to.join(folder))],
-            CheckFiles::Files(files) => files
-                .iter()
-                .map(|(to, from)| Ok((inside(to)?, self.inner.relative_to.join(from))))
-                .collect::<Result<_, WorkspaceError>>()?,
-        };
+        let sources = self.find_check_files(files)?;
         let root = self.directory.clone();
         blocking(move || {
             is_real_directory(&root)?;
             for (to, from) in sources {
-                if is_git(&to) || (to.as_os_str().is_empty() && !from.is_dir()) {
-                    return Err(WorkspaceError::PathEscapes { path: to.display().to_string() });
-                }
                 copy(&from, &root, &to)?;
             }
             Ok(())
         })
         .await
+    }
+
+    /// Returns the destination and the source of each entry of `check_files`.
+    ///
+    /// # Errors
+    ///
+    /// If a source does not exist, or a destination is absolute, has a `..`, or is in `.git`.
+    pub(crate) fn find_check_files(&self, files: &CheckFiles) -> Result<Vec<(PathBuf, PathBuf)>, WorkspaceError> {
+        let entries = match files {
+            CheckFiles::Folder(folder) => vec![("", folder)],
+            CheckFiles::Files(files) => files.iter().map(|(to, from)| (to.as_str(), from)).collect(),
+        };
+        let find = |(to, from): (&str, &PathBuf)| {
+            let inner = inside(to)?;
+            let from = self.inner.relative_to.join(from);
+            if !from.exists() {
+                return Err(WorkspaceError::MissingCheckFile { path: from });
+            }
+            if is_git(&inner) || (inner.as_os_str().is_empty() && !from.is_dir()) {
+                return Err(WorkspaceError::PathEscapes { path: to.to_owned() });
+            }
+            Ok((inner, from))
+        };
+        entries.into_iter().map(find).collect()
     }
 }
 

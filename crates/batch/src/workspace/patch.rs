@@ -116,13 +116,19 @@ impl<'w> Private<'w> {
     /// start another git in a submodule, which trusts the configuration there.
     async fn nested_repositories(&self) -> Result<(Vec<PathBuf>, Vec<String>), WorkspaceError> {
         let root = self.workspace.directory.clone();
+        let has_modules = root.join(".gitmodules").exists();
         let nested = blocking(move || Ok(find_nested(&root))).await?;
-        if nested.is_empty() {
+        if nested.is_empty() && !has_modules {
             return Ok((Vec::new(), Vec::new()));
         }
         let index = self.run("ls-files", &["--stage", "-z"]).await?;
         let mut excluded = Vec::new();
-        let mut warnings = Vec::new();
+        let root = &self.workspace.directory;
+        // A submodule is an empty directory in a clone, and git skips what is written there.
+        let filled = submodules_in(&index).filter(|path| !nested.contains(path) && has_entries(&root.join(path)));
+        let lacks =
+            |path: PathBuf| format!("the patch lacks the files in the submodule {:?}", path.display().to_string());
+        let mut warnings: Vec<_> = filled.map(lacks).collect();
         for path in nested {
             let shown = path.display().to_string();
             if is_directory_in(&index, &path) {
@@ -272,6 +278,17 @@ fn find_nested(root: &Path) -> Vec<PathBuf> {
         }
     }
     nested
+}
+
+/// Returns the submodules in an index, as `ls-files --stage -z` prints it.
+fn submodules_in(index: &[u8]) -> impl Iterator<Item = PathBuf> {
+    let entries = index.split(|byte| *byte == 0).filter(|entry| entry.starts_with(SUBMODULE_MODE));
+    let names = entries.filter_map(|entry| entry.splitn(2, |byte| *byte == b'\t').nth(1));
+    names.map(|name| PathBuf::from(String::from_utf8_lossy(name).into_owned()))
+}
+
+fn has_entries(directory: &Path) -> bool {
+    directory.read_dir().is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Returns whether an index, as `ls-files --stage -z` prints it, has files below a path.

@@ -1,6 +1,7 @@
 //! The name of a repository in a task.
 
 use super::WorkspaceError;
+use crate::address::without_password;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -85,18 +86,6 @@ fn is_owner_and_name(name: &str) -> bool {
     is_part(parts.next()) && is_part(parts.next()) && parts.next().is_none()
 }
 
-/// Returns an address without the user and password in it.
-pub(crate) fn without_password(address: &str) -> String {
-    match address.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => address.to_owned(),
-    }
-}
-
 /// Returns the name of a mirror: readable, and different for each address.
 pub(crate) fn mirror_name(address: &str) -> String {
     let last = address.trim_end_matches(['/', '\\']).rsplit(['/', ':', '\\']).next().unwrap_or_default();
@@ -154,13 +143,6 @@ mod tests {
         for name in ["", "--upload-pack=x", "nothing", "a\nb"] {
             assert!(address(name, base, &root).is_err(), "{name:?}");
         }
-    }
-
-    #[test]
-    fn password_is_not_shown() {
-        assert_eq!(without_password("https://me:secret@host/x@y"), "https://host/x@y");
-        assert_eq!(without_password("git@host:x"), "git@host:x");
-        assert_eq!(without_password("/a/b"), "/a/b");
     }
 
     #[test]

@@ -75,6 +75,22 @@ async fn known_commit_needs_no_remote() {
 }
 
 #[tokio::test]
+async fn shallow_repository_is_cloned() {
+    let fixture = Fixture::new(&[("a.txt", b"one\n")]).await;
+    let source = fixture.path("source");
+    let last = commit(&source, &[("b.txt", b"two\n")]);
+    let url = format!("file://{}", source.display());
+    git(&fixture.path("."), &["clone", "-q", "--depth", "1", &url, "shallow"]);
+    let repository = fixture.workspaces.resolve(&spec(&fixture.path("shallow"))).await.unwrap();
+    assert_eq!(repository.base_commit(), last);
+    let task = fixture.workspaces.clone_repository(&repository, "x").await.unwrap();
+    assert_eq!(git(task.directory(), &["log", "--format=%H"]).trim(), last);
+    assert_eq!(git(task.directory(), &["fsck", "--no-dangling"]), "");
+    fs::write(task.directory().join("b.txt"), "three\n").unwrap();
+    assert_eq!(fixture.patch(&task).await.files, 1);
+}
+
+#[tokio::test]
 async fn concurrent_batches_fetch_one_mirror() {
     let folder = tempfile::tempdir().unwrap();
     make_repository(&folder.path().join("source"), &[("a.txt", b"one\n")]);

@@ -112,6 +112,10 @@ async fn submodule_keeps_its_commit() {
     let task = fixture.workspaces.clone_repository(&repository, "x").await.unwrap();
     assert_eq!(fs::read_dir(task.directory().join("lib")).unwrap().count(), 0, "submodules are not cloned");
     assert_eq!(fixture.patch(&task).await.bytes, 0);
+    fs::write(task.directory().join("lib/new"), "1\n").unwrap();
+    let warnings = fixture.patch(&task).await.warnings;
+    assert_eq!(warnings, ["the patch lacks the files in the submodule \"lib\""]);
+    fs::remove_file(task.directory().join("lib/new")).unwrap();
     git(task.directory(), &["submodule", "--quiet", "update", "--init"]);
     fs::write(task.directory().join("lib/x"), "2\n").unwrap();
     fs::write(task.directory().join("a.txt"), "2\n").unwrap();

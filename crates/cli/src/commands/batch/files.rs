@@ -6,10 +6,10 @@ use crate::console::Console;
 use crate::error::CommandError;
 use crate::exit_code::Code;
 use crate::output::TextKind;
-use opencode_run_batch::{ExportError, ExportFormat, MergeError, export as export_to, merge as merge_files};
+use opencode_run_batch::{
+    ExportError, ExportFormat, MergeError, export as export_to, export_to_file, merge as merge_files,
+};
 use opencode_run_core::{ErrorChain, FailureKind};
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::Path;
 
 /// Writes the results in other formats.
@@ -46,9 +46,10 @@ pub(super) async fn export(args: ExportArgs, console: Console) -> Result<Code, C
 }
 
 fn to_file(results: &Path, format: ExportFormat, path: &Path) -> Result<u64, CommandError> {
-    let file = File::create(path)
-        .map_err(|error| CommandError::usage(format!("{} cannot be written: {error}", path.display())))?;
-    export_to(results, format, &mut BufWriter::new(file)).map_err(|error| failed(&error))
+    export_to_file(results, format, path).map_err(|error| match error {
+        ExportError::Write(error) => CommandError::usage(format!("{} cannot be written: {error}", path.display())),
+        error => failed(&error),
+    })
 }
 
 fn failed(error: &ExportError) -> CommandError {

@@ -10,6 +10,7 @@ use opencode_run_batch::{
 };
 use opencode_run_core::{FailureKind, Limit, ModelSourceType, PermissionPolicy, TurnOptions};
 use opencode_runner::ModelSource;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -99,7 +100,13 @@ pub(super) fn tasks(path: Option<&Path>, options: &LoadOptions) -> Result<TaskSe
         Some(path) => TaskSet::load(path, options),
         None => TaskSet::streamed(options),
     };
-    loaded.map_err(|error| invalid(&error))
+    let tasks = loaded.map_err(|error| invalid(&error))?;
+    // A shard may have no task.
+    if tasks.is_empty() && path.is_some() && options.selection.shard.is_none() {
+        let error = CommandError::usage("no task is selected");
+        return Err(error.hint("--filter is a regular expression for ids, and --slice counts from 0"));
+    }
+    Ok(tasks)
 }
 
 /// Creates the error for an invalid tasks file.
@@ -122,17 +129,31 @@ pub(super) fn problem(problem: &Problem) -> CommandError {
 }
 
 /// Returns the tasks that run again. `failed` and `all` are not ids.
-pub(super) fn redo(args: &BatchRunArgs) -> Redo {
+///
+/// # Errors
+///
+/// If no task has an id. In a shard or on stdin, the task may be elsewhere or come later.
+pub(super) fn redo(args: &BatchRunArgs, tasks: &TaskSet, is_streamed: bool) -> Result<Redo, CommandError> {
     let is = |word: &str| args.redo.iter().any(|which| which == word);
-    if is("all") {
-        Redo::All
-    } else if is("failed") {
-        Redo::Failed
-    } else if args.redo.is_empty() {
-        Redo::No
-    } else {
-        Redo::Ids(args.redo.iter().map(|id| IdHash::of(id)).collect())
+    let named = args.redo.iter().filter(|which| !matches!(which.as_str(), "all" | "failed"));
+    let mut unknown: HashMap<_, _> = named.map(|id| (IdHash::of(id), id)).collect();
+    let ids: HashSet<_> = unknown.keys().copied().collect();
+    if !unknown.is_empty() && !is_streamed && args.shard.is_none() {
+        for task in 0..tasks.len() {
+            unknown.remove(&tasks.id_hash(task));
+        }
+        if let Some(id) = unknown.values().min() {
+            let error = CommandError::usage(format!("--redo: no selected task has the id `{id}`"));
+            return Err(error.hint("the ids are in the results, such as ID#1 with --repeat"));
+        }
     }
+    Ok(match (is("all"), is("failed"), ids.is_empty()) {
+        (true, ..) => Redo::All,
+        (_, true, true) => Redo::Failed,
+        (_, true, false) => Redo::FailedAnd(ids),
+        (_, false, true) => Redo::No,
+        (_, false, false) => Redo::Ids(ids),
+    })
 }
 
 /// Returns the settings of the scheduler.

@@ -107,6 +107,7 @@ async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<O
     .await?;
     let throttles = load::throttles(&args, &sources.source)?;
     let tasks = known_models::check(tasks, &args).await?;
+    let redo = load::redo(&args, &tasks, is_streamed)?;
     if args.dry_run {
         let count = if is_streamed {
             "stdin is read when the batch runs".to_owned()
@@ -129,13 +130,12 @@ async fn prepare(files: Files, args: BatchRunArgs, console: Console) -> Result<O
     if let Some(torn) = torn {
         warn_of(&torn);
     }
-    let redo = load::redo(&args);
     let (tasks, plan) = plan(&args, &files.results, (tasks, history), redo, console).await?;
     if plan.to_run == 0 && !is_streamed {
         console.note(&format!("all {} tasks are done", plan.done));
     }
     let host = host(&args, &folder, &throttles).await?;
-    let mut runner_options = runner_options(&args, &files.tasks, &folder, sources)?;
+    let mut runner_options = runner_options(&args, tasks.base(), &folder, sources)?;
     runner_options.throttles = throttles;
     let runner = HostRunner::new(host, runner_options);
     let mut batch_options = BatchOptions::default();
@@ -185,7 +185,8 @@ async fn plan(
     let settings = load::settings(args);
     let results = results.to_owned();
     let (tasks, plan, lines) = blocking(move || {
-        let plan = Plan::new(&tasks, &history, settings, resumes, &redo).map_err(|error| match &error {
+        let lines = history.lines;
+        let plan = Plan::new(&tasks, history, settings, resumes, redo).map_err(|error| match &error {
             PlanError::Tasks(problem) => load::problem(problem),
             PlanError::HasResults { lines } => {
                 let error = CommandError::usage(format!("{} already has {lines} results", results.display()));
@@ -193,7 +194,7 @@ async fn plan(
             }
             error => CommandError::usage(error.to_string()),
         })?;
-        Ok((tasks, plan, history.lines))
+        Ok((tasks, plan, lines))
     })
     .await?;
     if lines > 0 {
@@ -231,17 +232,15 @@ async fn host(args: &BatchRunArgs, folder: &BatchFolder, throttles: &Throttles) 
 
 fn runner_options(
     args: &BatchRunArgs,
-    tasks: &Path,
+    base: &Path,
     folder: &BatchFolder,
     sources: Sources,
 ) -> Result<HostRunnerOptions, CommandError> {
     let cache = paths::cache_dir()
         .ok_or_else(|| CommandError::new(FailureKind::Config, "there is no home directory for the cache"))?;
-    let above = || tasks.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let tasks_folder = if tasks.is_dir() { tasks } else { above() };
     let keys: Vec<_> = sources.source.iter().filter_map(|(_, config)| config.api_key.clone()).collect();
     let mut workspaces = WorkspaceOptions::new(cache, folder.clones())
-        .relative_to(std::path::absolute(tasks_folder).unwrap_or_else(|_| tasks_folder.to_owned()))
+        .relative_to(base)
         .environment(std::env::vars_os(), keys.iter())
         .supervisor(supervisor::current())
         .fetch_timeout(args.clone_timeout);
@@ -288,7 +287,6 @@ fn stdin() -> mpsc::Receiver<TaskLine> {
     std::thread::spawn(move || {
         for (number, line) in (1..).zip(std::io::stdin().lock().split(b'\n')) {
             let Ok(line) = line else { return };
-            let line = String::from_utf8_lossy(&line).into_owned();
             if sender.blocking_send(TaskLine { number, line }).is_err() {
                 return;
             }
@@ -343,9 +341,11 @@ fn code(summary: &Summary, signals: &Signals) -> Code {
     }
     let totals = &status.totals;
     if totals.passed == status.tasks {
-        Code::OK
+        if summary.rejected > 0 { Code::USAGE } else { Code::OK }
     } else if totals.counted() == 0 && totals.configuration > 0 {
         Code::CONFIG
+    } else if totals.counted() == 0 && !status.stopped_sources.is_empty() {
+        Code::OPENCODE
     } else {
         Code::TURN_FAILED
     }
@@ -362,7 +362,12 @@ fn report(summary: &Summary, console: Console) {
     }
     for source in &status.stopped_sources {
         let name = if source.is_empty() { "opencode's own model" } else { source };
-        Console::warning(&format!("{name}: its tasks failed because of their configuration, and no more were started"));
+        Console::warning(&format!(
+            "{name}: its tasks failed in a row because of opencode or their configuration, and no more were started"
+        ));
+    }
+    if summary.rejected > 0 {
+        Console::warning(&format!("{} lines of stdin are not tasks and were skipped", summary.rejected));
     }
     let why = match status.stopped {
         Some(StopReason::Budget) => "the budget of the batch is used up",
@@ -389,6 +394,7 @@ fn figures(summary: &Summary, format: ReportFormat) -> String {
                 "tasks": status.tasks,
                 "counted": totals.counted(),
                 "not_run": status.not_run + status.delayed,
+                "rejected": summary.rejected,
                 "duration_ms": u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
             });
             format!("{}\n", totals.merged_into(figures))

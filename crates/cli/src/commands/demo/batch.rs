@@ -47,7 +47,7 @@ pub(super) async fn play(args: DemoArgs, signals: Signals, console: Console) -> 
     let (ledger, history, _) = Ledger::open(&results).map_err(|error| failed(&error))?;
     let mut settings = Settings::default();
     settings.retry_delay = Duration::from_secs(2);
-    let plan = Plan::new(&tasks, &history, settings, false, &Redo::No).map_err(|error| failed(&error))?;
+    let plan = Plan::new(&tasks, history, settings, false, Redo::No).map_err(|error| failed(&error))?;
     let beside = BatchFolder::of(&results).map_err(|error| failed(&error))?;
     beside.create().map_err(|error| failed(&error))?;
     let workspaces = WorkspaceOptions::new(folder.join("cache"), beside.clones()).supervisor(supervisor::current());
