@@ -105,11 +105,16 @@ impl Http {
         Ok(Self { requests, base, user, password: password.map(SecretString::from) })
     }
 
-    /// Returns a request to a route, with an optional query parameter.
-    pub(crate) fn request(&self, method: Method, route: &str, query: Option<(&str, &str)>) -> RequestBuilder {
+    /// Returns a request to a route with these query parameters.
+    pub(crate) fn request<'a>(
+        &self,
+        method: Method,
+        route: &str,
+        query: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{route}", self.base.path().trim_end_matches('/')));
-        if let Some((name, value)) = query {
+        for (name, value) in query {
             url.query_pairs_mut().append_pair(name, value);
         }
         let request = self.requests.request(method, url);
@@ -125,8 +130,8 @@ impl Http {
     pub(crate) async fn send(&self, request: Request, parameter: &str) -> Result<String, ClientError> {
         let Request { method, route, directory, query, body, timeout, max_bytes, .. } = request;
         let directory = directory.as_deref().map(|directory| (parameter, directory));
-        let query = query.as_ref().map(|(name, value)| (*name, value.as_str()));
-        let mut builder = self.request(method, &route, directory.or(query));
+        let query = query.iter().map(|(name, value)| (*name, value.as_str()));
+        let mut builder = self.request(method, &route, directory.into_iter().chain(query));
         if let Some(timeout) = timeout {
             builder = builder.timeout(timeout);
         }

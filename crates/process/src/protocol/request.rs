@@ -20,8 +20,8 @@ pub(crate) struct Request {
     pub(crate) route: String,
     /// The directory of the request, if the route needs one.
     pub(crate) directory: Option<String>,
-    /// Another parameter, with its name.
-    pub(crate) query: Option<(&'static str, String)>,
+    /// Other parameters, with their names.
+    pub(crate) query: Vec<(&'static str, String)>,
     pub(crate) body: Option<Value>,
     /// Whether to retry it without an answer: it is idempotent, and the turn cannot continue without it.
     pub(crate) is_retried: bool,
@@ -37,7 +37,7 @@ impl Request {
             method,
             route: route.into(),
             directory: None,
-            query: None,
+            query: Vec::new(),
             body: None,
             is_retried: false,
             timeout: Some(REQUEST_TIMEOUT),
@@ -48,6 +48,12 @@ impl Request {
     /// Sets the directory.
     pub(crate) fn in_directory(mut self, directory: &str) -> Self {
         self.directory = Some(directory.to_owned());
+        self
+    }
+
+    /// Adds a parameter.
+    pub(crate) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
         self
     }
 

@@ -136,6 +136,8 @@ pub(crate) enum Tag {
     Session,
     /// The session's messages.
     Messages,
+    /// The messages of a sub-agent's session.
+    SubAgentMessages(SessionId),
     /// A snapshot of the work in progress.
     Active,
     /// The pending permission requests.

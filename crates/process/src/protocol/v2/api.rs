@@ -40,6 +40,12 @@ pub(crate) const FORMS: &str = "/api/form";
 pub(crate) const SESSIONS: &str = "/api/session";
 /// The parameter that lists only the sessions that this session has started.
 pub(crate) const PARENT: &str = "parentID";
+/// The parameter for the number of items in an answer. Without it, the server answers with at most 50.
+pub(crate) const LIMIT: &str = "limit";
+/// The largest number of messages in an answer: a larger limit is refused.
+pub(crate) const MAX_MESSAGES: usize = 200;
+/// The parameter for the next items of a list.
+pub(crate) const CURSOR: &str = "cursor";
 /// The route that evicts a directory.
 pub(crate) const LOCATION: &str = "/api/debug/location";
 /// The parameter for a directory. The server also accepts `directory`, but answers for another directory then.

@@ -6,6 +6,7 @@
 
 mod resync;
 
+use self::resync::Resync;
 use super::api;
 use super::decoder::{Decoder, Field, error_of, field, form_of};
 use super::failures::ErrorInfo;
@@ -37,7 +38,6 @@ const NO_ANSWER: &str = "Nobody can answer: the run is unattended. Decide by you
 
 /// A turn.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact")]
 pub(crate) struct Turn {
     session: SessionId,
     directory: String,
@@ -56,9 +56,8 @@ pub(crate) struct Turn {
     rejected: Option<String>,
     is_stopped: bool,
     stop_at: Option<Instant>,
-    is_resyncing: bool,
-    /// The number of lists of sub-agents that are being requested.
-    open_lists: usize,
+    /// The resync in progress.
+    resync: Option<Resync>,
     missing: u32,
     has_background: bool,
     is_over: bool,
@@ -95,8 +94,7 @@ impl Turn {
             rejected: None,
             is_stopped: false,
             stop_at: None,
-            is_resyncing: false,
-            open_lists: 0,
+            resync: None,
             missing: 0,
             has_background: false,
             is_over: false,
@@ -316,11 +314,9 @@ impl Turn {
                 }
             }
             (Tag::SubAgents, answer) => self.children(answer.ok(), actions),
-            (Tag::Messages, Ok(text)) => self.resync(now, &text, actions),
-            (Tag::Messages, Err(error)) => {
-                tracing::warn!(%error, "missed events could not be read");
-                self.is_resyncing = false;
-                self.decoder.is_disconnected = false;
+            (Tag::Messages, answer) => self.messages(now, answer, actions),
+            (Tag::SubAgentMessages(sub_agent), answer) => {
+                self.sub_agent_messages(now, sub_agent, answer, actions);
             }
             (Tag::Active, Err(error @ ClientError::NoAnswer(_))) if self.decoder.is_disconnected => {
                 self.fail(error, actions);
@@ -376,7 +372,7 @@ impl TurnProtocol for Turn {
     }
 
     fn intake(&self) -> Intake {
-        if self.is_resyncing { Intake::Closed } else { Intake::Paced }
+        if self.resync.is_some() { Intake::Closed } else { Intake::Paced }
     }
 
     fn last_request(&self) -> Option<Request> {

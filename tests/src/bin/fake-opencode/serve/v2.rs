@@ -72,6 +72,7 @@ pub(crate) async fn answer(State(server): State<Arc<Server>>, request: Request) 
             let active = sessions.iter().filter(|(_, session)| session.busy);
             data(&Value::Object(active.map(|(id, _)| (id.clone(), json!({"type": "running"}))).collect()))
         }
+        ("GET", ["session", session, "message"]) => messages(&server, session, &head.uri),
         (_, ["session", session, rest @ ..]) => of_session(server, method, session, rest, &value),
         ("DELETE", ["debug", "location"]) | (_, ["experimental", "session", _, "instructions", "entries", _]) => {
             nothing()
@@ -87,7 +88,6 @@ fn of_session(server: Arc<Server>, method: &str, session: &str, rest: &[&str], b
     let Some(known) = server.sessions().get(session).cloned() else { return no_session(session) };
     match (method, rest) {
         ("GET", []) => data(&described(session, &known)),
-        ("GET", ["message"]) => data(&known.messages.into_iter().rev().collect()),
         ("POST", ["prompt"]) => prompt(server, session, body),
         ("POST", ["interrupt"]) => interrupt(server, session, &known),
         ("POST", ["permission" | "form", id, "reply"]) | ("DELETE", ["form", id]) => {
@@ -97,6 +97,20 @@ fn of_session(server: Arc<Server>, method: &str, session: &str, rest: &[&str], b
         ("POST", ["model" | "agent"]) | ("DELETE", ["inbox", _]) => nothing(),
         _ => page(),
     }
+}
+
+/// Returns the messages of a session, the newest first: like the real server, at most 50, or the number that is requested
+/// up to 200. A cursor is the number of newer messages.
+fn messages(server: &Server, session: &str, uri: &Uri) -> Response {
+    let Some(known) = server.sessions().get(session).cloned() else { return no_session(session) };
+    let number = |name: &str| parameter(uri, name).map(|value| value.parse::<usize>().unwrap_or_default());
+    let (skipped, limit) = (number("cursor").unwrap_or_default(), number("limit").unwrap_or(50));
+    if !(1..=200).contains(&limit) {
+        return reply(400, "application/json", r#"{"_tag":"InvalidRequestError","message":"limit"}"#);
+    }
+    let list: Vec<Value> = known.messages.into_iter().rev().skip(skipped).take(limit).collect();
+    let next = (skipped + list.len()).to_string();
+    json(&json!({ "data": list, "cursor": { "next": next } }))
 }
 
 fn data(value: &Value) -> Response {
@@ -123,14 +137,17 @@ fn is_allowed(headers: &HeaderMap) -> bool {
 }
 
 fn directory(uri: &Uri) -> Option<PathBuf> {
+    parameter(uri, "location[directory]").map(PathBuf::from)
+}
+
+fn parameter(uri: &Uri, wanted: &str) -> Option<String> {
     let mut pairs = url::form_urlencoded::parse(uri.query()?.as_bytes());
-    pairs.find(|(name, _)| name == "location[directory]").map(|(_, value)| PathBuf::from(value.into_owned()))
+    pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
 }
 
 /// Returns the sessions of a session's sub-agents.
 fn children(server: &Server, uri: &Uri) -> Response {
-    let pairs = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    let parent = pairs.filter(|(name, _)| name == "parentID").map(|(_, value)| value.into_owned()).next();
+    let parent = parameter(uri, "parentID");
     let sessions = server.sessions();
     let children = sessions.iter().filter(|(_, session)| session.parent == parent);
     data(&children.map(|(id, session)| described(id, session)).collect())
@@ -148,9 +165,10 @@ fn new_session(server: &Server, body: &Value) -> Response {
 }
 
 fn described(id: &str, session: &Session) -> Value {
+    let updated = session.messages.iter().filter_map(|message| message["time"]["created"].as_u64()).max();
     json!({
         "id": id, "title": session.title, "model": session.model, "location": {"directory": session.directory},
-        "cost": 0, "time": {"created": 1, "updated": 1},
+        "cost": 0, "time": {"created": 1, "updated": updated.unwrap_or(1)},
     })
 }
 

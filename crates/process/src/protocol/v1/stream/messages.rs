@@ -5,7 +5,7 @@ use super::decoder::{Known, Reading};
 use super::properties::{Message, PartHead, is_abort};
 use crate::json_text::parse_repaired;
 use crate::protocol::v1::parts::reported;
-use opencode_run_core::{Observed, RawJson, ReportedError};
+use opencode_run_core::{Observed, RawJson, ReportedError, SessionId};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -32,12 +32,23 @@ impl TurnDecoder {
         told
     }
 
+    /// Reads the current messages of a sub-agent, and returns the events that the stream has lost.
+    pub(crate) fn missed_by_sub_agent(
+        &mut self,
+        messages: Vec<MessageWithParts>,
+        sub_agent: &SessionId,
+    ) -> Vec<Observed> {
+        let missed = messages.into_iter().flat_map(|message| self.read(message, Reading::SoFar));
+        missed.map(|observed| observed.from_sub_agent(sub_agent.clone())).collect()
+    }
+
     /// Reads a message of the turn's own session at the end of the turn, and returns the events that the stream has
     /// lost.
     pub(crate) fn reconcile(&mut self, message: MessageWithParts) -> Vec<Observed> {
         self.read(message, Reading::Whole)
     }
 
+    /// Reads a message if it is younger than the turn's prompt.
     fn read(&mut self, message: MessageWithParts, reading: Reading) -> Vec<Observed> {
         let Ok(info) = parse_repaired::<Message>(message.info.get()) else { return Vec::new() };
         if !info.is_answer() || info.id <= self.prompt {

@@ -27,6 +27,7 @@ impl Turn {
     pub(super) fn continue_resync(&mut self, tag: Tag, answer: Result<String, ClientError>, actions: &mut Actions) {
         let Phase::Resyncing(resync) = &mut self.phase else { return };
         let mut found = Vec::new();
+        let mut missed = Vec::new();
         let next = match (tag, answer.ok()) {
             (Tag::Messages, text) => {
                 resync.messages = text.and_then(|text| read_messages(&text));
@@ -35,6 +36,12 @@ impl Turn {
             (Tag::SubAgents, text) => {
                 found = text.map(|text| resync.descendants.add(&text)).unwrap_or_default();
                 resync.unread.extend(found.iter().cloned());
+                resync.unread_messages.extend(found.iter().cloned());
+                Tag::SubAgents
+            }
+            (Tag::SubAgentMessages(sub_agent), text) => {
+                let messages = text.and_then(|text| read_messages(&text)).unwrap_or_default();
+                missed = self.decoder.missed_by_sub_agent(messages, &sub_agent);
                 Tag::SubAgents
             }
             (Tag::Permissions, text) => {
@@ -48,13 +55,24 @@ impl Turn {
         };
         let (tag, route) = match (next, resync.unread.pop()) {
             (Tag::SubAgents, Some(session)) => (Tag::SubAgents, api::children(session.as_str())),
-            (Tag::SubAgents, None) => (Tag::Permissions, api::PERMISSIONS.to_owned()),
+            (Tag::SubAgents, None) => match resync.unread_messages.pop_front() {
+                Some(sub_agent) => {
+                    let route = api::messages(sub_agent.as_str());
+                    (Tag::SubAgentMessages(sub_agent), route)
+                }
+                None => (Tag::Permissions, api::PERMISSIONS.to_owned()),
+            },
             _ => (Tag::Questions, api::QUESTIONS.to_owned()),
         };
         for sub_agent in found {
             self.include(&sub_agent, actions);
         }
-        actions.push(Action::Request(tag, self.request(Method::GET, route).retried()));
+        for observed in missed {
+            self.observe(observed, actions);
+        }
+        let request = self.request(Method::GET, route).retried();
+        let request = if matches!(tag, Tag::SubAgentMessages(_)) { request.with_messages() } else { request };
+        actions.push(Action::Request(tag, request));
     }
 
     /// Processes the inputs of the stream that were queued, at the end of a resync or of the turn.

@@ -8,7 +8,7 @@ use crate::protocol::{ClientError, SessionEvent};
 use crate::schema::AnswerSchema;
 use opencode_run_core::{ReportedError, SessionId};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use tokio::time::Instant;
 
 /// The maximum number of sub-agents that are found for a session. Each costs a request, and an attached server could
@@ -97,8 +97,8 @@ pub(super) struct Interrupts {
     pub(super) pending: usize,
 }
 
-/// The state of a session after a disconnect, as far as it has been read: its messages, its sub-agents, and the pending
-/// permission requests and questions, in this order.
+/// The state of a session after a disconnect, as far as it has been read: its messages, its sub-agents and their messages,
+/// and the pending permission requests and questions, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Resync {
     /// The session's messages, if they could be read.
@@ -106,6 +106,8 @@ pub(super) struct Resync {
     pub(super) descendants: Descendants,
     /// The sessions whose sub-agents have not been read.
     pub(super) unread: Vec<SessionId>,
+    /// The sub-agents whose messages have not been read.
+    pub(super) unread_messages: VecDeque<SessionId>,
     pub(super) asks: Vec<SessionEvent>,
 }
 

@@ -6,66 +6,183 @@ use crate::protocol::request::Request;
 use crate::protocol::turn::{Action, Actions, Now, Tag, Timer};
 use crate::protocol::v2::api;
 use crate::protocol::v2::failures::ErrorInfo;
-use crate::protocol::v2::messages::MissedEvents;
-use crate::protocol::{SessionEvent, ids};
+use crate::protocol::v2::messages::{Messages, MissedEvents, Snapshot};
+use crate::protocol::{ClientError, SessionEvent, ids};
 use opencode_run_core::{Event, Observed, SessionId};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::collections::VecDeque;
+
+/// The maximum number of sub-agents that are read. Each costs a request, and an attached server could name ever more.
+const MAX_SUB_AGENTS: usize = 256;
+/// The maximum number of answers with messages that are read of a session.
+const MAX_PAGES: usize = 64;
+
+/// The state of a resync: first the sub-agents are listed, then the turn's session is read, then the sub-agents' sessions.
+#[derive(Debug, Default)]
+pub(super) struct Resync {
+    /// The number of lists of sub-agents that are being requested.
+    open_lists: usize,
+    /// The sub-agents whose messages are unread, with the times of their last activity.
+    unread: VecDeque<(SessionId, f64)>,
+    /// The messages of the turn's session. They are applied last: a sub-agent ends before the call that started it.
+    own: Option<Snapshot>,
+    /// The messages of the session that is being read.
+    messages: Messages,
+    /// The number of answers that they came in.
+    pages: usize,
+}
+
+impl Resync {
+    fn list_children(&mut self, parent: &SessionId, actions: &mut Actions) {
+        self.open_lists += 1;
+        let request = Request::new(Method::GET, api::SESSIONS);
+        let request = request.query(api::PARENT, parent.as_str()).query(api::LIMIT, MAX_SUB_AGENTS.to_string());
+        actions.push(Action::Request(Tag::SubAgents, request.retried()));
+    }
+
+    /// Adds messages of a session. Returns the cursor for older ones, if there may be some.
+    fn add_page(
+        &mut self,
+        answer: Result<String, ClientError>,
+        session: &SessionId,
+    ) -> Result<Option<String>, ClientError> {
+        self.pages += 1;
+        let next = answer.and_then(|text| self.messages.extend(&text));
+        if let Err(error) = &next {
+            tracing::warn!(%error, %session, "missed events could not be read");
+        }
+        Ok(next?.filter(|_| self.pages < MAX_PAGES))
+    }
+
+    /// Returns the next sub-agent that has been active since the turn's prompt. The others belong to earlier turns.
+    fn next_unread(&mut self) -> Option<SessionId> {
+        self.pages = 0;
+        let since = self.own.as_ref()?.since()?;
+        std::iter::from_fn(|| self.unread.pop_front())
+            .find(|(_, last_activity)| *last_activity >= since)
+            .map(|(session, _)| session)
+    }
+}
+
+/// A sub-agent in a list.
+#[derive(Deserialize)]
+struct Child {
+    #[serde(deserialize_with = "ids::read")]
+    id: SessionId,
+    #[serde(default)]
+    time: Value,
+}
+
+impl Child {
+    /// Returns the time of its last activity in milliseconds since 1970, or the future if it is unknown.
+    fn last_activity(&self) -> f64 {
+        let times = self.time.as_object().into_iter().flat_map(Map::values);
+        times.filter_map(Value::as_f64).reduce(f64::max).unwrap_or(f64::INFINITY)
+    }
+}
+
+/// Returns the request for a session's last messages, or for those before a cursor.
+fn messages(session: &SessionId, cursor: Option<String>) -> Request {
+    let request = Request::new(Method::GET, api::session(session, "message")).retried().with_messages();
+    let request = request.query(api::LIMIT, api::MAX_MESSAGES.to_string());
+    cursor.into_iter().fold(request, |request, cursor| request.query(api::CURSOR, cursor))
+}
 
 impl Turn {
     /// Requests the missed part of the turn. Sub-agents that started meanwhile come first: their pending permission
     /// requests must be recognized.
     pub(super) fn reconnected(&mut self, actions: &mut Actions) {
-        self.is_resyncing = true;
-        let known: Vec<_> = self.sub_agents.iter().chain([&self.session]).cloned().collect();
-        for parent in known {
-            self.list_children(&parent, actions);
+        let mut resync = Resync::default();
+        for parent in self.sub_agents.iter().chain([&self.session]) {
+            resync.list_children(parent, actions);
         }
-    }
-
-    fn list_children(&mut self, parent: &SessionId, actions: &mut Actions) {
-        self.open_lists += 1;
-        let query = Some((api::PARENT, parent.to_string()));
-        let request = Request { query, ..Request::new(Method::GET, api::SESSIONS) };
-        actions.push(Action::Request(Tag::SubAgents, request.retried()));
+        self.resync = Some(resync);
     }
 
     /// Adds the sub-agents of a list, and requests the session's messages after the last list.
     pub(super) fn children(&mut self, answer: Option<String>, actions: &mut Actions) {
-        #[derive(Deserialize)]
-        struct Child {
-            #[serde(deserialize_with = "ids::read")]
-            id: SessionId,
-        }
-        self.open_lists -= 1;
+        let Some(resync) = &mut self.resync else { return };
+        resync.open_lists = resync.open_lists.saturating_sub(1);
         let children = answer.and_then(|text| parse::<api::Data<Vec<Child>>>(&text).ok());
-        for Child { id } in children.into_iter().flat_map(|children| children.data) {
-            if id != self.session && self.sub_agents.insert(id.clone()) {
-                actions.push(Action::Include(id.clone()));
-                self.list_children(&id, actions);
+        for child in children.into_iter().flat_map(|children| children.data) {
+            if child.id == self.session || resync.unread.len() >= MAX_SUB_AGENTS {
+                continue;
             }
+            let last_activity = child.last_activity();
+            if self.sub_agents.insert(child.id.clone()) {
+                actions.push(Action::Include(child.id.clone()));
+                resync.list_children(&child.id, actions);
+            }
+            resync.unread.push_back((child.id, last_activity));
         }
-        if self.open_lists == 0 {
-            let request = Request::new(Method::GET, api::session(&self.session, "message")).retried().with_messages();
-            actions.push(Action::Request(Tag::Messages, request));
+        if resync.open_lists == 0 {
+            actions.push(Action::Request(Tag::Messages, messages(&self.session, None)));
         }
     }
 
-    /// Emits the missed events.
-    pub(super) fn resync(&mut self, now: Now, text: &str, actions: &mut Actions) {
-        self.is_resyncing = false;
-        let Some(MissedEvents { events, was_delivered, outcome, error }) = self.decoder.resync(text, &self.prompt_id)
-        else {
-            return;
-        };
+    /// Takes the messages of the turn's session, and begins to read those of its sub-agents.
+    pub(super) fn messages(&mut self, now: Now, answer: Result<String, ClientError>, actions: &mut Actions) {
+        let Some(resync) = &mut self.resync else { return };
+        match resync.add_page(answer, &self.session) {
+            Ok(Some(cursor)) if resync.messages.lack_prompt(&self.prompt_id) => {
+                actions.push(Action::Request(Tag::Messages, messages(&self.session, Some(cursor))));
+            }
+            Ok(_) => {
+                resync.own = Some(std::mem::take(&mut resync.messages).since_prompt(&self.prompt_id));
+                self.read_next_sub_agent(now, actions);
+            }
+            Err(_) => {
+                self.resync = None;
+                self.decoder.is_disconnected = false;
+            }
+        }
+    }
+
+    /// Emits the missed events of a sub-agent, among them the ends of steps with their usage.
+    pub(super) fn sub_agent_messages(
+        &mut self,
+        now: Now,
+        sub_agent: SessionId,
+        answer: Result<String, ClientError>,
+        actions: &mut Actions,
+    ) {
+        let Some(resync) = &mut self.resync else { return };
+        let Some(since) = resync.own.as_ref().and_then(Snapshot::since) else { return };
+        let next = resync.add_page(answer, &sub_agent).ok().flatten();
+        if let Some(cursor) = next.filter(|_| resync.messages.begin_after(since)) {
+            let request = messages(&sub_agent, Some(cursor));
+            return actions.push(Action::Request(Tag::SubAgentMessages(sub_agent), request));
+        }
+        let read = std::mem::take(&mut resync.messages);
+        for event in self.decoder.missed_by_sub_agent(read, since) {
+            self.observe(Observed::new(event).from_sub_agent(sub_agent.clone()), sub_agent.clone(), actions);
+        }
+        self.read_next_sub_agent(now, actions);
+    }
+
+    fn read_next_sub_agent(&mut self, now: Now, actions: &mut Actions) {
+        if let Some(sub_agent) = self.resync.as_mut().and_then(Resync::next_unread) {
+            let request = messages(&sub_agent, None);
+            return actions.push(Action::Request(Tag::SubAgentMessages(sub_agent), request));
+        }
+        if let Some(snapshot) = self.resync.take().and_then(|resync| resync.own) {
+            let missed = self.decoder.resync(snapshot);
+            self.resynced(now, missed, actions);
+        }
+    }
+
+    /// Emits the missed events of the turn's session, and continues or ends the turn.
+    fn resynced(&mut self, now: Now, missed: MissedEvents, actions: &mut Actions) {
+        let MissedEvents { events, was_delivered, outcome, error } = missed;
         if was_delivered {
             self.progress = Progress::Delivered;
         }
-        for observed in events {
+        for event in events {
             let session = self.session.clone();
-            self.observe(observed, session, actions);
+            self.observe(Observed::new(event), session, actions);
         }
         let failed = || {
             let message = "opencode ended the turn with an error while the stream was disconnected".to_owned();

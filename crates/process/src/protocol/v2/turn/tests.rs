@@ -6,6 +6,7 @@ use crate::protocol::signal_line::signal_line;
 use crate::protocol::v2::routing;
 use crate::schema::AnswerSchema;
 use proptest::prelude::*;
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -19,7 +20,11 @@ struct Recording {
     prompts: Vec<String>,
     events: Vec<String>,
     /// The session's messages afterwards.
-    messages: String,
+    messages: Vec<String>,
+    /// The list of its sub-agents.
+    sub_agents: String,
+    /// The messages of each sub-agent.
+    of_sub_agents: HashMap<SessionId, Vec<String>>,
 }
 
 fn recordings() -> Vec<Recording> {
@@ -34,15 +39,24 @@ fn recording(file: &Path) -> Recording {
     let lines: Vec<Value> = text.lines().map(|line| parse(line).unwrap()).collect();
     let with = |key: &'static str| lines.iter().filter_map(move |line| line.get(key));
     let created = with("response").next().unwrap();
-    let list = with("request").find(|request| request["path"].as_str().unwrap().ends_with("/message")).unwrap();
-    let answer = with("response").find(|response| response["n"] == list["n"]).unwrap();
+    let session = created["body"]["data"]["id"].as_str().unwrap().to_owned();
+    let answer = |path: &str| {
+        let request = with("request").find(|request| request["path"] == path)?;
+        with("response").find(|response| response["n"] == request["n"]).map(|response| response["body"].clone())
+    };
+    let messages = |session: &str| answer(&format!("/api/session/{session}/message"));
+    let sub_agents = answer(&format!("/api/session?parentID={session}")).unwrap_or_else(|| json!({"data": []}));
+    let of_sub_agents = sub_agents["data"].as_array().unwrap().iter().map(|child| child["id"].as_str().unwrap());
+    let of_sub_agents = of_sub_agents.map(|id| (SessionId::new(id), vec![messages(id).unwrap().to_string()])).collect();
     Recording {
         name: file.file_stem().unwrap().to_string_lossy().into_owned(),
         about: lines[0]["about"].clone(),
-        session: created["body"]["data"]["id"].as_str().unwrap().to_owned(),
+        messages: vec![messages(&session).unwrap().to_string()],
+        sub_agents: sub_agents.to_string(),
+        of_sub_agents,
+        session,
         prompts: with("request").filter_map(|request| request["body"]["id"].as_str().map(str::to_owned)).collect(),
         events: with("event").map(ToString::to_string).collect(),
-        messages: answer["body"].to_string(),
     }
 }
 
@@ -60,7 +74,10 @@ fn plan(session: &str, prompt: Prompt) -> TurnPlan {
 struct Played {
     turn: Turn,
     answer: PermissionAnswer,
-    messages: String,
+    /// The pages of the session's messages.
+    messages: Vec<String>,
+    sub_agents: String,
+    of_sub_agents: HashMap<SessionId, Vec<String>>,
     signals: Vec<Signal>,
     requests: Vec<(Tag, Request)>,
     ending: Option<Ending>,
@@ -68,9 +85,16 @@ struct Played {
 
 impl Played {
     fn new(turn: Turn) -> Self {
-        let answer = PermissionAnswer::Once;
-        let messages = String::new();
-        Self { turn, answer, messages, signals: Vec::new(), requests: Vec::new(), ending: None }
+        Self {
+            turn,
+            answer: PermissionAnswer::Once,
+            messages: vec![String::new()],
+            sub_agents: String::new(),
+            of_sub_agents: HashMap::new(),
+            signals: Vec::new(),
+            requests: Vec::new(),
+            ending: None,
+        }
     }
 
     fn step(&mut self, input: Input) {
@@ -80,9 +104,14 @@ impl Played {
             match action {
                 Action::Emit(signal) => self.signals.push(signal),
                 Action::Request(tag, request) => {
+                    let is_of_session = request.query.first() == Some(&(api::PARENT, self.turn.session.to_string()));
+                    let cursor = request.query.iter().find(|(name, _)| *name == api::CURSOR);
+                    let page = cursor.map_or(0, |(_, page)| page.parse().unwrap());
                     self.requests.push((tag.clone(), request));
                     let answer = match &tag {
-                        Tag::Messages => self.messages.clone(),
+                        Tag::Messages => self.messages[page].clone(),
+                        Tag::SubAgents if is_of_session => self.sub_agents.clone(),
+                        Tag::SubAgentMessages(session) => self.of_sub_agents[session][page].clone(),
                         Tag::Active => "{\"data\":{}}".to_owned(),
                         _ => String::new(),
                     };
@@ -110,16 +139,16 @@ impl Played {
         }
     }
 
-    /// Returns the persistent events of the turn's own session: finished texts, finished calls, ends of steps.
+    /// Returns the persistent events: finished texts, finished calls, ends of steps.
     fn lasting(&self) -> Vec<String> {
         let lasting = |signal: &Signal| match signal {
-            Signal::Event(observed) if observed.sub_agent.is_none() => match &observed.event {
-                Event::Text { .. } | Event::Reasoning { .. } | Event::StepFinish { .. } => {
-                    Some(format!("{:?}", observed.event))
+            Signal::Event(observed) => match &observed.event {
+                event @ (Event::Text { .. } | Event::Reasoning { .. } | Event::StepFinish { .. }) => {
+                    Some(format!("{:?} {event:?}", observed.sub_agent))
                 }
                 // Only the turn that sent a refusal recognizes it.
                 Event::Tool(call) if call.state.is_final() => {
-                    Some(format!("{call:?}").replace("refused: true", "refused: false"))
+                    Some(format!("{:?} {call:?}", observed.sub_agent).replace("refused: true", "refused: false"))
                 }
                 _ => None,
             },
@@ -146,6 +175,8 @@ fn begin(recording: &Recording) -> Played {
         played.answer = PermissionAnswer::Reject { reason: reply["message"].as_str().unwrap_or_default().to_owned() };
     }
     played.messages.clone_from(&recording.messages);
+    played.sub_agents.clone_from(&recording.sub_agents);
+    played.of_sub_agents.clone_from(&recording.of_sub_agents);
     played.step(Input::Start);
     played
 }
@@ -199,6 +230,62 @@ fn disconnects_do_not_change_the_turn() {
             assert_eq!(played.lasting(), whole.lasting(), "{context}");
         }
     }
+}
+
+#[test]
+fn only_steps_of_the_turn_are_counted() {
+    let mut played = Played::new(Turn::new(plan("ses_1", Prompt::new("x")), UNIX_EPOCH).unwrap());
+    played.step(Input::Start);
+    let step = |id: &str, time: u32| {
+        let time_of = json!({"created": time, "completed": time});
+        json!({"id": id, "type": "assistant", "time": time_of, "finish": "stop", "tokens": {"input": time}})
+    };
+    let prompt = json!({"id": played.turn.prompt_id, "type": "user", "time": {"created": 100}});
+    played.messages = vec![json!({"data": [prompt, step("msg_1", 50)]}).to_string()];
+    // The first sub-agent has worked in an earlier turn too, and the second only there.
+    let sub_agents = [("ses_2", 150), ("ses_3", 60)].map(|(id, at)| json!({"id": id, "time": {"updated": at}}));
+    played.sub_agents = json!({"data": sub_agents}).to_string();
+    let of_first = json!({"data": [step("msg_3", 150), step("msg_2", 60)]}).to_string();
+    played.of_sub_agents.insert(SessionId::new("ses_2"), vec![of_first]);
+    played.step(Input::Disconnected);
+    played.step(Input::Reconnected);
+    let steps: Vec<_> = played.lasting().into_iter().filter(|event| event.contains("StepFinish")).collect();
+    assert!(steps.len() == 1 && steps[0].contains("ses_2") && steps[0].contains("input: 150"), "{steps:?}");
+    // The same messages are not counted twice.
+    played.step(Input::Disconnected);
+    played.step(Input::Reconnected);
+    assert_eq!(played.lasting().len(), 1);
+}
+
+#[test]
+fn long_turn_is_read_in_pages() {
+    let mut played = Played::new(Turn::new(plan("ses_1", Prompt::new("x")), UNIX_EPOCH).unwrap());
+    played.step(Input::Start);
+    let step = |prefix: &str, number: usize| {
+        let id = format!("msg_{prefix}{number:05}");
+        json!({"id": id, "type": "assistant", "time": {"created": number}, "finish": "stop", "tokens": {"input": 1}})
+    };
+    let idle = json!({"id": "msg_f99999", "type": "idle", "outcome": "succeeded"});
+    let prompt = json!({"id": played.turn.prompt_id, "type": "user", "time": {"created": 1}});
+    let pages = |mut all: Vec<Value>, last: Value| -> Vec<String> {
+        all.push(last);
+        let pages = all.chunks(api::MAX_MESSAGES).enumerate();
+        pages
+            .map(|(number, data)| json!({"data": data, "cursor": {"next": (number + 1).to_string()}}).to_string())
+            .collect()
+    };
+    let steps = |prefix: &'static str, count: usize| (1..=count).rev().map(move |number| step(prefix, number));
+    played.messages = pages(std::iter::once(idle).chain(steps("e", 450)).collect(), prompt);
+    played.sub_agents = json!({"data": [{"id": "ses_2"}]}).to_string();
+    played.of_sub_agents.insert(SessionId::new("ses_2"), pages(steps("d", 250).collect(), step("d", 0)));
+    // Further pages would be read in vain.
+    played.messages.push("the page is not needed".to_owned());
+    played.step(Input::Disconnected);
+    played.step(Input::Reconnected);
+    assert_eq!(played.ending, Some(Ending::Finished));
+    assert_eq!(played.lasting().len(), 450 + 250);
+    let pages = played.requests.iter().filter(|(tag, _)| matches!(tag, Tag::Messages | Tag::SubAgentMessages(_)));
+    assert_eq!(pages.count(), 3 + 2);
 }
 
 #[test]

@@ -59,12 +59,16 @@ fn add(messages: &mut Vec<Value>, event: &Value) {
         return;
     }
     match kind {
-        "inbox.delivered" => messages.push(json!({"id": data["inboxID"], "type": "user"})),
+        "inbox.delivered" => {
+            let time = json!({"created": event["created"]});
+            messages.push(json!({"id": data["inboxID"], "type": "user", "time": time}));
+        }
         "synthetic" => messages.push(json!({"id": own_id(), "type": "synthetic", "text": data["text"]})),
         "step.started" => {
             // A retried step begins again.
             messages.retain(|message| message["id"] != data["assistantMessageID"]);
-            messages.push(json!({"id": data["assistantMessageID"], "type": "assistant", "content": [], "time": {}}));
+            let time = json!({"created": event["created"]});
+            messages.push(json!({"id": data["assistantMessageID"], "type": "assistant", "content": [], "time": time}));
         }
         _ => {
             let message = messages.iter_mut().rev().find(|message| message["id"] == data["assistantMessageID"]);

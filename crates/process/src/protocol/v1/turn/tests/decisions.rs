@@ -186,6 +186,36 @@ fn queued_error_precedes_missed_output() {
 }
 
 #[test]
+fn missed_steps_of_sub_agents_are_read() {
+    let mut played = begun(Prompt::new("x"));
+    played.turn.decoder = TurnDecoder::new(SessionId::new("ses_1"), "msg_2".to_owned());
+    played.stream(Input::Disconnected);
+    played.stream(Input::Reconnected);
+    let step = |message: &str, tokens: u32| {
+        let info = format!(r#"{{"id":"{message}","sessionID":"ses_2","role":"assistant","time":{{}}}}"#);
+        let tokens = format!(r#"{{"input":{tokens},"output":0,"reasoning":0,"cache":{{"read":0,"write":0}}}}"#);
+        let of_step = format!(r#""reason":"stop","cost":0,"tokens":{tokens}"#);
+        let part = format!(r#"{{"id":"prt_{message}","messageID":"{message}","type":"step-finish",{of_step}}}"#);
+        format!(r#"{{"info":{info},"parts":[{part}]}}"#)
+    };
+    let sub_agent = r#"[{"id":"ses_2","directory":"/w"}]"#;
+    // The first step belongs to an earlier turn, which started the same sub-agent.
+    let steps = format!("[{},{}]", step("msg_1", 7), step("msg_3", 8));
+    for (tag, text) in [
+        (Tag::Messages, "[]"),
+        (Tag::SubAgents, sub_agent),
+        (Tag::SubAgents, "[]"),
+        (Tag::SubAgentMessages(SessionId::new("ses_2")), &steps),
+        (Tag::Permissions, "[]"),
+    ] {
+        assert_eq!(played.requests.last().unwrap().0, tag);
+        played.step(Input::Answer(tag, Ok(text.to_owned())));
+    }
+    let events: Vec<_> = played.signals.iter().map(|signal| format!("{signal:?}")).collect();
+    assert!(events.len() == 1 && events[0].contains("ses_2") && events[0].contains("input: 8"), "{events:?}");
+}
+
+#[test]
 fn slow_answer_of_messages_is_not_awaited() {
     let mut played = begun(Prompt::new("x"));
     played.stream(Input::Disconnected);
