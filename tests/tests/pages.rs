@@ -327,6 +327,74 @@ fn every_link_leads_somewhere() {
     }
 }
 
+/// The rows of the table of the generations' features, each with the tests that hold it on opencode 1 and on opencode 2.
+const FEATURES: [(&str, &[&str], &[&str]); 12] = [
+    (
+        "text, reasoning, tools, steps, usage, cost, sub-agents, retries",
+        &["conformance/cases::reasoning", "conformance/cases::priced", "conformance/cases::subagent_with_tool"],
+        &[
+            "real2/turns::turn_has_text_reasoning_tools_and_usage",
+            "real2/turns::retries_are_events_and_the_turn_recovers",
+        ],
+    ),
+    (
+        "sessions, resume, `--ephemeral`, files, agent, variant",
+        &["real/resume::killed_turn_continues_in_its_session", "real/messages::files_and_title_reach_opencode"],
+        &["real2/sessions::ephemeral_session_is_deleted", "real2/sessions::agent_and_variant_reach_the_session"],
+    ),
+    (
+        "sessions of the other generation",
+        &["real2/sessions::generations_work_on_a_shared_database"],
+        &["real2/sessions::generations_work_on_a_shared_database"],
+    ),
+    ("`--context`", &["real/context::context_file_reaches_the_model"], &["real2/sessions::context_holds_for_one_turn"]),
+    (
+        "permissions",
+        &["real/failures::agent_continues_after_refused_permission"],
+        &["real2/turns::permission_is_refused_or_allowed_by_policy", "real2/turns::sub_agents_permission_is_answered"],
+    ),
+    ("questions", &["conformance/cases::question"], &["real2/turns::answered_question_lets_agent_continue"]),
+    (
+        "`--json-schema`",
+        &["real/output::stdout_has_only_the_structured_value"],
+        &["real2/turns::answer_matches_schema_after_repair"],
+    ),
+    (
+        "model sources, gateway, limits on cost",
+        &["real/gateway::key_and_parameters_reach_other_providers", "real/secrets::budget_ends_a_turn"],
+        &["real2/sources::parameters_reach_every_provider", "real2/sources::budget_ends_a_turn"],
+    ),
+    (
+        "a background command of the agent",
+        &["real/no_survivor::end_of_turn"],
+        &["real2/endings::background_command_ends_with_its_turn"],
+    ),
+    (
+        "`--transport run`",
+        &["conformance/cases::plain_text"],
+        &["real2/sessions::models_are_listed_and_run_is_refused"],
+    ),
+    (
+        "`--attach`",
+        &["conformance/faults/attached::attached_server_is_left_alone"],
+        &["real2/attached::turns_run_on_attached_server"],
+    ),
+    ("tool names", &["conformance/cases::tool_then_text"], &["real2/turns::events_are_those_of_opencode_1"]),
+];
+
+#[test]
+fn features_of_generations_have_tests() {
+    let page = page("docs/versions.md");
+    let named: Vec<String> = rows(section(&page, "opencode 2")).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(named, FEATURES.map(|(feature, ..)| feature));
+    for test in FEATURES.iter().flat_map(|(_, first, second)| first.iter().chain(*second)) {
+        let (file, name) = test.split_once("::").unwrap();
+        let text = std::fs::read_to_string(root().join(format!("tests/tests/{file}.rs"))).unwrap();
+        let is_there = text.contains(&format!("fn {name}()")) || text.contains(&format!("    {name}: Case::new"));
+        assert!(is_there, "there is no test {test}");
+    }
+}
+
 #[test]
 fn tested_version_is_named() {
     let page = page("docs/versions.md");

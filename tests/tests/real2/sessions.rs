@@ -96,6 +96,35 @@ fn ephemeral_session_is_deleted() {
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn agent_and_variant_reach_the_session() {
+    let mut stage = stage(Script::new().rule(When::agent().reply("Answer {turn}.")));
+    stage.configure(&json!({
+        "agent": {"brief": {"prompt": "AGENT-OF-THE-TEST", "mode": "primary"}},
+        "provider": {"other": {
+            "npm": "@ai-sdk/openai-compatible",
+            "options": {"baseURL": stage.model.base_url(), "apiKey": "sk"},
+            "models": {"m": {"variants": {"deep": {"reasoningEffort": "high"}}}},
+        }},
+    }));
+    let on = ["-m", "other/m", "--output-format", "json"];
+    let run = |more: &[&str], code: i32| stage.run(on.into_iter().chain(more.iter().copied())).with_code(code).json();
+    let first = run(&["--agent", "brief", "--variant", "deep", "first"], 0);
+    let session = first["session_id"].as_str().unwrap();
+    // The agent of a session stays until a turn names another.
+    run(&["-s", session, "second"], 0);
+    run(&["-s", session, "--agent", "build", "third"], 0);
+    let requests = stage.requests();
+    let has_agent = |turn: usize| requests[turn].body.to_string().contains("AGENT-OF-THE-TEST");
+    assert_eq!([has_agent(0), has_agent(1), has_agent(2)], [true, true, false]);
+    assert_eq!(requests[0].body["reasoning_effort"], "high", "{}", requests[0].body);
+    let unknown = run(&["--variant", "nope", "x"], 2);
+    assert!(unknown["error"]["message"].as_str().unwrap().contains("no variant `nope`"), "{unknown}");
+    assert_eq!(stage.requests().len(), 3);
+    stage.end();
+}
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
 fn models_are_listed_and_run_is_refused() {
     let stage = stage(Script::always("x"));
     let models = stage.run(["models"]).with_code(0);
