@@ -3,7 +3,7 @@
 //!
 //! The superuser can read everything: if the tests run as root, the command runs as an unprivileged user.
 
-use crate::support::{Case, PLAIN, Running, deaf, plain, spawn};
+use crate::support::{Case, PLAIN, Running, deaf, plain, spawn, stdout};
 use opencode_run_tests::script::{Act, SpawnKind};
 use opencode_run_tests::worker_of;
 use rustix::process::{Signal, geteuid};
@@ -123,4 +123,28 @@ fn exposed_key_is_reported_once() {
     let open = said(&["hello"]);
     assert!(open.len() == 1 && open[0].contains("chmod 600 .env"), "{open:?}");
     assert_eq!(said(&["--no-env", "hello"]), Vec::<String>::new());
+}
+
+#[test]
+fn key_in_answer_is_redacted() {
+    const KEY: &str = "sk-very-secret-0123456789";
+    let text = format!(
+        "{{\"type\":\"text\",\"sessionID\":\"{{{{session}}}}\",\"part\":{{\"id\":\"prt_2\",\"messageID\":\"msg_1\",\
+         \"type\":\"text\",\"text\":\"It is {KEY}, I think.\",\"time\":{{\"start\":1,\"end\":2}}}}}}\n"
+    );
+    let case = Case::doing([plain(0, 1), stdout(&text), plain(2, 3)]);
+    let file = case.sandbox.path("keys.env");
+    let source =
+        format!("MODEL_DEFAULT_BASEURL=http://127.0.0.1:9/v1\nMODEL_DEFAULT_MODEL=m\nMODEL_DEFAULT_APIKEY={KEY}\n");
+    std::fs::write(&file, source).unwrap();
+    let common = ["--config", file.to_str().unwrap(), "--save-markdown=../talk.md", "-vvv", "--output-format"];
+    for format in ["text", "json", "stream-json"] {
+        let outcome = case.run(&[&common[..], &[format, "hello"]].concat());
+        outcome.assert_code(0);
+        assert!(outcome.stdout.contains("It is [redacted], I think."), "{format}: {outcome:?}");
+        let talk = std::fs::read_to_string(case.sandbox.path("talk.md")).unwrap();
+        for written in [&outcome.stdout, &outcome.stderr, &talk] {
+            assert!(!written.contains(KEY), "{format}: {written}");
+        }
+    }
 }

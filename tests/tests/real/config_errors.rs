@@ -3,10 +3,12 @@
 use crate::stage::{Done, Stage};
 use opencode_run_scripted_model::Script;
 
+const BOTH: [&str; 2] = ["serve", "run"];
+
 #[track_caller]
-fn assert_reason(stage: &Stage, file: &str, text: &str, words: &[&str]) {
+fn assert_reason(stage: &Stage, transports: &[&str], file: &str, text: &str, words: &[&str]) {
     let path = stage.write(file, text);
-    for transport in ["serve", "run"] {
+    for transport in transports {
         let done: Done = stage.turn(["--transport", transport, "--dir", ".", "hello"]).with_code(3);
         let json = done.json();
         assert_eq!(json["error"]["kind"], "config", "{transport}: {json}");
@@ -32,14 +34,17 @@ fn broken_project_configuration_is_explained() {
     let file = "workspace/opencode.json";
     assert_reason(
         &stage,
+        &BOTH,
         file,
         "{\"username\": \"sk-hidden \\\"q\\\"\" \"share\": 1 }",
         &["CommaExpected at line 1, column 32"],
     );
-    assert_reason(&stage, file, "{\"model\": 7, \"share\": \"maybe\"}", &["Expected string", "share", "model"]);
+    assert_reason(&stage, &BOTH, file, "{\"model\": 7, \"share\": \"maybe\"}", &["Expected string", "share", "model"]);
     let missing = stage.sandbox.workspace().join("missing");
-    assert_reason(&stage, file, "{\"model\": \"{file:./missing}\"}", &["{file:./missing}", missing.to_str().unwrap()]);
-    assert_reason(&stage, file, "[]", &["got []"]);
+    let words = ["{file:./missing}", missing.to_str().unwrap()];
+    assert_reason(&stage, &BOTH, file, "{\"model\": \"{file:./missing}\"}", &words);
+    // Its reason has the same form as that of the second one.
+    assert_reason(&stage, &["serve"], file, "[]", &["got []"]);
     stage.end();
 }
 
@@ -47,9 +52,12 @@ fn broken_project_configuration_is_explained() {
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn broken_agent_and_command_files_are_explained() {
     let stage = Stage::new(Script::always("Done."));
-    assert_reason(&stage, "home/.config/opencode/opencode.json", "{ nonsense", &["InvalidSymbol at line 1, column 3"]);
-    assert_reason(&stage, "workspace/.opencode/agent/bad.md", "---\nmode: nosuch\n---\nx", &["nosuch", "mode"]);
-    assert_reason(&stage, "workspace/.opencode/command/bad.md", "---\nagent: 7\n---\nx", &["agent"]);
+    let user = "home/.config/opencode/opencode.json";
+    assert_reason(&stage, &["serve"], user, "{ nonsense", &["InvalidSymbol at line 1, column 3"]);
+    let agent = "workspace/.opencode/agent/bad.md";
+    assert_reason(&stage, &BOTH, agent, "---\nmode: nosuch\n---\nx", &["nosuch", "mode"]);
+    // The same form.
+    assert_reason(&stage, &["run"], "workspace/.opencode/command/bad.md", "---\nagent: 7\n---\nx", &["agent"]);
     stage.end();
 }
 

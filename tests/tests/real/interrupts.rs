@@ -111,14 +111,18 @@ fn interrupt_ends_chat_without_terminal() {
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn time_limits_have_their_exit_code() {
-    let stage = Stage::new(Script::always(vec![Part::text("Half of "), Part::stall()]));
-    let began = Instant::now();
-    let done = stage.turn(["--timeout", "8s", "look"]).with_code(124);
-    let json = done.json();
-    assert_eq!((&json["state"], &json["error"]["kind"]), (&"error".into(), &"timeout".into()));
-    // The limit counts from the start of the command, the duration in the JSON from that of the turn.
-    assert!(began.elapsed() >= Duration::from_secs(8), "{json}");
-    let done = stage.turn(["--idle-timeout", "7s", "look"]).with_code(124);
-    assert_eq!(done.json()["error"]["kind"], "idle_timeout");
-    stage.end();
+    let play = |option: &str, limit: u64, kind: &str| {
+        let stage = Stage::new(Script::always(vec![Part::text("Half of "), Part::stall()]));
+        let began = Instant::now();
+        let json = stage.turn([option, &format!("{limit}s"), "look"]).with_code(124).json();
+        assert_eq!((&json["state"], &json["error"]["kind"]), (&"error".into(), &kind.into()));
+        // The limit counts from the start of the command, the duration in the JSON from that of the turn.
+        assert!(began.elapsed() >= Duration::from_secs(limit), "{json}");
+        stage.end();
+    };
+    // Each waits most of the time.
+    std::thread::scope(|scope| {
+        scope.spawn(|| play("--timeout", 8, "timeout"));
+        scope.spawn(|| play("--idle-timeout", 7, "idle_timeout"));
+    });
 }

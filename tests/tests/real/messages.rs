@@ -13,8 +13,8 @@ fn answering() -> Script {
 fn message_is_verbatim() {
     let stage = Stage::new(answering());
     let messages = [
-        "two  words, \"double\" and 'single' quotes, a \\ and $HOME and `ls` and {env:HOME}",
-        "  leading space\n\n```sh\necho \"x\"\n```\nünïcödé 日本語 🦀 \u{202e}\n@README.md /help !ls --agent plan",
+        "  leading space, two  words, \"double\" and 'single' quotes, a \\ and $HOME and `ls` and {env:HOME}\n\n\
+         ```sh\necho \"x\"\n```\nünïcödé 日本語 🦀 \u{202e}\n@README.md /help !ls --agent plan",
         "--help -f x",
     ];
     for message in messages {

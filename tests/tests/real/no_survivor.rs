@@ -32,28 +32,41 @@ fn escapes(sleep: &str) -> String {
 #[track_caller]
 fn nobody_survives(then: &str, more: &[&str], happen: impl Fn(&Running), code: i32, takes: Duration) {
     for transport in ["run", "serve"] {
-        // A unique time, which identifies the processes of this test.
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
-        let sleep = format!("120.{}{nanos:09}", std::process::id());
-        let tool = bash(&format!("{} {then}", escapes(&sleep)));
-        let script = Script::new()
-            .rule(When::agent().after_tools(0).reply(vec![Part::text("I start."), tool]))
-            .rule(When::agent().after_tools(1).reply("It is done."));
-        let stage = Stage::new(script);
-        let arguments = ["-m", "stub/gpt-4", "--transport", transport].into_iter().chain(more.iter().copied());
-        let running = Running::start(stage.command(arguments.chain(["start"])));
-        until("the tool", || stage.task_dirs().iter().any(|directory| directory.join("ready").exists()));
-        let began = Instant::now();
-        happen(&running);
-        while sleepers(&sleep) > 0 || !stage.sandbox.suspects().alive().is_empty() {
-            let alive = stage.sandbox.suspects().alive();
-            assert!(began.elapsed() < PROMISED + takes, "{transport}: {} sleepers, and {alive:?}", sleepers(&sleep));
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let done = running.end();
-        assert_eq!(done.code, code, "{transport}: {done:?}");
-        stage.end();
+        nobody_survives_on(transport, then, more, &happen, code, takes);
     }
+}
+
+/// Does the same on one transport.
+#[track_caller]
+fn nobody_survives_on(
+    transport: &str,
+    then: &str,
+    more: &[&str],
+    happen: impl Fn(&Running),
+    code: i32,
+    takes: Duration,
+) {
+    // A unique time, which identifies the processes of this test.
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+    let sleep = format!("120.{}{nanos:09}", std::process::id());
+    let tool = bash(&format!("{} {then}", escapes(&sleep)));
+    let script = Script::new()
+        .rule(When::agent().after_tools(0).reply(vec![Part::text("I start."), tool]))
+        .rule(When::agent().after_tools(1).reply("It is done."));
+    let stage = Stage::new(script);
+    let arguments = ["-m", "stub/gpt-4", "--transport", transport].into_iter().chain(more.iter().copied());
+    let running = Running::start(stage.command(arguments.chain(["start"])));
+    until("the tool", || stage.task_dirs().iter().any(|directory| directory.join("ready").exists()));
+    let began = Instant::now();
+    happen(&running);
+    while sleepers(&sleep) > 0 || !stage.sandbox.suspects().alive().is_empty() {
+        let alive = stage.sandbox.suspects().alive();
+        assert!(began.elapsed() < PROMISED + takes, "{transport}: {} sleepers, and {alive:?}", sleepers(&sleep));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let done = running.end();
+    assert_eq!(done.code, code, "{transport}: {done:?}");
+    stage.end();
 }
 
 /// Returns the number of processes that sleep for this time.
@@ -80,8 +93,13 @@ fn sigkill() {
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn time_limit_ends_all() {
-    let limit = Duration::from_secs(20);
-    nobody_survives("sleep 120", &["--timeout", "20s"], |_| {}, 124, limit);
+    let limit = Duration::from_secs(25);
+    // Each waits most of the time.
+    std::thread::scope(|scope| {
+        for transport in ["run", "serve"] {
+            scope.spawn(move || nobody_survives_on(transport, "sleep 120", &["--timeout", "25s"], |_| {}, 124, limit));
+        }
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use opencode_run_scripted_model::{Script, When};
 use std::collections::BTreeSet;
 
 /// The number of parallel commands. Each has an opencode of half a gigabyte.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 
 #[track_caller]
 fn all_complete(transport: &str) {

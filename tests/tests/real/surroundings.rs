@@ -1,8 +1,7 @@
 //! Directories around opencode that are missing, moved or deleted.
 
-use crate::stage::{Running, Stage, shell};
+use crate::stage::{Stage, shell};
 use opencode_run_scripted_model::Script;
-use std::process::Stdio;
 
 const TRANSPORTS: [&str; 2] = ["serve", "run"];
 
@@ -31,13 +30,11 @@ fn directory_that_cannot_be_written_is_named() {
 fn directory_deleted_by_the_agent_is_still_named() {
     for transport in TRANSPORTS {
         let stage = Stage::new(shell("rm -rf \"$PWD\"", "Done."));
-        let done = stage.turn(["--transport", transport, "one"]).with_code(0);
-        assert!(done.json()["task_dir"].as_str().unwrap().contains("/task_task_"), "{transport}: {}", done.stdout);
-        let mut command = stage.command(["chat", "-m", "stub/gpt-4", "--transport", transport]);
-        command.stdin(Stdio::piped());
-        let mut running = Running::start(command);
-        running.say("one\ntwo\n");
-        let done = running.end().with_code(2);
+        let mut chat = stage.chat(["-m", "stub/gpt-4", "--transport", transport]);
+        let first = chat.next_turn("one");
+        assert!(first["task_dir"].as_str().unwrap().contains("/task_task_"), "{transport}: {first}");
+        chat.next_turn("two");
+        let done = chat.end().with_code(2);
         assert!(done.stderr.contains("no longer exists"), "{transport}: {}", done.stderr);
         stage.sandbox.assert_nothing_alive();
     }
@@ -52,13 +49,11 @@ fn moved_session_directory_is_named() {
     std::fs::create_dir(&old).unwrap();
     let session = stage.turn(["--dir", "old", "one"]).with_code(0).json()["session_id"].as_str().unwrap().to_owned();
     std::fs::rename(&old, &new).unwrap();
-    for transport in TRANSPORTS {
-        for dir in [&["--dir", "new"][..], &[]] {
-            let arguments = ["--transport", transport, "--session", session.as_str()];
-            let done = stage.turn(arguments.into_iter().chain(dir.iter().copied()).chain(["again"])).with_code(2);
-            let message = done.json()["error"]["message"].as_str().unwrap().to_owned();
-            assert!(message.contains(&session) && message.contains("/old, which no longer exists"), "{message}");
-        }
+    for (transport, dir) in [("serve", &["--dir", "new"][..]), ("run", &["--dir", "new"]), ("run", &[])] {
+        let arguments = ["--transport", transport, "--session", session.as_str()];
+        let done = stage.turn(arguments.into_iter().chain(dir.iter().copied()).chain(["again"])).with_code(2);
+        let message = done.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(&session) && message.contains("/old, which no longer exists"), "{message}");
     }
     stage.end();
 }
