@@ -36,11 +36,16 @@ use clap::CommandFactory;
 use opencode_run_core::FailureKind;
 use opencode_run_markdown::visible;
 use std::io::{ErrorKind, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// The variable that allows a tracer, such as `strace` or a debugger.
 const ALLOW_TRACER: &str = "OPENCODE_RUN_ALLOW_TRACER";
+
+/// The exit code after a panic, as Rust's own.
+const PANICKED: u8 = 101;
 
 /// Runs the command with the arguments of this process and returns its exit code.
 #[must_use]
@@ -127,12 +132,13 @@ fn work(link: Link) -> ExitCode {
                 .into();
         }
     };
-    let code = runtime.block_on(dispatch(cli, link));
+    // A panic must not skip the following lines. The panic hook has reported it.
+    let code = catch_unwind(AssertUnwindSafe(|| runtime.block_on(dispatch(cli, link))));
     screen::clear();
     terminal_modes::restore();
     // A thread that waits for stdin or stdout must not keep the process.
     runtime.shutdown_background();
-    code.into()
+    code.map_or(ExitCode::from(PANICKED), ExitCode::from)
 }
 
 /// Starts the runtime with one permanent thread for blocking work: tokio panics if it cannot start the first one
@@ -217,7 +223,21 @@ async fn dispatch(cli: Cli, link: Link) -> Code {
     tokio::select! {
         code = work => code,
         code = shutdown_timeout(signals_for_timeout) => code,
+        () = panic_of_a_test() => Code::TURN_FAILED,
     }
+}
+
+/// Panics when the file exists that a test names, in builds with debug assertions. Otherwise it waits forever.
+async fn panic_of_a_test() {
+    if cfg!(debug_assertions)
+        && let Some(file) = std::env::var_os("OPENCODE_RUN_TEST_PANIC").map(PathBuf::from)
+    {
+        while !file.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("a test asked for it");
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Sets up colours and the log.

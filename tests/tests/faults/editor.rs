@@ -11,26 +11,26 @@ use std::process::Command;
 
 const PROMPT: &str = "\n> ";
 
-fn chat(case: &Case, arguments: &[&str]) -> Command {
+pub(crate) fn chat(case: &Case, arguments: &[&str]) -> Command {
     let mut command = case.sandbox.command(opencode_run_bin!());
     command.args(["chat", "--transport", "serve", "--opencode"]).arg(case.fake.executable()).args(arguments);
     command.env("TERM", "xterm-256color");
     command
 }
 
-fn playing(acts: impl IntoIterator<Item = TurnAct>) -> Case {
+pub(crate) fn playing(acts: impl IntoIterator<Item = TurnAct>) -> Case {
     Case::new(|script, _| script.on("serve", [Serving::doing(acts).act()]))
 }
 
 /// Starts a chat and waits for its prompt.
-fn begin(case: &Case, arguments: &[&str]) -> Screen {
+pub(crate) fn begin(case: &Case, arguments: &[&str]) -> Screen {
     let screen = Screen::start(&chat(case, arguments), 24, 100);
     at_prompt(&screen);
     screen
 }
 
 #[track_caller]
-fn at_prompt(screen: &Screen) {
+pub(crate) fn at_prompt(screen: &Screen) {
     screen.wait_until("the prompt", |contents| contents.trim_end().ends_with("\n>"));
 }
 
@@ -62,18 +62,34 @@ fn chat_has_history_and_commands() {
     screen.type_in("first\u{1b}\rline\r");
     screen.wait_for("completed in");
     at_prompt(&screen);
-    screen.type_in("/undo\r");
-    screen.wait_for("opencode took no snapshot of");
-    at_prompt(&screen);
+    for (keys, shown) in [
+        ("/retry\r", "completed in"),
+        ("/cost\r", "2 turns · "),
+        ("/save saved.md\r", "transcript: saved.md"),
+        ("/help\r", "save the transcript as Markdown"),
+        ("/undo\r", "opencode took no snapshot of"),
+    ] {
+        screen.type_in("\u{c}");
+        screen.wait_until("an empty screen", |contents| contents.trim() == ">");
+        screen.type_in(keys);
+        screen.wait_for(shown);
+        at_prompt(&screen);
+    }
     screen.type_in("/exit\r");
     let ended = screen.end();
     ended.outcome.assert_code(0);
-    assert_eq!(messages(&case), ["first\nline"]);
+    assert_eq!(messages(&case), ["first\nline", "first\nline"]);
+    let transcript = std::fs::read_to_string(case.sandbox.workspace().join("saved.md")).unwrap();
+    assert_eq!(transcript.matches("> first\n> line\n").count(), 2, "{transcript}");
     let history = case.sandbox.path("home/.local/state/opencode-run/chat-history");
     assert_eq!(history.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    // The next chat finds the message with the arrow key.
+    // The next chat finds the message by a search, and the last command with the arrow key.
     let screen = begin(&case, &[]);
-    screen.type_in("\u{1b}[A\u{1b}[A\u{1b}[A\r");
+    screen.type_in("\u{1b}[A");
+    screen.wait_for("> /exit");
+    screen.type_in("\u{15}\u{12}fir");
+    screen.wait_for("first");
+    screen.type_in("\r");
     screen.wait_for("completed in");
     at_prompt(&screen);
     screen.type_in("\u{4}");
@@ -121,9 +137,9 @@ fn terminal_is_restored_at_every_end() {
     for (signal, code) in [(Signal::TERM, Some(143)), (Signal::HUP, Some(129)), (Signal::INT, Some(130))] {
         let case = Case::new(|script, sandbox| script.on("serve", ready_and_stall(sandbox)));
         let screen = begin(&case, &[]);
-        assert!(!screen.is_restored(), "the editor has the terminal");
+        assert!(screen.is_raw(), "the editor has the terminal");
         screen.signal(signal);
-        assert_eq!(screen.wait_restored().outcome.code, code, "{signal:?}");
+        assert_eq!(screen.end().outcome.code, code, "{signal:?}");
         case.sandbox.assert_nothing_alive();
     }
 }
@@ -133,7 +149,7 @@ fn killed_worker_leaves_a_usable_terminal() {
     let case = Case::new(|script, sandbox| script.on("serve", ready_and_stall(sandbox)));
     let screen = begin(&case, &[]);
     screen.kill_worker();
-    let ended = screen.wait_restored();
+    let ended = screen.end();
     assert_eq!(ended.outcome.signal, Some(9));
     case.sandbox.assert_nothing_alive();
 }

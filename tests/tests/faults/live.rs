@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use std::process::Command;
 
 /// A character that only the live view prints.
-const SPINNER: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
+pub(crate) const SPINNER: &str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏";
 
-fn playing(acts: impl IntoIterator<Item = TurnAct>) -> Case {
+pub(crate) fn playing(acts: impl IntoIterator<Item = TurnAct>) -> Case {
     Case::new(|script, _| script.on("serve", [Serving::doing(acts).act()])).on(Transport::Serve)
 }
 
-fn on_terminal(case: &Case, arguments: &[&str]) -> Command {
+pub(crate) fn on_terminal(case: &Case, arguments: &[&str]) -> Command {
     let mut command = case.command(arguments);
     command.env("TERM", "xterm-256color");
     command
@@ -43,7 +43,7 @@ fn running_tool(case_go: &std::path::Path) -> Vec<TurnAct> {
     ]
 }
 
-fn with_running_tool() -> (Case, std::path::PathBuf) {
+pub(crate) fn with_running_tool() -> (Case, std::path::PathBuf) {
     let mut path = std::path::PathBuf::new();
     let case = Case::new(|script, sandbox| {
         path = sandbox.path("go");
@@ -139,16 +139,25 @@ fn interrupt_at(case: &Case, stage: &str) {
     case.sandbox.assert_nothing_alive();
 }
 
+/// Returns a turn that stays at each stage, with the text of the view at this stage.
+pub(crate) fn stages() -> Vec<(Case, &'static str)> {
+    let stalled =
+        |command: &str| Case::new(|script, sandbox| script.on(command, ready_and_stall(sandbox))).on(Transport::Serve);
+    let writing = TurnAct::Speak { delta: "word ".to_owned(), count: 100_000, at_once: 1, pause_ms: 50 };
+    vec![
+        (stalled("--version"), "locating opencode · "),
+        (stalled("serve"), "starting opencode · "),
+        (playing([Act::Stall {}.into()]), "waiting for the model · "),
+        (with_running_tool().0, "running bash · "),
+        (playing([writing]), "writing · "),
+    ]
+}
+
 #[test]
 fn interrupt_leaves_clean_terminal() {
-    let locating = Case::new(|script, sandbox| script.on("--version", ready_and_stall(sandbox))).on(Transport::Serve);
-    interrupt_at(&locating, "locating opencode · ");
-    let starting = Case::new(|script, sandbox| script.on("serve", ready_and_stall(sandbox))).on(Transport::Serve);
-    interrupt_at(&starting, "starting opencode · ");
-    interrupt_at(&playing([Act::Stall {}.into()]), "waiting for the model · ");
-    interrupt_at(&with_running_tool().0, "running bash · ");
-    let writing = TurnAct::Speak { delta: "word ".to_owned(), count: 100_000, at_once: 1, pause_ms: 50 };
-    interrupt_at(&playing([writing]), "writing · ");
+    for (case, stage) in stages() {
+        interrupt_at(&case, stage);
+    }
 }
 
 #[test]

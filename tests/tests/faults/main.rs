@@ -32,6 +32,7 @@ mod pipes;
 mod previous_model;
 mod privacy;
 mod recorded_failures;
+mod restored;
 mod screen;
 mod second;
 mod setup;

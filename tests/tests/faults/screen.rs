@@ -2,7 +2,7 @@
 
 use crate::support::{HANG, Outcome, Running};
 use rustix::process::Signal;
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Command;
@@ -17,6 +17,8 @@ const SCROLLBACK: usize = 200;
 pub(crate) struct Screen {
     running: Running,
     terminal: File,
+    /// The modes of the terminal before the command.
+    before: Termios,
     state: Arc<Mutex<State>>,
     reader: JoinHandle<()>,
 }
@@ -29,7 +31,7 @@ struct State {
 impl Screen {
     /// Starts a command on a terminal of this many rows and columns.
     pub(crate) fn start(command: &Command, rows: u16, columns: u16) -> Self {
-        let mut running = Running::spawn_on_terminal_of(command, size(rows, columns));
+        let (mut running, before) = Running::spawn_on_terminal_with(command, size(rows, columns));
         let terminal = running.take_terminal();
         let parser = Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), SCROLLBACK);
         let state = Arc::new(Mutex::new(State { parser, bytes: Vec::new() }));
@@ -44,7 +46,7 @@ impl Screen {
                 state.bytes.extend_from_slice(&bytes[..count]);
             }
         });
-        Self { running, terminal, state, reader }
+        Self { running, terminal, before, state, reader }
     }
 
     /// Returns the lines on the screen.
@@ -72,9 +74,19 @@ impl Screen {
         (&self.terminal).write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Returns whether the terminal echoes input and is in line mode.
+    /// Returns whether the terminal has the modes that it had before the command.
     pub(crate) fn is_restored(&self) -> bool {
-        modes_are_restored(&self.terminal)
+        modes_of(&self.terminal) == text_of(&self.before)
+    }
+
+    /// Returns whether a line editor has the terminal.
+    pub(crate) fn is_raw(&self) -> bool {
+        !tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
+    }
+
+    /// Returns the id of the process that the test started.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -83,23 +95,8 @@ impl Screen {
 
     /// Kills the second process of the command, which does the work.
     pub(crate) fn kill_worker(&self) {
-        let monitor = self.running.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
-        let worker: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+        let worker = opencode_run_tests::worker_of(self.id()).unwrap().try_into().unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(worker).unwrap(), Signal::KILL).unwrap();
-    }
-
-    /// Waits for the end of the command while its terminal stays open, and asserts that the terminal is restored then.
-    #[track_caller]
-    pub(crate) fn wait_restored(self) -> Ended {
-        let Self { running, terminal, state, reader } = self;
-        let outcome = running.wait();
-        assert!(modes_are_restored(&terminal), "{:?}", state.lock().unwrap().parser.screen().contents());
-        drop(terminal);
-        reader.join().unwrap();
-        let state = state.lock().unwrap();
-        let bytes = String::from_utf8_lossy(&state.bytes).into_owned();
-        Ended { outcome, contents: state.parser.screen().contents(), bytes }
     }
 
     /// Resizes the window.
@@ -108,17 +105,32 @@ impl Screen {
         self.state.lock().unwrap().parser.screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
     }
 
-    /// Waits for the exit; returns it with the final screen and all output.
+    /// Waits for the exit while the terminal stays open, and asserts that the command has restored the terminal.
+    /// Returns the final screen and all output.
     #[track_caller]
     pub(crate) fn end(self) -> Ended {
-        let Self { running, terminal, state, reader } = self;
+        let Self { running, terminal, before, state, reader } = self;
         let outcome = running.wait();
+        let modes = modes_of(&terminal);
         drop(terminal);
         reader.join().unwrap();
         let state = state.lock().unwrap();
         let bytes = String::from_utf8_lossy(&state.bytes).into_owned();
+        assert_eq!(modes, text_of(&before), "the modes of the terminal: {bytes:?}");
+        assert_clean(&bytes);
         Ended { outcome, contents: state.parser.screen().contents(), bytes }
     }
+}
+
+/// Asserts that the output leaves no bracketed paste, hidden cursor or style behind.
+#[track_caller]
+fn assert_clean(bytes: &str) {
+    for (on, off) in [("\u{1b}[?2004h", "\u{1b}[?2004l"), ("\u{1b}[?25l", "\u{1b}[?25h")] {
+        assert!(bytes.rfind(on) <= bytes.rfind(off), "{on:?} is not undone: {bytes:?}");
+    }
+    let styles = bytes.split("\u{1b}[").filter_map(|rest| rest.split_once('m')).map(|(style, _)| style);
+    let last = styles.filter(|style| style.chars().all(|c| c.is_ascii_digit() || c == ';')).last();
+    assert!(matches!(last, None | Some("" | "0")), "the style {last:?} is left: {bytes:?}");
 }
 
 /// A command that has ended.
@@ -128,9 +140,12 @@ pub(crate) struct Ended {
     pub(crate) bytes: String,
 }
 
-fn modes_are_restored(terminal: &File) -> bool {
-    let modes = tcgetattr(terminal).unwrap().local_modes;
-    modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+fn modes_of(terminal: &File) -> String {
+    text_of(&tcgetattr(terminal).unwrap())
+}
+
+fn text_of(modes: &Termios) -> String {
+    format!("{modes:?}")
 }
 
 fn size(rows: u16, columns: u16) -> Winsize {

@@ -6,7 +6,7 @@ use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, opencode_
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -196,10 +196,16 @@ impl Running {
 
     /// Starts the command on a terminal of this size.
     pub(crate) fn spawn_on_terminal_of(command: &Command, size: Winsize) -> Self {
+        Self::spawn_on_terminal_with(command, size).0
+    }
+
+    /// Starts the command on a terminal of this size, and returns the modes that the terminal had before.
+    pub(crate) fn spawn_on_terminal_with(command: &Command, size: Winsize) -> (Self, Termios) {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = openpt(flags).unwrap();
         unlockpt(&terminal).unwrap();
         tcsetwinsize(&terminal, size).unwrap();
+        let modes = tcgetattr(&terminal).unwrap();
         let end = || ioctl_tiocgptpeer(&terminal, flags).unwrap();
         // The shell creates a session with the terminal on stdin, and becomes the command.
         let mut on_terminal = Command::new("setsid");
@@ -207,7 +213,7 @@ impl Running {
         on_terminal.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         on_terminal.current_dir(command.get_current_dir().unwrap()).stdin(end()).stdout(end()).stderr(end());
         let child = on_terminal.spawn().unwrap();
-        Self { child, began: Instant::now(), stdout: None, stderr: None, terminal: Some(terminal) }
+        (Self { child, began: Instant::now(), stdout: None, stderr: None, terminal: Some(terminal) }, modes)
     }
 
     /// Waits for the exit of a command on a terminal, and returns the terminal's output.

@@ -18,9 +18,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The signals that ask the worker to end. All others except those of job control have their default effect on the
-/// monitor, whose end ends the worker.
+/// The signals that ask the worker to end.
 const FORWARDED: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+
+/// The signals that end both processes at once. They are handled only to restore the terminal first.
+const DEADLY: [Signal; 8] = [
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::ALARM,
+    Signal::VTALARM,
+    Signal::PROF,
+    Signal::XCPU,
+    Signal::ABORT,
+];
 
 const CHILD: i32 = Signal::CHILD.as_raw();
 const CONT: i32 = Signal::CONT.as_raw();
@@ -53,14 +64,16 @@ pub(crate) fn run(work: impl FnOnce(Link) -> ExitCode) -> ExitCode {
         }
         Ok(Role::Orphan) => ExitCode::FAILURE,
         Ok(Role::Monitor { worker, link, before }) => match watch(worker, &link, ignored) {
-            Ok(status) => {
+            Ok(End { status, signal }) => {
                 // Includes orphans of a worker and a supervisor that were killed together, which are now children
                 // of this process.
                 end_descendants(&before);
-                if status.terminating_signal().is_some() {
-                    terminal_modes::restore();
+                let was_raw = terminal_modes::restore();
+                let signal = signal.or(status.terminating_signal());
+                if signal.is_some() && !was_raw {
+                    terminal_modes::clean_after_crash();
                 }
-                end_as(status)
+                end_as(status, signal)
             }
             Err(error) => {
                 Console::warning(&format!("the command's second process cannot be watched: {error}"));
@@ -110,15 +123,23 @@ fn split() -> io::Result<Role> {
     }
 }
 
-/// Forwards signals until the worker ends. Returns its exit status.
-fn watch(worker: Pid, link: &UnixStream, ignored: SignalSet) -> io::Result<WaitStatus> {
-    let forwarded = FORWARDED.map(Signal::as_raw).into_iter().chain([TSTP]);
+/// The end of the worker.
+struct End {
+    status: WaitStatus,
+    /// The signal to the monitor that ended both.
+    signal: Option<i32>,
+}
+
+/// Forwards signals until the worker ends.
+fn watch(worker: Pid, link: &UnixStream, ignored: SignalSet) -> io::Result<End> {
+    let forwarded = FORWARDED.iter().chain(&DEADLY).map(|signal| signal.as_raw()).chain([TSTP]);
     let forwarded = forwarded.filter(|signal| !ignored.contains(*signal));
     let mut signals = Signals::new(forwarded.chain([CHILD, CONT]))?;
     // If this fails, such orphans are reparented to another process.
     set_child_subreaper(Some(getpid())).ok();
     // A stopped worker reads nothing and must not block its monitor.
     link.set_nonblocking(true)?;
+    let mut deadly = None;
     loop {
         // Includes other children: those of the process that executed this program, and orphans.
         loop {
@@ -128,20 +149,31 @@ fn watch(worker: Pid, link: &UnixStream, ignored: SignalSet) -> io::Result<WaitS
                 }
                 Ok(Some((id, status))) if id == worker && status.stopped() => {
                     // A concurrent request to stop is already satisfied, unless it was followed by one to continue.
-                    if !forward(signals.pending().filter(|signal| *signal != TSTP), worker, link) {
+                    if !forward(signals.pending().filter(|signal| *signal != TSTP), worker, link, &mut deadly) {
+                        terminal_modes::suspend();
                         // The shell notices this, and continues this process later.
                         emulate_default_handler(Signal::STOP.as_raw())?;
-                        kill_process(worker, Signal::CONT).ok();
-                        forward(signals.pending().filter(|signal| *signal != CONT), worker, link);
+                        continue_stopped(worker);
+                        forward(signals.pending().filter(|signal| *signal != CONT), worker, link, &mut deadly);
                     }
                 }
-                Ok(Some((id, status))) if id == worker => return Ok(status),
+                Ok(Some((id, status))) if id == worker => return Ok(End { status, signal: deadly }),
                 Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
                 Ok(None) => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        forward(signals.wait(), worker, link);
+        forward(signals.wait(), worker, link, &mut deadly);
+    }
+}
+
+/// Continues a worker that was stopped together with this process.
+fn continue_stopped(worker: Pid) {
+    let is_editing = terminal_modes::resume();
+    kill_process(worker, Signal::CONT).ok();
+    if is_editing {
+        // The editor draws its line again when the size of the window may have changed.
+        kill_process(worker, Signal::WINCH).ok();
     }
 }
 
@@ -186,8 +218,9 @@ pub(crate) async fn keep_monitor_running() {
     }
 }
 
-/// Forwards pending signals. Returns whether one of them continues the worker; then those that stop it are dropped.
-fn forward(signals: impl Iterator<Item = i32>, worker: Pid, mut link: &UnixStream) -> bool {
+/// Forwards signals; one that ends both processes is stored in `deadly`. Returns whether the worker must not be
+/// stopped now: one of the signals continues or ends it, and then those that stop it are dropped.
+fn forward(signals: impl Iterator<Item = i32>, worker: Pid, mut link: &UnixStream, deadly: &mut Option<i32>) -> bool {
     let signals: Vec<_> = signals.collect();
     let continues = signals.contains(&CONT);
     for signal in signals {
@@ -196,17 +229,20 @@ fn forward(signals: impl Iterator<Item = i32>, worker: Pid, mut link: &UnixStrea
             TSTP if continues => {}
             // The worker may also have received it from a terminal; then this has no effect.
             TSTP => drop(kill_process(worker, Signal::TSTP)),
-            CONT => drop(kill_process(worker, Signal::CONT)),
+            CONT => continue_stopped(worker),
+            _ if DEADLY.iter().any(|known| known.as_raw() == signal) => {
+                *deadly = Some(signal);
+                kill_process(worker, Signal::KILL).ok();
+            }
             // Fails if the worker is gone.
             _ => drop(link.write_all(&[u8::try_from(signal).unwrap_or_default()])),
         }
     }
-    continues
+    continues || deadly.is_some()
 }
 
-/// Ends like the worker. Returns only if the worker exited with a code.
-fn end_as(status: WaitStatus) -> ExitCode {
-    let signal = status.terminating_signal();
+/// Ends by the signal, otherwise like the worker. Returns only if the worker exited with a code.
+fn end_as(status: WaitStatus, signal: Option<i32>) -> ExitCode {
     if let Some(signal) = signal
         && !getpid().is_init()
     {

@@ -1,16 +1,16 @@
 //! The progress of a batch on stderr: bars on a terminal, lines elsewhere.
 
 use crate::console::Console;
+use crate::screen;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use opencode_run_batch::run::{Batch, BatchEvent};
 use opencode_run_batch::scheduler::{Hold, Status};
 use opencode_run_batch::{Standing, TaskResult};
 use opencode_run_markdown::visible;
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// The interval of summaries if stderr is not a terminal.
+/// The interval of summaries if stderr is not a terminal that can show bars.
 const SUMMARY_INTERVAL: Duration = Duration::from_mins(1);
 /// The maximum number of running tasks with a bar.
 const MAX_BARS: usize = 12;
@@ -32,7 +32,7 @@ struct Bars {
 
 impl BatchProgress {
     pub(super) fn new(console: Console) -> Self {
-        let bars = (!console.quiet && std::io::stderr().is_terminal()).then(Bars::new);
+        let bars = (!console.quiet && screen::can_draw()).then(Bars::new);
         let now = Instant::now();
         Self { console, bars, began: now, last_summary: now, failures: HashMap::new() }
     }

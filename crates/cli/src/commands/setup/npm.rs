@@ -3,6 +3,7 @@
 use crate::console::Console;
 use crate::error::CommandError;
 use crate::package_name::PackageName;
+use crate::screen;
 use indicatif::{ProgressBar, ProgressStyle};
 use opencode_run_core::FailureKind;
 use opencode_run_markdown::visible;
@@ -11,7 +12,6 @@ use opencode_runner::supervisor;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -155,7 +155,7 @@ async fn discard(pipe: Option<impl AsyncRead + Unpin>) {
 }
 
 fn progress(console: Console) -> ProgressBar {
-    if console.quiet || !std::io::stderr().is_terminal() {
+    if console.quiet || !screen::can_draw() {
         return ProgressBar::hidden();
     }
     let progress = ProgressBar::new_spinner();
