@@ -3,6 +3,7 @@
 use super::error::CommandError;
 use super::live::Live;
 use super::stderr::Stderr;
+use super::word_wrap::wrap;
 use anstyle::{AnsiColor, Style};
 use opencode_run_markdown::visible;
 use std::fmt::Display;
@@ -25,7 +26,7 @@ impl Console {
     pub(crate) fn error(error: &CommandError) {
         line(error_line(&error.message));
         if let Some(hint) = &error.hint {
-            line(format_args!("{HINT}hint:{HINT:#} {}", visible(hint)));
+            line(labelled(HINT, "hint:", hint));
         }
     }
 
@@ -62,19 +63,41 @@ impl Console {
     /// Prints an informational message.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {
-            line(format_args!("{DIM}{}{DIM:#}", visible(text)));
+            line(format_args!("{DIM}{}{DIM:#}", fitted(text, 0)));
         }
     }
 }
 
 /// Formats an error.
 pub(crate) fn error_line(text: &str) -> String {
-    format!("{ERROR}error:{ERROR:#} {}", visible(text))
+    labelled(ERROR, "error:", text)
 }
 
 /// Formats a warning.
 pub(crate) fn warning_line(text: &str) -> String {
-    format!("{WARNING}warning:{WARNING:#} {}", visible(text))
+    labelled(WARNING, "warning:", text)
+}
+
+fn labelled(style: Style, label: &str, text: &str) -> String {
+    format!("{style}{label}{style:#} {}", fitted(text, label.len() + 1))
+}
+
+/// Returns a text that is safe for terminals, wrapped if stderr is one. `used` columns of its first line are taken.
+fn fitted(text: &str, used: usize) -> String {
+    let text = visible(text);
+    match columns() {
+        Some(columns) => wrap(&text, columns.saturating_sub(1), used),
+        None => text,
+    }
+}
+
+/// Returns the width of the terminal on stderr; `None` if stderr is not a terminal, or its width is unknown.
+fn columns() -> Option<usize> {
+    #[cfg(unix)]
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|size| usize::from(size.ws_col));
+    #[cfg(not(unix))]
+    let columns = None;
+    columns.filter(|columns| *columns > 0)
 }
 
 /// Prints a line. A broken stderr must not end a turn, so errors are ignored.

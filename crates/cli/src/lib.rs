@@ -41,5 +41,6 @@ mod turn;
 mod turn_options;
 mod turn_session;
 mod warnings;
+mod word_wrap;
 
 pub use commands::main;
