@@ -4,6 +4,7 @@
 
 use opencode_runner::{FailureKind, ModelParameter, ModelSourceType, TESTED_OPENCODE};
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -166,6 +167,10 @@ fn warning_codes_are_documented() {
     let known = opencode_runner::WarningCode::ALL
         .map(|code| format!("`{}`", serde_json::to_value(code).unwrap().as_str().unwrap()));
     assert_eq!(codes, known);
+    let tests = include_str!("real/warnings.rs");
+    for code in &known {
+        assert!(tests.contains(&code.replace('`', "\"")), "{code} has no test on the real opencode");
+    }
 }
 
 #[test]
@@ -399,6 +404,14 @@ fn features_of_generations_have_tests() {
 fn tested_version_is_named() {
     let page = page("docs/versions.md");
     assert!(page.contains(&format!("The tests run on {TESTED_OPENCODE}")));
+}
+
+#[test]
+fn picture_script_counts_columns() {
+    match Command::new("python3").arg(root().join("tests/picture")).arg("--check").output() {
+        Ok(checked) => assert!(checked.status.success(), "{checked:?}"),
+        Err(error) => writeln!(std::io::stderr(), "not held: there is no python3: {error}").unwrap(),
+    }
 }
 
 #[test]
