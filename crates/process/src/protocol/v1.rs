@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod arguments;
 pub(crate) mod client;
+pub(crate) mod compaction;
 pub(crate) mod config_errors;
 pub(crate) mod configuration;
 pub(crate) mod ending;

@@ -85,6 +85,17 @@ fn event(kind: &str, text: &str) -> Option<Event> {
     })
 }
 
+/// Returns whether opencode wrote the text of a line itself.
+pub(crate) fn is_synthetic(line: &str) -> bool {
+    part(line).is_some_and(|Synthetic { synthetic }| synthetic)
+}
+
+#[derive(Deserialize)]
+struct Synthetic {
+    #[serde(default)]
+    synthetic: bool,
+}
+
 fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
     let WithPart { part } = object(text)?;
     object(part.get())

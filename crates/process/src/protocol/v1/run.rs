@@ -1,5 +1,6 @@
 //! The state machine of a turn that is a process of its own: `opencode run`.
 
+use super::compaction::Compaction;
 use super::ending::EndEvidence;
 use super::events::{self, Decoded};
 use super::refusals::Refusals;
@@ -14,6 +15,7 @@ pub(crate) struct RunProtocol {
     agent: Option<String>,
     evidence: EndEvidence,
     refusals: Refusals,
+    compaction: Compaction,
 }
 
 /// An action of the shell.
@@ -29,13 +31,20 @@ pub(crate) enum RunAction {
 
 impl RunProtocol {
     pub(crate) fn new(session: Option<SessionId>, agent: Option<String>) -> Self {
-        Self { session, agent, evidence: EndEvidence::default(), refusals: Refusals::default() }
+        Self {
+            session,
+            agent,
+            evidence: EndEvidence::default(),
+            refusals: Refusals::default(),
+            compaction: Compaction::default(),
+        }
     }
 
     /// Continues with another process, as if there had been none before.
     pub(crate) fn restart(&mut self) {
         self.evidence = EndEvidence::default();
         self.refusals = Refusals::default();
+        self.compaction = Compaction::default();
     }
 
     /// Processes a line of stdout. Its signals are in the order of the events.
@@ -44,7 +53,7 @@ impl RunProtocol {
         self.evidence.event(&observed.event);
         actions.extend(session.map(|session| RunAction::Emit(Signal::Session(session))));
         actions.extend(self.refusals.before(&observed.event).into_iter().map(refusal));
-        actions.push(RunAction::Emit(observed.into()));
+        actions.extend(self.compaction.apply(observed).into_iter().map(|observed| RunAction::Emit(observed.into())));
     }
 
     /// Processes a line of stderr without colours.

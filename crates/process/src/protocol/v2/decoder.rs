@@ -3,6 +3,7 @@
 use super::failures::ErrorInfo;
 use crate::json_text::parse_repaired;
 use crate::protocol::SessionEvent;
+use crate::protocol::v1::compaction::compaction_warning;
 use opencode_run_core::{Event, Observed, PartId, PermissionRequest, QuestionRequest, SessionId, ToolCall, ToolState};
 use serde::Deserialize;
 use serde_json::Value;
@@ -213,6 +214,8 @@ impl Decoder {
             "session.retry.scheduled" => data(raw).map(|retry| Known::Event(retried(retry, now_ms))),
             "permission.asked" => data(raw).map(|asked| self.permission(asked)),
             "form.created" => data(raw).map(|Created { form }| self.form(&form)),
+            // The summary is in no text event, and opencode does not report whether the provider refused a request.
+            "session.compaction.ended" if is_own => Some(Known::Event(Event::Warning(compaction_warning(false)))),
             "session.execution.failed" => {
                 data(raw).map(|Failed { error }| Known::Event(Event::Error(error.reported())))
             }

@@ -6,8 +6,9 @@ use super::properties::{
 };
 use crate::json_text::parse_repaired;
 use crate::protocol::SessionEvent;
+use crate::protocol::v1::compaction::compaction_warning;
 use crate::protocol::v1::parts::{TextPart, reported, step_finish, tool};
-use opencode_run_core::{Event, Observed, PartId, PermissionRequest, QuestionRequest, SessionId, Warning, WarningCode};
+use opencode_run_core::{Event, Observed, PartId, PermissionRequest, QuestionRequest, SessionId};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -290,18 +291,6 @@ pub(super) enum Known {
     /// It contains nothing new.
     Nothing,
     Unknown,
-}
-
-/// Returns the warning that opencode has replaced the conversation by a summary.
-fn compaction_warning(was_refused: bool) -> Warning {
-    let message = if was_refused {
-        "the provider refused a request as too large: opencode replaced the conversation by a summary, without its images \
-         and files"
-    } else {
-        "the conversation became too long for the model: opencode replaced it by a summary"
-    };
-    Warning::new(WarningCode::Compacted, message)
-        .hint("check whether the answer lost earlier details, or split the task")
 }
 
 fn retry(status: StatusKind, now_ms: f64) -> Option<Event> {
