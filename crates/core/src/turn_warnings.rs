@@ -28,7 +28,9 @@ impl Warning {
             }
             _ => {}
         }
-        if turn.state == RunState::Completed && turn.structured.is_none() && turn.output_len() == 0 {
+        let has_answer = turn.structured.is_some() || turn.output_len() > 0;
+        // A dropped message may have been the answer.
+        if turn.state == RunState::Completed && !has_answer && turn.dropped.messages == 0 {
             let reasons =
                 |content: &EntryContent| matches!(content, EntryContent::Reasoning { text, .. } if !text.is_empty());
             warnings.push(if turn.entries.iter().any(|entry| reasons(&entry.content)) {
@@ -39,10 +41,12 @@ impl Warning {
             });
         }
         if turn.dropped.messages > 0 {
-            let message = format!(
-                "{} messages of opencode ({} bytes) were too long and were dropped",
-                turn.dropped.messages, turn.dropped.bytes
-            );
+            let messages = match turn.dropped.messages {
+                1 => "1 message".to_owned(),
+                many => format!("{many} messages"),
+            };
+            let message =
+                format!("output of opencode was dropped: {messages} ({} bytes) above the limits", turn.dropped.bytes);
             warnings.push(Self::new(WarningCode::OutputDropped, message));
         }
         warnings

@@ -4,6 +4,7 @@ use crate::stage::{Running, Stage};
 use opencode_run_scripted_model::{Answer, ErrorReply, Finish, Part, Script, When};
 use serde_json::{Value, json};
 use std::process::Stdio;
+use std::time::Duration;
 
 /// The messages of the chat, each with the codes of its turn.
 const TURNS: [(&str, &[&str]); 5] = [
@@ -30,7 +31,8 @@ fn each_warning_is_reported_once() {
         .rule(When::agent().said("reason").reply(Answer::new([Part::reasoning("hm")])))
         .rule(finish("cut", Finish::Length))
         .rule(finish("filtered", Finish::ContentFilter))
-        .rule(When::agent().said("oversized").reply(ErrorReply::new(413).message("request too large")).times(1));
+        .rule(When::agent().said("oversized").reply(ErrorReply::new(413).message("request too large")).times(1))
+        .rule(When::agent().reply(Answer::text("the answer")));
     let mut stage = Stage::new(script);
     let plugin = stage.write("broken.js", "throw new Error('it is broken')");
     let local = |command: &[&str]| json!({"type": "local", "command": command});
@@ -65,16 +67,27 @@ fn each_warning_is_reported_once() {
             assert_eq!(done.stderr.matches(text).count(), 1, "{text}: {}", done.stderr);
         }
     }
+    assert_eq!(results[4]["output"], "the answer", "without the summary: {}", results[4]);
     stage.sandbox.assert_nothing_alive();
 }
 
 #[test]
 #[cfg_attr(not(real_opencode), ignore = "no real opencode")]
 fn warnings_about_inputs_are_in_the_result() {
-    let stage = Stage::new(Script::new());
+    // `opencode run` prints this text in one line, which is longer than the limit.
+    let text = Part::chunked_text("x".repeat(17 << 20), 4 << 20, Duration::ZERO);
+    // A tool follows, because opencode exits without waiting until all is printed.
+    let tool = Part::tool_call("bash", json!({"command": "true", "description": "Do nothing"}));
+    let script = Script::new()
+        .rule(When::agent().after_tools(0).reply(Answer::new([text, tool])))
+        .rule(When::agent().reply(Answer::text("done")));
+    let stage = Stage::new(script);
     stage.dot_env("MODEL_DEFAULT_BASEURL={url}\nMODEL_DEFAULT_MODEL=gpt-4\nMODEL_DEFAULT_APIKEY=k\n");
     let paper = stage.write("paper.pdf", "%PDF-1.7\n");
-    let done = stage.run(["--output-format", "json", "--file", paper.to_str().unwrap(), "describe", "-"]).with_code(0);
-    assert_eq!(sorted_codes(&done.json()), ["attachment_not_sent", "empty_stdin"], "{}", done.stderr);
+    let options = ["--transport", "run", "--output-format", "json", "--file", paper.to_str().unwrap()];
+    let done = stage.run(options.into_iter().chain(["describe", "-"])).with_code(0);
+    let codes = sorted_codes(&done.json());
+    assert_eq!(codes, ["attachment_not_sent", "empty_stdin", "output_dropped"], "{}", done.stderr);
+    assert_eq!(done.stderr.matches("output of opencode was dropped: 1 message (").count(), 1, "{}", done.stderr);
     stage.end();
 }
