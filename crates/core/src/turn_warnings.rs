@@ -52,3 +52,42 @@ impl Warning {
         warnings
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ending, Event, Input, Observed, PartId, Prompt, TurnMachine, Usage};
+    use std::time::{Duration, SystemTime};
+
+    fn codes(events: Vec<Event>) -> Vec<WarningCode> {
+        let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
+        for event in events {
+            turn.apply(Duration::ZERO, &Input::Event(Observed::new(event)));
+        }
+        let usage = Usage::default();
+        let end = Event::StepFinish { reason: StepReason::Stop, usage, cost: 0.0 };
+        turn.apply(Duration::ZERO, &Input::Event(Observed::new(end)));
+        turn.apply(Duration::ZERO, &Input::Ended(Ending::Finished));
+        Warning::of_turn(turn.record()).into_iter().map(|warning| warning.code).collect()
+    }
+
+    #[test]
+    fn completed_turn_without_answer_warns() {
+        let part = || PartId::new("p");
+        let text = |text: &str| Event::Text { part: part(), text: text.to_owned() };
+        let reasoning = Event::Reasoning { part: PartId::new("r"), text: "hm".to_owned() };
+        assert_eq!(codes(vec![Event::StepStart, text("answer")]), []);
+        assert_eq!(codes(vec![Event::StepStart, text("")]), [WarningCode::EmptyAnswer]);
+        assert_eq!(codes(vec![Event::StepStart, reasoning]), [WarningCode::OnlyReasoning]);
+    }
+
+    #[test]
+    fn warning_events_precede_those_of_the_result() {
+        let warning = Warning::new(WarningCode::McpFailed, "m").hint("h");
+        let events = vec![Event::StepStart, Event::Warning(warning.clone())];
+        assert_eq!(codes(events), [WarningCode::McpFailed, WarningCode::EmptyAnswer]);
+        let json = serde_json::json!({"type": "warning", "code": "mcp_failed", "message": "m", "hint": "h"});
+        assert_eq!(serde_json::to_value(Event::Warning(warning.clone())).unwrap(), json);
+        assert_eq!(serde_json::from_value::<Event>(json).unwrap(), Event::Warning(warning));
+    }
+}

@@ -3,7 +3,7 @@
 use super::{ServeExecutor, Shared};
 use crate::protocol::ClientError;
 use crate::session::SessionLookupError;
-use crate::session_info::Undo;
+use crate::undo::Undo;
 use opencode_run_core::{ModelChoice, SessionId};
 use std::path::Path;
 use std::sync::Arc;
