@@ -1,5 +1,6 @@
 //! The environment of opencode.
 
+use crate::protocol::is_of_surrounding;
 use crate::shell::unusable_shell;
 use opencode_run_containment::{EnvironmentTag, GIT_REPOSITORY_VARIABLES};
 use opencode_run_core::{Redactor, SecretString};
@@ -9,25 +10,10 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
-/// The variables of a surrounding opencode that must not reach the one that we start.
-///
-/// They would make it part of the surrounding opencode, or point it to another server.
-const STRIPPED_VARIABLES: [&str; 9] = [
-    "OPENCODE",
-    "OPENCODE_PID",
-    "OPENCODE_CLIENT",
-    "OPENCODE_SESSION_ID",
-    "OPENCODE_SERVER_PASSWORD",
-    "OPENCODE_SERVER_USERNAME",
-    "OPENCODE_WORKSPACE_ID",
-    "OPENCODE_ROUTE",
-    "AGENT",
-];
-
 /// Returns whether a variable of the caller reaches opencode, and so the commands that the agent runs.
 #[must_use]
 pub fn is_inherited(variable: &OsStr) -> bool {
-    !STRIPPED_VARIABLES.iter().chain(&GIT_REPOSITORY_VARIABLES).any(|scrubbed| variable == *scrubbed)
+    !is_of_surrounding(variable) && !GIT_REPOSITORY_VARIABLES.iter().any(|of_git| variable == *of_git)
 }
 
 /// The hosts that bypass proxies: through a proxy, a provider on this machine cannot be reached.
@@ -117,12 +103,10 @@ mod tests {
 
     #[test]
     fn surrounding_opencode_is_not_inherited() {
-        let environment =
-            caller(&[("OPENCODE", "1"), ("AGENT", "1"), ("OPENCODE_SERVER_PASSWORD", "x"), ("HOME", "/h")]);
-        assert_eq!(environment.get("OPENCODE"), None);
-        assert_eq!(environment.get("AGENT"), None);
-        assert_eq!(environment.get("OPENCODE_SERVER_PASSWORD"), None);
-        assert_eq!(environment.get("HOME"), Some(OsStr::new("/h")));
+        let surrounding = ["OPENCODE", "AGENT", "OPENCODE_SERVER_PASSWORD", "OPENCODE_PASSWORD"];
+        let environment = caller(&surrounding.map(|name| (name, "x")));
+        assert!(surrounding.iter().all(|name| environment.get(name).is_none()));
+        assert_eq!(caller(&[("HOME", "/h")]).get("HOME"), Some(OsStr::new("/h")));
     }
 
     #[test]

@@ -104,7 +104,10 @@ pub use opencode_run_gateway::{ModelList, ProbeError, Throttle};
 pub use private_dir::{Untrusted, create_private_dir_all, find_untrusted};
 pub use project_config::ProjectConfig;
 pub use project_power::ProjectPower;
-pub use protocol::{McpServer, changed_files, mcp_servers};
+pub use protocol::{
+    McpServer, NO_CATALOG_DOWNLOAD, changed_files, holds_credentials, is_users_configuration, mcp_servers,
+    server_credentials, with_database,
+};
 pub use resource_limits::resource_hint;
 pub use run_executor::RunExecutor;
 pub use serve_executor::ServeExecutor;

@@ -23,6 +23,7 @@ mod support;
 pub(crate) mod turn;
 pub(crate) mod v1;
 pub(crate) mod v2;
+mod variables;
 
 pub use changed_files::changed_files;
 pub(crate) use client::{Client, NewSession, connect};
@@ -44,6 +45,10 @@ pub(crate) mod fuzzing {
 pub use v1::mcp_settings::{McpServer, mcp_servers};
 pub(crate) use v1::run::{RunAction, RunProtocol};
 pub(crate) use v1::stderr::{StderrLine, plain};
+pub use variables::{
+    NO_CATALOG_DOWNLOAD, holds_credentials, is_users_configuration, server_credentials, with_database,
+};
+pub(crate) use variables::{SERVER_CREDENTIALS, is_of_surrounding};
 
 use crate::Version;
 use crate::project_power::ProjectPower;

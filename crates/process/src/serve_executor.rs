@@ -8,7 +8,7 @@ use self::prepared_session::PreparedSession;
 use crate::background::Background;
 use crate::launch_key::LaunchKey;
 use crate::protocol::turn::TurnPlan;
-use crate::protocol::{self, ClientError, NewSession, check_server_support};
+use crate::protocol::{self, ClientError, NewSession, SERVER_CREDENTIALS, check_server_support};
 use crate::request::{check, err_wrong_directory};
 use crate::schema::AnswerSchema;
 use crate::serve::extension_watch::ExtensionWatch;
@@ -121,7 +121,7 @@ impl ServeExecutor {
         if !address.username().is_empty() || address.password().is_some() {
             let message = "the server's address contains a user name or a password";
             return Err(StartError::new(FailureKind::Usage, message)
-                .hint("remove them, and set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME)"));
+                .hint(format!("remove them, and set {SERVER_CREDENTIALS}")));
         }
         if address.scheme() != "http" || !address.has_host() {
             return Err(wrong());

@@ -1,13 +1,15 @@
 //! The resources that many tasks share: opencode and its servers, the gateway, keys.
 
 use crate::driver::Driver;
-use crate::isolation::{Isolation, with_database};
+use crate::isolation::Isolation;
 use crate::keys::Keys;
 use crate::launch_options::{EnvironmentVariables, LaunchOptions, Reach};
 use crate::locate_opencode::locate_opencode;
 use crate::{BuildError, Transport, paths};
 use opencode_run_core::{Executor, FailureKind, StartError};
-use opencode_run_process::{Launch, Opencode, ServeExecutor, Supervisor, supervisor};
+use opencode_run_process::{
+    Launch, Opencode, ServeExecutor, Supervisor, server_credentials, supervisor, with_database,
+};
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -181,11 +183,6 @@ fn variables(given: Option<EnvironmentVariables>) -> Vec<(OsString, OsString)> {
 }
 
 async fn attach(url: &str, variables: &[(OsString, OsString)]) -> Result<Driver, BuildError> {
-    let value = |wanted: &str| {
-        let (_, value) = variables.iter().find(|(name, _)| name == wanted)?;
-        value.to_str().filter(|value| !value.is_empty()).map(str::to_owned)
-    };
-    let user = value("OPENCODE_SERVER_USERNAME");
-    let password = value("OPENCODE_SERVER_PASSWORD");
+    let (user, password) = server_credentials(variables);
     Ok(Driver::Attached(ServeExecutor::attach(url, user, password).await?))
 }

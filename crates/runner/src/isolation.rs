@@ -1,5 +1,6 @@
 //! The isolated home of a run, without the user's configuration of opencode, logins and history.
 
+use opencode_run_process::is_users_configuration;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -14,25 +15,6 @@ const HOMES: [(&str, &str); 5] = [
     ("XDG_CACHE_HOME", ".cache"),
     ("XDG_STATE_HOME", ".local/state"),
 ];
-
-/// Variables that bring in the user's configuration of opencode, or its database, in another way.
-const CONFIGURED: [&str; 6] = [
-    "OPENCODE_CONFIG",
-    "OPENCODE_CONFIG_CONTENT",
-    "OPENCODE_CONFIG_DIR",
-    "OPENCODE_PERMISSION",
-    "OPENCODE_AUTH_CONTENT",
-    DATABASE,
-];
-
-/// The variable with the path of opencode's database.
-const DATABASE: &str = "OPENCODE_DB";
-
-/// Returns the variables with which opencode uses the database at this path.
-pub(crate) fn with_database(variables: Vec<(OsString, OsString)>, path: &Path) -> Vec<(OsString, OsString)> {
-    let kept = variables.into_iter().filter(|(name, _)| name != DATABASE);
-    kept.chain([(DATABASE.into(), path.into())]).collect()
-}
 
 /// The file in a home that is locked as long as the home is used. `clean` deletes the homes of killed processes.
 pub const HOME_LOCK: &str = ".opencode-run-lock";
@@ -66,10 +48,8 @@ impl Isolation {
 
     /// Returns the environment with this home instead of the user's directories and configuration.
     pub(crate) fn apply(&self, variables: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
-        let is = |name: &OsStr, known: &str| name == known;
-        let kept = variables.into_iter().filter(|(name, _)| {
-            !HOMES.iter().any(|(known, _)| is(name, known)) && !CONFIGURED.iter().any(|known| is(name, known))
-        });
+        let is_replaced = |name: &OsStr| HOMES.iter().any(|(known, _)| name == *known) || is_users_configuration(name);
+        let kept = variables.into_iter().filter(|(name, _)| !is_replaced(name));
         let home: &Path = self.home.path();
         let own = HOMES.map(|(name, place)| (OsString::from(name), home.join(place).into_os_string()));
         kept.chain(own).collect()

@@ -89,11 +89,11 @@ impl TurnMachine {
 }
 
 impl From<ReportedError> for TurnFailure {
-    /// Converts an error that opencode reported into the failure of the turn.
+    /// Converts a reported error into the failure of the turn. An error with details of a request is the provider's; an
+    /// executor that knows its agent's names of errors ends the turn with the failure itself.
     fn from(error: ReportedError) -> Self {
         let ReportedError { name, message, status, retryable, url } = error;
-        let of_provider = ["APIError", "ProviderAuthError", "ContentFilterError"].contains(&name.as_str());
-        if of_provider || status.is_some() {
+        if status.is_some() || retryable.is_some() || url.is_some() {
             Self::Provider { message, status, retryable, url }
         } else {
             Self::Opencode { message: if name.is_empty() { message } else { format!("{name}: {message}") } }

@@ -1,15 +1,13 @@
 //! Errors of turns that cannot begin on a server.
 
-use crate::protocol::ClientError;
+use crate::protocol::{ClientError, SERVER_CREDENTIALS};
 use opencode_run_core::{FailureKind, Remedy, SessionId, StartError, TurnFailure};
 
 /// Describes why a server cannot be used.
 pub(crate) fn err_unreachable(error: &ClientError) -> StartError {
     let remedy = match error {
         ClientError::Configuration(_) => Remedy::advice("correct it: opencode itself rejects it too"),
-        ClientError::Unauthorized => {
-            Remedy::advice("set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME) to the server's own")
-        }
+        ClientError::Unauthorized => Remedy::advice(format!("set {SERVER_CREDENTIALS} to the server's own")),
         ClientError::Locked => Remedy::IsolateDatabase,
         _ => Remedy::advice("check that an opencode server runs at this address"),
     };

@@ -2,6 +2,7 @@
 
 use crate::error::CommandError;
 use opencode_run_core::FailureKind;
+use opencode_run_process::NO_CATALOG_DOWNLOAD;
 use opencode_run_scripted_model::ScriptedModel;
 use opencode_runner::{ModelConfig, ModelSource, ModelSourceType};
 use std::ffi::OsString;
@@ -31,5 +32,6 @@ pub(super) fn sources(model: &ScriptedModel) -> ModelSource {
 
 /// Returns the environment of opencode. The network is not needed: the model is fully described.
 pub(super) fn environment() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os().chain([("OPENCODE_DISABLE_MODELS_FETCH".into(), "1".into())])
+    let (name, value) = NO_CATALOG_DOWNLOAD;
+    std::env::vars_os().chain([(name.into(), value.into())])
 }

@@ -5,7 +5,7 @@ use super::sources::CheckedSources;
 use crate::surroundings::others_can_enter;
 use etcetera::BaseStrategy;
 use opencode_run_core::ExposeSecret;
-use opencode_run_process::is_inherited;
+use opencode_run_process::{holds_credentials, is_inherited};
 use opencode_runner::ModelSource;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -142,10 +142,9 @@ fn by_opencode(sources: &ModelSource, no_gateway: bool) -> Option<Finding> {
 fn names_a_secret(name: &str) -> bool {
     const WORDS: [&str; 6] = ["KEY", "KEYS", "PAT", "PASSWD", "PASSPHRASE", "CREDENTIALS"];
     const ENDS: [&str; 4] = ["APIKEY", "PASSWORD", "SECRET", "TOKEN"];
-    // The variable with all of opencode's credentials.
-    const OWN: &str = "OPENCODE_AUTH_CONTENT";
     let name = name.to_ascii_uppercase();
-    name == OWN || name.split('_').any(|word| WORDS.contains(&word) || ENDS.iter().any(|end| word.ends_with(end)))
+    holds_credentials(&name)
+        || name.split('_').any(|word| WORDS.contains(&word) || ENDS.iter().any(|end| word.ends_with(end)))
 }
 
 /// Returns whether a value is a URL with a password, or an opencode configuration with a key.

@@ -115,7 +115,7 @@ fn sub_agent_errors_do_not_fail_turn() {
     let turn = after([start(), of_sub_agent(step_finish(StepReason::Stop, 0.0)), finished()]);
     assert_failed(&turn, FailureKind::Protocol, "in the middle of a step");
     // A sub-agent's step neither clears the error of the turn's own agent nor starts a step of that agent.
-    let error = reported("APIError", None);
+    let error = reported("APIError", Some(500));
     let turn = after([start(), finish(StepReason::Stop), error, of_sub_agent(Event::StepStart), finished()]);
     assert_failed(&turn, FailureKind::Provider, "boom");
     let turn = after([start(), finish(StepReason::Stop), of_sub_agent(Event::StepStart), finished()]);
@@ -126,13 +126,13 @@ fn sub_agent_errors_do_not_fail_turn() {
 fn final_reported_error_fails_turn() {
     let provider = after([start(), reported("APIError", Some(500)), finished()]);
     assert_failed(&provider, FailureKind::Provider, "with status 500: boom");
-    assert_failed(&after([reported("ProviderAuthError", None), finished()]), FailureKind::Provider, "boom");
-    assert_failed(&after([reported("ContentFilterError", None), finished()]), FailureKind::Provider, "boom");
+    let unreachable = ReportedError::new("Weird", "boom").retryable(true);
+    assert_failed(&after([event(Event::Error(unreachable)), finished()]), FailureKind::Provider, "boom");
     assert_failed(&after([reported("Weird", Some(503)), finished()]), FailureKind::Provider, "503");
     assert_failed(&after([reported("UnknownError", None), finished()]), FailureKind::Opencode, "UnknownError: boom");
     assert_failed(&after([reported("", None), finished()]), FailureKind::Opencode, "opencode failed: boom");
     // A terminal step does not clear an error that was reported within or after it.
-    let late = after([start(), finish(StepReason::Stop), reported("APIError", None), finished()]);
+    let late = after([start(), finish(StepReason::Stop), reported("APIError", Some(500)), finished()]);
     assert_failed(&late, FailureKind::Provider, "boom");
 }
 

@@ -95,6 +95,9 @@ const NO_MODEL: &str = "Model not found: ";
 const UNREADABLE: [&str; 4] =
     ["JSON parsing failed", "Type validation failed", "Expected 'function.name'", "Expected 'id'"];
 
+/// opencode's names of the errors of a provider.
+const OF_PROVIDER: [&str; 3] = ["APIError", "ProviderAuthError", "ContentFilterError"];
+
 /// An error that a provider sent within its stream. opencode reports it without a name, as the received JSON.
 #[derive(Deserialize)]
 struct StreamedError {
@@ -112,13 +115,13 @@ pub(crate) fn failure_of(error: ReportedError) -> TurnFailure {
         let first = error.message.lines().next().unwrap_or_default();
         return TurnFailure::MalformedAnswer { message: format!("its stream cannot be read: {first}") };
     }
-    match parse::<StreamedError>(&error.message) {
-        Ok(StreamedError { message }) if error.name == "UnknownError" => {
-            let ReportedError { status, retryable, url, .. } = error;
-            TurnFailure::Provider { message, status, retryable, url }
-        }
-        _ => error.into(),
-    }
+    let message = match parse::<StreamedError>(&error.message) {
+        Ok(StreamedError { message }) if error.name == "UnknownError" => message,
+        _ if OF_PROVIDER.contains(&error.name.as_str()) => error.message,
+        _ => return error.into(),
+    };
+    let ReportedError { status, retryable, url, .. } = error;
+    TurnFailure::Provider { message, status, retryable, url }
 }
 
 #[cfg(test)]
@@ -175,6 +178,16 @@ mod tests {
         ));
         let failure = TurnFailure::Opencode { message: "no \"x\"".to_owned() };
         assert_eq!(seen.ending(ProcessExit::Code(1), None, ""), Ending::Failed(failure));
+    }
+
+    #[test]
+    fn errors_of_a_provider_are_known_by_name() {
+        let failure = |name: &str| failure_of(ReportedError::new(name, "boom"));
+        for name in OF_PROVIDER {
+            assert!(matches!(failure(name), TurnFailure::Provider { status: None, .. }), "{name}");
+        }
+        let message = "UnknownError: boom".to_owned();
+        assert_eq!(failure("UnknownError"), TurnFailure::Opencode { message });
     }
 
     #[test]
