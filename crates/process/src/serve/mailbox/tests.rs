@@ -1,9 +1,10 @@
 //! Tests of the inputs of a turn.
 
+use super::channel::{HIGH_WATERMARK, MAX_BYTES, RETAINED_CAPACITY};
 use super::*;
 use opencode_run_core::{RawJson, SessionId};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Wake;
+use std::task::{Context, Wake, Waker};
 
 /// Counts wake-ups.
 #[derive(Default)]

@@ -1,0 +1,3 @@
+//! The lock of the channel, which a test replaces.
+
+pub(super) use std::sync::{Mutex, MutexGuard};
