@@ -2,6 +2,7 @@
 
 mod prepared_session;
 mod release;
+mod running;
 mod undo;
 
 use self::prepared_session::PreparedSession;
@@ -120,8 +121,9 @@ impl ServeExecutor {
         let address = reqwest::Url::parse(url).map_err(|_| wrong())?;
         if !address.username().is_empty() || address.password().is_some() {
             let message = "the server's address contains a user name or a password";
-            return Err(StartError::new(FailureKind::Usage, message)
-                .hint(format!("remove them, and set {SERVER_CREDENTIALS}")));
+            return Err(
+                StartError::new(FailureKind::Usage, message).hint(format!("remove them, and set {SERVER_CREDENTIALS}"))
+            );
         }
         if address.scheme() != "http" || !address.has_host() {
             return Err(wrong());
@@ -295,7 +297,7 @@ impl Shared {
         let directory = &request.task.directory;
         // Registered first, so that the server counts as busy: its first request in a new directory is the most
         // expensive.
-        let turn_guard = self.server(launch_key).await?.begin_turn(directory);
+        let turn_guard = self.server(launch_key).await?.begin_turn(directory).await;
         let server = turn_guard.server();
         let variant = request.prompt.options.variant.as_deref();
         let default = match model {
@@ -346,7 +348,7 @@ impl Shared {
             pool.drain(server);
         }
         // All servers share the same sessions.
-        Ok((self.server(launch_key).await?.begin_turn(directory), session, named))
+        Ok((self.server(launch_key).await?.begin_turn(directory).await, session, named))
     }
 
     /// Returns the session of a turn, new or continued, after checking that no other turn is active in it.
@@ -395,7 +397,7 @@ impl Shared {
         let (mut launch_key, model) =
             self.launch_key(&sources, prompt.options.model.as_ref(), prompt.options.agent.as_deref())?;
         if let Some(session) = &request.session {
-            self.sessions.wait_for_killed(session).await;
+            self.sessions.wait_for_leaving(session).await;
         }
         let is_new = request.session.is_none();
         let (turn_guard, session, model) = self.place(&mut launch_key, &request, model.as_deref()).await?;
@@ -467,24 +469,8 @@ impl Executor for ServeExecutor {
         let request = blocking::call(move || check(&mut request, has_gateway).map(|()| request)).await?;
         let sources = self.sources.clone();
         self.run(async move |shared: Arc<Shared>| {
-            let (started, Prepared { turn, taken }) = Arc::clone(&shared).prepare(sources, request).await?;
-            let running = async move {
-                let server = Arc::downgrade(turn.turn_guard.server());
-                let over = turn.run().await;
-                drop(taken);
-                // A consumer that never reads the end keeps only this runtime alive, and no server.
-                let background = Arc::clone(&shared.background);
-                let executor = Arc::downgrade(&shared);
-                drop(shared);
-                over.deliver_end().await;
-                if let (Some(shared), Some(server)) = (executor.upgrade(), server.upgrade())
-                    && let Servers::Own(pool) = &shared.servers
-                {
-                    pool.recycle_if_large(&server).await;
-                }
-                drop(background);
-            };
-            tokio::spawn(running.in_current_span());
+            let (started, prepared) = Arc::clone(&shared).prepare(sources, request).await?;
+            tokio::spawn(prepared.run(shared).in_current_span());
             Ok(started)
         })
         .await

@@ -114,6 +114,13 @@ impl Driver {
         }
     }
 
+    /// Releases the state that servers keep for a directory, some time after its last use.
+    pub(crate) fn abandon(&self, directory: &Path) {
+        if let Self::Server(server) | Self::Attached(server) = self {
+            server.abandon(directory);
+        }
+    }
+
     /// Returns the servers that were started for the host.
     pub(crate) fn own_server(&self) -> Option<&ServeExecutor> {
         match self {

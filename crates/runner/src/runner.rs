@@ -33,8 +33,9 @@ use tracing::Instrument;
 /// A clone is another handle to the same task, so any number of tasks can read events, wait and interrupt.
 ///
 /// When the last handle and the last [`Turn`](crate::Turn) are dropped, a running turn is killed, and the servers of a runner
-/// without a separate [`Host`] end in the background; [`close`](Self::close) waits for that. The task's directory
-/// stays unless its [cleanup](crate::RunnerBuilder::cleanup) removes it.
+/// without a separate [`Host`] end in the background; [`close`](Self::close) waits for that. The servers of a [`Host`] release
+/// the task's directory when it has not been used for a minute. The directory itself stays unless its
+/// [cleanup](crate::RunnerBuilder::cleanup) removes it.
 #[derive(Debug, Clone)]
 pub struct Runner {
     inner: Arc<Inner>,
@@ -69,6 +70,9 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let running = self.turns.running_turn();
         self.turns.kill();
+        if !self.end.owns_host {
+            self.host.driver().abandon(self.directory.path());
+        }
         self.end.cleanup.apply_in_background(self.directory.clone(), self.turns.state(), running);
     }
 }
@@ -156,7 +160,7 @@ impl Runner {
     /// The task's directory is removed if the [cleanup](crate::RunnerBuilder::cleanup) setting requires it.
     ///
     /// Dropping the runner does the same in the background, but deletes no session, and a shared server keeps what it has
-    /// loaded for the directory. A process that exits meanwhile may leave the directory.
+    /// loaded for the directory until that has not been used for a minute. A process that exits meanwhile may leave the directory.
     ///
     /// # Errors
     ///

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// How long an interrupt may take; it usually takes 50 ms. After that the server is killed: nothing may be left three
-/// seconds after an interrupt.
+/// How long an interrupt may take; it usually takes 50 ms. After that the turn ends, and a server without other turns is
+/// killed: nothing may be left three seconds after an interrupt.
 pub(crate) const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an interrupt may take if the turn is killed.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -23,6 +23,9 @@ pub(crate) trait TurnProtocol: Send {
 
     /// Returns which events are accepted now. Others are queued meanwhile.
     fn intake(&self) -> Intake;
+
+    /// Returns the request that interrupts the turn's session.
+    fn interrupt_request(&self) -> Request;
 
     /// Returns the request that keeps the server from continuing by itself, for use after the turn's processes were
     /// killed.
@@ -111,8 +114,9 @@ pub(crate) enum Action {
     Include(SessionId),
     /// Arms a timer, and replaces an earlier one of its kind.
     Arm(Timer, Instant),
-    /// Kills the server, with all of its turns.
-    EndServer,
+    /// Kills the server, on which an interrupt had no effect, with all of its turns. If the turn was not killed, and the
+    /// server has other turns, it gets more time, and the turn ends without it.
+    EndServer { is_killed: bool },
     /// Ends the turn with the failure of a request. If that has no specific reason, the reported failure replaces it.
     Fail { error: ClientError, reported: Option<TurnFailure> },
     /// Ends the turn.

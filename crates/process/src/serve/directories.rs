@@ -1,8 +1,9 @@
 //! The directories in which a server's turns work and have worked.
 
 use opencode_run_containment::{StartTime, ToolProcess};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A finished turn, as needed to decide which processes it started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(crate) struct TurnDirectories {
     deferred_since: Option<StartTime>,
     /// The directories for which the server keeps state.
     kept: HashSet<PathBuf>,
+    /// When the last user of a kept directory was dropped.
+    abandoned: HashMap<PathBuf, Instant>,
 }
 
 impl TurnDirectories {
@@ -39,6 +42,23 @@ impl TurnDirectories {
         *self.active_turns.entry(directory.to_owned()).or_default() += 1;
         *self.began.entry(began).or_default() += 1;
         self.kept.insert(directory.to_owned());
+        self.abandoned.remove(directory);
+    }
+
+    /// Records that a user of a directory was dropped.
+    pub(crate) fn abandon(&mut self, directory: &Path, now: Instant) {
+        if self.kept.contains(directory) {
+            self.abandoned.insert(directory.to_owned(), now);
+        }
+    }
+
+    /// Returns the directories that were abandoned at least this long ago and have no active turn, and forgets when.
+    pub(crate) fn take_abandoned(&mut self, now: Instant, limit: Duration) -> Vec<PathBuf> {
+        let active = &self.active_turns;
+        let is_due = |directory: &PathBuf, since: &mut Instant| {
+            now.duration_since(*since) >= limit && !active.contains_key(directory)
+        };
+        self.abandoned.extract_if(is_due).map(|(directory, _)| directory).collect()
     }
 
     /// Removes a finished turn.
@@ -106,7 +126,11 @@ impl TurnDirectories {
 
     /// Forgets a directory if the server keeps state for it and no turn is active there. Returns whether it did.
     pub(crate) fn forget(&mut self, directory: &Path) -> bool {
-        !self.active_turns.contains_key(directory) && self.kept.remove(directory)
+        let is_forgotten = !self.active_turns.contains_key(directory) && self.kept.remove(directory);
+        if is_forgotten {
+            self.abandoned.remove(directory);
+        }
+        is_forgotten
     }
 }
 
@@ -205,6 +229,26 @@ mod tests {
         }
         directories.end_turn(&ended("/w/a/b", first));
         assert!(!directories.is_in_use(Path::new("/w/a")));
+    }
+
+    #[test]
+    fn abandoned_directory_is_due_after_its_limit() {
+        let place = Path::new("/w/a");
+        let now = Instant::now();
+        let limit = Duration::from_mins(1);
+        let mut directories = TurnDirectories::default();
+        directories.abandon(Path::new("/w/b"), now);
+        let turn = ended("/w/a", directories.begin_turn(place));
+        directories.abandon(place, now);
+        assert!(directories.take_abandoned(now + limit, limit).is_empty(), "its turn is active");
+        directories.end_turn(&turn);
+        assert!(directories.take_abandoned(now, limit).is_empty());
+        assert_eq!(directories.take_abandoned(now + limit, limit), [place], "the other has no state");
+        assert!(directories.take_abandoned(now + limit, limit).is_empty(), "once");
+        directories.abandon(place, now);
+        let further = ended("/w/a", directories.begin_turn(place));
+        directories.end_turn(&further);
+        assert!(directories.take_abandoned(now + limit, limit).is_empty(), "it has another user");
     }
 
     #[test]

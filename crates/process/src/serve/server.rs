@@ -4,6 +4,7 @@ use super::directories::{EndedTurn, TurnDirectories};
 use super::dispatcher::EventDispatcher;
 use super::kill_batches::KillBatches;
 use super::lease::ServerLease;
+use super::memory_limit::memory_limit;
 use super::models::{err_no_model, err_no_variant, missing_variant};
 use super::process::ServerProcess;
 use super::start_error::err_unreachable;
@@ -30,18 +31,6 @@ const MEMORY_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// each time.
 const MAX_LOCKED_REQUESTS: u32 = 5;
 
-/// The lowest memory limit of a server, in bytes. An idle server takes 310 to 360 MB, and while it is recycled there
-/// are two.
-const MIN_MEMORY_LIMIT: u64 = 500 << 20;
-/// The number of active turns that fit into [`MIN_MEMORY_LIMIT`]: a lean server with eight turns and its successor stay
-/// below a gigabyte together.
-const TURNS_IN_MIN_LIMIT: usize = 8;
-/// The additional memory for each further active turn, in bytes. With many turns a server fills sooner. If it were
-/// recycled as early, turns would wait for starts most of the time: a new server has compiled nothing yet, and its
-/// first tasks cost twice as much processor time. A lean server with sixteen turns levels off at 0.9 to 1.2 GB, and is
-/// not recycled.
-const MEMORY_PER_FURTHER_TURN: u64 = 105 << 20;
-
 /// A server, and the state of its turns.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -51,9 +40,11 @@ pub(crate) struct Server {
     process: Option<ServerProcess>,
     exited: watch::Receiver<Option<String>>,
     directories: Mutex<TurnDirectories>,
+    /// The directories that are being evicted from the server's memory.
+    pub(super) evicting: watch::Sender<HashSet<PathBuf>>,
     kill_batches: KillBatches,
     /// The directories whose agents need no model that is missing.
-    known_agents: Mutex<HashSet<PathBuf>>,
+    pub(super) known_agents: Mutex<HashSet<PathBuf>>,
     /// The models that the server has, each with its variants if the server lists them.
     known_models: Mutex<HashMap<String, Option<Vec<String>>>>,
     /// When the memory may be checked again.
@@ -134,6 +125,7 @@ impl Server {
     ) -> Self {
         let dispatcher = EventDispatcher::start(client.clone());
         let directories = Mutex::default();
+        let evicting = watch::Sender::default();
         let kill_batches = KillBatches::default();
         let next_memory_check = Mutex::new(Instant::now());
         let baseline_memory = OnceLock::new();
@@ -147,6 +139,7 @@ impl Server {
             process,
             exited,
             directories,
+            evicting,
             kill_batches,
             known_agents,
             known_models,
@@ -260,7 +253,7 @@ impl Server {
     }
 
     // Held for plain look-ups and assignments only.
-    fn directories(&self) -> MutexGuard<'_, TurnDirectories> {
+    pub(super) fn directories(&self) -> MutexGuard<'_, TurnDirectories> {
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -312,17 +305,20 @@ impl Server {
         busy
     }
 
-    /// Registers a turn in a directory.
-    pub(crate) fn begin_turn(self: &Arc<Self>, directory: &Path) -> TurnGuard {
+    /// Registers a turn in a directory, and waits until the directory is not being evicted.
+    pub(crate) async fn begin_turn(self: &Arc<Self>, directory: &Path) -> TurnGuard {
         let began = self.directories().begin_turn(directory);
         let turn = EndedTurn { directory: directory.to_owned(), began };
-        TurnGuard { server: Arc::clone(self), turn, was_ended: false }
+        let guard = TurnGuard { server: Arc::clone(self), turn, was_ended: false };
+        // The sender is this server's.
+        self.evicting.subscribe().wait_for(|evicting| !evicting.contains(directory)).await.ok();
+        guard
     }
 
     /// Kills the processes that a finished turn left.
     ///
     /// A process that may belong to an active turn is left to that turn.
-    async fn kill_leftovers(self: &Arc<Self>, turn: EndedTurn) {
+    pub(super) async fn kill_leftovers(self: &Arc<Self>, turn: EndedTurn) {
         let Some(process) = &self.process else { return };
         let kill_leftovers = |mut ended: Vec<EndedTurn>| async move {
             let Some(since) = self.directories().take_deferred(&mut ended) else { return };
@@ -349,16 +345,9 @@ impl Server {
         self.directories().is_active()
     }
 
-    /// Releases the server's state for a directory, if a turn of ours worked there and none does now.
-    pub(crate) async fn dispose(&self, directory: &Path) {
-        if !self.directories().forget(directory) {
-            return;
-        }
-        self.known_agents.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
-        self.dispatcher.forget_plugin_failures(directory);
-        if let Err(error) = self.client.dispose(directory).await {
-            tracing::debug!(%error, "a directory could not be disposed of");
-        }
+    /// Returns whether it is a server that we started, with more than one active turn.
+    pub(crate) fn has_several_turns(&self) -> bool {
+        self.process.is_some() && self.directories().active_turn_count() > 1
     }
 
     /// Kills a server that we started, with its process tree.
@@ -385,7 +374,7 @@ impl Server {
     /// memory of the first call, which follows the server's first turn, and higher with many active turns: plugins and
     /// language servers are the user's choice. The memory that each further directory adds is never freed.
     pub(crate) fn baseline_limit(&self, memory: u64) -> u64 {
-        limit(*self.baseline_memory.get_or_init(|| memory), self.directories().active_turn_count())
+        memory_limit(*self.baseline_memory.get_or_init(|| memory), self.directories().active_turn_count())
     }
 
     /// Marks the server as being recycled. Returns `false` if it is already.
@@ -447,6 +436,11 @@ impl TurnGuard {
         &self.server
     }
 
+    /// Returns the turn as it will be known after its end.
+    pub(crate) fn turn(&self) -> &EndedTurn {
+        &self.turn
+    }
+
     /// Ends the turn, and kills the processes that it left.
     pub(crate) async fn end(mut self) {
         let server = Arc::clone(&self.server);
@@ -467,25 +461,5 @@ impl Drop for TurnGuard {
         }
         drop(directories);
         self.server.lease.announce_idle();
-    }
-}
-
-/// Returns the memory limit of a server that took `usual` bytes after its first turn, in bytes.
-fn limit(usual: u64, active_turn_count: usize) -> u64 {
-    let further = active_turn_count.saturating_sub(TURNS_IN_MIN_LIMIT) as u64;
-    (usual / 100 * 115).max(MIN_MEMORY_LIMIT + MEMORY_PER_FURTHER_TURN * further)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_limit_grows_with_plugins_and_turns() {
-        const MIB: u64 = 1 << 20;
-        assert_eq!(limit(350 * MIB, 5), 500 * MIB, "what is added to an idle server");
-        assert_eq!(limit(800 * MIB, 1), 920 * MIB, "a part more than what is usual with its plugins");
-        assert_eq!(limit(350 * MIB, 8), 500 * MIB, "with eight turns as well");
-        assert_eq!(limit(350 * MIB, 16), 1340 * MIB, "as much more for each");
     }
 }

@@ -10,21 +10,31 @@ use tokio::sync::mpsc::WeakSender;
 
 /// How many sessions are remembered after their turns. Continuing a forgotten session costs a request.
 const MAX_IDLE_SESSIONS: usize = 4096;
-/// How long a turn waits for another turn that is being killed in its session. An abort takes at most a second, and
-/// ending a server that ignores it a few more.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a turn waits for another turn that is leaving its session. An interrupt takes at most ten seconds, and ending
+/// a server that ignores it a few more.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The sessions, each with the consumer of its active turn.
+/// The use of a session.
+#[derive(Debug, Clone)]
+enum Occupancy {
+    Idle,
+    /// A turn with this consumer is active.
+    Active(WeakSender<Signal>),
+    /// A turn has been reported as ended, and its server may still be working on it.
+    Leaving,
+}
+
+/// The sessions of an executor.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    known: Mutex<HashMap<SessionId, Option<WeakSender<Signal>>>>,
+    known: Mutex<HashMap<SessionId, Occupancy>>,
     /// Notified when a turn has left its session.
     left: Notify,
 }
 
 impl Sessions {
     // Held for plain look-ups and assignments only.
-    fn known(&self) -> MutexGuard<'_, HashMap<SessionId, Option<WeakSender<Signal>>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<SessionId, Occupancy>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -41,35 +51,36 @@ impl Sessions {
     /// Acquires a session for a turn with this consumer, unless another turn has it.
     pub(crate) fn take(self: &Arc<Self>, session: &SessionId, consumer: WeakSender<Signal>) -> Option<TakenSession> {
         let mut known = self.known();
-        if known.get(session).is_some_and(Option::is_some) {
+        if known.get(session).is_some_and(|occupancy| !matches!(occupancy, Occupancy::Idle)) {
             return None;
         }
         if known.len() >= MAX_IDLE_SESSIONS {
-            known.retain(|_, consumer| consumer.is_some());
+            known.retain(|_, occupancy| !matches!(occupancy, Occupancy::Idle));
         }
-        known.insert(session.clone(), Some(consumer));
+        known.insert(session.clone(), Occupancy::Active(consumer));
         Some(TakenSession { sessions: Arc::clone(self), session: session.clone() })
     }
 
-    /// Waits until a turn that is being killed has left a session, at most [`KILL_TIMEOUT`]. The consumer of such a
-    /// turn is gone: the caller's runtime ended, or the caller dropped the turn to start another.
-    pub(crate) async fn wait_for_killed(&self, session: &SessionId) {
-        let is_killed = || {
-            let consumer = self.known().get(session).cloned().flatten();
-            consumer.is_some_and(|consumer| consumer.upgrade().is_none_or(|consumer| consumer.is_closed()))
+    /// Waits until a turn that is leaving a session has left it, at most [`LEAVE_TIMEOUT`]. Such a turn was interrupted,
+    /// or its consumer is gone: the caller's runtime ended, or the caller dropped the turn to start another.
+    pub(crate) async fn wait_for_leaving(&self, session: &SessionId) {
+        let is_leaving = || match self.known().get(session).cloned() {
+            Some(Occupancy::Active(consumer)) => consumer.upgrade().is_none_or(|consumer| consumer.is_closed()),
+            Some(Occupancy::Leaving) => true,
+            Some(Occupancy::Idle) | None => false,
         };
         let left = async {
             loop {
                 let mut left = pin!(self.left.notified());
                 left.as_mut().enable();
-                if !is_killed() {
+                if !is_leaving() {
                     return;
                 }
                 left.await;
             }
         };
         // If it takes longer, the session is busy.
-        tokio::time::timeout(KILL_TIMEOUT, left).await.ok();
+        tokio::time::timeout(LEAVE_TIMEOUT, left).await.ok();
     }
 }
 
@@ -79,11 +90,22 @@ pub(crate) struct TakenSession {
     session: SessionId,
 }
 
+impl TakenSession {
+    /// Lets further turns wait for the release of the session, whether the turn's consumer is gone or not.
+    pub(crate) fn leave(&self) {
+        self.set(Occupancy::Leaving);
+    }
+
+    fn set(&self, occupancy: Occupancy) {
+        if let Some(known) = self.sessions.known().get_mut(&self.session) {
+            *known = occupancy;
+        }
+    }
+}
+
 impl Drop for TakenSession {
     fn drop(&mut self) {
-        if let Some(consumer) = self.sessions.known().get_mut(&self.session) {
-            *consumer = None;
-        }
+        self.set(Occupancy::Idle);
         self.sessions.left.notify_waiters();
     }
 }
@@ -115,19 +137,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn turn_waits_only_for_killed_turn() {
+    async fn turn_waits_only_for_leaving_turn() {
         let (sessions, (consumer, receiver)) = (Arc::new(Sessions::default()), mpsc::channel(1));
         let taken = sessions.take(&SessionId::new("a"), consumer.downgrade());
         let began = tokio::time::Instant::now();
-        sessions.wait_for_killed(&SessionId::new("a")).await;
-        sessions.wait_for_killed(&SessionId::new("b")).await;
+        sessions.wait_for_leaving(&SessionId::new("a")).await;
+        sessions.wait_for_leaving(&SessionId::new("b")).await;
         assert_eq!(began.elapsed(), Duration::ZERO);
         drop(receiver);
         let session = SessionId::new("a");
-        tokio::join!(sessions.wait_for_killed(&session), async {
+        tokio::join!(sessions.wait_for_leaving(&session), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(taken);
         });
         assert_eq!(began.elapsed().as_secs(), 1);
+        let (consumer, _receiver) = mpsc::channel(1);
+        let taken = sessions.take(&session, consumer.downgrade()).unwrap();
+        taken.leave();
+        tokio::join!(sessions.wait_for_leaving(&session), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(taken);
+        });
+        assert_eq!(began.elapsed().as_secs(), 2);
     }
 }

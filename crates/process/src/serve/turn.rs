@@ -8,6 +8,7 @@ use super::dispatcher::Subscription;
 use super::extension_watch::ExtensionWatch;
 use super::mailbox::{Incoming, StreamItem};
 use super::server::{Server, TurnGuard};
+use super::unconfirmed_interrupt::UnconfirmedInterrupt;
 use crate::model_route::{self, RouteLease};
 use crate::protocol::turn::{Action, Actions, Input, Intake, Now, Tag, Timer, TurnProtocol};
 use crate::protocol::{ClientError, Request};
@@ -48,9 +49,15 @@ pub(crate) struct ServerTurn {
 pub(crate) struct FinishedTurn {
     send_queue: SendQueue,
     signals: mpsc::Sender<Signal>,
+    unconfirmed: Option<UnconfirmedInterrupt>,
 }
 
 impl FinishedTurn {
+    /// Returns the interrupt that the server has not confirmed, if the server stays alive because of its other turns.
+    pub(crate) fn take_unconfirmed(&mut self) -> Option<UnconfirmedInterrupt> {
+        self.unconfirmed.take()
+    }
+
     /// Delivers the last signals to the consumer.
     pub(crate) async fn deliver_end(mut self) {
         while self.send_queue.has_pending() {
@@ -82,7 +89,10 @@ struct Shell {
     /// The armed timers, at most one of each kind.
     timers: Vec<(Timer, Instant)>,
     end: Option<End>,
-    must_end_server: bool,
+    /// Whether the server must be ended, and then whether the turn was killed.
+    server_end: Option<bool>,
+    /// Whether the turn ends although the server has not confirmed its interrupt.
+    is_unconfirmed: bool,
 }
 
 impl ServerTurn {
@@ -107,14 +117,19 @@ impl ServerTurn {
             prompts: Vec::new(),
             timers: Vec::new(),
             end: None,
-            must_end_server: false,
+            server_end: None,
+            is_unconfirmed: false,
         };
         shell.send_queue.push(Signal::Session(shell.session.clone()));
         shell.step(Input::Start);
         let end = loop {
-            if std::mem::take(&mut shell.must_end_server) {
-                // The server's other turns end too, each with its own failure.
-                shell.server.end().await;
+            if let Some(is_killed) = shell.server_end.take() {
+                if !is_killed && shell.server.has_several_turns() {
+                    shell.is_unconfirmed = true;
+                } else {
+                    // The server's other turns end too, each with its own failure.
+                    shell.server.end().await;
+                }
             }
             if let Some(end) = shell.end.take() {
                 break end;
@@ -147,8 +162,14 @@ impl ServerTurn {
                 warning = shell.extensions.next() => shell.send_queue.push(warning),
             }
         };
+        let unconfirmed = shell.is_unconfirmed.then(|| UnconfirmedInterrupt {
+            server: Arc::downgrade(&shell.server),
+            session: shell.session.clone(),
+            request: shell.protocol.interrupt_request(),
+            turn: turn_guard.turn().clone(),
+        });
         let send_queue = shell.finish(end, turn_guard).await;
-        FinishedTurn { send_queue, signals }
+        FinishedTurn { send_queue, signals, unconfirmed }
     }
 }
 
@@ -213,7 +234,7 @@ impl Shell {
                 self.timers.retain(|(other, _)| *other != timer);
                 self.timers.push((timer, at));
             }
-            Action::EndServer => self.must_end_server = true,
+            Action::EndServer { is_killed } => self.server_end = Some(is_killed),
             Action::Fail { error, reported } => self.end = Some(End::Failed { error, reported }),
             Action::Finish(ending) => self.end = Some(End::Finished(ending)),
         }

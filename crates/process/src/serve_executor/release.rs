@@ -1,15 +1,39 @@
 //! Releases the state that servers keep for a task.
 
-use super::{Servers, Shared, SharedSources};
+use super::{ServeExecutor, Servers, Shared, SharedSources};
 use crate::serve::server::Server;
 use opencode_run_core::{FailureKind, SessionId, StartError, Task};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an attached server may take to release a directory after the turn. It may never answer.
 const ATTACHED_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a server without an idle timeout keeps the state of a directory whose user was dropped.
+const ABANDONED_TIMEOUT: Duration = Duration::from_mins(1);
+
+impl ServeExecutor {
+    /// Releases the state that the servers keep for a directory if it is not used for as long as a server may be idle: at the
+    /// end of the first turn after that. Returns at once, and works without a runtime.
+    pub fn abandon(&self, directory: &Path) {
+        match &self.shared.servers {
+            Servers::Own(pool) => pool.servers().iter().for_each(|server| server.abandon(directory)),
+            Servers::Attached(server) => server.abandon(directory),
+        }
+    }
+}
+
 impl Shared {
+    /// Returns how long a server keeps the state of a directory whose user was dropped.
+    pub(super) fn abandoned_timeout(&self) -> Duration {
+        let idle_timeout = match &self.servers {
+            Servers::Own(pool) => pool.launch().idle_timeout(),
+            Servers::Attached(_) => None,
+        };
+        idle_timeout.unwrap_or(ABANDONED_TIMEOUT)
+    }
+
     /// Releases the directory of a task on all servers, and deletes its session from opencode's history if `forget` is set.
     pub(super) async fn release(
         &self,

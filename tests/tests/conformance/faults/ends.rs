@@ -1,8 +1,9 @@
 //! Servers and turns that end early.
 
 use super::support::{
-    PLAIN, PLAIN_TEXT, Play, assert_answered, assert_interrupt_keeps_session, assert_interrupt_kills_server, ended,
-    said, start_until,
+    PLAIN, PLAIN_TEXT, Play, assert_answered, assert_interrupt_keeps_session, assert_interrupt_kills_server,
+    assert_unconfirmed_interrupt_spares_others, assert_unconfirmed_kill_ends_server, ended, said,
+    stalling_beside_others, start_until,
 };
 use opencode_run_core::{FailureKind, RunState, TurnFailure};
 use opencode_run_tests::script::{Act, SignalName, SpawnKind};
@@ -45,6 +46,20 @@ async fn server_crash_during_turn_fails_as_server_lost() {
 async fn unanswered_interrupt_kills_the_server() {
     let play = Play::new(stalling().fault(RouteFault::new("POST /session/*/abort", Fault::Nothing {}))).await;
     assert_interrupt_kills_server(play, PLAIN_TEXT).await;
+}
+
+fn unanswered_abort() -> Serving {
+    stalling_beside_others(PLAIN, "session.idle").fault(RouteFault::new("POST /session/*/abort", Fault::Nothing {}))
+}
+
+#[tokio::test]
+async fn unconfirmed_interrupt_spares_other_turns() {
+    assert_unconfirmed_interrupt_spares_others(Play::new(unanswered_abort()).await).await;
+}
+
+#[tokio::test]
+async fn unconfirmed_kill_ends_shared_server() {
+    assert_unconfirmed_kill_ends_server(Play::new(unanswered_abort()).await).await;
 }
 
 #[tokio::test]

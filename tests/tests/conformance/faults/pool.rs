@@ -3,7 +3,9 @@
 use super::super::stage::Stage;
 use opencode_run_core::{Executor, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunState, Task, TurnRunner};
 use opencode_run_process::{Launch, ServeExecutor};
-use opencode_run_tests::serve_script::Serving;
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::{Serving, TurnAct, TurnRule};
+use opencode_runner::Host;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::{Builder, Runtime};
@@ -133,5 +135,41 @@ async fn turn_waits_for_a_busy_server() {
     assert!(states.iter().all(|state| *state == RunState::Completed), "{states:?}");
     assert!(stage.live_servers().len() <= 1);
     drop(executor);
+    stage.end().await;
+}
+
+/// A server keeps the configuration, plugins and MCP servers of each directory in memory.
+#[tokio::test]
+async fn directory_of_dropped_runner_is_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("go");
+    let replay = || TurnAct::replay("1.18.33/plain-text");
+    let waits = TurnRule::every([Act::WaitForFile { path: file.clone() }.into(), replay()]).said("wait");
+    let stage = Stage::fake([], Serving::default().turn(waits).turn(TurnRule::every([replay()])));
+    let fake = stage.fake.as_ref().unwrap();
+    let timeout = Duration::from_millis(300);
+    let host = Host::builder().opencode(fake.executable()).environment(stage.sandbox.env().clone());
+    let host = host.server_idle_timeout(timeout).build().await.unwrap();
+    let runner = async |task: &str| {
+        let builder = host.runner().workspace(stage.sandbox.workspace()).task_name(task);
+        builder.build().await.unwrap()
+    };
+    let other = runner("other").await;
+    let waiting = other.start("wait").await.unwrap();
+    let one = runner("one").await;
+    assert_eq!(one.run("hello").await.unwrap().state, RunState::Completed);
+    drop(one);
+    tokio::time::sleep(2 * timeout).await;
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(waiting.wait().await.state, RunState::Completed);
+    let released = async || {
+        while fake.log_of("serve")[0].requests_of("POST /instance/dispose").is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), released()).await.unwrap();
+    drop((waiting, other));
+    host.shutdown().await;
+    drop(host);
     stage.end().await;
 }

@@ -3,7 +3,8 @@
 
 use super::support::{
     PLAIN_TEXT, Play, assert_answered, assert_interrupt_keeps_session, assert_interrupt_kills_server, assert_reopened,
-    assert_same_turn, ended, speak,
+    assert_same_turn, assert_unconfirmed_interrupt_spares_others, assert_unconfirmed_kill_ends_server, ended, speak,
+    stalling_beside_others,
 };
 use crate::stage::Stage;
 use opencode_run_core::{EventItem, FailureKind, Prompt, RunError, RunState, SessionId, TurnFailure};
@@ -216,6 +217,21 @@ async fn unanswered_interrupt_kills_the_server() {
         let play = Play::second(stalling.clone().fault(RouteFault::new("POST /api/session/*/interrupt", fault))).await;
         assert_interrupt_kills_server(play, PLAIN_TEXT).await;
     }
+}
+
+fn unanswered_interrupt() -> Serving {
+    let fault = RouteFault::new("POST /api/session/*/interrupt", Fault::Nothing {});
+    stalling_beside_others(PLAIN, "session.step.ended").fault(fault)
+}
+
+#[tokio::test]
+async fn unconfirmed_interrupt_spares_other_turns() {
+    assert_unconfirmed_interrupt_spares_others(Play::second(unanswered_interrupt()).await).await;
+}
+
+#[tokio::test]
+async fn unconfirmed_kill_ends_shared_server() {
+    assert_unconfirmed_kill_ends_server(Play::second(unanswered_interrupt()).await).await;
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use crate::stage::{LIMIT, Stage, Transport};
 use opencode_run_core::{
-    Event, EventItem, Executor, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunError, RunState, StartError,
-    Task, TurnEvent, TurnRecord, TurnRunner,
+    Event, EventItem, Executor, FailureKind, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunError, RunState,
+    StartError, Task, TurnEvent, TurnFailure, TurnRecord, TurnRunner,
 };
 use opencode_run_tests::Fake;
 use opencode_run_tests::fake_log::Invocation;
-use opencode_run_tests::serve_script::{Serving, TurnAct};
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::{Serving, TurnAct, TurnRule};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -176,4 +177,48 @@ pub(crate) async fn ended(runner: &TurnRunner) -> TurnRecord {
 
 pub(crate) async fn pause(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// Interrupts a stalling turn whose server does not confirm that, while another turn runs there. Asserts that the turn is
+/// reported as interrupted, that the other one completes, and that a further one gets another server.
+pub(crate) async fn assert_unconfirmed_interrupt_spares_others(play: Play) {
+    let one = play.runner("one");
+    let other = play.runner("other");
+    start_until(&one, "stall", said).await;
+    start_until(&other, "speak", said).await;
+    assert!(one.interrupt());
+    assert_eq!(ended(&one).await.state, RunState::Interrupted);
+    assert!(other.is_running(), "the server was ended");
+    let (further, record) = tokio::join!(play.turn("and now?"), ended(&other));
+    assert_answered(&record, &"word ".repeat(UNHURRIED));
+    assert_answered(&further, PLAIN_TEXT);
+    assert_eq!(play.fake().log_of("serve").len(), 2, "the server gets no further turn");
+    drop((one, other));
+    play.end().await;
+}
+
+/// The number of words of a turn that takes longer than an interrupt may, with 25 ms for each.
+const UNHURRIED: usize = 160;
+
+/// Returns a server of a turn that stalls after the start of `recording`, up to `until`, of one that takes longer than an
+/// interrupt may, and of turns of the whole recording.
+pub(crate) fn stalling_beside_others(recording: &str, until: &str) -> Serving {
+    let stall = TurnRule::every([TurnAct::replay(recording).until(until), Act::Stall {}.into()]).said("stall");
+    let speaks = TurnRule::every([speak(UNHURRIED as u64, 25)]).said("speak");
+    Serving::default().turn(stall).turn(speaks).turn(TurnRule::every([TurnAct::replay(recording)]))
+}
+
+/// Kills a stalling turn whose server does not confirm that, and asserts that the server is ended although it has another
+/// turn.
+pub(crate) async fn assert_unconfirmed_kill_ends_server(play: Play) {
+    let one = play.runner("one");
+    let other = play.runner("other");
+    start_until(&one, "stall", said).await;
+    start_until(&other, "speak", said).await;
+    assert!(one.kill());
+    assert_eq!(ended(&one).await.state, RunState::Interrupted);
+    assert_eq!(ended(&other).await.failure.as_ref().map(TurnFailure::kind), Some(FailureKind::ServerLost));
+    assert_eq!(play.count_servers_all_gone(), 1);
+    drop((one, other));
+    play.end().await;
 }

@@ -50,6 +50,7 @@ impl Turn {
             error: None,
             interrupts: Interrupts::default(),
             is_stopped: false,
+            is_killed: false,
             has_server_exited: false,
             phase: Phase::Preparing,
         }
@@ -197,9 +198,10 @@ impl TurnProtocol for Turn {
             Input::Queued(inputs) => self.take_queued(now, inputs, actions),
             Input::Answer(tag, answer) => self.answered(now, tag, answer, actions),
             Input::Decided { ask, answer, .. } => self.decided(&ask, &answer, actions),
-            Input::Control(control) => {
-                let limit = if control == Some(Control::Interrupt) { INTERRUPT_TIMEOUT } else { KILL_TIMEOUT };
-                self.stop(now, limit, actions);
+            Input::Control(Some(Control::Interrupt)) => self.stop(now, INTERRUPT_TIMEOUT, actions),
+            Input::Control(_) => {
+                self.is_killed = true;
+                self.stop(now, KILL_TIMEOUT, actions);
             }
             Input::Timer(Timer::Interrupt) => self.interrupt(now, actions),
             Input::Timer(Timer::Stop) => self.give_up(now, actions),
@@ -209,6 +211,10 @@ impl TurnProtocol for Turn {
             Input::ServerExited(_) => self.has_server_exited = true,
         }
         self.check_rest(now, actions);
+    }
+
+    fn interrupt_request(&self) -> Request {
+        self.request(Method::POST, api::abort(self.session.as_str()))
     }
 
     fn intake(&self) -> Intake {

@@ -55,6 +55,7 @@ pub(crate) struct Turn {
     /// The cancelled question, or the permission that was rejected without a message.
     rejected: Option<String>,
     is_stopped: bool,
+    is_killed: bool,
     stop_at: Option<Instant>,
     /// The resync in progress.
     resync: Option<Resync>,
@@ -93,6 +94,7 @@ impl Turn {
             refusal: None,
             rejected: None,
             is_stopped: false,
+            is_killed: false,
             stop_at: None,
             resync: None,
             missing: 0,
@@ -285,8 +287,7 @@ impl Turn {
     }
 
     fn interrupt(&self, now: Now, actions: &mut Actions) {
-        let route = api::session(&self.session, "interrupt");
-        actions.push(Action::Request(Tag::Interrupt, Request::new(Method::POST, route)));
+        actions.push(Action::Request(Tag::Interrupt, self.interrupt_request()));
         actions.push(Action::Arm(Timer::Interrupt, now.instant + INTERRUPT_INTERVAL));
     }
 
@@ -302,8 +303,7 @@ impl Turn {
             (Tag::Prepare, Err(error)) => self.fail(error, actions),
             (Tag::Prompt, Err(error)) => {
                 if error.leaves_work() {
-                    let route = api::session(&self.session, "interrupt");
-                    actions.push(Action::Request(Tag::CleanUp, Request::new(Method::POST, route)));
+                    actions.push(Action::Request(Tag::CleanUp, self.interrupt_request()));
                 }
                 self.fail(error, actions);
             }
@@ -351,13 +351,14 @@ impl TurnProtocol for Turn {
             Input::Queued(inputs) => inputs.into_iter().for_each(|input| self.step(now, input, actions)),
             Input::Answer(tag, answer) => self.answered(now, tag, answer, actions),
             Input::Decided { ask, session, answer } => self.decided(&ask, &session, &answer, actions),
-            Input::Control(control) => {
-                let limit = if control == Some(Control::Interrupt) { INTERRUPT_TIMEOUT } else { KILL_TIMEOUT };
-                self.stop(now, limit, actions);
+            Input::Control(Some(Control::Interrupt)) => self.stop(now, INTERRUPT_TIMEOUT, actions),
+            Input::Control(_) => {
+                self.is_killed = true;
+                self.stop(now, KILL_TIMEOUT, actions);
             }
             Input::Timer(Timer::Interrupt) => self.interrupt(now, actions),
             Input::Timer(Timer::Stop) => {
-                actions.push(Action::EndServer);
+                actions.push(Action::EndServer { is_killed: self.is_killed });
                 self.finish(Ending::Stopped, actions);
             }
             Input::Timer(Timer::Rest) => {}
@@ -375,8 +376,12 @@ impl TurnProtocol for Turn {
         if self.resync.is_some() { Intake::Closed } else { Intake::Paced }
     }
 
+    fn interrupt_request(&self) -> Request {
+        Request::new(Method::POST, api::session(&self.session, "interrupt"))
+    }
+
     fn last_request(&self) -> Option<Request> {
-        self.has_background.then(|| Request::new(Method::POST, api::session(&self.session, "interrupt")))
+        self.has_background.then(|| self.interrupt_request())
     }
 }
 

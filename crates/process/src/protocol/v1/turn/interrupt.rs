@@ -94,11 +94,11 @@ impl Turn {
     pub(super) fn give_up(&mut self, now: Now, actions: &mut Actions) {
         match &self.phase {
             Phase::Working | Phase::Resyncing(_) => {
-                actions.push(Action::EndServer);
+                actions.push(Action::EndServer { is_killed: self.is_killed });
                 self.finish(Ending::Stopped, actions);
             }
             Phase::Ending(Rest::Interrupt(_)) => {
-                actions.push(Action::EndServer);
+                actions.push(Action::EndServer { is_killed: self.is_killed });
                 self.wait_for_stream(now, actions);
             }
             Phase::Preparing | Phase::Ending(_) | Phase::Over => {}

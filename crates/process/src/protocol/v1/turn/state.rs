@@ -39,6 +39,7 @@ pub(crate) struct Turn {
     pub(super) error: Option<ReportedError>,
     pub(super) interrupts: Interrupts,
     pub(super) is_stopped: bool,
+    pub(super) is_killed: bool,
     pub(super) has_server_exited: bool,
     pub(super) phase: Phase,
 }

@@ -81,7 +81,7 @@ impl Played {
                     self.timers.retain(|armed| *armed != timer);
                     self.timers.push(timer);
                 }
-                Action::EndServer => self.has_ended_server = true,
+                Action::EndServer { .. } => self.has_ended_server = true,
                 Action::Fail { error, reported } => {
                     let failure = reported.unwrap_or(TurnFailure::Opencode { message: error.to_string() });
                     self.ends.push(Ending::Failed(failure));

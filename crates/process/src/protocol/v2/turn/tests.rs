@@ -125,7 +125,7 @@ impl Played {
                 Action::Finish(ending) => self.ending = Some(ending),
                 Action::Include(_)
                 | Action::Arm(..)
-                | Action::EndServer
+                | Action::EndServer { .. }
                 | Action::CancelRequests
                 | Action::TakeQueued => {}
             }
