@@ -5,8 +5,9 @@
 //! well.
 
 mod resync;
+mod resync_state;
 
-use self::resync::Resync;
+use self::resync_state::Resync;
 use super::api;
 use super::decoder::{Decoder, Field, error_of, field, form_of};
 use super::failures::ErrorInfo;
@@ -38,6 +39,7 @@ const NO_ANSWER: &str = "Nobody can answer: the run is unattended. Decide by you
 
 /// A turn.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact")]
 pub(crate) struct Turn {
     session: SessionId,
     directory: String,

@@ -104,7 +104,8 @@ fn of_session(server: Arc<Server>, method: &str, session: &str, rest: &[&str], b
 fn messages(server: &Server, session: &str, uri: &Uri) -> Response {
     let Some(known) = server.sessions().get(session).cloned() else { return no_session(session) };
     let number = |name: &str| parameter(uri, name).map(|value| value.parse::<usize>().unwrap_or_default());
-    let (skipped, limit) = (number("cursor").unwrap_or_default(), number("limit").unwrap_or(50));
+    let skipped = number("cursor").unwrap_or_default();
+    let limit = number("limit").unwrap_or(50);
     if !(1..=200).contains(&limit) {
         return reply(400, "application/json", r#"{"_tag":"InvalidRequestError","message":"limit"}"#);
     }

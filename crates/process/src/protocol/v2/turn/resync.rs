@@ -1,71 +1,19 @@
 //! Resyncs a turn after a disconnect.
 
+use super::resync_state::{MAX_SUB_AGENTS, Resync};
 use super::{End, MAX_MISSING, PROBE_INTERVAL, Progress, Turn};
 use crate::json_text::parse;
 use crate::protocol::request::Request;
 use crate::protocol::turn::{Action, Actions, Now, Tag, Timer};
 use crate::protocol::v2::api;
 use crate::protocol::v2::failures::ErrorInfo;
-use crate::protocol::v2::messages::{Messages, MissedEvents, Snapshot};
+use crate::protocol::v2::messages::{MissedEvents, Snapshot};
 use crate::protocol::{ClientError, SessionEvent, ids};
 use opencode_run_core::{Event, Observed, SessionId};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use std::collections::VecDeque;
-
-/// The maximum number of sub-agents that are read. Each costs a request, and an attached server could name ever more.
-const MAX_SUB_AGENTS: usize = 256;
-/// The maximum number of answers with messages that are read of a session.
-const MAX_PAGES: usize = 64;
-
-/// The state of a resync: first the sub-agents are listed, then the turn's session is read, then the sub-agents' sessions.
-#[derive(Debug, Default)]
-pub(super) struct Resync {
-    /// The number of lists of sub-agents that are being requested.
-    open_lists: usize,
-    /// The sub-agents whose messages are unread, with the times of their last activity.
-    unread: VecDeque<(SessionId, f64)>,
-    /// The messages of the turn's session. They are applied last: a sub-agent ends before the call that started it.
-    own: Option<Snapshot>,
-    /// The messages of the session that is being read.
-    messages: Messages,
-    /// The number of answers that they came in.
-    pages: usize,
-}
-
-impl Resync {
-    fn list_children(&mut self, parent: &SessionId, actions: &mut Actions) {
-        self.open_lists += 1;
-        let request = Request::new(Method::GET, api::SESSIONS);
-        let request = request.query(api::PARENT, parent.as_str()).query(api::LIMIT, MAX_SUB_AGENTS.to_string());
-        actions.push(Action::Request(Tag::SubAgents, request.retried()));
-    }
-
-    /// Adds messages of a session. Returns the cursor for older ones, if there may be some.
-    fn add_page(
-        &mut self,
-        answer: Result<String, ClientError>,
-        session: &SessionId,
-    ) -> Result<Option<String>, ClientError> {
-        self.pages += 1;
-        let next = answer.and_then(|text| self.messages.extend(&text));
-        if let Err(error) = &next {
-            tracing::warn!(%error, %session, "missed events could not be read");
-        }
-        Ok(next?.filter(|_| self.pages < MAX_PAGES))
-    }
-
-    /// Returns the next sub-agent that has been active since the turn's prompt. The others belong to earlier turns.
-    fn next_unread(&mut self) -> Option<SessionId> {
-        self.pages = 0;
-        let since = self.own.as_ref()?.since()?;
-        std::iter::from_fn(|| self.unread.pop_front())
-            .find(|(_, last_activity)| *last_activity >= since)
-            .map(|(session, _)| session)
-    }
-}
 
 /// A sub-agent in a list.
 #[derive(Deserialize)]
