@@ -31,6 +31,32 @@ pub(crate) fn write_stdout(mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes as many bytes to stdout as it takes without waiting, and returns their number. It is 0 for a file or a system
+/// that does not support this.
+///
+/// # Errors
+///
+/// If stdout cannot be written to; [`io::ErrorKind::BrokenPipe`] if its reader is gone.
+#[cfg(target_os = "linux")]
+pub(crate) fn write_stdout_now(bytes: &[u8]) -> io::Result<usize> {
+    use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+    if was_stdout_closed() {
+        return Err(Errno::BADF.into());
+    }
+    let stdout = io::stdout().lock();
+    // The maximum means the current position.
+    match pwritev2(&stdout, &[io::IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
+        Ok(written) => Ok(written),
+        Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS | Errno::PERM) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn write_stdout_now(_: &[u8]) -> io::Result<usize> {
+    Ok(0)
+}
+
 #[cfg(not(unix))]
 pub(crate) fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     use std::io::Write;

@@ -9,7 +9,7 @@ use super::messages::report_event;
 use super::output::{OutputError, Printer};
 use super::signals::Signals;
 use super::warnings;
-use opencode_run_core::{EventItem, FailureKind, Prompt, RunState, TurnFailure, TurnRecord};
+use opencode_run_core::{EventItem, Events, FailureKind, Prompt, RunState, TurnFailure, TurnRecord};
 use opencode_runner::{Runner, attachment_warnings};
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -58,29 +58,10 @@ pub(crate) async fn run(
     let ending = tokio::spawn(end_on_signals(Arc::clone(runner), signals.clone(), before, console));
     let watching = watched.then(|| tokio::spawn(watch(Arc::clone(runner))));
 
-    let mut output_error = None;
-    let mut events = runner.lossless_events().with_unknown();
-    while let Some(item) = events.next().await {
-        let EventItem::Event(event) = item else { continue };
-        let printing = async {
-            printer.before(&event).await?;
-            report_event(&event, console);
-            if let Some(live) = console.live {
-                live.apply(&event);
-            }
-            printer.event(&event).await
-        };
-        let written = tokio::select! {
-            written = printing => written,
-            () = output_timeout(runner) => Err(OutputError::Stuck),
-        };
-        if let Err(error) = written {
-            runner.interrupt();
-            output_error = Some(error);
-            break;
-        }
+    let output_error = print_events(runner, printer, console).await.err();
+    if output_error.is_some() {
+        runner.interrupt();
     }
-    drop(events);
     let turn = runner.wait().await;
     console.end_live();
     ending.abort();
@@ -94,6 +75,55 @@ pub(crate) async fn run(
         .as_ref()
         .map(|failure| advice::describe(failure, runner.model_of_last_turn().as_ref(), &runner.conversation()));
     Ok(Some(Finished { turn, output_error, error }))
+}
+
+/// Prints the events of a turn to the last one.
+async fn print_events(runner: &Runner, printer: &mut Printer, console: Console) -> Result<(), OutputError> {
+    let mut events = runner.lossless_events().with_unknown();
+    while let Some(item) = next_item(&mut events, runner, printer).await? {
+        let EventItem::Event(event) = item else { continue };
+        let printing = async {
+            printer.before(&event).await?;
+            report_event(&event, console);
+            if let Some(live) = console.live {
+                live.apply(&event);
+            }
+            printer.event(&event).await
+        };
+        unless_stuck(runner, printing).await?;
+    }
+    Ok(())
+}
+
+/// Returns the next item of a turn. If it has to be awaited, the output is written before.
+async fn next_item(
+    events: &mut Events,
+    runner: &Runner,
+    printer: &mut Printer,
+) -> Result<Option<EventItem>, OutputError> {
+    tokio::select! {
+        biased;
+        item = events.next() => return Ok(item),
+        () = std::future::ready(()) => {}
+    }
+    unless_stuck(runner, printer.flush()).await?;
+    // Text streams faster than a person reads: on a terminal, what comes in this time is printed together.
+    if let Some(interval) = printer.interval() {
+        tokio::time::sleep(interval).await;
+    }
+    Ok(events.next().await)
+}
+
+/// Waits for a write until the turn's end and its timeout.
+async fn unless_stuck(
+    runner: &Runner,
+    writing: impl Future<Output = Result<(), OutputError>>,
+) -> Result<(), OutputError> {
+    tokio::select! {
+        biased;
+        written = writing => written,
+        () = output_timeout(runner) => Err(OutputError::Stuck),
+    }
 }
 
 /// Starts a turn, unless a signal arrives before that. The first turn on a server waits for the server to start. A

@@ -9,6 +9,7 @@ pub(crate) mod lease;
 pub(crate) mod mailbox;
 mod memory_limit;
 mod models;
+mod pace;
 pub(crate) mod pool;
 pub(crate) mod process;
 mod refusal;

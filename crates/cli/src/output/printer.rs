@@ -10,11 +10,20 @@ use crate::console::Console;
 use crate::live::SharedAnswer;
 use opencode_run_core::{Event, TurnEvent};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The interval of writing to a terminal while text streams. It is too short for a person to notice.
+const TERMINAL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The maximum length in bytes of pieces before they are printed.
+const MAX_PIECES: usize = 64 << 10;
 
 /// Prints a turn on stdout.
 #[derive(Debug)]
 pub(crate) struct Printer {
     stdout: Stdout,
+    /// The pieces of the answer since the last flush.
+    pieces: String,
     way: Way,
     /// The form of the answer if it is printed as text.
     answer: SharedAnswer,
@@ -57,7 +66,8 @@ impl Printer {
             OutputFormat::Text => TextKind::Plain,
             OutputFormat::Json | OutputFormat::StreamJson => TextKind::Json,
         };
-        Self { stdout: Stdout::new(kind), way, answer: Arc::new(Mutex::new(AnswerWriter::Raw)), said: None }
+        let answer = Arc::new(Mutex::new(AnswerWriter::Raw));
+        Self { stdout: Stdout::new(kind), pieces: String::new(), way, answer, said: None }
     }
 
     /// Renders the answer if stdout is a terminal, unless the plain text is wanted.
@@ -80,31 +90,60 @@ impl Printer {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prints the buffered part of the answer if an event follows it, so that messages about the event are below
-    /// it.
+    /// Prints everything before an event that is not a delta, so that messages about the event are below it.
     pub(crate) async fn before(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
         match event.observed.event {
+            _ if is_delta(event) => Ok(()),
             Event::Tool(_) | Event::StepFinish { .. } | Event::Permission(_) | Event::Question(_) | Event::Error(_) => {
-                self.flush().await
+                self.finish_answer().await
             }
-            _ => Ok(()),
+            _ => self.flush().await,
         }
     }
 
-    async fn flush(&mut self) -> Result<(), OutputError> {
+    /// Prints the answer so far, including a line that is still open.
+    async fn finish_answer(&mut self) -> Result<(), OutputError> {
+        self.queue_pieces().await?;
         let text = self.answer().flush();
-        self.stdout.write_rendered(text).await
+        self.stdout.queue_rendered(&text).await?;
+        self.stdout.flush().await
     }
 
-    /// Prints the output of an event.
+    /// Writes what the printed events have queued.
+    pub(crate) async fn flush(&mut self) -> Result<(), OutputError> {
+        self.queue_pieces().await?;
+        self.stdout.flush().await
+    }
+
+    async fn queue_pieces(&mut self) -> Result<(), OutputError> {
+        if self.pieces.is_empty() {
+            return Ok(());
+        }
+        let pieces = std::mem::take(&mut self.pieces);
+        let (text, is_raw) = {
+            let mut answer = self.answer();
+            (answer.push(&pieces), answer.is_raw())
+        };
+        if is_raw { self.stdout.queue(text).await } else { self.stdout.queue_rendered(&text).await }
+    }
+
+    /// Returns the minimum interval of writing; `None` if each event is written immediately.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        self.stdout.is_terminal().then_some(TERMINAL_INTERVAL)
+    }
+
+    /// Prints the output of an event. The output of a delta is only queued.
     pub(crate) async fn event(&mut self, event: &TurnEvent) -> Result<(), OutputError> {
         match &mut self.way {
             Way::Text(stream) => {
                 let piece = stream.piece(event);
                 self.piece(&piece).await?;
             }
-            Way::StreamJson => self.stdout.write(stream_json::event_line(event)).await?,
+            Way::StreamJson => self.stdout.queue(stream_json::event_line(event)).await?,
             Way::AtTheEnd | Way::Value | Way::Json => {}
+        }
+        if !is_delta(event) {
+            self.flush().await?;
         }
         if let Some(said) = &self.said {
             said.note(event);
@@ -113,18 +152,15 @@ impl Printer {
     }
 
     async fn piece(&mut self, piece: &str) -> Result<(), OutputError> {
-        let (text, is_raw) = {
-            let mut answer = self.answer();
-            (answer.push(piece), answer.is_raw())
-        };
-        if is_raw { self.stdout.write(text).await } else { self.stdout.write_rendered(text).await }
+        self.pieces.push_str(piece);
+        if self.pieces.len() > MAX_PIECES { self.queue_pieces().await } else { Ok(()) }
     }
 
     /// Prints the end. `markdown` replaces the answer if it is given.
     pub(crate) async fn end(&mut self, report: &Report<'_>, markdown: Option<&str>) -> Result<(), OutputError> {
         let is_raw = self.answer().is_raw();
         let text = match &self.way {
-            Way::Text(_) if !is_raw => return self.flush().await,
+            Way::Text(_) if !is_raw => return self.finish_answer().await,
             Way::Text(stream) if stream.any() => "\n".to_owned(),
             Way::Text(_) => String::new(),
             Way::AtTheEnd => {
@@ -135,7 +171,7 @@ impl Printer {
                     self.piece(piece).await?;
                 }
                 if !is_raw {
-                    return self.flush().await;
+                    return self.finish_answer().await;
                 }
                 if report.output.is_empty() { String::new() } else { "\n".to_owned() }
             }
@@ -143,6 +179,12 @@ impl Printer {
             Way::Json => last_line(report, OutputFormat::Json),
             Way::StreamJson => last_line(report, OutputFormat::StreamJson),
         };
+        self.queue_pieces().await?;
         self.stdout.write(text).await
     }
+}
+
+/// Returns whether an event is a piece of text that streams.
+const fn is_delta(event: &TurnEvent) -> bool {
+    matches!(event.observed.event, Event::TextDelta { .. } | Event::ReasoningDelta { .. })
 }

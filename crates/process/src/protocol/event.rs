@@ -18,6 +18,11 @@ pub(crate) struct SessionEvent {
 }
 
 impl SessionEvent {
+    /// Returns whether it is a piece of a text that streams.
+    pub(crate) fn is_delta(&self) -> bool {
+        self.kind.rsplit('.').next() == Some("delta")
+    }
+
     /// Returns whether it reports an error, from which a later step may have recovered.
     pub(crate) fn is_error(&self) -> bool {
         self.kind == "session.error"

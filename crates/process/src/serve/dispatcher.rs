@@ -1,6 +1,7 @@
 //! Reads a server's single event stream and dispatches each event to its turn.
 
 use super::mailbox::{MailboxSender, TurnMailbox, mailbox};
+use super::pace::Pace;
 use crate::backoff;
 use crate::lines::{Line, Lines};
 use crate::protocol::{Client, ClientError, SessionEvent};
@@ -234,8 +235,9 @@ async fn deliver_all(
     connection: &watch::Sender<bool>,
 ) -> bool {
     let mut lines = Lines::new(stream, MAX_EVENT_BYTES);
+    let mut pace = Pace::new();
     let mut is_open = false;
-    while let Ok(Some(line)) = tokio::time::timeout(SILENCE_TIMEOUT, lines.next()).await {
+    while let Ok(Some(line)) = tokio::time::timeout(SILENCE_TIMEOUT, pace.next(lines.next())).await {
         match line {
             Line::Whole(line) => {
                 let Some(data) = line.strip_prefix(b"data:") else { continue };
@@ -251,6 +253,7 @@ async fn deliver_all(
                     }
                     continue;
                 };
+                pace.note(event.is_delta());
                 let is_behind = lock(subscribers).deliver(event);
                 if is_behind {
                     // On a single-threaded runtime the reader would otherwise keep the turn from catching up.
