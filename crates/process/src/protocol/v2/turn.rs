@@ -56,7 +56,6 @@ pub(crate) struct Turn {
     refusal: Option<String>,
     /// The cancelled question, or the permission that was rejected without a message.
     rejected: Option<String>,
-    is_stopped: bool,
     is_killed: bool,
     stop_at: Option<Instant>,
     /// The resync in progress.
@@ -95,7 +94,6 @@ impl Turn {
             asks: PendingAsks::new(denies),
             refusal: None,
             rejected: None,
-            is_stopped: false,
             is_killed: false,
             stop_at: None,
             resync: None,
@@ -107,7 +105,7 @@ impl Turn {
 
     fn prepare(&mut self, actions: &mut Actions) {
         match self.preparation.pop_front() {
-            _ if self.is_stopped => self.finish(Ending::Stopped, actions),
+            _ if self.is_stopped() => self.finish(Ending::Stopped, actions),
             Some(request) => actions.push(Action::Request(Tag::Prepare, request)),
             None => self.send_prompt(actions),
         }
@@ -229,7 +227,7 @@ impl Turn {
         }
         let ending = match end {
             End::Succeeded => return self.succeeded(now, actions),
-            _ if self.is_stopped => Ending::Stopped,
+            _ if self.is_stopped() => Ending::Stopped,
             End::Failed(error) => Ending::Failed(error.failure()),
             End::Interrupted { is_shutdown: true } => {
                 let message = || "opencode ended the turn and gave no reason".to_owned();
@@ -244,13 +242,14 @@ impl Turn {
     }
 
     fn succeeded(&mut self, now: Now, actions: &mut Actions) {
+        let is_stopped = self.is_stopped();
         let Some(structured) = &mut self.structured else { return self.finish(Ending::Finished, actions) };
         match structured.value(self.decoder.last_text()) {
             Ok(value) => {
                 actions.push(Action::Emit(Signal::Structured(value)));
                 self.finish(Ending::Finished, actions);
             }
-            Err(_) if self.is_stopped => self.finish(Ending::Stopped, actions),
+            Err(_) if is_stopped => self.finish(Ending::Stopped, actions),
             Err(why) if structured.was_repaired => {
                 self.finish(Ending::Failed(TurnFailure::Schema { message: why }), actions);
             }
@@ -277,15 +276,21 @@ impl Turn {
     /// Starts to interrupt the turn.
     fn stop(&mut self, now: Now, limit: Duration, actions: &mut Actions) {
         let stop_at = now.instant + limit;
-        self.is_stopped = true;
+        let is_earlier = self.stop_at.is_none_or(|earlier| stop_at < earlier);
+        if is_earlier {
+            self.stop_at = Some(stop_at);
+        }
         if self.progress == Progress::Preparing {
             return self.finish(Ending::Stopped, actions);
         }
-        if self.stop_at.is_none_or(|earlier| stop_at < earlier) {
-            self.stop_at = Some(stop_at);
+        if is_earlier {
             actions.push(Action::Arm(Timer::Stop, stop_at));
         }
         self.interrupt(now, actions);
+    }
+
+    const fn is_stopped(&self) -> bool {
+        self.stop_at.is_some()
     }
 
     fn interrupt(&self, now: Now, actions: &mut Actions) {
@@ -301,7 +306,7 @@ impl Turn {
         match (tag, answer) {
             // An entry that must be removed may be absent already.
             (Tag::Prepare, Ok(_) | Err(ClientError::NotFound(_))) => self.prepare(actions),
-            (Tag::Prepare | Tag::Prompt, Err(_)) if self.is_stopped => self.finish(Ending::Stopped, actions),
+            (Tag::Prepare | Tag::Prompt, Err(_)) if self.is_stopped() => self.finish(Ending::Stopped, actions),
             (Tag::Prepare, Err(error)) => self.fail(error, actions),
             (Tag::Prompt, Err(error)) => {
                 if error.leaves_work() {
@@ -311,7 +316,7 @@ impl Turn {
             }
             (Tag::Reply(id), _) => {
                 self.asks.answered(id, actions);
-                if self.refusal.is_some() && !self.is_stopped {
+                if self.refusal.is_some() && !self.is_stopped() {
                     self.stop(now, INTERRUPT_TIMEOUT, actions);
                 }
             }
@@ -367,7 +372,7 @@ impl TurnProtocol for Turn {
             Input::Timer(Timer::Probe) => {
                 actions.push(Action::Request(Tag::Active, Request::new(Method::GET, api::ACTIVE)));
             }
-            Input::ServerExited(_) if self.is_stopped => self.finish(Ending::Stopped, actions),
+            Input::ServerExited(_) if self.is_stopped() => self.finish(Ending::Stopped, actions),
             Input::ServerExited(message) => {
                 self.finish(Ending::Failed(TurnFailure::ServerLost { message }), actions);
             }
