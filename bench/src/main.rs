@@ -55,6 +55,8 @@ enum Section {
     Second,
     /// A million text deltas from the fake server
     Deltas,
+    /// A thousand text deltas a second on a terminal and into a pipe
+    Streaming,
     /// The events of many live sessions through one connection to the fake server
     Crowd,
     /// Batches against the executor alone: on the fake, in new directories, with repositories; a file of a million tasks
@@ -92,6 +94,7 @@ fn measure(arguments: &Arguments, programs: &Programs) -> Result<(), Box<dyn Err
                 Section::Cold => sections::cold::measure(programs, quick, &mut report).await,
                 Section::Second => sections::second::measure(programs, quick, &mut report).await,
                 Section::Deltas => sections::deltas::measure(programs, quick, &mut report).await,
+                Section::Streaming => sections::streaming::measure(programs, quick, &mut report),
                 Section::Crowd => sections::crowd::measure(programs, quick, &mut report).await,
                 Section::Batch => sections::batch::measure(programs, quick, &mut report).await,
                 Section::Bounds => sections::bounds::measure(programs, quick, &mut report).await,

@@ -7,4 +7,5 @@ pub(crate) mod crowd;
 pub(crate) mod deltas;
 pub(crate) mod isolated;
 pub(crate) mod second;
+pub(crate) mod streaming;
 pub(crate) mod turns;

@@ -21,6 +21,7 @@ mod sandbox;
 pub mod script;
 pub mod serve_recording;
 pub mod serve_script;
+pub mod terminal;
 mod worker;
 
 #[doc(hidden)]

@@ -2,11 +2,10 @@
 
 use opencode_run_tests::script::{Act, SignalName, SpawnKind, Stream};
 use opencode_run_tests::serve_script::Serving;
+use opencode_run_tests::terminal::spawn_on_terminal;
 use opencode_run_tests::{Fake, FakeScript, Sandbox, fake_opencode_bin, opencode_run_bin};
-use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Termios, Winsize};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -167,7 +166,7 @@ pub(crate) struct Running {
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
     /// The other end of its terminal, if it has one.
-    terminal: Option<OwnedFd>,
+    terminal: Option<File>,
 }
 
 impl Running {
@@ -201,18 +200,7 @@ impl Running {
 
     /// Starts the command on a terminal of this size, and returns the modes that the terminal had before.
     pub(crate) fn spawn_on_terminal_with(command: &Command, size: Winsize) -> (Self, Termios) {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let terminal = openpt(flags).unwrap();
-        unlockpt(&terminal).unwrap();
-        tcsetwinsize(&terminal, size).unwrap();
-        let modes = tcgetattr(&terminal).unwrap();
-        let end = || ioctl_tiocgptpeer(&terminal, flags).unwrap();
-        // The shell creates a session with the terminal on stdin, and becomes the command.
-        let mut on_terminal = Command::new("setsid");
-        on_terminal.arg("--ctty").arg(command.get_program()).args(command.get_args());
-        on_terminal.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        on_terminal.current_dir(command.get_current_dir().unwrap()).stdin(end()).stdout(end()).stderr(end());
-        let child = on_terminal.spawn().unwrap();
+        let (child, terminal, modes) = spawn_on_terminal(command, size).unwrap();
         (Self { child, began: Instant::now(), stdout: None, stderr: None, terminal: Some(terminal) }, modes)
     }
 
@@ -229,7 +217,7 @@ impl Running {
 
     /// Returns the other end of its terminal.
     pub(crate) fn take_terminal(&mut self) -> File {
-        File::from(self.terminal.take().unwrap())
+        self.terminal.take().unwrap()
     }
 
     /// Closes its terminal.
