@@ -18,6 +18,7 @@ use opencode_run_markdown::visible;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::Duration;
 
 /// A line of the table.
@@ -72,8 +73,10 @@ pub(crate) async fn clean(args: CleanArgs, console: Console) -> Code {
     let agreed: BTreeSet<String> = found.iter().filter(is_selected).map(|found| found.shown.clone()).collect();
     let chosen: Vec<_> = found.into_iter().filter(|found| selected.contains(&found.kind)).collect();
     let mut is_complete = true;
-    let tasks: Vec<_> =
-        chosen.iter().filter(|found| found.kind == CleanKind::Tasks).map(|found| found.shown.clone()).collect();
+    let shown =
+        |kind: CleanKind| chosen.iter().filter(move |found| found.kind == kind).map(|found| found.shown.clone());
+    let tasks: Vec<_> = shown(CleanKind::Tasks).collect();
+    let journals: Vec<_> = shown(CleanKind::Journals).collect();
     // Deleting sessions locks the journals of their tasks, so the locks of the found items must be released first.
     let requests = chosen.iter().filter_map(Found::session).collect::<Vec<_>>();
     drop(chosen);
@@ -106,6 +109,9 @@ pub(crate) async fn clean(args: CleanArgs, console: Console) -> Code {
             }
         }
     }
+    // A session is deleted with its journal.
+    let is_gone = |path: &&String| Path::new(path).symlink_metadata().is_err();
+    row(&mut rows, CleanKind::Journals).removed = journals.iter().filter(is_gone).count();
     match print(&rows, &selected, &args).await {
         Code::OK if !is_complete => Code::TURN_FAILED,
         code => code,

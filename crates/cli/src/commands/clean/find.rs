@@ -168,6 +168,11 @@ fn of_journals(
         if !chosen {
             continue;
         }
+        let is_task = is_directory_of_task(&directory, &journals) && is_unlocked(folder, &directory, journals.len());
+        // Without its session and journals, a directory that is in use could never be found again.
+        if is_task && uses.is_used(&directory) {
+            continue;
+        }
         for journal in journals.iter().filter(|journal| wants(CleanKind::Sessions) && !journal.task.isolated) {
             // opencode deletes a session in its directory.
             if let Some(session) = journal.created_session.clone().filter(|_| directory.is_dir()) {
@@ -177,8 +182,7 @@ fn of_journals(
                 found.push(Found { kind: CleanKind::Sessions, shown, bytes: 0, item });
             }
         }
-        let is_task = is_directory_of_task(&directory, &journals) && is_unlocked(folder, &directory, journals.len());
-        if wants(CleanKind::Tasks) && is_task && !uses.is_used(&directory) {
+        if wants(CleanKind::Tasks) && is_task {
             let shown = directory.display().to_string();
             let bytes = size_of(&directory);
             let held = if wants(CleanKind::Journals) { Vec::new() } else { std::mem::take(&mut journals) };

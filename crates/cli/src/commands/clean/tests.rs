@@ -98,7 +98,9 @@ fn directory_in_use_by_process_is_kept() {
     let task = used.parent().unwrap();
     drop(journal(&places, "used", task));
     let mut sleeper = std::process::Command::new("sleep").arg("60").current_dir(&used).spawn().unwrap();
-    assert!(shown(&places, CleanKind::Tasks).is_empty());
+    for kind in [CleanKind::Tasks, CleanKind::Sessions, CleanKind::Journals] {
+        assert!(shown(&places, kind).is_empty(), "{kind:?} of a task that is in use");
+    }
     sleeper.kill().unwrap();
     sleeper.wait().unwrap();
     assert_eq!(shown(&places, CleanKind::Tasks), [task.to_str().unwrap()]);
