@@ -189,3 +189,29 @@ fn signals_have_their_exit_codes() {
         stage.sandbox.assert_nothing_alive();
     }
 }
+
+#[test]
+fn closed_terminal_lets_running_tasks_finish() {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    let stage = Stage::new(40, Duration::from_secs(1));
+    let results = stage.path("r.jsonl");
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = openpt(flags).unwrap();
+    unlockpt(&terminal).unwrap();
+    let end = || ioctl_tiocgptpeer(&terminal, flags).unwrap();
+    let batch = stage.batch(&results, &["--jobs", "2"]);
+    let mut command = stage.sandbox.command("setsid");
+    command.arg("--ctty").arg(batch.get_program()).args(batch.get_args());
+    let mut running = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    rustix::fs::fcntl_setfl(&terminal, rustix::fs::OFlags::NONBLOCK).unwrap();
+    wait_until("the first tasks end", || {
+        // An unread terminal would block the progress display.
+        while rustix::io::read(&terminal, &mut [0; 4096][..]).is_ok_and(|count| count > 0) {}
+        lines(&results).len() >= 2
+    });
+    drop(terminal);
+    assert_eq!(running.wait().unwrap().code(), Some(129));
+    let completed = completed(&results);
+    assert!((2..40).contains(&completed.len()) && completed.values().all(|count| *count == 1), "{completed:?}");
+    stage.sandbox.assert_nothing_alive();
+}

@@ -78,12 +78,13 @@ impl BatchProgress {
         self.apart(|| console.note(text));
     }
 
-    /// Prints while the bars are hidden.
+    /// Prints where the bars were; the next tick draws them below.
     fn apart(&self, print: impl FnOnce()) {
-        match &self.bars {
-            Some(bars) => bars.all.suspend(print),
-            None => print(),
+        if let Some(bars) = &self.bars {
+            // `suspend` panics if the terminal was closed.
+            bars.all.clear().ok();
         }
+        print();
     }
 
     fn line(&mut self, status: &Status, result: &TaskResult, standing: Standing, retry_in: Option<Duration>) -> String {
