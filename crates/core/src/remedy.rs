@@ -61,6 +61,8 @@ pub enum Remedy {
     OmitDirectory,
     /// Configure the model source of the previous turn again, or name a model.
     NameModelOrSource,
+    /// Correct the configuration of opencode, or name a model.
+    CorrectConfigurationOrNameModel,
 }
 
 impl Remedy {
@@ -106,6 +108,7 @@ impl fmt::Display for Remedy {
             }
             Self::OmitDirectory => "omit the directory: a session works in its own",
             Self::NameModelOrSource => "configure the model source again, or name a model",
+            Self::CorrectConfigurationOrNameModel => "correct it, or name a model",
         })
     }
 }

@@ -103,6 +103,8 @@ fn prompt_is_not_sent_with_broken_configuration() {
         let done = stage.run(["--output-format", "json", "SECRET"]).with_code(3);
         let error = done.json()["error"].take();
         assert_eq!(error["kind"], "config", "{way}: {error}");
+        let hint = error["hint"].as_str().unwrap();
+        assert!(hint.contains("--model") || hint.contains("correct the variable"), "{way}: {error}");
         assert_eq!((network.hosted(), stage.requests().len()), (Vec::new(), 0), "{way}");
         stage.end();
     }

@@ -104,7 +104,7 @@ impl Client {
             (Self::V2(client), Some(model)) => {
                 client.new_session(new.directory, new.title, model, new.variant, new.agent).await
             }
-            (Self::V2(_), None) => Err(ClientError::Configuration("no model was named".to_owned())),
+            (Self::V2(_), None) => Err(ClientError::NoModel("it names no model".to_owned())),
         }
     }
 

@@ -49,6 +49,9 @@ pub(crate) enum ClientError {
     /// opencode rejects the user's configuration.
     #[error("opencode does not accept its configuration: {0}")]
     Configuration(String),
+    /// The user's configuration names no model that can be used. opencode 2 ignores that, and uses a model that it hosts.
+    #[error("the configuration of opencode has no usable model: {0}")]
+    NoModel(String),
     /// A session was created in another directory than the requested one.
     #[error("opencode would work in {} instead of {}", answered.display(), asked.display())]
     OtherDirectory {
@@ -85,6 +88,7 @@ impl ClientError {
             | Self::Configuration(_)
             | Self::Locked
             | Self::NoAgent(_)
+            | Self::NoModel(_)
             | Self::OtherDirectory { .. } => false,
         }
     }

@@ -398,7 +398,9 @@ impl Server {
                 let exit = exit.ok().and_then(Result::ok).and_then(|exit| exit.clone());
                 TurnFailure::ServerLost { message: exit.unwrap_or(why) }
             }
-            ClientError::Configuration(message) => TurnFailure::Configuration { message },
+            ClientError::Configuration(message) | ClientError::NoModel(message) => {
+                TurnFailure::Configuration { message }
+            }
             ClientError::NoAgent(agent) => TurnFailure::AgentNotFound { agent },
             ClientError::NotFound(_) => TurnFailure::SessionNotFound { session: session.clone() },
             ClientError::Refused { status, message, reference } => {

@@ -7,12 +7,13 @@ use opencode_run_core::{FailureKind, Remedy, SessionId, StartError, TurnFailure}
 pub(crate) fn err_unreachable(error: &ClientError) -> StartError {
     let remedy = match error {
         ClientError::Configuration(_) => Remedy::advice("correct it: opencode itself rejects it too"),
+        ClientError::NoModel(_) => Remedy::CorrectConfigurationOrNameModel,
         ClientError::Unauthorized => Remedy::advice(format!("set {SERVER_CREDENTIALS} to the server's own")),
         ClientError::Locked => Remedy::IsolateDatabase,
         _ => Remedy::advice("check that an opencode server runs at this address"),
     };
     let kind = match error {
-        ClientError::Unauthorized | ClientError::Configuration(_) => FailureKind::Config,
+        ClientError::Unauthorized | ClientError::Configuration(_) | ClientError::NoModel(_) => FailureKind::Config,
         _ => FailureKind::Opencode,
     };
     StartError::new(kind, error.to_string()).remedy(remedy)

@@ -149,7 +149,7 @@ impl Client {
             return Ok(model);
         }
         if let Some(why) = self.broken_configuration(directory).await? {
-            return Err(ClientError::Configuration(why));
+            return Err(ClientError::NoModel(why));
         }
         let began = Instant::now();
         loop {
@@ -158,13 +158,11 @@ impl Client {
                 Some(model) if model.provider != HOSTED => return Ok(model.name()),
                 Some(model) => {
                     let name = model.name();
-                    return Err(ClientError::Configuration(format!(
-                        "it names no model that exists, so the prompt would go to {name}, which opencode hosts; name a model \
-                         if that is what you want"
-                    )));
+                    let why = format!("opencode would send the prompt to {name}, which it hosts itself");
+                    return Err(ClientError::NoModel(why));
                 }
                 None if began.elapsed() >= LOAD_TIMEOUT => {
-                    return Err(ClientError::Configuration("it has no model".to_owned()));
+                    return Err(ClientError::NoModel("it names no model".to_owned()));
                 }
                 None => tokio::time::sleep(LOAD_INTERVAL).await,
             }
