@@ -39,7 +39,6 @@ const NO_ANSWER: &str = "Nobody can answer: the run is unattended. Decide by you
 
 /// A turn.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact")]
 pub(crate) struct Turn {
     session: SessionId,
     directory: String,
