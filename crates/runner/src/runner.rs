@@ -164,7 +164,7 @@ impl Runner {
     ///
     /// # Errors
     ///
-    /// If the session or the directory could not be deleted. The server has ended nevertheless.
+    /// If the session or the directory could not be deleted. The server has ended nevertheless, and the journal of the session stays.
     pub async fn close(&self) -> Result<(), RunnerError> {
         if self.kill() {
             self.wait().await;
@@ -182,7 +182,9 @@ impl Runner {
         if own_host {
             self.inner.host.shutdown().await;
         }
-        if let Some(journal) = self.inner.journal.as_ref().filter(|_| self.inner.end.ephemeral) {
+        // The journal of a session that remains is the way to delete it later.
+        let is_forgotten = self.inner.end.ephemeral && released.is_ok();
+        if let Some(journal) = self.inner.journal.as_ref().filter(|_| is_forgotten) {
             journal.delete();
         }
         let removed = self.inner.end.cleanup.apply(&self.inner.directory, conversation.state()).await;

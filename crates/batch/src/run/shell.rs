@@ -440,7 +440,8 @@ impl Batch {
     }
 
     fn figures(&self) -> Value {
-        let Status { tasks, running, delayed, not_run, jobs, is_paused, totals, .. } = self.scheduler.status();
+        let Status { tasks, running, delayed, not_run, jobs, is_paused, holds, stopped, stopped_sources, totals } =
+            self.scheduler.status();
         let shown = |running: Running| {
             json!({
                 "id": running.id,
@@ -457,6 +458,9 @@ impl Batch {
             "not_run": not_run,
             "jobs": jobs,
             "paused": is_paused,
+            "holds": holds,
+            "stopped": stopped,
+            "stopped_sources": stopped_sources,
             "running_attempts": self.running().into_iter().map(shown).collect::<Vec<_>>(),
         });
         totals.merged_into(figures)

@@ -184,7 +184,8 @@ async fn controls_reach_the_batch() {
     let slow = Fake { time: Duration::from_millis(200), ..fake(|_, _| None) };
     let one = Settings { jobs: 1, ..settings() };
     let drive = async |controls: mpsc::Sender<ControlMessage>| {
-        assert_eq!(ask(&controls, ControlRequest::Pause).await["paused"], true);
+        let paused = ask(&controls, ControlRequest::Pause).await;
+        assert_eq!((&paused["paused"], &paused["holds"], &paused["stopped"]), (&json!(true), &json!([]), &json!(null)));
         assert_eq!(ask(&controls, ControlRequest::Cancel { id: "t5".into() }).await["cancelled"], 1);
         assert!(ask(&controls, ControlRequest::Cancel { id: "no".into() }).await["error"].is_string());
         assert_eq!(ask(&controls, ControlRequest::Add { file: added.clone() }).await["tasks"], 7);

@@ -1,6 +1,7 @@
 //! The inputs of the scheduler and its decisions.
 
 use crate::ledger::Standing;
+use serde::Serialize;
 use std::time::Duration;
 
 /// The state of a task.
@@ -20,7 +21,8 @@ pub enum State {
 }
 
 /// The reason why a batch starts no more tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StopReason {
     /// The user asked for it.
@@ -36,7 +38,8 @@ pub enum StopReason {
 }
 
 /// A reason to start no tasks for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Hold {
     /// The results cannot be written: the disk is full.

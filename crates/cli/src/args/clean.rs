@@ -47,7 +47,7 @@ pub(crate) enum CleanKind {
     Clones,
     /// Task directories, `task_NAME_8HEX`, with the work of the agent
     Tasks,
-    /// Sessions in opencode's history that our tasks created
+    /// Sessions in opencode's history that our tasks created, with their journals
     Sessions,
     /// Journals of conversations, without which `resume` is impossible
     Journals,

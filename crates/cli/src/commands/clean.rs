@@ -58,6 +58,11 @@ pub(crate) async fn clean(args: CleanArgs, console: Console) -> Code {
         }
         return print(&rows, &selected, &args).await;
     }
+    let has = |kind: CleanKind| found.iter().any(|found| found.kind == kind);
+    let loses_tasks = has(CleanKind::Tasks) && !selected.contains(&CleanKind::Tasks);
+    if loses_tasks && selected.iter().any(|kind| loses_journals(*kind) && has(*kind)) {
+        Console::warning("a later `clean tasks` does not find the directories of tasks whose journals are removed");
+    }
     let count = found.iter().filter(is_selected).count();
     let bytes: u64 = found.iter().filter(is_selected).map(|found| found.bytes).sum();
     if count > 0 && !args.yes {
@@ -133,6 +138,11 @@ async fn search(
 ) -> Result<Vec<Found>, CommandError> {
     let found = tokio::task::spawn_blocking(move || find(&places, &kinds, older_than)).await;
     found.map_err(|error| CommandError::io(format!("the search failed: {error}")))
+}
+
+/// Returns whether journals are removed with this kind: they prove which directories are ours.
+fn loses_journals(kind: CleanKind) -> bool {
+    matches!(kind, CleanKind::Sessions | CleanKind::Journals)
 }
 
 fn row(rows: &mut [Row], kind: CleanKind) -> &mut Row {

@@ -197,7 +197,7 @@ async fn plan(
         Ok((tasks, plan, lines))
     })
     .await?;
-    if lines > 0 {
+    if lines > 0 && plan.done + plan.to_run > 0 {
         let changed = plan.changed.len();
         console.note(&format!(
             "{} done, {} to run, {} of them again",
