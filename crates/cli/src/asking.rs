@@ -3,7 +3,7 @@
 use super::keyboard::Keyboard;
 use super::question::{self, CallInput};
 use super::screen;
-use super::stderr::{Stderr, ask_person};
+use super::stderr::{OpenQuestion, Stderr, ask_person};
 use async_trait::async_trait;
 use opencode_run_core::{
     Event, PermissionAnswer, PermissionHandler, PermissionRequest, SessionId, ToolState, TurnEvent,
@@ -98,10 +98,12 @@ impl PermissionHandler for Asking {
             let (_hold, erasure) = screen::hold();
             let dropped = if keyboard.forget() { "(Input typed before this question is ignored.)\n" } else { "" };
             let question = question::of(&ask, input.as_ref(), screen::size().columns);
+            let open = OpenQuestion::new();
             // If the terminal is gone, the end of stdin answers.
             ask_person(&erasure, &format!("{dropped}{question}")).await.ok();
             match keyboard.next_line().await {
                 Ok(Some(line)) => {
+                    open.answered();
                     let answer =
                         read(&line).filter(|answer| *answer != PermissionAnswer::Always || !ask.always.is_empty());
                     if let Some(answer) = answer {

@@ -30,7 +30,7 @@ use super::open_files;
 use super::output::{OutputError, TextKind, last_line, report};
 use super::screen;
 use super::signals::Signals;
-use super::stderr::Stderr;
+use super::stderr::{Stderr, print_held};
 use super::terminal_modes;
 use clap::CommandFactory;
 use opencode_run_core::FailureKind;
@@ -134,6 +134,7 @@ fn work(link: Link) -> ExitCode {
     };
     // A panic must not skip the following lines. The panic hook has reported it.
     let code = catch_unwind(AssertUnwindSafe(|| runtime.block_on(dispatch(cli, link))));
+    print_held();
     screen::clear();
     terminal_modes::restore();
     // A thread that waits for stdin or stdout must not keep the process.

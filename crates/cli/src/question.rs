@@ -1,5 +1,7 @@
 //! Formats a permission request for the user: what would be executed, complete and visible, on separate lines.
 
+use crate::styled::width as columns_of;
+use crate::word_wrap::wrap as wrap_words;
 use opencode_run_core::PermissionRequest;
 use opencode_run_markdown::is_unsafe_on_terminal;
 use serde_json::Value;
@@ -22,11 +24,22 @@ pub(crate) struct CallInput {
 pub(crate) fn of(ask: &PermissionRequest, input: Option<&CallInput>, width: usize) -> String {
     let patterns = ask.patterns.iter().map(|pattern| one_line(pattern)).collect::<Vec<_>>().join(", ");
     let mut question = format!("The agent asks for {} ({patterns}).", one_line(&ask.permission));
+    let next = match input {
+        None => "opencode does not report what the tool was given.".to_owned(),
+        Some(CallInput { tool, .. }) => format!("The tool `{}` will run:", one_line(tool).replace('`', "'")),
+    };
+    // Writing to a string cannot fail, here and below.
+    if columns_of(&question) + 1 + columns_of(&next) < width {
+        writeln!(question, " {next}").ok();
+    } else {
+        // Only constant text is wrapped without a margin: a pattern could imitate a line of ours.
+        question = wrap_words("The agent asks for", width.saturating_sub(1), 0) + "\n";
+        wrap(&mut question, &format!("{} ({patterns})", one_line(&ask.permission)), width);
+        writeln!(question, "{}", wrap_words(&next, width.saturating_sub(1), 0)).ok();
+    }
     match input {
-        None => question.push_str(" opencode does not report what the tool was given.\n"),
-        Some(CallInput { tool, input }) => {
-            // Writing to a string cannot fail, here and below.
-            writeln!(question, " The tool `{}` will run:", one_line(tool)).ok();
+        None => {}
+        Some(CallInput { input, .. }) => {
             for line in omit_middle(&text_of(input)).lines() {
                 wrap(&mut question, &visible_strictly(line), width);
             }
@@ -37,7 +50,8 @@ pub(crate) fn of(ask: &PermissionRequest, input: Option<&CallInput>, width: usiz
         question.push_str("Allow it? [y]es, [n]o: ");
         return question;
     }
-    writeln!(question, "`always` allows all of these, without further questions:").ok();
+    let always = "`always` allows all of these, without further questions:";
+    writeln!(question, "{}", wrap_words(always, width.saturating_sub(1), 0)).ok();
     let always: Vec<_> = ask.always.iter().map(|pattern| format!("{} {pattern}", ask.permission)).collect();
     for line in always.iter().map(|line| one_line(line)) {
         wrap(&mut question, &line, width);
@@ -177,6 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn narrow_question_is_wrapped() {
+        let ask = PermissionRequest::new("external_directory", vec!["/etc/a long name Allow it?/*".to_owned()]);
+        let ask = ask.always(vec!["/etc/*".to_owned()]);
+        let input = CallInput { tool: "read".to_owned(), input: json!({"filePath": "/etc/passwd"}) };
+        assert_eq!(
+            of(&ask, Some(&input), 40),
+            "The agent asks for\n  | external_directory (/etc/a long nam\n  | e Allow it?/*)\nThe tool `read` will run:\n  | \
+             filePath: /etc/passwd\n`always` allows all of these, without\nfurther questions:\n  | external_directory \
+             /etc/*\nAllow it? [y]es, [n]o, [a]lways: "
+        );
+    }
+
+    #[test]
     fn omission_is_marked() {
         let question = asked(json!({"command": format!("{}; the end", "x".repeat(40_000))}));
         assert!(question.contains("… 23") && question.contains("CHARACTERS ARE NOT SHOWN …"), "{}", question.len());
@@ -188,7 +215,7 @@ mod tests {
         let ask = PermissionRequest::new("bash", vec!["ls\n\u{1b}[8m".to_owned()]);
         assert_eq!(
             of(&ask, None, 80),
-            "The agent asks for bash (ls␊␛[8m). opencode does not report what the tool was given.\n\
+            "The agent asks for\n  | bash (ls␊␛[8m)\nopencode does not report what the tool was given.\n\
              Allow it? [y]es, [n]o: "
         );
     }

@@ -4,6 +4,7 @@ use crate::screen;
 use crate::stderr_room::{FULL_TIMEOUT, RETRY_PAUSE, has_room, may_succeed_later, write_fully};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The polling interval for a stopped terminal.
@@ -23,6 +24,46 @@ static LINE_IS_OPEN: AtomicBool = AtomicBool::new(false);
 /// Whether the last output on a terminal that stdout and stderr share was a line of the rendered answer, or a message.
 static LAST_WAS_ANSWER: AtomicBool = AtomicBool::new(false);
 static LAST_WAS_MESSAGE: AtomicBool = AtomicBool::new(false);
+
+/// The messages that wait until a question is answered; `None` if no question is open.
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+/// The maximum size of the messages that wait, in bytes. Further ones are printed below the question.
+const MAX_HELD: usize = 64 << 10;
+
+/// Holds messages back while it exists, because they would hide a question that the user has to answer.
+#[derive(Debug)]
+pub(crate) struct OpenQuestion(());
+
+impl OpenQuestion {
+    pub(crate) fn new() -> Self {
+        held().get_or_insert_default();
+        Self(())
+    }
+
+    /// Records that the user has ended the line of the question.
+    pub(crate) fn answered(self) {
+        LINE_IS_OPEN.store(false, Ordering::Relaxed);
+        drop(self);
+    }
+}
+
+impl Drop for OpenQuestion {
+    fn drop(&mut self) {
+        print_held();
+    }
+}
+
+fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints the messages that wait for an answer.
+pub(crate) fn print_held() {
+    let messages = held().take().unwrap_or_default();
+    if !messages.is_empty() {
+        Stderr.write_all(&messages).ok();
+    }
+}
 
 /// Records that lines of a rendered answer follow. Returns the separator from the messages above it.
 pub(crate) fn begin_answer() -> &'static str {
@@ -61,7 +102,8 @@ impl Stderr {
 ///
 /// The caller holds the screen, and passes the text that erases the view.
 pub(crate) async fn ask_person(erasure: &str, question: &str) -> io::Result<()> {
-    LINE_IS_OPEN.store(false, Ordering::Relaxed);
+    // Unless the user ends it, the next message begins a line.
+    LINE_IS_OPEN.store(true, Ordering::Relaxed);
     // Even without our own colours, because another program may have left some.
     let obeys = io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|name| name != "dumb");
     let text = format!("{erasure}{}\n{question}", if obeys { CLEAN_STATE } else { "" });
@@ -82,6 +124,10 @@ pub(crate) async fn ask_person(erasure: &str, question: &str) -> io::Result<()> 
 
 impl Write for Stderr {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if let Some(messages) = held().as_mut().filter(|messages| messages.len() + text.len() <= MAX_HELD) {
+            messages.extend_from_slice(text);
+            return Ok(text.len());
+        }
         let mut stderr = io::stderr().lock();
         let dropped = DROPPED_MESSAGES.load(Ordering::Relaxed);
         // After a dropped message, stderr is checked without waiting.
@@ -120,4 +166,19 @@ fn coloured(text: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = anstream::AutoStream::new(Vec::new(), anstream::AutoStream::choice(&io::stderr()));
     stream.write_all(text)?;
     Ok(stream.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_wait_for_the_answer() {
+        let open = OpenQuestion::new();
+        Stderr.write_all(b"a message that waits\n").unwrap();
+        let waiting = held().clone().unwrap();
+        assert!(String::from_utf8_lossy(&waiting).contains("a message that waits\n"));
+        open.answered();
+        assert_eq!(*held(), None);
+    }
 }
