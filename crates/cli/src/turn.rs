@@ -107,7 +107,7 @@ async fn next_item(
         () = std::future::ready(()) => {}
     }
     unless_stuck(runner, printer.flush()).await?;
-    // Text streams faster than a person reads: on a terminal, what comes in this time is printed together.
+    // Text streams faster than a person reads: on a terminal, the pieces of this interval are printed together.
     if let Some(interval) = printer.interval() {
         tokio::time::sleep(interval).await;
     }

@@ -109,7 +109,7 @@ impl Printer {
         self.stdout.flush().await
     }
 
-    /// Writes what the printed events have queued.
+    /// Writes the queued output.
     pub(crate) async fn flush(&mut self) -> Result<(), OutputError> {
         self.queue_pieces().await?;
         self.stdout.flush().await

@@ -20,8 +20,8 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// The pace of reading a stream.
 ///
 /// Waking up costs more than a delta, here and in everything that follows. So while a stream delivers hundreds of deltas
-/// a second, it is read only every few milliseconds. What is not a delta ends a turn or is waited for by opencode: there
-/// is no pause after it.
+/// a second, it is read only every few milliseconds. There is no pause after any other event, because it may end the turn
+/// or need an answer.
 #[derive(Debug)]
 pub(crate) struct Pace {
     window: Instant,
