@@ -105,15 +105,17 @@ fn join_facts(facts: &[String], columns: usize) -> String {
     let mut text = String::new();
     let mut used = 0;
     for fact in facts {
-        let next = width(fact) + if text.is_empty() { 0 } else { 3 };
-        if used > 0 && used + next >= columns {
-            text.push_str(" ·\n");
-            used = 0;
-        } else if !text.is_empty() {
+        let length = width(fact);
+        if text.is_empty() {
+            used = length;
+        } else if used + 3 + length < columns {
             text.push_str(" · ");
+            used += 3 + length;
+        } else {
+            text.push_str(if used + 2 < columns { " ·\n" } else { "\n" });
+            used = length;
         }
         text.push_str(fact);
-        used += next;
     }
     text
 }
@@ -141,7 +143,8 @@ mod tests {
         let facts = ["completed in 1.0 s", "session ses_1", "/a/very/long/path"].map(str::to_owned);
         assert_eq!(join_facts(&facts, usize::MAX), "completed in 1.0 s · session ses_1 · /a/very/long/path");
         assert_eq!(join_facts(&facts, 40), "completed in 1.0 s · session ses_1 ·\n/a/very/long/path");
-        assert_eq!(join_facts(&facts, 5), "completed in 1.0 s ·\nsession ses_1 ·\n/a/very/long/path");
+        assert_eq!(join_facts(&facts, 21), "completed in 1.0 s ·\nsession ses_1 ·\n/a/very/long/path");
+        assert_eq!(join_facts(&facts, 20), "completed in 1.0 s\nsession ses_1 ·\n/a/very/long/path");
     }
 
     #[test]

@@ -76,7 +76,9 @@ pub(crate) fn hold() -> (ScreenHold, String) {
 
 /// Returns the text that erases the view, which must be written first.
 pub(crate) fn take_erasure() -> String {
-    let mut screen = screen();
+    // A thread that panics while it draws reports that itself, and still has the lock.
+    let screen = if std::thread::panicking() { SCREEN.try_lock().ok() } else { Some(screen()) };
+    let Some(mut screen) = screen else { return String::new() };
     if screen.drawn.is_empty() {
         return String::new();
     }
@@ -161,6 +163,24 @@ fn is_in_foreground() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn panic_while_drawing_can_be_reported() {
+        let reported = std::thread::spawn(|| {
+            struct Report;
+            impl Drop for Report {
+                fn drop(&mut self) {
+                    assert_eq!(take_erasure(), "");
+                }
+            }
+            let _report = Report;
+            let _drawing = screen();
+            let _reported_first = Report;
+            panic!("while drawing");
+        });
+        reported.join().unwrap_err();
+        SCREEN.clear_poison();
+    }
 
     #[test]
     fn erasure_counts_broken_rows() {

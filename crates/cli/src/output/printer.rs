@@ -13,8 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The interval of writing to a terminal while text streams. It is too short for a person to notice.
-const TERMINAL_INTERVAL: Duration = Duration::from_millis(20);
+const TERMINAL_INTERVAL: Duration = Duration::from_millis(40);
 
+/// The length in bytes of pieces from which more are not waited for: the turn waits for a reader that is far behind.
+const MANY_PIECES: usize = 2 << 10;
 /// The maximum length in bytes of pieces before they are printed.
 const MAX_PIECES: usize = 64 << 10;
 
@@ -24,6 +26,8 @@ pub(crate) struct Printer {
     stdout: Stdout,
     /// The pieces of the answer since the last flush.
     pieces: String,
+    /// Whether the last flush printed many pieces.
+    has_many: bool,
     way: Way,
     /// The form of the answer if it is printed as text.
     answer: SharedAnswer,
@@ -67,7 +71,7 @@ impl Printer {
             OutputFormat::Json | OutputFormat::StreamJson => TextKind::Json,
         };
         let answer = Arc::new(Mutex::new(AnswerWriter::Raw));
-        Self { stdout: Stdout::new(kind), pieces: String::new(), way, answer, said: None }
+        Self { stdout: Stdout::new(kind), pieces: String::new(), has_many: false, way, answer, said: None }
     }
 
     /// Renders the answer if stdout is a terminal, unless the plain text is wanted.
@@ -111,6 +115,7 @@ impl Printer {
 
     /// Writes the queued output.
     pub(crate) async fn flush(&mut self) -> Result<(), OutputError> {
+        self.has_many = self.pieces.len() > MANY_PIECES;
         self.queue_pieces().await?;
         self.stdout.flush().await
     }
@@ -127,9 +132,9 @@ impl Printer {
         if is_raw { self.stdout.queue(text).await } else { self.stdout.queue_rendered(&text).await }
     }
 
-    /// Returns the minimum interval of writing; `None` if each event is written immediately.
+    /// Returns how long to wait for more output before the next write; `None` if it is written immediately.
     pub(crate) fn interval(&self) -> Option<Duration> {
-        self.stdout.is_terminal().then_some(TERMINAL_INTERVAL)
+        (self.stdout.is_terminal() && !self.has_many).then_some(TERMINAL_INTERVAL)
     }
 
     /// Prints the output of an event. The output of a delta is only queued.
