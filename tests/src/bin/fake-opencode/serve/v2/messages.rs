@@ -64,6 +64,12 @@ fn add(messages: &mut Vec<Value>, event: &Value) {
             messages.push(json!({"id": data["inboxID"], "type": "user", "time": time}));
         }
         "synthetic" => messages.push(json!({"id": own_id(), "type": "synthetic", "text": data["text"]})),
+        "compaction.started" => messages.push(json!({"id": own_id(), "type": "compaction"})),
+        "compaction.ended" => {
+            if let Some(message) = messages.iter_mut().rev().find(|message| message["type"] == "compaction") {
+                message["tokens"] = data["tokens"].clone();
+            }
+        }
         "step.started" => {
             // A retried step begins again.
             messages.retain(|message| message["id"] != data["assistantMessageID"]);
