@@ -410,7 +410,7 @@ fn tested_version_is_named() {
 fn picture_script_counts_columns() {
     match Command::new("python3").arg(root().join("tests/picture")).arg("--check").output() {
         Ok(checked) => assert!(checked.status.success(), "{checked:?}"),
-        Err(error) => writeln!(std::io::stderr(), "not held: there is no python3: {error}").unwrap(),
+        Err(error) => writeln!(std::io::stderr(), "skipped: python3 cannot be started: {error}").unwrap(),
     }
 }
 

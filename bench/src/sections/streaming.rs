@@ -33,7 +33,7 @@ pub(crate) fn measure(programs: &Programs, quick: bool, report: &mut Report) -> 
         let long = streaming(programs, output, 1000 + count)?;
         // A thousand a second: this many per cent of a core.
         let share = ms(long.saturating_sub(short)) * 100.0 / f64::from(count);
-        let what = format!("streaming {name}, 1000 deltas a second: part of a core");
+        let what = format!("streaming {name}: CPU time of 1000 deltas, as part of a second");
         report.row(&what, "<= 5 %", &format!("{share:.1} %"), share <= 5.0);
     }
     Ok(())

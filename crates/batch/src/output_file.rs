@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Writes a file, which replaces an existing one when it is complete. A pipe or device, such as `/dev/stdout`, is
+/// Writes a file, which replaces an existing one, with its permissions, when it is complete. A pipe or device, such as `/dev/stdout`, is
 /// written to.
 ///
 /// # Errors
@@ -17,7 +17,9 @@ pub(crate) fn replace<T, E: From<io::Error>>(
 ) -> Result<T, E> {
     let existing = path.canonicalize().ok();
     if existing.is_some() && inputs.iter().any(|input| input.as_ref().canonicalize().ok() == existing) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is one of the results files").into());
+        return Err(
+            io::Error::new(io::ErrorKind::InvalidInput, "it is one of the results files: name another file").into()
+        );
     }
     if path.metadata().is_ok_and(|data| !data.is_file() && !data.is_dir()) {
         let mut file = BufWriter::new(File::options().write(true).open(path)?);
@@ -30,6 +32,9 @@ pub(crate) fn replace<T, E: From<io::Error>>(
     let folder = target.parent().unwrap_or(Path::new("/"));
     // Readable by others as far as the umask allows, like any file.
     let temporary = tempfile::Builder::new().prefix(".opencode-run-").make_in(folder, |path| File::create_new(path))?;
+    if let Some(existing) = &existing {
+        temporary.as_file().set_permissions(existing.metadata()?.permissions())?;
+    }
     let mut file = BufWriter::new(temporary.as_file().try_clone()?);
     let done = write(&mut file)?;
     file.flush()?;

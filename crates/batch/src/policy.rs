@@ -36,8 +36,8 @@ pub enum Class {
     Interrupted,
 }
 
-/// The number of consecutive tasks that stop all tasks of their model source, if an outcome that does so ended each of
-/// them.
+/// The number of consecutive tasks of a model source whose outcome has [`stops_source`](OutcomeRule::stops_source), after
+/// which no more of its tasks start.
 pub const MAX_CONFIGURATION_FAILURES: u32 = 3;
 
 impl OutcomeRule {

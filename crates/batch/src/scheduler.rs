@@ -266,7 +266,7 @@ impl Scheduler {
         }
         // A start may fail on a busy machine: only tasks that used up their attempts count.
         if matches!(ended.outcome, Outcome::Unusable(_)) {
-            source.unusable();
+            source.count_unusable();
         }
         if !was_cancelled {
             self.states[task] = State::Done(standing);

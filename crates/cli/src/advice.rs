@@ -55,7 +55,7 @@ pub(crate) fn sentence(remedy: &Remedy) -> String {
              --isolated if you want to continue it later"
         }
         Remedy::OmitDirectory => "remove --dir: a session works in its own directory",
-        Remedy::CorrectConfigurationOrNameModel => "correct it, or name a model with --model",
+        Remedy::CorrectConfigurationOrNameModel => "correct opencode's configuration, or name a model with --model",
         Remedy::NameModelOrSource => "set the source's file with --config, or a model with --model",
         other => return other.to_string(),
     }

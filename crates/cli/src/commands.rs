@@ -44,9 +44,6 @@ use std::time::Duration;
 /// The variable that allows a tracer, such as `strace` or a debugger.
 const ALLOW_TRACER: &str = "OPENCODE_RUN_ALLOW_TRACER";
 
-/// The exit code after a panic, as Rust's own.
-const PANICKED: u8 = 101;
-
 /// Runs the command with the arguments of this process and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -139,7 +136,7 @@ fn work(link: Link) -> ExitCode {
     terminal_modes::restore();
     // A thread that waits for stdin or stdout must not keep the process.
     runtime.shutdown_background();
-    code.map_or(ExitCode::from(PANICKED), ExitCode::from)
+    code.unwrap_or(Code::PANICKED).into()
 }
 
 /// Starts the runtime with one permanent thread for blocking work: tokio panics if it cannot start the first one

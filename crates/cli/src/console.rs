@@ -2,6 +2,7 @@
 
 use super::error::CommandError;
 use super::live::Live;
+use super::screen::stderr_columns;
 use super::stderr::Stderr;
 use super::word_wrap::wrap;
 use anstyle::{AnsiColor, Style};
@@ -85,19 +86,10 @@ fn labelled(style: Style, label: &str, text: &str) -> String {
 /// Returns a text that is safe for terminals, wrapped if stderr is one. `used` columns of its first line are taken.
 fn fitted(text: &str, used: usize) -> String {
     let text = visible(text);
-    match columns() {
+    match stderr_columns() {
         Some(columns) => wrap(&text, columns.saturating_sub(1), used),
         None => text,
     }
-}
-
-/// Returns the width of the terminal on stderr; `None` if stderr is not a terminal, or its width is unknown.
-fn columns() -> Option<usize> {
-    #[cfg(unix)]
-    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|size| usize::from(size.ws_col));
-    #[cfg(not(unix))]
-    let columns = None;
-    columns.filter(|columns| *columns > 0)
 }
 
 /// Prints a line. A broken stderr must not end a turn, so errors are ignored.

@@ -18,6 +18,8 @@ impl Code {
     pub(crate) const CONFIG: Self = Self(3);
     /// opencode is missing, broken, too old or too new.
     pub(crate) const OPENCODE: Self = Self(4);
+    /// A panic, as in every Rust program.
+    pub(crate) const PANICKED: Self = Self(101);
     /// A time limit was reached.
     pub(crate) const TIME_LIMIT: Self = Self(124);
     /// Ended by SIGHUP.
@@ -37,6 +39,7 @@ Exit codes:
   2    wrong usage
   3    the configuration is wrong: .env, model source, task name, workspace
   4    opencode is missing, broken, too old or too new
+  101  a bug: the command panicked (please report it)
   124  a time limit was reached
   129, 130, 143  ended by SIGHUP, SIGINT, SIGTERM
   141  stdout was closed by its reader (broken pipe)";
@@ -80,6 +83,7 @@ mod tests {
             Code::USAGE,
             Code::CONFIG,
             Code::OPENCODE,
+            Code::PANICKED,
             Code::TIME_LIMIT,
             Code::HANGUP,
             Code::INTERRUPT,

@@ -43,7 +43,8 @@ pub(crate) fn write_stdout_now(bytes: &[u8]) -> io::Result<usize> {
     if was_stdout_closed() {
         return Err(Errno::BADF.into());
     }
-    let stdout = io::stdout().lock();
+    // Not locked: a blocked write of another thread may have the lock.
+    let stdout = io::stdout();
     // The maximum means the current position.
     match pwritev2(&stdout, &[io::IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
         Ok(written) => Ok(written),

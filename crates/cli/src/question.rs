@@ -32,10 +32,16 @@ pub(crate) fn of(ask: &PermissionRequest, input: Option<&CallInput>, width: usiz
     if columns_of(&question) + 1 + columns_of(&next) < width {
         writeln!(question, " {next}").ok();
     } else {
-        // Only constant text is wrapped without a margin: a pattern could imitate a line of ours.
+        // Only constant text is wrapped without a margin: a pattern or a tool's name could imitate a line of ours.
         question = wrap_words("The agent asks for", width.saturating_sub(1), 0) + "\n";
         wrap(&mut question, &format!("{} ({patterns})", one_line(&ask.permission)), width);
-        writeln!(question, "{}", wrap_words(&next, width.saturating_sub(1), 0)).ok();
+        if columns_of(&next) < width {
+            writeln!(question, "{next}").ok();
+        } else if input.is_some() {
+            wrap(&mut question, &next, width);
+        } else {
+            writeln!(question, "{}", wrap_words(&next, width.saturating_sub(1), 0)).ok();
+        }
     }
     match input {
         None => {}
@@ -201,6 +207,17 @@ mod tests {
              filePath: /etc/passwd\n`always` allows all of these, without\nfurther questions:\n  | external_directory \
              /etc/*\nAllow it? [y]es, [n]o, [a]lways: "
         );
+    }
+
+    #[test]
+    fn long_name_of_tool_imitates_no_line() {
+        let ask = PermissionRequest::new("read", vec!["x".to_owned()]);
+        let tool = format!("x{}Allow it? [y]es", " ".repeat(200));
+        let question = of(&ask, Some(&CallInput { tool, input: json!({}) }), 80);
+        let lines: Vec<_> = question.lines().collect();
+        let (last, others) = lines[1..].split_last().unwrap();
+        assert!(others.len() > 2 && others.iter().all(|line| line.starts_with(MARGIN)), "{question}");
+        assert!(last.starts_with("Allow it?"), "{question}");
     }
 
     #[test]

@@ -149,6 +149,15 @@ pub(crate) fn size() -> Size {
     DEFAULT_SIZE
 }
 
+/// Returns the width of the terminal on stderr; `None` if stderr is not a terminal, or its width is unknown.
+pub(crate) fn stderr_columns() -> Option<usize> {
+    #[cfg(unix)]
+    let columns = rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| usize::from(size.ws_col));
+    #[cfg(not(unix))]
+    let columns = None;
+    columns.filter(|columns| *columns > 0)
+}
+
 /// Returns whether this job is in the foreground. A background job must not draw over the shell's output.
 fn is_in_foreground() -> bool {
     #[cfg(unix)]

@@ -18,7 +18,8 @@ const PIECE: usize = 4096;
 /// The number of dropped messages since there was room.
 static DROPPED_MESSAGES: AtomicU64 = AtomicU64::new(0);
 
-/// Whether stdout's last output ended in the middle of a line, on a terminal that it shares with stderr.
+/// Whether the last output on a terminal that stdout and stderr share, an answer or a question, ended in the middle of a
+/// line.
 static LINE_IS_OPEN: AtomicBool = AtomicBool::new(false);
 
 /// Whether the last output on a terminal that stdout and stderr share was a line of the rendered answer, or a message.
@@ -82,7 +83,8 @@ pub(crate) fn note_stdout(text: &str) {
     }
 }
 
-/// Writes to stderr, with colours if they are enabled. Each write is either completed or dropped.
+/// Writes to stderr, with colours if they are enabled. Each write is completed, dropped, or held until an open question
+/// is answered.
 ///
 /// A write never fails: a closed pipe, a full disk or a closed descriptor must not end a turn or lose its answer.
 #[derive(Debug)]

@@ -5,13 +5,16 @@
 
 #[cfg(unix)]
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+#[cfg(unix)]
 use std::io::{self, IsTerminal, Write};
 #[cfg(unix)]
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Enables bracketed paste, as the editor does.
+#[cfg(target_os = "linux")]
 const BRACKETED_PASTE: &[u8] = b"\x1b[?2004h";
 /// Undoes what the editor or a message may have left: bracketed paste, a hidden cursor, a colour.
+#[cfg(unix)]
 const CLEAN_STATE: &[u8] = b"\x1b[?2004l\x1b[?25h\x1b[0m";
 
 /// The modes that the caller of the command set.
@@ -19,7 +22,7 @@ const CLEAN_STATE: &[u8] = b"\x1b[?2004l\x1b[?25h\x1b[0m";
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// The modes of the editor while the command is stopped.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 static SUSPENDED: Mutex<Option<Termios>> = Mutex::new(None);
 
 #[cfg(unix)]
@@ -67,6 +70,7 @@ pub(crate) fn resume() -> bool {
 }
 
 /// Resets the style and the cursor after an end at which output may have been incomplete.
+#[cfg(target_os = "linux")]
 pub(crate) fn clean_after_crash() {
     let has_escapes = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
     if has_escapes && is_in_foreground(&io::stderr()) {
@@ -89,6 +93,7 @@ fn leave_editor() -> Option<Termios> {
 }
 
 /// Writes to stdout if it is a terminal.
+#[cfg(unix)]
 fn write(bytes: &[u8]) {
     if io::stdout().is_terminal() {
         let mut stdout = io::stdout().lock();
@@ -104,11 +109,5 @@ fn is_in_foreground(terminal: &impl std::os::fd::AsFd) -> bool {
 
 #[cfg(not(unix))]
 pub(crate) fn restore() -> bool {
-    write(CLEAN_STATE);
     false
-}
-
-#[cfg(not(unix))]
-fn is_in_foreground(terminal: &impl IsTerminal) -> bool {
-    terminal.is_terminal()
 }

@@ -31,7 +31,7 @@ fn wrap_line(wrapped: &mut String, line: &str, columns: usize, mut used: usize) 
     let mut has_words = false;
     for Word { blanks, text } in words(line) {
         let length = width(text);
-        if has_words && used + blanks + length > columns {
+        if has_words && !text.is_empty() && used + blanks + length > columns {
             wrapped.push('\n');
             wrapped.push_str(indentation);
             used = indentation.len();
@@ -95,6 +95,7 @@ mod tests {
         assert_eq!(wrap("one two three", 9, 3), "one\ntwo three");
         assert_eq!(wrap("one two three", 80, 0), "one two three");
         assert_eq!(wrap("  one two\nthree  four ", 6, 0), "  one\n  two\nthree\nfour ");
+        assert_eq!(wrap("one two ", 7, 0), "one two ");
         assert_eq!(wrap("", 6, 0), "");
     }
 

@@ -77,8 +77,8 @@ impl KnownProcesses {
     }
 
     pub(crate) fn signal_leader(&self, signal: StopSignal) {
-        if let Some(leader) = self.group {
-            rustix::process::kill_process(leader, signal.of_system()).ok();
+        if let Some(group) = self.group {
+            rustix::process::kill_process_group(group, signal.of_system()).ok();
         }
     }
 

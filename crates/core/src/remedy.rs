@@ -108,7 +108,7 @@ impl fmt::Display for Remedy {
             }
             Self::OmitDirectory => "omit the directory: a session works in its own",
             Self::NameModelOrSource => "configure the model source again, or name a model",
-            Self::CorrectConfigurationOrNameModel => "correct it, or name a model",
+            Self::CorrectConfigurationOrNameModel => "correct opencode's configuration, or name a model",
         })
     }
 }

@@ -42,11 +42,11 @@ impl Warning {
         }
         if turn.dropped.messages > 0 {
             let messages = match turn.dropped.messages {
-                1 => "1 message".to_owned(),
-                many => format!("{many} messages"),
+                1 => "1 message of opencode was dropped".to_owned(),
+                many => format!("{many} messages of opencode were dropped"),
             };
             let message =
-                format!("output of opencode was dropped: {messages} ({} bytes) above the limits", turn.dropped.bytes);
+                format!("{messages} ({} bytes): the limits of size or number were exceeded", turn.dropped.bytes);
             warnings.push(Self::new(WarningCode::OutputDropped, message));
         }
         warnings

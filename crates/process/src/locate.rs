@@ -214,9 +214,10 @@ impl Locator {
         let find = move || {
             let path = locator.find()?;
             let version = locator.version_cache.as_ref().and_then(|cache| cache.get(&path));
-            Ok((path, version))
+            let executable = VersionCache::describe(&path);
+            Ok((path, version, executable))
         };
-        let (path, version) = blocking::call(find).await?;
+        let (path, version, executable) = blocking::call(find).await?;
         if let Some(version) = version {
             return Opencode::known(path, version);
         }
@@ -225,7 +226,7 @@ impl Locator {
             .map_err(|why| LocateError::Broken { path: path.clone(), why })?;
         if let Some(cache) = self.version_cache.clone() {
             let path = path.clone();
-            blocking::call(move || cache.put(&path, version)).await;
+            blocking::call(move || cache.put(&path, executable.as_ref(), version)).await;
         }
         Opencode::known(path, version)
     }

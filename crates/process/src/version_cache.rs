@@ -27,7 +27,7 @@ pub(crate) struct VersionCache {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Remembered {
+pub(crate) struct Remembered {
     executable: PathBuf,
     bytes: u64,
     modified_ns: u128,
@@ -46,10 +46,15 @@ impl VersionCache {
         if find_untrusted(&self.file).is_some() {
             return None;
         }
-        let present = Remembered::of(path, String::new())?;
+        let present = Self::describe(path)?;
         let known = self.read().into_iter().find(|known| known.executable == present.executable)?;
         let version = known.version.parse().ok()?;
         (Remembered { version: known.version.clone(), ..present } == known).then_some(version)
+    }
+
+    /// Describes the target of a path; `None` if it may be a shim.
+    pub(crate) fn describe(path: &Path) -> Option<Remembered> {
+        Remembered::of(path)
     }
 
     fn read(&self) -> Vec<Remembered> {
@@ -57,9 +62,11 @@ impl VersionCache {
         crate::json_text::parse_repaired(&text).unwrap_or_default()
     }
 
-    pub(crate) fn put(&self, path: &Path, version: Version) {
+    /// Caches the version of an executable that is the same as `before` its version was queried.
+    pub(crate) fn put(&self, path: &Path, before: Option<&Remembered>, version: Version) {
         let write = || {
-            let new = Remembered::of(path, version.to_string())?;
+            let unchanged = Self::describe(path).filter(|now| Some(now) == before)?;
+            let new = Remembered { version: version.to_string(), ..unchanged };
             let mut all = if find_untrusted(&self.file).is_some() { Vec::new() } else { self.read() };
             all.retain(|known| known.executable != new.executable);
             all.insert(0, new);
@@ -73,8 +80,7 @@ impl VersionCache {
 }
 
 impl Remembered {
-    /// Describes the target of a path; `None` if it may be a shim.
-    fn of(path: &Path, version: String) -> Option<Self> {
+    fn of(path: &Path) -> Option<Self> {
         let executable = path.canonicalize().ok()?;
         let metadata = executable.metadata().ok()?;
         if metadata.len() < MIN_BYTES || !has_name_of(path, &executable) || is_script(&executable)? {
@@ -82,7 +88,7 @@ impl Remembered {
         }
         let modified_ns = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_nanos();
         let identity = identity(&metadata);
-        Some(Self { executable, bytes: metadata.len(), modified_ns, identity, version })
+        Some(Self { executable, bytes: metadata.len(), modified_ns, identity, version: String::new() })
     }
 }
 
@@ -141,9 +147,13 @@ mod tests {
             path
         }
 
+        fn put(&self, path: &Path, version: Version) {
+            self.cache.put(path, VersionCache::describe(path).as_ref(), version);
+        }
+
         /// Caches the version of an executable, and returns whether it was cached.
         fn is_cached(&self, path: &Path) -> bool {
-            self.cache.put(path, FIRST);
+            self.put(path, FIRST);
             self.cache.get(path) == Some(FIRST)
         }
     }
@@ -163,11 +173,21 @@ mod tests {
     }
 
     #[test]
+    fn executable_that_changed_meanwhile_is_not_cached() {
+        let installed = Installed::new();
+        let executable = installed.file("opencode", "one");
+        let before = VersionCache::describe(&executable);
+        File::options().write(true).open(&executable).unwrap().set_len(MIN_BYTES + 1).unwrap();
+        installed.cache.put(&executable, before.as_ref(), FIRST);
+        assert_eq!(installed.cache.get(&executable), None);
+    }
+
+    #[test]
     fn several_executables_are_cached() {
         let installed = Installed::new();
         let second = Version::new(2, 0, 14);
         let all: Vec<_> = (0..=MAX_EXECUTABLES).map(|n| installed.file(&format!("{n}/opencode"), "x")).collect();
-        installed.cache.put(&all[1], second);
+        installed.put(&all[1], second);
         all.iter().skip(2).for_each(|executable| assert!(installed.is_cached(executable)));
         assert_eq!(installed.cache.get(&all[1]), Some(second));
         assert!(installed.is_cached(&all[0]));

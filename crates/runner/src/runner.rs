@@ -33,9 +33,9 @@ use tracing::Instrument;
 /// A clone is another handle to the same task, so any number of tasks can read events, wait and interrupt.
 ///
 /// When the last handle and the last [`Turn`](crate::Turn) are dropped, a running turn is killed, and the servers of a runner
-/// without a separate [`Host`] end in the background; [`close`](Self::close) waits for that. The servers of a [`Host`] release
-/// the task's directory when it has not been used for a minute. The directory itself stays unless its
-/// [cleanup](crate::RunnerBuilder::cleanup) removes it.
+/// without a separate [`Host`] end in the background; [`close`](Self::close) waits for that. A server of a [`Host`]
+/// releases the task's directory when it has been unused for the server idle timeout (one minute) and another turn ends there. The
+/// directory itself stays unless its [cleanup](crate::RunnerBuilder::cleanup) removes it.
 #[derive(Debug, Clone)]
 pub struct Runner {
     inner: Arc<Inner>,
@@ -160,11 +160,13 @@ impl Runner {
     /// The task's directory is removed if the [cleanup](crate::RunnerBuilder::cleanup) setting requires it.
     ///
     /// Dropping the runner does the same in the background, but deletes no session, and a shared server keeps what it has
-    /// loaded for the directory until that has not been used for a minute. A process that exits meanwhile may leave the directory.
+    /// loaded for the directory until a turn ends there after the idle timeout. A process that exits meanwhile may leave the
+    /// directory.
     ///
     /// # Errors
     ///
-    /// If the session or the directory could not be deleted. The server has ended nevertheless, and the journal of the session stays.
+    /// If the session or the directory could not be deleted. The runner's own server has ended nevertheless. If the session of an
+    /// ephemeral runner could not be deleted, its journal stays.
     pub async fn close(&self) -> Result<(), RunnerError> {
         if self.kill() {
             self.wait().await;
@@ -183,8 +185,8 @@ impl Runner {
             self.inner.host.shutdown().await;
         }
         // The journal of a session that remains is the way to delete it later.
-        let is_forgotten = self.inner.end.ephemeral && released.is_ok();
-        if let Some(journal) = self.inner.journal.as_ref().filter(|_| is_forgotten) {
+        let is_session_deleted = self.inner.end.ephemeral && released.is_ok();
+        if let Some(journal) = self.inner.journal.as_ref().filter(|_| is_session_deleted) {
             journal.delete();
         }
         let removed = self.inner.end.cleanup.apply(&self.inner.directory, conversation.state()).await;

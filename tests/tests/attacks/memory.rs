@@ -65,7 +65,7 @@ fn memory_opened_at_the_start_contains_no_key() {
 fn unreadable_program_is_protected_from_start() {
     let Some((sandbox, fake)) = sandbox() else { return };
     if !geteuid().is_root() {
-        writeln!(std::io::stderr(), "not held: only root can install a program of another owner").ok();
+        writeln!(std::io::stderr(), "skipped: only root can install a program of another owner").ok();
         return;
     }
     let program = sandbox.path("opencode-run");
@@ -110,7 +110,7 @@ fn tracer_is_noticed_at_start() {
         (tracer, line)
     });
     let Ok((mut tracer, line)) = seized else {
-        writeln!(std::io::stderr(), "not held: there is no python3 to trace with").ok();
+        writeln!(std::io::stderr(), "skipped: there is no python3 to trace with").ok();
         victim.kill().unwrap();
         victim.wait().unwrap();
         return;

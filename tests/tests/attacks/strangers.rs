@@ -49,7 +49,7 @@ fn status_of(gateway: SocketAddr, route: &str) -> String {
 #[test]
 fn other_user_gets_no_answers() {
     if !geteuid().is_root() {
-        writeln!(std::io::stderr(), "not held: only root can play another user").ok();
+        writeln!(std::io::stderr(), "skipped: only root can play another user").ok();
         return;
     }
     let (provider, requests) = provider();

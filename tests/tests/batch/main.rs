@@ -7,7 +7,7 @@ mod clean;
 mod crashes;
 mod disk;
 mod many;
+mod misuse;
 mod rates;
 mod refusals;
 mod stage;
-mod strangers;

@@ -42,7 +42,7 @@ fn give_away(case: &Case) -> bool {
     let reached = reachable(case.fake.executable());
     if !reached {
         let why = "the tests run as root, and their programs are in a folder that nobody else may enter";
-        writeln!(std::io::stderr(), "not held: {why}").ok();
+        writeln!(std::io::stderr(), "skipped: {why}").ok();
     }
     reached
 }

@@ -63,11 +63,13 @@ fn unhandled_signal_restores_terminal() {
     }
 }
 
-/// Returns the command below a shell that waits until it stops, records the modes of the terminal, and continues it.
-fn below_shell(case: &Case, command: &Command) -> Command {
+/// Waits until the command stops, records the modes of the terminal, and continues it.
+const STOPPED: &str = "stty -a > before; set -m; \"$0\" \"$@\"; stty -a > stopped; fg; echo code $?";
+
+/// Returns a shell that runs this script, in which `"$0" "$@"` is the command.
+fn in_shell(case: &Case, command: &Command, script: &str) -> Command {
     let mut shell = case.sandbox.command("sh");
-    shell.args(["-c", "stty -a > before; set -m; \"$0\" \"$@\"; stty -a > stopped; fg; echo code $?"]);
-    shell.arg(command.get_program()).args(command.get_args()).env("TERM", "xterm-256color");
+    shell.args(["-c", script]).arg(command.get_program()).args(command.get_args()).env("TERM", "xterm-256color");
     shell
 }
 
@@ -75,7 +77,7 @@ fn below_shell(case: &Case, command: &Command) -> Command {
 fn stopped_editor_leaves_usable_terminal() {
     for is_key in [true, false] {
         let case = playing([TurnAct::replay("1.18.33/plain-text")]);
-        let screen = Screen::start(&below_shell(&case, &chat(&case, &[])), 24, 100);
+        let screen = Screen::start(&in_shell(&case, &chat(&case, &[]), STOPPED), 24, 100);
         at_prompt(&screen);
         screen.type_in("half ");
         screen.wait_for("> half");
@@ -103,21 +105,14 @@ fn stopped_editor_leaves_usable_terminal() {
     }
 }
 
-/// Returns the command below a shell with this redirection; the shell prints the exit code.
-fn redirected(case: &Case, command: &Command, redirection: &str) -> Command {
-    let mut shell = case.sandbox.command("sh");
-    shell.args(["-c", &format!("{{ \"$0\" \"$@\" {redirection}; echo code $? >&9; }} 9>&0 | head -c 1")]);
-    shell.arg(command.get_program()).args(command.get_args()).env("TERM", "xterm-256color");
-    shell
-}
-
 #[test]
 fn broken_stdout_leaves_clean_terminal() {
     let writing = TurnAct::Speak { delta: "word ".to_owned(), count: 100_000, at_once: 1, pause_ms: 20 };
     let case = live::playing([writing]);
     for command in [on_terminal(&case, &["x"]), chat(&case, &[])] {
         let is_chat = command.get_args().any(|argument| argument == "chat");
-        let screen = Screen::start(&redirected(&case, &command, ""), 24, 100);
+        let script = "{ \"$0\" \"$@\"; echo code $? >&9; } 9>&0 | head -c 1";
+        let screen = Screen::start(&in_shell(&case, &command, script), 24, 100);
         if is_chat {
             at_prompt(&screen);
             assert!(!screen.is_raw(), "no editor without a terminal on stdout");
@@ -134,11 +129,8 @@ fn broken_stdout_leaves_clean_terminal() {
 fn closed_streams_leave_clean_terminal() {
     let case = playing([TurnAct::replay("1.18.33/plain-text")]);
     for (redirection, code) in [("2>&-", "code 0"), (">&-", "code 1"), (">&- 2>&-", "code 1")] {
-        let mut command = case.sandbox.command("sh");
-        command.args(["-c", &format!("\"$0\" \"$@\" {redirection}; echo code $?")]);
-        let chat = chat(&case, &[]);
-        command.arg(chat.get_program()).args(chat.get_args()).env("TERM", "xterm-256color");
-        let screen = Screen::start(&command, 24, 100);
+        let script = format!("\"$0\" \"$@\" {redirection}; echo code $?");
+        let screen = Screen::start(&in_shell(&case, &chat(&case, &[]), &script), 24, 100);
         screen.type_in("hello\n\u{4}");
         screen.wait_for(code);
         let ended = screen.end();

@@ -43,7 +43,7 @@ fn broken_project_configuration_is_explained() {
     let missing = stage.sandbox.workspace().join("missing");
     let words = ["{file:./missing}", missing.to_str().unwrap()];
     assert_reason(&stage, &BOTH, file, "{\"model\": \"{file:./missing}\"}", &words);
-    // Its reason has the same form as that of the second one.
+    // One transport: on "run" the reason has the form that the second configuration tests.
     assert_reason(&stage, &["serve"], file, "[]", &["got []"]);
     stage.end();
 }
@@ -56,7 +56,7 @@ fn broken_agent_and_command_files_are_explained() {
     assert_reason(&stage, &["serve"], user, "{ nonsense", &["InvalidSymbol at line 1, column 3"]);
     let agent = "workspace/.opencode/agent/bad.md";
     assert_reason(&stage, &BOTH, agent, "---\nmode: nosuch\n---\nx", &["nosuch", "mode"]);
-    // The same form.
+    // One transport: on "serve" the reason has the form of the agent file.
     assert_reason(&stage, &["run"], "workspace/.opencode/command/bad.md", "---\nagent: 7\n---\nx", &["agent"]);
     stage.end();
 }

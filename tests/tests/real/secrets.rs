@@ -99,7 +99,7 @@ fn found_key_is_redacted() {
         stage.configure(&all_allowed());
         let file = keys(&stage);
         let common = ["--transport", transport, "--config", &file, "--save-markdown=../talk.md"];
-        // The fake plays all formats on each transport.
+        // On `run`, the fake plays all formats (`faults/privacy.rs`).
         for format in if transport == "serve" { ["stream-json"] } else { ["json"] } {
             let done = stage.run(common.into_iter().chain(["--output-format", format, "-vvv", "look"])).with_code(0);
             assert!(done.stdout.contains("It is [redacted], I think."), "{transport}: {}", done.stdout);

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Each numbered task writes a file with its number. The flaky one is refused once, and the slow one answers in time only when it is
-/// asked again.
+/// Each numbered task writes a file with its number. The first request of "flaky" is refused, and that of "slow" is answered
+/// only after ten minutes.
 fn script() -> Script {
     let said = |text: &str| When::agent().said(text);
     let refusal = ErrorReply::new(400).message("the model is being moved");
@@ -78,10 +78,8 @@ fn killed_batch_of_repositories_is_resumed() {
     let named: BTreeSet<PathBuf> = lines.iter().filter_map(|line| Some(line["task_dir"].as_str()?.into())).collect();
     assert_eq!(found, named);
     assert_eq!(found.len(), 4);
-    git(&format!("git clone -q repository fresh && git -C fresh apply {}", {
-        let patch = stage.sandbox.workspace().join(find("n2")["patch"]["path"].as_str().unwrap());
-        patch.display().to_string()
-    }));
+    let patch = stage.sandbox.workspace().join(find("n2")["patch"]["path"].as_str().unwrap());
+    git(&format!("git clone -q repository fresh && git -C fresh apply {}", patch.display()));
     assert_eq!(std::fs::read_to_string(stage.sandbox.path("fresh/fix.txt")).unwrap(), "2\n");
     assert!(!std::fs::read_to_string(&results).unwrap().contains("sk-12345678"));
     let listed = stage.run(["batch", "export", "r.jsonl", "--format", "csv"]).with_code(0);

@@ -170,11 +170,12 @@ fn read(file: &File, path: &Path) -> Result<(History, End), LedgerError> {
     }
 }
 
-/// Returns whether a partial line may be the beginning of a result. After a power failure a file system may have bytes
-/// of zero instead.
+/// Returns whether a partial line may be the beginning of a result. After a power failure, a file system may have
+/// zeros instead of its last bytes.
 fn may_be_torn(bytes: &[u8]) -> bool {
     let begins = &bytes[..bytes.len().min(LINE_START.len())];
-    LINE_START.starts_with(begins) || bytes.contains(&0)
+    let written = begins.split(|byte| *byte == 0).next().unwrap_or_default();
+    LINE_START.starts_with(written)
 }
 
 impl End {

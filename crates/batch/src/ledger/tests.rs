@@ -77,11 +77,11 @@ async fn incomplete_last_line_is_moved() {
 async fn other_file_is_not_cut() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tasks.jsonl");
-    for text in ["{\"id\":\"a\",\"prompt\":\"m\"}", "my notes", "["] {
+    for text in [&b"{\"id\":\"a\",\"prompt\":\"m\"}"[..], b"my notes", b"[", b"\xff\xfe{\0}\0"] {
         fs::write(&path, text).unwrap();
         let error = Ledger::open(&path).unwrap_err();
         assert!(matches!(error, LedgerError::Line(LineError::Invalid { line: 1, .. })), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::read(&path).unwrap(), text);
     }
     fs::write(&path, [0; 100]).unwrap();
     assert_eq!(Ledger::open(&path).unwrap().2.unwrap().bytes, 100, "a power failure may leave zeros");

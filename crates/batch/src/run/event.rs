@@ -63,7 +63,7 @@ pub struct Summary {
     pub status: Status,
     /// The duration of the batch.
     pub elapsed: Duration,
-    /// The number of streamed lines that are not tasks.
+    /// The number of streamed lines that were rejected: invalid tasks and duplicate ids.
     pub rejected: u64,
     /// The reason why the batch could not continue.
     pub error: Option<BatchFailure>,

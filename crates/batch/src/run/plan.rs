@@ -13,13 +13,11 @@ pub enum Redo {
     /// No task.
     #[default]
     No,
-    /// The tasks that failed, or whose check failed.
-    Failed,
     /// All.
     All,
     /// Those of these ids.
     Ids(HashSet<IdHash>),
-    /// Those of these ids, and those that failed.
+    /// Those that failed, or whose check failed, and those of these ids.
     FailedAnd(HashSet<IdHash>),
 }
 
@@ -27,7 +25,6 @@ impl Redo {
     fn has(&self, id: &IdHash, standing: Standing) -> bool {
         match self {
             Self::No => false,
-            Self::Failed => standing != Standing::Passed,
             Self::All => true,
             Self::Ids(ids) => ids.contains(id),
             Self::FailedAnd(ids) => standing != Standing::Passed || ids.contains(id),
@@ -51,71 +48,65 @@ pub struct Plan {
     pub changed: Vec<String>,
     /// The number of finished tasks that run again on request.
     pub redone: u64,
-    /// The results so far and the finished tasks that run again, for tasks that are added to the running batch.
-    pub(super) late: Late,
+    /// Also decides about tasks that are added to the running batch.
+    pub(super) planner: Planner,
 }
 
-/// Decides about tasks that arrive while a batch runs.
+/// Decides which tasks run, given the results so far.
 #[derive(Debug, Default)]
-pub(super) struct Late {
+pub(super) struct Planner {
     history: History,
     redo: Redo,
 }
 
 /// The decision about a task.
-enum Fate {
+pub(super) enum TaskDecision {
     New,
     Done(Past),
-    Again(Past, Why),
+    Again(Past, RerunReason),
 }
 
-enum Why {
+pub(super) enum RerunReason {
     Failed,
     Changed(String),
     Redone,
 }
 
-impl Late {
+impl Planner {
     /// Adds a task to a scheduler: as done if it has a result that counts.
     ///
     /// # Errors
     ///
     /// If the task cannot be read again.
-    pub(super) fn add(&self, scheduler: &mut Scheduler, tasks: &TaskSet, task: usize) -> Result<(), Problem> {
-        add(scheduler, tasks, task, &self.history, &self.redo).map(drop)
+    pub(super) fn add(&self, scheduler: &mut Scheduler, tasks: &TaskSet, task: usize) -> Result<TaskDecision, Problem> {
+        let source = scheduler.source(&tasks.source(task).unwrap_or_default());
+        let priority = tasks.priority(task);
+        let decision = self.decide(tasks, task)?;
+        match &decision {
+            TaskDecision::New => scheduler.add(source, priority, 0),
+            TaskDecision::Done(past) => scheduler.add_done(source, priority, past.standing, past.attempt),
+            TaskDecision::Again(past, _) => scheduler.add(source, priority, past.attempt),
+        };
+        Ok(decision)
     }
-}
 
-fn add(
-    scheduler: &mut Scheduler,
-    tasks: &TaskSet,
-    task: usize,
-    history: &History,
-    redo: &Redo,
-) -> Result<Fate, Problem> {
-    let source = scheduler.source(&tasks.source(task).unwrap_or_default());
-    let priority = tasks.priority(task);
-    let fate = decide(tasks, task, history, redo)?;
-    match &fate {
-        Fate::New => scheduler.add(source, priority, 0),
-        Fate::Done(past) => scheduler.add_done(source, priority, past.standing, past.attempt),
-        Fate::Again(past, _) => scheduler.add(source, priority, past.attempt),
-    };
-    Ok(fate)
-}
-
-fn decide(tasks: &TaskSet, task: usize, history: &History, redo: &Redo) -> Result<Fate, Problem> {
-    let id = tasks.id_hash(task);
-    let Some(past) = history.of(&id).copied() else { return Ok(Fate::New) };
-    if !past.standing.is_done() {
-        return Ok(Fate::Again(past, Why::Failed));
+    fn decide(&self, tasks: &TaskSet, task: usize) -> Result<TaskDecision, Problem> {
+        let id = tasks.id_hash(task);
+        let Some(past) = self.history.of(&id).copied() else { return Ok(TaskDecision::New) };
+        if !past.standing.is_done() {
+            return Ok(TaskDecision::Again(past, RerunReason::Failed));
+        }
+        if self.redo.has(&id, past.standing) {
+            return Ok(TaskDecision::Again(past, RerunReason::Redone));
+        }
+        let loaded = tasks.load_task(task)?;
+        let is_changed = past.is_of_another(&loaded.hash);
+        Ok(if is_changed {
+            TaskDecision::Again(past, RerunReason::Changed(loaded.task.id))
+        } else {
+            TaskDecision::Done(past)
+        })
     }
-    if redo.has(&id, past.standing) {
-        return Ok(Fate::Again(past, Why::Redone));
-    }
-    let loaded = tasks.load_task(task)?;
-    let is_changed = past.is_of_another(&loaded.hash);
-    Ok(if is_changed { Fate::Again(past, Why::Changed(loaded.task.id)) } else { Fate::Done(past) })
 }
 
 /// A batch that cannot be planned.
@@ -151,24 +142,23 @@ impl Plan {
         }
         let mut scheduler = Scheduler::new(settings);
         scheduler.spend(history.cost, history.tokens);
-        let late = Late { history, redo };
-        let mut plan = Self { scheduler, to_run: 0, again: 0, done: 0, changed: Vec::new(), redone: 0, late };
+        let planner = Planner { history, redo };
+        let mut plan = Self { scheduler, to_run: 0, again: 0, done: 0, changed: Vec::new(), redone: 0, planner };
         for task in 0..tasks.len() {
-            let Late { history, redo } = &plan.late;
-            let fate = add(&mut plan.scheduler, tasks, task, history, redo)?;
-            plan.count(fate);
+            let decision = plan.planner.add(&mut plan.scheduler, tasks, task)?;
+            plan.count(decision);
         }
         Ok(plan)
     }
 
-    fn count(&mut self, fate: Fate) {
-        self.to_run += u64::from(!matches!(fate, Fate::Done(_)));
-        match fate {
-            Fate::New => {}
-            Fate::Done(_) => self.done += 1,
-            Fate::Again(_, Why::Failed) => self.again += 1,
-            Fate::Again(_, Why::Redone) => self.redone += 1,
-            Fate::Again(_, Why::Changed(id)) => self.changed.push(id),
+    fn count(&mut self, decision: TaskDecision) {
+        self.to_run += u64::from(!matches!(decision, TaskDecision::Done(_)));
+        match decision {
+            TaskDecision::New => {}
+            TaskDecision::Done(_) => self.done += 1,
+            TaskDecision::Again(_, RerunReason::Failed) => self.again += 1,
+            TaskDecision::Again(_, RerunReason::Redone) => self.redone += 1,
+            TaskDecision::Again(_, RerunReason::Changed(id)) => self.changed.push(id),
         }
     }
 }

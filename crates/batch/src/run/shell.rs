@@ -3,7 +3,7 @@
 use super::attempt::{Attempt, AttemptEnd, AttemptRunner, Stop};
 use super::control::{ControlMessage, ControlRequest};
 use super::event::{BatchEvent, BatchFailure, Running, Summary};
-use super::plan::{Late, Plan};
+use super::plan::{Plan, Planner};
 use super::resources::{free_bytes, memory_in_use};
 use super::throttles::RateLimit;
 use crate::ledger::Standing;
@@ -71,7 +71,7 @@ pub struct Batch {
     owners: HashMap<tokio::task::Id, usize>,
     began: Instant,
     /// Decides about tasks that are streamed or added.
-    late: Late,
+    planner: Planner,
     /// The number of streamed lines that are not tasks.
     rejected: u64,
     failure: Option<BatchFailure>,
@@ -112,7 +112,7 @@ impl Batch {
             attempts: JoinSet::new(),
             owners: HashMap::new(),
             began: Instant::now(),
-            late: plan.late,
+            planner: plan.planner,
             rejected: 0,
             failure: None,
         }
@@ -358,7 +358,7 @@ impl Batch {
     }
 
     fn add(&mut self, set: usize, task: usize) -> Result<(), String> {
-        let added = self.late.add(&mut self.scheduler, &self.sets[set], task);
+        let added = self.planner.add(&mut self.scheduler, &self.sets[set], task);
         added.map_err(|problem| problem.to_string())?;
         self.places.push((u16::try_from(set).unwrap_or(u16::MAX), u32::try_from(task).unwrap_or(u32::MAX)));
         Ok(())
@@ -433,7 +433,7 @@ impl Batch {
         self.sets.push(tasks);
         for task in 0..count {
             if let Err(problem) = self.add(set, task) {
-                return json!({"error": problem});
+                return json!({"error": format!("{problem}; the {task} tasks before it were added")});
             }
         }
         self.figures()

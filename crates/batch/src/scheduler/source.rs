@@ -39,7 +39,7 @@ pub(super) struct Source {
     pauses: u32,
     /// The number of tasks that ended without a rate limit since `limit` last changed.
     pub(super) clean: usize,
-    configuration_failures: u32,
+    unusable_tasks: u32,
 }
 
 impl Source {
@@ -54,7 +54,7 @@ impl Source {
             burst_until: Duration::ZERO,
             pauses: 0,
             clean: 0,
-            configuration_failures: 0,
+            unusable_tasks: 0,
         }
     }
 
@@ -110,11 +110,11 @@ impl Source {
 
     /// Returns whether the source is stopped because its tasks showed that it cannot be used.
     pub(super) fn is_stopped(&self) -> bool {
-        self.configuration_failures >= MAX_CONFIGURATION_FAILURES
+        self.unusable_tasks >= MAX_CONFIGURATION_FAILURES
     }
 
     pub(super) fn reopen(&mut self) {
-        self.configuration_failures = 0;
+        self.unusable_tasks = 0;
     }
 
     /// Pauses the source. Returns until when.
@@ -133,8 +133,8 @@ impl Source {
     }
 
     /// Handles a task that is not retried because its source cannot be used.
-    pub(super) fn unusable(&mut self) {
-        self.configuration_failures += 1;
+    pub(super) fn count_unusable(&mut self) {
+        self.unusable_tasks += 1;
     }
 
     /// Handles the end of an attempt without a rate limit.
@@ -142,9 +142,9 @@ impl Source {
         match standing {
             // The task is at fault: this proves nothing about its source.
             Standing::Configuration | Standing::Interrupted => {}
-            Standing::Infrastructure => self.configuration_failures = 0,
+            Standing::Infrastructure => self.unusable_tasks = 0,
             Standing::Passed | Standing::CheckFailed | Standing::Failed => {
-                self.configuration_failures = 0;
+                self.unusable_tasks = 0;
                 self.pauses = 0;
                 self.clean += 1;
                 if self.clean >= self.limit() {

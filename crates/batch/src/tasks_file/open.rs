@@ -35,8 +35,8 @@ pub(super) fn open(path: &Path) -> Result<File, TasksFileError> {
 
 /// Returns the directory that relative paths in the tasks are relative to.
 pub(super) fn base(path: &Path, is_directory: bool) -> io::Result<PathBuf> {
-    // A path such as `/dev/fd/63`.
-    if path.starts_with("/dev") || path.starts_with("/proc") {
+    // A descriptor, such as `<(...)`: its path names no directory of the user.
+    if path == Path::new("/dev/stdin") || path.starts_with("/dev/fd") || path.starts_with("/proc") {
         return std::env::current_dir();
     }
     let absolute = std::path::absolute(path)?;
@@ -46,7 +46,7 @@ pub(super) fn base(path: &Path, is_directory: bool) -> io::Result<PathBuf> {
 #[cfg(unix)]
 fn is_pipe(kind: FileType) -> bool {
     use std::os::unix::fs::FileTypeExt;
-    kind.is_fifo() || kind.is_socket()
+    kind.is_fifo()
 }
 
 #[cfg(not(unix))]

@@ -66,6 +66,9 @@ fn pipe_is_read_like_a_file() {
     let set = load(&pipe).unwrap();
     writer.join().unwrap().unwrap();
     assert_eq!(ids(&set), ["a"]);
+    let base = |path: &str| super::open::base(Path::new(path), false).unwrap();
+    assert_eq!(base("/dev/shm/t.jsonl"), Path::new("/dev/shm"));
+    assert_eq!(base("/dev/fd/63"), std::env::current_dir().unwrap());
     assert!(load(Path::new("/dev/null")).unwrap_err().to_string().contains("neither a file nor a pipe"));
 }
 

@@ -231,7 +231,7 @@ pub(crate) struct BatchRunArgs {
     #[arg(long, value_name = "PATH", hide_short_help = true, help_heading = OPENCODE)]
     pub(crate) opencode: Option<PathBuf>,
 
-    /// Start faster and use less memory: no language servers, formatters, plugins, sharing, file supervisor and snapshots
+    /// Start faster and use less memory: no language servers, formatters, plugins, sharing, file watcher and snapshots
     #[arg(long, help_heading = OPENCODE)]
     pub(crate) lean: bool,
 

@@ -117,7 +117,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "URL", conflicts_with_all = ["opencode", "lean", "no_gateway", "no_project_config"], hide_short_help = true, help_heading = OPENCODE)]
     pub(crate) attach: Option<String>,
 
-    /// Start faster and use less memory: no language servers, formatters, plugins, sharing, file supervisor and snapshots
+    /// Start faster and use less memory: no language servers, formatters, plugins, sharing, file watcher and snapshots
     ///
     /// Without snapshots, opencode cannot undo changes. Bun programs that the agent starts inherit the memory setting.
     #[arg(long, hide_short_help = true, help_heading = OPENCODE)]

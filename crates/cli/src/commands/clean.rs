@@ -52,16 +52,18 @@ pub(crate) async fn clean(args: CleanArgs, console: Console) -> Code {
     };
     let mut rows: Vec<Row> = CleanKind::EACH.iter().map(|kind| Row::of(*kind, &found)).collect();
     let is_selected = |found: &&Found| selected.contains(&found.kind);
+    let has = |kind: CleanKind| found.iter().any(|found| found.kind == kind);
+    let loses_tasks = has(CleanKind::Tasks) && !selected.contains(&CleanKind::Tasks);
+    if loses_tasks && selected.iter().any(|kind| loses_journals(*kind) && has(*kind)) {
+        Console::warning(
+            "`clean tasks` does not find task directories without their journals: to remove them too, run `opencode-run clean tasks` first",
+        );
+    }
     if args.dry_run {
         for found in found.iter().filter(is_selected) {
             row(&mut rows, found.kind).items.push(Listed { name: found.shown.clone(), bytes: found.bytes });
         }
         return print(&rows, &selected, &args).await;
-    }
-    let has = |kind: CleanKind| found.iter().any(|found| found.kind == kind);
-    let loses_tasks = has(CleanKind::Tasks) && !selected.contains(&CleanKind::Tasks);
-    if loses_tasks && selected.iter().any(|kind| loses_journals(*kind) && has(*kind)) {
-        Console::warning("a later `clean tasks` does not find the directories of tasks whose journals are removed");
     }
     let count = found.iter().filter(is_selected).count();
     let bytes: u64 = found.iter().filter(is_selected).map(|found| found.bytes).sum();

@@ -285,7 +285,7 @@ fn builder(args: &TaskArgs, console: Console) -> Result<(RunnerBuilder, KeyFiles
     }
     if args.lean {
         console.note(
-            "lean: no language servers, formatters, plugins, sharing, file supervisor and snapshots (no undo); Bun uses less \
+            "lean: no language servers, formatters, plugins, sharing, file watcher and snapshots (no undo); Bun uses less \
              memory, also in programs that the agent runs on it",
         );
     }

@@ -15,19 +15,20 @@ use std::time::Duration;
 /// The interval of writing to a terminal while text streams. It is too short for a person to notice.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(40);
 
-/// The length in bytes of pieces from which more are not waited for: the turn waits for a reader that is far behind.
-const MANY_PIECES: usize = 2 << 10;
-/// The maximum length in bytes of pieces before they are printed.
-const MAX_PIECES: usize = 64 << 10;
+/// The size in bytes of a write above which the next one does not wait for [`TERMINAL_INTERVAL`]: the terminal is behind
+/// the model, and the turn waits for it.
+const HIGH_WATERMARK: usize = 2 << 10;
+/// The maximum size in bytes of deltas that are not printed.
+const MAX_DELTA_BYTES: usize = 64 << 10;
 
 /// Prints a turn on stdout.
 #[derive(Debug)]
 pub(crate) struct Printer {
     stdout: Stdout,
-    /// The pieces of the answer since the last flush.
-    pieces: String,
-    /// Whether the last flush printed many pieces.
-    has_many: bool,
+    /// The text of the answer since the last flush.
+    deltas: String,
+    /// Whether the last flush exceeded the high watermark.
+    is_behind: bool,
     way: Way,
     /// The form of the answer if it is printed as text.
     answer: SharedAnswer,
@@ -71,7 +72,7 @@ impl Printer {
             OutputFormat::Json | OutputFormat::StreamJson => TextKind::Json,
         };
         let answer = Arc::new(Mutex::new(AnswerWriter::Raw));
-        Self { stdout: Stdout::new(kind), pieces: String::new(), has_many: false, way, answer, said: None }
+        Self { stdout: Stdout::new(kind), deltas: String::new(), is_behind: false, way, answer, said: None }
     }
 
     /// Renders the answer if stdout is a terminal, unless the plain text is wanted.
@@ -107,7 +108,7 @@ impl Printer {
 
     /// Prints the answer so far, including a line that is still open.
     async fn finish_answer(&mut self) -> Result<(), OutputError> {
-        self.queue_pieces().await?;
+        self.queue_deltas().await?;
         let text = self.answer().flush();
         self.stdout.queue_rendered(&text).await?;
         self.stdout.flush().await
@@ -115,26 +116,26 @@ impl Printer {
 
     /// Writes the queued output.
     pub(crate) async fn flush(&mut self) -> Result<(), OutputError> {
-        self.has_many = self.pieces.len() > MANY_PIECES;
-        self.queue_pieces().await?;
+        self.is_behind = self.deltas.len() > HIGH_WATERMARK;
+        self.queue_deltas().await?;
         self.stdout.flush().await
     }
 
-    async fn queue_pieces(&mut self) -> Result<(), OutputError> {
-        if self.pieces.is_empty() {
+    async fn queue_deltas(&mut self) -> Result<(), OutputError> {
+        if self.deltas.is_empty() {
             return Ok(());
         }
-        let pieces = std::mem::take(&mut self.pieces);
+        let deltas = std::mem::take(&mut self.deltas);
         let (text, is_raw) = {
             let mut answer = self.answer();
-            (answer.push(&pieces), answer.is_raw())
+            (answer.push(&deltas), answer.is_raw())
         };
         if is_raw { self.stdout.queue(text).await } else { self.stdout.queue_rendered(&text).await }
     }
 
     /// Returns how long to wait for more output before the next write; `None` if it is written immediately.
     pub(crate) fn interval(&self) -> Option<Duration> {
-        (self.stdout.is_terminal() && !self.has_many).then_some(TERMINAL_INTERVAL)
+        (self.stdout.is_terminal() && !self.is_behind).then_some(TERMINAL_INTERVAL)
     }
 
     /// Prints the output of an event. The output of a delta is only queued.
@@ -157,8 +158,8 @@ impl Printer {
     }
 
     async fn piece(&mut self, piece: &str) -> Result<(), OutputError> {
-        self.pieces.push_str(piece);
-        if self.pieces.len() > MAX_PIECES { self.queue_pieces().await } else { Ok(()) }
+        self.deltas.push_str(piece);
+        if self.deltas.len() > MAX_DELTA_BYTES { self.queue_deltas().await } else { Ok(()) }
     }
 
     /// Prints the end. `markdown` replaces the answer if it is given.
@@ -184,7 +185,7 @@ impl Printer {
             Way::Json => last_line(report, OutputFormat::Json),
             Way::StreamJson => last_line(report, OutputFormat::StreamJson),
         };
-        self.queue_pieces().await?;
+        self.queue_deltas().await?;
         self.stdout.write(text).await
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct SessionEvent {
 }
 
 impl SessionEvent {
-    /// Returns whether it is a piece of a text that streams.
+    /// Returns whether it is a delta: a part of a streamed text.
     pub(crate) fn is_delta(&self) -> bool {
         self.kind.rsplit('.').next() == Some("delta")
     }

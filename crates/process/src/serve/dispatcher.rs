@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn tracked_sessions_and_sub_agents_are_bounded() {
         let mut subscribers = Subscribers::default();
-        let (turn, (sender, _lane)) = (SessionId::new("turn"), mailbox());
+        let (turn, (sender, _mailbox)) = (SessionId::new("turn"), mailbox());
         subscribers.mailboxes.insert(turn.clone(), sender);
         for id in 0..2 * MAX_SUB_AGENTS {
             subscribers.track_activity(SessionId::new(id.to_string()));

@@ -1,11 +1,12 @@
 //! Evicts directories from a server's memory when their tasks are over.
 
 use super::server::Server;
+use futures_util::future::join_all;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// The timeout of an eviction that no caller waits for.
+/// The timeout of evictions that no caller waits for.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A directory that is being evicted. Dropping it lets turns begin there.
@@ -15,11 +16,11 @@ struct Evicting<'a> {
 }
 
 impl<'a> Evicting<'a> {
-    fn new(server: &'a Server, directory: &'a Path) -> Self {
-        server.evicting.send_modify(|evicting| {
-            evicting.insert(directory.to_owned());
-        });
-        Self { server, directory }
+    /// Marks a directory; `None` if it is being evicted already.
+    fn new(server: &'a Server, directory: &'a Path) -> Option<Self> {
+        let is_new = server.evicting.send_if_modified(|evicting| evicting.insert(directory.to_owned()));
+        // Only then: its drop removes the mark.
+        is_new.then(|| Self { server, directory })
     }
 }
 
@@ -35,7 +36,7 @@ impl Server {
     /// Releases the server's state for a directory, if a turn of ours worked there and none does now.
     pub(crate) async fn dispose(&self, directory: &Path) {
         // Marked before the look at the active turns, so that a turn that begins later waits.
-        let _evicting = Evicting::new(self, directory);
+        let Some(_evicting) = Evicting::new(self, directory) else { return };
         if !self.directories().forget(directory) {
             return;
         }
@@ -54,10 +55,9 @@ impl Server {
     /// Releases the server's state for the directories whose users were dropped at least this long ago.
     pub(crate) async fn dispose_abandoned(&self, limit: Duration) {
         let due: Vec<PathBuf> = self.directories().take_abandoned(Instant::now(), limit);
-        for directory in due {
-            if tokio::time::timeout(BACKGROUND_TIMEOUT, self.dispose(&directory)).await.is_err() {
-                tracing::debug!("a server is too slow to release a directory");
-            }
+        let released = join_all(due.iter().map(|directory| self.dispose(directory)));
+        if tokio::time::timeout(BACKGROUND_TIMEOUT, released).await.is_err() {
+            tracing::debug!("a server is too slow to release directories");
         }
     }
 }

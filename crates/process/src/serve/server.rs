@@ -398,9 +398,7 @@ impl Server {
                 let exit = exit.ok().and_then(Result::ok).and_then(|exit| exit.clone());
                 TurnFailure::ServerLost { message: exit.unwrap_or(why) }
             }
-            ClientError::Configuration(message) | ClientError::NoModel(message) => {
-                TurnFailure::Configuration { message }
-            }
+            ClientError::Configuration(message) => TurnFailure::Configuration { message },
             ClientError::NoAgent(agent) => TurnFailure::AgentNotFound { agent },
             ClientError::NotFound(_) => TurnFailure::SessionNotFound { session: session.clone() },
             ClientError::Refused { status, message, reference } => {
@@ -413,7 +411,7 @@ impl Server {
                     _ => TurnFailure::Opencode { message },
                 })
             }
-            error @ (ClientError::Locked | ClientError::OtherDirectory { .. }) => {
+            error @ (ClientError::Locked | ClientError::NoModel(_) | ClientError::OtherDirectory { .. }) => {
                 TurnFailure::Opencode { message: error.to_string() }
             }
             error @ (ClientError::Unauthorized | ClientError::Unreadable | ClientError::TooLong { .. }) => {

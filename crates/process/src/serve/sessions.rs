@@ -43,9 +43,12 @@ impl Sessions {
         self.known().contains_key(session)
     }
 
-    /// Forgets a session.
+    /// Forgets a session, unless a turn is active in it or is leaving it.
     pub(crate) fn forget(&self, session: &SessionId) {
-        self.known().remove(session);
+        let mut known = self.known();
+        if matches!(known.get(session), Some(Occupancy::Idle)) {
+            known.remove(session);
+        }
     }
 
     /// Acquires a session for a turn with this consumer, unless another turn has it.
@@ -154,6 +157,7 @@ mod tests {
         let (consumer, _receiver) = mpsc::channel(1);
         let taken = sessions.take(&session, consumer.downgrade()).unwrap();
         taken.leave();
+        sessions.forget(&session);
         tokio::join!(sessions.wait_for_leaving(&session), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             drop(taken);

@@ -89,7 +89,7 @@ struct Shell {
     /// The armed timers, at most one of each kind.
     timers: Vec<(Timer, Instant)>,
     end: Option<End>,
-    /// Whether the server must be ended, and then whether the turn was killed.
+    /// The request to end the server, if any: `true` if the turn was killed.
     server_end: Option<bool>,
     /// Whether the turn ends although the server has not confirmed its interrupt.
     is_unconfirmed: bool,

@@ -15,7 +15,7 @@ const SHARED_INTERRUPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of a request to such a server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The interrupt of a turn that was reported as interrupted, although its server has not confirmed that.
+/// The interrupt of a turn that has been reported as ended, although its server has not confirmed that.
 #[derive(Debug)]
 pub(crate) struct UnconfirmedInterrupt {
     /// Held weakly: without another turn the server ends at once.

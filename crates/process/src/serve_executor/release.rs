@@ -14,8 +14,8 @@ const ATTACHED_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 const ABANDONED_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl ServeExecutor {
-    /// Releases the state that the servers keep for a directory if it is not used for as long as a server may be idle: at the
-    /// end of the first turn after that. Returns at once, and works without a runtime.
+    /// Schedules the release of the state that the servers keep for a directory. The first turn that ends after the idle timeout
+    /// releases it, unless a turn has begun in the directory. Returns immediately, and works without a runtime.
     pub fn abandon(&self, directory: &Path) {
         match &self.shared.servers {
             Servers::Own(pool) => pool.servers().iter().for_each(|server| server.abandon(directory)),

@@ -2,8 +2,8 @@
 
 use super::support::{
     PLAIN, PLAIN_TEXT, Play, assert_answered, assert_interrupt_keeps_session, assert_interrupt_kills_server,
-    assert_unconfirmed_interrupt_spares_others, assert_unconfirmed_kill_ends_server, ended, said,
-    stalling_beside_others, start_until,
+    assert_unconfirmed_interrupt_spares_others, assert_unconfirmed_kill_ends_server, ended, is_text_delta, speak,
+    stalling_beside_others, start_stalled_and_speaking, start_until,
 };
 use opencode_run_core::{FailureKind, RunState, TurnFailure};
 use opencode_run_tests::script::{Act, SignalName, SpawnKind};
@@ -45,7 +45,7 @@ async fn server_crash_during_turn_fails_as_server_lost() {
 #[tokio::test]
 async fn unanswered_interrupt_kills_the_server() {
     let play = Play::new(stalling().fault(RouteFault::new("POST /session/*/abort", Fault::Nothing {}))).await;
-    assert_interrupt_kills_server(play, PLAIN_TEXT).await;
+    assert_interrupt_kills_server(play).await;
 }
 
 fn unanswered_abort() -> Serving {
@@ -76,7 +76,7 @@ async fn leftovers_are_killed_despite_slow_server() {
     let serving = Serving { close_stream_after_events: Some(60), ..Serving::doing(acts) };
     let play = Play::new(serving.fault(RouteFault::new("GET /session/*/message", Fault::Nothing {}))).await;
     let runner = play.runner("task");
-    start_until(&runner, "hello", said).await;
+    start_until(&runner, "hello", is_text_delta).await;
     super::support::pause(500).await;
     let began = Instant::now();
     assert!(runner.interrupt());
@@ -123,12 +123,9 @@ async fn server_ends_with_its_executor() {
 #[tokio::test]
 async fn kill_ends_only_its_turn() {
     let stall = TurnRule::every([TurnAct::replay("1.18.33/abort-text")]);
-    let slow = TurnAct::Speak { delta: "word ".to_owned(), count: 100, at_once: 1, pause_ms: 20 };
+    let slow = speak(100, 20);
     let play = Play::new(Serving::default().turn(stall.said("stall")).turn(TurnRule::every([slow]))).await;
-    let one = play.runner("one");
-    let other = play.runner("other");
-    start_until(&one, "stall", said).await;
-    start_until(&other, "speak", said).await;
+    let (one, other) = start_stalled_and_speaking(&play).await;
     assert!(one.kill());
     assert_eq!(ended(&one).await.state, RunState::Interrupted);
     assert!(other.is_running());

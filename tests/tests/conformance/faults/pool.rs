@@ -4,7 +4,7 @@ use super::super::stage::Stage;
 use opencode_run_core::{Executor, ModelChoice, ModelConfig, ModelSourceType, Prompt, RunState, Task, TurnRunner};
 use opencode_run_process::{Launch, ServeExecutor};
 use opencode_run_tests::script::Act;
-use opencode_run_tests::serve_script::{Serving, TurnAct, TurnRule};
+use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct, TurnRule};
 use opencode_runner::Host;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -169,6 +169,32 @@ async fn directory_of_dropped_runner_is_released() {
     };
     tokio::time::timeout(Duration::from_secs(30), released()).await.unwrap();
     drop((waiting, other));
+    host.shutdown().await;
+    drop(host);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn turn_waits_for_eviction_of_its_directory() {
+    let late = RouteFault::new("POST /instance/dispose", Fault::Late { ms: 2000 });
+    let stage = Stage::fake([], Serving::replaying("1.18.33/plain-text").fault(late));
+    let fake = stage.fake.as_ref().unwrap();
+    let host = Host::builder().opencode(fake.executable()).environment(stage.sandbox.env().clone());
+    let host = host.build().await.unwrap();
+    let runner = async || host.runner().dir(stage.sandbox.workspace()).build().await.unwrap();
+    let one = runner().await;
+    let other = runner().await;
+    assert_eq!(one.run("hello").await.unwrap().state, RunState::Completed);
+    let closing = tokio::spawn(async move { one.close().await });
+    let requested = async {
+        while fake.log_of("serve")[0].requests_of("POST /instance/dispose").is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), requested).await.unwrap();
+    assert_eq!(other.run("hello").await.unwrap().state, RunState::Completed);
+    assert!(closing.is_finished(), "the turn ran in a directory that was being evicted");
+    drop(other);
     host.shutdown().await;
     drop(host);
     stage.end().await;

@@ -215,7 +215,7 @@ async fn unanswered_interrupt_kills_the_server() {
     let stalling = Serving::doing([TurnAct::replay(PLAIN).until("session.step.ended"), Act::Stall {}.into()]);
     for fault in [Fault::Nothing {}, Fault::internal(), Fault::page(), Fault::HangUp {}] {
         let play = Play::second(stalling.clone().fault(RouteFault::new("POST /api/session/*/interrupt", fault))).await;
-        assert_interrupt_kills_server(play, PLAIN_TEXT).await;
+        assert_interrupt_kills_server(play).await;
     }
 }
 

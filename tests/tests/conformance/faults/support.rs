@@ -14,6 +14,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) const PLAIN: &str = "1.18.33/plain-text";
 pub(crate) const PLAIN_TEXT: &str = "Hello from the model.";
+/// The number of words of a slow turn: with the pause after each it takes 4 s, and an interrupt at most 2 s.
+const SLOW_TURN_WORDS: usize = 160;
+const SLOW_TURN_PAUSE_MS: u64 = 25;
 
 /// A server of the fake, and the executor that starts it.
 pub(crate) struct Play {
@@ -105,7 +108,7 @@ pub(crate) fn speak(count: u64, pause_ms: u64) -> TurnAct {
 }
 
 /// Returns whether an event is a piece of the answer.
-pub(crate) fn said(event: &TurnEvent) -> bool {
+pub(crate) fn is_text_delta(event: &TurnEvent) -> bool {
     matches!(event.observed.event, Event::TextDelta { .. })
 }
 
@@ -129,15 +132,16 @@ pub(crate) async fn assert_same_turn(lost: Play, whole: Play, state: RunState) {
     whole.end().await;
 }
 
-/// Interrupts a stalling turn whose server does not answer that, and asserts that the turn ends all the same.
-pub(crate) async fn assert_interrupt_kills_server(play: Play, text: &str) {
+/// Interrupts a stalling turn whose server does not confirm it, and asserts that the turn ends and the server is killed.
+pub(crate) async fn assert_interrupt_kills_server(play: Play) {
     let runner = play.runner("task");
-    start_until(&runner, "hello", said).await;
+    start_until(&runner, "hello", is_text_delta).await;
     let began = Instant::now();
     assert!(runner.interrupt());
     let record = ended(&runner).await;
-    assert_eq!((record.state, record.output().as_str()), (RunState::Interrupted, text));
+    assert_eq!((record.state, record.output().as_str()), (RunState::Interrupted, PLAIN_TEXT));
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(play.count_servers_all_gone(), 1);
     drop(runner);
     play.end().await;
 }
@@ -145,7 +149,7 @@ pub(crate) async fn assert_interrupt_kills_server(play: Play, text: &str) {
 /// Interrupts the first turn of a session, and asserts that the second continues it on the same server.
 pub(crate) async fn assert_interrupt_keeps_session(play: Play) {
     let runner = play.runner("task");
-    start_until(&runner, "hello", said).await;
+    start_until(&runner, "hello", is_text_delta).await;
     assert!(runner.interrupt());
     assert_eq!(ended(&runner).await.state, RunState::Interrupted);
     let session = runner.session_id();
@@ -170,6 +174,15 @@ pub(crate) async fn start_until(runner: &TurnRunner, prompt: impl Into<Prompt>, 
     tokio::time::timeout(LIMIT, look).await.unwrap();
 }
 
+/// Starts a turn that stalls and one that speaks, on one server.
+pub(crate) async fn start_stalled_and_speaking(play: &Play) -> (TurnRunner, TurnRunner) {
+    let stalled = play.runner("one");
+    let speaking = play.runner("other");
+    start_until(&stalled, "stall", is_text_delta).await;
+    start_until(&speaking, "speak", is_text_delta).await;
+    (stalled, speaking)
+}
+
 /// Waits for the end of a turn, with a time limit.
 pub(crate) async fn ended(runner: &TurnRunner) -> TurnRecord {
     Arc::unwrap_or_clone(tokio::time::timeout(LIMIT, runner.wait()).await.expect("the turn hangs").unwrap())
@@ -182,39 +195,34 @@ pub(crate) async fn pause(ms: u64) {
 /// Interrupts a stalling turn whose server does not confirm that, while another turn runs there. Asserts that the turn is
 /// reported as interrupted, that the other one completes, and that a further one gets another server.
 pub(crate) async fn assert_unconfirmed_interrupt_spares_others(play: Play) {
-    let one = play.runner("one");
-    let other = play.runner("other");
-    start_until(&one, "stall", said).await;
-    start_until(&other, "speak", said).await;
+    let (one, other) = start_stalled_and_speaking(&play).await;
     assert!(one.interrupt());
     assert_eq!(ended(&one).await.state, RunState::Interrupted);
     assert!(other.is_running(), "the server was ended");
     let (further, record) = tokio::join!(play.turn("and now?"), ended(&other));
-    assert_answered(&record, &"word ".repeat(UNHURRIED));
+    assert_answered(&record, &"word ".repeat(SLOW_TURN_WORDS));
     assert_answered(&further, PLAIN_TEXT);
-    assert_eq!(play.fake().log_of("serve").len(), 2, "the server gets no further turn");
+    assert_eq!(
+        play.fake().log_of("serve").len(),
+        2,
+        "the further turn ran on the server with the unconfirmed interrupt"
+    );
     drop((one, other));
     play.end().await;
 }
-
-/// The number of words of a turn that takes longer than an interrupt may, with 25 ms for each.
-const UNHURRIED: usize = 160;
 
 /// Returns a server of a turn that stalls after the start of `recording`, up to `until`, of one that takes longer than an
 /// interrupt may, and of turns of the whole recording.
 pub(crate) fn stalling_beside_others(recording: &str, until: &str) -> Serving {
     let stall = TurnRule::every([TurnAct::replay(recording).until(until), Act::Stall {}.into()]).said("stall");
-    let speaks = TurnRule::every([speak(UNHURRIED as u64, 25)]).said("speak");
+    let speaks = TurnRule::every([speak(SLOW_TURN_WORDS as u64, SLOW_TURN_PAUSE_MS)]).said("speak");
     Serving::default().turn(stall).turn(speaks).turn(TurnRule::every([TurnAct::replay(recording)]))
 }
 
 /// Kills a stalling turn whose server does not confirm that, and asserts that the server is ended although it has another
 /// turn.
 pub(crate) async fn assert_unconfirmed_kill_ends_server(play: Play) {
-    let one = play.runner("one");
-    let other = play.runner("other");
-    start_until(&one, "stall", said).await;
-    start_until(&other, "speak", said).await;
+    let (one, other) = start_stalled_and_speaking(&play).await;
     assert!(one.kill());
     assert_eq!(ended(&one).await.state, RunState::Interrupted);
     assert_eq!(ended(&other).await.failure.as_ref().map(TurnFailure::kind), Some(FailureKind::ServerLost));

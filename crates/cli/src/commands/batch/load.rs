@@ -132,7 +132,8 @@ pub(super) fn problem(problem: &Problem) -> CommandError {
 ///
 /// # Errors
 ///
-/// If no task has an id. In a shard or on stdin, the task may be elsewhere or come later.
+/// If an id is not among the selected tasks. Not checked in a shard or on stdin, because the task may be elsewhere or
+/// arrive later.
 pub(super) fn redo(args: &BatchRunArgs, tasks: &TaskSet, is_streamed: bool) -> Result<Redo, CommandError> {
     let is = |word: &str| args.redo.iter().any(|which| which == word);
     let named = args.redo.iter().filter(|which| !matches!(which.as_str(), "all" | "failed"));
@@ -144,15 +145,17 @@ pub(super) fn redo(args: &BatchRunArgs, tasks: &TaskSet, is_streamed: bool) -> R
         }
         if let Some(id) = unknown.values().min() {
             let error = CommandError::usage(format!("--redo: no selected task has the id `{id}`"));
-            return Err(error.hint("the ids are in the results, such as ID#1 with --repeat"));
+            return Err(error.hint(
+                "check --filter and --slice; the ids are in the results (with --repeat they end with #1, #2, ...)",
+            ));
         }
     }
-    Ok(match (is("all"), is("failed"), ids.is_empty()) {
-        (true, ..) => Redo::All,
-        (_, true, true) => Redo::Failed,
-        (_, true, false) => Redo::FailedAnd(ids),
-        (_, false, true) => Redo::No,
-        (_, false, false) => Redo::Ids(ids),
+    Ok(if is("all") {
+        Redo::All
+    } else if is("failed") {
+        Redo::FailedAnd(ids)
+    } else {
+        Redo::Ids(ids)
     })
 }
 

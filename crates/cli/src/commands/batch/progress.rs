@@ -78,13 +78,16 @@ impl BatchProgress {
         self.apart(|| console.note(text));
     }
 
-    /// Prints where the bars were; the next tick draws them below.
+    /// Prints above the bars.
     fn apart(&self, print: impl FnOnce()) {
         if let Some(bars) = &self.bars {
-            // `suspend` panics if the terminal was closed.
+            // Not `suspend`, which panics if the terminal was closed.
             bars.all.clear().ok();
         }
         print();
+        if let Some(bars) = &self.bars {
+            bars.total.tick();
+        }
     }
 
     fn line(&mut self, status: &Status, result: &TaskResult, standing: Standing, retry_in: Option<Duration>) -> String {

@@ -11,6 +11,7 @@ use crate::models::{self, Sources};
 use crate::output::TextKind;
 use crate::signals::Signals;
 use crate::surroundings;
+use opencode_run_batch::policy::MAX_CONFIGURATION_FAILURES;
 use opencode_run_batch::run::{
     Batch, BatchFailure, BatchFolder, BatchOptions, ControlMessage, ControlRequest, HostRunner, HostRunnerOptions,
     Plan, PlanError, Redo, Summary, TaskLine, Throttles, serve,
@@ -363,11 +364,12 @@ fn report(summary: &Summary, console: Console) {
     for source in &status.stopped_sources {
         let name = if source.is_empty() { "opencode's own model" } else { source };
         Console::warning(&format!(
-            "{name}: its tasks failed in a row because of opencode or their configuration, and no more were started"
+            "{name}: {MAX_CONFIGURATION_FAILURES} tasks in a row failed because of opencode or their configuration, so no more \
+             were started; `opencode-run doctor` checks both"
         ));
     }
     if summary.rejected > 0 {
-        Console::warning(&format!("{} lines of stdin are not tasks and were skipped", summary.rejected));
+        Console::warning(&format!("{} lines of stdin were rejected, see the warnings above", summary.rejected));
     }
     let why = match status.stopped {
         Some(StopReason::Budget) => "the budget of the batch is used up",

@@ -36,6 +36,7 @@ impl Messages {
     /// If the answer is not a list of messages.
     pub(crate) fn extend(&mut self, text: &str) -> Result<Option<String>, ClientError> {
         let Page { data, cursor } = parse_repaired(text).map_err(|_| ClientError::Unreadable)?;
+        // A cursor does not mean that there are older messages: a page that is not full is the last one.
         let is_full = data.len() >= api::MAX_MESSAGES;
         self.list.extend(data);
         Ok(cursor.next.filter(|_| is_full))

@@ -1,7 +1,7 @@
 //! The state of a resync after a disconnect.
 
 use crate::protocol::ClientError;
-use crate::protocol::request::Request;
+use crate::protocol::request::{MAX_MESSAGES_BYTES, Request};
 use crate::protocol::turn::{Action, Actions, Tag};
 use crate::protocol::v2::api;
 use crate::protocol::v2::messages::{Messages, Snapshot};
@@ -25,8 +25,9 @@ pub(super) struct Resync {
     pub(super) own: Option<Snapshot>,
     /// The messages of the session that is being read.
     pub(super) messages: Messages,
-    /// The number of answers that they came in.
+    /// The number of answers that they came in, and their size.
     pages: usize,
+    bytes: usize,
 }
 
 impl Resync {
@@ -44,16 +45,20 @@ impl Resync {
         session: &SessionId,
     ) -> Result<Option<String>, ClientError> {
         self.pages += 1;
-        let next = answer.and_then(|text| self.messages.extend(&text));
+        let next = answer.and_then(|text| {
+            self.bytes += text.len();
+            self.messages.extend(&text)
+        });
         if let Err(error) = &next {
             tracing::warn!(%error, %session, "missed events could not be read");
         }
-        Ok(next?.filter(|_| self.pages < MAX_PAGES))
+        Ok(next?.filter(|_| self.pages < MAX_PAGES && self.bytes < MAX_MESSAGES_BYTES))
     }
 
     /// Returns the next sub-agent that has been active since the turn's prompt. The others belong to earlier turns.
     pub(super) fn next_unread(&mut self) -> Option<SessionId> {
         self.pages = 0;
+        self.bytes = 0;
         let since = self.own.as_ref()?.since()?;
         std::iter::from_fn(|| self.unread.pop_front())
             .find(|(_, last_activity)| *last_activity >= since)

@@ -68,7 +68,7 @@ proptest! {
     #[test]
     fn prefix_gives_beginning_of_turn(recording in any::<Index>(), at in any::<Index>(), ends in vec(any::<Index>(), 0..4)) {
         let recording = recording.get(&RECORDINGS);
-        // Its summary is recognised by the line after it, and taken back.
+        // Its summary is recognised by the line after it, and replaced by an empty text.
         prop_assume!(!recording.name.ends_with("/compacted"));
         let all = bytes(recording);
         let whole = replay(recording);
