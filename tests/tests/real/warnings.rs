@@ -88,6 +88,6 @@ fn warnings_about_inputs_are_in_the_result() {
     let done = stage.run(options.into_iter().chain(["describe", "-"])).with_code(0);
     let codes = sorted_codes(&done.json());
     assert_eq!(codes, ["attachment_not_sent", "empty_stdin", "output_dropped"], "{}", done.stderr);
-    assert_eq!(done.stderr.matches("output of opencode was dropped: 1 message (").count(), 1, "{}", done.stderr);
+    assert_eq!(done.stderr.matches("1 message of opencode was dropped (").count(), 1, "{}", done.stderr);
     stage.end();
 }
