@@ -204,7 +204,8 @@ impl Scheduler {
         // The first tasks start one after the other, so that they do not all clone, start servers and ask the model
         // at the same time.
         if self.starts < self.settings.jobs {
-            self.next_start = now + self.settings.start_spacing.mul_f64(0.5 + fraction(task, 0));
+            let spacing = self.settings.start_spread.div_f64(fraction_of(self.settings.jobs));
+            self.next_start = now + spacing.mul_f64(0.5 + fraction(task, 0));
         }
         let attempts = self.attempts.entry(task).or_default();
         attempts.number += 1;

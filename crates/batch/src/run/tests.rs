@@ -40,7 +40,7 @@ impl AttemptRunner for Fake {
 
 fn settings() -> Settings {
     let delay = Duration::from_millis(10);
-    Settings { retry_delay: delay, start_spacing: Duration::ZERO, ..Settings::default() }
+    Settings { retry_delay: delay, start_spread: Duration::ZERO, ..Settings::default() }
 }
 
 struct Stage {

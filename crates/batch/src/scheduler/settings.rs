@@ -18,8 +18,8 @@ pub struct Settings {
     pub retry_delay: Duration,
     /// The longest delay.
     pub max_retry_delay: Duration,
-    /// The mean time between the starts of the first tasks.
-    pub start_spacing: Duration,
+    /// The time over which the starts of the first tasks are spread.
+    pub start_spread: Duration,
     /// Stops the batch after failures.
     pub fail_fast: Option<FailFast>,
     /// The limit on the cost of all tasks, in USD.
@@ -35,7 +35,7 @@ impl Default for Settings {
             max_attempts: 3,
             retry_delay: Duration::from_secs(5),
             max_retry_delay: Duration::from_mins(5),
-            start_spacing: Duration::from_millis(50),
+            start_spread: Duration::from_millis(300),
             fail_fast: None,
             max_cost: None,
             max_tokens: None,

@@ -9,7 +9,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn settings(jobs: usize) -> Settings {
-    Settings { jobs, start_spacing: Duration::ZERO, ..Settings::default() }
+    Settings { jobs, start_spread: Duration::ZERO, ..Settings::default() }
 }
 
 fn with_tasks(settings: Settings, count: usize) -> Scheduler {
@@ -231,7 +231,7 @@ fn user_controls_tasks() {
 
 #[test]
 fn first_starts_are_spread() {
-    let mut scheduler = with_tasks(Settings { start_spacing: seconds(1), ..settings(3) }, 10);
+    let mut scheduler = with_tasks(Settings { start_spread: seconds(3), ..settings(3) }, 10);
     assert!(matches!(scheduler.next(seconds(0)), Next::Start { .. }));
     let Next::Wait { until: Some(until) } = scheduler.next(seconds(0)) else { panic!("it waits") };
     assert!(until >= Duration::from_millis(500) && until < Duration::from_millis(1500));
