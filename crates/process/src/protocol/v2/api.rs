@@ -51,10 +51,9 @@ pub(crate) const LOCATION: &str = "/api/debug/location";
 /// The parameter for a directory. The server also accepts `directory`, but answers for another directory then.
 pub(crate) const DIRECTORY: &str = "location[directory]";
 
-/// The key of the instructions entry with the system prompt of a turn.
-pub(crate) const CONTEXT_ENTRY: &str = "opencode-run";
-/// The key of the instructions entry with the schema of a turn's answer.
-pub(crate) const SCHEMA_ENTRY: &str = "opencode-run-answer";
+/// The key of the instructions entry with the system prompt of a turn and the schema of its answer. It is one entry, since each
+/// request costs some milliseconds.
+pub(crate) const ENTRY: &str = "opencode-run";
 
 /// The envelope of an answer.
 #[derive(Deserialize)]

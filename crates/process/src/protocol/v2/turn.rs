@@ -47,8 +47,10 @@ pub(crate) struct Turn {
     structured: Option<Structured>,
     decoder: Decoder,
     sub_agents: HashSet<SessionId>,
-    /// The requests that precede the prompt.
-    preparation: VecDeque<Request>,
+    /// The requests that precede the prompt, in steps: those of a step are sent together.
+    preparation: VecDeque<Vec<Request>>,
+    /// The number of requests of the current step that are not answered.
+    unanswered: usize,
     progress: Progress,
     asks: PendingAsks,
     /// The refusal that ends the turn.
@@ -89,6 +91,7 @@ impl Turn {
             structured,
             sub_agents: HashSet::new(),
             preparation,
+            unanswered: 0,
             progress: Progress::Preparing,
             asks: PendingAsks::new(denies),
             refusal: None,
@@ -103,11 +106,13 @@ impl Turn {
     }
 
     fn prepare(&mut self, actions: &mut Actions) {
-        match self.preparation.pop_front() {
-            _ if self.is_stopped() => self.finish(Ending::Stopped, actions),
-            Some(request) => actions.push(Action::Request(Tag::Prepare, request)),
-            None => self.send_prompt(actions),
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if self.unanswered > 0 {
+            return;
         }
+        let Some(requests) = self.preparation.pop_front() else { return self.send_prompt(actions) };
+        self.unanswered = requests.len();
+        actions.extend(requests.into_iter().map(|request| Action::Request(Tag::Prepare, request)));
     }
 
     fn send_prompt(&mut self, actions: &mut Actions) {
@@ -409,28 +414,26 @@ fn preparation(
     prompt: &Prompt,
     model: &ModelName,
     structured: Option<&Structured>,
-) -> VecDeque<Request> {
-    let mut requests = VecDeque::new();
+) -> VecDeque<Vec<Request>> {
+    let post = |what, body| Request::new(Method::POST, api::session(session, what)).body(body);
+    let mut first = Vec::new();
+    let mut second = Vec::new();
     if !is_new {
         let model = api::model(model, prompt.options.variant.as_deref());
-        let route = api::session(session, "model");
-        requests.push_back(Request::new(Method::POST, route).body(json!({ "model": model })));
-        if let Some(agent) = &prompt.options.agent {
-            let route = api::session(session, "agent");
-            requests.push_back(Request::new(Method::POST, route).body(json!({ "agent": agent })));
-        }
+        first.push(post("model", json!({ "model": model })));
+        second.extend(prompt.options.agent.iter().map(|agent| post("agent", json!({ "agent": agent }))));
     }
     let context = prompt.options.context.as_deref().filter(|context| !context.is_empty()).map(str::to_owned);
-    let entries = [(api::CONTEXT_ENTRY, context), (api::SCHEMA_ENTRY, structured.map(Structured::instructions))];
-    for (key, value) in entries {
-        let route = api::entry(session, key);
-        match value {
-            Some(value) => requests.push_back(Request::new(Method::PUT, route).body(json!({ "value": value }))),
-            None if is_new => {}
-            None => requests.push_back(Request::new(Method::DELETE, route)),
-        }
+    let instructions: Vec<_> = context.into_iter().chain(structured.map(Structured::instructions)).collect();
+    let route = api::entry(session, api::ENTRY);
+    if !instructions.is_empty() {
+        let body = json!({ "value": instructions.join("\n\n") });
+        first.push(Request::new(Method::PUT, route).body(body));
+    } else if !is_new {
+        // An earlier turn may have left its own.
+        first.push(Request::new(Method::DELETE, route));
     }
-    requests
+    [first, second].into_iter().filter(|step| !step.is_empty()).collect()
 }
 
 #[cfg(test)]

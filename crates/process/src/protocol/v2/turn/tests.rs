@@ -314,9 +314,8 @@ fn continued_session_gets_model_without_old_entries() {
     let entries = "/api/experimental/session/ses_1/instructions/entries";
     let expected = [
         "POST /api/session/ses_1/model".to_owned(),
-        "POST /api/session/ses_1/agent".to_owned(),
         format!("DELETE {entries}/opencode-run"),
-        format!("DELETE {entries}/opencode-run-answer"),
+        "POST /api/session/ses_1/agent".to_owned(),
         "POST /api/session/ses_1/prompt".to_owned(),
     ];
     assert_eq!(sent, expected);
