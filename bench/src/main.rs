@@ -14,6 +14,7 @@
 
 mod figures;
 mod processes;
+mod raw;
 mod report;
 mod sections;
 mod stage;

@@ -1,5 +1,6 @@
 //! A server of opencode 2 that is used directly.
 
+use super::PASSWORD;
 use crate::stage::{LIMIT, MODEL, Stage};
 use opencode_run_core::ModelName;
 use reqwest::{Method, RequestBuilder, Response};
@@ -13,9 +14,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::sync::oneshot;
-
-/// The server's password.
-pub(crate) const PASSWORD: &str = "benchmark";
 
 /// The sessions whose execution is awaited, and whether it succeeded.
 type Awaited = Arc<Mutex<HashMap<String, oneshot::Sender<bool>>>>;
@@ -53,22 +51,22 @@ impl Raw {
 
     /// Creates a session.
     pub(crate) async fn session(&self, directory: &Path) -> Result<String, Box<dyn Error>> {
-        let model: ModelName = MODEL.parse()?;
-        let model = json!({"providerID": model.provider(), "id": model.model()});
-        let body = json!({"title": "raw", "model": model, "location": {"directory": directory}});
+        let body = json!({"title": "raw", "model": model()?, "location": {"directory": directory}});
         let answer = self.request(Method::POST, "/api/session").json(&body).send().await?.error_for_status()?;
         let made: Value = answer.json().await?;
         Ok(made["data"]["id"].as_str().ok_or("the server created no session")?.to_owned())
     }
 
-    /// Runs a turn. Returns its duration.
+    /// Runs a turn. Returns its duration, with that of the request for the model: without it, opencode 2 could use another.
     pub(crate) async fn turn(&self, session: &str) -> Result<Duration, Box<dyn Error>> {
         let (sender, ended) = oneshot::channel();
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(session.to_owned(), sender);
         let began = Instant::now();
-        let body = json!({"text": "Say hello."});
-        let route = format!("/api/session/{session}/prompt");
-        self.request(Method::POST, &route).json(&body).send().await?.error_for_status()?;
+        let bodies = [("model", json!({ "model": model()? })), ("prompt", json!({"text": "Say hello."}))];
+        for (what, body) in bodies {
+            let route = format!("/api/session/{session}/{what}");
+            self.request(Method::POST, &route).json(&body).send().await?.error_for_status()?;
+        }
         if tokio::time::timeout(LIMIT, ended).await?? { Ok(began.elapsed()) } else { Err("a raw turn failed".into()) }
     }
 
@@ -84,6 +82,11 @@ impl Raw {
         self.child.kill().await?;
         Ok(())
     }
+}
+
+fn model() -> Result<Value, Box<dyn Error>> {
+    let model: ModelName = MODEL.parse()?;
+    Ok(json!({"providerID": model.provider(), "id": model.model()}))
 }
 
 /// Reads the stream of events, and reports the ends of executions.

@@ -6,6 +6,7 @@ mod repositories;
 
 use crate::figures::{mib, per_second};
 use crate::processes::Watch;
+use crate::raw::Generation;
 use crate::report::Report;
 use crate::stage::{Stage, launch, runner, turn};
 use command::{Batch, tasks_file};
@@ -38,9 +39,9 @@ pub(crate) async fn measure(programs: &Programs, quick: bool, report: &mut Repor
         return Ok(());
     };
     in_new_directories(programs, &Stage::new(opencode)?, quick, report).await?;
-    repositories::measure(programs, opencode, "bash", quick, report).await?;
+    repositories::measure(programs, opencode, Generation::First, quick, report).await?;
     if let Some(second) = &programs.opencode2 {
-        repositories::measure(programs, second, "shell", quick, report).await?;
+        repositories::measure(programs, second, Generation::Second, quick, report).await?;
     }
     Ok(())
 }

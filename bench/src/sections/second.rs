@@ -1,11 +1,9 @@
 //! opencode 2: the same measures as for opencode 1, and both beside each other.
 
-mod raw;
-
-use self::raw::Raw;
 use super::cold::{Call, Place, ours};
 use super::isolated::Run;
 use crate::figures::{median, mib, ms, per_second, rate, ratio};
+use crate::raw::{PASSWORD, v2::Raw};
 use crate::report::Report;
 use crate::stage::{LIMIT, MODEL, Stage, runner, turn};
 use futures_util::StreamExt;
@@ -98,7 +96,7 @@ async fn cold(programs: &Programs, stage: &Stage, quick: bool, report: &mut Repo
 
 async fn later_turns(stage: &Stage, quick: bool, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let raw = Raw::start(stage).await?;
-    let attached = ServeExecutor::attach(&raw.url, None, Some(raw::PASSWORD.to_owned())).await?;
+    let attached = ServeExecutor::attach(&raw.url, None, Some(PASSWORD.to_owned())).await?;
     let through = runner(&attached, &stage.directory("through")?);
     let model: opencode_run_core::ModelName = MODEL.parse()?;
     let prompt = || Prompt::new("Say hello.").model(ModelChoice::Named(model.clone())).title("benchmark");

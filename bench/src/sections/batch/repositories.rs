@@ -2,10 +2,9 @@
 
 use super::command::{Batch, tasks_file};
 use super::{REAL_AT_ONCE, ROUNDS, Report, compare, each};
-use crate::stage::{Stage, runner, turn};
+use crate::raw::{Generation, Raw};
+use crate::stage::Stage;
 use opencode_run_bench::programs::Programs;
-use opencode_run_core::{Executor, Task};
-use opencode_run_process::ServeExecutor;
 use opencode_run_scripted_model::{Answer, Part, Script, Usage, When};
 use serde_json::json;
 use std::error::Error;
@@ -19,17 +18,16 @@ const FILES: usize = 400;
 const TARGET: f64 = 0.8;
 const CHECK: &str = "grep -q changed changed.txt";
 
-/// Measures a batch against the executor with the same git steps, and against a shell loop. `shell` is the name of opencode's
-/// tool for commands.
+/// Measures a batch against a loop that does the same git steps on one bare server, and against a shell loop.
 pub(super) async fn measure(
     programs: &Programs,
     opencode: &Path,
-    shell: &str,
+    generation: Generation,
     quick: bool,
     report: &mut Report,
 ) -> Result<(), Box<dyn Error>> {
     let command = json!({"command": "echo changed > changed.txt", "description": "Change a file"});
-    let change = Answer::new([Part::tool_call(shell, command)]).usage(Usage::new(100, 10));
+    let change = Answer::new([Part::tool_call(generation.shell(), command)]).usage(Usage::new(100, 10));
     let script = Script::new().rule(When::any().after_tools(0).reply(change));
     let stage =
         Stage::answering(opencode, script.rule(When::any().reply(Answer::text("Done.").usage(Usage::new(100, 10)))))?;
@@ -41,17 +39,17 @@ pub(super) async fn measure(
     let mut batch = Duration::ZERO;
     let number = AtomicUsize::new(0);
     for round in 0..ROUNDS {
-        let executor = ServeExecutor::new(stage.lean_launch().await?)?;
-        let next = || raw(&stage, &executor, &repository, number.fetch_add(1, Ordering::Relaxed));
+        let server = generation.start(&stage).await?;
+        let next = || raw(&stage, &server, &repository, number.fetch_add(1, Ordering::Relaxed));
         alone += each(tasks, REAL_AT_ONCE, next).await?;
-        executor.shutdown().await;
+        server.end().await?;
         let command = Batch::new(programs, &stage.sandbox, &stage.opencode, &file).source(&stage)?.jobs(REAL_AT_ONCE);
         batch += command.run(round).await?.took;
     }
     let batch_tasks = tasks * ROUNDS;
-    let what = format!("{batch_tasks} tasks with repository, patch and check ({shell})");
+    let what = format!("{batch_tasks} tasks with repository, patch and check ({})", generation.shell());
     compare(report, &what, tasks, alone, batch, TARGET);
-    if shell == "bash" {
+    if matches!(generation, Generation::First) {
         let tasks = if quick { 1 } else { 4 };
         let began = Instant::now();
         for number in 0..tasks {
@@ -83,15 +81,13 @@ async fn sh(stage: &Stage, directory: &Path, line: &str) -> Result<(), Box<dyn E
 }
 
 /// Does the steps of a task with as little as possible.
-async fn raw(stage: &Stage, executor: &ServeExecutor, repository: &Path, number: usize) -> Result<(), Box<dyn Error>> {
+async fn raw(stage: &Stage, server: &Raw, repository: &Path, number: usize) -> Result<(), Box<dyn Error>> {
     let above = stage.sandbox.workspace();
     let directory = above.join(format!("raw-{number}"));
     sh(stage, &above, &format!("git clone -q --shared '{}' raw-{number}", repository.display())).await?;
-    let runner = runner(executor, &directory);
-    turn(&runner, stage.prompt()).await?;
+    server.task(&directory).await?;
     sh(stage, &directory, &format!("git add -A && git diff --cached --binary > ../raw-{number}.diff")).await?;
     sh(stage, &directory, CHECK).await?;
-    executor.release(&Task::new("benchmark", &directory), runner.session_id().as_ref(), false).await?;
     std::fs::remove_dir_all(&directory)?;
     Ok(())
 }
