@@ -1,7 +1,9 @@
 //! `clean` after batches.
 
-use crate::stage::{Stage, assert_code, lines};
+use crate::stage::{Stage, assert_code, lines, wait_until};
 use opencode_run_tests::opencode_run_bin;
+use opencode_run_tests::script::Act;
+use opencode_run_tests::serve_script::TurnAct;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,5 +52,39 @@ fn clones_and_mirrors_are_removed() {
     assert!(stage.path("results.jsonl.d/tasks").exists(), "the results stay");
     // The mirror is fetched again.
     assert_code(&stage.run(&results, &["--redo", "all"]), 0);
+    stage.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn clean_spares_a_running_batch() {
+    let go = std::env::temp_dir().join(format!("clean-spares-{}", std::process::id()));
+    let stage = Stage::doing(0, [Act::WaitForFile { path: go.clone() }.into(), TurnAct::replay("1.18.33/plain-text")]);
+    let repository = repository(&stage);
+    let task = |id: &str| json!({"id": id, "prompt": "m", "repo": repository}).to_string() + "\n";
+    let plain = "{\"id\":\"plain\",\"prompt\":\"m\"}\n";
+    std::fs::write(stage.path("tasks.jsonl"), task("one") + &task("two") + plain).unwrap();
+    let results = stage.path("results.jsonl");
+    let mut batch = stage.start(&results, &["--jobs", "3"], "log");
+    let model = |id: &str| {
+        let control =
+            stage.sandbox.command(opencode_run_bin!()).args(["batch", "ctl"]).arg(&results).arg("status").output();
+        let status: Value = serde_json::from_slice(&control.unwrap().stdout).unwrap_or_default();
+        let running = status["running_attempts"].as_array().cloned().unwrap_or_default();
+        running.iter().any(|attempt| attempt["id"] == id && attempt["step"] == "model")
+    };
+    wait_until("all turns run", || ["one", "two", "plain"].into_iter().all(model));
+    for kind in ["leftovers", "mirrors", "clones", "sessions", "tasks", "journals"] {
+        let row = clean(&stage, &[kind, "--yes"], kind);
+        assert_eq!(row["removed"], 0, "{row}");
+    }
+    std::fs::write(&go, "").unwrap();
+    assert!(batch.wait().unwrap().success(), "{}", std::fs::read_to_string(stage.path("log")).unwrap());
+    std::fs::remove_file(go).unwrap();
+    let lines = lines(&results);
+    assert!(lines.len() == 3 && lines.iter().all(|line| line["state"] == "completed"), "{lines:#?}");
+    // It would have found them.
+    for kind in ["mirrors", "clones"] {
+        assert_eq!(clean(&stage, &[kind, "--dry-run"], kind)["count"], 1, "{kind}");
+    }
     stage.sandbox.assert_nothing_alive();
 }
