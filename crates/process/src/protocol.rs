@@ -43,7 +43,7 @@ pub(crate) mod fuzzing {
     pub use super::v2::fuzzing::serve2_stream;
 }
 pub use v1::mcp_settings::{McpServer, mcp_servers};
-pub(crate) use v1::run::{RunAction, RunProtocol};
+pub(crate) use v1::run::{RunAction, RunInput, RunPlan, RunProtocol, RunTimer};
 pub(crate) use v1::stderr::{StderrLine, plain};
 pub use variables::{
     NO_CATALOG_DOWNLOAD, holds_credentials, is_users_configuration, server_credentials, with_database,

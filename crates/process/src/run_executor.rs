@@ -1,9 +1,10 @@
 //! The executor that starts `opencode run` for each turn.
 
 use crate::Launch;
+use crate::backoff;
 use crate::launch_key::{LaunchGuard, LaunchKey, write_private};
 use crate::model_route::RouteLease;
-use crate::protocol::{self, RunProtocol};
+use crate::protocol::{self, RunPlan, RunProtocol};
 use crate::redaction::Redaction;
 use crate::request::{check, err_unmetered, err_wrong_directory};
 use crate::run_process::RunCommand;
@@ -17,10 +18,13 @@ use opencode_run_core::{
 };
 use std::path::PathBuf;
 use tempfile::TempPath;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 /// The number of signals that may wait for the consumer. Beyond that opencode blocks on its full pipe.
 const SIGNAL_CAPACITY: usize = 64;
+/// The maximum number of restarts because the database is locked.
+const MAX_LOCKED_RESTARTS: usize = 5;
 
 /// Runs each turn as a process of its own, `opencode run`.
 ///
@@ -141,7 +145,14 @@ impl Executor for RunExecutor {
         let (command, resources) = prepared?;
         let process = command.start()?;
         let (started, driver) = StartedTurn::channel(SIGNAL_CAPACITY);
-        let protocol = RunProtocol::new(request.session, request.prompt.options.agent);
+        let plan = RunPlan {
+            session: request.session,
+            agent: request.prompt.options.agent,
+            is_metered: resources.route_lease.is_some(),
+            start_limit: self.launch.start_limit(),
+            locked_pauses: backoff::locked_database(MAX_LOCKED_RESTARTS).collect(),
+        };
+        let protocol = RunProtocol::new(plan, Instant::now());
         let turn = RunTurn::new(command, driver, process, protocol).through(resources.redaction, resources.route_lease);
         let launch_guard = resources.launch_guard;
         let context = resources.context;

@@ -7,12 +7,13 @@ mod recordings;
 mod replays;
 
 use super::*;
-use crate::protocol::v1::run::{RunAction, RunProtocol};
+use crate::protocol::v1::run::{RunAction, RunInput, RunPlan, RunProtocol};
 use crate::protocol::v1::stderr;
-use opencode_run_core::{Ending, Event, Input, ProcessExit, Prompt, Signal, TurnFailure, TurnMachine, TurnRecord};
+use opencode_run_core::{Event, Input, ProcessExit, Prompt, Signal, TurnMachine, TurnRecord};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// The recorded output of one run of the real opencode, and how it exited.
 struct Recording {
@@ -71,27 +72,26 @@ struct Replay {
     turn: TurnMachine,
     run: RunProtocol,
     stderr: Vec<String>,
-    failure: Option<TurnFailure>,
 }
 
 impl Replay {
     fn new(recording: &Recording) -> Self {
         let turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
-        let run = RunProtocol::new(recording.session.clone(), Some("nope".to_owned()));
-        Self { turn, run, stderr: Vec::new(), failure: None }
+        let plan = RunPlan { session: recording.session.clone(), agent: Some("nope".to_owned()), ..RunPlan::default() };
+        Self { turn, run: RunProtocol::new(plan, Instant::now()), stderr: Vec::new() }
     }
 
-    fn apply(&mut self, actions: Vec<RunAction>) {
+    fn step(&mut self, input: RunInput<'_>) {
+        let mut actions = Vec::new();
+        self.run.step(Instant::now(), input, &mut actions);
         for action in actions {
             let input = match action {
                 RunAction::Emit(Signal::Event(observed)) => Input::Event(*observed),
                 RunAction::Emit(Signal::Session(session)) => Input::Session(session),
-                RunAction::Emit(other) => panic!("{other:?}"),
-                RunAction::DatabaseLocked => continue,
-                RunAction::Fail(failure) => {
-                    self.failure.get_or_insert(failure);
-                    continue;
-                }
+                RunAction::Finish(ending) => Input::Ended(ending),
+                // The recorded process ends by itself.
+                RunAction::Kill => continue,
+                other => panic!("{other:?}"),
             };
             self.turn.apply(Duration::ZERO, &input);
         }
@@ -99,28 +99,22 @@ impl Replay {
 
     fn stdout<L: AsRef<[u8]>>(&mut self, lines: impl IntoIterator<Item = L>) {
         for line in lines {
-            let mut actions = Vec::new();
-            self.run.stdout(line.as_ref(), &mut actions);
-            self.apply(actions);
+            self.step(RunInput::Stdout(line.as_ref()));
         }
     }
 
     fn stderr<'l>(&mut self, lines: impl IntoIterator<Item = &'l String>) {
         for line in lines {
             let line = stderr::plain(line);
-            let mut actions = Vec::new();
-            self.run.stderr(&line, &mut actions);
-            self.apply(actions);
+            self.step(RunInput::Stderr(&line));
             self.stderr.push(line);
         }
     }
 
     fn end(mut self, recording: &Recording) -> TurnRecord {
-        let mut actions = Vec::new();
-        let ending = self.run.exited(recording.exit, &self.stderr.join("\n"), &mut actions);
-        self.apply(actions);
-        let ending = self.failure.take().map_or(ending, Ending::Failed);
-        self.turn.apply(Duration::ZERO, &Input::Ended(ending));
+        let stderr = self.stderr.join("\n");
+        self.step(RunInput::Exited(recording.exit));
+        self.step(RunInput::Over { stderr: &stderr });
         self.turn.into_record()
     }
 }

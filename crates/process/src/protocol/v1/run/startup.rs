@@ -4,8 +4,6 @@
 //! repeats nothing but a request to the model. So a start that stalls, or that finds the database locked by another
 //! opencode, is retried.
 
-use crate::backoff;
-use backon::ExponentialBackoff;
 use opencode_run_core::ProcessExit;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,21 +16,18 @@ const METERED_SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 const UNMETERED_SILENCE_TIMEOUT: Duration = Duration::from_mins(2);
 /// The maximum number of starts of an opencode that stalls.
 const MAX_STARTS: u32 = 2;
-/// The maximum number of restarts because its database is locked.
-const MAX_LOCKED_RESTARTS: usize = 5;
 
 /// The start of a turn.
 #[derive(Debug)]
 pub(super) struct Startup {
-    /// Whether requests to the model are metered.
-    seen: bool,
+    is_metered: bool,
     /// How long a start may be silent.
     limit: Duration,
     starts: u32,
     began: Instant,
     stage: Stage,
     /// The remaining pauses if the database is locked.
-    locked: ExponentialBackoff,
+    locked_pauses: std::vec::IntoIter<Duration>,
 }
 
 /// The stage of the start.
@@ -48,12 +43,12 @@ enum Stage {
 }
 
 impl Startup {
-    /// Returns the state of a process that was just started. `seen` is whether its requests to the model are metered;
-    /// `limit` is how long it may be silent, unless the default applies.
-    pub(super) fn new(seen: bool, limit: Option<Duration>) -> Self {
-        let locked = backoff::locked_database(MAX_LOCKED_RESTARTS);
-        let limit = limit.unwrap_or(if seen { METERED_SILENCE_TIMEOUT } else { UNMETERED_SILENCE_TIMEOUT });
-        Self { seen, limit, starts: 1, began: Instant::now(), stage: Stage::Waiting, locked }
+    /// Returns the state of a process that was just started. `limit` is how long it may be silent, unless the default
+    /// applies.
+    pub(super) fn new(is_metered: bool, limit: Option<Duration>, locked_pauses: Vec<Duration>, now: Instant) -> Self {
+        let limit = limit.unwrap_or(if is_metered { METERED_SILENCE_TIMEOUT } else { UNMETERED_SILENCE_TIMEOUT });
+        let locked_pauses = locked_pauses.into_iter();
+        Self { is_metered, limit, starts: 1, began: now, stage: Stage::Waiting, locked_pauses }
     }
 
     /// Records output of opencode, or a request to its model.
@@ -70,7 +65,8 @@ impl Startup {
 
     /// Returns when the start counts as stalled. A second unmetered start has no such limit: its model may be slow.
     pub(super) fn due(&self) -> Option<Instant> {
-        let waits = matches!(self.stage, Stage::Waiting | Stage::Locked) && (self.seen || self.starts < MAX_STARTS);
+        let is_limited = self.is_metered || self.starts < MAX_STARTS;
+        let waits = matches!(self.stage, Stage::Waiting | Stage::Locked) && is_limited;
         waits.then(|| self.began + self.limit)
     }
 
@@ -82,19 +78,21 @@ impl Startup {
             .then(|| format!("it did not begin within {:?}, in {} attempts", self.limit, self.starts))
     }
 
-    /// Returns whether to restart the process after this exit, and the pause before that.
+    /// Returns the pause before a restart of the process after this exit; `None` if it is not restarted.
     pub(super) fn again(&mut self, exit: ProcessExit) -> Option<Duration> {
         match self.stage {
             Stage::Stalled if self.starts < MAX_STARTS => Some(Duration::ZERO),
-            Stage::Locked if exit != ProcessExit::Code(0) => self.locked.next(),
+            Stage::Locked if exit != ProcessExit::Code(0) => self.locked_pauses.next(),
             _ => None,
         }
     }
 
     /// Records a restart.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self, now: Instant) {
         tracing::info!("restarting opencode, which had not begun the turn");
-        (self.starts, self.began, self.stage) = (self.starts + 1, Instant::now(), Stage::Waiting);
+        self.starts += 1;
+        self.began = now;
+        self.stage = Stage::Waiting;
     }
 }
 
@@ -103,45 +101,54 @@ mod tests {
     use super::*;
 
     const FAILED: ProcessExit = ProcessExit::Code(1);
+    const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-    #[tokio::test(start_paused = true)]
-    async fn stalled_start_is_retried_once() {
-        let mut startup = Startup::new(true, None);
-        assert_eq!(startup.due(), Some(Instant::now() + METERED_SILENCE_TIMEOUT));
+    fn startup(is_metered: bool, now: Instant) -> Startup {
+        Startup::new(is_metered, None, PAUSES.to_vec(), now)
+    }
+
+    #[test]
+    fn stalled_start_is_retried_once() {
+        let now = Instant::now();
+        let mut startup = startup(true, now);
+        assert_eq!(startup.due(), Some(now + METERED_SILENCE_TIMEOUT));
         assert_eq!((startup.stall(), startup.due()), (None, None));
         assert_eq!(startup.again(ProcessExit::Signal(9)), Some(Duration::ZERO));
-        startup.restart();
-        assert_eq!(startup.due(), Some(Instant::now() + METERED_SILENCE_TIMEOUT));
+        let later = now + METERED_SILENCE_TIMEOUT;
+        startup.restart(later);
+        assert_eq!(startup.due(), Some(later + METERED_SILENCE_TIMEOUT));
         assert!(startup.stall().is_some_and(|why| why.contains("2 attempts")));
         assert_eq!(startup.again(ProcessExit::Signal(9)), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn second_unmetered_start_may_be_slow() {
-        let mut startup = Startup::new(false, None);
-        assert_eq!(startup.due(), Some(Instant::now() + UNMETERED_SILENCE_TIMEOUT));
+    #[test]
+    fn second_unmetered_start_may_be_slow() {
+        let now = Instant::now();
+        let mut startup = startup(false, now);
+        assert_eq!(startup.due(), Some(now + UNMETERED_SILENCE_TIMEOUT));
         startup.stall();
-        startup.restart();
+        startup.restart(now);
         assert_eq!(startup.due(), None);
     }
 
-    #[tokio::test]
-    async fn begun_turn_is_never_restarted() {
-        let mut startup = Startup::new(true, None);
+    #[test]
+    fn begun_turn_is_never_restarted() {
+        let mut startup = startup(true, Instant::now());
         startup.locked();
         startup.begun();
         assert_eq!((startup.due(), startup.again(FAILED)), (None, None));
     }
 
-    #[tokio::test]
-    async fn locked_database_is_retried() {
-        let mut startup = Startup::new(false, None);
+    #[test]
+    fn locked_database_is_retried() {
+        let now = Instant::now();
+        let mut startup = startup(false, now);
         assert_eq!(startup.again(FAILED), None, "it was not locked");
-        for _ in 0..MAX_LOCKED_RESTARTS {
+        for pause in PAUSES {
             startup.locked();
             assert_eq!(startup.again(ProcessExit::Code(0)), None);
-            assert!(startup.again(FAILED).is_some_and(|pause| pause >= backoff::MIN_LOCKED_PAUSE));
-            startup.restart();
+            assert_eq!(startup.again(FAILED), Some(pause));
+            startup.restart(now);
         }
         startup.locked();
         assert_eq!(startup.again(FAILED), None);
