@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::error::Error;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// Starts turns of opencode.
@@ -22,6 +23,14 @@ pub trait Executor: Send + Sync {
     ///
     /// If the turn could not be started. Nothing is left behind then.
     async fn start(&self, request: TurnRequest) -> Result<StartedTurn, StartError>;
+
+    /// Returns the runtime on which the loops of started turns run; `None`, the default, for that of the caller.
+    ///
+    /// With a runtime of its own, a turn goes on, keeps its limits, and can be ended while the caller's runtime stands
+    /// still or is gone.
+    fn runtime(&self) -> Option<Handle> {
+        None
+    }
 
     /// Releases what is retained for a task between its turns. Further turns of the task may still be started.
     ///

@@ -87,7 +87,8 @@ impl TurnRunner {
 
     /// Starts a turn and returns as soon as it runs. `now` becomes the start time in the record.
     ///
-    /// Must be called on a tokio runtime. The turn runs whether or not anything waits for it.
+    /// Must be called on a tokio runtime. The turn runs whether or not anything waits for it, on the
+    /// [executor's runtime](Executor::runtime) or on this one.
     ///
     /// # Errors
     ///
@@ -127,7 +128,11 @@ impl TurnRunner {
         drop(live);
         let sink =
             InputSink { shared: Arc::clone(&self.shared), recorder: self.recorder.clone(), log, since, next_seq: 0 };
-        tokio::spawn(drive::drive(LostGuard::new(sink), started).instrument(span));
+        let running = drive::drive(LostGuard::new(sink), started).instrument(span);
+        match self.executor.runtime() {
+            Some(runtime) => drop(runtime.spawn(running)),
+            None => drop(tokio::spawn(running)),
+        }
         Ok(TurnHandle { shared: Arc::clone(&self.shared), index, log: handle_log })
     }
 

@@ -1,7 +1,9 @@
-//! The runtime on which an executor's servers live, so that none of them depends on a caller's runtime.
+//! The runtime on which an executor's servers and turns live, so that none of them depends on a caller's runtime.
 
+use opencode_run_core::{FailureKind, StartError};
 use std::io;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
@@ -32,6 +34,24 @@ impl Background {
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(1).thread_name("opencode-servers").enable_all();
         builder.build().map(|runtime| Self(Some(runtime)))
+    }
+
+    /// Starts the thread of an executor.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub(crate) fn of_executor() -> Result<Arc<Self>, StartError> {
+        Self::start().map(Arc::new).map_err(|error| {
+            StartError::new(FailureKind::Io, "cannot start the thread for opencode")
+                .hint("a limit on threads may be reached: raise it, or run fewer tasks in parallel")
+                .caused_by(error)
+        })
+    }
+
+    /// Returns a handle to the runtime.
+    pub(crate) fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone())
     }
 
     /// Runs a future here and returns its output. If the returned future is dropped, the other is cancelled.
@@ -142,7 +162,6 @@ impl Drop for Joined {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn runtime() -> Runtime {

@@ -1,6 +1,7 @@
 //! The executor that starts `opencode run` for each turn.
 
 use crate::Launch;
+use crate::background::Background;
 use crate::backoff;
 use crate::launch_key::{LaunchGuard, LaunchKey, write_private};
 use crate::model_route::RouteLease;
@@ -17,7 +18,9 @@ use opencode_run_core::{
     Executor, FailureKind, PermissionPolicy, Remedy, SessionId, StartError, StartedTurn, TurnRequest,
 };
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use tempfile::TempPath;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -33,6 +36,10 @@ const MAX_LOCKED_RESTARTS: usize = 5;
 /// - A start that stalls, or finds the database locked by another opencode, is retried: the turn has not begun then.
 /// - The system prompt is written to a private temporary file, which is deleted at the end of the turn.
 /// - The user's own configuration of opencode applies; the turn's settings are merged over it.
+/// - The turns run on the executor's own thread and runtime, so they go on when the caller's runtime is gone. A
+///   [`Recorder`](opencode_run_core::Recorder) runs on that thread, too: what blocks there blocks all turns.
+/// - Dropping the last handle ends the turns: it waits for those that are being ended, and kills others after ten
+///   seconds.
 /// - However the turn ends, even if it is dropped, no process of it is left (on Linux; elsewhere none of opencode's
 ///   process group). Untagged orphans are found only with a [`Supervisor`](crate::Supervisor).
 ///
@@ -41,13 +48,15 @@ const MAX_LOCKED_RESTARTS: usize = 5;
 #[derive(Debug, Clone)]
 pub struct RunExecutor {
     launch: Launch,
+    /// The runtime of the turns, which starts with the first one.
+    background: Arc<OnceLock<Arc<Background>>>,
 }
 
 impl RunExecutor {
     /// Returns an executor that starts opencode with these settings.
     #[must_use]
     pub fn new(launch: Launch) -> Self {
-        Self { launch }
+        Self { launch, background: Arc::default() }
     }
 
     /// Returns the directory that a session belongs to. Starts opencode once.
@@ -66,6 +75,14 @@ impl RunExecutor {
     /// If there is no such session, or opencode does not answer.
     pub async fn session_info(&self, session: &SessionId) -> Result<SessionInfo, SessionLookupError> {
         session_info(&self.launch, session).await
+    }
+
+    /// Returns the runtime of the turns.
+    fn background(&self) -> Result<Arc<Background>, StartError> {
+        match self.background.get() {
+            Some(background) => Ok(Arc::clone(background)),
+            None => Background::of_executor().map(|started| Arc::clone(self.background.get_or_init(|| started))),
+        }
     }
 
     /// Returns the argument that makes opencode allow all permission requests.
@@ -143,8 +160,6 @@ impl Executor for RunExecutor {
         let prepare = move || (executor.prepare(&request), request);
         let (prepared, request) = blocking::call(prepare).await;
         let (command, resources) = prepared?;
-        let process = command.start()?;
-        let (started, driver) = StartedTurn::channel(SIGNAL_CAPACITY);
         let plan = RunPlan {
             session: request.session,
             agent: request.prompt.options.agent,
@@ -152,16 +167,27 @@ impl Executor for RunExecutor {
             start_limit: self.launch.start_limit(),
             locked_pauses: backoff::locked_database(MAX_LOCKED_RESTARTS).collect(),
         };
-        let protocol = RunProtocol::new(plan, Instant::now());
-        let turn = RunTurn::new(command, driver, process, protocol).through(resources.redaction, resources.route_lease);
-        let launch_guard = resources.launch_guard;
-        let context = resources.context;
-        let running = async move {
-            turn.run(request.prompt.message).await;
-            drop((launch_guard, context));
+        let background = self.background()?;
+        let start = async move {
+            let process = command.start()?;
+            let (started, driver) = StartedTurn::channel(SIGNAL_CAPACITY);
+            let protocol = RunProtocol::new(plan, Instant::now());
+            let turn =
+                RunTurn::new(command, driver, process, protocol).through(resources.redaction, resources.route_lease);
+            let launch_guard = resources.launch_guard;
+            let context = resources.context;
+            let running = async move {
+                turn.run(request.prompt.message).await;
+                drop((launch_guard, context));
+            };
+            tokio::spawn(running.in_current_span());
+            Ok(started)
         };
-        tokio::spawn(running.in_current_span());
-        Ok(started)
+        background.run(start).await
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        self.background.get()?.handle()
     }
 }
 

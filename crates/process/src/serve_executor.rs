@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
 /// The number of signals that may wait for the consumer.
@@ -48,9 +49,9 @@ const SIGNAL_CAPACITY: usize = 256;
 ///   output. A broken stream is reopened, and missed output is read from the session.
 /// - An interrupt keeps the session. Processes that a turn leaves in its task's directory are killed at its end.
 /// - A server that has grown too large is recycled: it accepts no new turns, and exits after its last one.
-/// - The servers run on the executor's own thread and runtime. Turns can be started from any runtime, even in parallel,
-///   and from another runtime when the first is gone. A
-///   [`PermissionPolicy::Ask`](opencode_run_core::PermissionPolicy::Ask) handler runs on that runtime.
+/// - The servers and turns run on the executor's own thread and runtime. Turns can be started from any runtime, even in
+///   parallel, and go on when it is gone. A [`PermissionPolicy::Ask`](opencode_run_core::PermissionPolicy::Ask) handler
+///   and a [`Recorder`](opencode_run_core::Recorder) run on that thread, too: what blocks there blocks all turns.
 /// - A server that has been idle for a minute ends, and at most eight are alive: see [`Launch::server_idle_timeout`]
 ///   and [`Launch::max_servers`].
 /// - Dropping the executor kills its servers with their process trees, once its turns are over.
@@ -90,7 +91,7 @@ impl ServeExecutor {
         }
         // A server belongs to no task: its first working directory should have nothing for opencode to find.
         let pool = Pool::new(launch, std::env::temp_dir(), None);
-        Ok(Self::over(Servers::Own(Arc::new(pool)), start_background()?))
+        Ok(Self::over(Servers::Own(Arc::new(pool)), Background::of_executor()?))
     }
 
     /// Recycles servers that take more memory than this, in bytes. By default the limit is somewhat above the memory
@@ -128,7 +129,7 @@ impl ServeExecutor {
         if address.scheme() != "http" || !address.has_host() {
             return Err(wrong());
         }
-        let background = start_background()?;
+        let background = Background::of_executor()?;
         let server = background.run(Server::attach(address, user, password)).await?;
         Ok(Self::over(Servers::Attached(Arc::new(server)), background))
     }
@@ -227,14 +228,6 @@ impl ServeExecutor {
         })
         .await;
     }
-}
-
-fn start_background() -> Result<Arc<Background>, StartError> {
-    Background::start().map(Arc::new).map_err(|error| {
-        StartError::new(FailureKind::Io, "cannot start the thread for opencode's servers")
-            .hint("a limit on threads may be reached: raise it, or run fewer tasks in parallel")
-            .caused_by(error)
-    })
 }
 
 impl Shared {
@@ -474,6 +467,10 @@ impl Executor for ServeExecutor {
             Ok(started)
         })
         .await
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        self.shared.background.handle()
     }
 
     async fn release(&self, task: &Task, session: Option<&SessionId>, forget: bool) -> Result<(), StartError> {

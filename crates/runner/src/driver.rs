@@ -25,7 +25,7 @@ pub(crate) enum Driver {
     /// A running server that was attached to.
     Attached(ServeExecutor),
     /// One process per turn, with the reason why no server is used, unless processes were requested.
-    Process(RunExecutor, Option<String>),
+    Process(Box<RunExecutor>, Option<String>),
     /// An executor provided by the caller.
     Brought(Arc<dyn Executor>),
 }
@@ -38,11 +38,11 @@ impl Driver {
     /// If this version of opencode cannot be driven in the requested way.
     pub(crate) fn new(launch: Launch, wished: Option<Transport>) -> Result<Self, BuildError> {
         match (wished, ServeExecutor::new(launch.clone())) {
-            (Some(Transport::Run), _) => Ok(Self::Process(RunExecutor::new(launch), None)),
+            (Some(Transport::Run), _) => Ok(Self::Process(Box::new(RunExecutor::new(launch)), None)),
             (_, Ok(server)) => Ok(Self::Server(server)),
             (Some(Transport::Serve), Err(error)) => Err(error.into()),
             (None, Err(error)) => {
-                Ok(Self::Process(RunExecutor::new(launch), Some(ErrorChain::new(&error).to_string())))
+                Ok(Self::Process(Box::new(RunExecutor::new(launch)), Some(ErrorChain::new(&error).to_string())))
             }
         }
     }
@@ -58,7 +58,7 @@ impl Driver {
     pub(crate) fn executor(&self) -> Arc<dyn Executor> {
         match self {
             Self::Server(server) | Self::Attached(server) => Arc::new(server.clone()),
-            Self::Process(processes, _) => Arc::new(processes.clone()),
+            Self::Process(processes, _) => Arc::new(RunExecutor::clone(processes)),
             Self::Brought(executor) => Arc::clone(executor),
         }
     }

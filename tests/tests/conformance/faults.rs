@@ -7,6 +7,7 @@ mod crowds;
 mod ends;
 mod pool;
 mod replacements;
+mod runtimes;
 mod second;
 mod shared_executor;
 mod starts;

@@ -94,11 +94,11 @@ fn dropped_runner_leaves_nothing() {
 }
 
 #[test]
-fn dropped_runtime_leaves_nothing() {
+fn turn_outlives_the_runtime_and_ends_with_its_runner() {
     each(|runtime, runner| {
         drop(runtime);
-        assert_ne!(runner.state(), RunState::Running);
-        assert_eq!(runner.current_output(), PLAIN_TEXT);
+        assert_eq!((runner.state(), runner.current_output().as_str()), (RunState::Running, PLAIN_TEXT));
+        drop(runner);
     });
 }
 

@@ -10,7 +10,9 @@ use tracing::Instrument;
 impl Runner {
     /// Starts a turn and returns as soon as it runs.
     ///
-    /// Must be called on a tokio runtime. The turn runs whether or not anything waits for it.
+    /// Must be called on a tokio runtime. The turn runs on the host's own thread, whether or not anything waits for it,
+    /// and goes on when that runtime is gone. Only with an executor provided by the caller it runs on the caller's
+    /// runtime, unless the executor has [one of its own](opencode_run_core::Executor::runtime).
     ///
     /// # Errors
     ///
