@@ -34,8 +34,9 @@ use tracing::Instrument;
 ///
 /// When the last handle and the last [`Turn`](crate::Turn) are dropped, a running turn is killed, and the servers of a runner
 /// without a separate [`Host`] end in the background; [`close`](Self::close) waits for that. A server of a [`Host`]
-/// releases the task's directory when it has been unused for the server idle timeout (one minute) and another turn ends there. The
-/// directory itself stays unless its [cleanup](crate::RunnerBuilder::cleanup) removes it.
+/// releases the task's directory when it has been unused for the server idle timeout (one minute), an attached one when
+/// the next turn ends there after that. The directory itself stays unless its
+/// [cleanup](crate::RunnerBuilder::cleanup) removes it.
 #[derive(Debug, Clone)]
 pub struct Runner {
     inner: Arc<Inner>,
@@ -160,7 +161,7 @@ impl Runner {
     /// The task's directory is removed if the [cleanup](crate::RunnerBuilder::cleanup) setting requires it.
     ///
     /// Dropping the runner does the same in the background, but deletes no session, and a shared server keeps what it has
-    /// loaded for the directory until a turn ends there after the idle timeout. A process that exits meanwhile may leave the
+    /// loaded for the directory for the idle timeout. A process that exits meanwhile may leave the
     /// directory.
     ///
     /// # Errors

@@ -140,7 +140,8 @@ impl Pool {
         }
     }
 
-    /// Removes a server when it has exited, and ends one that has been idle for longer than allowed.
+    /// Removes a server when it has exited, and ends one that has been idle for longer than allowed. One that is in use
+    /// releases its abandoned directories: it may not become idle for hours.
     fn watch(self: &Arc<Self>, server: &Arc<Server>) {
         let limit = self.launch.idle_timeout();
         let mut exited = server.exit_watch();
@@ -164,6 +165,10 @@ impl Pool {
                     tracing::info!("ending an opencode server that was idle for {limit:?}");
                     server.lease().will_be_released();
                     return pool.forget(&server);
+                }
+                drop(pool);
+                if let Some(limit) = limit {
+                    server.dispose_abandoned(limit).await;
                 }
                 pause = limit.map(|limit| limit.saturating_sub(idle.unwrap_or_default()).max(MIN_IDLE_CHECK));
             }

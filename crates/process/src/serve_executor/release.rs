@@ -14,8 +14,9 @@ const ATTACHED_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 const ABANDONED_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl ServeExecutor {
-    /// Schedules the release of the state that the servers keep for a directory. The first turn that ends after the idle timeout
-    /// releases it, unless a turn has begun in the directory. Returns immediately, and works without a runtime.
+    /// Schedules the release of the state that the servers keep for a directory: after the idle timeout, unless a turn has
+    /// begun in the directory. An attached server releases it when the next turn ends. Returns immediately, and works
+    /// without a runtime.
     pub fn abandon(&self, directory: &Path) {
         match &self.shared.servers {
             Servers::Own(pool) => pool.servers().iter().for_each(|server| server.abandon(directory)),

@@ -159,15 +159,15 @@ async fn directory_of_dropped_runner_is_released() {
     let one = runner("one").await;
     assert_eq!(one.run("hello").await.unwrap().state, RunState::Completed);
     drop(one);
-    tokio::time::sleep(2 * timeout).await;
-    std::fs::write(&file, "").unwrap();
-    assert_eq!(waiting.wait().await.state, RunState::Completed);
     let released = async || {
         while fake.log_of("serve")[0].requests_of("POST /instance/dispose").is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), released()).await.unwrap();
+    assert!(other.is_running(), "no turn had to end for it");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(waiting.wait().await.state, RunState::Completed);
     drop((waiting, other));
     host.shutdown().await;
     drop(host);
