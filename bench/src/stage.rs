@@ -56,7 +56,7 @@ impl Stage {
 
     /// Returns the launch options of a lean opencode.
     pub(crate) async fn lean_launch(&self) -> Result<Launch, Box<dyn Error>> {
-        Ok(self.launch().await?.lean())
+        Ok(self.launch().await?.lean(true))
     }
 
     /// Returns the model as a complete model source.

@@ -73,11 +73,11 @@ impl Launch {
         self
     }
 
-    /// Lets opencode connect to model sources directly. It gets their keys then, and so do the commands that the agent
-    /// runs.
+    /// Sets whether opencode reaches model sources through a credential gateway in this process; `true` by default. Without
+    /// it, opencode gets their keys, and so do the commands that the agent runs.
     #[must_use]
-    pub fn without_gateway(mut self) -> Self {
-        self.gateway = None;
+    pub fn gateway(mut self, gateway: bool) -> Self {
+        self.gateway = if gateway { self.gateway.or_else(SharedGateway::new) } else { None };
         self
     }
 
@@ -108,12 +108,12 @@ impl Launch {
         gateway.route(*source, config, self.throttles.get(source).cloned()).map(Some)
     }
 
-    /// Starts opencode without its most expensive parts: language servers, formatters, plugins, session sharing, the
+    /// Sets whether opencode starts without its most expensive parts: language servers, formatters, plugins, session sharing, the
     /// file watcher, and snapshots for undoing changes. A setting makes its runtime, Bun, use less memory; other Bun
     /// programs that the agent starts inherit it.
     #[must_use]
-    pub fn lean(mut self) -> Self {
-        self.lean = true;
+    pub fn lean(mut self, lean: bool) -> Self {
+        self.lean = lean;
         self
     }
 
@@ -122,11 +122,11 @@ impl Launch {
         self.lean
     }
 
-    /// Makes opencode ignore the configuration in its working directory and in the surrounding repository: settings,
-    /// plugins, tools, commands, agents, and instructions. The user's own configuration still applies.
+    /// Sets whether opencode reads the configuration in its working directory and in the surrounding repository: settings,
+    /// plugins, tools, commands, agents, and instructions; `true` by default. The user's own configuration still applies.
     #[must_use]
-    pub fn without_project_config(mut self) -> Self {
-        self.ignores_project = true;
+    pub fn project_config(mut self, project_config: bool) -> Self {
+        self.ignores_project = !project_config;
         self
     }
 

@@ -414,7 +414,7 @@ mod tests {
         let exported = || launch(&[("MODEL_CODE_APIKEY", "sk-secret")]);
         let gated = given(&exported());
         assert!(!gated.contains("sk-secret") && !gated.contains("http://127.0.0.1:1/v1"), "{gated}");
-        assert_eq!(given(&exported().without_gateway()).matches("sk-secret").count(), 2);
+        assert_eq!(given(&exported().gateway(false)).matches("sk-secret").count(), 2);
     }
 
     #[test]
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn lean_keeps_the_users_settings() {
-        let launch = launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"lsp": {"x": {}}, "theme": "dark",}"#)]).lean();
+        let launch = launch(&[("OPENCODE_CONFIG_CONTENT", r#"{"lsp": {"x": {}}, "theme": "dark",}"#)]).lean(true);
         let (launch_key, _) = LaunchKey::for_server(&launch, &alone(), None, None).unwrap();
         let variables: std::collections::BTreeMap<_, _> = launch_key.variables.iter().cloned().collect();
         let merged: serde_json::Value =

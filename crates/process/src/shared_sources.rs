@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn other_sources_get_a_server_each() {
-        assert!(!share(&launch(&[]).without_gateway(), config("writer")), "opencode would get both keys");
+        assert!(!share(&launch(&[]).gateway(false), config("writer")), "opencode would get both keys");
         let command = ModelConfig { api_key: None, api_key_command: Some("echo".to_owned()), ..config("writer") };
         assert!(!share(&launch(&[]), command), "its key is not known yet");
         assert!(!share(&launch(&[]), ModelConfig { base_url: None, ..config("a/writer") }));

@@ -123,6 +123,9 @@ impl Host {
             .map_err(|error| StartError::new(FailureKind::Io, error.to_string()))?
             .supervised_by(supervisor.clone())
             .throttled(throttles)
+            .lean(lean)
+            .project_config(project_config)
+            .gateway(gateway)
             .cache(paths::cache_dir());
         if let Some(most) = max_servers {
             launch = launch.max_servers(most);
@@ -133,15 +136,6 @@ impl Host {
             None if !is_shared => launch.server_idle_timeout(None),
             None => launch,
         };
-        if lean {
-            launch = launch.lean();
-        }
-        if !project_config {
-            launch = launch.without_project_config();
-        }
-        if !gateway {
-            launch = launch.without_gateway();
-        }
         Ok(Self::new(Driver::new(launch, transport)?, Some(opencode), isolation, supervisor))
     }
 
