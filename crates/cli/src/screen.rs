@@ -3,6 +3,7 @@
 
 use crate::stderr_room::write_if_room;
 use crate::styled::StyledLine;
+use crate::terminal_modes::is_in_foreground;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -107,7 +108,8 @@ pub(crate) fn forget() {
 /// Replaces the drawn view. Does nothing if the terminal has no room, or another job uses it.
 pub(crate) fn draw(lines: &[StyledLine], size: Size, colours: bool) {
     let mut screen = screen();
-    if screen.holds > 0 || !is_in_foreground() {
+    // A background job must not draw over the shell's output.
+    if screen.holds > 0 || is_in_foreground(&io::stderr()) == Some(false) {
         return;
     }
     let columns = size.columns;
@@ -156,17 +158,6 @@ pub(crate) fn stderr_columns() -> Option<usize> {
     #[cfg(not(unix))]
     let columns = None;
     columns.filter(|columns| *columns > 0)
-}
-
-/// Returns whether this job is in the foreground. A background job must not draw over the shell's output.
-fn is_in_foreground() -> bool {
-    #[cfg(unix)]
-    {
-        use rustix::process::getpgrp;
-        rustix::termios::tcgetpgrp(io::stderr()).map_or(true, |group| group == getpgrp())
-    }
-    #[cfg(not(unix))]
-    true
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub(crate) fn suspend() {
 pub(crate) fn resume() -> bool {
     let mut suspended = lock(&SUSPENDED);
     let is_set = suspended.as_ref().is_some_and(|modes| {
-        is_in_foreground(&io::stdin()) && tcsetattr(io::stdin(), OptionalActions::Now, modes).is_ok()
+        is_in_foreground(&io::stdin()) == Some(true) && tcsetattr(io::stdin(), OptionalActions::Now, modes).is_ok()
     });
     if is_set {
         *suspended = None;
@@ -73,7 +73,7 @@ pub(crate) fn resume() -> bool {
 #[cfg(target_os = "linux")]
 pub(crate) fn clean_after_crash() {
     let has_escapes = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
-    if has_escapes && is_in_foreground(&io::stderr()) {
+    if has_escapes && is_in_foreground(&io::stderr()) == Some(true) {
         crate::stderr_room::write_if_room(&[CLEAN_STATE, b"\r\n"].concat());
     }
 }
@@ -84,7 +84,7 @@ fn leave_editor() -> Option<Termios> {
     let saved = lock(&SAVED).clone()?;
     let now = tcgetattr(io::stdin()).ok()?;
     let is_raw = |modes: &Termios| !modes.local_modes.contains(LocalModes::ICANON);
-    if !is_in_foreground(&io::stdin()) || !is_raw(&now) || is_raw(&saved) {
+    if is_in_foreground(&io::stdin()) != Some(true) || !is_raw(&now) || is_raw(&saved) {
         return None;
     }
     tcsetattr(io::stdin(), OptionalActions::Now, &saved).ok()?;
@@ -101,10 +101,16 @@ fn write(bytes: &[u8]) {
     }
 }
 
-/// Returns whether this is a terminal that the job may change.
+/// Returns whether this job is in the foreground of a terminal; `None` if it is not the terminal of the job's session,
+/// such as a pipe.
 #[cfg(unix)]
-fn is_in_foreground(terminal: &impl std::os::fd::AsFd) -> bool {
-    tcgetpgrp(terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+pub(crate) fn is_in_foreground(terminal: &impl std::os::fd::AsFd) -> Option<bool> {
+    tcgetpgrp(terminal).ok().map(|group| group == rustix::process::getpgrp())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_in_foreground<T>(_terminal: &T) -> Option<bool> {
+    None
 }
 
 #[cfg(not(unix))]
