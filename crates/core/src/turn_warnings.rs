@@ -60,9 +60,13 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     fn codes(events: Vec<Event>) -> Vec<WarningCode> {
+        codes_of(events.into_iter().map(|event| Input::Event(Observed::new(event))))
+    }
+
+    fn codes_of(inputs: impl IntoIterator<Item = Input>) -> Vec<WarningCode> {
         let mut turn = TurnMachine::new(&Prompt::new("m"), SystemTime::UNIX_EPOCH);
-        for event in events {
-            turn.apply(Duration::ZERO, &Input::Event(Observed::new(event)));
+        for input in inputs {
+            turn.apply(Duration::ZERO, &input);
         }
         let usage = Usage::default();
         let end = Event::StepFinish { reason: StepReason::Stop, usage, cost: 0.0 };
@@ -79,6 +83,12 @@ mod tests {
         assert_eq!(codes(vec![Event::StepStart, text("answer")]), []);
         assert_eq!(codes(vec![Event::StepStart, text("")]), [WarningCode::EmptyAnswer]);
         assert_eq!(codes(vec![Event::StepStart, reasoning]), [WarningCode::OnlyReasoning]);
+    }
+
+    #[test]
+    fn dropped_message_may_have_been_the_answer() {
+        let start = Input::Event(Observed::new(Event::StepStart));
+        assert_eq!(codes_of([start, Input::Dropped { bytes: 7 }]), [WarningCode::OutputDropped]);
     }
 
     #[test]

@@ -122,6 +122,18 @@ mod tests {
         assert_eq!(kinds(&lines), ["error", "warning", "step_start", SUMMARY, "step_start", "text \"answer\""]);
     }
 
+    /// A summary calls no tools, so the texts before a call are part of the answer.
+    #[test]
+    fn texts_before_a_tool_call_stay() {
+        let start = json!({"type": "step_start", "part": {}});
+        let tool =
+            json!({"type": "tool_use", "part": {"callID": "t", "tool": "read", "state": {"status": "completed"}}});
+        let go_on = json!({"type": "text", "part": {"id": "c", "text": "Continue", "synthetic": true}});
+        let lines = [start, text("a", "answer"), tool, text("b", "more"), go_on];
+        let expected = ["step_start", "text \"answer\"", "tool", "text \"more\"", "text \"\"", "warning", CONTINUATION];
+        assert_eq!(kinds(&lines), expected);
+    }
+
     #[test]
     fn step_before_continuation_is_a_summary() {
         let start = json!({"type": "step_start", "part": {}});
