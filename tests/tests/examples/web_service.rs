@@ -1,5 +1,7 @@
 //! The web service: tasks of many clients on one server of opencode.
 
+use super::{User, sleeping};
+use opencode_run_scripted_model::{Answer, When};
 use opencode_run_tests::script::{Act, SpawnKind};
 use opencode_run_tests::serve_script::{Serving, TurnAct, TurnRule};
 use opencode_run_tests::{FakeScript, Sandbox, fake_opencode_bin};
@@ -16,6 +18,10 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// The number of parallel tasks.
 const TASKS: usize = 20;
+
+/// The memory that all processes may take while that many tasks run, in bytes: it is 650 to 700 MB, and up to 100 MB more
+/// until opencode's runtime has collected its garbage, which it does later on a busy machine.
+const MAX_MEMORY: u64 = 850 << 20;
 
 /// A running service.
 struct Service {
@@ -147,4 +153,48 @@ fn web_service() {
     }
     assert_eq!((fake.log_of("serve").len(), task_dirs(&sandbox)), (1, 0));
     sandbox.assert_nothing_alive();
+}
+
+/// Returns the memory of all processes of a sandbox in bytes: of shared pages, each has its proportional share.
+fn memory(sandbox: &Sandbox) -> u64 {
+    let share = |pid: i32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let share = text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse().ok());
+        share.unwrap_or(0u64) << 10
+    };
+    sandbox.suspects().alive().into_iter().map(|(pid, _)| share(pid)).sum()
+}
+
+#[test]
+#[cfg_attr(not(real_opencode), ignore = "no real opencode")]
+fn web_service_on_real_opencode() {
+    let hello = When::agent().said("Say hello").reply(Answer::text("Hello."));
+    let user = User::new(sleeping().into_iter().chain([hello]));
+    let sandbox = &user.sandbox;
+    let source =
+        format!("MODEL_DEFAULT_BASEURL={}\nMODEL_DEFAULT_APIKEY=sk-1\nMODEL_DEFAULT_MODEL=m\n", user.model.base_url());
+    fs::write(sandbox.workspace().join(".env"), source).unwrap();
+    let service = Service::start(sandbox);
+    let report = service.post("Say hello.").report();
+    assert_eq!((report["state"].as_str(), report["output"].as_str()), (Some("completed"), Some("Hello.")), "{report}");
+
+    let count = |is: fn(&str) -> bool| sandbox.suspects().alive().iter().filter(|(_, line)| is(line)).count();
+    let tools = || count(|line| line.starts_with("sleep 60"));
+    let mut clients: Vec<Client> = (0..TASKS).map(|_| service.post("Run sleep 60.")).collect();
+    wait_until("all tools run", || tools() == TASKS);
+    // Its supervisor names it, too.
+    assert_eq!(count(|line| line.contains(" serve ") && !line.contains("__watch")), 1);
+    let bytes = memory(sandbox);
+    println!("{TASKS} tasks: {} MB in all processes", bytes >> 20);
+    assert!(bytes < MAX_MEMORY, "{} MB", bytes >> 20);
+
+    clients.truncate(2);
+    wait_until("the tasks of the others have ended", || tools() == 2 && task_dirs(sandbox) == 2);
+    let report = service.post("Say hello.").report();
+    assert_eq!(report["state"], "completed", "{report}");
+    for report in service.stop(clients) {
+        assert_eq!(report["state"], "interrupted");
+    }
+    assert_eq!(task_dirs(sandbox), 0);
+    sandbox.assert_nothing_alive_within(Duration::ZERO);
 }
