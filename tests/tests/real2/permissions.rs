@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 /// answer `always` would have allowed, of each permission request.
 async fn asked(stage: &Stage, directory: &Path, answer: &PermissionAnswer) -> Vec<Vec<String>> {
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let (list, answer) = (Arc::clone(&asked), answer.clone());
+    let list = Arc::clone(&asked);
+    let answer = answer.clone();
     let policy = PermissionPolicy::ask(move |ask| {
         list.lock().unwrap().push(ask.always);
         std::future::ready(answer.clone())

@@ -87,7 +87,6 @@ async fn each_route_may_fail_for_ever() {
     let twice = || vec![Prompt::new("hello"), Prompt::new("again")];
     let cut = || Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(PLAIN).unheard()]);
     let closed = || cut().fault(RouteFault::new("GET /api/event", Fault::internal()).after(1));
-    let replayed = |name: &str| Serving::replaying(&format!("v2/{name}"));
     let entries = "/api/experimental/session/*/instructions/entries/*";
     let mut plays = tokio::task::JoinSet::new();
     for (route, serving, prompts, kind) in [
@@ -106,9 +105,7 @@ async fn each_route_may_fail_for_ever() {
         ("GET /api/session/active", closed(), limited(), Some(IdleTimeout)),
         ("GET /api/permission/request", cut(), hello(), None),
         ("GET /api/form", cut(), hello(), None),
-        ("POST /api/session/*/permission/*/reply", replayed("refused"), limited(), Some(IdleTimeout)),
-        ("POST /api/session/*/form/*/reply", replayed("question-answered"), limited(), Some(IdleTimeout)),
-        ("DELETE /api/session/*/inbox/*", replayed("unknown-agent"), hello(), Some(Usage)),
+        ("DELETE /api/session/*/inbox/*", Serving::replaying("v2/unknown-agent"), hello(), Some(Usage)),
         ("DELETE /api/debug/location", plain(), hello(), None),
     ] {
         let route = route.to_owned();
