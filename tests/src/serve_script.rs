@@ -151,6 +151,11 @@ pub enum TurnAct {
         /// The whole event, envelope included.
         data: String,
     },
+    /// Sends text to the streams that need not be whole events.
+    Raw {
+        /// The text; `{{ff}}` is a byte that is not valid in UTF-8.
+        text: String,
+    },
     /// Sends an event of an unknown kind.
     Frame {
         /// The size of the event in bytes.
@@ -316,6 +321,11 @@ pub enum Fault {
     },
     /// No answer.
     Nothing {},
+    /// An answer that never ends, of which a byte is sent every 100 ms.
+    Trickle {
+        /// The content type of the body.
+        content_type: String,
+    },
     /// The beginning of an answer and the end of the connection.
     HangUp {},
 }

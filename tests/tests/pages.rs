@@ -356,7 +356,11 @@ const FEATURES: [(&str, &[&str], &[&str]); 12] = [
     (
         "permissions",
         &["real/failures::agent_continues_after_refused_permission"],
-        &["real2/turns::permission_is_refused_or_allowed_by_policy", "real2/turns::sub_agents_permission_is_answered"],
+        &[
+            "real2/turns::permission_is_refused_or_allowed_by_policy",
+            "real2/turns::sub_agents_permission_is_answered",
+            "real2/permissions::only_always_is_kept_for_the_project",
+        ],
     ),
     ("questions", &["conformance/cases::question"], &["real2/turns::answered_question_lets_agent_continue"]),
     (

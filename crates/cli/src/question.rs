@@ -56,7 +56,11 @@ pub(crate) fn of(ask: &PermissionRequest, input: Option<&CallInput>, width: usiz
         question.push_str("Allow it? [y]es, [n]o: ");
         return question;
     }
-    let always = "`always` allows all of these, without further questions:";
+    let always = if ask.always_is_kept {
+        "`always` allows all of these from now on, in all sessions of the project:"
+    } else {
+        "`always` allows all of these, without further questions:"
+    };
     writeln!(question, "{}", wrap_words(always, width.saturating_sub(1), 0)).ok();
     let always: Vec<_> = ask.always.iter().map(|pattern| format!("{} {pattern}", ask.permission)).collect();
     for line in always.iter().map(|line| one_line(line)) {
@@ -206,6 +210,15 @@ mod tests {
             "The agent asks for\n  | external_directory (/etc/a long nam\n  | e Allow it?/*)\nThe tool `read` will run:\n  | \
              filePath: /etc/passwd\n`always` allows all of these, without\nfurther questions:\n  | external_directory \
              /etc/*\nAllow it? [y]es, [n]o, [a]lways: "
+        );
+    }
+
+    #[test]
+    fn kept_permission_is_announced() {
+        let ask = PermissionRequest::new("shell", vec!["ls".to_owned()]).always(vec!["ls *".to_owned()]);
+        assert_eq!(
+            of(&ask.always_is_kept(true), None, 80).lines().nth(1),
+            Some("`always` allows all of these from now on, in all sessions of the project:")
         );
     }
 

@@ -83,7 +83,8 @@ pub trait PermissionHandler: Send + Sync {
 pub enum PermissionAnswer {
     /// Allows this request.
     Once,
-    /// Allows this request and similar ones for the lifetime of the session's server.
+    /// Allows this request and similar ones for the lifetime of the session's server. opencode 2 keeps it longer, see
+    /// [`always_is_kept`](PermissionRequest::always_is_kept).
     Always,
     /// Denies.
     Reject {

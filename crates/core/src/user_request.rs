@@ -20,6 +20,10 @@ pub struct PermissionRequest {
     /// usually more than this request. Empty if opencode does not report them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub always: Vec<String>,
+    /// Whether opencode keeps the answer [`Always`](crate::PermissionAnswer::Always) for the project, beyond the
+    /// lifetime of its server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub always_is_kept: bool,
     /// Whether the transport has already refused the request.
     pub refused: bool,
 }
@@ -27,7 +31,15 @@ pub struct PermissionRequest {
 impl PermissionRequest {
     /// Creates an unanswered request for these paths or commands. Without an id it cannot be answered.
     pub fn new(permission: impl Into<String>, patterns: Vec<String>) -> Self {
-        Self { id: None, permission: permission.into(), patterns, call: None, always: Vec::new(), refused: false }
+        Self {
+            id: None,
+            permission: permission.into(),
+            patterns,
+            call: None,
+            always: Vec::new(),
+            always_is_kept: false,
+            refused: false,
+        }
     }
 
     /// Sets the id for the answer.
@@ -48,6 +60,13 @@ impl PermissionRequest {
     #[must_use]
     pub fn always(mut self, patterns: Vec<String>) -> Self {
         self.always = patterns;
+        self
+    }
+
+    /// Sets whether opencode keeps the answer `always` for the project.
+    #[must_use]
+    pub fn always_is_kept(mut self, is_kept: bool) -> Self {
+        self.always_is_kept = is_kept;
         self
     }
 

@@ -35,7 +35,7 @@ pub(crate) use generation::Generation;
 pub(crate) use http::ClientError;
 pub(crate) use launch_spec::{EmptyCatalog, LaunchSpec, Purpose, Rendered, Variables};
 pub(crate) use request::Request;
-pub(crate) use support::{Unsupported, check_server_support, why_not_run};
+pub(crate) use support::{Unsupported, check_server_support, remedy_for_server, why_not_run};
 pub(crate) use v1::api::KnownModel;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing {

@@ -34,7 +34,16 @@ const CAUSES: [(&[&str], &str); 12] = [
         "opencode cannot write its database: make room on the disk of HOME (or XDG_DATA_HOME), and check that the directory is writable",
     ),
     (
-        &["EACCES", "EROFS", "EPERM", "ENOTDIR", "mkdir '", "FileSystem.open (", "Read-only file system"],
+        &[
+            "EACCES",
+            "EROFS",
+            "EPERM",
+            "ENOTDIR",
+            "mkdir '",
+            "FileSystem.open (",
+            "FileSystem.makeDirectory (",
+            "Read-only file system",
+        ],
         "opencode must be able to write there: point HOME, the XDG directories or TMPDIR to a directory that is writable",
     ),
     (
@@ -88,7 +97,10 @@ pub(crate) fn error_summary(words: &str) -> String {
         number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
     };
     let is_essential = |line: &&str| {
-        !line.trim().is_empty() && !line.starts_with([' ', '\t']) && !line.starts_with("Bun v") && !is_excerpt(line)
+        !matches!(line.trim(), "" | "}")
+            && !line.starts_with([' ', '\t'])
+            && !line.starts_with("Bun v")
+            && !is_excerpt(line)
     };
     let lines: Vec<&str> = words.lines().filter(is_essential).collect();
     if lines.is_empty() { words.trim().to_owned() } else { lines.join("\n") }
@@ -105,6 +117,7 @@ mod tests {
             ("cannot be started: Resource temporarily unavailable (os error 11)", "ulimit -u"),
             ("ENOENT: no such file or directory, mkdir '/x/opencode'", "is writable"),
             ("Unknown: FileSystem.open (/x/opencode.log)", "is writable"),
+            ("PlatformError: BadResource: FileSystem.makeDirectory (/x/log)", "is writable"),
             ("EACCES: permission denied, open '/x'", "is writable"),
             ("EffectDrizzleQueryError: Failed query: PRAGMA wal_checkpoint(PASSIVE)", "make room"),
             ("signal: 9 (SIGKILL)", "memory"),
@@ -127,6 +140,7 @@ mod tests {
         assert_eq!(error_summary(words), "ENOENT: no such file, mkdir '/x'");
         assert_eq!(error_summary("Error: Unexpected error\n\ndisk is full\n"), "Error: Unexpected error\ndisk is full");
         assert_eq!(error_summary("  only details\n"), "only details");
+        assert_eq!(error_summary("PlatformError: gone {\n  _tag: \"x\"\n}\n"), "PlatformError: gone {");
         assert_eq!(
             error_summary("12 | (function(a){var b=a;\n      ^\nENOENT: gone, uv_os_homedir"),
             "ENOENT: gone, uv_os_homedir"

@@ -77,8 +77,17 @@ impl Stage {
 
     /// Returns a stage with a fake whose first `serve` does the first act, and whose second does the second.
     pub(crate) fn fake_serving_in_turn(first: Act, second: Act) -> Self {
+        Self::serving_in_turn(|script| script, first, second)
+    }
+
+    /// Returns the same stage with a fake opencode 2.
+    pub(crate) fn fake2_serving_in_turn(first: Act, second: Act) -> Self {
+        Self::serving_in_turn(FakeScript::opencode2, first, second)
+    }
+
+    fn serving_in_turn(generation: impl FnOnce(FakeScript) -> FakeScript, first: Act, second: Act) -> Self {
         let sandbox = Sandbox::new();
-        let script = FakeScript::new(&sandbox, fake_opencode_bin!());
+        let script = generation(FakeScript::new(&sandbox, fake_opencode_bin!()));
         let fake = script.on("serve", [first]).on("serve", [second]).write();
         Self::on_fake(sandbox, fake)
     }

@@ -13,6 +13,7 @@ mod stage;
 mod attached;
 mod batches;
 mod endings;
+mod permissions;
 mod safety;
 mod sessions;
 mod sources;

@@ -84,6 +84,25 @@ fn key_reaches_the_provider_and_no_tool() {
     stage.end();
 }
 
+/// A PNG of one pixel.
+const PIXEL: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89\x00\x00\x00\x0d\
+                       IDATx\xdacd\xf8\xcfP\x0f\x00\x03\x86\x01\x80Z4}k\x00\x00\x00\x00IEND\xaeB`\x82";
+
+#[test]
+#[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
+fn image_is_sent_only_to_a_model_that_accepts_it() {
+    let stage = stage(Script::always("I see."));
+    std::fs::write(stage.sandbox.path("workspace/a.png"), PIXEL).unwrap();
+    for (input, is_sent) in [("", false), ("MODEL_CODE_INPUT=text,image\n", true)] {
+        stage.dot_env(&format!("{}{input}", source("@ai-sdk/openai-compatible")));
+        let result = stage.run(["--file", "a.png"].into_iter().chain(ARGUMENTS)).with_code(0).json();
+        assert_eq!(result["warnings"].as_array().unwrap().is_empty(), is_sent, "{input}: {result}");
+        let request = stage.requests().pop().unwrap();
+        assert_eq!(request.body.to_string().contains("data:image/png"), is_sent, "{input}: {}", request.body);
+    }
+    stage.end();
+}
+
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
 fn budget_ends_a_turn() {

@@ -220,6 +220,38 @@ async fn body(mut response: Response, max_bytes: usize) -> Result<String, Client
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Returns the answer of a server that sends these bytes this many times.
+    async fn answer(bytes: &'static [u8], pause: Duration, times: usize) -> Result<String, ClientError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.unwrap();
+            for _ in 0..times {
+                if stream.write_all(bytes).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        });
+        let request = Http::new(base, None, None).unwrap().request(Method::GET, "/", []);
+        let answer = text(request.timeout(Duration::from_millis(500)), 1000).await;
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn answers_are_bounded_in_time_and_size() {
+        let trickled = answer(b" ", Duration::from_millis(20), 1000).await;
+        assert!(matches!(trickled, Err(ClientError::NoAnswer(_))), "{trickled:?}");
+        let long = answer(&[b'x'; 100], Duration::ZERO, 1000).await;
+        assert!(matches!(long, Err(ClientError::TooLong { max_bytes: 1000 })), "{long:?}");
+        assert_eq!(answer(b"{\"a\":\"\xff\"}", Duration::ZERO, 1).await.unwrap(), "{\"a\":\"\u{fffd}\"}");
+    }
 
     #[test]
     fn password_is_not_shown() {

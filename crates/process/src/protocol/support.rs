@@ -2,6 +2,7 @@
 
 use super::{Generation, v2};
 use crate::Version;
+use opencode_run_core::Remedy;
 
 /// The oldest supported version: 1.0 waits forever for permissions on its terminal, even without one.
 const OLDEST: Version = Version::new(1, 1, 65);
@@ -40,6 +41,11 @@ pub(crate) fn why_not_run(version: Version) -> Option<&'static str> {
     (version == Version::new(1, 15, 13)).then_some("its `run --format json` loses the last events of every turn")
 }
 
+/// Returns the remedy if a server of a version fails before a turn begins.
+pub(crate) fn remedy_for_server(version: Version) -> Remedy {
+    if why_not_run(version).is_some() { Remedy::CheckOpencode } else { Remedy::CheckOpencodeOrRunWithoutServer }
+}
+
 /// Checks that the server of a version is supported.
 pub(crate) fn check_server_support(version: Version) -> Result<(), &'static str> {
     match Generation::of(version) {
@@ -70,6 +76,8 @@ mod tests {
         assert_eq!(Generation::of(Version::new(2, 0, 3)), Err(Unsupported::TooOld { oldest }));
         assert_eq!(Generation::of(Version::new(3, 0, 0)), Err(Unsupported::TooNew));
         assert!(why_not_run(oldest).is_some() && !names_messages(oldest));
+        assert_eq!(remedy_for_server(oldest), Remedy::CheckOpencode);
+        assert_eq!(remedy_for_server(Version::new(1, 18, 33)), Remedy::CheckOpencodeOrRunWithoutServer);
         assert!(why_not_run(Version::new(1, 15, 13)).is_some());
         assert!(why_not_run(Version::new(1, 18, 33)).is_none());
         assert!(names_messages(Version::new(1, 2, 1)) && !names_messages(Version::new(1, 2, 6)));

@@ -77,7 +77,8 @@ impl ServerProcess {
         lease: &ServerLease,
     ) -> Result<(Self, Url, String), StartError> {
         let failed = |why: String| {
-            let remedy = resource_hint(&why).map_or(Remedy::CheckOpencodeOrRunWithoutServer, Remedy::advice);
+            let or_check = || protocol::remedy_for_server(launch.opencode().version());
+            let remedy = resource_hint(&why).map_or_else(or_check, Remedy::advice);
             StartError::new(FailureKind::Opencode, format!("the opencode server cannot be started: {why}"))
                 .remedy(remedy)
         };

@@ -10,7 +10,7 @@ use super::process::ServerProcess;
 use super::start_error::err_unreachable;
 use crate::launch_key::{LaunchGuard, LaunchKey};
 use crate::model_route::RouteLease;
-use crate::protocol::{self, Client, ClientError, NewSession, StderrLine};
+use crate::protocol::{self, Client, ClientError, NewSession, StderrLine, remedy_for_server};
 use crate::request::err_unmetered;
 use crate::{Launch, Version};
 use opencode_run_containment::{ToolProcess, kill_tools, memory};
@@ -84,7 +84,7 @@ impl Server {
         // Other errors are reported by later requests.
         if let Err(error @ ClientError::NoAnswer(_)) = client.version().await {
             process.end().await;
-            return Err(err_unreachable(&error));
+            return Err(err_unreachable(&error).remedy(remedy_for_server(launch.opencode().version())));
         }
         let exited = process.watch();
         let server = Self::over(client, launch.opencode().version(), Some(process), exited);
@@ -387,16 +387,24 @@ impl Server {
         self.is_recycling.store(false, Ordering::Relaxed);
     }
 
+    /// Returns how the server ended if a request got no answer for that reason.
+    pub(super) async fn exit_after_disconnect(&self) -> Option<String> {
+        // The exit of a process is noticed a moment after the end of its connections.
+        let mut exited = self.exited.clone();
+        let exit = tokio::time::timeout(Duration::from_millis(500), exited.wait_for(Option::is_some)).await;
+        exit.ok()?.ok()?.clone()
+    }
+
+    /// Returns whether we started the server.
+    pub(super) fn is_ours(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Returns the failure of a turn whose request failed.
     pub(crate) async fn failure(&self, error: ClientError, session: &SessionId) -> TurnFailure {
         match error {
             ClientError::NoAnswer(why) => {
-                // The exit of a process is noticed a moment after the end of its connections.
-                let mut exited = self.exited.clone();
-                let wait = exited.wait_for(Option::is_some);
-                let exit = tokio::time::timeout(Duration::from_millis(500), wait).await;
-                let exit = exit.ok().and_then(Result::ok).and_then(|exit| exit.clone());
-                TurnFailure::ServerLost { message: exit.unwrap_or(why) }
+                TurnFailure::ServerLost { message: self.exit_after_disconnect().await.unwrap_or(why) }
             }
             ClientError::Configuration(message) => TurnFailure::Configuration { message },
             ClientError::NoAgent(agent) => TurnFailure::AgentNotFound { agent },

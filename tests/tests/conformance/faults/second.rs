@@ -3,12 +3,12 @@
 
 use super::support::{
     PLAIN_TEXT, Play, assert_answered, assert_interrupt_keeps_session, assert_interrupt_kills_server, assert_reopened,
-    assert_same_turn, assert_unconfirmed_interrupt_spares_others, assert_unconfirmed_kill_ends_server, ended, speak,
-    stalling_beside_others,
+    assert_same_turn, assert_unconfirmed_interrupt_spares_others, assert_unconfirmed_kill_ends_server, ended, pause,
+    speak, stalling_beside_others,
 };
 use crate::stage::Stage;
 use opencode_run_core::{EventItem, FailureKind, Prompt, RunError, RunState, SessionId, TurnFailure};
-use opencode_run_tests::script::{Act, SignalName, SpawnKind};
+use opencode_run_tests::script::{Act, SignalName, SpawnKind, Stream};
 use opencode_run_tests::serve_script::{Fault, RouteFault, Serving, TurnAct, TurnRule};
 use std::time::{Duration, SystemTime};
 
@@ -60,6 +60,84 @@ async fn each_fault_has_its_kind() {
     }
 }
 
+/// Returns the kind of failure of the last of these turns of one session; `None` for a success.
+async fn last_kind(serving: Serving, prompts: Vec<Prompt>) -> Option<FailureKind> {
+    let play = Play::second(serving).await;
+    let runner = play.runner("task");
+    let mut kind = None;
+    for prompt in prompts {
+        let ended = tokio::time::timeout(crate::stage::LIMIT, runner.run(prompt, SystemTime::now())).await;
+        kind = match ended.expect("the turn hangs") {
+            Ok(record) => record.failure.as_ref().map(TurnFailure::kind),
+            Err(RunError::Start(error)) => Some(error.kind),
+            Err(other) => panic!("{other}"),
+        };
+    }
+    drop(runner);
+    play.end().await;
+    kind
+}
+
+/// Each route answers with 500 for ever.
+#[tokio::test]
+async fn each_route_may_fail_for_ever() {
+    use FailureKind::{IdleTimeout, Opencode, Timeout, Usage};
+    let hello = || vec![Prompt::new("hello")];
+    let limited = || vec![Prompt::new("hello").idle_timeout(Duration::from_secs(1))];
+    let twice = || vec![Prompt::new("hello"), Prompt::new("again")];
+    let cut = || Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(PLAIN).unheard()]);
+    let closed = || cut().fault(RouteFault::new("GET /api/event", Fault::internal()).after(1));
+    let entries = "/api/experimental/session/*/instructions/entries/*";
+    let mut plays = tokio::task::JoinSet::new();
+    for (route, serving, prompts, kind) in [
+        ("GET /api/info", plain(), hello(), None),
+        ("GET /api/event", plain(), vec![Prompt::new("hello").timeout(Duration::from_secs(2))], Some(Timeout)),
+        ("GET /api/config", plain(), hello(), Some(Opencode)),
+        ("GET /api/model", plain(), hello(), None),
+        ("GET /api/mcp", plain(), hello(), None),
+        ("GET /api/plugin", plain(), hello(), None),
+        ("POST /api/session/*/model", plain(), twice(), Some(Opencode)),
+        (&*format!("PUT {entries}"), plain(), vec![Prompt::new("hello").context("brief")], Some(Opencode)),
+        (&*format!("DELETE {entries}"), plain(), twice(), Some(Opencode)),
+        ("GET /api/session", cut(), hello(), None),
+        ("GET /api/session/*/message", cut(), hello(), Some(Opencode)),
+        ("GET /api/session/active", cut(), hello(), None),
+        ("GET /api/session/active", closed(), limited(), Some(IdleTimeout)),
+        ("GET /api/permission/request", cut(), hello(), None),
+        ("GET /api/form", cut(), hello(), None),
+        ("DELETE /api/session/*/inbox/*", Serving::replaying("v2/unknown-agent"), hello(), Some(Usage)),
+        ("DELETE /api/debug/location", plain(), hello(), None),
+    ] {
+        let route = route.to_owned();
+        let serving = serving.fault(RouteFault::new(&route, Fault::internal()));
+        plays.spawn(async move { (last_kind(serving, prompts).await, kind, route) });
+    }
+    while let Some(played) = plays.join_next().await {
+        let (kind, expected, route) = played.unwrap();
+        assert_eq!(kind, expected, "{route}");
+    }
+}
+
+#[tokio::test]
+async fn trickling_answers_end_with_the_limit() {
+    let mut plays = tokio::task::JoinSet::new();
+    for (route, content_type) in [
+        ("GET /api/info", "application/json"),
+        ("GET /api/event", "text/event-stream"),
+        ("GET /api/config", "application/json"),
+        ("POST /api/session", "application/json"),
+        (PROMPT, "application/json"),
+    ] {
+        let serving = plain().fault(RouteFault::new(route, Fault::Trickle { content_type: content_type.to_owned() }));
+        let prompt = Prompt::new("hello").timeout(Duration::from_secs(2));
+        plays.spawn(async move { (last_kind(serving, vec![prompt]).await, route) });
+    }
+    while let Some(played) = plays.join_next().await {
+        let (kind, route) = played.unwrap();
+        assert_eq!(kind, Some(FailureKind::Timeout), "{route}");
+    }
+}
+
 #[tokio::test]
 async fn server_crash_during_turn() {
     let before = |text: &str| TurnAct::replay(PLAIN).until(text);
@@ -106,6 +184,46 @@ async fn missing_stream_at_end_is_survived() {
         let lost = Play::second(Serving::doing([TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()])).await;
         let whole = Play::second(Serving::replaying(recording)).await;
         assert_same_turn(lost, whole, state).await;
+    }
+}
+
+#[tokio::test]
+async fn stream_that_is_not_opened_again_is_survived() {
+    // The permission request of the sub-agent is found in a list.
+    for recording in ["v2/tool-then-text", "v2/subagent-allowed"] {
+        let closed = RouteFault::new("GET /api/event", Fault::internal()).after(1);
+        let acts = [TurnAct::CutStreams {}, TurnAct::replay(recording).unheard()];
+        let lost = Play::second(Serving::doing(acts).fault(closed)).await;
+        let whole = Play::second(Serving::replaying(recording)).await;
+        assert_same_turn(lost, whole, RunState::Completed).await;
+    }
+}
+
+#[tokio::test]
+async fn broken_bytes_in_the_stream_are_survived() {
+    let half = r#"data: {"type":"session.execution.failed","data":{"sessionID":"{{session}}","err"#;
+    let invalid = "data: {\"type\":\"session.x\",\"data\":{\"sessionID\":\"{{session}}\",\"x\":\"{{ff}}\"}}\n\n";
+    let raw = |text: &str| TurnAct::Raw { text: text.to_owned() };
+    for (acts, count) in [
+        (vec![raw(half), TurnAct::CutStreams {}, TurnAct::replay(PLAIN)], 2),
+        (
+            vec![
+                TurnAct::replay(PLAIN).until("session.text.delta"),
+                raw(half),
+                TurnAct::CutStreams {},
+                TurnAct::replay(PLAIN),
+            ],
+            2,
+        ),
+        (vec![raw(invalid), raw("{{ff}}{{ff}}\n\n"), TurnAct::replay(PLAIN)], 1),
+        (vec![raw(": c\r\n\r\nid: 1\r\nretry: 1\r\nevent: x\r\ndata\r\n\r\ndata:\n\n"), TurnAct::replay(PLAIN)], 1),
+    ] {
+        let context = format!("{acts:?}");
+        let play = Play::second(Serving::doing(acts)).await;
+        let record = play.turn("hello").await;
+        assert_eq!((record.state, record.output().as_str()), (RunState::Completed, PLAIN_TEXT), "{context}");
+        assert_eq!(play.server(0).requests_of("GET /api/event").len(), count, "{context}");
+        play.end().await;
     }
 }
 
@@ -185,7 +303,9 @@ async fn ready_line_is_awaited_and_read_once() {
     // The line of opencode 1 and other output are no ready lines.
     let noise =
         [r#"{"url":7}"#, "{}", "opencode server listening on http://127.0.0.1:1", "warning: {\"url\""].map(line);
-    let (play, answered) = started(noise.into_iter().chain([plain().act()]).collect()).await;
+    let overlong = Act::Flood { stream: Stream::Stdout, bytes: 1 << 20, line_length: None, one_line: true };
+    let invalid = Act::StdoutBytes { hex: "7b 22 ff 22 0a".to_owned() };
+    let (play, answered) = started(noise.into_iter().chain([overlong, invalid, plain().act()]).collect()).await;
     assert_eq!(answered.unwrap(), PLAIN_TEXT);
     play.end().await;
 
@@ -198,6 +318,42 @@ async fn ready_line_is_awaited_and_read_once() {
     let twice = TurnAct::from(line(r#"{"url":"http://127.0.0.1:1"}"#));
     let (play, answered) = started(vec![Serving::doing([twice, TurnAct::replay(PLAIN)]).act()]).await;
     assert_eq!(answered.unwrap(), PLAIN_TEXT);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn missing_ready_line_is_reported() {
+    let play = Play::on(Stage::fake2(vec![Act::Stall {}]).start_timeout(Duration::from_secs(1))).await;
+    let error = play.try_turn("hello").await.unwrap_err();
+    assert!(error.kind == FailureKind::Opencode && error.message.contains("did not listen within 1s"), "{error}");
+    assert_eq!(play.count_servers_all_gone(), 2);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn server_exit_before_the_turn_is_explained() {
+    // The server answers, and is killed while the session is created.
+    let late = RouteFault::new("POST /api/session", Fault::Late { ms: 60_000 });
+    let play = Play::second(plain().fault(late)).await;
+    let kill = async {
+        while play
+            .fake()
+            .log_of("serve")
+            .first()
+            .is_none_or(|server| server.requests_of("POST /api/session").is_empty())
+        {
+            pause(20).await;
+        }
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(play.server(0).pid.try_into().unwrap()).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+    };
+    let (ended, ()) = tokio::join!(play.try_turn("hello"), kill);
+    let error = ended.unwrap_err();
+    let expected = "the opencode server ended before the turn began: signal: 9 (SIGKILL)";
+    assert_eq!((error.kind, error.message.as_str()), (FailureKind::Opencode, expected));
     play.end().await;
 }
 

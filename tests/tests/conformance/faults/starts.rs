@@ -28,11 +28,14 @@ async fn silent_process_is_restarted() {
 
 #[tokio::test]
 async fn silent_server_is_restarted() {
-    let stage = Stage::fake_serving_in_turn(Act::Stall {}, Serving::replaying(PLAIN).act());
-    let mut stage = stage.start_timeout(START_TIMEOUT);
-    let executor = stage.executor(Transport::Serve).await;
-    let play = Play { stage, executor };
-    assert_answered(&play.turn("hello").await, PLAIN_TEXT);
-    assert_eq!(play.fake().log_of("serve").len(), 2);
-    play.end().await;
+    let serving = |recording| Serving::replaying(recording).act();
+    for stage in [
+        Stage::fake_serving_in_turn(Act::Stall {}, serving(PLAIN)),
+        Stage::fake2_serving_in_turn(Act::Stall {}, serving("v2/plain-text")),
+    ] {
+        let play = Play::on(stage.start_timeout(START_TIMEOUT)).await;
+        assert_answered(&play.turn("hello").await, PLAIN_TEXT);
+        assert_eq!(play.fake().log_of("serve").len(), 2);
+        play.end().await;
+    }
 }

@@ -4,7 +4,7 @@ use super::events::is_synthetic;
 use opencode_run_core::{Event, Observed, PartId, RawJson, Warning, WarningCode};
 
 /// opencode's name of the error for a request that is too large for the model or the provider.
-const OVERFLOW: &str = "ContextOverflowError";
+pub(super) const OVERFLOW: &str = "ContextOverflowError";
 /// The kind of the events that contain the text of a summary.
 const SUMMARY: &str = "compaction_summary";
 /// The kind of the event that contains opencode's own request to continue after a compaction.

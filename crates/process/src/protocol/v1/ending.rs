@@ -1,6 +1,7 @@
 //! Derives the end of a turn from the exit of its process.
 
 use super::api::explain;
+use super::compaction::OVERFLOW;
 use super::config_errors;
 use super::stderr::StderrLine;
 use crate::json_text::parse;
@@ -96,7 +97,7 @@ const UNREADABLE: [&str; 4] =
     ["JSON parsing failed", "Type validation failed", "Expected 'function.name'", "Expected 'id'"];
 
 /// opencode's names of the errors of a provider.
-const OF_PROVIDER: [&str; 3] = ["APIError", "ProviderAuthError", "ContentFilterError"];
+const OF_PROVIDER: [&str; 4] = ["APIError", "ProviderAuthError", "ContentFilterError", OVERFLOW];
 
 /// An error that a provider sent within its stream. opencode reports it without a name, as the received JSON.
 #[derive(Deserialize)]

@@ -108,8 +108,10 @@ fn describe(source: ModelSourceType, config: &ModelConfig, configuration: &mut M
         let cost = json!({ "input": config.price_input.unwrap_or(0.0), "output": config.price_output.unwrap_or(0.0) });
         entry.insert("cost".to_owned(), cost);
     }
-    if let Some(input) = &config.input {
-        let kinds: Vec<_> = input.iter().map(|kind| kind.as_str()).collect();
+    // Without it, opencode would send an image to a model with a base URL, of which nothing is known.
+    let text_only = config.base_url.is_some().then(|| vec!["text"]);
+    let kinds = config.input.as_ref().map(|input| input.iter().map(|kind| kind.as_str()).collect());
+    if let Some(kinds) = kinds.or(text_only) {
         // Without the first field opencode sends no file at all.
         entry.insert("attachment".to_owned(), json!(kinds.iter().any(|kind| *kind != "text")));
         entry.insert("modalities".to_owned(), json!({ "input": kinds, "output": ["text"] }));
@@ -147,6 +149,7 @@ fn parameters(config: &ModelConfig) -> Map<String, Value> {
 mod tests {
     use super::*;
     use crate::protocol::Purpose;
+    use opencode_run_core::InputType;
     use std::sync::Arc;
 
     fn rendered(config: Option<ModelConfig>, users: Option<&str>) -> Result<Value, String> {
@@ -191,6 +194,18 @@ mod tests {
         let google = json!({"temperature": 0.5, "topP": 0.25, "topK": 7, "maxOutputTokens": 50_000});
         assert_eq!(body(ProviderPackage::GOOGLE), json!({ "generationConfig": google }));
         assert_eq!(body("@ai-sdk/openai")["max_output_tokens"], 50_000);
+    }
+
+    #[test]
+    fn source_without_input_gets_text_only() {
+        let model = |config: ModelConfig| {
+            let provider = rendered(Some(config), None).unwrap()["provider"]["opencode-run-code"].take();
+            (provider["models"]["m"]["attachment"].clone(), provider["models"]["m"]["modalities"]["input"].clone())
+        };
+        let source = || ModelConfig { base_url: Some("http://127.0.0.1:1/v1".to_owned()), ..ModelConfig::new("m") };
+        assert_eq!(model(source()), (json!(false), json!(["text"])));
+        let input = Some(vec![InputType::Text, InputType::Image]);
+        assert_eq!(model(ModelConfig { input, ..source() }), (json!(true), json!(["text", "image"])));
     }
 
     #[test]

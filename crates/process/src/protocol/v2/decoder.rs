@@ -98,6 +98,9 @@ struct Asked {
     action: String,
     #[serde(default)]
     resources: Vec<String>,
+    /// The patterns that the answer `always` stores for the project.
+    #[serde(default)]
+    save: Option<Vec<String>>,
     #[serde(default)]
     source: Option<Source>,
 }
@@ -309,12 +312,15 @@ impl Decoder {
         ToolCall::new(key, tool, crate::protocol::v1::parts::shallow(input), state)
     }
 
-    fn permission(&mut self, Asked { id, action, resources, source }: Asked) -> Known {
+    fn permission(&mut self, Asked { id, action, resources, save, source }: Asked) -> Known {
         if !self.asked.insert(id.clone()) {
             return Known::AlreadyEmitted;
         }
         let call = source.filter(|source| !source.id.is_empty()).map(|source| call(&source.message, &source.id));
-        Known::Event(Event::Permission(PermissionRequest::new(action, resources).id(id).call(call)))
+        let save = save.unwrap_or_default();
+        let is_kept = !save.is_empty();
+        let ask = PermissionRequest::new(action, resources).always(save).always_is_kept(is_kept);
+        Known::Event(Event::Permission(ask.id(id).call(call)))
     }
 
     fn form(&mut self, form: &Form) -> Known {

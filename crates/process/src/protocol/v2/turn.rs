@@ -59,11 +59,20 @@ pub(crate) struct Turn {
     rejected: Option<String>,
     is_killed: bool,
     stop_at: Option<Instant>,
+    stream: Stream,
     /// The resync in progress.
     resync: Option<Resync>,
     missing: u32,
     has_background: bool,
     is_over: bool,
+}
+
+/// The state of the stream of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Open,
+    /// The messages are read from time to time instead.
+    Closed,
 }
 
 /// The progress of the prompt.
@@ -98,6 +107,7 @@ impl Turn {
             rejected: None,
             is_killed: false,
             stop_at: None,
+            stream: Stream::Open,
             resync: None,
             missing: 0,
             has_background: false,
@@ -329,7 +339,7 @@ impl Turn {
             (Tag::SubAgentMessages(sub_agent), answer) => {
                 self.sub_agent_messages(now, sub_agent, answer, actions);
             }
-            (Tag::Active, Err(error @ ClientError::NoAnswer(_))) if self.decoder.is_disconnected => {
+            (Tag::Active, Err(error @ ClientError::NoAnswer(_))) if self.stream == Stream::Closed => {
                 self.fail(error, actions);
             }
             (Tag::Active, answer) => self.active(now, answer.ok(), actions),
@@ -356,9 +366,13 @@ impl TurnProtocol for Turn {
             Input::Event(event) => self.event(now, event, actions),
             Input::Disconnected => {
                 self.decoder.is_disconnected = true;
+                self.stream = Stream::Closed;
                 actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL));
             }
-            Input::Reconnected => self.reconnected(actions),
+            Input::Reconnected => {
+                self.stream = Stream::Open;
+                self.begin_resync(actions);
+            }
             Input::Queued(inputs) => inputs.into_iter().for_each(|input| self.step(now, input, actions)),
             Input::Answer(tag, answer) => self.answered(now, tag, answer, actions),
             Input::Decided { ask, session, answer } => self.decided(&ask, &session, &answer, actions),

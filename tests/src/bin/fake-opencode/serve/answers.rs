@@ -7,6 +7,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
 use std::io;
+use std::time::Duration;
 
 /// The answer to a message or a request.
 #[derive(Debug)]
@@ -42,6 +43,15 @@ pub(crate) fn no_session(session: &str) -> Response {
     let body =
         serde_json::json!({"name": "NotFoundError", "data": {"message": format!("Session not found: {session}")}});
     reply(404, "application/json", body.to_string())
+}
+
+/// Returns an answer that never ends.
+pub(crate) fn trickle(content_type: &str) -> Response {
+    let bytes = futures_util::stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Some((Ok::<_, io::Error>(Bytes::from_static(b" ")), ()))
+    });
+    reply(200, content_type, Body::from_stream(bytes))
 }
 
 /// Returns the beginning of an answer, and closes the connection.

@@ -1,6 +1,6 @@
 //! Handles requests.
 
-use super::answers::{Answer, hang_up, json, no_session, reply};
+use super::answers::{Answer, hang_up, json, no_session, reply, trickle};
 use super::state::{Server, Session};
 use super::streams::frame;
 use super::turn::Turn;
@@ -96,6 +96,7 @@ pub(crate) async fn receive(
         Some(Fault::Reply { status, content_type, body }) => return Err(reply(status, &content_type, body)),
         Some(Fault::Nothing {}) => return std::future::pending().await,
         Some(Fault::HangUp {}) => return Err(hang_up()),
+        Some(Fault::Trickle { content_type }) => return Err(trickle(&content_type)),
     }
     Ok(value)
 }

@@ -106,6 +106,11 @@ impl Turn {
                 }
             }
             TurnAct::Event { data } => self.send(&self.fill(data)),
+            TurnAct::Raw { text } => {
+                let text = self.fill(text);
+                let bytes = text.split("{{ff}}").map(str::as_bytes).collect::<Vec<_>>().join(&b'\xff');
+                self.server.streams.send(&Bytes::from(bytes), 1);
+            }
             TurnAct::Frame { bytes } => {
                 let filler = "x".repeat(*bytes);
                 self.event("filler", &json!({"sessionID": self.session, "text": filler}));

@@ -1,7 +1,7 @@
 //! Resyncs a turn after a disconnect.
 
 use super::resync_state::{MAX_SUB_AGENTS, Resync};
-use super::{End, MAX_MISSING, PROBE_INTERVAL, Progress, Turn};
+use super::{End, MAX_MISSING, PROBE_INTERVAL, Progress, Stream, Turn};
 use crate::json_text::parse;
 use crate::protocol::request::Request;
 use crate::protocol::turn::{Action, Actions, Now, Tag, Timer};
@@ -42,7 +42,7 @@ fn messages(session: &SessionId, cursor: Option<String>) -> Request {
 impl Turn {
     /// Requests the missed part of the turn. Sub-agents that started meanwhile come first: their pending permission
     /// requests must be recognized.
-    pub(super) fn reconnected(&mut self, actions: &mut Actions) {
+    pub(super) fn begin_resync(&mut self, actions: &mut Actions) {
         let mut resync = Resync::default();
         for parent in self.sub_agents.iter().chain([&self.session]) {
             resync.list_children(parent, actions);
@@ -85,6 +85,7 @@ impl Turn {
             Err(_) => {
                 self.resync = None;
                 self.decoder.is_disconnected = false;
+                actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL));
             }
         }
     }
@@ -150,23 +151,35 @@ impl Turn {
         }
         actions.push(Action::Request(Tag::Permissions, self.list(api::PERMISSIONS).retried()));
         actions.push(Action::Request(Tag::Questions, self.list(api::FORMS).retried()));
-        actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL / 5));
+        let pause = if self.stream == Stream::Closed { PROBE_INTERVAL } else { PROBE_INTERVAL / 5 };
+        actions.push(Action::Arm(Timer::Probe, now.instant + pause));
     }
 
-    /// Ends the turn if its session has become idle without an event, as after a rejection without a message.
+    /// Ends the turn if its session has become idle without an event, as after a rejection without a message. While the
+    /// stream is closed, which may last, the messages are read again.
     pub(super) fn active(&mut self, now: Now, answer: Option<String>, actions: &mut Actions) {
         let is_active = answer.and_then(|text| {
             let active: api::Data<Map<String, Value>> = parse(&text).ok()?;
             Some(active.data.contains_key(self.session.as_str()))
         });
-        if is_active == Some(false) && self.progress >= Progress::Sent && !self.decoder.is_disconnected {
+        let is_idle = is_active == Some(false) && self.progress >= Progress::Sent;
+        let is_closed = self.stream == Stream::Closed;
+        if is_idle && (is_closed || !self.decoder.is_disconnected) {
             self.missing += 1;
             if self.missing >= MAX_MISSING {
                 return self.ended(now, End::Interrupted { is_shutdown: true }, actions);
             }
-            actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL / 5));
-        } else if self.decoder.is_disconnected {
-            actions.push(Action::Arm(Timer::Probe, now.instant + PROBE_INTERVAL));
+        }
+        let pause = match is_active {
+            Some(_) if is_closed => PROBE_INTERVAL,
+            None => PROBE_INTERVAL,
+            Some(_) if is_idle && !self.decoder.is_disconnected => PROBE_INTERVAL / 5,
+            // The resync in progress probes again, or the end arrives as an event.
+            Some(_) => return,
+        };
+        actions.push(Action::Arm(Timer::Probe, now.instant + pause));
+        if is_closed && is_active.is_some() && self.resync.is_none() {
+            self.begin_resync(actions);
         }
     }
 

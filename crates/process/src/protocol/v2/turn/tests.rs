@@ -210,18 +210,22 @@ fn disconnects_do_not_change_the_turn() {
         }
         let mut whole = begin(&recording);
         whole.feed(&recording.events);
-        for decoded in 0..recording.events.len() {
+        let moments = (0..recording.events.len()).flat_map(|decoded| [(decoded, true), (decoded, false)]);
+        for (decoded, reconnects) in moments {
             let mut played = begin(&recording);
             played.feed(&recording.events[..decoded]);
             if played.ending.is_some() {
                 break;
             }
             played.step(Input::Disconnected);
-            played.step(Input::Reconnected);
-            for _ in 0..MAX_MISSING {
+            if reconnects {
+                played.step(Input::Reconnected);
+            }
+            // Without the stream, the first one reads the messages.
+            for _ in 0..=MAX_MISSING {
                 played.step(Input::Timer(Timer::Probe));
             }
-            let context = format!("{} after {decoded} events", recording.name);
+            let context = format!("{} after {decoded} events, reconnects: {reconnects}", recording.name);
             // If an execution fails before its first step, or ends on a rejection, the reason is only in an event.
             match (&played.ending, &whole.ending) {
                 (Some(Ending::Failed(_)), Some(Ending::Failed(_))) => {}
