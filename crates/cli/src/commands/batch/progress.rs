@@ -1,7 +1,7 @@
 //! The progress of a batch on stderr: bars on a terminal, lines elsewhere.
 
 use crate::console::Console;
-use crate::screen;
+use crate::{screen, terminal_modes};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use opencode_run_batch::run::{Batch, BatchEvent};
 use opencode_run_batch::scheduler::{Hold, Status};
@@ -33,6 +33,9 @@ struct Bars {
 impl BatchProgress {
     pub(super) fn new(console: Console) -> Self {
         let bars = (!console.quiet && screen::can_draw()).then(Bars::new);
+        if bars.is_some() {
+            terminal_modes::hide_typing();
+        }
         let now = Instant::now();
         Self { console, bars, began: now, last_summary: now, failures: HashMap::new() }
     }
@@ -112,6 +115,7 @@ impl BatchProgress {
     /// Prints the figures of a batch that ended.
     pub(super) fn end(self, status: &Status, elapsed: Duration) {
         if let Some(bars) = &self.bars {
+            terminal_modes::show_typing();
             bars.all.clear().ok();
         }
         self.console.note(&summary(status, elapsed));
