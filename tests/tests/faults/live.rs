@@ -71,6 +71,30 @@ fn tool_is_shown_while_it_runs() {
 }
 
 #[test]
+fn bars_of_batch_are_redrawn_in_place() {
+    let (case, go) = with_running_tool();
+    let tasks = (1..=2).map(|number| format!("{{\"id\": \"名字-{number}\", \"prompt\": \"x\"}}\n"));
+    std::fs::write(case.sandbox.workspace().join("tasks.jsonl"), tasks.collect::<String>()).unwrap();
+    for columns in [100, 40] {
+        let results = format!("results-{columns}.jsonl");
+        let mut command = case.sandbox.command(opencode_run_bin!());
+        command.args(["batch", "tasks.jsonl", "--jobs", "2", "--results", &results, "--opencode"]);
+        command.arg(case.fake.executable()).env("TERM", "xterm-256color");
+        std::fs::remove_file(&go).ok();
+        let screen = Screen::start(&command, 24, columns);
+        screen.wait_until("both tasks for two seconds", |contents| {
+            contents.matches(" bash 0:0").count() == 2 && contents.contains("0:02")
+        });
+        let contents = screen.contents();
+        assert_eq!(contents.matches("0/2 2 tasks").count(), 1, "{contents}");
+        assert_eq!(contents.matches("  名字-").count(), 2, "{contents}");
+        std::fs::write(&go, "").unwrap();
+        screen.end().outcome.assert_code(0);
+        case.sandbox.assert_nothing_alive();
+    }
+}
+
+#[test]
 fn view_survives_resizing() {
     let (case, go) = with_running_tool();
     let screen = Screen::start(&on_terminal(&case, &["x"]), 24, 80);
