@@ -4,6 +4,7 @@ use super::keyboard::Keyboard;
 use super::question::{self, CallInput};
 use super::screen;
 use super::stderr::{OpenQuestion, Stderr, ask_person};
+use super::terminal_modes::ShownTyping;
 use async_trait::async_trait;
 use opencode_run_core::{
     Event, PermissionAnswer, PermissionHandler, PermissionRequest, SessionId, ToolState, TurnEvent,
@@ -96,6 +97,7 @@ impl PermissionHandler for Asking {
             Stderr::room().await;
             // Nothing else is drawn until it is answered.
             let (_hold, erasure) = screen::hold();
+            let _typing = ShownTyping::new();
             let dropped = if keyboard.forget() { "(Input typed before this question is ignored.)\n" } else { "" };
             let question = question::of(&ask, input.as_ref(), screen::size().columns);
             let open = OpenQuestion::new();

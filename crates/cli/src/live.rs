@@ -5,6 +5,7 @@ mod view;
 use crate::output::AnswerWriter;
 use crate::screen::{self, Size};
 use crate::styled::StyledLine;
+use crate::terminal_modes;
 use opencode_run_core::{Event, TurnEvent};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,11 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use view::View;
 
 /// The delay before the first frame, so that short waits do not cause flicker.
-const FIRST_FRAME: Duration = Duration::from_millis(150);
+const FIRST_FRAME: Duration = Duration::from_millis(100);
 /// The minimum interval between two frames.
-const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(50);
-/// The interval of redrawing without changes, for the view's clocks.
-const IDLE_INTERVAL: Duration = Duration::from_millis(70);
+const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(25);
+/// The additional interval of redrawing without changes, for the view's clocks.
+const IDLE_INTERVAL: Duration = Duration::from_millis(95);
 
 /// An answer whose end the view shows.
 pub(crate) type SharedAnswer = Arc<Mutex<AnswerWriter>>;
@@ -55,6 +56,7 @@ impl Live {
     /// Starts the view, showing what the turn is waiting for. Must be called on a runtime.
     pub(crate) fn begin(&'static self, awaited: &str) {
         self.end();
+        terminal_modes::hide_typing();
         let drawing = tokio::spawn(self.keep_drawing());
         *self.turn() = Some(Turn { began: Instant::now(), view: View::waiting(awaited), answer: None, drawing });
     }
@@ -104,6 +106,7 @@ impl Live {
     pub(crate) fn end(&self) {
         if let Some(turn) = self.turn().take() {
             turn.drawing.abort();
+            terminal_modes::show_typing();
         }
         screen::clear();
     }

@@ -67,17 +67,23 @@ impl Drop for ScreenHold {
     }
 }
 
+impl ScreenHold {
+    /// Prevents drawing. `None` if this thread panicked while it drew: it reports that itself, and still has the lock.
+    pub(crate) fn new() -> Option<Self> {
+        let screen = if std::thread::panicking() { SCREEN.try_lock().ok() } else { Some(screen()) };
+        screen?.holds += 1;
+        Some(Self(()))
+    }
+}
+
 /// Prevents drawing. Returns the text that erases the view, which must be written first.
-pub(crate) fn hold() -> (ScreenHold, String) {
-    let mut screen = screen();
-    screen.holds += 1;
-    let erasure = screen.erase(size().columns);
-    (ScreenHold(()), erasure)
+pub(crate) fn hold() -> (Option<ScreenHold>, String) {
+    (ScreenHold::new(), take_erasure())
 }
 
 /// Returns the text that erases the view, which must be written first.
 pub(crate) fn take_erasure() -> String {
-    // A thread that panics while it draws reports that itself, and still has the lock.
+    // See `ScreenHold::new`.
     let screen = if std::thread::panicking() { SCREEN.try_lock().ok() } else { Some(screen()) };
     let Some(mut screen) = screen else { return String::new() };
     if screen.drawn.is_empty() {

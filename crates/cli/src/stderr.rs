@@ -1,6 +1,6 @@
 //! Writes to stderr without blocking: output that does not fit is dropped.
 
-use crate::screen;
+use crate::screen::{self, ScreenHold};
 use crate::stderr_room::{FULL_TIMEOUT, RETRY_PAUSE, has_room, may_succeed_later, write_fully};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -130,6 +130,8 @@ impl Write for Stderr {
             messages.extend_from_slice(text);
             return Ok(text.len());
         }
+        // The view is drawn with the locks in this order, and must not be drawn between its erasure and the message.
+        let _hold = ScreenHold::new();
         let mut stderr = io::stderr().lock();
         let dropped = DROPPED_MESSAGES.load(Ordering::Relaxed);
         // After a dropped message, stderr is checked without waiting.

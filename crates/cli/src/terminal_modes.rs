@@ -1,4 +1,8 @@
-//! Saves the modes of the terminal, which a line editor changes, and restores them however the command ends.
+//! Saves the modes of the terminal, which a line editor and the live view change, and restores them however the command
+//! ends.
+//!
+//! They are changed only if stdin, stdout and stderr are terminals. Otherwise another program of the same job, such as a
+//! pager, may use the terminal.
 //!
 //! The worker restores them when it ends, and the monitor does if the worker could not. The monitor also restores them
 //! while the command is stopped.
@@ -21,7 +25,76 @@ const CLEAN_STATE: &[u8] = b"\x1b[?2004l\x1b[?25h\x1b[0m";
 #[cfg(unix)]
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// The modes of the editor while the command is stopped.
+/// Whether typed characters are not shown.
+#[cfg(unix)]
+static TYPING: Mutex<Typing> = Mutex::new(Typing { has_view: false, questions: 0 });
+
+/// Typed characters are shown unless there is a view, whose cursor they would move, and no question. They are kept as
+/// input in any case.
+#[cfg(unix)]
+struct Typing {
+    has_view: bool,
+    questions: u32,
+}
+
+#[cfg(unix)]
+impl Typing {
+    fn change(change: impl FnOnce(&mut Self)) {
+        let mut typing = TYPING.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut typing);
+        let is_shown = !typing.has_view || typing.questions > 0;
+        let Some(saved) = lock(&SAVED).clone() else { return };
+        let Ok(mut now) = tcgetattr(io::stdin()) else { return };
+        let is_in_use = is_raw(&now) || !saved.local_modes.contains(LocalModes::ECHO);
+        if is_in_use
+            || is_in_foreground(&io::stdin()) != Some(true)
+            || now.local_modes.contains(LocalModes::ECHO) == is_shown
+        {
+            return;
+        }
+        now.local_modes.set(LocalModes::ECHO, is_shown);
+        tcsetattr(io::stdin(), OptionalActions::Now, &now).ok();
+    }
+}
+
+/// Stops showing typed characters while a view is drawn.
+#[cfg(unix)]
+pub(crate) fn hide_typing() {
+    Typing::change(|typing| typing.has_view = true);
+}
+
+/// Shows typed characters again.
+#[cfg(unix)]
+pub(crate) fn show_typing() {
+    Typing::change(|typing| typing.has_view = false);
+}
+
+#[cfg(not(unix))]
+pub(crate) fn hide_typing() {}
+
+#[cfg(not(unix))]
+pub(crate) fn show_typing() {}
+
+/// Shows typed characters while it exists, because they answer a question.
+#[derive(Debug)]
+pub(crate) struct ShownTyping(());
+
+impl ShownTyping {
+    pub(crate) fn new() -> Self {
+        #[cfg(unix)]
+        Typing::change(|typing| typing.questions += 1);
+        Self(())
+    }
+}
+
+impl Drop for ShownTyping {
+    fn drop(&mut self) {
+        #[cfg(unix)]
+        Typing::change(|typing| typing.questions -= 1);
+    }
+}
+
+/// The modes of the editor or the view while the command is stopped.
 #[cfg(target_os = "linux")]
 static SUSPENDED: Mutex<Option<Termios>> = Mutex::new(None);
 
@@ -33,40 +106,41 @@ fn lock(modes: &Mutex<Option<Termios>>) -> MutexGuard<'_, Option<Termios>> {
 /// Saves the modes that the caller of the command set.
 #[cfg(unix)]
 pub(crate) fn save() {
-    *lock(&SAVED) = tcgetattr(io::stdin()).ok();
+    let is_alone = io::stdin().is_terminal() && io::stdout().is_terminal() && io::stderr().is_terminal();
+    *lock(&SAVED) = tcgetattr(io::stdin()).ok().filter(|_| is_alone);
 }
 
 #[cfg(not(unix))]
 pub(crate) fn save() {}
 
-/// Restores the modes if an editor has changed them, and returns whether it had. A background job does not change the
+/// Restores the modes if they were changed, and returns whether an editor had. A background job does not change the
 /// terminal.
 #[cfg(unix)]
 pub(crate) fn restore() -> bool {
-    leave_editor().is_some()
+    leave_modes().is_some_and(|modes| is_raw(&modes))
 }
 
 /// Restores the modes before the command is stopped.
 #[cfg(target_os = "linux")]
 pub(crate) fn suspend() {
-    if let Some(modes) = leave_editor() {
+    if let Some(modes) = leave_modes() {
         *lock(&SUSPENDED) = Some(modes);
     }
 }
 
-/// Sets the modes of the editor again after the command was stopped. Returns whether it did: in the background, it
-/// does so when it is in the foreground again.
+/// Sets the changed modes again after the command was stopped. Returns whether they are those of an editor: in the
+/// background, they are set when it is in the foreground again.
 #[cfg(target_os = "linux")]
 pub(crate) fn resume() -> bool {
     let mut suspended = lock(&SUSPENDED);
-    let is_set = suspended.as_ref().is_some_and(|modes| {
+    let can_set = |modes: &mut Termios| {
         is_in_foreground(&io::stdin()) == Some(true) && tcsetattr(io::stdin(), OptionalActions::Now, modes).is_ok()
-    });
-    if is_set {
-        *suspended = None;
+    };
+    let is_editing = suspended.take_if(can_set).is_some_and(|modes| is_raw(&modes));
+    if is_editing {
         write(BRACKETED_PASTE);
     }
-    is_set
+    is_editing
 }
 
 /// Resets the style and the cursor after an end at which output may have been incomplete.
@@ -78,18 +152,26 @@ pub(crate) fn clean_after_crash() {
     }
 }
 
-/// Restores the modes, and returns those of the editor; `None` if no editor has changed them.
+/// Restores the modes, and returns the changed ones; `None` if they were not changed.
 #[cfg(unix)]
-fn leave_editor() -> Option<Termios> {
+fn leave_modes() -> Option<Termios> {
+    let changed = LocalModes::ICANON | LocalModes::ECHO;
     let saved = lock(&SAVED).clone()?;
     let now = tcgetattr(io::stdin()).ok()?;
-    let is_raw = |modes: &Termios| !modes.local_modes.contains(LocalModes::ICANON);
-    if is_in_foreground(&io::stdin()) != Some(true) || !is_raw(&now) || is_raw(&saved) {
+    let is_changed = now.local_modes & changed != saved.local_modes & changed;
+    if is_in_foreground(&io::stdin()) != Some(true) || !is_changed || is_raw(&saved) {
         return None;
     }
     tcsetattr(io::stdin(), OptionalActions::Now, &saved).ok()?;
-    write(&[CLEAN_STATE, b"\r\n"].concat());
+    if is_raw(&now) {
+        write(&[CLEAN_STATE, b"\r\n"].concat());
+    }
     Some(now)
+}
+
+#[cfg(unix)]
+fn is_raw(modes: &Termios) -> bool {
+    !modes.local_modes.contains(LocalModes::ICANON)
 }
 
 /// Writes to stdout if it is a terminal.

@@ -2,8 +2,18 @@
 
 use crate::styled::{char_width, width};
 
-/// Characters that do not begin a line, although they are wide.
-const CLOSING: &str = "，。、；：！？）】」』》〉％…";
+/// Punctuation that does not begin a line.
+const CLOSING: &str = "，。、；：！？）】」』》〉”’％…·,.;:!?)]}%";
+/// Punctuation that does not end a line.
+const OPENING: &str = "（【「『《〈“‘([{";
+
+/// Returns whether a line can be broken between two characters that no blank separates: at a wide character, unless
+/// punctuation is beside it, or both are parts of one emoji.
+pub(crate) fn can_break(before: char, after: char) -> bool {
+    let joins = before == '\u{200d}' || char_width(after) == 0 || ('\u{1f3fb}'..='\u{1f3ff}').contains(&after);
+    let is_wide = char_width(before) > 1 || char_width(after) > 1;
+    is_wide && !joins && !CLOSING.contains(after) && !OPENING.contains(before)
+}
 
 /// A part of a line that is not broken, with the blanks before it.
 struct Word<'t> {
@@ -71,7 +81,7 @@ fn word_length(text: &str) -> usize {
         let is_break = match before {
             None => false,
             Some(_) if c == ' ' => !is_quoted,
-            Some(before) => !is_quoted && !CLOSING.contains(c) && (char_width(c) > 1 || char_width(before) > 1),
+            Some(before) => !is_quoted && can_break(before, c),
         };
         if is_break {
             return at;
@@ -110,6 +120,8 @@ mod tests {
     fn wide_characters_count_twice() {
         assert_eq!(wrap("日本語のテスト", 8, 0), "日本語の\nテスト");
         assert_eq!(wrap("日本。語", 4, 0), "日\n本。\n語");
+        assert_eq!(wrap("日本（語）1.2", 6, 0), "日本\n（語）\n1.2");
+        assert_eq!(wrap("日本.語", 4, 0), "日\n本.\n語");
         assert_eq!(wrap("ab 日本", 5, 0), "ab 日\n本");
         for columns in 4..30 {
             let wrapped = wrap("warning: 模型 the model 给出了 no answer, 请重试 again", columns, 0);

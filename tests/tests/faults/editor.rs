@@ -1,5 +1,6 @@
 //! A chat with a line editor: keys, pastes, commands, and the terminal afterwards.
 
+use crate::live::with_running_tool;
 use crate::screen::Screen;
 use crate::support::{Case, ready_and_stall};
 use opencode_run_tests::opencode_run_bin;
@@ -116,6 +117,25 @@ fn pasted_lines_are_one_message() {
 }
 
 #[test]
+fn lines_typed_during_turn_are_next_input() {
+    let (case, go) = with_running_tool();
+    let screen = begin(&case, &[]);
+    screen.type_in("first\r");
+    screen.wait_for("running bash · ");
+    screen.type_in("second\r/cost\r");
+    std::fs::write(&go, "").unwrap();
+    screen.wait_for("2 turns · ");
+    at_prompt(&screen);
+    screen.type_in("\u{4}");
+    let ended = screen.end();
+    assert_eq!(messages(&case), ["first", "second"]);
+    for shown in ["second", "/cost"] {
+        assert_eq!(ended.contents.matches(shown).count(), 1, "{}", ended.contents);
+    }
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
 fn interrupt_stops_turn_not_chat() {
     let case = playing([Act::Stall {}.into()]);
     let screen = begin(&case, &[]);
@@ -156,9 +176,17 @@ fn killed_worker_leaves_a_usable_terminal() {
 
 #[test]
 fn question_in_a_chat_is_answered_by_its_line() {
-    let case = playing([TurnAct::replay("1.18.33/allowed")]);
+    let mut go = std::path::PathBuf::new();
+    let case = Case::new(|script, sandbox| {
+        go = sandbox.path("go");
+        let wait = Act::WaitForFile { path: go.clone() };
+        script.on("serve", [Serving::doing([wait.into(), TurnAct::replay("1.18.33/allowed")]).act()])
+    });
     let screen = begin(&case, &[]);
-    screen.type_in("hello\ry\r");
+    screen.type_in("hello\r");
+    screen.wait_for("waiting for the model");
+    screen.type_in("y\r");
+    std::fs::write(&go, "").unwrap();
     screen.wait_for("Allow it?");
     screen.type_in("n\n");
     screen.wait_for("completed in");

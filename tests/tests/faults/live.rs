@@ -58,13 +58,40 @@ fn tool_is_shown_while_it_runs() {
     let screen = Screen::start(&on_terminal(&case, &["x"]), 24, 80);
     screen.wait_for("  bash cargo test 日本語 · ");
     screen.wait_for("running bash · ");
+    // It would move the cursor of the view.
+    screen.type_in("typed\r");
     std::fs::write(&go, "").unwrap();
     let ended = screen.end();
     ended.outcome.assert_code(0);
+    assert!(!ended.bytes.contains("typed"), "{:?}", ended.bytes);
     assert!(!ended.contents.contains(|c| SPINNER.contains(c)), "{}", ended.contents);
     assert_eq!(ended.contents.matches("Hello from the model.").count(), 1, "{}", ended.contents);
     assert!(ended.contents.contains("Hello from the model.\n\ncompleted in "), "{}", ended.contents);
     case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn bars_of_batch_are_redrawn_in_place() {
+    let (case, go) = with_running_tool();
+    let tasks = (1..=2).map(|number| format!("{{\"id\": \"名字-{number}\", \"prompt\": \"x\"}}\n"));
+    std::fs::write(case.sandbox.workspace().join("tasks.jsonl"), tasks.collect::<String>()).unwrap();
+    for columns in [100, 40] {
+        let results = format!("results-{columns}.jsonl");
+        let mut command = case.sandbox.command(opencode_run_bin!());
+        command.args(["batch", "tasks.jsonl", "--jobs", "2", "--results", &results, "--opencode"]);
+        command.arg(case.fake.executable()).env("TERM", "xterm-256color");
+        std::fs::remove_file(&go).ok();
+        let screen = Screen::start(&command, 24, columns);
+        screen.wait_until("both tasks for two seconds", |contents| {
+            contents.matches(" bash 0:0").count() == 2 && contents.contains("0:02")
+        });
+        let contents = screen.contents();
+        assert_eq!(contents.matches("0/2 2 tasks").count(), 1, "{contents}");
+        assert_eq!(contents.matches("  名字-").count(), 2, "{contents}");
+        std::fs::write(&go, "").unwrap();
+        screen.end().outcome.assert_code(0);
+        case.sandbox.assert_nothing_alive();
+    }
 }
 
 #[test]
@@ -111,7 +138,9 @@ fn view_respects_terminal_and_user() {
     let mut no_colour = on_terminal(&case, &["x"]);
     no_colour.env("NO_COLOR", "1");
     let ended = Screen::start(&no_colour, 24, 80).end();
-    assert!(!ended.bytes.contains("m\u{1b}") && !ended.bytes.contains("\u{1b}[3"), "{:?}", ended.bytes);
+    let mut sequences = ended.bytes.split("\u{1b}[").skip(1);
+    let ends = |sequence: &str| sequence.chars().find(char::is_ascii_alphabetic);
+    assert!(sequences.all(|sequence| ends(sequence) != Some('m')), "{:?}", ended.bytes);
     let mut dumb = case.command(&["x"]);
     dumb.env("TERM", "dumb").env("NO_COLOR", "1");
     let ended = Screen::start(&dumb, 24, 80).end();

@@ -106,6 +106,37 @@ fn stopped_editor_leaves_usable_terminal() {
 }
 
 #[test]
+fn stopped_view_shows_typing() {
+    let (case, go) = live::with_running_tool();
+    let screen = Screen::start(&in_shell(&case, &on_terminal(&case, &["x"]), STOPPED), 24, 100);
+    screen.wait_for("running bash · ");
+    screen.type_in("\u{1a}");
+    let stopped = case.sandbox.workspace().join("stopped");
+    wait_until("the shell has the terminal", || stopped.exists());
+    std::fs::write(go, "").unwrap();
+    screen.wait_for("code 0");
+    screen.end().outcome.assert_code(0);
+    let modes = |name: &str| std::fs::read_to_string(case.sandbox.workspace().join(name)).unwrap();
+    assert_eq!(modes("stopped"), modes("before"));
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn pager_keeps_its_modes() {
+    let (case, go) = live::with_running_tool();
+    let script = format!(
+        "\"$0\" \"$@\" | {{ terminal='stty -F /dev/tty'; $terminal -icanon -echo; touch {}; \
+         cat > /dev/null; $terminal -a > pager; $terminal icanon echo; }}",
+        go.display()
+    );
+    let screen = Screen::start(&in_shell(&case, &on_terminal(&case, &["x"]), &script), 24, 100);
+    screen.end().outcome.assert_code(0);
+    let modes = std::fs::read_to_string(case.sandbox.workspace().join("pager")).unwrap();
+    assert!(modes.contains("-icanon") && modes.contains("-echo "), "{modes}");
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
 fn broken_stdout_leaves_clean_terminal() {
     let writing = TurnAct::Speak { delta: "word ".to_owned(), count: 100_000, at_once: 1, pause_ms: 20 };
     let case = live::playing([writing]);

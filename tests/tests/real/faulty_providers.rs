@@ -1,7 +1,9 @@
 //! Providers that answer in another format, break off after the answer, or never end it.
 
-use crate::stage::Stage;
+use crate::library::builder;
+use crate::stage::{LIMIT, Stage};
 use opencode_run_scripted_model::Script;
+use opencode_runner::{FailureKind, Limit, ModelConfig, ModelSourceType, Prompt, ProviderPackage, TurnFailure};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -249,18 +251,35 @@ fn liveness_does_not_delay_idle_limit() {
                  \"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n\
                  event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n";
     // The gateway's own tests cover more of them.
-    let cases = [("@ai-sdk/openai-compatible", mixed, "serve"), ("@ai-sdk/anthropic", block, "serve")];
-    let play = |(package, piece, transport)| {
-        let stage = Stage::new(Script::always("unused"));
-        let provider = trickle(piece);
-        let arguments = ["--idle-timeout", "15s", "--timeout", "85s", "--transport", transport];
-        let (json, _) = turn_of(&stage, &provider, package, 124, &arguments);
-        assert_eq!(json["error"]["kind"], "idle_timeout", "{package}, {piece}: {json}");
-        assert!(provider.requests() > 0, "{package}, {piece}: {json}");
-        stage.end();
-    };
+    let cases = [(ProviderPackage::OPENAI_COMPATIBLE, mixed), (ProviderPackage::ANTHROPIC, block)];
     // Each test waits most of the time.
-    std::thread::scope(|scope| cases.iter().for_each(|case| drop(scope.spawn(|| play(*case)))));
+    std::thread::scope(|scope| cases.iter().for_each(|case| drop(scope.spawn(|| ends_as_idle(case.0, case.1)))));
+}
+
+/// Plays a turn on a provider that sends only liveness, and asserts that it reaches the idle limit.
+#[tokio::main(flavor = "current_thread")]
+async fn ends_as_idle(package: &str, piece: &'static str) {
+    /// Long enough for a turn on a running server to begin. The turn takes three times as long, because liveness counts as progress for
+    /// twice the limit.
+    const IDLE: Duration = Duration::from_secs(4);
+    let stage = Stage::new(Script::always("Ready."));
+    let provider = trickle(piece);
+    let ready = ModelConfig::new("m").base_url(stage.model.base_url());
+    let idle = ModelConfig::new("m")
+        .base_url(format!("http://{}/v1", provider.address))
+        .provider(ProviderPackage::new(package));
+    let sources = [(ModelSourceType::Default, ready), (ModelSourceType::Code, idle)].into_iter().collect();
+    let runner = builder(&stage).model_source(sources).build().await.unwrap();
+    // The start of opencode may take longer than the limit.
+    let first = runner.run(Prompt::new("hello").idle_timeout(Limit::Off)).await.unwrap();
+    assert_eq!(first.output(), "Ready.");
+    let prompt = Prompt::new("hello").source_type(ModelSourceType::Code).idle_timeout(IDLE);
+    runner.start(prompt).await.unwrap();
+    let turn = runner.wait_timeout(LIMIT).await.unwrap().unwrap();
+    assert_eq!(turn.failure.as_ref().map(TurnFailure::kind), Some(FailureKind::IdleTimeout), "{turn:?}");
+    assert!(provider.requests() > 0 && turn.duration >= 2 * IDLE, "{turn:?}");
+    runner.close().await.unwrap();
+    stage.end();
 }
 
 /// The gateway ends the stream in the same way after an answer of 128 MiB, for which opencode takes a minute.

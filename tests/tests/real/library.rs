@@ -9,7 +9,7 @@ use opencode_runner::{
 use std::sync::Arc;
 use std::time::Duration;
 
-fn builder(stage: &Stage) -> RunnerBuilder {
+pub(crate) fn builder(stage: &Stage) -> RunnerBuilder {
     let variables = stage.sandbox.env().iter().map(|(name, value)| (name.clone(), value.clone()));
     Runner::builder().workspace(stage.sandbox.workspace()).environment(variables).opencode(&stage.opencode)
 }

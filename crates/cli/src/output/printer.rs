@@ -27,7 +27,8 @@ pub(crate) struct Printer {
     stdout: Stdout,
     /// The text of the answer since the last flush.
     deltas: String,
-    /// Whether the last flush exceeded the high watermark.
+    /// Whether the last flush contained deltas, and whether they exceeded the high watermark.
+    is_streaming: bool,
     is_behind: bool,
     way: Way,
     /// The form of the answer if it is printed as text.
@@ -72,7 +73,15 @@ impl Printer {
             OutputFormat::Json | OutputFormat::StreamJson => TextKind::Json,
         };
         let answer = Arc::new(Mutex::new(AnswerWriter::Raw));
-        Self { stdout: Stdout::new(kind), deltas: String::new(), is_behind: false, way, answer, said: None }
+        Self {
+            stdout: Stdout::new(kind),
+            deltas: String::new(),
+            is_streaming: false,
+            is_behind: false,
+            way,
+            answer,
+            said: None,
+        }
     }
 
     /// Renders the answer if stdout is a terminal, unless the plain text is wanted.
@@ -116,6 +125,7 @@ impl Printer {
 
     /// Writes the queued output.
     pub(crate) async fn flush(&mut self) -> Result<(), OutputError> {
+        self.is_streaming = !self.deltas.is_empty();
         self.is_behind = self.deltas.len() > HIGH_WATERMARK;
         self.queue_deltas().await?;
         self.stdout.flush().await
@@ -135,7 +145,7 @@ impl Printer {
 
     /// Returns how long to wait for more output before the next write; `None` if it is written immediately.
     pub(crate) fn interval(&self) -> Option<Duration> {
-        (self.stdout.is_terminal() && !self.is_behind).then_some(TERMINAL_INTERVAL)
+        (self.stdout.is_terminal() && self.is_streaming && !self.is_behind).then_some(TERMINAL_INTERVAL)
     }
 
     /// Prints the output of an event. The output of a delta is only queued.

@@ -1,6 +1,7 @@
 //! Renders the inline text of a block (emphasis, code, links) and wraps it.
 
-use crate::styled::{Span, StyledLine, char_width, width};
+use crate::styled::{Span, StyledLine, char_width};
+use crate::word_wrap::can_break;
 use anstyle::{AnsiColor, Style};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
@@ -83,7 +84,7 @@ fn escape_line(line: &str) -> String {
     if begins_block { format!("{}\\{rest}", &line[..number]) } else { line.to_owned() }
 }
 
-/// A word or one wide character, which is broken only if it is longer than a line.
+/// A word, or one wide character with its punctuation, which is broken only if it is longer than a line.
 #[derive(Default)]
 struct Word {
     spans: StyledLine,
@@ -131,15 +132,16 @@ pub(super) fn wrap(line: &StyledLine, first: &StyledLine, rest: &StyledLine, col
 fn words(line: &StyledLine) -> Vec<Word> {
     let mut words = Vec::new();
     let mut word = Word::default();
+    let mut before = None;
     for Span { text, style } in &line.0 {
         for c in text.chars() {
             let mut buffer = [0; 4];
             let text = &*c.encode_utf8(&mut buffer);
             let is_blank = matches!(c, ' ' | '\t');
-            // A line can be broken before any wide character.
-            if !word.spans.is_empty() && (is_blank || width(text) > 1) {
+            if before.is_some_and(|before| is_blank || can_break(before, c)) {
                 words.push(std::mem::take(&mut word));
             }
+            before = (!is_blank).then_some(c);
             if is_blank {
                 word.blanks.push(" ", *style);
             } else {

@@ -72,6 +72,19 @@ fn narrow_terminal_breaks_lines() {
 }
 
 #[test]
+fn punctuation_does_not_begin_a_line() {
+    let text = "运行**测试**。并记录结果（包括`耗时`、内存），用cargo 1.2.";
+    for columns in 17..40 {
+        let shown = whole(text, columns);
+        for line in shown.lines() {
+            assert!(!line.starts_with(['。', '、', '，', '）', '.']) && !line.ends_with('（'), "{columns}: {shown}");
+            assert!(crate::styled::width(line) < columns, "{columns}: {shown}");
+        }
+        assert_eq!(shown.replace(['\n', ' '], ""), text.replace(['*', '`', ' '], ""), "{columns}");
+    }
+}
+
+#[test]
 fn pieces_give_same_lines() {
     let expected = whole(SAMPLE, 60);
     for size in [1, 2, 7, 64] {

@@ -1,12 +1,12 @@
 //! The progress of a batch on stderr: bars on a terminal, lines elsewhere.
 
 use crate::console::Console;
-use crate::screen;
+use crate::styled::StyledLine;
+use crate::{screen, terminal_modes};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use opencode_run_batch::run::{Batch, BatchEvent};
 use opencode_run_batch::scheduler::{Hold, Status};
 use opencode_run_batch::{Standing, TaskResult};
-use opencode_run_markdown::visible;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,9 @@ struct Bars {
 impl BatchProgress {
     pub(super) fn new(console: Console) -> Self {
         let bars = (!console.quiet && screen::can_draw()).then(Bars::new);
+        if bars.is_some() {
+            terminal_modes::hide_typing();
+        }
         let now = Instant::now();
         Self { console, bars, began: now, last_summary: now, failures: HashMap::new() }
     }
@@ -112,6 +115,7 @@ impl BatchProgress {
     /// Prints the figures of a batch that ended.
     pub(super) fn end(self, status: &Status, elapsed: Duration) {
         if let Some(bars) = &self.bars {
+            terminal_modes::show_typing();
             bars.all.clear().ok();
         }
         self.console.note(&summary(status, elapsed));
@@ -138,7 +142,10 @@ impl Bars {
         let status = batch.status();
         self.total.set_length(status.tasks);
         self.total.set_position(over(&status));
-        self.total.set_message(summary(&status, elapsed));
+        let columns = screen::size().columns.saturating_sub(1);
+        let counts = format!(" {}/{} ", over(&status), status.tasks).len();
+        let message = StyledLine::plain(summary(&status, elapsed)).cut(columns.saturating_sub(counts));
+        self.total.set_message(message.to_text(false));
         let running = batch.running();
         let shown = running.len().min(MAX_BARS);
         while self.tasks.len() < shown {
@@ -159,7 +166,10 @@ impl Bars {
                 Some(activity) => (activity.step.as_str(), String::new()),
                 None => ("", String::new()),
             };
-            bar.set_message(visible(&format!("{} {step} {}:{:02}{cost}", task.id, seconds / 60, seconds % 60)));
+            let end = StyledLine::plain(format!(" {step} {}:{:02}{cost}", seconds / 60, seconds % 60));
+            bar.set_message(
+                StyledLine::plain(task.id.as_str()).with_end(&end, columns.saturating_sub(2)).to_text(false),
+            );
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::slash::{Choice, Typed, help};
 use crate::console::Console;
 use crate::error::CommandError;
+use crate::screen;
 use opencode_run_core::{ErrorChain, FailureKind, ModelChoice, ModelName, ModelSourceType, Prompt};
 use opencode_runner::{Runner, Undo};
 
@@ -31,7 +32,7 @@ impl ChatSettings {
                 None => reply("there is no message to send again"),
             },
             Typed::Exit => return Some(None),
-            Typed::Help => reply(&help()),
+            Typed::Help => reply(&help(screen::size().columns)),
             Typed::Model(choice) => reply(&self.choose_model(choice, runner)),
             Typed::Role(choice) => {
                 if let Some(Choice::Value(role)) = choice {

@@ -1,5 +1,6 @@
 //! The commands of a chat: lines that begin with `/`.
 
+use crate::word_wrap::wrap;
 use opencode_run_core::{ModelName, ModelSourceType};
 use opencode_run_process::suggestions;
 use std::path::PathBuf;
@@ -94,10 +95,29 @@ fn wrong(name: &str) -> String {
     format!("`{name}` is not a command{similar} (/help lists them; a blank before the slash sends the line)")
 }
 
-/// Returns the help.
-pub(super) fn help() -> String {
-    let row =
-        |(name, argument, purpose): (&str, &str, &str)| format!("  {:<26} {purpose}\n", format!("{name} {argument}"));
+/// The column of the purposes in the help.
+const PURPOSE_COLUMN: usize = 29;
+/// The minimum width of the purposes. In a narrower window they are below their commands.
+const MIN_PURPOSE_COLUMNS: usize = 24;
+/// The column of the purposes below their commands.
+const NARROW_PURPOSE_COLUMN: usize = 6;
+
+/// Returns the help for a terminal of this width.
+pub(super) fn help(columns: usize) -> String {
+    // The last column stays empty.
+    let columns = columns.saturating_sub(1);
+    let is_narrow = columns < PURPOSE_COLUMN + MIN_PURPOSE_COLUMNS;
+    let indent = if is_narrow { NARROW_PURPOSE_COLUMN } else { PURPOSE_COLUMN };
+    let row = |(name, argument, purpose): (&str, &str, &str)| {
+        let command = format!("  {}", format!("{name} {argument}").trim_end());
+        let purpose = wrap(purpose, columns.saturating_sub(indent), 0);
+        let purpose = purpose.replace('\n', &format!("\n{:indent$}", ""));
+        if is_narrow {
+            format!("{command}\n{:indent$}{purpose}\n", "")
+        } else {
+            format!("{command:<indent$}{purpose}\n")
+        }
+    };
     let commands: String = COMMANDS.into_iter().map(row).collect();
     format!(
         "{commands}Enter sends the message; Alt-Enter, or a backslash before Enter, begins a new line. Tab completes commands, models \
@@ -130,9 +150,30 @@ mod tests {
 
     #[test]
     fn help_names_every_command() {
-        let help = help();
+        let help = help(80);
         for (name, ..) in COMMANDS {
             assert!(help.contains(name), "{name}");
         }
+    }
+
+    #[test]
+    fn purposes_in_help_are_aligned() {
+        for columns in [54, 60, 80, 200] {
+            let help = help(columns);
+            let table = &help[..help.find("Enter sends").unwrap()];
+            for line in table.lines() {
+                assert!(line.len() < columns, "{columns}: {line:?}");
+                assert!(
+                    line.as_bytes()[27..30].starts_with(b"  ") && line.as_bytes()[29] != b' ',
+                    "{columns}: {line:?}"
+                );
+            }
+        }
+        let narrow = help(40);
+        assert!(
+            narrow
+                .contains("\n  /model [PROVIDER/MODEL]\n      show or choose the model;\n      `default` resets it\n"),
+            "{narrow}"
+        );
     }
 }
