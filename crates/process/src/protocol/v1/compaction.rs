@@ -34,7 +34,9 @@ pub(crate) struct Compaction {
     is_expected: bool,
     /// Whether the current step is a summary.
     is_summary: bool,
-    /// The texts of the current step; empty if it calls tools, which a summary does not.
+    /// Whether the current step calls tools, which a summary does not.
+    calls_tools: bool,
+    /// The texts of the current step; empty if it calls tools.
     texts: Vec<PartId>,
 }
 
@@ -44,6 +46,7 @@ impl Compaction {
         match &observed.event {
             Event::Error(error) if error.name == OVERFLOW => self.is_expected = true,
             Event::StepStart => {
+                self.calls_tools = false;
                 self.texts.clear();
                 self.is_summary = std::mem::take(&mut self.is_expected);
                 if self.is_summary {
@@ -54,8 +57,11 @@ impl Compaction {
                 return self.end(observed);
             }
             Event::Text { .. } | Event::Reasoning { .. } if self.is_summary => return vec![marked(observed, SUMMARY)],
-            Event::Text { part, .. } => self.texts.push(part.clone()),
-            Event::Tool(_) => self.texts.clear(),
+            Event::Text { part, .. } if !self.calls_tools => self.texts.push(part.clone()),
+            Event::Tool(_) => {
+                self.calls_tools = true;
+                self.texts.clear();
+            }
             _ => {}
         }
         vec![observed]
@@ -122,15 +128,14 @@ mod tests {
         assert_eq!(kinds(&lines), ["error", "warning", "step_start", SUMMARY, "step_start", "text \"answer\""]);
     }
 
-    /// A summary calls no tools, so the texts before a call are part of the answer.
+    /// A summary calls no tools, so the texts around a call are part of the answer.
     #[test]
-    fn texts_before_a_tool_call_stay() {
+    fn texts_of_a_step_with_tools_stay() {
         let start = json!({"type": "step_start", "part": {}});
-        let tool =
-            json!({"type": "tool_use", "part": {"callID": "t", "tool": "read", "state": {"status": "completed"}}});
+        let tool = json!({"type": "tool_use", "part": {"id": "t", "tool": "read", "state": {"status": "completed"}}});
         let go_on = json!({"type": "text", "part": {"id": "c", "text": "Continue", "synthetic": true}});
         let lines = [start, text("a", "answer"), tool, text("b", "more"), go_on];
-        let expected = ["step_start", "text \"answer\"", "tool", "text \"more\"", "text \"\"", "warning", CONTINUATION];
+        let expected = ["step_start", "text \"answer\"", "tool", "text \"more\"", "warning", CONTINUATION];
         assert_eq!(kinds(&lines), expected);
     }
 
