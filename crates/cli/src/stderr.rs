@@ -1,7 +1,7 @@
 //! Writes to stderr without blocking: output that does not fit is dropped.
 
 use crate::screen::{self, ScreenHold};
-use crate::stderr_room::{FULL_TIMEOUT, RETRY_PAUSE, has_room, may_succeed_later, write_fully};
+use crate::stderr_room::{FULL_TIMEOUT, RETRY_PAUSE, has_room, may_succeed_later, write_fully, write_if_room};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,10 @@ impl OpenQuestion {
 
 impl Drop for OpenQuestion {
     fn drop(&mut self) {
+        // The turn has ended: the view must not be drawn in the line of the question.
+        if LINE_IS_OPEN.swap(false, Ordering::Relaxed) && io::stderr().is_terminal() {
+            write_if_room(b"\n");
+        }
         print_held();
     }
 }

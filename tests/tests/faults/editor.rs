@@ -1,6 +1,6 @@
 //! A chat with a line editor: keys, pastes, commands, and the terminal afterwards.
 
-use crate::live::with_running_tool;
+use crate::live::{SPINNER, with_running_tool};
 use crate::screen::Screen;
 use crate::support::{Case, ready_and_stall};
 use opencode_run_tests::opencode_run_bin;
@@ -197,6 +197,23 @@ fn question_in_a_chat_is_answered_by_its_line() {
     let replies: Vec<_> =
         server.requests_of("POST /permission/*/reply").iter().map(|r| r.body["reply"].clone()).collect();
     assert_eq!(replies, ["reject"], "{}", ended.contents);
+    case.sandbox.assert_nothing_alive();
+}
+
+#[test]
+fn interrupted_question_leaves_its_line() {
+    let case = playing([TurnAct::replay("1.18.33/allowed")]);
+    let screen = begin(&case, &[]);
+    screen.type_in("hello\r");
+    screen.wait_for("Allow it?");
+    screen.type_in("\u{3}");
+    screen.wait_for("interrupted in");
+    at_prompt(&screen);
+    screen.type_in("\u{4}");
+    let ended = screen.end();
+    let question = ended.contents.lines().find(|line| line.starts_with("Allow it?")).unwrap();
+    assert!(question.trim_end_matches("^C").trim_end().ends_with("[a]lways:"), "{}", ended.contents);
+    assert!(!ended.contents.contains(|c| SPINNER.contains(c)), "{}", ended.contents);
     case.sandbox.assert_nothing_alive();
 }
 

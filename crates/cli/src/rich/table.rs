@@ -87,6 +87,9 @@ pub(super) fn render(
     let widest = |at: usize| parsed.iter().map(|row| row[at].width()).max().unwrap_or(0).max(1);
     let room = columns.saturating_sub(prefix.width() + count.saturating_sub(1) * BETWEEN);
     let widths = fit((0..count).map(widest).collect(), room);
+    if widths.iter().sum::<usize>() > room {
+        return listed(&parsed, has_head, prefix, columns);
+    }
     let mut lines = Vec::new();
     for (number, row) in parsed.iter().enumerate() {
         let wrapped: Vec<Vec<StyledLine>> =
@@ -109,6 +112,21 @@ pub(super) fn render(
             shown.push(&rule, DIM);
             lines.push(shown);
         }
+    }
+    lines
+}
+
+/// Returns the rows of a table that is too wide even with narrow columns: each cell on its own line, and a line between rows.
+fn listed(rows: &[Vec<StyledLine>], has_head: bool, prefix: &StyledLine, columns: usize) -> Vec<StyledLine> {
+    let mut lines = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        for cell in row {
+            lines.extend(wrap(cell, prefix, prefix, columns));
+        }
+        let mut rule = prefix.clone();
+        let mark = if has_head && number == 0 { "═" } else { "─" };
+        rule.push(&mark.repeat(columns.saturating_sub(prefix.width())), DIM);
+        lines.push(rule);
     }
     lines
 }

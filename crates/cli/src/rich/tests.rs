@@ -72,6 +72,13 @@ fn narrow_terminal_breaks_lines() {
 }
 
 #[test]
+fn wide_table_fits_narrow_window() {
+    let shown = whole("| name | 说明 | c | d |\n|--|--|--|--|\n| long name | 异步运行时。 | 3 | 4 |\n", 20);
+    assert!(shown.lines().all(|line| crate::styled::width(line) < 20), "{shown}");
+    assert!(shown.contains("\nlong name\n异步运行时。\n3\n4\n"), "{shown}");
+}
+
+#[test]
 fn punctuation_does_not_begin_a_line() {
     let text = "运行**测试**。并记录结果（包括`耗时`、内存），用cargo 1.2.";
     for columns in 17..40 {
