@@ -2,11 +2,14 @@
 
 use std::fs;
 
-/// Returns the children of a process.
+/// Returns the children of a process, of all its threads.
 #[must_use]
 pub fn children_of(pid: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let pids =
+        |children: String| children.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>();
+    children.flat_map(pids).collect()
 }
 
 /// Returns the worker of a command that was started as `monitor`. `None` if it is gone.

@@ -10,8 +10,9 @@
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
+use opencode_run_tests::children_of;
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -74,11 +75,6 @@ fn open_at_start(shell: Pid) -> Result<Memory, Box<dyn Error>> {
     Ok(memory)
 }
 
-fn children_of(process: &str) -> Vec<String> {
-    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-    children.split_whitespace().map(str::to_owned).collect()
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
     let (Some(ready), Some(secret)) = (arguments.next(), arguments.next()) else { return Err("no arguments".into()) };
@@ -101,10 +97,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (found, size) = memory.find(&secret)?;
     let mut report = std::io::stdout().lock();
     writeln!(report, "program: read {}, found {found}", size > 0)?;
-    let mut processes = children_of(&id.to_string());
+    let mut processes = children_of(program.id());
     while let Some(process) = processes.pop() {
-        processes.extend(children_of(&process));
-        let found = Memory::open(&process).and_then(|mut memory| memory.find(&secret));
+        processes.extend(children_of(process));
+        let found = Memory::open(&process.to_string()).and_then(|mut memory| memory.find(&secret));
         writeln!(report, "below it: found {}", found.is_ok_and(|(found, _)| found))?;
     }
     program.kill()?;
