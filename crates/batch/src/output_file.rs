@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Writes a file, which replaces an existing one, with its permissions, when it is complete. A pipe or device, such as `/dev/stdout`, is
-/// written to.
+/// Writes a file. When it is complete, it replaces an existing one and gets its permissions. A pipe or device, such as
+/// `/dev/stdout`, is written to.
 ///
 /// # Errors
 ///

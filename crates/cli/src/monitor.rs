@@ -8,9 +8,9 @@
 //!
 //! The monitor holds no key. It forwards SIGINT, SIGTERM, SIGHUP and job control (SIGTSTP, SIGCONT), stops when the
 //! worker stops for job control, and ends like the worker. Other signals that would end it, such as SIGQUIT, kill the
-//! worker; the monitor restores the terminal and then ends by that signal. Killing it with SIGKILL ends the worker too. Both are in
-//! one process group, so that a terminal treats them as one job. SIGSTOP cannot be forwarded: if it stops one of
-//! the two alone, the other continues it.
+//! worker; the monitor restores the terminal and then ends by that signal. Killing it with SIGKILL ends the worker too.
+//! Both are in one process group, so that a terminal treats them as one job. SIGSTOP cannot be forwarded: if it stops
+//! one of the two alone, the other continues it.
 //!
 //! It is also a subreaper: orphans that are reparented to it were left by a worker and a supervisor that were both
 //! killed, and are killed when the worker has ended.

@@ -26,8 +26,8 @@ pub trait Executor: Send + Sync {
 
     /// Returns the runtime on which the loops of started turns run; `None`, the default, for that of the caller.
     ///
-    /// With a runtime of its own, a turn goes on, keeps its limits, and can be ended while the caller's runtime stands
-    /// still or is gone.
+    /// With its own runtime, a turn continues, keeps its limits, and can be ended while the caller's runtime is blocked or
+    /// after it was dropped.
     fn runtime(&self) -> Option<Handle> {
         None
     }

@@ -36,7 +36,7 @@ const MAX_LOCKED_RESTARTS: usize = 5;
 /// - A start that stalls, or finds the database locked by another opencode, is retried: the turn has not begun then.
 /// - The system prompt is written to a private temporary file, which is deleted at the end of the turn.
 /// - The user's own configuration of opencode applies; the turn's settings are merged over it.
-/// - The turns run on the executor's own thread and runtime, so they go on when the caller's runtime is gone. A
+/// - The turns run on the executor's own thread and runtime, so they continue after the caller's runtime was dropped. A
 ///   [`Recorder`](opencode_run_core::Recorder) runs on that thread, too: what blocks there blocks all turns.
 /// - Dropping the last handle ends the turns: it waits for those that are being ended, and kills others after ten
 ///   seconds.

@@ -90,7 +90,7 @@ const PIXEL: &[u8] = b"\x89PNG\x0d\x0a\x1a\x0a\x00\x00\x00\x0dIHDR\x00\x00\x00\x
 
 #[test]
 #[cfg_attr(not(real_opencode2), ignore = "no real opencode 2")]
-fn image_is_sent_only_to_a_model_that_accepts_it() {
+fn image_needs_a_capable_model() {
     let stage = stage(Script::always("I see."));
     std::fs::write(stage.sandbox.path("workspace/a.png"), PIXEL).unwrap();
     for (input, is_sent) in [("", false), ("MODEL_CODE_INPUT=text,image\n", true)] {

@@ -11,8 +11,8 @@ impl Runner {
     /// Starts a turn and returns as soon as it runs.
     ///
     /// Must be called on a tokio runtime. The turn runs on the host's own thread, whether or not anything waits for it,
-    /// and goes on when that runtime is gone. Only with an executor provided by the caller it runs on the caller's
-    /// runtime, unless the executor has [one of its own](opencode_run_core::Executor::runtime).
+    /// and continues after that runtime was dropped. With an executor provided by the caller, it runs on the caller's
+    /// runtime, unless the executor has [its own](opencode_run_core::Executor::runtime).
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Callers whose runtime ends, stands still or panics during a turn of a host.
+//! Callers whose runtime ends, is blocked or panics during a turn of a host.
 
 use super::pool::current_thread;
 use super::support::{PLAIN, PLAIN_TEXT};
@@ -121,9 +121,9 @@ fn panicking_task_ends_its_turn() {
     }
 }
 
-/// Whatever ends a turn ends it without the caller's runtime: one of a single thread runs its tasks only within `block_on`.
+/// A single-threaded runtime is blocked between two calls of `block_on`.
 #[test]
-fn turn_ends_while_the_callers_runtime_stands_still() {
+fn turn_ends_despite_blocked_caller_runtime() {
     for transport in TRANSPORTS {
         for end in ["kill", "interrupt", "limit", "drop"] {
             let stage = stage();

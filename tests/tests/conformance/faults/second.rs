@@ -188,7 +188,7 @@ async fn missing_stream_at_end_is_survived() {
 }
 
 #[tokio::test]
-async fn stream_that_is_not_opened_again_is_survived() {
+async fn permanently_closed_stream_is_survived() {
     // The permission request of the sub-agent is found in a list.
     for recording in ["v2/tool-then-text", "v2/subagent-allowed"] {
         let closed = RouteFault::new("GET /api/event", Fault::internal()).after(1);

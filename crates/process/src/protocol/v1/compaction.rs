@@ -130,7 +130,7 @@ mod tests {
 
     /// A summary calls no tools, so the texts around a call are part of the answer.
     #[test]
-    fn texts_of_a_step_with_tools_stay() {
+    fn texts_beside_tool_calls_stay() {
         let start = json!({"type": "step_start", "part": {}});
         let tool = json!({"type": "tool_use", "part": {"id": "t", "tool": "read", "state": {"status": "completed"}}});
         let go_on = json!({"type": "text", "part": {"id": "c", "text": "Continue", "synthetic": true}});

@@ -62,7 +62,7 @@ fn interrupt_escalates_until_the_exit() {
 }
 
 #[test]
-fn kill_and_missing_consumer_end_the_process_at_once() {
+fn kill_or_lost_consumer_ends_the_process() {
     for control in [Some(Control::Kill), None] {
         let mut turn = Played::new(RunPlan::default());
         assert_eq!(turn.step(RunInput::Control(control)), [RunAction::Kill]);
@@ -71,7 +71,7 @@ fn kill_and_missing_consumer_end_the_process_at_once() {
 }
 
 #[test]
-fn turn_that_ends_before_its_interrupt_is_finished() {
+fn turn_may_end_before_its_interrupt() {
     let mut turn = Played::new(RunPlan::default());
     turn.stdout("step_start");
     turn.step(RunInput::Control(Some(Control::Interrupt)));
@@ -106,7 +106,7 @@ fn silent_start_is_restarted_and_then_fails() {
 }
 
 #[test]
-fn output_progress_and_skipped_lines_begin_the_turn() {
+fn any_output_begins_the_turn() {
     let limited = || Played::new(RunPlan { start_limit: Some(SECOND), ..RunPlan::default() });
     for begin in [
         |turn: &mut Played| turn.stdout("step_start"),
@@ -132,7 +132,7 @@ fn locked() -> Played {
 }
 
 #[test]
-fn locked_database_is_retried_until_the_pauses_end() {
+fn locked_database_retries_are_limited() {
     let mut turn = locked();
     turn.step(RunInput::Restarted(Ok(())));
     turn.step(RunInput::Stderr("database is locked"));
@@ -150,7 +150,7 @@ fn pause_before_a_restart_can_be_ended() {
 }
 
 #[test]
-fn unknown_agent_is_killed_before_another_answers() {
+fn unknown_agent_ends_the_process() {
     let mut turn = Played::new(RunPlan { agent: Some("nope".to_owned()), ..RunPlan::default() });
     let line = "! agent \"nope\" not found. Falling back to default agent";
     assert_eq!(turn.step(RunInput::Stderr(line)), [RunAction::Kill]);

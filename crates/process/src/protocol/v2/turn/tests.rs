@@ -326,6 +326,31 @@ fn continued_session_gets_model_without_old_entries() {
 }
 
 #[test]
+fn prompt_waits_for_model_and_instructions() {
+    let schema = json!({"type": "object", "required": ["city"]});
+    let prompt = Prompt::new("x").schema(schema.clone()).context("Be brief.");
+    let plan = TurnPlan { is_new: false, schema: AnswerSchema::read(&schema).ok(), ..plan("ses_1", prompt) };
+    let mut turn = Turn::new(plan, UNIX_EPOCH).unwrap();
+    let mut sent = |input| {
+        let mut actions = Vec::new();
+        turn.step(now(), input, &mut actions);
+        let request = |action| match action {
+            Action::Request(_, request) => Some(request),
+            _ => None,
+        };
+        actions.into_iter().filter_map(request).collect::<Vec<_>>()
+    };
+    let first = sent(Input::Start);
+    let routes: Vec<_> = first.iter().map(|request| request.route.rsplit('/').next().unwrap()).collect();
+    assert_eq!(routes, ["model", api::ENTRY]);
+    let instructions = first[1].body.as_ref().unwrap()["value"].as_str().unwrap();
+    assert!(instructions.starts_with("Be brief.\n\n") && instructions.contains("city"), "{instructions}");
+    assert!(sent(Input::Answer(Tag::Prepare, Ok(String::new()))).is_empty(), "one is not answered");
+    let [prompt] = sent(Input::Answer(Tag::Prepare, Ok(String::new()))).try_into().unwrap();
+    assert!(prompt.route.ends_with("/prompt"), "{}", prompt.route);
+}
+
+#[test]
 fn undelivered_prompt_is_removed() {
     let recording = recordings().into_iter().find(|recording| recording.name == "unknown-agent").unwrap();
     let mut played = begin(&recording);
